@@ -1,0 +1,29 @@
+PYTHON ?= python3.11
+BIN := .venv/bin
+
+.PHONY: demo install test test-all check benchmarks
+
+demo: install ## the whole pipeline on the built-in images
+	$(BIN)/wsss-orch launch --method lpcam+amn
+
+install: .venv/installed ## the project and its tools in .venv
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+test: install ## the fast tier, one whole run and one kill-and-resume
+	$(BIN)/pytest
+	$(BIN)/pytest -m slow tests/test_end_to_end.py tests/test_kill_and_resume.py
+
+test-all: install ## everything but what needs a GPU
+	$(BIN)/pytest -m 'not gpu'
+
+check: install ## format, lint, types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy orchestrator methods refiners segmentation training imagesets backbones metrics
+
+benchmarks: install
+	for file in benchmarks/*.py; do $(BIN)/python $$file || exit 1; done

@@ -1,0 +1,63 @@
+"""ResNet (He et al., Deep Residual Learning for Image Recognition, CVPR 2016) on torchvision's blocks and names."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from backbones.backbone import Backbone, Dilated, limit_stride
+
+
+class ResNet(Backbone):
+    """Stem, max-pool and four stages of `blocks` residual blocks of the given `widths` (a bottleneck's output is 4x that).
+
+    Stage strides are 1, 2, 2, 2 in the block's own place (torchvision: the 3x3 convolution), less those that would
+    pass `stride`. `stem_kernel` 7 is the published one; 3 suits small images.
+    """
+
+    def __init__(
+        self,
+        block: Any,
+        blocks: Sequence[int],
+        widths: Sequence[int],
+        *,
+        stem_kernel: int = 7,
+        stride: int,
+        dilated: Dilated,
+        frozen_statistics: bool,
+    ) -> None:
+        super().__init__(frozen_statistics)
+        stem, *_ = widths
+        self.conv1 = nn.Conv2d(3, stem, stem_kernel, stride=2, padding=stem_kernel // 2, bias=False)
+        self.bn1 = nn.BatchNorm2d(stem)
+        self.relu = nn.ReLU(inplace=True)
+        self.maxpool = nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
+        inputs = [stem, *(width * block.expansion for width in widths)]
+        self.layer1 = _stage(block, inputs[0], widths[0], blocks[0], stride=1)
+        self.layer2 = _stage(block, inputs[1], widths[1], blocks[1], stride=2)
+        self.layer3 = _stage(block, inputs[2], widths[2], blocks[2], stride=2)
+        self.layer4 = _stage(block, inputs[3], widths[3], blocks[3], stride=2)
+        self.channels = (stem, inputs[1], inputs[2], inputs[3], inputs[4])
+        limit_stride({16: self.layer3, 32: self.layer4}, stride, dilated)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        x1 = self.maxpool(self.relu(self.bn1(self.conv1(images))))
+        x2 = self.layer1(x1)
+        x3 = self.layer2(x2)
+        x4 = self.layer3(x3)
+        return x1, x2, x3, x4, self.layer4(x4)
+
+    def _parts(self) -> dict[str, Sequence[nn.Module]]:
+        return {"stem": [self.conv1, self.bn1], "layer2": [self.layer1, self.layer2]}
+
+
+def _stage(block: Any, inputs: int, width: int, count: int, stride: int) -> nn.Sequential:
+    outputs = width * block.expansion
+    shortcut = None
+    if stride != 1 or inputs != outputs:
+        shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+    return nn.Sequential(block(inputs, width, stride, shortcut), *(block(outputs, width) for _ in range(count - 1)))

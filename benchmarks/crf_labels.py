@@ -1,0 +1,102 @@
+"""Confident labels per core and over processes: one set of lattices per image against two whole CRFs as published.
+
+Run from the repository root: python -m benchmarks.crf_labels   (about a minute)
+"""
+
+import time
+from multiprocessing import get_context
+
+import cv2
+import numpy as np
+import torch
+from pydensecrf.densecrf import DenseCRF2D
+from pydensecrf.utils import unary_from_labels
+
+from refiners import crf
+
+SIZE, IMAGES = (375, 500), 12
+PARAMETERS = crf.PARAMETERS["irn-labels"]
+FOREGROUND, BACKGROUND = 0.30, 0.05  # IRN's thresholds
+Example = tuple[np.ndarray, torch.Tensor, np.ndarray]
+
+
+def example(seed: int) -> Example:
+    """A shaded image of overlapping ellipses with slight noise, and the maps of one or two of them (2 or 3 labels)."""
+    rng = np.random.default_rng(seed)
+    height, width = SIZE
+    image = 128 + 30 * cv2.resize(rng.normal(size=(6, 8, 3)).astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
+    maps = []
+    for _ in range(12):
+        inside = np.zeros(SIZE, np.uint8)
+        centre, axes = rng.integers(0, (width, height)).tolist(), rng.integers(30, 110, 2).tolist()
+        cv2.ellipse(inside, centre, axes, float(rng.uniform(0, 180)), 0, 360, 1, -1)
+        image[inside > 0] = 0.4 * image[inside > 0] + 0.6 * rng.uniform(0, 255, 3)
+        blurred = cv2.GaussianBlur(inside.astype(np.float32), (0, 0), 20)
+        maps.append(blurred / (blurred.max() + 1e-5))
+    image += rng.normal(0, 3, image.shape)
+    keys = np.sort(rng.choice(20, 1 + seed % 2, replace=False))
+    return np.clip(image, 0, 255).astype(np.uint8), torch.from_numpy(np.stack(maps[-len(keys) :])), keys
+
+
+def published(rgb: np.ndarray, maps: torch.Tensor, keys: np.ndarray) -> np.ndarray:
+    """The public code's procedure: one whole CRF per threshold."""
+    refined = []
+    for threshold in (FOREGROUND, BACKGROUND):
+        stack = np.pad(maps.numpy(), ((1, 0), (0, 0), (0, 0)), constant_values=threshold)
+        model = DenseCRF2D(rgb.shape[1], rgb.shape[0], len(stack))
+        model.setUnaryEnergy(unary_from_labels(stack.argmax(axis=0), len(stack), PARAMETERS.certainty, zero_unsure=False))
+        model.addPairwiseGaussian(sxy=PARAMETERS.gaussian_sxy, compat=PARAMETERS.gaussian_weight)
+        sxy, srgb, weight = PARAMETERS.bilateral_sxy, PARAMETERS.bilateral_srgb, PARAMETERS.bilateral_weight
+        model.addPairwiseBilateral(sxy=sxy, srgb=srgb, rgbim=rgb, compat=weight)
+        best = np.argmax(model.inference(PARAMETERS.iterations), axis=0).reshape(rgb.shape[:2])
+        refined.append(np.concatenate([[0], keys + 1])[best])
+    trusted, possible = refined
+    label = trusted.copy()
+    label[trusted == 0] = 255
+    label[(trusted == 0) & (possible == 0)] = 0
+    return label.astype(np.uint8)
+
+
+def ours(rgb: np.ndarray, maps: torch.Tensor, keys: np.ndarray) -> np.ndarray:
+    """One set of lattices per image."""
+    return crf.confident(rgb, maps, keys, FOREGROUND, BACKGROUND, PARAMETERS)
+
+
+def label_all(seeds: list[int]) -> None:
+    """Make the labels of the examples `seeds`, for a worker process."""
+    torch.set_num_threads(1)
+    for seed in seeds:
+        ours(*example(seed))
+
+
+def wall_seconds(processes: int) -> float:
+    """Wall seconds for all examples, twice over, in `processes` processes that are already up."""
+    shares = [list(range(start, IMAGES, processes)) * 2 for start in range(processes)]
+    with get_context("spawn").Pool(processes) as pool:
+        pool.map(label_all, [[0]] * processes, chunksize=1)  # imports done
+        start = time.perf_counter()
+        pool.map(label_all, shares, chunksize=1)
+        return time.perf_counter() - start
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    cv2.setNumThreads(0)
+    spent = {published: 0.0, ours: 0.0}
+    equal = True
+    for seed in range(IMAGES):
+        given = example(seed)
+        results = []
+        for function in spent:
+            start = time.process_time()
+            results.append(function(*given))
+            spent[function] += time.process_time() - start
+        equal &= np.array_equal(*results)
+    theirs, mine = (seconds / IMAGES for seconds in spent.values())
+    print(f"CPU seconds per image: published {theirs:.3f}, ours {mine:.3f}, {theirs / mine:.2f} times; labels equal: {equal}")
+    one, two = wall_seconds(1), wall_seconds(2)
+    print(f"{2 * IMAGES} images: one process {one:.2f} s, two {two:.2f} s; efficiency {one / two / 2:.2f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""Everything that is wrong with an image set, found in one go and said in one sentence each."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from PIL import ExifTags, Image
+
+from imagesets.errors import WrongInput
+from imagesets.image_set import IMAGES, ImageSet
+from imagesets.item import VOID, read_label_map
+
+EIGHT_BIT_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
+
+
+def check(
+    image_set: ImageSet, lists: Sequence[str], masks_of: Iterable[str] = (), held_out: str = "val", decode: bool = True, threads: int = 4
+) -> list[str]:
+    """Problems of the named lists, one sentence each with its path; empty if there is none. Bad data never raises.
+
+    Masks are read for the lists `masks_of`. No other list may share images with `held_out`. `decode` decodes every image
+    in full, which alone finds truncated files; without it only their headers are read. `threads` work side by side.
+    """
+    ids, problems = _read_lists(image_set, lists)
+    for name, members in ids.items():
+        problems += _list_problems(image_set, name, members)
+        if name != held_out and (shared := sorted(set(members) & set(ids.get(held_out, ())))):
+            where = f"{image_set.list_path(name)} and {image_set.list_path(held_out)}"
+            problems.append(f"{where} share {len(shared)} images (first: {shared[0]}); a held-out list must share none")
+    with_masks = {id for name in masks_of for id in ids.get(name, ())}
+    images, masks = image_set.image_paths(), image_set.mask_paths()
+
+    def of_one(id: str) -> list[str]:
+        image = images.get(id, image_set.root / IMAGES / f"{id}.jpg")
+        found = _attempt(id, lambda: _label_problems(image_set, id)) + _attempt(image, lambda: image_problems(image, decode))
+        if id in with_masks and id not in masks:
+            return [*found, f"image {id} has no mask in {' or '.join(image_set.mask_folders) or 'any folder'} under {image_set.root}"]
+        return found + (_attempt(masks[id], lambda: mask_problems(masks[id], image, len(image_set.classes))) if id in with_masks else [])
+
+    with ThreadPoolExecutor(threads) as pool:  # Pillow decodes without the interpreter lock
+        found = pool.map(of_one, dict.fromkeys(id for members in ids.values() for id in members))
+        return problems + [problem for of_image in found for problem in of_image]
+
+
+def image_problems(path: Path, decode: bool) -> list[str]:
+    """What is wrong with one image file that can be opened: EXIF rotation, more than eight bits; decoding errors raise."""
+    with Image.open(path) as file:
+        orientation = file.getexif().get(ExifTags.Base.Orientation, 1)
+        mode = file.mode
+        if decode:
+            file.load()
+    problems = []
+    if orientation not in (0, 1):
+        problems.append(f"{path} is rotated by EXIF orientation {orientation}, which readers disagree on; store its pixels upright")
+    if mode not in EIGHT_BIT_MODES:
+        problems.append(f"{path} has the mode {mode}; an image must have 8 bits per channel")
+    return problems
+
+
+def mask_problems(path: Path, image: Path, classes: int) -> list[str]:
+    """What is wrong with one mask: size, values, nothing but void; a colour image or a decoding error raises."""
+    label = read_label_map(path)
+    values = np.flatnonzero(np.bincount(label.ravel(), minlength=256))
+    problems = []
+    if outside := [int(value) for value in values if classes < value < VOID]:
+        problems.append(f"{path} holds the labels {outside}; {classes} classes allow 0 to {classes} and {VOID} for void")
+    if values.tolist() == [VOID]:
+        problems.append(f"{path} is void everywhere; a mask must have at least one labelled pixel")
+    if image.is_file():
+        with Image.open(image) as file:
+            width, height = file.size
+        if label.shape != (height, width):
+            problems.append(f"{path} is {label.shape[1]}x{label.shape[0]} but its image {image} is {width}x{height}; sizes must be equal")
+    return problems
+
+
+def _read_lists(image_set: ImageSet, lists: Sequence[str]) -> tuple[dict[str, tuple[str, ...]], list[str]]:
+    ids: dict[str, tuple[str, ...]] = {}
+    problems = []
+    for name in dict.fromkeys(lists):
+        try:
+            ids[name] = image_set.ids(name)
+        except (WrongInput, OSError, UnicodeDecodeError) as error:
+            problems.append(str(error))
+    return ids, problems
+
+
+def _list_problems(image_set: ImageSet, name: str, ids: Sequence[str]) -> list[str]:
+    path = image_set.list_path(name)
+    if not ids:
+        return [f"{path} is empty; a list must name at least one image"]
+    return [f"{path} names the image {id} {count} times; once is right" for id, count in Counter(ids).items() if count > 1]
+
+
+def _label_problems(image_set: ImageSet, id: str) -> list[str]:
+    if image_set.labels(id):
+        return []
+    return [f"image {id} of {image_set.root} has no image-level label (labels from {image_set.label_source}); it must show a class"]
+
+
+def _attempt(what: object, look: Callable[[], list[str]]) -> list[str]:
+    try:
+        return look()
+    except WrongInput as error:
+        return [str(error)]
+    except FileNotFoundError:
+        return [f"{what} is missing"]
+    except Exception as error:  # broken files make decoders raise nearly anything; each is one more problem to report
+        return [f"{what} cannot be read: {error}"]

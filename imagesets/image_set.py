@@ -1,0 +1,127 @@
+"""An image set on disk in the layout of PASCAL VOC: JPEGImages/, ImageSets/Segmentation/<list>.txt and folders of masks.
+
+Nothing here opens an image, so that plans and fingerprints stay quick; what is in the files is `imagesets.check`'s business.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from imagesets import labels
+from imagesets.errors import WrongInput
+from imagesets.item import Item
+
+IMAGES = "JPEGImages"
+LISTS = Path("ImageSets") / "Segmentation"
+ANNOTATIONS = "Annotations"
+LABEL_LIST = "image_labels.txt"
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
+MASK_SUFFIXES = (".png",)
+
+
+class Files(NamedTuple):
+    """What the fingerprints of a list cover: image files, image-level labels as text lines, and apart from them mask files."""
+
+    images: tuple[Path, ...]
+    labels: tuple[str, ...]
+    masks: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """An opened image set: its `classes` are the foreground names in order, label value = index + 1.
+
+    `label_source` says where image-level labels come from: "list" (`listed`: id -> class names), "xml" or "masks".
+    A mask is taken from the first of `mask_folders` that has one. `excluded` ids are left out of every list.
+    """
+
+    name: str
+    root: Path
+    classes: tuple[str, ...]
+    label_source: str
+    mask_folders: tuple[str, ...]
+    listed: Mapping[str, tuple[str, ...]] = field(default_factory=dict, repr=False)
+    excluded: frozenset[str] = frozenset()
+
+    def ids(self, list_name: str) -> tuple[str, ...]:
+        """Image ids in the order of the list file; raises WrongInput for an unknown list."""
+        path = self.list_path(list_name)
+        if not path.is_file():
+            known = sorted(file.stem for file in path.parent.glob("*.txt"))
+            raise WrongInput(f"image set {self.name} has no list {list_name!r} in {path.parent}; it has {', '.join(known) or 'none'}")
+        return tuple(id for id in read_list(path) if id not in self.excluded)
+
+    def items(self, list_name: str, with_masks: bool = False) -> list[Item]:
+        """The images of a list with their labels; raises WrongInput if an image, its labels or a wanted mask is missing."""
+        ids = self.ids(list_name)
+        images = self.image_paths()
+        self._require(list_name, ids, images, "file in", [IMAGES])
+        masks = self.mask_paths() if with_masks else {}
+        if with_masks:
+            self._require(list_name, ids, masks, "mask in", self.mask_folders)
+        return [Item(id, images[id], self.labels(id), masks.get(id)) for id in ids]
+
+    def files(self, list_name: str) -> Files:
+        """What a fingerprint of the list must cover; masks that do not exist are left out."""
+        items = self.items(list_name)
+        masks = self.mask_paths()
+        lines = (" ".join([item.id, *(self.classes[index] for index in item.labels)]) for item in items)
+        found = (masks[item.id] for item in items if item.id in masks)
+        return Files(tuple(item.image for item in items), tuple(lines), tuple(found))
+
+    def labels(self, id: str) -> tuple[int, ...]:
+        """Image-level labels of one image, 0-based and ascending; raises WrongInput where they are missing or name no class."""
+        if self.label_source == "xml":
+            return labels.from_annotation(self.root / ANNOTATIONS / f"{id}.xml", self.classes)
+        if self.label_source == "list":
+            if id not in self.listed:
+                raise WrongInput(f"{self.root / LABEL_LIST} has no line for the image {id}")
+            return labels.from_names(self.listed[id], self.classes, f"{self.root / LABEL_LIST}, image {id},")
+        candidates = [self.root / folder / f"{id}.png" for folder in self.mask_folders]
+        mask = next((path for path in candidates if path.is_file()), None)
+        if mask is None:
+            raise WrongInput(f"image {id} has no mask to take its labels from: {candidates[0]} is missing")
+        return labels.from_mask(mask, self.classes)
+
+    def list_path(self, list_name: str) -> Path:
+        """The file of a list."""
+        return self.root / LISTS / f"{list_name}.txt"
+
+    def image_paths(self) -> dict[str, Path]:
+        """Every image file by id."""
+        return _by_stem(self.root / IMAGES, IMAGE_SUFFIXES)
+
+    def mask_paths(self) -> dict[str, Path]:
+        """Every mask file by id, from the first folder that has it."""
+        found: dict[str, Path] = {}
+        for folder in reversed(self.mask_folders):
+            found.update(_by_stem(self.root / folder, MASK_SUFFIXES))
+        return found
+
+    def _require(self, list_name: str, ids: Sequence[str], found: Mapping[str, Path], what: str, folders: Sequence[str]) -> None:
+        if missing := [id for id in ids if id not in found]:
+            raise WrongInput(
+                f"{len(missing)} of {len(ids)} images of list {list_name} have no {what} {' or '.join(folders)} "
+                f"under {self.root} (first: {missing[0]}); `images check` lists them all"
+            )
+
+
+def read_list(path: Path) -> tuple[str, ...]:
+    """Ids of a list file, one per line: a plain id, or paths of the image (and its mask), whose first gives the id."""
+    return tuple(_id_of(line.split()[0]) for line in path.read_text().splitlines() if line.strip())
+
+
+def _id_of(entry: str) -> str:
+    name = entry.rsplit("/", 1)[-1]
+    stem, suffix = os.path.splitext(name)
+    return stem if suffix.lower() in IMAGE_SUFFIXES else name
+
+
+def _by_stem(folder: Path, suffixes: Sequence[str]) -> dict[str, Path]:
+    # one listing instead of one look-up per id: a network file system answers it a thousand times faster
+    if not folder.is_dir():
+        return {}
+    names = (os.path.splitext(name) for name in os.listdir(folder))
+    return {stem: folder / (stem + suffix) for stem, suffix in names if suffix.lower() in suffixes}

@@ -1,0 +1,36 @@
+"""Label maps as palette PNGs and as colours: the palette of PASCAL VOC."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+
+def voc_palette() -> np.ndarray:
+    """uint8 [256,3]: bit 3k+c of a label value is bit 7-k of channel c, so 1 is (128,0,0) and 255 (224,224,192)."""
+    values = np.arange(256)[:, None]
+    channels = np.arange(3)[None]
+    # eight bits give channel 2 only two of them (k = 0, 1): 3k+c must stay below 8
+    bits = [((values >> (3 * k + channels)) & 1) << (7 - k) for k in range(3)]
+    return sum(bits).astype(np.uint8)
+
+
+PALETTE = voc_palette()
+
+
+def colourise(label: np.ndarray) -> np.ndarray:
+    """Colours of a label map: uint8 [H,W] -> RGB uint8 [H,W,3]."""
+    return PALETTE[label]
+
+
+def save_label_map(path: Path, label: np.ndarray) -> None:
+    """Write a uint8 [H,W] label map as a palette PNG, atomically: `path` never holds half a file."""
+    image = Image.fromarray(label)
+    image.putpalette(PALETTE.tobytes())
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        image.save(temporary, format="PNG")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,181 @@
+"""AMN: an activation manipulation network, which turns noisy confident labels into maps with a wide margin at a threshold.
+
+Lee, Kim and Shim, Threshold Matters in WSSS: Manipulating the Activation for the Robust and Accurate Segmentation Model
+Against Thresholds, CVPR 2022. A dense network learns CRF labels made of another method's maps, with a balanced,
+label-smoothed loss per pixel (their PCL) on features that the image-level labels re-weight (their label conditioning
+module). The paper was not at hand: what follows is the public code, and equations are not numbered.
+
+Kept as the code has it:
+* the backbone starts from ImageNet weights, not from the network whose labels it learns; all of it trains but the stem;
+* maps are normalised only where the labels are not background, undecided pixels included; elsewhere they stay
+  probabilities, and a background pixel may therefore exceed a threshold that its neighbours fail;
+* logits at full size are resized straight from the feature grid, unlike CAM's by way of a multiple of 16.
+Where we depart from it:
+* dropout is off at inference; the code leaves it on, by overriding the mode switch without calling its parent;
+* the loss of a batch without background, or without foreground, counts that half as 0 (code: NaN);
+* without initial weights (`backbone.weights=none`) the backbone is that of the network which made the maps;
+* background has no map of its own in what we keep: every reader drops the code's channel 0.
+The loss is a ratio over the batch: with several workers each one balances its own share.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import nn
+
+import backbones
+from imagesets.errors import WrongInput
+from imagesets.item import VOID, Item
+from imagesets.maps import EPSILON, Maps, resize, strided
+from imagesets.transforms import rescale, segmentation_sample, views
+from segmentation.losses import shrunk
+from training import optimisers
+from training.randomness import seed_torch
+from training.stage import Context, Records, Settings, Task
+
+RATES = (6, 12, 18, 24)  # dilations of the parallel 3x3 convolutions (DeepLabV2's ASPP)
+
+
+class AMN(nn.Module):
+    """Features times a learnt vector of the image-level labels, then the sum of four dilated 3x3 convolutions."""
+
+    def __init__(self, backbone: backbones.Backbone, classes: int, dropout: float) -> None:
+        super().__init__()
+        self.backbone = backbone
+        channels = backbone.channels[-1]
+        self.condition = nn.Linear(classes, channels)
+        self.dropout = nn.Dropout(dropout)
+        self.aspp = nn.ModuleList(nn.Conv2d(channels, classes + 1, 3, padding=rate, dilation=rate) for rate in RATES)
+        for parameter in self.aspp.parameters():
+            nn.init.normal_(parameter, std=0.01 if parameter.ndim == 4 else 0.0)  # biases start at 0
+
+    def forward(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Normalised images [B,3,H,W] and their multi-hot labels [B,K] to logits [B,K+1,h,w], background first."""
+        return self.head(self.backbone(images)[-1], labels)
+
+    def head(self, features: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Features [B,C,h,w] and multi-hot labels [B,K] to logits [B,K+1,h,w]."""
+        conditioned = self.dropout(features * self.condition(labels)[:, :, None, None])
+        return torch.stack([branch(conditioned) for branch in self.aspp]).sum(dim=0)
+
+
+class Step(nn.Module):
+    """One training step on the confident labels of a batch."""
+
+    def __init__(self, network: AMN, smoothing: float) -> None:
+        super().__init__()
+        self.network, self.smoothing = network, smoothing
+
+    def forward(self, batch: dict[str, torch.Tensor], progress: float) -> dict[str, torch.Tensor]:
+        """`batch` holds image [B,3,crop,crop], label uint8 [B,crop,crop] and labels, the multi-hot [B,K]."""
+        logits = self.network(batch["image"], batch["labels"])
+        return {"pixel_classification": balanced_loss(logits, shrunk(batch["label"], logits.shape[-2:]), self.smoothing)}
+
+
+def balanced_loss(logits: torch.Tensor, label: torch.Tensor, smoothing: float) -> torch.Tensor:
+    """Half the mean loss over background pixels plus half the mean over foreground pixels, pooled over the batch.
+
+    A pixel's loss is the cross entropy between softmax(`logits` [B,K+1,h,w]) and the smoothed target: 1 - `smoothing` on
+    its `label` [B,h,w], smoothing / K on every other label; 255 counts in neither mean. A mean over no pixel is 0.
+    """
+    others = smoothing / (logits.shape[1] - 1)
+    surprise = -logits.log_softmax(dim=1)
+    own = torch.where(label == VOID, 0, label).long()
+    loss = (1 - smoothing - others) * surprise.gather(1, own[:, None])[:, 0] + others * surprise.sum(dim=1)
+    background, foreground = label == 0, (label != 0) & (label != VOID)
+    means = [(loss * chosen).sum() / chosen.sum().clamp(min=1) for chosen in (background, foreground)]
+    return (means[0] + means[1]) / 2
+
+
+def stretched(probabilities: torch.Tensor, confident: torch.Tensor) -> torch.Tensor:
+    """Maps [n,H,W] from probabilities [n,H,W]: min-max normalised per class where `confident` [H,W], unchanged elsewhere."""
+    low, high = probabilities.amin(dim=(1, 2), keepdim=True), probabilities.amax(dim=(1, 2), keepdim=True)
+    return torch.where(confident, (probabilities - low) / (high - low + EPSILON), probabilities)
+
+
+def class_maps(logits: Sequence[torch.Tensor], label: np.ndarray, keys: Sequence[int], size: tuple[int, int]) -> torch.Tensor:
+    """Maps [n,*size] of the classes `keys` from each scale's logits [K+1,h_r,w_r] and the confident label map uint8 [H,W]."""
+    mean = torch.stack([resize(scale, size) for scale in logits]).mean(dim=0)
+    probabilities = mean.softmax(dim=0)[[key + 1 for key in keys]]
+    confident = torch.from_numpy(rescale(label, size, bicubic=False) != 0)
+    return stretched(probabilities, confident.to(probabilities.device))
+
+
+def network(settings: Settings, classes: tuple[str, ...]) -> AMN:
+    """The network that `training` delivers, for trained weights to be loaded into."""
+    return _build(settings, classes, weights="none")
+
+
+def training(context: Context) -> Task:
+    """Train on the confident labels (word `labels`), from ImageNet weights or the backbone of the word `network`."""
+    settings = context.settings
+    seed_torch(context.random_seed, "amn", "initial weights")
+    module = _build(settings, context.classes, settings.backbone.weights)
+    if settings.backbone.weights == "none":
+        _adopt(module.backbone, context.inputs["network"])
+    module.backbone.freeze("stem")
+    head = [parameter for name, parameter in module.named_parameters() if not name.startswith("backbone.")]
+    rates = ((list(module.backbone.parameters()), settings.lr), (head, settings.head_lr))
+    groups = [{"params": part, "lr": rate, "weight_decay": settings.weight_decay} for part, rate in rates]
+    return Task(
+        network=module,
+        step=Step(module, settings.smoothing),
+        sample=sampler(settings, context.inputs["labels"], len(context.classes)),
+        optimiser=optimisers.build("adam", groups),
+        schedule=optimisers.constant,
+        batch=settings.batch,
+        steps=optimisers.steps(len(context.items), settings.batch, settings.epochs),
+    )
+
+
+def sampler(settings: Settings, labels: Records, classes: int) -> Callable[[Item, np.random.Generator], dict[str, torch.Tensor]]:
+    """What makes one training example: image float32 [3,crop,crop], label uint8 [crop,crop] and multi-hot labels [K]."""
+
+    def sample(item: Item, rng: np.random.Generator) -> dict[str, torch.Tensor]:
+        image, label = segmentation_sample(item.rgb(), labels[item.id]["label"], settings.scale_range, settings.crop, rng)
+        arrays = {"image": image, "label": label, "labels": item.multi_hot(classes)}
+        return {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+    return sample
+
+
+def maps(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:
+    """The maps of one image's own classes at stride 4 and at full size, from all scales and mirror images."""
+    module, settings = context.inputs["network"], context.settings
+
+    @torch.no_grad()
+    def one(item: Item) -> dict[str, np.ndarray]:
+        rgb, keys = item.rgb(), np.asarray(item.labels, np.int64)
+        sizes = strided(rgb.shape[:2]), rgb.shape[:2]
+        if not len(keys):
+            return Maps(keys, sizes[1], tuple(np.zeros((0, *size)) for size in sizes), linear=False).arrays()
+        multi_hot = torch.from_numpy(item.multi_hot(len(context.classes))).to(context.device)
+        logits = [_logits(module, torch.from_numpy(view).to(context.device), multi_hot) for view in views(rgb, settings.scales)]
+        label = context.inputs["labels"][item.id]["label"]
+        grids = tuple(class_maps(logits, label, item.labels, size).cpu().numpy() for size in sizes)
+        return Maps(keys, sizes[1], grids, linear=False).arrays()
+
+    return one
+
+
+def _logits(module: AMN, pair: torch.Tensor, multi_hot: torch.Tensor) -> torch.Tensor:
+    """Mean logits [K+1,h,w] of an image and its mirror [2,3,H,W]."""
+    image, mirror = module(pair, multi_hot.expand(2, -1))
+    return (image + mirror.flip(-1)) / 2
+
+
+def _build(settings: Settings, classes: tuple[str, ...], weights: str) -> AMN:
+    backbone = backbones.build(settings.backbone.name, weights=weights, frozen_statistics=True)
+    return AMN(backbone, len(classes), settings.dropout)
+
+
+def _adopt(backbone: backbones.Backbone, source: nn.Module) -> None:
+    """Start `backbone` from that of the network whose maps made the labels."""
+    try:
+        backbone.load_state_dict(source.get_submodule("backbone").state_dict())
+    except (AttributeError, RuntimeError) as error:
+        raise WrongInput(
+            "with backbone.weights=none AMN starts from the backbone of the network before it, which is of another kind; "
+            "give AMN initial weights by backbone.weights"
+        ) from error

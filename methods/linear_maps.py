@@ -1,0 +1,31 @@
+"""The maps of one image for every method whose maps are linear enough to be stored on the feature grid."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from imagesets.item import Item
+from imagesets.maps import Maps
+from imagesets.transforms import views
+from training.stage import Context
+
+# (features [2,C,h,w] of image and mirror, 0-based class indices [n]) -> maps [n,h,w]
+ClassMaps = Callable[[torch.Tensor, list[int]], torch.Tensor]
+
+
+def per_image(context: Context, class_maps: ClassMaps) -> Callable[[Item], dict[str, np.ndarray]]:
+    """A map stage's `one(item)`: `class_maps` of the network's features at every scale, for the image's own classes alone.
+
+    Reads the word `network` (with `features`) and the setting `scales`. An image without labels has no maps.
+    """
+    network, scales = context.inputs["network"], context.settings.scales
+
+    @torch.no_grad()
+    def one(item: Item) -> dict[str, np.ndarray]:
+        rgb, keys = item.rgb(), list(item.labels)
+        pairs = (torch.from_numpy(view).to(context.device) for view in (views(rgb, scales) if keys else ()))
+        grids = tuple(class_maps(network.features(pair), keys).cpu().numpy() for pair in pairs)
+        return Maps(np.asarray(keys, np.int64), rgb.shape[:2], grids).arrays()
+
+    return one

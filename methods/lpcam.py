@@ -1,0 +1,158 @@
+"""LPCAM: maps from similarity to local prototypes, which cover more of an object than the classifier's weights do.
+
+Chen and Sun, Extracting Class Activation Maps from Non-Discriminative Features as well, CVPR 2023. Nothing is trained.
+`prototypes`, per class: collect the trained classifier's features at scale 1 where the stored CAM is above tau and where
+it is below (Eq. 2), cluster each set (3.2), and keep the centres which the classifier recognises as the class (Eq. 3-4,
+probability above mu_f) as class prototypes F, and the weakly recognised ones among the background's as context prototypes B.
+`maps`, per image: mean cosine to F minus mean cosine to B, rectified (Eq. 5-6), summed over scales.
+
+Where the public code and the text differ we follow the code, as the published figures come from it:
+* a mask value equal to tau belongs to neither set (text: to the foreground); masks are the stored multi-scale CAM, sampled
+  at floor indices (text: a single-scale CAM);
+* context prototypes also have a lower bound, 0.05 on VOC (text: none);
+* features of image and mirror are added before any similarity (text: silent).
+Where we depart from the code:
+* VOC code ends in an error for a class without class prototypes; we keep its most probable centre, as the COCO code does.
+  A class without a single foreground vector has no prototype and, like a dead class of CAM, all-zero maps;
+* the code rectifies only where there are context prototypes; we always do, which is the same on its non-negative features;
+* the maximum gets CAM's epsilon before the division (code: none, so an all-zero map becomes NaN); `Maps.arrays` has then
+  scaled each class to a peak of 1 or so, since a difference of cosines may be as small as 0.02 and the epsilon would tell;
+* COCO code draws 100 images of a class with replacement; `images_per_class` draws without, and takes all where there are fewer;
+* k-means: see `methods.kmeans`.
+"""
+
+from collections.abc import Callable
+from tempfile import TemporaryFile
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from imagesets.errors import WrongInput
+from imagesets.item import Item
+from imagesets.maps import Maps
+from imagesets.transforms import normalise
+from methods.kmeans import initial_rows, lloyd
+from methods.linear_maps import per_image
+from methods.vector_file import VectorFile
+from training.randomness import generator
+from training.stage import Context
+
+NORM_FLOOR = 1e-8  # of a cosine's denominator: the similarity to an all-zero vector is 0
+
+
+def split(features: torch.Tensor, mask: torch.Tensor, threshold: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Feature vectors inside and outside of a class's map (Eq. 2), row by row.
+
+    `features` [C,h,w], `mask` [H,W] the map at image size in 0..1, tau = `threshold`. Returns foreground [n,C] and
+    background [m,C].
+    """
+    vectors = features.flatten(1).T
+    values = functional.interpolate(mask[None, None], size=features.shape[1:], mode="nearest").flatten()
+    return vectors[values > threshold], vectors[values < threshold]
+
+
+def class_probabilities(centres: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Probability of each class for each cluster centre (Eq. 3): centres [N,C] and classifier weights [K,C] to [N,K]."""
+    return (centres @ weights.T).softmax(dim=1)
+
+
+def class_prototypes(centres: torch.Tensor, probabilities: torch.Tensor, minimum: float) -> torch.Tensor:
+    """Foreground centres [N,C] whose probability [N] of the class exceeds mu_f = `minimum`, else the most probable one."""
+    kept = probabilities > minimum
+    if len(centres) and not kept.any():
+        kept = probabilities == probabilities.max()
+    return centres[kept]
+
+
+def context_prototypes(centres: torch.Tensor, probabilities: torch.Tensor, minimum: float, maximum: float) -> torch.Tensor:
+    """Background centres [N,C] whose probability [N] of the class lies between `minimum` and mu_b = `maximum`; may be none."""
+    return centres[(probabilities > minimum) & (probabilities < maximum)]
+
+
+def direction(prototypes: torch.Tensor, contexts: torch.Tensor) -> torch.Tensor:
+    """The vector [C] whose product with a normalised feature is the mean cosine to F [P,C] minus the mean cosine to B [Q,C].
+
+    A mean of cosines is linear in the normalised prototypes, so they are averaged once and not at every position. The
+    mean over an empty set is 0.
+    """
+    means = [functional.normalize(found, dim=1).sum(dim=0) / max(len(found), 1) for found in (prototypes, contexts)]
+    return means[0] - means[1]
+
+
+def class_maps(features: torch.Tensor, directions: torch.Tensor) -> torch.Tensor:
+    """Rectified similarity maps of an image (Eq. 5-6, before normalisation).
+
+    `features` [2,C,h,w] are of the image and of its mirror, `directions` [n,C] of n classes; returns [n,h,w].
+    """
+    both = features[0] + features[1].flip(-1)
+    similarity = torch.einsum("nc,chw->nhw", directions, both)
+    return (similarity / both.norm(dim=0).clamp(min=NORM_FLOOR)).relu()
+
+
+def prototypes(context: Context) -> Callable[[int], dict[str, np.ndarray]]:
+    """Class prototypes [P,C] and context prototypes [Q,C] of one class, from the images of the list that show it."""
+    settings = context.settings
+    weights = context.inputs["network"].weights.cpu()
+
+    @torch.no_grad()
+    def one(class_index: int) -> dict[str, np.ndarray]:
+        foreground, background = _centres(context, class_index, weights.shape[1])
+        inside, outside = (class_probabilities(found, weights)[:, class_index] for found in (foreground, background))
+        chosen = class_prototypes(foreground, inside, settings.prototype_probability)
+        contexts = context_prototypes(background, outside, settings.context_minimum, settings.context_maximum)
+        return {"prototypes": chosen.numpy(), "contexts": contexts.numpy()}
+
+    return one
+
+
+def maps(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:
+    """The maps of one image's own classes from the fitted prototypes, summed over scales."""
+    fitted = (context.inputs["fitted"][name] for name in context.classes)
+    pairs = [(torch.from_numpy(found["prototypes"]), torch.from_numpy(found["contexts"])) for found in fitted]
+    directions = torch.stack([direction(*pair) for pair in pairs]).to(context.device)
+    return per_image(context, lambda features, keys: class_maps(features, directions[keys]))
+
+
+def _centres(context: Context, class_index: int, channels: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Cluster centres of a class's foreground and background vectors, collected on disk image by image."""
+    settings, name = context.settings, context.classes[class_index]
+    # unnamed files: the system frees them with the process, even with a killed one
+    with TemporaryFile() as inside, TemporaryFile() as outside:
+        sets = [VectorFile(file, channels, settings.chunk_rows) for file in (inside, outside)]
+        for item in _images(context, class_index):
+            parts = split(_features(context, item), _mask(context, item, class_index), settings.threshold)
+            for vectors, part in zip(sets if settings.contexts else sets[:1], parts, strict=False):
+                vectors.append(part)
+        return _cluster(context, sets[0], name, "foreground"), _cluster(context, sets[1], name, "background")
+
+
+def _images(context: Context, class_index: int) -> list[Item]:
+    having = [item for item in context.items if class_index in item.labels]
+    limit = context.settings.images_per_class or len(having)
+    rng = generator(context.random_seed, "lpcam", "images", context.classes[class_index])
+    return having if len(having) <= limit else [having[row] for row in sorted(rng.choice(len(having), limit, replace=False))]
+
+
+def _features(context: Context, item: Item) -> torch.Tensor:
+    """Features [C,h,w] at scale 1, without the mirror image."""
+    image = torch.from_numpy(normalise(item.rgb()))[None].to(context.device)
+    return context.inputs["network"].features(image)[0].cpu()
+
+
+def _mask(context: Context, item: Item, class_index: int) -> torch.Tensor:
+    """The stored map [H,W] of one class."""
+    try:
+        stored = Maps.of(context.inputs["maps"][item.id])
+    except KeyError:
+        raise WrongInput(f"image {item.id} is in the list LPCAM clusters but has no maps; add it to the training list") from None
+    place = stored.keys.tolist().index(class_index)
+    own = slice(place, place + 1)
+    return Maps(stored.keys[own], stored.size, tuple(grid[own] for grid in stored.grids), stored.linear).full()[0]
+
+
+def _cluster(context: Context, vectors: VectorFile, *purpose: str) -> torch.Tensor:
+    """Cluster centres [min(N, clusters),C] from initial centres drawn for this class and set."""
+    settings, rng = context.settings, generator(context.random_seed, "lpcam", *purpose)
+    first = vectors.rows(initial_rows(len(vectors), settings.clusters, rng))
+    return lloyd(vectors.chunks, first, settings.tolerance, settings.max_iterations)[0]

@@ -1,0 +1,43 @@
+"""Float32 vectors on disk: written once, then read in passes, so that memory does not grow with their number."""
+
+from collections.abc import Iterable, Iterator
+from typing import IO
+
+import numpy as np
+import torch
+
+from imagesets.errors import WrongInput
+
+
+class VectorFile:
+    """Vectors [N,C] in an open, empty binary `file`, of which `chunk_rows` x C x 4 bytes at a time are mapped into memory."""
+
+    def __init__(self, file: IO[bytes], channels: int, chunk_rows: int) -> None:
+        self.file, self.channels, self.chunk_rows = file, channels, chunk_rows
+        self.count = 0
+
+    def __len__(self) -> int:
+        return self.count
+
+    def append(self, vectors: torch.Tensor) -> None:
+        """Add vectors [n,C] at the end. Raises WrongInput where the disk is full."""
+        try:
+            self.file.write(vectors.to("cpu", torch.float32).contiguous().numpy().data)
+            self.file.flush()
+        except OSError as error:
+            raise WrongInput(f"feature vectors cannot be written ({error.strerror}); let TMPDIR name a larger disk") from error
+        self.count += len(vectors)
+
+    def chunks(self) -> Iterator[torch.Tensor]:
+        """One pass over all vectors in the order of writing, [chunk_rows,C] at a time; each chunk is unmapped after use."""
+        for start in range(0, self.count, self.chunk_rows):
+            yield self._mapped(start, min(self.chunk_rows, self.count - start))
+
+    def rows(self, indices: Iterable[int]) -> torch.Tensor:
+        """The vectors at `indices`, [n,C]."""
+        empty = torch.empty((0, self.channels))
+        return torch.cat([empty, *(self._mapped(int(index), 1) for index in indices)])
+
+    def _mapped(self, start: int, count: int) -> torch.Tensor:
+        # copy-on-write, though nothing here writes: torch wants memory that it could write to
+        return torch.from_numpy(np.memmap(self.file, np.float32, "c", 4 * self.channels * start, (count, self.channels)))

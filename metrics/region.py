@@ -1,0 +1,161 @@
+"""Region scores: one confusion matrix over a whole set of images, and what the papers derive from it.
+
+A confusion matrix is int64 [..., C, C], rows truth, columns prediction, void pixels left out, summed over all images
+before any ratio is taken. With row sums T_c (truth), column sums P_c (prediction), the diagonal TP_c and the union
+U_c = T_c + P_c - TP_c. Ratios are float64 fractions in 0..1, and NaN where nothing was there to divide by; leading
+dimensions (thresholds, say) pass through.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from imagesets.errors import WrongInput
+from imagesets.item import VOID
+
+# which classes the mean runs over: those with pixels in truth or prediction (VOC devkit, IRN, ReCAM, LPCAM, mmsegmentation),
+# those with pixels in the truth (kazuto1011/deeplab-pytorch), or all with absent ones as 0 (SEAM and hfpl segmentation code)
+Convention = Literal["union", "truth", "all"]
+
+
+def confusion(truth: np.ndarray, prediction: np.ndarray, classes: int, void_is_background: bool = True) -> np.ndarray:
+    """The confusion matrix int64 [classes,classes] of two uint8 label maps of one size.
+
+    Pixels whose truth is 255 are left out. A predicted 255 counts as background (IRN, ReCAM), or is refused with
+    `void_is_background=False`. Raises WrongInput on sizes that differ and on labels outside 0..classes-1.
+    """
+    if truth.dtype != np.uint8 or prediction.dtype != np.uint8:
+        raise WrongInput(f"label maps must be uint8, not {truth.dtype} and {prediction.dtype}")
+    if truth.shape != prediction.shape:
+        raise WrongInput(f"a prediction of size {prediction.shape} cannot be scored on a mask of size {truth.shape}")
+    # 256 x 256 cells: counting every value that a byte can hold finds wrong labels at no cost
+    joint = (truth.astype(np.uint16) << 8) | prediction
+    counts = np.bincount(joint.ravel(), minlength=1 << 16).reshape(256, 256)
+    check_truth(counts.sum(1), classes)
+    counts = counts[:classes]
+    if void_is_background:
+        counts[:, 0] += counts[:, VOID]
+        counts[:, VOID] = 0
+    if counts[:, classes:].any():
+        wrong = int(np.flatnonzero(counts.sum(0))[-1])
+        raise WrongInput(f"a prediction holds label {wrong}; there are {classes} labels, 0 to {classes - 1}")
+    return counts[:, :classes]
+
+
+def check_truth(present: np.ndarray, classes: int) -> None:
+    """Raise WrongInput where the pixel counts `present` [256] of a mask hold a label that is neither 0..classes-1 nor 255."""
+    wrong = np.flatnonzero(present[classes:VOID]) + classes
+    if len(wrong):
+        raise WrongInput(f"a mask holds label {wrong[0]}; there are {classes} labels, 0 to {classes - 1}, and 255 for void")
+
+
+def iou(matrix: np.ndarray) -> np.ndarray:
+    """TP / U per class [..., C]; NaN where a class is in neither truth nor prediction."""
+    correct, truth, predicted = _counts(matrix)
+    return _ratio(correct, truth + predicted - correct)
+
+
+def miou(matrix: np.ndarray, convention: Convention = "union") -> np.ndarray:
+    """Mean IoU over the classes that `convention` names [...]; NaN over no class at all."""
+    values = iou(matrix)
+    if convention == "all":
+        return np.nan_to_num(values).mean(-1)
+    if convention == "truth":
+        values = np.where(matrix.sum(-1) > 0, values, np.nan)
+    return mean_present(values)
+
+
+def pixel_accuracy(matrix: np.ndarray) -> np.ndarray:
+    """Share of counted pixels that are right [...]."""
+    correct, truth, _ = _counts(matrix)
+    return _ratio(correct.sum(-1), truth.sum(-1))
+
+
+def mean_accuracy(matrix: np.ndarray) -> np.ndarray:
+    """Mean of TP / T over the classes of the truth [...]."""
+    return mean_present(recall(matrix))
+
+
+def frequency_weighted_iou(matrix: np.ndarray) -> np.ndarray:
+    """Sum over classes of T_c / sum T * IoU_c [...]."""
+    weight = matrix.sum(-1)
+    return _ratio((weight * np.nan_to_num(iou(matrix))).sum(-1), weight.sum(-1))
+
+
+def precision(matrix: np.ndarray) -> np.ndarray:
+    """TP / P per class [..., C]; NaN where a class is never predicted."""
+    correct, _, predicted = _counts(matrix)
+    return _ratio(correct, predicted)
+
+
+def recall(matrix: np.ndarray) -> np.ndarray:
+    """TP / T per class [..., C]; NaN where a class is not in the truth."""
+    correct, truth, _ = _counts(matrix)
+    return _ratio(correct, truth)
+
+
+def false_positives(matrix: np.ndarray) -> np.ndarray:
+    """(P - TP) / U per class [..., C] (LPCAM Table 1, RecurSeed Tables 3 and 9); IoU + FP + FN = 1."""
+    correct, truth, predicted = _counts(matrix)
+    return _ratio(predicted - correct, truth + predicted - correct)
+
+
+def false_negatives(matrix: np.ndarray) -> np.ndarray:
+    """(T - TP) / U per class [..., C] (LPCAM Table 1, RecurSeed Tables 3 and 9)."""
+    correct, truth, predicted = _counts(matrix)
+    return _ratio(truth - correct, truth + predicted - correct)
+
+
+def mean_present(values: np.ndarray) -> np.ndarray:
+    """Mean over the last axis without NaN; NaN where all are."""
+    return _ratio(np.nansum(values, axis=-1), (~np.isnan(values)).sum(-1))
+
+
+def foreground_mean(values: np.ndarray) -> np.ndarray:
+    """Mean of per-class values [..., C] over the foreground classes, which is how papers average everything but mIoU."""
+    return mean_present(values[..., 1:])
+
+
+_PER_CLASS = {
+    "iou": iou,
+    "precision": precision,
+    "recall": recall,
+    "fp": false_positives,
+    "fn": false_negatives,
+}
+
+
+def summary(matrix: np.ndarray, class_names: Sequence[str], convention: Convention = "union") -> dict[str, Any]:
+    """All scores of one matrix [C,C] as JSON: `metrics` by name and `per_class` by class name; NaN becomes None.
+
+    `class_names` are the foreground classes; precision, recall, FP and FN in `metrics` are foreground means.
+    """
+    values = {name: score(matrix) for name, score in _PER_CLASS.items()}
+    scalars = {
+        "miou": miou(matrix, convention),
+        "pixel_accuracy": pixel_accuracy(matrix),
+        "mean_accuracy": mean_accuracy(matrix),
+        "frequency_weighted_iou": frequency_weighted_iou(matrix),
+        **{name: foreground_mean(value) for name, value in values.items() if name != "iou"},
+    }
+    names = ["background", *class_names]
+    return {
+        "metrics": {name: number(value) for name, value in scalars.items()},
+        "per_class": {label: {name: number(value[index]) for name, value in values.items()} for index, label in enumerate(names)},
+    }
+
+
+def number(value: np.ndarray | float) -> float | None:
+    """A float that JSON can hold: None for NaN."""
+    return None if np.isnan(value) else float(value)
+
+
+def _counts(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """TP, T and P per class."""
+    return np.diagonal(matrix, axis1=-2, axis2=-1), matrix.sum(-1), matrix.sum(-2)
+
+
+def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    with np.errstate(invalid="ignore"):  # 0 / 0 is the NaN that is meant
+        return part / np.asarray(whole, np.float64)

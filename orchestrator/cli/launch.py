@@ -1,0 +1,172 @@
+"""`wsss-orch launch`: run a method expression, or show the plan of it."""
+
+import logging
+import signal
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from imagesets.errors import WrongInput
+from orchestrator.launch import Prepared, Request, check_images, depending_on, prepare, select, write_results
+from orchestrator.plan import Step
+from orchestrator.progress import Display
+
+EPILOG = """Examples:
+
+  wsss-orch launch --method lpcam+amn
+
+  wsss-orch launch --method cam+irn --plan
+
+  wsss-orch launch --method lpcam+irn --images voc12:PATH --segmenter deeplabv2-resnet101 --set lpcam.clusters=20
+"""
+
+
+def launch(
+    method: Annotated[str, typer.Option(help="Names joined by '+', such as lpcam+amn (see `wsss-orch ls`).")],
+    images: Annotated[str, typer.Option(help="shapes, voc12:PATH or folder:PATH.")] = "shapes",
+    segmenter: Annotated[str, typer.Option(help="Segmenter; the image set's own by default.")] = "",
+    recipe: Annotated[str, typer.Option(help="A preset's name or a YAML file of settings.")] = "",
+    assign: Annotated[list[str], typer.Option("--set", help="key=value; may be repeated.")] = [],  # noqa: B006 (typer's way)
+    random_seed: Annotated[int, typer.Option(help="Reaches weights, order, augmentation and clustering.")] = 0,
+    store: Annotated[Path, typer.Option(help="Where results are kept.")] = Path("wsss-store"),
+    engine: Annotated[str, typer.Option(help="ray or local (this process, no Ray needed).")] = "ray",
+    address: Annotated[str, typer.Option(help="A running Ray cluster; a private one on this machine by default.")] = "",
+    track: Annotated[str, typer.Option(help="mlflow or none.")] = "mlflow",
+    plan: Annotated[bool, typer.Option("--plan", help="Show what would run and why; writes nothing.")] = False,
+    until: Annotated[str, typer.Option(help="Stop after this stage.")] = "",
+    only: Annotated[str, typer.Option(help="Run this stage alone.")] = "",
+    force: Annotated[str, typer.Option(help="Discard this stage and what depends on it first.")] = "",
+) -> None:
+    """Run a method from image-level labels to a trained, evaluated segmenter."""
+    console = Console(soft_wrap=True)
+    if engine not in ("ray", "local") or track not in ("mlflow", "none"):
+        raise WrongInput("--engine is ray or local, and --track is mlflow or none")
+    request = Request(method, images, segmenter, recipe, tuple(assign), random_seed, store.resolve())
+    prepared = prepare(request, make_images=not plan)
+    if plan:
+        show_plan(console, prepared, select(prepared.steps, until, only))
+        return
+    check_images(prepared)
+    prepared.planner.fingerprints.save()
+    if force:
+        _discard(prepared, force)
+    steps = select(prepared.steps, until, only)
+    if all(step.cached for step in steps):
+        console.print(f"nothing to do: all {len(steps)} stages of {method} are cached in {store}", highlight=False)
+    else:
+        _execute(console, prepared, steps, engine, address)
+    if not (until or only):
+        _report(console, prepared, track)
+
+
+launch.__doc__ = f"{launch.__doc__}\n\n{EPILOG}"
+
+
+def _execute(console: Console, prepared: Prepared, steps: list[Step], engine_name: str, address: str) -> None:
+    """Run what is missing; a failing stage's whole story goes to the run's log."""
+    log = prepared.request.store / "runs" / prepared.run / "log.txt"
+    _log_to(log)
+    # heavy imports (torch, ray) only where something runs
+    from orchestrator.runner import Runner
+    from training.loop import Stopped
+
+    began = time.monotonic()
+    with Display(console) as display, _engine(engine_name, address, prepared.request.store) as engine:
+        runner = Runner(engine, prepared.planner, display)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: runner.stop())
+        for step in steps:
+            reason = step.reason
+            try:
+                if step.cached or not runner.run(step):
+                    display.say(f"{step.stage.name}: cached")
+                else:
+                    logging.info("%s made (%s)", step.stage.name, reason)
+            except Stopped:
+                display.say(f"stopped during {step.stage.name}; the same command continues it")
+                raise KeyboardInterrupt from None
+            except Exception as error:
+                logging.exception("%s failed", step.stage.name)
+                error.add_note(f"in stage {step.stage.name}")
+                error.log = log  # type: ignore[attr-defined]
+                raise
+    console.print(f"ran in {time.monotonic() - began:.0f} s; log {log}", highlight=False)
+
+
+def _engine(name: str, address: str, store: Path):  # noqa: ANN202 (either engine; importing both here would load Ray)
+    if name == "local":
+        from orchestrator.local_engine import LocalEngine
+
+        return LocalEngine()
+    try:
+        from orchestrator.ray_engine import RayEngine
+    except ModuleNotFoundError as error:
+        raise WrongInput(f"--engine ray needs {error.name}, which is not installed; --engine local runs without it") from error
+    return RayEngine(store, address)
+
+
+def _log_to(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    logging.basicConfig(filename=path, level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s", force=True)
+
+
+def _discard(prepared: Prepared, name: str) -> None:
+    from orchestrator.runner import discard
+
+    for step in depending_on(prepared.steps, name):
+        discard(step)
+        step.manifest, step.reason = None, "forced"
+
+
+def _report(console: Console, prepared: Prepared, track: str) -> None:
+    """The result table, the report page and, where asked for, the copy in MLflow."""
+    results, folder = write_results(prepared)
+    console.print(result_table(results))
+    from orchestrator.report import write_report
+
+    console.print(f"report  {write_report(prepared, results, folder)}", highlight=False)
+    if track == "mlflow":
+        from orchestrator.track import track_run
+
+        console.print(f"mlflow  {track_run(prepared.request.store, results, folder)}", highlight=False)
+    console.print(f"log     {folder / 'log.txt'}", highlight=False)
+
+
+def result_table(results: dict) -> Table:
+    """mIoU, precision and recall of every scored thing, in percent, with its split and threshold."""
+    table = Table(title=f"{results['method']} on {results['images']}, random seed {results['random_seed']}")
+    for name in ("", "of", "split", "mIoU", "precision", "recall", "threshold", "best threshold (oracle)"):
+        table.add_column(name, justify="right" if name in ("mIoU", "precision", "recall") else "left")
+    for row in results["rows"]:
+        scores = (f"{100 * row['metrics'][name]:.1f}" for name in ("miou", "precision", "recall"))
+        fixed = row["protocol"].get("threshold")
+        oracle = row.get("oracle")
+        best = f"{100 * oracle['miou']:.1f} at {oracle['threshold']:.2f}" if oracle else ""
+        table.add_row(row["quantity"], row["component"], row["split"], *scores, "" if fixed is None else f"{fixed:.2f} fixed", best)
+    return table
+
+
+def show_plan(console: Console, prepared: Prepared, steps: list[Step]) -> None:
+    """Every stage with its state and the reason for it, and what the rest will take as far as that is known."""
+    table = Table(title=f"{prepared.request.method} on {prepared.request.images}")
+    for name in ("stage", "over", "state", "seconds last time"):
+        table.add_column(name, overflow="fold")
+    if not steps:
+        for stage in prepared.stages:
+            table.add_row(stage.name, stage.recipe.list, "will run: the images are not made yet", "unknown")
+        console.print(table)
+        return
+    for step in steps:
+        unit = f"{len(prepared.images.classes)} classes" if step.stage.recipe.over == "classes" else f"{len(step.items)} images"
+        state = f"cached  {step.key[:12]}" if step.cached else f"will run: {step.reason}"
+        table.add_row(step.stage.name, unit, state, "unknown" if step.estimate is None else f"{step.estimate:.0f}")
+    console.print(table)
+    missing = [step for step in steps if not step.cached]
+    known = sum(step.estimate or 0 for step in missing)
+    unknown = sum(step.estimate is None for step in missing)
+    guess = f"about {known:.0f} s" + (f" and {unknown} stages of unknown time" if unknown else "") if missing else "nothing to do"
+    console.print(f"{len(steps) - len(missing)} of {len(steps)} stages cached; {guess}", highlight=False)

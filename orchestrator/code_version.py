@@ -1,0 +1,116 @@
+"""The version of a stage's code: a hash of the syntax tree of its function and of everything in the project it refers to.
+
+Found by parsing, never by importing, so that `plan` stays fast; docstrings, comments and layout do not count. A name is
+followed to its definition, so an edit in one function re-runs only the stages that can reach it.
+"""
+
+import ast
+import hashlib
+from collections.abc import Iterator
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+# the floors below the orchestrator: code above them decides what runs, never what a stage computes
+PACKAGES = ("methods", "refiners", "segmentation", "training", "imagesets", "backbones", "metrics")
+
+
+def code_version(*references: str) -> str:
+    """Hash of all code reachable from "package.module:function" references."""
+    found: dict[tuple[str, str], str] = {}
+    for reference in references:
+        module, _, name = reference.partition(":")
+        _follow(module, name, found)
+    lines = "\n".join(f"{module}:{name} {tree}" for (module, name), tree in sorted(found.items()))
+    return hashlib.blake2b(lines.encode(), digest_size=16).hexdigest()
+
+
+def _follow(module: str, name: str, found: dict[tuple[str, str], str]) -> None:
+    """Add the definition of `name` in `module` and all it refers to; a name that is not there takes the whole module."""
+    if (module, name) in found:
+        return
+    definitions, imports = _contents(module)
+    if name in imports:  # re-exported
+        _follow_import(imports[name], (), found)
+        return
+    nodes = [definitions[name]] if name in definitions else list(definitions.values())
+    found[module, name] = "".join(ast.dump(node) for node in nodes)
+    for node in nodes:
+        for root, attributes in _references(node):
+            if root in imports:
+                _follow_import(imports[root], attributes, found)
+            elif root in definitions and root != name:
+                _follow(module, root, found)
+
+
+def _follow_import(target: tuple[str, str], attributes: tuple[str, ...], found: dict[tuple[str, str], str]) -> None:
+    """Follow an imported name; `target` is (module, name), with no name for a module import used through attributes."""
+    module, name = target
+    path = [name, *attributes] if name else list(attributes)
+    while path and _source(f"{module}.{path[0]}"):  # the name is a submodule
+        module = f"{module}.{path.pop(0)}"
+    if _source(module):
+        _follow(module, path[0] if path else "*", found)
+
+
+def _references(node: ast.AST) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Every name used below `node` with the attributes read from it: `a.b.c` gives ("a", ("b", "c"))."""
+    root, attributes = node, []
+    while isinstance(root, ast.Attribute):
+        attributes.insert(0, root.attr)
+        root = root.value
+    if isinstance(root, ast.Name):
+        yield root.id, tuple(attributes)
+        return
+    for child in ast.iter_child_nodes(node):
+        yield from _references(child)
+
+
+@cache
+def _contents(module: str) -> tuple[dict[str, ast.AST], dict[str, tuple[str, str]]]:
+    """A module's top-level definitions by name, without docstrings, and its in-project imports as local name -> target."""
+    path = _source(module)
+    if path is None:
+        return {}, {}
+    tree = ast.parse(path.read_text())
+    definitions: dict[str, ast.AST] = {}
+    imports: dict[str, tuple[str, str]] = {}
+    for node in ast.walk(tree):  # also those inside functions
+        if isinstance(node, ast.ImportFrom) and node.module and _in_project(node.module):
+            imports |= {alias.asname or alias.name: (node.module, alias.name) for alias in node.names}
+        elif isinstance(node, ast.Import):
+            for alias in filter(lambda alias: _in_project(alias.name), node.names):
+                bound = alias.name if alias.asname else alias.name.split(".")[0]
+                imports[alias.asname or bound] = (bound, "")
+    for node in tree.body:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            definitions[node.name] = _without_docstrings(node)
+        elif isinstance(node, (ast.Assign, ast.AnnAssign)):
+            for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
+                definitions |= {part.id: node for part in ast.walk(target) if isinstance(part, ast.Name)}
+    return definitions, imports
+
+
+def _without_docstrings(node: ast.AST) -> ast.AST:
+    for part in ast.walk(node):
+        if isinstance(part, (ast.FunctionDef, ast.ClassDef)) and ast.get_docstring(part, clean=False) is not None:
+            part.body = part.body[1:] or [ast.Pass()]
+    return node
+
+
+def _in_project(module: str) -> bool:
+    return module.split(".")[0] in PACKAGES
+
+
+@cache
+def _source(module: str) -> Path | None:
+    """The file of an in-project module, found without importing the module itself."""
+    package, *rest = module.split(".")
+    spec = find_spec(package) if package in PACKAGES else None
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    path = Path(spec.submodule_search_locations[0]).joinpath(*rest)
+    for candidate in (path.with_suffix(".py"), path / "__init__.py"):
+        if candidate.is_file():
+            return candidate
+    return None

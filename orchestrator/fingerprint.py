@@ -1,0 +1,47 @@
+"""The fingerprint of an image list: content hashes of its images and labels, and of its masks apart.
+
+Contents are hashed once; after that the paths' sizes and modification times, which never enter a key, tell that they are unchanged.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from imagesets.item import Item
+from orchestrator.store import digest, read_json, write_json
+
+
+class Fingerprints:
+    """Fingerprints of lists, remembered in `<store>/cache/fingerprints.json` once `save` is called."""
+
+    def __init__(self, store: Path):
+        self.path = store / "cache" / "fingerprints.json"
+        self.known: dict[str, str] = read_json(self.path) or {}
+
+    def of_images(self, items: Sequence[Item]) -> str:
+        """Covers ids, image-level labels and image contents, in order."""
+        labels = json.dumps([[item.id, item.labels] for item in items])
+        return digest((labels + self._of_files(item.image for item in items)).encode())
+
+    def of_masks(self, items: Sequence[Item]) -> str:
+        """Covers mask contents, in order; an image without a mask counts as such."""
+        missing = json.dumps([item.mask is None for item in items])
+        return digest((missing + self._of_files(item.mask for item in items if item.mask)).encode())
+
+    def of_file(self, path: Path) -> str:
+        """Content hash of one file."""
+        return self._of_files([path])
+
+    def save(self) -> None:
+        """Remember what was hashed."""
+        write_json(self.path, self.known)
+
+    def _of_files(self, paths: Iterable[Path]) -> str:
+        files = list(paths)
+        stats = [(str(path), (stat := path.stat()).st_size, stat.st_mtime_ns) for path in files]
+        known_as = digest(json.dumps(stats).encode())
+        if known_as not in self.known:
+            with ThreadPoolExecutor() as pool:
+                self.known[known_as] = digest("".join(pool.map(lambda path: digest(path.read_bytes()), files)).encode())
+        return self.known[known_as]

@@ -1,0 +1,212 @@
+"""One launch: from what a person asks for to the rows of its result.
+
+prepare: expression, image set and settings become a plan (nothing is written unless asked for);
+execute: the plan's steps are run and their scores are gathered.
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from imagesets import shapes
+from imagesets.check import check
+from imagesets.errors import WrongInput
+from imagesets.layout import ImageSet, open_image_set
+from orchestrator import expression
+from orchestrator.nearest import nearest
+from orchestrator.plan import Planner, Step
+from orchestrator.recipes import Recipe, find, load_all
+from orchestrator.settings import declared, parse_assignments, resolve
+from orchestrator.store import Store, digest, write_json
+
+ROLES = ("training", "scoring", "validation")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the command line asks for."""
+
+    method: str
+    images: str = "shapes"
+    segmenter: str = ""
+    recipe: str = ""  # name of a preset or path of a YAML file of settings
+    assignments: tuple[str, ...] = ()
+    random_seed: int = 0
+    store: Path = Path("wsss-store")
+    exclude: Path | None = None
+
+
+@dataclass
+class Prepared:
+    """A plan and all it was made from. `steps` is empty where built-in images are not made yet and nothing may be written."""
+
+    request: Request
+    settings: Mapping[str, Any]
+    stages: list[expression.Stage]
+    images: ImageSet | None
+    planner: Planner | None
+    steps: list[Step]
+
+    @property
+    def run(self) -> str:
+        """The run's name: method, image set and a hash of all settings."""
+        identity = digest(repr(sorted(self.settings.items())).encode())[:8]
+        return f"{self.request.method}-{self.request.images.partition(':')[0]}-{identity}-{self.request.random_seed}"
+
+
+def prepare(request: Request, make_images: bool) -> Prepared:
+    """Resolve everything and plan. With `make_images`, built-in images are generated if need be; else nothing is written."""
+    kind = request.images.partition(":")[0]
+    images_recipe, _ = find(kind, ("images",))
+    chain = expression.components(request.method, request.segmenter or images_recipe.segmenter)
+    settings = resolve(images_recipe, _layers(request, images_recipe, chain))
+    stages = expression.expand(chain, settings)
+    images = _open_images(request, settings, make_images)
+    if images is None:
+        return Prepared(request, settings, stages, None, None, [])
+    lists = {role: settings[f"images.{role}"] for role in ROLES}
+    _check_lists(images, lists)
+    planner = Planner(Store(request.store), images, lists, declared(images_recipe))
+    return Prepared(request, settings, stages, images, planner, planner.plan(stages, request.random_seed))
+
+
+def check_images(prepared: Prepared) -> None:
+    """Decode every image and mask that the run reads; WrongInput with the whole list of what is wrong."""
+    assert prepared.images is not None and prepared.planner is not None
+    names = sorted({step.stage.recipe.list for step in prepared.steps})
+    masked = {step.stage.recipe.list for step in prepared.steps if step.stage.recipe.truth}
+    lists = {prepared.settings[f"images.{role}"]: role in masked for role in names}
+    seen = [prepared.planner.fingerprints.of_images(prepared.planner.items(role, role in masked)) for role in names]
+    known_as = "checked " + digest("".join(seen).encode())
+    if known_as in prepared.planner.fingerprints.known:
+        return
+    problems = check(prepared.images, list(lists), [name for name, with_masks in lists.items() if with_masks], decode=True)
+    if problems:
+        shown = "\n".join(f"  {problem}" for problem in problems)
+        raise WrongInput(f"{len(problems)} problem{'s' if len(problems) > 1 else ''} in {prepared.request.images}, nothing was run:\n{shown}")
+    prepared.planner.fingerprints.known[known_as] = "whole"
+
+
+def results(prepared: Prepared) -> dict[str, Any]:
+    """The scores of a finished plan, one row per evaluation, with the protocol that each number was made under."""
+    rows = []
+    for step in prepared.steps:
+        if not step.stage.scores or step.manifest is None:
+            continue
+        split = prepared.settings[f"images.{step.stage.recipe.list}"]
+        protocol = {**step.manifest["result"]["protocol"], **_protocol(prepared), "split": split, "images": len(step.items)}
+        rows.append({"quantity": step.stage.scores, "component": step.stage.component, "split": split, **step.manifest["result"], "protocol": protocol})
+    return {
+        "run": prepared.run,
+        "method": prepared.request.method,
+        "images": prepared.request.images.partition(":")[0],
+        "random_seed": prepared.request.random_seed,
+        "classes": list(prepared.images.classes) if prepared.images else [],
+        "settings": dict(prepared.settings),
+        "rows": rows,
+        "stages": [_stage_row(step) for step in prepared.steps],
+        "finished": time.time(),
+    }
+
+
+def write_results(prepared: Prepared) -> tuple[dict[str, Any], Path]:
+    """Gather and write `<store>/runs/<run>/results.json`; the results and the run's folder."""
+    found = results(prepared)
+    folder = prepared.request.store / "runs" / prepared.run
+    write_json(folder / "results.json", found)
+    return found, folder
+
+
+def _protocol(prepared: Prepared) -> dict[str, Any]:
+    assert prepared.images is not None
+    keys = ("backbone.name", "backbone.weights", "training.workers", "training.threads", "training.precision")
+    return {"labels from": prepared.images.label_source, **{key: prepared.settings[key] for key in keys}}
+
+
+def _stage_row(step: Step) -> dict[str, Any]:
+    manifest = step.manifest or {}
+    return {"stage": step.stage.name, "key": step.key, **{name: manifest.get(name) for name in ("wall", "cpu", "items", "finished", "device")}}
+
+
+def _layers(request: Request, images: Recipe, chain: list[Any]) -> list[Mapping[str, Any]]:
+    variants = {f"{recipe.name}.{name}": value for recipe, variant, _ in chain for name, value in variant.items()}
+    return [images.overrides, variants, _preset(request.recipe), parse_assignments(list(request.assignments))]
+
+
+def _preset(recipe: str) -> Mapping[str, Any]:
+    """The settings of a preset of the package, or of a YAML file that maps settings to values."""
+    if not recipe:
+        return {}
+    path = Path(recipe).expanduser()
+    if path.suffix in (".yaml", ".yml"):
+        if not path.is_file():
+            raise WrongInput(f"--recipe {recipe}: there is no such file")
+        table = yaml.safe_load(path.read_text())
+        if not isinstance(table, dict):
+            raise WrongInput(f"--recipe {recipe} must map settings to values, such as cam.epochs: 3")
+        return table
+    return find(recipe, ("preset",))[0].overrides
+
+
+def _open_images(request: Request, settings: Mapping[str, Any], make: bool) -> ImageSet | None:
+    kind, _, path = request.images.partition(":")
+    own = {name.removeprefix("images."): value for name, value in settings.items() if name.startswith("images.")}
+    if kind == "shapes":
+        root = shapes.folder(request.store / "images", own)
+        if not root.exists():
+            if not make:
+                return None
+            shapes.generate(root, own)
+        path = str(root)
+    elif not path:
+        raise WrongInput(f"--images {kind} needs the folder of the images: --images {kind}:PATH")
+    return open_image_set(f"{kind}:{path}", own)
+
+
+def _check_lists(images: ImageSet, lists: Mapping[str, str]) -> None:
+    """Seeds are made for the training list alone, so the list they are scored on must lie inside it."""
+    outside = set(images.ids(lists["scoring"])) - set(images.ids(lists["training"]))
+    if outside:
+        raise WrongInput(
+            f"{len(outside)} images of images.scoring={lists['scoring']} (such as {min(outside)}) are not in "
+            f"images.training={lists['training']}; seeds are made for the training list, so it must contain the scoring list"
+        )
+
+
+def select(steps: list[Step], until: str, only: str) -> list[Step]:
+    """The steps that a launch runs: all, those that lead to a stage, or one stage alone."""
+    if not until and not only:
+        return steps
+    named = {step.stage.name: step for step in steps}
+    name = until or only
+    if name not in named:
+        raise WrongInput(f"this run has no stage {name!r}{nearest(name, named)}")
+    if until:
+        wanted = _with_sources(named[name])
+        return [step for step in steps if step.stage.name in wanted]
+    missing = [source.stage.name for source in named[name].inputs.values() if not source.cached]
+    if missing:
+        raise WrongInput(f"--only {name} needs {' and '.join(missing)} first; use --until {name} to make them too")
+    return [named[name]]
+
+
+def depending_on(steps: list[Step], name: str) -> list[Step]:
+    """The step called `name` and all that were made from it."""
+    if name not in {step.stage.name for step in steps}:
+        raise WrongInput(f"this run has no stage {name!r}{nearest(name, [step.stage.name for step in steps])}")
+    return [step for step in steps if name in _with_sources(step)]
+
+
+def _with_sources(step: Step) -> set[str]:
+    return {step.stage.name}.union(*(_with_sources(source) for source in step.inputs.values()))
+
+
+def catalogue() -> list[Recipe]:
+    """Every recipe, for `ls`."""
+    return sorted(load_all().values(), key=lambda recipe: (recipe.kind, recipe.name))
+
+

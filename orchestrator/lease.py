@@ -1,0 +1,129 @@
+"""A lease per stage: of two launches on one store, one computes and the other waits for the result.
+
+The holder touches its lease file every few seconds. A lease whose holder is dead (same host) or silent (any host) is
+taken over; every write of the former holder is then refused by its fence.
+"""
+
+import contextlib
+import json
+import os
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+HEARTBEAT = 5.0  # seconds between touches
+SILENCE = 60.0  # seconds without a touch after which a holder counts as dead: twelve missed heartbeats
+
+
+class LeaseLost(Exception):
+    """Another launch has taken this stage over."""
+
+
+class Lease:
+    """A held lease; `token` names this attempt."""
+
+    def __init__(self, path: Path, token: str):
+        self.path, self.token = path, token
+
+    def fence(self) -> None:
+        """Raise LeaseLost unless this attempt still holds the lease."""
+        check_fence(self.path, self.token)
+
+
+def check_fence(path: Path, token: str) -> None:
+    """Raise LeaseLost unless the lease at `path` is held under `token` (for workers, which get both with their job)."""
+    holder = _read(path)
+    if holder is None or holder.get("token") != token:
+        raise LeaseLost(f"another launch has taken over {path.parent.name}")
+
+
+@contextlib.contextmanager
+def try_lease(folder: Path) -> Iterator[Lease | None]:
+    """Hold the lease of a stage's folder while the block runs, or yield None when a living launch holds it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "lease.json"
+    token = secrets.token_hex(8)
+    if not _create(path, token) and not (_is_dead(path) and _take_over(path, token)):
+        yield None
+        return
+    lease = Lease(path, token)
+    ended = threading.Event()
+    heart = threading.Thread(target=_beat, args=(lease, ended), daemon=True)
+    heart.start()
+    try:
+        yield lease
+    finally:
+        ended.set()
+        heart.join()
+        with contextlib.suppress(LeaseLost):
+            lease.fence()
+            path.unlink(missing_ok=True)
+
+
+def _create(path: Path, token: str) -> bool:
+    """Create the lease file with its whole content in one step; False where there is one already."""
+    partial = path.with_name(f".lease.{token}")
+    partial.write_text(json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "token": token}))
+    try:
+        os.link(partial, path)  # atomic, also on NFS, and fails where the file exists
+        return True
+    except FileExistsError:
+        return False
+    finally:
+        partial.unlink()
+
+
+def _take_over(path: Path, token: str) -> bool:
+    """Move a dead lease aside, then create ours; of several takers one succeeds."""
+    dead = _read(path)
+    aside = path.with_name(f".lease.dead.{token}")
+    try:
+        os.rename(path, aside)
+    except FileNotFoundError:
+        return False
+    if _read(aside) != dead:  # another taker was faster and this is its living lease: give it back
+        os.rename(aside, path)
+        return False
+    aside.unlink()
+    return _create(path, token)
+
+
+def _is_dead(path: Path) -> bool:
+    holder = _read(path)
+    if holder is None:
+        return False  # being released: the next try creates it
+    if holder["host"] == socket.gethostname() and not _alive(holder["pid"]):
+        return True
+    try:
+        return time.time() - path.stat().st_mtime > SILENCE
+    except FileNotFoundError:
+        return False
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+        return True
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+
+
+def _read(path: Path) -> dict | None:
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+
+
+def _beat(lease: Lease, ended: threading.Event) -> None:
+    while not ended.wait(HEARTBEAT):
+        try:
+            lease.fence()
+            os.utime(lease.path)
+        except (LeaseLost, FileNotFoundError):
+            return

@@ -1,0 +1,50 @@
+"""What a person sees while a launch runs: one live line per running stage, or plain lines where output is piped."""
+
+import time
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+
+class Display:
+    """Shows stages as they run; use as a context manager."""
+
+    def __init__(self, console: Console):
+        self.console = console
+        self.live = console.is_terminal
+        columns = (TextColumn("  {task.description}"), BarColumn(24), TextColumn("{task.completed:.0f}/{task.total:.0f} {task.fields[unit]}"))
+        self.bars = Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[note]}"), console=console, transient=True)
+        self.task: Any = None
+        self.began = 0.0
+
+    def __enter__(self) -> "Display":
+        if self.live:
+            self.bars.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.bars.stop()
+
+    def say(self, line: str) -> None:
+        """Print one line above the live display."""
+        self.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    def start(self, name: str, total: int, unit: str, done: int = 0) -> None:
+        """A stage begins, `done` of its `total` units being there already."""
+        self.began = time.monotonic()
+        if self.live:
+            self.task = self.bars.add_task(name, total=total, completed=done, unit=unit, note="")
+        else:
+            self.say(f"{name}: begins{f', {done} of {total} {unit} there already' if done else ''}")
+
+    def update(self, done: float, total: float | None = None, note: str = "") -> None:
+        """`done` units are there now."""
+        if self.live:
+            self.bars.update(self.task, completed=done, total=total, note=note)
+
+    def finish(self, name: str, detail: str) -> None:
+        """The running stage is done."""
+        if self.live:
+            self.bars.remove_task(self.task)
+        self.say(f"{name}: done in {time.monotonic() - self.began:.1f} s{', ' + detail if detail else ''}")

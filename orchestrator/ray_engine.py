@@ -1,0 +1,107 @@
+"""Runs stages on Ray: Ray Train for training, plain Ray tasks for per-item stages.
+
+Results go straight to the store; Ray carries only jobs and figures. Our checkpoint in the stage's folder is the one recovery
+system: a restarted worker group, a restarted driver and the local engine all continue from it.
+"""
+
+import os
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_TRAIN_ENABLE_STATE_TRACKING", "0")
+
+import ray
+from ray import train
+from ray.exceptions import RayError, RayTaskError
+from ray.train import RunConfig, ScalingConfig, WorkerGroupError
+from ray.train.torch import TorchTrainer
+
+from orchestrator import work
+
+IN_FLIGHT = 2  # shards submitted per CPU: one runs, one waits
+RETRIES = 3  # of a worker that dies; an exception in our own code would only come again
+OBJECT_STORE = 256 << 20  # bytes: only jobs and figures pass through it
+
+
+class RayEngine:
+    """A private Ray on this machine, or a running cluster at `address`."""
+
+    name = "ray"
+
+    def __init__(self, store: Path, address: str = ""):
+        self.store, self.address = store, address
+
+    def __enter__(self) -> "RayEngine":
+        # an empty working directory: a folder of the user's that is called metrics/ must not be imported by workers
+        self.empty = tempfile.TemporaryDirectory(prefix="wsss-orch-")
+        options: dict[str, Any] = {"runtime_env": {"working_dir": self.empty.name}, "log_to_driver": False, "logging_level": "ERROR"}
+        if not self.address:
+            options |= {"include_dashboard": False, "num_cpus": os.cpu_count(), "object_store_memory": OBJECT_STORE}
+        ray.init(address=self.address or "local", **options)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        ray.shutdown()
+        self.empty.cleanup()
+
+    def map(self, job: work.Job, indices: Iterable[int], done: Callable[[dict[str, float]], None]) -> None:
+        """Run the shards `indices` of a per-item stage, bounded in flight, calling `done` with each one's figures."""
+        gpus = ray.cluster_resources().get("GPU", 0) if job.uses_network() else 0
+        task = _shard.options(num_cpus=1, num_gpus=1 if gpus else 0, max_retries=RETRIES, max_calls=0)
+        shared = ray.put(job)
+        waiting = list(indices)
+        limit = IN_FLIGHT * max(int(gpus or ray.cluster_resources().get("CPU", 1)), 1)
+        running: list[Any] = []
+        while waiting or running:
+            while waiting and len(running) < limit:
+                running.append(task.remote(shared, waiting.pop(0), "cuda" if gpus else "cpu"))
+            ready, running = ray.wait(running)
+            try:
+                done(ray.get(ready[0]))
+            except RayTaskError as error:
+                for reference in running:
+                    ray.cancel(reference)
+                raise error.cause or error from None
+
+    def train(self, job: work.Job) -> float:
+        """Run a training stage under Ray Train; CPU seconds of all workers."""
+        for attempt in range(RETRIES + 1):
+            try:
+                return self._fit(job, attempt)
+            except WorkerGroupError as error:
+                causes = list(error.worker_failures.values())
+                if attempt == RETRIES or not all(isinstance(cause, RayError) for cause in causes):
+                    raise next((cause for cause in causes if not isinstance(cause, RayError)), error) from None
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    def _fit(self, job: work.Job, attempt: int) -> float:
+        """One attempt; its Ray run has a fresh name, because Ray would otherwise continue from its own snapshot."""
+        workers, available = job.settings["training.workers"], ray.cluster_resources()
+        cpus = max(min(job.settings["training.threads"], int(available.get("CPU", 1)) // workers), 1)
+        gpus = {"GPU": 1} if available.get("GPU") else {}
+        trainer = TorchTrainer(
+            _train_worker,
+            train_loop_config={"job": job},
+            scaling_config=ScalingConfig(num_workers=workers, use_gpu=bool(gpus), resources_per_worker={"CPU": cpus, **gpus}),
+            run_config=RunConfig(name=f"{job.folder.name}-{job.token}-{attempt}", storage_path=str(self.store / "ray")),
+        )
+        return trainer.fit().metrics["cpu"]
+
+
+@ray.remote
+def _shard(job: work.Job, index: int, device: str) -> dict[str, float]:
+    return work.run_shard(job, index, device)
+
+
+def _train_worker(config: dict[str, Any]) -> None:
+    context = train.get_context()
+    device = str(train.torch.get_device())
+    rank, world = context.get_world_rank(), context.get_world_size()
+    try:
+        cpu = work.run_training(config["job"], rank, world, device)
+    except work.loop.Stopped:
+        cpu = 0.0  # asked for: not a failure to retry; the driver sees that there is no network yet
+    train.report({"cpu": cpu})

@@ -1,0 +1,90 @@
+"""Some images of a run with what each scored stage made of them, as pictures that stand in the page itself."""
+
+import base64
+import io
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from imagesets.item import VOID, Item
+from imagesets.maps import Maps
+from imagesets.palette import PALETTE
+from orchestrator.plan import Step
+from orchestrator.store import StoredRecords, digest
+from refiners.threshold import label_map
+
+SIDE = 240  # pixels of a picture's long side, at most
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image: its id, the names of its image-level labels, and titled pictures as data URIs."""
+
+    id: str
+    labels: tuple[str, ...]
+    pictures: tuple[tuple[str, str], ...]
+
+
+def samples(scored: Sequence[tuple[str, Step]], classes: Sequence[str], count: int) -> tuple[list[Sample], list[tuple[str, str]]]:
+    """`count` images of the list that the `scored` evaluations (title, step) share, with truth and label maps; and their legend.
+
+    The legend holds the name and CSS colour of every label that is seen.
+    """
+    seen: set[int] = set()
+    shown = []
+    for item in spread(scored[0][1].items, count):
+        maps = {"truth": item.truth(), **{title: _label_map(step, item) for title, step in scored}}
+        seen.update(int(value) for label in maps.values() for value in np.unique(label))
+        pictures = (("image", _photograph(item.rgb())), *((title, _palette_picture(label)) for title, label in maps.items()))
+        shown.append(Sample(item.id, tuple(classes[index] for index in item.labels), pictures))
+    return shown, [(_name(value, classes), f"rgb({','.join(map(str, PALETTE[value]))})") for value in sorted(seen)]
+
+
+def spread(items: Sequence[Item], count: int) -> list[Item]:
+    """Up to `count` items that show the classes as evenly as can be; the same ones for the same items, in any order."""
+    left = sorted(items, key=lambda item: digest(item.id.encode()))  # neighbours in a list are often near copies
+    shown: Counter[int] = Counter()
+    chosen = []
+    while left and len(chosen) < count:
+        item = min(left, key=lambda item: min((shown[index] for index in item.labels), default=len(items)))
+        left.remove(item)
+        shown.update(item.labels)
+        chosen.append(item)
+    return chosen
+
+
+def _label_map(step: Step, item: Item) -> np.ndarray:
+    """What an evaluation scored on one image, uint8 [H,W]: a label map, or maps at the fixed threshold."""
+    (source,) = step.inputs.values()
+    record: dict[str, Any] = StoredRecords(source.folder)[item.id]
+    if "label" in record:
+        return record["label"]
+    maps = Maps.of(record)
+    return label_map(maps.full(), maps.keys, step.manifest["result"]["protocol"]["threshold"])
+
+
+def _photograph(rgb: np.ndarray) -> str:
+    picture = Image.fromarray(rgb)
+    picture.thumbnail((SIDE, SIDE))
+    return _data_uri(picture, "webp", quality=80)
+
+
+def _palette_picture(label: np.ndarray) -> str:
+    picture = Image.fromarray(label)
+    picture.thumbnail((SIDE, SIDE), Image.Resampling.NEAREST)
+    picture.putpalette(PALETTE.tobytes())
+    return _data_uri(picture, "png", optimize=True)
+
+
+def _data_uri(picture: Image.Image, kind: str, **options: Any) -> str:
+    file = io.BytesIO()
+    picture.save(file, kind, **options)
+    return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def _name(value: int, classes: Sequence[str]) -> str:
+    return "background" if value == 0 else "void" if value == VOID else classes[value - 1]

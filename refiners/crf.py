@@ -1,0 +1,147 @@
+"""Dense CRF (Krähenbühl & Koltun, NIPS 2011) on the labels present in an image, and the confident labels made with it.
+
+Mean field with a spatial and a bilateral Gaussian kernel, Potts compatibility and symmetric normalisation, computed by
+pydensecrf on the permutohedral lattice. The lattices depend on the image alone and are built once per image,
+however many unaries follow.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from imagesets.errors import WrongInput
+from imagesets.item import VOID, Item
+from imagesets.maps import Maps
+from refiners.threshold import to_labels, winners
+from training.stage import Context
+
+CLIP = 1e-5  # smallest probability of a soft unary: -log stays finite (pydensecrf's own default)
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """One published setting: mean-field iterations; standard deviations in pixels (sxy) and grey levels (srgb); weights.
+
+    `certainty` is the probability that a given label is right, for unaries made of label maps.
+    """
+
+    iterations: int
+    gaussian_sxy: float
+    gaussian_weight: float
+    bilateral_sxy: float
+    bilateral_srgb: float
+    bilateral_weight: float
+    certainty: float = 0.7  # IRN code
+
+
+# the names are the choices of the setting `crf.parameters`
+PARAMETERS = {
+    "irn-labels": Parameters(10, 3, 3, 50, 5, 10),  # IRN code: labels for IRN and AMN in the whole CAM family
+    "deeplab": Parameters(10, 1, 3, 67, 3, 4),  # kazuto1011/deeplab-pytorch, RSEPM, PuzzleCAM
+    "seam": Parameters(10, 3, 3, 80, 13, 10),  # PSA, SEAM and visinf code
+    "hfpl": Parameters(1, 3, 3, 32, 13, 10),  # HFPL library file
+    "edam": Parameters(3, 3, 3, 80, 13, 10),  # EDAM code: SEAM's with 3 iterations
+    "mctformer": Parameters(10, 4, 3, 83, 5, 3),  # MCTformer code, segmentation
+    "spatial-bce": Parameters(10, 3, 3, 40, 5, 10),  # Spatial-BCE code: IRN's with a narrower bilateral kernel
+}
+
+
+def hard(rgb: np.ndarray, labels: np.ndarray, n: int, parameters: Parameters) -> np.ndarray:
+    """Refine a label map [H,W] of values 0..n-1 on the image uint8 [H,W,3]: uint8 [H,W].
+
+    The energy of a pixel's own label is -log(certainty), of each other one -log((1 - certainty) / (n - 1)). Label 0 is
+    a label like any other. The result depends on n: count the labels present, not those of the image set.
+    """
+    return _hard(_Lattices(rgb, n, parameters), labels)
+
+
+def soft(rgb: np.ndarray, probabilities: np.ndarray, parameters: Parameters) -> np.ndarray:
+    """Marginals float32 [n,H,W] of scores [n,H,W], clipped to 1e-5..1 (they need not sum to one), on uint8 [H,W,3]."""
+    energy = -np.log(np.clip(probabilities, CLIP, 1.0))
+    return _Lattices(rgb, len(probabilities), parameters).infer(energy)
+
+
+def confident(
+    rgb: np.ndarray, maps: torch.Tensor, keys: np.ndarray, foreground: float, background: float, parameters: Parameters
+) -> np.ndarray:
+    """Labels that two thresholds agree on (IRN, cam_to_ir_label): uint8 [H,W] of 0, class index + 1, 255 undecided.
+
+    `maps` [n,H,W] of the classes `keys` [n] are cut at `foreground` and at `background` (the lower), each result is
+    refined; what is foreground in the first is trusted, as is what is background in both.
+    """
+    lattices = _Lattices(rgb, len(keys) + 1, parameters)
+    trusted = to_labels(_hard(lattices, winners(maps, foreground)), keys)
+    possible = _hard(lattices, winners(maps, background))
+    return np.where((trusted == 0) & (possible != 0), np.uint8(VOID), trusted)
+
+
+def confident_labels(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:
+    """Stage: the labels that affinity networks and AMN learn from, at the thresholds of the method that wrote the maps."""
+    settings = context.settings
+    parameters = PARAMETERS[settings.parameters]
+
+    def one(item: Item) -> dict[str, np.ndarray]:
+        maps = Maps.of(context.inputs["maps"][item.id])
+        thresholds = settings.maps.confident_foreground, settings.maps.confident_background
+        return {"label": confident(item.rgb(), maps.full(), maps.keys, *thresholds, parameters)}
+
+    return one
+
+
+def masks(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:
+    """Stage of the refiner `crf`: the seeds at the method's own threshold, refined."""
+    threshold, parameters = context.settings.maps.seed_threshold, PARAMETERS[context.settings.parameters]
+
+    def one(item: Item) -> dict[str, np.ndarray]:
+        maps = Maps.of(context.inputs["maps"][item.id])
+        refined = hard(item.rgb(), winners(maps.full(), threshold), len(maps.keys) + 1, parameters)
+        return {"label": to_labels(refined, maps.keys)}
+
+    return one
+
+
+class _Lattices:
+    """The pairwise part of one image's CRF over n labels; every `infer` sets a new unary on it."""
+
+    def __init__(self, rgb: np.ndarray, n: int, parameters: Parameters) -> None:
+        self.shape = n, rgb.shape[0], rgb.shape[1]
+        # pydensecrf takes neither strided nor read-only images, and decoded images are read-only
+        self.rgb, self.parameters = np.require(rgb, requirements=["C", "W"]), parameters
+        self._model: Any = None
+
+    def infer(self, energy: np.ndarray) -> np.ndarray:
+        """Marginals float32 [n,H,W] after mean field from the unary energies [n,H,W]."""
+        if self._model is None:
+            self._model = self._build()
+        self._model.setUnaryEnergy(np.ascontiguousarray(energy, np.float32).reshape(self.shape[0], -1))
+        return np.asarray(self._model.inference(self.parameters.iterations), np.float32).reshape(self.shape)
+
+    def _build(self) -> Any:
+        try:
+            from pydensecrf.densecrf import DenseCRF2D
+        except ImportError as error:
+            raise WrongInput(
+                "the dense CRF needs pydensecrf: pip install pydensecrf2 (it compiles, so a C++ compiler must be there)"
+            ) from error
+        n, height, width = self.shape
+        given = self.parameters
+        model = DenseCRF2D(width, height, n)
+        model.addPairwiseGaussian(sxy=given.gaussian_sxy, compat=given.gaussian_weight)
+        model.addPairwiseBilateral(
+            sxy=given.bilateral_sxy, srgb=given.bilateral_srgb, rgbim=self.rgb, compat=given.bilateral_weight
+        )
+        return model
+
+
+def _hard(lattices: _Lattices, labels: np.ndarray) -> np.ndarray:
+    n = lattices.shape[0]
+    if labels.min() == labels.max():
+        # where all pixels agree, every message favours the label they have: nothing can change (n = 1 has no other label)
+        return labels.astype(np.uint8)
+    certainty = lattices.parameters.certainty
+    energy = np.full(lattices.shape, -np.log((1 - certainty) / (n - 1)), np.float32)
+    np.put_along_axis(energy, labels[None].astype(np.intp), np.float32(-np.log(certainty)), axis=0)
+    return lattices.infer(energy).argmax(axis=0).astype(np.uint8)

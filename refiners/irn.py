@@ -1,0 +1,145 @@
+"""IRN as a refiner (Ahn, Cho & Kwak, Weakly Supervised Learning of Instance Segmentation with Inter-pixel Relations, CVPR 2019).
+
+Confident labels train a network that finds class boundaries; the maps then walk randomly between those. Followed is the
+public code (jiwoon-ahn/irn). The geometry of pairs, the network, its losses and the walk have a file each.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+import backbones
+from imagesets import transforms
+from imagesets.errors import WrongInput
+from imagesets.item import Item
+from imagesets.maps import Maps, strided
+from refiners.irn_losses import losses
+from refiners.irnet import IRNet, boundary
+from refiners.random_walk import walk
+from refiners.threshold import label_map
+from training import optimisers
+from training.randomness import seed_torch
+from training.stage import Context, Records, Settings, Task
+
+GRID = 4  # pixels per cell of the boundary grid, in each direction
+
+
+def network(settings: Settings, classes: tuple[str, ...]) -> IRNet:
+    """The network that `training` delivers, for trained weights to be loaded into."""
+    return IRNet(backbones.build(settings.backbone.name, weights="none", frozen_statistics=True))
+
+
+def training(context: Context) -> Task:
+    """Stage: train IRNet's two branches on confident labels (word `labels`), on top of a backbone that stays as it is."""
+    settings = context.settings
+    _check_reach(settings.crop, settings.pair_radius)
+    seed_torch(context.random_seed, "irn", "initial weights")
+    irnet = IRNet(backbones.build(settings.backbone.name, weights=settings.backbone.weights, frozen_statistics=True))
+    if settings.backbone.weights == "none":
+        _adopt(irnet.backbone, context.inputs["network"])
+    rates = ((irnet.boundary_parameters(), settings.lr), (irnet.displacement_parameters(), settings.displacement_lr))
+    groups = [{"params": part, "lr": rate, "weight_decay": settings.weight_decay} for part, rate in rates]
+    return Task(
+        network=irnet,
+        step=Step(irnet, len(context.classes), settings.pair_radius),
+        sample=sampler(settings, context.inputs["labels"]),
+        optimiser=optimisers.build("sgd", groups, momentum=settings.momentum),
+        schedule=optimisers.poly(),
+        batch=settings.batch,
+        steps=optimisers.steps(len(context.items), settings.batch, settings.epochs),
+        finish=partial(set_mean_displacement, irnet, context) if settings.mean_shift else None,
+    )
+
+
+def sampler(settings: Settings, labels: Records) -> Callable[[Item, np.random.Generator], dict[str, torch.Tensor]]:
+    """What makes one training example: image float32 [3,crop,crop] and its labels uint8 on the boundary grid, [crop/4,crop/4]."""
+
+    def sample(item: Item, rng: np.random.Generator) -> dict[str, torch.Tensor]:
+        label = labels[item.id]["label"]
+        image, label = transforms.segmentation_sample(item.rgb(), label, settings.scale_range, settings.crop, rng)
+        # nearest at cell centres: rows and columns 2, 6, 10, ... of a crop of 512
+        coarse = transforms.rescale(label, strided(label.shape, GRID), bicubic=False)
+        return {"image": torch.from_numpy(image), "label": torch.from_numpy(coarse.copy())}
+
+    return sample
+
+
+class Step(nn.Module):
+    """One training step; the losses are means over the pairs of the batch, with several workers over each one's share."""
+
+    def __init__(self, irnet: IRNet, classes: int, radius: int) -> None:
+        super().__init__()
+        self.network, self.classes, self.radius = irnet, classes, radius
+
+    def forward(self, batch: Mapping[str, torch.Tensor], progress: float) -> dict[str, torch.Tensor]:
+        """`batch` holds image [B,3,crop,crop] and label uint8 [B,crop/4,crop/4]."""
+        logits, displacement = self.network(batch["image"])
+        return losses(logits, displacement, batch["label"], self.classes, self.radius)
+
+
+def _check_reach(crop: int, radius: int) -> None:
+    least = GRID * (2 * radius - 2) + 1
+    if crop < least:
+        raise WrongInput(
+            f"irn.crop={crop} holds no pairs of irn.pair_radius={radius}; crop at least {least} pixels or lower the radius"
+        )
+
+
+def _adopt(backbone: nn.Module, source: nn.Module) -> None:
+    """Start `backbone` from that of the network whose maps made the labels: frozen random features would teach nothing."""
+    try:
+        backbone.load_state_dict(source.get_submodule("backbone").state_dict())
+    except (AttributeError, RuntimeError) as error:
+        raise WrongInput(
+            "with backbone.weights=none irn starts from the backbone of the network before it, which is of another kind; "
+            "set backbone.weights to imagenet or a file"
+        ) from error
+
+
+@torch.no_grad()
+def set_mean_displacement(irnet: IRNet, context: Context) -> None:
+    """Store the mean displacement over the top left crops of the training list, of which the incomplete last batch is dropped.
+
+    Nothing but instance segmentation reads it: pseudo masks depend on boundaries alone.
+    """
+    crop, batch = context.settings.crop, context.settings.batch
+    whole = len(context.items) // batch * batch
+    irnet.displacement_mean.zero_()
+    total = torch.zeros_like(irnet.displacement_mean)
+    for start in range(0, whole, batch):
+        images = [transforms.normalise(item.rgb()) for item in context.items[start : start + batch]]
+        crops = np.stack([transforms.top_left_crop(image, crop, 0.0) for image in images])
+        total += irnet(torch.from_numpy(crops).to(total.device))[1].sum(dim=0).mean(dim=(1, 2))
+    irnet.displacement_mean.copy_(total / whole)
+
+
+def masks(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:
+    """Stage: pseudo masks from maps that walked between the boundaries of the trained network."""
+    settings, irnet = context.settings, context.inputs["affinity"]
+
+    @torch.no_grad()
+    def one(item: Item) -> dict[str, np.ndarray]:
+        maps = Maps.of(context.inputs["maps"][item.id])
+        if len(maps.keys) == 0:
+            return {"label": np.zeros(maps.size, np.uint8)}
+        (pair,) = transforms.views(item.rgb(), [1.0])
+        edges = boundary(irnet, torch.from_numpy(pair).to(context.device), settings.padding).float().cpu()
+        started = maps.strided() ** settings.maps.walk_power
+        walked = walk(started, edges, settings.walk_radius, settings.beta, settings.exp_times)
+        return {"label": walked_labels(walked, maps.keys, maps.size, settings.maps.walk_background)}
+
+    return one
+
+
+def walked_labels(walked: torch.Tensor, keys: np.ndarray, size: tuple[int, int], background: float) -> np.ndarray:
+    """Walked maps [n,h,w] to a label map uint8 `size`: upsampled four times, divided by ONE maximum over all classes, argmax.
+
+    The common maximum lets a weak class vanish below the constant `background` (as in the public code).
+    """
+    larger = functional.interpolate(walked[None], scale_factor=GRID, mode="bilinear", align_corners=False)[0]
+    larger = larger[:, : size[0], : size[1]]
+    return label_map(larger / larger.max().clamp_min(torch.finfo(larger.dtype).tiny), keys, background)

@@ -1,0 +1,42 @@
+"""Maps to a label map: every pixel goes to its highest map, or to background where none exceeds a constant threshold.
+
+This is how the CAM family reads seeds (IRN, ReCAM and LPCAM code): argmax over [threshold, maps], mapped to class index + 1.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from imagesets.item import Item
+from imagesets.maps import Maps
+from training.stage import Context
+
+
+def winners(maps: torch.Tensor, threshold: float) -> np.ndarray:
+    """Which of maps [n,H,W] is highest: uint8 [H,W] of 0 (none exceeds `threshold`; ties go to it too) or 1..n."""
+    if maps.shape[0] == 0:
+        return np.zeros(maps.shape[1:], np.uint8)
+    peak, index = maps.max(dim=0)
+    return torch.where(peak > threshold, index + 1, 0).to(torch.uint8).cpu().numpy()
+
+
+def to_labels(chosen: np.ndarray, keys: np.ndarray) -> np.ndarray:
+    """Map 0..n of `winners` to label values: 0 stays background, j becomes keys[j - 1] + 1; uint8."""
+    return np.concatenate([[0], np.asarray(keys) + 1]).astype(np.uint8)[chosen]
+
+
+def label_map(maps: torch.Tensor, keys: np.ndarray, threshold: float) -> np.ndarray:
+    """Maps [n,H,W] of the classes `keys` [n] to a label map uint8 [H,W]: 0 background, class index + 1."""
+    return to_labels(winners(maps, threshold), keys)
+
+
+def masks(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:
+    """Stage of the refiner `none`: pseudo masks are the seeds as they are scored, at the method's own threshold."""
+    threshold = context.settings.maps.seed_threshold
+
+    def one(item: Item) -> dict[str, np.ndarray]:
+        maps = Maps.of(context.inputs["maps"][item.id])
+        return {"label": label_map(maps.full(), maps.keys, threshold)}
+
+    return one

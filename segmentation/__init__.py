@@ -1,0 +1,1 @@
+"""Segmenters: trained on pseudo masks, tested on their own."""

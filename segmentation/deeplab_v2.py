@@ -1,0 +1,143 @@
+"""DeepLabV2: Chen et al., DeepLab: Semantic Image Segmentation with Deep Convolutional Nets, Atrous Convolution, and Fully
+Connected CRFs, TPAMI 2018; trained as in kazuto1011/deeplab-pytorch, which ReCAM, LPCAM and AMN use.
+
+Two of that code's choices are not ours: it takes Caffe weights (stride on the first 1x1 convolution, BGR, mean only) where we
+take torchvision's (stride on the 3x3, RGB, mean and standard deviation), and it halves each batch and adds up two
+gradients where we take the batch whole; the two differ only in how void pixels weigh.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+import backbones
+from imagesets import transforms
+from imagesets.errors import WrongInput
+from imagesets.item import VOID, Item
+from segmentation.losses import cross_entropy, shrunk
+from segmentation.multi_scale import at_scales, largest
+from training import optimisers
+from training.randomness import seed_torch
+from training.stage import Context, Records, Settings, Task
+
+MSC_SCALES = (1.0, 0.5, 0.75)
+REFRESH = 10  # updates between two values of the staircase schedule
+
+
+class DeepLabV2(nn.Module):
+    """A backbone whose last stages are dilated, and the sum of parallel 3x3 convolutions of different `rates` (ASPP).
+
+    `labels` counts background. The convolutions have a bias and no normalisation.
+    """
+
+    def __init__(self, backbone: backbones.Backbone, labels: int, rates: Sequence[int]) -> None:
+        super().__init__()
+        self.backbone = backbone
+        for module in backbone.modules():
+            if isinstance(module, nn.MaxPool2d):
+                module.ceil_mode = True  # Caffe's rounding: 320 pixels give 41 cells a side, as 321 do
+        branches = [nn.Conv2d(backbone.channels[-1], labels, 3, padding=rate, dilation=rate) for rate in rates]
+        for branch in branches:
+            nn.init.normal_(branch.weight, std=0.01)
+            nn.init.zeros_(branch.bias)  # type: ignore[arg-type]
+        self.aspp = nn.ModuleList(branches)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Normalised images [B,3,H,W] to logits [B,labels,h,w] on the coarse grid."""
+        features = self.backbone(images)[-1]
+        return torch.stack([branch(features) for branch in self.aspp]).sum(0)
+
+
+class Step(nn.Module):
+    """The loss of a batch: cross entropy at each scale and of the maximum over scales, summed; with one scale, just that."""
+
+    def __init__(self, network: nn.Module, scales: Sequence[float]) -> None:
+        super().__init__()
+        self.network, self.scales = network, tuple(scales)
+
+    def forward(self, batch: dict[str, torch.Tensor], progress: float) -> dict[str, torch.Tensor]:
+        """`image` float32 [B,3,H,W] and `label` uint8 [B,H,W] to one cross entropy per scale and one of their maximum."""
+        logits = at_scales(self.network, batch["image"], self.scales)
+        named = {f"cross_entropy_{scale:g}": values for scale, values in zip(self.scales, logits, strict=True)}
+        if len(logits) > 1:
+            named["cross_entropy_max"] = largest(logits)
+        return {name: cross_entropy(values, shrunk(batch["label"], values.shape[-2:])) for name, values in named.items()}
+
+
+def network(settings: Settings, classes: Sequence[str]) -> DeepLabV2:
+    """The network that `training` delivers, for trained weights to be loaded into."""
+    return _build(settings, classes, weights="none")
+
+
+def training(context: Context) -> Task:
+    """Train on the pseudo masks of the training list."""
+    settings = context.settings
+    optimisers.steps(len(context.items), settings.batch, epochs=1)  # refuses a list that does not fill one batch
+    seed_torch(context.random_seed, "deeplabv2", "initial weights")
+    module = _build(settings, context.classes, settings.weights)
+    groups = parameter_groups(module, settings.lr, settings.weight_decay)
+    return Task(
+        network=module,
+        step=Step(module, MSC_SCALES if settings.msc else (1.0,)),
+        sample=sampler(settings, context.inputs["masks"], len(context.classes) + 1),
+        optimiser=optimisers.build("sgd", groups, momentum=settings.momentum),
+        schedule=staircase(settings.iterations) if settings.schedule == "staircase" else optimisers.poly(),
+        batch=settings.batch,
+        steps=settings.iterations,
+    )
+
+
+def parameter_groups(module: DeepLabV2, lr: float, weight_decay: float) -> list[dict[str, Any]]:
+    """Backbone at the base rate, ASPP weights at 10 times that, ASPP biases at 20 times and without decay."""
+    return [
+        {"params": list(module.backbone.parameters()), "lr": lr, "weight_decay": weight_decay},
+        {"params": [branch.weight for branch in module.aspp], "lr": 10 * lr, "weight_decay": weight_decay},
+        {"params": [branch.bias for branch in module.aspp], "lr": 20 * lr, "weight_decay": 0.0},
+    ]
+
+
+def staircase(steps: int, power: float = 0.9) -> Callable[[float], float]:
+    """(1 - t / steps)^power with t the step rounded down to a multiple of 10; a function of progress = step / steps."""
+
+    def factor(progress: float) -> float:
+        step = round(progress * steps)
+        return (1 - step // REFRESH * REFRESH / steps) ** power
+
+    return factor
+
+
+def sampler(settings: Settings, masks: Records, labels: int) -> Callable[[Item, np.random.Generator], dict[str, torch.Tensor]]:
+    """What makes one training example: image float32 [3,crop,crop] and label uint8 [crop,crop]."""
+
+    def sample(item: Item, rng: np.random.Generator) -> dict[str, torch.Tensor]:
+        rgb, label = item.rgb(), masks[item.id]["label"]
+        check_mask(label, rgb.shape[:2], labels, item.id)
+        scale = float(rng.choice(settings.scales))  # one of a few, not a range
+        image, label = transforms.segmentation_sample(rgb, label, (scale, scale), settings.crop, rng)
+        return {"image": torch.from_numpy(image), "label": torch.from_numpy(label)}
+
+    return sample
+
+
+def check_mask(label: np.ndarray, size: tuple[int, int], labels: int, name: str) -> None:
+    """Raise WrongInput where a mask has not the image's size or holds a label that is neither 0..labels-1 nor void."""
+    if label.shape != size:
+        raise WrongInput(f"the mask of image {name} is {label.shape} and the image {size}")
+    highest = int(label.max(initial=0, where=label != VOID))
+    if highest >= labels:
+        raise WrongInput(f"the mask of image {name} holds label {highest}; there are {labels} labels, 0 to {labels - 1}")
+
+
+def _build(settings: Settings, classes: Sequence[str], weights: str) -> DeepLabV2:
+    pretrained = settings.weights != "none"
+    backbone = backbones.build(
+        settings.backbone, stride=settings.stride, dilated="uniform", weights=weights, frozen_statistics=pretrained
+    )
+    if pretrained:  # batch norms are constants then: their scale and shift do not train either
+        for module in backbone.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.requires_grad_(False)
+    return DeepLabV2(backbone, len(classes) + 1, settings.rates)

@@ -1,0 +1,71 @@
+"""Scores of maps and of label maps over a whole list: a confusion matrix per image, summed, then read once.
+
+Fixed protocol: void pixels of the truth are not counted; a predicted 255 counts as background; a seed is scored at the
+threshold its method publishes, and its best threshold is reported apart, as the oracle it is.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from imagesets.errors import WrongInput
+from imagesets.item import Item
+from imagesets.maps import Maps
+from metrics import region, thresholds
+from training.stage import Context, Settings
+
+VOID_RULE = "255 in the truth is not counted, 255 in a prediction is background"
+
+
+def score_maps(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:
+    """Per image the confusion matrices int64 [T,K+1,K+1] of its full-size maps at each threshold of `grid`."""
+    records, grid = context.inputs["maps"], threshold_grid(context.settings)
+
+    def one(item: Item) -> dict[str, np.ndarray]:
+        maps = Maps.of(records[item.id])
+        return {"confusion": thresholds.sweep(maps.full().numpy(), maps.keys, item.truth(), grid, len(context.classes))}
+
+    return one
+
+
+def score_labels(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:
+    """Per image the confusion matrix int64 [K+1,K+1] of its label map, whichever word that comes from."""
+    (records,) = context.inputs.values()
+
+    def one(item: Item) -> dict[str, np.ndarray]:
+        return {"confusion": region.confusion(item.truth(), records[item.id]["label"], len(context.classes) + 1)}
+
+    return one
+
+
+def seed_result(settings: Settings, classes: Sequence[str], arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """The JSON result of summed `score_maps`: scores at the fixed threshold, the curve over all, and the oracle."""
+    grid, fixed = threshold_grid(settings), settings.maps.seed_threshold
+    matrices = arrays["confusion"]
+    curve = thresholds.curve(matrices, grid, settings.miou)
+    result = _result(settings, classes, matrices[int(np.flatnonzero(grid == fixed)[0])])
+    result["protocol"] |= {"threshold": fixed, "thresholds": list(settings.thresholds)}
+    return result | {"curve": curve, "oracle": thresholds.best(curve)}
+
+
+def label_result(settings: Settings, classes: Sequence[str], arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """The JSON result of summed `score_labels`."""
+    return _result(settings, classes, arrays["confusion"])
+
+
+def _result(settings: Settings, classes: Sequence[str], matrix: np.ndarray) -> dict[str, Any]:
+    protocol = {"miou": settings.miou, "void": VOID_RULE, "pixels": int(matrix.sum())}
+    return region.summary(matrix, classes, settings.miou) | {"protocol": protocol}
+
+
+def threshold_grid(settings: Settings) -> np.ndarray:
+    """The thresholds [start, stop) by step and the fixed one, ascending."""
+    start, stop, step = settings.thresholds
+    if not 0 < step <= stop - start:
+        raise WrongInput(
+            f"thresholds are [start, stop, step] with start below stop and a positive step, not {settings.thresholds}"
+        )
+    # rounded, so that 0.15 of the grid and a fixed 0.15 are one
+    steps = np.round(np.arange(start, stop, step), 6)
+    return np.unique([*steps[steps < stop], settings.maps.seed_threshold])

@@ -1,0 +1,56 @@
+"""Label maps from a trained segmenter: several scales, mirrored or not, fused by one of the published rules, then a CRF."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import nn
+
+from imagesets import transforms
+from imagesets.item import Item
+from refiners import crf
+from segmentation.multi_scale import at_scales, enlarged, largest
+from training.stage import Context
+
+
+def predictions(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:
+    """The segmenter's label map of each image, {"label": uint8 [H,W]}."""
+    settings, network = context.settings, context.inputs["segmenter"]
+
+    def one(item: Item) -> dict[str, np.ndarray]:
+        rgb = item.rgb()
+        image = torch.from_numpy(transforms.normalise(rgb)).to(context.device)
+        scores = probabilities(network, image, settings.test_scales, settings.mirror, settings.fusion).cpu().numpy()
+        if settings.crf != "none":
+            scores = crf.soft(rgb, scores, crf.PARAMETERS[settings.crf])
+        return {"label": scores.argmax(0).astype(np.uint8)}
+
+    return one
+
+
+@torch.inference_mode()
+def probabilities(network: nn.Module, image: torch.Tensor, scales: Sequence[float], mirror: bool, fusion: str) -> torch.Tensor:
+    """Class probabilities float32 [L,H,W] of a normalised image [3,H,W], fused over scales and, if asked for, its mirror."""
+    batch = torch.stack([image, image.flip(-1)]) if mirror else image[None]
+    views = []
+    for logits in at_scales(network, batch, scales):
+        views.append(logits[:1])
+        if mirror:
+            views.append(logits[1:].flip(-1))
+    return fuse(views, image.shape[-2:], fusion)[0]
+
+
+def fuse(views: Sequence[torch.Tensor], size: Sequence[int], fusion: str) -> torch.Tensor:
+    """Probabilities [B,L,*size] from the logits [B,L,h_v,w_v] of several views, mirrored ones turned back.
+
+    max_logits: maximum on the grid of the first view, then enlarged (DeepLabV2, kazuto1011/deeplab-pytorch);
+    mean_logits: mean at full size (SEAM's segmentation code); mean_softmax: mean of probabilities (mmsegmentation).
+    """
+    if fusion == "max_logits":
+        return enlarged(largest(views), size).softmax(1)
+    full = [enlarged(view, size) for view in views]
+    if fusion == "mean_logits":
+        return torch.stack(full).mean(0).softmax(1)
+    if fusion == "mean_softmax":
+        return torch.stack([logits.softmax(1) for logits in full]).mean(0)
+    raise ValueError(f"there is no fusion rule {fusion!r}")

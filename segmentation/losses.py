@@ -1,0 +1,31 @@
+"""Cross entropy on label maps with void."""
+
+from collections.abc import Sequence
+
+import torch
+from torch.nn import functional
+
+from imagesets.item import VOID
+
+
+def cross_entropy(logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+    """Mean cross entropy over the pixels that are not void; 0, not NaN, where all are.
+
+    logits [B,L,h,w]; label integer [B,h,w], 255 for void.
+    """
+    label = label.long()
+    total = functional.cross_entropy(logits, label, ignore_index=VOID, reduction="sum")
+    return total / (label != VOID).sum().clamp(min=1)
+
+
+def shrunk(label: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
+    """A label map [B,H,W] on a grid of `size` (height, width) by nearest neighbour at pixel centres, as Pillow does it.
+
+    The source of output index i is floor((i + 1/2) * n_in / n_out), here in exact integers; torch's "nearest" takes
+    floor(i * n_in / n_out) and so shifts the labels against the logits by half a cell.
+    """
+    rows, columns = (
+        (2 * torch.arange(to, device=label.device) + 1) * extent // (2 * to)
+        for extent, to in zip(label.shape[-2:], size, strict=True)
+    )
+    return label[:, rows[:, None], columns]

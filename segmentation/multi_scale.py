@@ -1,0 +1,32 @@
+"""One network on an image at several scales: DeepLab trains and tests so ("MSC"), other segmenters test so."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch.nn import functional
+
+
+def at_scales(
+    network: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor, scales: Sequence[float]
+) -> list[torch.Tensor]:
+    """The logits [B,L,h_s,w_s] of `images` [B,3,H,W] at each scale, on each scale's own grid.
+
+    Images are resized by the given factor, not by the ratio of the rounded sizes (kazuto1011/deeplab-pytorch).
+    """
+    return [network(images if scale == 1 else _scaled(images, scale)) for scale in scales]
+
+
+def largest(logits: Sequence[torch.Tensor]) -> torch.Tensor:
+    """The element-wise maximum of [B,L,h_s,w_s], on the grid of the first."""
+    return torch.stack([enlarged(scale, logits[0].shape[-2:]) for scale in logits]).amax(0)
+
+
+def enlarged(logits: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
+    """Logits [B,L,h,w] on a grid of `size` (height, width), bilinear, align_corners=False."""
+    if tuple(logits.shape[-2:]) == tuple(size):
+        return logits
+    return functional.interpolate(logits, size=tuple(size), mode="bilinear", align_corners=False)
+
+
+def _scaled(images: torch.Tensor, scale: float) -> torch.Tensor:
+    return functional.interpolate(images, scale_factor=scale, mode="bilinear", align_corners=False)

@@ -1,0 +1,50 @@
+"""A tiny image set in VOC layout, for every test that needs one."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from imagesets.palette import save_label_map
+
+CLASSES = ("disc", "bar")
+
+
+def write_image_set(root: Path, train: int = 6, val: int = 3, side: int = 48) -> Path:
+    """Coloured discs and bars on noise; every image shows one or both."""
+    rng = np.random.default_rng(0)
+    for folder in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
+        (root / folder).mkdir(parents=True)
+    (root / "classes.txt").write_text("\n".join(CLASSES) + "\n")
+    lines = []
+    for name, count in (("train", train), ("val", val)):
+        ids = [f"{name}_{number}" for number in range(count)]
+        (root / "ImageSets/Segmentation" / f"{name}.txt").write_text("\n".join(ids) + "\n")
+        for number, image_id in enumerate(ids):
+            labels = [CLASSES[number % 2]] if number % 3 else list(CLASSES)
+            rgb, mask = _draw(labels, side, rng)
+            Image.fromarray(rgb).save(root / "JPEGImages" / f"{image_id}.png")
+            save_label_map(root / "SegmentationClass" / f"{image_id}.png", mask)
+            lines.append(" ".join([image_id, *labels]))
+    (root / "image_labels.txt").write_text("\n".join(lines) + "\n")
+    return root
+
+
+def _draw(labels: list[str], side: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    rgb = rng.integers(90, 130, (side, side, 3)).astype(np.uint8)
+    mask = np.zeros((side, side), np.uint8)
+    y, x = np.mgrid[:side, :side]
+    if "disc" in labels:
+        mask[(y - side * 0.3) ** 2 + (x - side * 0.3) ** 2 < (side * 0.2) ** 2] = 1
+    if "bar" in labels:
+        mask[int(side * 0.6) : int(side * 0.9), int(side * 0.2) : int(side * 0.8)] = 2
+    rgb[mask == 1] = (220, 40, 40)
+    rgb[mask == 2] = (40, 60, 220)
+    return rgb, mask
+
+
+@pytest.fixture
+def image_set(tmp_path: Path) -> Path:
+    """The root of a fresh tiny image set."""
+    return write_image_set(tmp_path / "images")

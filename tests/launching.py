@@ -1,0 +1,67 @@
+"""Real launches as a user's shell makes them, for the end-to-end tests."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+PROGRAM = Path(sys.executable).with_name("wsss-orch")
+TINY = Path(__file__).with_name("tiny.yaml")
+METHOD = "lpcam+amn"
+
+
+def command(images: Path, store: Path, *options: str, method: str = METHOD) -> list[str]:
+    """A launch of a small run on the image set at `images`."""
+    return [
+        *(str(PROGRAM), "launch", "--method", method, "--images", f"folder:{images}", "--recipe", str(TINY)),
+        *("--segmenter", "deeplabv2-small", "--set", "deeplabv2.crop=48", "--set", "deeplabv2.batch=2", "--set", "deeplabv2.iterations=10"),
+        *("--store", str(store), "--track", "none", *options),
+    ]
+
+
+def launch(images: Path, store: Path, *options: str, method: str = METHOD, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run a launch to its end."""
+    return subprocess.run(command(images, store, *options, method=method), capture_output=True, text=True, cwd=cwd, timeout=600)
+
+
+def start(images: Path, store: Path, *options: str) -> subprocess.Popen[str]:
+    """Start a launch in a session of its own."""
+    return subprocess.Popen(
+        command(images, store, *options), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
+
+
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str], seconds: float = 300) -> None:
+    """Wait until `condition` holds; the process must not end before it does."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, f"the launch ended early:\n{process.communicate()[0]}"
+        assert time.monotonic() < deadline, "the launch never got there"
+        time.sleep(0.005)
+
+
+def manifests(store: Path) -> dict[str, dict]:
+    """Every finished stage's manifest by name."""
+    found = [json.loads(path.read_text()) for path in (store / "stages").glob("*/manifest.json")]
+    return {manifest["stage"]: manifest for manifest in found}
+
+
+def digests(store: Path) -> dict[str, str]:
+    """What every finished stage's result is, by content."""
+    return {name: manifest["digest"] for name, manifest in manifests(store).items()}
+
+
+def workers_of(store: Path) -> list[int]:
+    """Processes of this user that have a file of the store open or in their command line."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            try:
+                if str(store) in (entry / "cmdline").read_text():
+                    found.append(int(entry.name))
+            except OSError:
+                continue
+    return found

@@ -1,0 +1,219 @@
+"""Backbones: strides, freezing, weights, and a torchvision that cannot load its operators."""
+
+import os
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import backbones
+from backbones.vision_models import models
+from imagesets.errors import WrongInput
+
+GOLDEN = Path(__file__).parent / "golden"
+ROOT = Path(__file__).parents[1]
+
+
+def seeded_by_name(shapes: dict[str, tuple[int, ...]], tag: int) -> dict[str, torch.Tensor]:
+    """The golden vectors' rule: weights drawn by parameter name, so that any code with these names rebuilds them."""
+    state = {}
+    for name, shape in shapes.items():
+        draw = np.random.RandomState(zlib.crc32(name.encode()) ^ tag)
+        if name.endswith("num_batches_tracked"):
+            continue
+        if name.endswith("running_var"):
+            value = draw.uniform(0.5, 1.5, shape)
+        elif name.endswith(("running_mean", "bias")):
+            value = draw.standard_normal(shape) * 0.1
+        elif len(shape) == 4:
+            value = draw.standard_normal(shape) * np.sqrt(2 / np.prod(shape[1:]))
+        else:
+            value = draw.uniform(0.8, 1.2, shape) * (0.25 if name.endswith("bn3.weight") else 1)
+        state[name] = torch.from_numpy(np.asarray(value, np.float32))
+    return state
+
+
+@pytest.mark.parametrize("name", backbones.NAMES)
+@pytest.mark.parametrize(("stride", "dilated"), [(8, True), (16, False), (32, False)])
+def test_taps_have_the_declared_widths_and_strides(name, stride, dilated):
+    backbone = backbones.build(name, stride=stride, dilated=dilated, frozen_statistics=True).eval()
+    with torch.no_grad():
+        taps = backbone(torch.zeros(1, 3, 64, 96))
+    assert tuple(tap.shape[1] for tap in taps) == backbone.channels
+    expected = [4, 4, 8, min(16, stride), stride]
+    assert [64 / tap.shape[2] for tap in taps] == expected
+    assert [96 / tap.shape[3] for tap in taps] == expected
+
+
+def test_resnet50_without_stride_in_layer4_gives_the_golden_features_and_map():
+    golden = np.load(GOLDEN / "backbone_forward.npz")
+    backbone = backbones.build("resnet50", stride=16, frozen_statistics=True).eval()
+    shapes = {name: tuple(value.shape) for name, value in backbone.state_dict().items()}
+    backbone.load_state_dict(seeded_by_name(shapes, tag=17), strict=False)
+    weight = seeded_by_name({"classifier.weight": (20, 2048, 1, 1)}, tag=17)["classifier.weight"]
+    images = torch.from_numpy(golden["x"])
+    with torch.no_grad():
+        _, *features = backbone(torch.cat([images, images.flip(-1)]))
+        image, mirror = nn.functional.conv2d(features[-1], weight).relu()
+    found = {
+        "feat_l1": features[0][0, :8],
+        "feat_l2": features[1][0, :8],
+        "feat_l3": features[2][0, ::64],
+        "feat_l4": features[3][0, ::64],
+        "feat_l4_mean": features[3].mean((2, 3)),
+        "cam": image + mirror.flip(-1),
+    }
+    assert [list(feature.shape) for feature in features] == golden["shapes"].tolist()
+    for name, value in found.items():
+        np.testing.assert_allclose(value, golden[name], rtol=1e-3, atol=1e-3 * np.abs(golden[name]).max(), err_msg=name)
+
+
+def test_a_stride_16_grid_is_the_size_rounded_up():
+    backbone = backbones.build("small", stride=16, frozen_statistics=True).eval()
+    for height, width, *grid in np.load(GOLDEN / "backbone_forward.npz")["feature_sizes"].tolist():
+        with torch.no_grad():
+            assert list(backbone(torch.zeros(1, 3, height, width))[-1].shape[2:]) == grid
+
+
+@pytest.mark.parametrize(("name", "builder"), [("resnet18", models.resnet18), ("resnet50", models.resnet50)])
+def test_a_resnet_of_stride_32_is_torchvisions(name, builder):
+    reference = builder(weights=None).eval()
+    backbone = backbones.build(name, stride=32, frozen_statistics=True).eval()
+    assert set(reference.state_dict()) - set(backbone.state_dict()) == {"fc.weight", "fc.bias"}
+    backbone.load_state_dict(reference.state_dict(), strict=False)
+    images = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        assert torch.equal(reference.fc(backbone(images)[-1].mean((2, 3))), reference(images))
+
+
+def test_dilation_is_torchvisions():
+    reference = models.resnet50(weights=None, replace_stride_with_dilation=[False, True, True]).eval()
+    backbone = backbones.build("resnet50", stride=8, dilated=True, frozen_statistics=True).eval()
+    backbone.load_state_dict(reference.state_dict(), strict=False)
+    images = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        assert torch.equal(reference.fc(backbone(images)[-1].mean((2, 3))), reference(images))
+
+
+def test_the_last_features_are_never_negative():
+    images = torch.randn(1, 3, 64, 64)
+    for name in ("small", "resnet18", "mobilenetv2"):
+        backbone = backbones.build(name, frozen_statistics=True).eval()
+        with torch.no_grad():
+            assert backbone(images)[-1].min() >= 0
+
+
+def test_frozen_statistics_stay_in_training_and_live_ones_do_not():
+    images = torch.randn(4, 3, 32, 32)
+    for frozen in (True, False):
+        backbone = nn.Sequential(backbones.build("small", frozen_statistics=frozen)).train()
+        before = backbone[0].bn1.running_mean.clone()
+        backbone(images)[-1].sum().backward()
+        assert torch.equal(before, backbone[0].bn1.running_mean) == frozen
+        assert backbone[0].bn1.weight.grad is not None
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenetv2"])
+def test_freezing_grows_from_the_stem_to_layer2(name):
+    trainable = {}
+    for part in ("none", "stem", "layer2"):
+        backbone = backbones.build(name, frozen_statistics=True)
+        backbone.freeze(part)
+        trainable[part] = {key for key, value in backbone.named_parameters() if value.requires_grad}
+    assert trainable["layer2"] < trainable["stem"] < trainable["none"]
+    if name == "resnet18":
+        assert trainable["none"] - trainable["stem"] == {"conv1.weight", "bn1.weight", "bn1.bias"}
+        assert {key.split(".")[0] for key in trainable["layer2"]} == {"layer3", "layer4"}
+
+
+def test_a_local_file_is_loaded_without_its_classifier(tmp_path):
+    reference = models.resnet18(weights=None)
+    # older torchvision files hold no batch counters
+    state = {key: value for key, value in reference.state_dict().items() if not key.endswith("num_batches_tracked")}
+    torch.save(state, tmp_path / "weights.pth")
+    backbone = backbones.build("resnet18", weights=str(tmp_path / "weights.pth"), frozen_statistics=True)
+    assert torch.equal(backbone.layer4[1].conv2.weight, reference.layer4[1].conv2.weight)
+    assert len(backbones.weights_digest(tmp_path / "weights.pth")) == 64
+
+
+def test_weights_that_do_not_fit_name_the_first_mismatches(tmp_path):
+    path = str(tmp_path / "weights.pth")
+    torch.save(models.resnet18(weights=None).state_dict(), path)
+    with pytest.raises(WrongInput, match=r"layer1.0.conv1.weight is \(64, 64, 3, 3\) and not \(64, 64, 1, 1\).* and \d+ more"):
+        backbones.build("resnet50", weights=path, frozen_statistics=True)
+    torch.save({"model": {}}, path)
+    with pytest.raises(WrongInput, match="not a plain state dict"):
+        backbones.build("resnet50", weights=path, frozen_statistics=True)
+    Path(path).write_text("weights")
+    with pytest.raises(WrongInput, match="not a plain torch state dict"):
+        backbones.build("resnet50", weights=path, frozen_statistics=True)
+    with pytest.raises(WrongInput, match="no weights file"):
+        backbones.build("resnet50", weights=path + "x", frozen_statistics=True)
+
+
+def test_imagenet_weights_that_cannot_be_fetched_say_where_to_put_the_file(monkeypatch):
+    def offline(*_, **__):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", offline)
+    monkeypatch.setattr(models._api, "load_state_dict_from_url", offline)
+    with pytest.raises(WrongInput, match=r"resnet50-0676ba61\.pth.*checkpoints.*backbone\.weights"):
+        backbones.build("resnet50", weights="imagenet", frozen_statistics=True)
+    with pytest.raises(WrongInput, match=r"mobilenet_v2-b0353104\.pth"):
+        backbones.build("mobilenetv2", weights="imagenet", frozen_statistics=True)
+    with pytest.raises(WrongInput, match="small has no ImageNet weights"):
+        backbones.build("small", weights="imagenet", frozen_statistics=True)
+
+
+def test_unknown_names_and_strides_are_refused():
+    with pytest.raises(WrongInput, match="no backbone called 'resnet5'"):
+        backbones.build("resnet5", frozen_statistics=True)
+    with pytest.raises(WrongInput, match="8, 16 or 32, not 4"):
+        backbones.build("small", stride=4, frozen_statistics=True)
+
+
+def in_a_fresh_process(code: str, *paths: Path) -> subprocess.CompletedProcess:
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, [*paths, ROOT]))}
+    return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+
+
+def torchvision_whose_import(does: str, folder: Path) -> Path:
+    (folder / "torchvision").mkdir()
+    (folder / "torchvision" / "early.py").write_text("")
+    (folder / "torchvision" / "models.py").write_text("found = True")
+    (folder / "torchvision" / "__init__.py").write_text(f"import torch, torchvision.early\n{does}\n")
+    return folder
+
+
+def test_torchvision_imports_beside_any_torch():
+    done = in_a_fresh_process("from backbones.vision_models import models; print(models.resnet18(weights=None).fc.in_features)")
+    assert done.stdout.strip() == "512", done.stderr
+
+
+IMPORT = f"""
+import runpy, torch
+found = runpy.run_path({str(ROOT / "backbones" / "vision_models.py")!r})
+print(found["models"].found, len(found["_declared"]), hasattr(torch.ops.torchvision, "nms"))
+"""
+
+
+def test_missing_operators_are_declared_and_torchvision_is_imported_afresh(tmp_path):
+    # registering a shape rule for an operator is what the real package fails at
+    rule = "torch.library.register_fake('torchvision::nms')(lambda boxes: boxes)"
+    done = in_a_fresh_process(IMPORT, torchvision_whose_import(rule, tmp_path))
+    assert done.stdout.split() == ["True", "1", "True"], done.stderr
+
+
+def test_a_torchvision_that_imports_is_left_alone(tmp_path):
+    done = in_a_fresh_process(IMPORT, torchvision_whose_import("pass", tmp_path))
+    assert done.stdout.split() == ["True", "0", "False"], done.stderr
+
+
+def test_another_failure_of_torchvision_is_shown(tmp_path):
+    done = in_a_fresh_process(IMPORT, torchvision_whose_import("raise RuntimeError('another')", tmp_path))
+    assert done.returncode != 0 and "RuntimeError: another" in done.stderr

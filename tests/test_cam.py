@@ -1,0 +1,147 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from tests.two_colours import CLASSES, SHARED, context, write_items
+
+import backbones
+from imagesets.maps import Maps, normalise
+from methods import cam
+from training import loop
+from training.stage import Settings
+
+GOLDEN = {name: array for name, array in np.load(Path(__file__).parent / "golden" / "cam_multiscale.npz").items()}
+TRAINING = {
+    "epochs": 15,
+    "batch": 8,
+    "optimiser": "adamw",
+    "lr": 3e-3,
+    "head_lr": 3e-3,
+    "momentum": 1e-4,
+    "weight_decay": 1e-4,
+    "long_side": [48, 64],
+    "crop": 64,
+    "frozen": "stem",
+    "training.threads": 1,
+    "training.precision": "float32",
+    "training.loaders": 0,
+}
+
+
+def tensor(name: str) -> torch.Tensor:
+    return torch.from_numpy(GOLDEN[name])
+
+
+def random_features(seed: int, channels: int = 6) -> torch.Tensor:
+    return torch.rand((2, channels, 4, 5), generator=torch.Generator().manual_seed(seed))
+
+
+def random_weights(seed: int, classes: int = 3, channels: int = 6) -> torch.Tensor:
+    return torch.randn((classes, channels), generator=torch.Generator().manual_seed(seed + 1))
+
+
+@pytest.mark.parametrize("scale", range(4))
+def test_class_maps_are_the_golden_ones_at_every_scale(scale):
+    found = cam.class_maps(tensor(f"feat{scale}"), tensor("W"))
+    torch.testing.assert_close(found, tensor(f"map{scale}"), rtol=1e-4, atol=1e-5)
+
+
+def test_summed_and_normalised_maps_are_the_golden_ones_and_a_dead_class_is_zero():
+    keys, size = GOLDEN["keys"], tuple(GOLDEN["size"].tolist())
+    grids = tuple(cam.class_maps(tensor(f"feat{scale}"), tensor("W")[keys]).numpy() for scale in range(4))
+    maps = Maps(keys, size, grids)
+    torch.testing.assert_close(maps.strided(), tensor("cam"), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(maps.full(), tensor("high_res"), rtol=1e-4, atol=1e-5)
+    assert (maps.full()[keys.tolist().index(14)] == 0).all()
+
+
+def test_loss_and_gradient_of_the_classifier_are_the_golden_ones():
+    weights = tensor("W").clone().requires_grad_()
+    network = nn.Module()
+    network.forward = lambda features: cam.class_scores(features, weights)
+    torch.testing.assert_close(network(tensor("feat0")).detach(), tensor("logit"), rtol=1e-4, atol=1e-5)
+    losses = cam.ClassificationStep(network)({"image": tensor("feat0"), "labels": tensor("label2")}, 0.0)
+    losses["classification"].backward()
+    torch.testing.assert_close(losses["classification"].detach(), tensor("bce"), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(weights.grad, tensor("dW"), rtol=1e-4, atol=1e-5)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10_000), st.floats(0.1, 50), st.floats(0.1, 50))
+def test_scaling_features_or_weights_leaves_a_normalised_map_unchanged(seed, features_by, weights_by):
+    features, weights = random_features(seed), random_weights(seed)
+    plain = cam.class_maps(features, weights)
+    scaled = cam.class_maps(features * features_by, weights * weights_by)
+    torch.testing.assert_close(normalise(scaled, epsilon=1e-30), normalise(plain, epsilon=1e-30), rtol=1e-4, atol=1e-5)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10_000))
+def test_mirroring_the_image_mirrors_its_map(seed):
+    features, weights = random_features(seed), random_weights(seed)
+    # the pair of the mirrored image is the mirror first
+    torch.testing.assert_close(cam.class_maps(features.flip(0), weights), cam.class_maps(features, weights).flip(-1))
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10_000))
+def test_the_mean_of_an_unrectified_map_is_the_logit(seed):
+    features, weights = random_features(seed), random_weights(seed).abs()  # non-negative both: rectifying changes nothing
+    logits = cam.class_scores(features, weights)
+    torch.testing.assert_close(cam.class_maps(features, weights).mean(dim=(1, 2)), logits.sum(dim=0))
+
+
+def test_without_initial_weights_statistics_are_live_and_nothing_is_frozen(tmp_path):
+    task = cam.training(context(TRAINING, write_items(tmp_path, [(0,)] * 8)))
+    assert all(parameter.requires_grad for parameter in task.network.parameters())
+    assert not task.network.backbone.frozen_statistics
+
+
+def test_with_initial_weights_statistics_and_the_stem_are_frozen(tmp_path):
+    torch.save(backbones.build("small", frozen_statistics=False).state_dict(), tmp_path / "weights.pt")
+    given_weights = TRAINING | {"backbone.weights": str(tmp_path / "weights.pt")}
+    network = cam.training(context(given_weights, write_items(tmp_path, [(0,)] * 8))).network
+    frozen = {name for name, parameter in network.named_parameters() if not parameter.requires_grad}
+    assert frozen == {"backbone.conv1.weight", "backbone.bn1.weight", "backbone.bn1.bias"}
+    assert network.backbone.frozen_statistics
+
+
+def test_the_initial_weights_depend_on_the_random_seed_alone(tmp_path):
+    where = context(TRAINING, write_items(tmp_path, [(0,)] * 8))
+    first, second = (cam.training(where).network.state_dict() for _ in range(2))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_the_classifier_learns_and_its_maps_lie_on_their_objects(tmp_path):
+    items = write_items(tmp_path, [(0,), (1,), (0, 1), ()] * 4)
+    where = context(TRAINING, items)
+    task = cam.training(where)
+    run = loop.Run(("test",), tmp_path, where.settings.training, torch.device("cpu"))
+    history = loop.train(task, items, run)
+    assert history[-1]["classification"] < 0.3 * history[0]["classification"]
+    one = cam.maps(context({"scales": [1.0, 2.0]}, items, network=task.network.eval()))
+    maps = Maps.of(one(items[2]))
+    assert maps.keys.tolist() == [0, 1] and maps.full().shape == (2, 48, 64)
+    columns = maps.full().sum(dim=1).argmax(dim=1)  # red is drawn left, blue right
+    assert columns[0] < 32 < columns[1]
+    assert Maps.of(one(items[3])).full().shape == (0, 48, 64)
+
+
+def test_a_class_has_the_same_map_whatever_other_classes_are_present(tmp_path):
+    [item] = write_items(tmp_path, [(0, 1)])
+    torch.manual_seed(0)
+    one = cam.maps(context({"scales": [1.0, 0.5]}, [item], network=cam.network(Settings(SHARED), CLASSES).eval()))
+    both, only_blue = (Maps.of(one(replace(item, labels=labels))) for labels in ((0, 1), (1,)))
+    torch.testing.assert_close(only_blue.full()[0], both.full()[1])
+
+
+def test_trained_weights_fit_the_network_that_is_rebuilt_for_them(tmp_path):
+    trained = cam.training(context(TRAINING, write_items(tmp_path, [(0,)] * 8))).network
+    rebuilt = cam.network(Settings(SHARED), CLASSES)
+    rebuilt.load_state_dict(trained.state_dict())
+    torch.testing.assert_close(rebuilt.weights, trained.weights)

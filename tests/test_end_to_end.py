@@ -1,0 +1,87 @@
+"""Whole runs on Ray and without it: every stage, every score, nothing done twice."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.launching import digests, launch, manifests
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, str]:
+    """Image set, store and output of one finished launch on Ray, started in a folder that holds packages of our names."""
+    from tests.conftest import write_image_set
+
+    root = tmp_path_factory.mktemp("run")
+    for name in ("metrics", "methods", "training"):
+        (root / "here" / name).mkdir(parents=True)
+        (root / "here" / name / "__init__.py").write_text("raise RuntimeError('a folder of the user was imported')\n")
+    images = write_image_set(root / "images", train=40)
+    done = launch(images, root / "store", cwd=root / "here")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return images, root / "store", done.stdout
+
+
+def test_every_stage_is_made_and_scored_with_its_protocol(finished: tuple[Path, Path, str]) -> None:
+    _, store, output = finished
+    assert len(manifests(store)) == 16
+    (results,) = (json.loads(path.read_text()) for path in (store / "runs").glob("*/results.json"))
+    assert [(row["quantity"], row["component"], row["split"]) for row in results["rows"]] == [
+        *(("seed", "lpcam", "train"), ("seed", "amn", "train"), ("pseudo", "irn", "train"), ("seg", "deeplabv2", "val")),
+    ]
+    for row in results["rows"]:
+        assert 0 <= row["metrics"]["miou"] <= 1
+        assert row["protocol"]["labels from"] == "list" and row["protocol"]["backbone.weights"] == "none"
+    assert "mIoU" in output and "report" in output
+
+
+def test_the_report_is_one_page_without_network_requests(finished: tuple[Path, Path, str]) -> None:
+    (page,) = (path.read_text() for path in (finished[1] / "runs").glob("*/report.html"))
+    assert "<img" in page or "<svg" in page
+    assert not any(marker in page for marker in ('src="http', "src='http", 'href="http', "@import", "url(http"))
+
+
+def test_the_same_command_again_does_nothing_and_says_so(finished: tuple[Path, Path, str]) -> None:
+    images, store, _ = finished
+    before = {path: path.stat().st_mtime_ns for path in (store / "stages").rglob("*") if path.is_file()}
+    again = launch(images, store)
+    assert again.returncode == 0 and "nothing to do: all 16 stages" in again.stdout
+    assert before == {path: path.stat().st_mtime_ns for path in (store / "stages").rglob("*") if path.is_file()}
+
+
+def test_another_method_reuses_the_trained_network_and_says_why_the_rest_runs(finished: tuple[Path, Path, str]) -> None:
+    images, store, _ = finished
+    plan = launch(images, store, "--plan", method="cam+irn")
+    lines = {line.split("│")[1].strip(): line for line in plan.stdout.splitlines() if line.startswith("│") and "-" in line.split("│")[1]}
+    assert "cached" in lines["cam-network"] and "cached" in lines["cam-maps"]
+    assert "stale because" in lines["irn-labels"] and "maps.confident_foreground 0.45 -> 0.3" in lines["irn-labels"]
+
+
+def test_the_local_engine_gives_bit_equal_results(finished: tuple[Path, Path, str], tmp_path: Path) -> None:
+    images, store, _ = finished
+    local = launch(images, tmp_path / "store", "--engine", "local")
+    assert local.returncode == 0, local.stdout + local.stderr
+    assert digests(tmp_path / "store") == digests(store)
+
+
+def test_two_ray_train_workers_train_a_stage(finished: tuple[Path, Path, str], tmp_path: Path) -> None:
+    images, _, _ = finished
+    pair = launch(images, tmp_path / "store", "--set", "training.workers=2", "--until", "cam-network")
+    assert pair.returncode == 0, pair.stdout + pair.stderr
+    assert manifests(tmp_path / "store")["cam-network"]["identity"]["settings"]["training.workers"] == 2
+
+
+def test_a_damaged_image_stops_the_run_before_anything_is_trained(tmp_path: Path) -> None:
+    from tests.conftest import write_image_set
+
+    images = write_image_set(tmp_path / "images")
+    for name in ("train_1", "train_4"):
+        path = images / "JPEGImages" / f"{name}.png"
+        path.write_bytes(path.read_bytes()[:200])
+    failed = launch(images, tmp_path / "store", "--engine", "local")
+    assert failed.returncode == 2
+    assert "train_1" in failed.stderr and "train_4" in failed.stderr and "Traceback" not in failed.stderr
+    assert not (tmp_path / "store" / "stages").exists()

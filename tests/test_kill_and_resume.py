@@ -1,0 +1,105 @@
+"""SIGKILL in the middle of a stage, then the same command again: the numbers of an undisturbed run."""
+
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.conftest import write_image_set
+from tests.launching import digests, launch, start, wait_for
+
+pytestmark = pytest.mark.slow
+STAGES = ("cam-network", "cam-maps", "lpcam-prototypes", "amn-labels", "amn-network", "irn-network", "irn-masks", "deeplabv2-segmenter")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
+    """An image set and the digests of a run that nobody disturbed."""
+    root = tmp_path_factory.mktemp("whole")
+    images = write_image_set(root / "images", train=40)
+    done = launch(images, root / "store", "--engine", "local")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return images, digests(root / "store")
+
+
+def under_way(store: Path, stage: str) -> bool:
+    """Whether a stage has a checkpoint or a shard, but no manifest."""
+    for folder in (store / "stages").glob(f"{stage}-*"):
+        begun = (folder / "checkpoint.pt").exists() or any((folder / "shards").glob("[0-9]*.npz"))
+        return begun and not (folder / "manifest.json").exists()
+    return False
+
+
+def kill(process: subprocess.Popen[str]) -> None:
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def test_a_run_killed_in_every_stage_ends_bit_equal(undisturbed: tuple[Path, dict[str, str]], tmp_path: Path) -> None:
+    images, expected = undisturbed
+    store = tmp_path / "store"
+    for stage in STAGES:
+        process = start(images, store, "--engine", "local")
+        wait_for(lambda: under_way(store, stage), process)  # noqa: B023 (called before the next turn)
+        kill(process)
+    done = launch(images, store, "--engine", "local")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert digests(store) == expected
+
+
+def test_a_killed_driver_on_ray_leaves_no_orphans_and_its_run_continues(undisturbed: tuple[Path, dict[str, str]], tmp_path: Path) -> None:
+    images, expected = undisturbed
+    store = tmp_path / "store"
+    process = start(images, store)
+    wait_for(lambda: under_way(store, "cam-network"), process)
+    family = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
+    process.wait()
+    _, alive = psutil.wait_procs(family, timeout=60)
+    assert not alive, f"orphans: {[orphan.name() for orphan in alive]}"
+    done = launch(images, store)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert digests(store) == expected
+
+
+def test_a_killed_ray_train_worker_is_survived(tmp_path: Path) -> None:
+    images = write_image_set(tmp_path / "images", train=40)
+    options = ("--set", "training.workers=2", "--set", "cam.epochs=30", "--until", "cam-network")
+    whole = launch(images, tmp_path / "whole", *options)
+    assert whole.returncode == 0, whole.stdout + whole.stderr
+    store = tmp_path / "store"
+    process = start(images, store, *options)
+    wait_for(lambda: under_way(store, "cam-network"), process)
+    family = psutil.Process(process.pid).children(recursive=True)
+    trainers = [member for member in family if "RayTrainWorker" in " ".join(member.cmdline())]
+    assert len(trainers) == 2
+    trainers[1].kill()
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+    assert digests(store) == digests(tmp_path / "whole")
+
+
+def test_sigterm_checkpoints_and_the_same_command_continues(undisturbed: tuple[Path, dict[str, str]], tmp_path: Path) -> None:
+    images, expected = undisturbed
+    store = tmp_path / "store"
+    process = start(images, store, "--engine", "local")
+    wait_for(lambda: under_way(store, "amn-network"), process)
+    process.terminate()
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130 and "the same command continues" in output and "Traceback" not in output
+    assert launch(images, store, "--engine", "local").returncode == 0
+    assert digests(store) == expected
+
+
+def test_two_launches_at_once_make_each_stage_once(undisturbed: tuple[Path, dict[str, str]], tmp_path: Path) -> None:
+    images, expected = undisturbed
+    store = tmp_path / "store"
+    pair = [start(images, store, "--engine", "local") for _ in range(2)]
+    outputs = [process.communicate(timeout=300)[0] for process in pair]
+    assert [process.returncode for process in pair] == [0, 0], outputs
+    assert digests(store) == expected
+    made = [line.split(":")[0] for output in outputs for line in output.splitlines() if ": done in" in line]
+    assert sorted(made) == sorted(expected)

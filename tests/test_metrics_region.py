@@ -1,0 +1,135 @@
+"""Region scores against eight public evaluation scripts, and what must hold of any of them."""
+
+from pathlib import Path
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis.extra.numpy import arrays
+
+from imagesets.errors import WrongInput
+from metrics import region
+
+GOLDEN = Path(__file__).parent / "golden"
+SETS = ["A_all21_void", "B_absent", "C_perfect", "D_coco81"]
+
+label_maps = arrays(np.uint8, (6, 7), elements=st.integers(0, 4))
+matrices = arrays(np.int64, (4, 4), elements=st.integers(0, 1000))
+
+
+def loaded(name: str) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    golden = dict(np.load(GOLDEN / f"metrics_{name}.npz"))
+    classes = int(golden["num_classes"])
+    pairs = [(golden[f"gt{index}"], golden[f"pred{index}"]) for index in range(int(golden["num_images"]))]
+    return golden, np.sum([region.confusion(truth, prediction, classes) for truth, prediction in pairs], axis=0)
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_the_matrix_is_every_scripts(name):
+    golden, matrix = loaded(name)
+    assert np.array_equal(matrix, golden["kazuto.confusion"])
+    side = len(golden["recam_eval.confusion"])  # sized to the largest label seen
+    assert np.array_equal(matrix[:side, :side], golden["recam_eval.confusion"])
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_scores_are_those_of_the_public_scripts(name):
+    golden, matrix = loaded(name)
+    side = len(golden["recam_eval.iou"])
+    expected = {
+        "mmseg.iou": region.iou(matrix),
+        "mmseg.miou": region.miou(matrix, "union"),
+        "kazuto.miou": region.miou(matrix, "truth"),
+        "hfpl_final.miou_pct": 100 * region.miou(matrix, "all"),
+        "mmseg.all_acc": region.pixel_accuracy(matrix),
+        "kazuto.pixel_acc": region.pixel_accuracy(matrix),
+        "kazuto.mean_acc": region.mean_accuracy(matrix),
+        "mmseg.acc": region.recall(matrix),
+        "kazuto.fwiou": region.frequency_weighted_iou(matrix),
+        "recam_eval.fp": region.false_positives(matrix)[:side],
+        "recam_eval.fn": region.false_negatives(matrix)[:side],
+        "recurseed.fp_fg_nanmean": region.foreground_mean(region.false_positives(matrix)),
+        "recurseed.fn_fg_nanmean": region.foreground_mean(region.false_negatives(matrix)),
+    }
+    for key, value in expected.items():
+        tolerance = 1e-5 if "hfpl" in key else 2e-6 if "recurseed" in key else 1e-9
+        np.testing.assert_allclose(value, golden[key], rtol=tolerance, err_msg=key)
+    np.testing.assert_allclose(
+        np.nan_to_num(100 * region.precision(matrix)), golden["visinf_eval.precision_pct"], rtol=1e-9, atol=1e-12
+    )
+
+
+def test_the_three_conventions_differ_where_classes_are_absent():
+    _, matrix = loaded("B_absent")
+    rounded = [round(100 * float(region.miou(matrix, convention)), 1) for convention in ("truth", "union", "all")]
+    assert rounded == [58.8, 44.1, 16.8]
+
+
+def test_pseudo_masks_are_scored_as_irn_does():
+    golden = np.load(GOLDEN / "miou.npz")
+    matrix = region.confusion(golden["gt"], golden["png_pred"], 21)
+    assert np.array_equal(matrix, golden["png_confusion"])
+    np.testing.assert_allclose(region.iou(matrix), golden["png_iou"], atol=1e-6)
+    np.testing.assert_allclose(region.miou(matrix), golden["png_miou"], atol=1e-6)
+    background = [region.false_positives(matrix)[0], region.false_negatives(matrix)[0]]
+    np.testing.assert_allclose(background, golden["png_bg_fp_fn"], atol=1e-6)
+
+
+@given(label_maps)
+def test_the_truth_scores_1_against_itself(truth):
+    matrix = region.confusion(truth, truth, 5)
+    assert region.miou(matrix) == region.miou(matrix, "truth") == region.pixel_accuracy(matrix) == 1
+
+
+@given(label_maps, label_maps)
+def test_the_matrix_counts_every_pixel_once_and_transposes_with_its_arguments(truth, prediction):
+    matrix = region.confusion(truth, prediction, 5)
+    assert matrix.sum() == truth.size
+    assert np.array_equal(matrix, region.confusion(prediction, truth, 5).T)
+    plain = [[np.sum((truth == row) & (prediction == column)) for column in range(5)] for row in range(5)]
+    assert np.array_equal(matrix, plain)
+
+
+@given(matrices)
+def test_iou_false_positives_and_false_negatives_share_the_union(matrix):
+    total = region.iou(matrix) + region.false_positives(matrix) + region.false_negatives(matrix)
+    np.testing.assert_allclose(total[~np.isnan(total)], 1)
+    assert np.array_equal(np.isnan(total), (matrix.sum(0) + matrix.sum(1)) == 0)
+
+
+@given(arrays(np.int64, (3, 4, 4), elements=st.integers(0, 50)))
+def test_a_stack_of_matrices_scores_as_each_of_them(stack):
+    for score in (region.miou, region.pixel_accuracy, region.mean_accuracy, region.frequency_weighted_iou, region.precision):
+        np.testing.assert_array_equal(score(stack), [score(matrix) for matrix in stack])
+
+
+def test_void_is_not_counted_in_the_truth_and_is_background_in_a_prediction():
+    truth, prediction = np.array([[0, 1, 255]], np.uint8), np.array([[255, 255, 1]], np.uint8)
+    assert region.confusion(truth, prediction, 2).tolist() == [[1, 0], [1, 0]]
+    with pytest.raises(WrongInput, match="label 255"):
+        region.confusion(truth, prediction, 2, void_is_background=False)
+
+
+def test_labels_out_of_range_and_sizes_that_differ_are_refused():
+    good, high = np.zeros((2, 3), np.uint8), np.full((2, 3), 7, np.uint8)
+    with pytest.raises(WrongInput, match="prediction holds label 7; there are 5 labels"):
+        region.confusion(good, high, 5)
+    with pytest.raises(WrongInput, match="mask holds label 7"):
+        region.confusion(high, good, 5)
+    with pytest.raises(WrongInput, match="size"):
+        region.confusion(good, good[:1], 5)
+    with pytest.raises(WrongInput, match="uint8"):
+        region.confusion(good.astype(np.int64), good, 5)
+
+
+def test_a_summary_names_classes_and_has_no_nan():
+    matrix = np.zeros((3, 3), np.int64)
+    matrix[0, 0], matrix[1, 1], matrix[1, 0] = 6, 1, 1
+    found = region.summary(matrix, ["cat", "dog"])
+    assert found["per_class"]["dog"] == dict.fromkeys(["iou", "precision", "recall", "fp", "fn"])
+    assert found["per_class"]["cat"] == {"iou": 0.5, "precision": 1.0, "recall": 0.5, "fp": 0.0, "fn": 0.5}
+    assert found["metrics"]["miou"] == (6 / 7 + 0.5) / 2
+    assert found["metrics"]["recall"] == 0.5
+    empty = region.summary(np.zeros((3, 3), np.int64), ["cat", "dog"])
+    assert set(empty["metrics"].values()) == {None}

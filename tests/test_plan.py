@@ -1,0 +1,124 @@
+"""Keys: every setting reaches exactly its readers, and nothing else changes a key."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from imagesets.palette import save_label_map
+from imagesets.item import read_label_map
+from orchestrator.expression import Stage
+from orchestrator.launch import Prepared, Request, prepare
+from orchestrator.recipes import Setting, find
+from orchestrator.settings import declared
+
+METHOD = "lpcam+amn"
+
+
+def request(root: Path, **changes: Any) -> Request:
+    return replace(Request(METHOD, f"folder:{root}", store=root.parent / "store", assignments=("backbone.weights=none",)), **changes)
+
+
+def keys(prepared: Prepared) -> dict[str, str]:
+    return {step.stage.name: step.key for step in prepared.steps}
+
+
+def changed(before: Prepared, after: Prepared) -> set[str]:
+    return {name for name, key in keys(after).items() if keys(before)[name] != key}
+
+
+def descendants(stages: list[Stage], readers: set[str]) -> set[str]:
+    found: set[str] = set()
+    for stage in stages:  # in order, so that sources come first
+        if stage.name in readers or any(source.name in found for source in stage.inputs.values()):
+            found.add(stage.name)
+    return found
+
+
+def another(setting: Setting, value: Any, root: Path) -> str:
+    """Some other allowed value."""
+    if setting.file:
+        path = root / "weights.pth"
+        path.write_bytes(b"weights")
+        return str(path)
+    if setting.choices:
+        return str(next(choice for choice in setting.choices if choice != value))
+    if isinstance(value, bool):
+        return str(not value).lower()
+    if isinstance(value, (int, float)):
+        higher = value + 1 if isinstance(value, int) else value / 2 + 0.01
+        return str(higher if setting.maximum is None or higher <= setting.maximum else value / 2)
+    if isinstance(value, list):
+        return str([*value[:-1], value[-1] + (1 if isinstance(value[-1], int) else 0.125)]) if not isinstance(value[0], str) else "[other]"
+    return "other"
+
+
+def readers(stages: list[Stage], name: str) -> set[str]:
+    """The stages whose recipe lists a setting: as their own, through a group, or through the word that its component wrote."""
+    component, _, bare = name.partition(".")
+    found = set()
+    for stage in stages:
+        for listed in stage.recipe.settings:
+            prefix, dot, last = listed.partition(".")
+            owner = stage.recipe.call.split(":")[0].rpartition(".")[2]
+            own = not dot and listed == bare and component in (stage.component, owner, "evaluation" if stage.scores else owner)
+            group = listed in (f"{component}.*", name)
+            word = dot and prefix in stage.inputs and stage.inputs[prefix].component == component and last == bare
+            if own or group or word:
+                found.add(stage.name)
+    return found
+
+
+def test_every_setting_in_turn_changes_exactly_its_readers_and_what_they_feed(image_set: Path) -> None:
+    before = prepare(request(image_set), make_images=False)
+    table = declared(find("folder", ("images",))[0])
+    tried = 0
+    for name, setting in table.items():
+        if name.startswith("images."):
+            continue  # these choose files; the fingerprint tests below cover them
+        value = another(setting, before.settings[name], image_set)
+        after = prepare(request(image_set, assignments=("backbone.weights=none", f"{name}={value}")), make_images=False)
+        assert after.settings[name] != before.settings[name], name
+        expected = descendants(before.stages, readers(before.stages, name))
+        assert changed(before, after) == expected, name
+        tried += bool(expected)
+    assert tried > 50  # the run reads that many
+
+
+def test_the_random_seed_changes_every_key(image_set: Path) -> None:
+    before, after = (prepare(request(image_set, random_seed=seed), make_images=False) for seed in (0, 1))
+    assert changed(before, after) == set(keys(before))
+
+
+def test_editing_a_mask_retrains_nothing(image_set: Path) -> None:
+    before = prepare(request(image_set), make_images=False)
+    path = image_set / "SegmentationClass" / "train_0.png"
+    label = read_label_map(path).copy()
+    label[:4] = 1
+    save_label_map(path, label)
+    after = prepare(request(image_set), make_images=False)
+    assert changed(before, after) == {"lpcam-maps-score", "amn-maps-score", "irn-masks-score"}
+
+
+def test_moving_the_images_changes_no_key_and_editing_one_changes_its_readers(image_set: Path) -> None:
+    before = prepare(request(image_set), make_images=False)
+    moved = image_set.rename(image_set.with_name("moved"))
+    assert changed(before, prepare(request(moved), make_images=False)) == set()
+    shutil.copy(moved / "JPEGImages/val_0.png", moved / "JPEGImages/val_1.png")
+    edited = changed(before, prepare(request(moved), make_images=False))
+    assert edited == {"deeplabv2-predictions", "deeplabv2-predictions-score"}
+
+
+def test_a_plan_writes_nothing(image_set: Path) -> None:
+    prepare(request(image_set), make_images=False)
+    prepare(Request(METHOD, store=image_set.parent / "store"), make_images=False)
+    assert not (image_set.parent / "store").exists()
+
+
+def test_a_scoring_list_outside_the_training_list_is_refused(image_set: Path) -> None:
+    from imagesets.errors import WrongInput
+
+    with pytest.raises(WrongInput, match="must contain the scoring list"):
+        prepare(request(image_set, assignments=("images.scoring=val",)), make_images=False)

@@ -1,0 +1,185 @@
+"""DeepLabV2: the published network, loss and schedule, number for number; and a training that learns."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from backbones.resnet import ResNet
+from backbones.vision_models import models
+from imagesets.errors import WrongInput
+from imagesets.item import Item
+from segmentation import deeplab_v2
+from segmentation.deeplab_v2 import DeepLabV2, Step
+from segmentation.losses import cross_entropy, shrunk
+from segmentation.multi_scale import at_scales, largest
+from training.loop import Run, train
+from training.stage import Context, Settings
+
+GOLDEN = Path(__file__).parent / "golden"
+
+SMALL = {
+    "backbone": "small",
+    "weights": "none",
+    "stride": 8,
+    "rates": [1, 2, 4, 6],
+    "iterations": 30,
+    "batch": 4,
+    "lr": 0.02,
+    "schedule": "poly",
+    "momentum": 0.9,
+    "weight_decay": 0.0005,
+    "scales": [1.0],
+    "crop": 64,
+    "msc": False,
+}
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    """The public code's network at 4 channels, with its weights: our own with the stride moved to the first 1x1."""
+    golden = np.load(GOLDEN / "deeplabv2_tiny.npz")
+    sizes = {"blocks": (1, 2, 2, 2), "widths": (4, 8, 16, 32)}
+    backbone = ResNet(models.resnet.Bottleneck, **sizes, stride=8, dilated="uniform", frozen_statistics=True)
+    network = DeepLabV2(backbone, labels=5, rates=(6, 12, 18, 24)).eval()
+    first = backbone.layer2[0]
+    first.conv1.stride, first.conv2.stride = (2, 2), (1, 1)
+    state = {name[2:]: torch.from_numpy(golden[name]) for name in golden.files if name.startswith("w|")}
+    names = {name if name.startswith("aspp") else f"backbone.{name}": value for name, value in state.items()}
+    missing = network.load_state_dict(names, strict=False)
+    assert not missing.unexpected_keys and all(key.endswith("num_batches_tracked") for key in missing.missing_keys)
+    return network, golden
+
+
+@pytest.mark.parametrize("case", [0, 1, 2])
+def test_features_logits_and_scales_are_the_public_codes(tiny, case):
+    network, golden = tiny
+    images = torch.from_numpy(golden[f"x{case}"])
+    with torch.no_grad():
+        taps = network.backbone(images)
+        scales = at_scales(network, images, (1.0, 0.5, 0.75))
+    found = {f"layer1_{case}": taps[0], f"layer2_{case}": taps[1], f"layer5_{case}": taps[4], f"logits_{case}": scales[0]}
+    found |= {f"msc_train_{case}_{index}": logits for index, logits in enumerate([*scales, largest(scales)])}
+    found[f"msc_eval_{case}"] = largest(scales)
+    for name, value in found.items():
+        np.testing.assert_allclose(value, golden[name], rtol=1e-4, atol=1e-4, err_msg=name)
+
+
+@pytest.mark.parametrize("case", [0, 2])
+def test_the_training_loss_is_the_public_codes(tiny, case):
+    network, golden = tiny
+    label = torch.from_numpy(golden[f"label_{case}"].astype(np.uint8))
+    for index in range(4):
+        expected = golden[f"label_{case}_at{index}"]
+        assert np.array_equal(shrunk(label, expected.shape[1:]), expected)
+    batch = {"image": torch.from_numpy(golden[f"x{case}"]), "label": label}
+    losses = Step(network, (1.0, 0.5, 0.75))(batch, 0.0)
+    assert list(losses) == ["cross_entropy_1", "cross_entropy_0.5", "cross_entropy_0.75", "cross_entropy_max"]
+    terms = [loss.item() for loss in losses.values()]
+    np.testing.assert_allclose(terms, golden[f"loss_terms_{case}"], rtol=1e-4)
+    np.testing.assert_allclose(sum(terms), golden[f"loss_sum_{case}"], rtol=1e-4)
+
+
+class Features(nn.Module):
+    """A backbone whose features are its input."""
+
+    channels = (6, 6, 6, 6, 6)
+
+    def forward(self, images):
+        return (images,)
+
+
+def test_the_head_is_the_sum_of_four_dilated_convolutions_with_its_gradient():
+    golden = np.load(GOLDEN / "aspp_deeplabv2.npz")
+    network = DeepLabV2(Features(), labels=4, rates=(6, 12, 18, 24))
+    weights = {name[3:]: torch.from_numpy(golden[name]) for name in golden.files if name.startswith("w|c")}
+    network.aspp.load_state_dict(weights)
+    for index in range(2):
+        features = torch.from_numpy(golden[f"x{index}"]).requires_grad_()
+        logits = network(features)
+        logits.square().mean().backward()
+        np.testing.assert_allclose(logits.detach(), golden[f"y{index}"], rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(features.grad, golden[f"gradx_of_mean_square{index}"], rtol=1e-4, atol=1e-5)
+
+
+def test_cross_entropy_is_the_mean_over_pixels_that_are_not_void():
+    golden = np.load(GOLDEN / "losses.npz")
+    loss = cross_entropy(torch.from_numpy(golden["logits"]), torch.from_numpy(golden["label"]))
+    np.testing.assert_allclose(loss, golden["ce_mean_valid"], rtol=1e-5)
+
+
+def test_a_crop_that_is_all_void_costs_nothing_and_moves_nothing():
+    logits = torch.randn(1, 3, 4, 4, requires_grad=True)
+    loss = cross_entropy(logits, torch.full((1, 4, 4), 255, dtype=torch.uint8))
+    loss.backward()
+    assert loss.item() == 0 and logits.grad.abs().max() == 0
+
+
+def test_the_staircase_and_the_groups_give_the_published_rates():
+    table = json.loads((GOLDEN / "lr_schedules.json").read_text())["kazuto_voc"]
+    steps, lr = table["params"]["iter_max"], table["params"]["base_lr"]
+    network = DeepLabV2(Features(), labels=2, rates=(1,))
+    groups, factor = deeplab_v2.parameter_groups(network, lr, 5e-4), deeplab_v2.staircase(steps)
+    assert [group["weight_decay"] for group in groups] == [5e-4, 5e-4, 0]
+    for update, rates in table["values"].items():
+        progress = (int(update) - 1) / steps  # the table counts updates from 1
+        np.testing.assert_allclose([group["lr"] * factor(progress) for group in groups], rates, rtol=1e-12)
+
+
+def test_resnet101_has_the_published_size_and_grid():
+    settings = Settings(SMALL | {"backbone": "resnet101", "weights": "imagenet", "rates": [6, 12, 18, 24]})
+    network = deeplab_v2.network(settings, [str(index) for index in range(20)])
+    assert sum(parameter.numel() for parameter in network.parameters()) == 44_048_532
+    network.backbone.layer3, network.backbone.layer4 = nn.Identity(), nn.Identity()  # the grid is layer2's from there on
+    network.aspp = nn.ModuleList([nn.Conv2d(512, 1, 1)])
+    for side, cells in ((321, 41), (320, 41), (513, 65)):
+        with torch.no_grad():
+            assert network(torch.zeros(1, 3, side, 33)).shape[2] == cells
+
+
+def test_batch_norms_are_constants_from_pretrained_weights_and_train_from_scratch():
+    for weights, trains in (("imagenet", False), ("none", True)):
+        network = deeplab_v2.network(Settings(SMALL | {"weights": weights}), ["a"])
+        norms = [module for module in network.train().modules() if isinstance(module, nn.BatchNorm2d)]
+        assert all(module.training == trains and module.weight.requires_grad == trains for module in norms)
+
+
+def striped_images(folder: Path, count: int) -> tuple[list[Item], dict[str, dict[str, np.ndarray]]]:
+    """Images of a bright left and a dark right part, whose border varies, and their masks."""
+    items, masks = [], {}
+    for index in range(count):
+        label = np.zeros((64, 64), np.uint8)
+        label[:, : 16 + 4 * index] = 1
+        label[:4] = 255
+        Image.fromarray(np.repeat(label[..., None] % 255 * 200 + 20, 3, axis=2).astype(np.uint8)).save(folder / f"{index}.png")
+        items.append(Item(str(index), folder / f"{index}.png", (0,)))
+        masks[str(index)] = {"label": label}
+    return items, masks
+
+
+@pytest.mark.parametrize("msc", [False, True])
+def test_a_training_learns_its_masks(tmp_path, msc):
+    items, masks = striped_images(tmp_path, 8)
+    settings = Settings(SMALL | {"msc": msc})
+    task = deeplab_v2.training(Context(settings, ("bright",), items, 0, torch.device("cpu"), {"masks": masks}))
+    run = Run(("test",), tmp_path, Settings({"loaders": 0, "precision": "float32"}), torch.device("cpu"))
+    history = train(task, items, run)
+    first, last = (sum(value for name, value in losses.items() if name != "epoch") for losses in (history[0], history[-1]))
+    assert last < 0.3 * first
+
+
+def test_masks_that_do_not_fit_are_refused(tmp_path):
+    items, masks = striped_images(tmp_path, 4)
+    settings = Settings(SMALL)
+    with pytest.raises(WrongInput, match="larger than the training list"):
+        deeplab_v2.training(Context(settings, ("bright",), items[:3], 0, torch.device("cpu"), {"masks": masks}))
+    sample = deeplab_v2.sampler(settings, masks, labels=1)
+    with pytest.raises(WrongInput, match="image 0 holds label 1; there are 1 labels"):
+        sample(items[0], np.random.default_rng(0))
+    masks["0"]["label"] = masks["0"]["label"][:9]
+    with pytest.raises(WrongInput, match=r"mask of image 0 is \(9, 64\)"):
+        sample(items[0], np.random.default_rng(0))

@@ -1,0 +1,90 @@
+"""Evaluation: records that may be summed over images, and the result made of their sum."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from imagesets.errors import WrongInput
+from imagesets.item import Item
+from imagesets.maps import Maps
+from methods import supervised
+from metrics import region
+from segmentation import evaluation
+from training.stage import Context, Settings
+
+CLASSES = ("cat", "dog", "cow")
+SETTINGS = Settings({"thresholds": [0.0, 0.6, 0.01], "miou": "union", "maps.seed_threshold": 0.215})
+
+
+def images(folder: Path) -> tuple[list[Item], dict, dict]:
+    """Three masked images, their maps and label maps; the last has no class."""
+    rng, items, maps, labels = np.random.default_rng(0), [], {}, {}
+    for name, classes in (("a", (0,)), ("b", (0, 2)), ("c", ())):
+        truth = rng.choice(np.array([0, 255, *(index + 1 for index in classes)], np.uint8), (24, 32))
+        Image.fromarray(truth).save(folder / f"{name}.png")
+        items.append(Item(name, folder / f"{name}.png", classes, folder / f"{name}.png"))
+        grids = (rng.random((len(classes), 6, 8), np.float32), rng.random((len(classes), 24, 32), np.float32))
+        maps[name] = Maps(np.array(classes, np.int64), (24, 32), grids, linear=False).arrays()
+        labels[name] = {"label": rng.choice(np.array([0, 1, 3, 255], np.uint8), (24, 32))}
+    return items, maps, labels
+
+
+def context(settings: Settings, **inputs: dict) -> Context:
+    return Context(settings, CLASSES, (), 0, torch.device("cpu"), inputs)
+
+
+def summed(one, items: list[Item]) -> dict[str, np.ndarray]:
+    return {"confusion": sum(one(item)["confusion"] for item in items)}
+
+
+def test_a_seed_result_has_the_fixed_threshold_the_curve_and_the_oracle(tmp_path):
+    items, maps, _ = images(tmp_path)
+    arrays = summed(evaluation.score_maps(context(SETTINGS, maps=maps)), items)
+    result = evaluation.seed_result(SETTINGS, CLASSES, arrays)
+    plain = 0
+    for item in items:
+        full = Maps.of(maps[item.id]).full().numpy()
+        stack = np.pad(full, ((1, 0), (0, 0), (0, 0)), constant_values=0.215)
+        prediction = np.array([0, *(index + 1 for index in item.labels)], np.uint8)[stack.argmax(0)]
+        plain += region.confusion(item.truth(), prediction, 4)
+    assert result["metrics"]["miou"] == region.miou(plain)
+    assert result["per_class"]["dog"]["iou"] is None
+    assert result["protocol"]["threshold"] == 0.215 and result["protocol"]["pixels"] == plain.sum()
+    assert len(result["curve"]["threshold"]) == 61  # 60 of the grid and the fixed one
+    assert result["oracle"]["miou"] == max(result["curve"]["miou"]) >= result["metrics"]["miou"]
+    json.dumps(result, allow_nan=False)
+
+
+@pytest.mark.parametrize("word", ["masks", "predictions"])
+def test_label_maps_are_scored_whatever_word_they_come_from(tmp_path, word):
+    items, _, labels = images(tmp_path)
+    arrays = summed(evaluation.score_labels(context(SETTINGS, **{word: labels})), items)
+    result = evaluation.label_result(SETTINGS, CLASSES, arrays)
+    plain = sum(
+        region.confusion(item.truth(), np.where(labels[item.id]["label"] == 255, 0, labels[item.id]["label"]), 4)
+        for item in items
+    )
+    assert result["metrics"]["miou"] == region.miou(plain)
+    json.dumps(result, allow_nan=False)
+
+
+def test_official_masks_score_1(tmp_path):
+    items, _, _ = images(tmp_path)
+    masks = {item.id: supervised.masks(context(SETTINGS))(item) for item in items}
+    arrays = summed(evaluation.score_labels(context(SETTINGS, masks=masks)), items)
+    assert evaluation.label_result(SETTINGS, CLASSES, arrays)["metrics"]["miou"] == 1
+
+
+def test_a_fixed_threshold_of_the_grid_is_not_counted_twice():
+    grid = evaluation.threshold_grid(Settings({"thresholds": [0.0, 0.6, 0.01], "maps.seed_threshold": 0.15}))
+    assert len(grid) == 60 and grid[15] == 0.15 and grid[-1] == 0.59
+
+
+@pytest.mark.parametrize("wrong", [[0.5, 0.2, 0.1], [0.0, 0.5, 0.0], [0.0, 0.5, -0.1]])
+def test_a_grid_that_goes_nowhere_is_refused(wrong):
+    with pytest.raises(WrongInput, match="start, stop, step"):
+        evaluation.threshold_grid(Settings({"thresholds": wrong, "maps.seed_threshold": 0.15}))

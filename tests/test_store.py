@@ -1,0 +1,126 @@
+"""The store: half-written work never counts, and leases let one launch compute."""
+
+import json
+import multiprocessing
+import os
+import signal
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator import lease as leases
+from orchestrator.lease import LeaseLost, try_lease
+from orchestrator.store import SHARD, StoredRecords, shard_is_from, shard_path, shards, shards_digest, summed, write_json, write_shard
+
+
+def records(names: list[str]) -> dict[str, dict[str, np.ndarray]]:
+    return {name: {"label": np.full((2, 3), index, np.uint8), "keys": np.arange(index)} for index, name in enumerate(names)}
+
+
+def test_records_come_back_by_name_from_their_shard(tmp_path: Path) -> None:
+    names = [f"2007_{number:06d}" for number in range(SHARD + 5)]
+    for index, part in enumerate(shards(names)):
+        write_shard(shard_path(tmp_path, index), {name: records(names)[name] for name in part}, "inputs")
+    write_json(tmp_path / "items.json", shards(names))
+    stored = StoredRecords(tmp_path)
+    assert len(stored) == len(names)
+    for name, expected in records(names).items():
+        assert {key: value.tolist() for key, value in stored[name].items()} == {key: value.tolist() for key, value in expected.items()}
+
+
+@given(st.integers(0, 300))
+def test_shards_keep_every_item_once_and_in_order(count: int) -> None:
+    assert [item for part in shards(range(count)) for item in part] == list(range(count))
+
+
+def test_a_shard_counts_only_for_the_inputs_it_was_made_from_and_only_whole(tmp_path: Path) -> None:
+    path = shard_path(tmp_path, 0)
+    assert not shard_is_from(path, "a")
+    write_shard(path, records(["x"]), "a")
+    assert shard_is_from(path, "a") and not shard_is_from(path, "b")
+    whole = path.read_bytes()
+    for length in (0, 10, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:length])
+        assert not shard_is_from(path, "a")
+
+
+def test_equal_records_give_equal_digests(tmp_path: Path) -> None:
+    for folder in ("one", "two"):
+        write_shard(shard_path(tmp_path / folder, 0), records(["x", "y"]), "a")
+    assert shards_digest(tmp_path / "one", 1) == shards_digest(tmp_path / "two", 1)
+
+
+def test_sums_add_over_shards(tmp_path: Path) -> None:
+    for index in range(3):
+        write_shard(shard_path(tmp_path, index), {"sum": {"confusion": np.eye(2, dtype=np.int64)}}, "a")
+    assert summed(tmp_path, 3)["confusion"].tolist() == [[3, 0], [0, 3]]
+
+
+def test_a_lease_is_held_by_one_and_free_afterwards(tmp_path: Path) -> None:
+    with try_lease(tmp_path) as first:
+        assert first is not None
+        with try_lease(tmp_path) as second:
+            assert second is None
+        first.fence()
+    with try_lease(tmp_path) as third:
+        assert third is not None
+
+
+def _hold(folder: Path, held: Any) -> None:
+    with try_lease(folder):
+        held.set()
+        time.sleep(60)
+
+
+def test_the_lease_of_a_killed_holder_is_taken_over(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    held = context.Event()
+    holder = context.Process(target=_hold, args=(tmp_path, held))
+    holder.start()
+    assert held.wait(30)
+    with try_lease(tmp_path) as early:
+        assert early is None
+    os.kill(holder.pid, signal.SIGKILL)
+    holder.join()
+    with try_lease(tmp_path) as taken:
+        assert taken is not None
+
+
+def test_a_silent_holder_on_another_host_loses_its_lease_and_its_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "lease.json"
+    path.write_text(json.dumps({"host": "elsewhere", "pid": 1, "token": "old"}))
+    with try_lease(tmp_path) as early:
+        assert early is None
+    os.utime(path, (time.time() - 2 * leases.SILENCE,) * 2)
+    with try_lease(tmp_path) as taken:
+        assert taken is not None
+        with pytest.raises(LeaseLost):
+            leases.check_fence(path, "old")
+
+
+def _try_once(folder: Path, start: Any, won: Any) -> None:
+    start.wait()
+    with try_lease(folder) as lease:
+        won.put(lease is not None)
+        time.sleep(0.5)
+
+
+@pytest.mark.parametrize("dead", [False, True])
+def test_of_many_that_try_at_once_one_gets_the_lease(tmp_path: Path, dead: bool) -> None:
+    if dead:
+        (tmp_path / "lease.json").write_text(json.dumps({"host": socket.gethostname(), "pid": 2**22 + 1, "token": "x"}))
+    context = multiprocessing.get_context("fork")
+    start, won = context.Barrier(6), context.Queue()
+    tries = [context.Process(target=_try_once, args=(tmp_path, start, won)) for _ in range(6)]
+    for process in tries:
+        process.start()
+    outcomes = [won.get(timeout=30) for _ in tries]
+    for process in tries:
+        process.join()
+    assert outcomes.count(True) == 1

@@ -1,0 +1,35 @@
+"""Images and contexts for the tests of methods: class 0 is a red square, class 1 a blue one, on grey noise."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from imagesets.item import Item
+from training.stage import Context, Settings
+
+torch.set_num_threads(1)  # tests run beside one another; threads that wait for each other make them slow
+
+CLASSES = ("red", "blue")
+COLOURS = ((230, 30, 30), (30, 30, 230))
+SHARED = {"backbone.name": "small", "backbone.weights": "none"}
+
+
+def write_items(folder: Path, labels: list[tuple[int, ...]], size: tuple[int, int] = (48, 64)) -> list[Item]:
+    """One image per tuple of labels, each class in its own third of the image."""
+    rng = np.random.default_rng(0)
+    items = []
+    for index, own in enumerate(labels):
+        pixels = rng.integers(90, 160, (*size, 3), dtype=np.uint8)
+        for label in own:
+            top, left = rng.integers(4, 16), (4 if label == 0 else 36) + rng.integers(0, 8)
+            pixels[top : top + 20, left : left + 20] = COLOURS[label]
+        path = folder / f"{index}.png"
+        Image.fromarray(pixels).save(path)
+        items.append(Item(f"image{index}", path, own))
+    return items
+
+
+def context(settings: dict, items: list[Item], **inputs: object) -> Context:
+    return Context(Settings(SHARED | settings), CLASSES, items, 7, torch.device("cpu"), inputs)

@@ -1,0 +1,47 @@
+"""Optimisers, learning-rate schedules and the length of a training."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from imagesets.errors import WrongInput
+
+Schedule = Callable[[float], float]  # progress 0..1 -> factor on every group's base rate
+
+
+def build(kind: str, groups: list[dict[str, Any]], momentum: float = 0.0) -> torch.optim.Optimizer:
+    """Optimiser over `groups`, each {"params", "lr", "weight_decay"} with its base rate.
+
+    `kind` is "sgd" (no Nesterov, no dampening), "adam" (weight decay as an L2 term of the gradient) or "adamw" (decoupled
+    weight decay); `momentum` is sgd's alone. Frozen parameters are left out, so that weight decay cannot move them.
+    """
+    trainable = [{**group, "params": [parameter for parameter in group["params"] if parameter.requires_grad]} for group in groups]
+    if kind == "sgd":
+        return torch.optim.SGD(trainable, momentum=momentum)
+    kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+    if kind not in kinds:
+        raise WrongInput(f"there is no optimiser {kind!r}; there are sgd, adam and adamw")
+    return kinds[kind](trainable)
+
+
+def poly(power: float = 0.9) -> Schedule:
+    """Polynomial decay (1 - progress)^power: from 1 at the first step towards 0 after the last."""
+    return lambda progress: max(0.0, 1 - progress) ** power
+
+
+def constant(progress: float) -> float:
+    """The schedule that leaves every rate as it is."""
+    return 1.0
+
+
+def steps(images: int, batch: int, epochs: int) -> int:
+    """Steps of a training whose incomplete last batches are dropped: images // batch * epochs.
+
+    Raises WrongInput where not even one batch is full.
+    """
+    if images < batch:
+        raise WrongInput(
+            f"a batch of {batch} is larger than the training list of {images} images; lower the batch to at most {images}"
+        )
+    return images // batch * epochs
