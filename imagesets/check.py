@@ -16,7 +16,12 @@ EIGHT_BIT_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
 
 
 def check(
-    image_set: ImageSet, lists: Sequence[str], masks_of: Iterable[str] = (), held_out: str = "val", decode: bool = True, threads: int = 4
+    image_set: ImageSet,
+    lists: Sequence[str],
+    masks_of: Iterable[str] = (),
+    held_out: str = "val",
+    decode: bool = True,
+    threads: int = 4,
 ) -> list[str]:
     """Problems of the named lists, one sentence each with its path; empty if there is none. Bad data never raises.
 
@@ -36,8 +41,13 @@ def check(
         image = images.get(id, image_set.root / IMAGES / f"{id}.jpg")
         found = _attempt(id, lambda: _label_problems(image_set, id)) + _attempt(image, lambda: image_problems(image, decode))
         if id in with_masks and id not in masks:
-            return [*found, f"image {id} has no mask in {' or '.join(image_set.mask_folders) or 'any folder'} under {image_set.root}"]
-        return found + (_attempt(masks[id], lambda: mask_problems(masks[id], image, len(image_set.classes))) if id in with_masks else [])
+            return [
+                *found,
+                f"image {id} has no mask in {' or '.join(image_set.mask_folders) or 'any folder'} under {image_set.root}",
+            ]
+        return found + (
+            _attempt(masks[id], lambda: mask_problems(masks[id], image, len(image_set.classes))) if id in with_masks else []
+        )
 
     with ThreadPoolExecutor(threads) as pool:  # Pillow decodes without the interpreter lock
         found = pool.map(of_one, dict.fromkeys(id for members in ids.values() for id in members))
@@ -53,7 +63,9 @@ def image_problems(path: Path, decode: bool) -> list[str]:
             file.load()
     problems = []
     if orientation not in (0, 1):
-        problems.append(f"{path} is rotated by EXIF orientation {orientation}, which readers disagree on; store its pixels upright")
+        problems.append(
+            f"{path} is rotated by EXIF orientation {orientation}, which readers disagree on; store its pixels upright"
+        )
     if mode not in EIGHT_BIT_MODES:
         problems.append(f"{path} has the mode {mode}; an image must have 8 bits per channel")
     return problems
@@ -72,7 +84,9 @@ def mask_problems(path: Path, image: Path, classes: int) -> list[str]:
         with Image.open(image) as file:
             width, height = file.size
         if label.shape != (height, width):
-            problems.append(f"{path} is {label.shape[1]}x{label.shape[0]} but its image {image} is {width}x{height}; sizes must be equal")
+            problems.append(
+                f"{path} is {label.shape[1]}x{label.shape[0]} but its image {image} is {width}x{height}; sizes must be equal"
+            )
     return problems
 
 
@@ -97,7 +111,9 @@ def _list_problems(image_set: ImageSet, name: str, ids: Sequence[str]) -> list[s
 def _label_problems(image_set: ImageSet, id: str) -> list[str]:
     if image_set.labels(id):
         return []
-    return [f"image {id} of {image_set.root} has no image-level label (labels from {image_set.label_source}); it must show a class"]
+    return [
+        f"image {id} of {image_set.root} has no image-level label (labels from {image_set.label_source}); it must show a class"
+    ]
 
 
 def _attempt(what: object, look: Callable[[], list[str]]) -> list[str]:

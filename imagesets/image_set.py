@@ -50,7 +50,9 @@ class ImageSet:
         path = self.list_path(list_name)
         if not path.is_file():
             known = sorted(file.stem for file in path.parent.glob("*.txt"))
-            raise WrongInput(f"image set {self.name} has no list {list_name!r} in {path.parent}; it has {', '.join(known) or 'none'}")
+            raise WrongInput(
+                f"image set {self.name} has no list {list_name!r} in {path.parent}; it has {', '.join(known) or 'none'}"
+            )
         return tuple(id for id in read_list(path) if id not in self.excluded)
 
     def items(self, list_name: str, with_masks: bool = False) -> list[Item]:

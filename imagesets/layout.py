@@ -8,10 +8,10 @@ from imagesets import labels
 from imagesets.errors import WrongInput
 from imagesets.image_set import ANNOTATIONS, IMAGES, LABEL_LIST, LISTS, ImageSet
 
-VOC_CLASSES = tuple(
-    "aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike person pottedplant sheep sofa "
-    "train tvmonitor".split()
-)
+VOC_CLASSES = (
+    "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
+    "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
+)  # fmt: skip
 KINDS = ("shapes", "voc12", "folder")
 
 
@@ -46,7 +46,9 @@ def read_classes(path: Path) -> tuple[str, ...]:
         raise WrongInput(f"{path} is missing; it must hold the foreground class names, one per line")
     names = tuple(line.strip() for line in path.read_text().splitlines() if line.strip())
     if not 1 <= len(names) <= 254 or len(set(names)) < len(names):
-        raise WrongInput(f"{path} must hold 1 to 254 different class names; it holds {len(names)}, {len(set(names))} of them different")
+        raise WrongInput(
+            f"{path} must hold 1 to 254 different class names; it holds {len(names)}, {len(set(names))} of them different"
+        )
     if split := [name for name in names if len(name.split()) > 1]:
         raise WrongInput(f"{path} has the class name {split[0]!r}; a name must be one word, as labels are separated by blanks")
     return names

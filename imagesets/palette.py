@@ -9,11 +9,8 @@ from PIL import Image
 
 def voc_palette() -> np.ndarray:
     """uint8 [256,3]: bit 3k+c of a label value is bit 7-k of channel c, so 1 is (128,0,0) and 255 (224,224,192)."""
-    values = np.arange(256)[:, None]
-    channels = np.arange(3)[None]
-    # eight bits give channel 2 only two of them (k = 0, 1): 3k+c must stay below 8
-    bits = [((values >> (3 * k + channels)) & 1) << (7 - k) for k in range(3)]
-    return sum(bits).astype(np.uint8)
+    values, channels = np.arange(256)[:, None], np.arange(3)
+    return np.sum([((values >> (3 * k + channels)) & 1) << (7 - k) for k in range(3)], axis=0).astype(np.uint8)
 
 
 PALETTE = voc_palette()

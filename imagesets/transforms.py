@@ -73,7 +73,7 @@ def segmentation_sample(
 
     Returns float32 [3,crop,crop] filled up with 0 and the label map uint8 [crop,crop] filled up with 255.
     """
-    size = scaled(rgb.shape[:2], rng.uniform(*scale_range))
+    size = scaled(rgb.shape[:2], rng.uniform(scale_range[0], scale_range[1]))
     image, label = rescale(rgb, size), rescale(label, size, bicubic=False)
     windows = crop_windows(size, crop, rng)
     mirror = bool(rng.random() < 0.5)

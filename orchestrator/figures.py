@@ -13,7 +13,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8A8A8A")
 STYLES = ("-", "--", ":", "-.")  # lines differ in more than their colour
 SIZE = (3.5, 2.5)  # inches: as wide as a phone, so that no text is shrunk
 INK = "#010203"  # stands for the page's text colour until the SVG is written
-STYLE = {
+STYLE: Any = {
     "svg.fonttype": "none",  # text stays text: small, sharp and found by a search
     "font.sans-serif": ["DejaVu Sans"],
     "font.size": 9,
@@ -25,11 +25,14 @@ STYLE = {
 }
 
 
+@matplotlib.rc_context(STYLE)
 def threshold_curve(row: Mapping[str, Any], name: str) -> str:
     """mIoU, precision and recall of a seed over its threshold, the fixed threshold marked."""
     curve, fixed = row["curve"], row["protocol"]["threshold"]
     figure, axes = _axes("threshold (background score)", "percent")
-    for score, label, colour, style in zip(("miou", "precision", "recall"), ("mIoU", "precision", "recall"), COLOURS, STYLES, strict=False):
+    for score, label, colour, style in zip(
+        ("miou", "precision", "recall"), ("mIoU", "precision", "recall"), COLOURS, STYLES, strict=False
+    ):
         values = [float("nan") if value is None else 100 * value for value in curve[score]]
         axes.plot(curve["threshold"], values, style, color=colour, label=label)
     axes.axvline(fixed, color=INK, linewidth=0.8)
@@ -39,13 +42,21 @@ def threshold_curve(row: Mapping[str, Any], name: str) -> str:
     return _svg(figure, name)
 
 
+@matplotlib.rc_context(STYLE)
 def losses(history: Sequence[Mapping[str, float]], name: str) -> str:
     """Mean losses of a training per epoch, one line per named loss."""
     figure, axes = _axes("epoch", "mean loss")
     epochs = [epoch["epoch"] for epoch in history]
     for index, loss in enumerate(key for key in history[0] if key != "epoch"):
         style = {"color": COLOURS[index % len(COLOURS)], "linestyle": STYLES[index % len(STYLES)]}
-        axes.plot(epochs, [epoch[loss] for epoch in history], label=loss.replace("_", " "), marker="o" if len(epochs) < 10 else "", markersize=3, **style)
+        axes.plot(
+            epochs,
+            [epoch[loss] for epoch in history],
+            label=loss.replace("_", " "),
+            marker="o" if len(epochs) < 10 else "",
+            markersize=3,
+            **style,
+        )
     axes.set_ylim(bottom=0)
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.legend(loc="best", fontsize=8)
@@ -53,20 +64,21 @@ def losses(history: Sequence[Mapping[str, float]], name: str) -> str:
 
 
 def _axes(x: str, y: str) -> tuple[Figure, Any]:
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(SIZE, layout="constrained")
-        axes = figure.subplots()
-        axes.set_xlabel(x)
-        axes.set_ylabel(y)
-        axes.grid(color="#8A8A8A", alpha=0.3, linewidth=0.5)
-        return figure, axes
+    figure = Figure(SIZE, layout="constrained")
+    axes = figure.subplots()
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    axes.grid(color="#8A8A8A", alpha=0.3, linewidth=0.5)
+    return figure, axes
 
 
 def _svg(figure: Figure, name: str) -> str:
     """The figure as an <svg> element; `name` tells its ids from those of the page's other figures."""
     file = io.StringIO()
-    with matplotlib.rc_context({**STYLE, "svg.hashsalt": name}):
-        figure.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    with matplotlib.rc_context({"svg.hashsalt": name}):
+        figure.savefig(
+            file, format="svg", transparent=True, metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
+        )
     text = file.getvalue()
     text = re.sub(r' id="[a-z0-9.]+_\d+"', "", text)  # the same in every figure and referred to by none
     return text[text.index("<svg") :].replace(INK, "currentColor")

@@ -6,7 +6,7 @@ execute: the plan's steps are run and their scores are gathered.
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,8 @@ import yaml
 from imagesets import shapes
 from imagesets.check import check
 from imagesets.errors import WrongInput
-from imagesets.layout import ImageSet, open_image_set
+from imagesets.image_set import ImageSet, read_list
+from imagesets.layout import open_image_set
 from orchestrator import expression
 from orchestrator.nearest import nearest
 from orchestrator.plan import Planner, Step
@@ -52,6 +53,11 @@ class Prepared:
     steps: list[Step]
 
     @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the foreground classes."""
+        return self.images.classes if self.images else ()
+
+    @property
     def run(self) -> str:
         """The run's name: method, image set and a hash of all settings."""
         identity = digest(repr(sorted(self.settings.items())).encode())[:8]
@@ -71,24 +77,31 @@ def prepare(request: Request, make_images: bool) -> Prepared:
     lists = {role: settings[f"images.{role}"] for role in ROLES}
     _check_lists(images, lists)
     planner = Planner(Store(request.store), images, lists, declared(images_recipe))
-    return Prepared(request, settings, stages, images, planner, planner.plan(stages, request.random_seed))
+    try:
+        steps = planner.plan(stages, request.random_seed)
+    except WrongInput:
+        _refuse_damaged(images, lists, stages, decode=False)  # the whole list of what is missing, where that is the reason
+        raise
+    return Prepared(request, settings, stages, images, planner, steps)
 
 
 def check_images(prepared: Prepared) -> None:
-    """Decode every image and mask that the run reads; WrongInput with the whole list of what is wrong."""
+    """Decode every image and mask that the run reads, once; WrongInput with the whole list of what is wrong."""
     assert prepared.images is not None and prepared.planner is not None
-    names = sorted({step.stage.recipe.list for step in prepared.steps})
-    masked = {step.stage.recipe.list for step in prepared.steps if step.stage.recipe.truth}
-    lists = {prepared.settings[f"images.{role}"]: role in masked for role in names}
-    seen = [prepared.planner.fingerprints.of_images(prepared.planner.items(role, role in masked)) for role in names]
-    known_as = "checked " + digest("".join(seen).encode())
-    if known_as in prepared.planner.fingerprints.known:
-        return
-    problems = check(prepared.images, list(lists), [name for name, with_masks in lists.items() if with_masks], decode=True)
+    known = prepared.planner.fingerprints.known
+    known_as = "checked " + digest("".join(step.identity["images"] + step.identity["masks"] for step in prepared.steps).encode())
+    if known_as not in known:
+        _refuse_damaged(prepared.images, prepared.planner.lists, prepared.stages, decode=True)
+        known[known_as] = "whole"
+
+
+def _refuse_damaged(images: ImageSet, lists: Mapping[str, str], stages: list[expression.Stage], decode: bool) -> None:
+    read = {lists[stage.recipe.list] for stage in stages}
+    scored = {lists[stage.recipe.list] for stage in stages if stage.recipe.truth}
+    problems = check(images, sorted(read), sorted(scored), held_out=lists["validation"], decode=decode)
     if problems:
-        shown = "\n".join(f"  {problem}" for problem in problems)
-        raise WrongInput(f"{len(problems)} problem{'s' if len(problems) > 1 else ''} in {prepared.request.images}, nothing was run:\n{shown}")
-    prepared.planner.fingerprints.known[known_as] = "whole"
+        count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
+        raise WrongInput(f"{count} in {images.name}, nothing was run:\n" + "\n".join(f"  {problem}" for problem in problems))
 
 
 def results(prepared: Prepared) -> dict[str, Any]:
@@ -105,7 +118,7 @@ def results(prepared: Prepared) -> dict[str, Any]:
         "method": prepared.request.method,
         "images": prepared.request.images.partition(":")[0],
         "random_seed": prepared.request.random_seed,
-        "classes": list(prepared.images.classes) if prepared.images else [],
+        "classes": list(prepared.classes),
         "settings": dict(prepared.settings),
         "rows": rows,
         "stages": [_stage_row(step) for step in prepared.steps],
@@ -164,7 +177,14 @@ def _open_images(request: Request, settings: Mapping[str, Any], make: bool) -> I
         path = str(root)
     elif not path:
         raise WrongInput(f"--images {kind} needs the folder of the images: --images {kind}:PATH")
-    return open_image_set(f"{kind}:{path}", own)
+    images = open_image_set(f"{kind}:{path}", own)
+    return replace(images, excluded=frozenset(_read_excluded(request.exclude))) if request.exclude else images
+
+
+def _read_excluded(path: Path) -> tuple[str, ...]:
+    if not path.is_file():
+        raise WrongInput(f"--exclude {path}: there is no such file; it holds one image id a line")
+    return read_list(path)
 
 
 def _check_lists(images: ImageSet, lists: Mapping[str, str]) -> None:

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from imagesets.image_set import ImageSet
 from imagesets.item import Item
-from imagesets.layout import ImageSet
 from orchestrator.code_version import code_version
 from orchestrator.expression import Stage
 from orchestrator.fingerprint import Fingerprints

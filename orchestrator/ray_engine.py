@@ -20,6 +20,7 @@ from ray.train import RunConfig, ScalingConfig, WorkerGroupError
 from ray.train.torch import TorchTrainer
 
 from orchestrator import work
+from training.loop import Stopped
 
 IN_FLIGHT = 2  # shards submitted per CPU: one runs, one waits
 RETRIES = 3  # of a worker that dies; an exception in our own code would only come again
@@ -50,7 +51,7 @@ class RayEngine:
     def map(self, job: work.Job, indices: Iterable[int], done: Callable[[dict[str, float]], None]) -> None:
         """Run the shards `indices` of a per-item stage, bounded in flight, calling `done` with each one's figures."""
         gpus = ray.cluster_resources().get("GPU", 0) if job.uses_network() else 0
-        task = _shard.options(num_cpus=1, num_gpus=1 if gpus else 0, max_retries=RETRIES, max_calls=0)
+        task = _shard.options(num_cpus=1, num_gpus=1 if gpus else 0, max_retries=RETRIES)
         shared = ray.put(job)
         waiting = list(indices)
         limit = IN_FLIGHT * max(int(gpus or ray.cluster_resources().get("CPU", 1)), 1)
@@ -88,20 +89,19 @@ class RayEngine:
             scaling_config=ScalingConfig(num_workers=workers, use_gpu=bool(gpus), resources_per_worker={"CPU": cpus, **gpus}),
             run_config=RunConfig(name=f"{job.folder.name}-{job.token}-{attempt}", storage_path=str(self.store / "ray")),
         )
-        return trainer.fit().metrics["cpu"]
+        return trainer.fit().return_value
 
 
-@ray.remote
+@ray.remote(max_calls=0)  # a worker keeps its networks loaded from one shard to the next, on GPUs too
 def _shard(job: work.Job, index: int, device: str) -> dict[str, float]:
     return work.run_shard(job, index, device)
 
 
-def _train_worker(config: dict[str, Any]) -> None:
+def _train_worker(config: dict[str, Any]) -> float:
     context = train.get_context()
     device = str(train.torch.get_device())
     rank, world = context.get_world_rank(), context.get_world_size()
     try:
-        cpu = work.run_training(config["job"], rank, world, device)
-    except work.loop.Stopped:
-        cpu = 0.0  # asked for: not a failure to retry; the driver sees that there is no network yet
-    train.report({"cpu": cpu})
+        return work.run_training(config["job"], rank, world, device)
+    except Stopped:
+        return 0.0  # asked for: not a failure to retry; the runner sees that there is no network yet

@@ -3,8 +3,7 @@
 What is shown is decided here; how it looks is in report.html.j2.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
@@ -30,12 +29,125 @@ def write_report(prepared: Prepared, results: Mapping[str, Any], folder: Path) -
     """Write `<folder>/report.html` for a finished plan and its `results` (see `orchestrator.launch.results`); its path."""
     steps = [step for step in prepared.steps if step.manifest is not None]
     scored = [step for step in steps if step.stage.scores]
-    page = _environment().get_template("report.html.j2").render(
-        results=results,
-        finished=datetime.fromtimestamp(results["finished"], UTC).strftime("%d %B %Y, %H:%M UTC"),
-        rows=[_row(row, step) | {"published": _published(row, step, results["images"])} for row, step in zip(results["rows"], scored, strict=True)],
-        ...
+    rows = [
+        {**row, "name": _name(row), "published": _published(row, step, results["images"])}
+        for row, step in zip(results["rows"], scored, strict=True)
+    ]
+    page = (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            results=results,
+            quantities=QUANTITIES,
+            scores=SCORES,
+            finished=datetime.fromtimestamp(results["finished"], UTC),
+            rows=rows,
+            shared=_shared([row["protocol"] for row in rows]),
+            last=_last(rows),
+            stages=[_stage(step) for step in steps],
+            curves=[(row["name"], figures.threshold_curve(row, row["name"])) for row in rows if "curve" in row],
+            losses=[(step.stage.name, figures.losses(history, step.stage.name)) for step, history in _histories(steps)],
+            sheets=_sheets(scored, results["classes"]),
+            settings=_groups(used_settings(results["settings"], {step.stage.component for step in steps})),
+            versions=_newest(steps).get("versions", {}),
+            commit=_newest(steps).get("commit", ""),
+        )
     )
     path = folder / "report.html"
     write_atomically(path, page.encode())
     return path
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"percent": percent, "seconds": seconds}
+    return environment
+
+
+def percent(value: float | None) -> str:
+    """A fraction in percent with one decimal; a dash where there was nothing to divide by."""
+    return "-" if value is None else f"{100 * value:.1f}"
+
+
+def seconds(value: float) -> str:
+    """A time in the two largest of its units: 4.2 s, 3 min 5 s, 2 h 10 min."""
+    if value < 60:
+        return f"{value:.1f} s"
+    whole = round(value)
+    minutes, hours = whole // 60, whole // 3600
+    return f"{minutes} min {whole % 60} s" if not hours else f"{hours} h {minutes % 60} min"
+
+
+def _name(row: Mapping[str, Any]) -> str:
+    return f"{QUANTITIES[row['quantity']].lower()} ({row['component']})"
+
+
+def _last(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The last row of each quantity: what the run comes to."""
+    return list({row["quantity"]: row for row in rows}.values())
+
+
+def _shared(protocols: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What all rows have in common, to be said once."""
+    first = protocols[0] if protocols else {}
+    return {name: value for name, value in first.items() if all(protocol.get(name) == value for protocol in protocols)}
+
+
+def _published(row: Mapping[str, Any], step: Step, images: str) -> Any:
+    return published(images, f"{row['quantity']}.miou/{row['split']}", _components(step))
+
+
+def _components(step: Step) -> set[str]:
+    """The components that a step's result comes from."""
+    return {step.stage.component}.union(*(_components(source) for source in step.inputs.values()))
+
+
+def _stage(step: Step) -> dict[str, Any]:
+    assert step.manifest is not None
+    return {
+        "name": step.stage.name,
+        "kind": step.stage.recipe.kind,
+        "over": step.stage.recipe.over,
+        "images": len(step.items),
+        "reads": [source.stage.name for source in step.inputs.values()],
+        "cached": not step.reason,  # the reason why it had to be made stays after it is made
+        **{name: step.manifest[name] for name in ("wall", "cpu", "device", "engine")},
+    }
+
+
+def _histories(steps: Sequence[Step]) -> list[tuple[Step, list[dict[str, float]]]]:
+    """The trainings with their losses per epoch."""
+    histories: list[Any] = [read_json(step.folder / "history.json") for step in steps]
+    return [(step, history) for step, history in zip(steps, histories, strict=True) if history]
+
+
+def _sheets(scored: Sequence[Step], classes: Sequence[str]) -> list[dict[str, Any]]:
+    """Samples of the training and of the validation list, as far as anything of them was scored."""
+    sheets = []
+    for role, title in SHEETS.items():
+        steps = [
+            (f"{QUANTITIES[step.stage.scores].lower()} ({step.stage.component})", step)
+            for step in scored
+            if step.stage.recipe.list == role
+        ]
+        if steps:
+            shown, legend = samples(steps, classes, SAMPLES)
+            sheets.append({"title": title, "samples": shown, "legend": legend})
+    return sheets
+
+
+def _groups(settings: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, Any]]]]:
+    """Settings by the component that owns them."""
+    ordered = sorted(settings.items())
+    return [(owner, list(group)) for owner, group in groupby(ordered, lambda setting: setting[0].partition(".")[0])]
+
+
+def _newest(steps: Sequence[Step]) -> Mapping[str, Any]:
+    manifests = [step.manifest for step in steps if step.manifest is not None]
+    return max(manifests, key=lambda manifest: manifest["finished"], default={})

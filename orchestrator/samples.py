@@ -48,7 +48,7 @@ def spread(items: Sequence[Item], count: int) -> list[Item]:
     """Up to `count` items that show the classes as evenly as can be; the same ones for the same items, in any order."""
     left = sorted(items, key=lambda item: digest(item.id.encode()))  # neighbours in a list are often near copies
     shown: Counter[int] = Counter()
-    chosen = []
+    chosen: list[Item] = []
     while left and len(chosen) < count:
         item = min(left, key=lambda item: min((shown[index] for index in item.labels), default=len(items)))
         left.remove(item)
@@ -63,8 +63,9 @@ def _label_map(step: Step, item: Item) -> np.ndarray:
     record: dict[str, Any] = StoredRecords(source.folder)[item.id]
     if "label" in record:
         return record["label"]
-    maps = Maps.of(record)
-    return label_map(maps.full(), maps.keys, step.manifest["result"]["protocol"]["threshold"])
+    assert step.manifest is not None
+    maps, threshold = Maps.of(record), step.manifest["result"]["protocol"]["threshold"]
+    return label_map(maps.full(), maps.keys, threshold)
 
 
 def _photograph(rgb: np.ndarray) -> str:

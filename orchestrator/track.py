@@ -31,12 +31,11 @@ AT_ONCE = 100  # params, tags and metrics that MLflow takes in one request
 def track_run(store: Path, results: Mapping[str, Any], folder: Path, uri: str = "") -> str:
     """Copy `results` (see `orchestrator.launch.results`) and the report in `folder` to MLflow.
 
-    `uri` is a tracking server's, by default the sqlite file of the store. Returns the tracking URI with the command that shows it.
+    `uri` is a tracking server's, by default the store's sqlite file. Returns the tracking URI with the command that shows it.
     """
-    logging.getLogger("mlflow").setLevel(logging.WARNING)
     target = uri or f"sqlite:///{store.resolve() / 'mlflow.db'}"
     with _locked(store / "mlflow.lock"):  # two processes that create one sqlite database at once crash each other
-        client = MlflowClient(tracking_uri=target)
+        client = open_client(target)
         experiment = _experiment(client, results["images"], "" if uri else str(store.resolve() / "mlflow-artifacts"))
         launch = results["run"].rpartition("-")[0]  # the run's name without its random seed
         parent = _open(client, experiment, "wsss.launch", launch, results["method"], {})
@@ -46,6 +45,13 @@ def track_run(store: Path, results: Mapping[str, Any], folder: Path, uri: str = 
         for run in (child, parent):
             client.set_terminated(run.info.run_id)
     return f"{target}  (mlflow ui --backend-store-uri {target})"
+
+
+def open_client(uri: str) -> MlflowClient:
+    """A client of the tracking server or database at `uri`; creates the database, silently, where there is none."""
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    return MlflowClient(tracking_uri=uri)
 
 
 @contextmanager
@@ -92,7 +98,7 @@ def _log(client: MlflowClient, run: Run, store: Store, results: Mapping[str, Any
 
 
 def scores(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Metrics by name: `seed.miou/train`, and `seed.cam.miou/train` of a component that a later one of the expression replaces."""
+    """Metrics by name: `seed.miou/train`, and `seed.cam.miou/train` where a later component's seed is the last."""
     found = {}
     for name, row in zip(row_names(rows), rows, strict=True):
         oracle = {f"oracle_{key}": value for key, value in row.get("oracle", {}).items()}
@@ -106,7 +112,11 @@ def scores(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 def row_names(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """`seed`, `pseudo` and `seg` for the last row of each quantity, `seed.cam` and so on for the others."""
     last = {row["quantity"]: index for index, row in enumerate(rows)}
-    return [q if last[q := row["quantity"]] == index else f"{q}.{row['component']}" for index, row in enumerate(rows)]
+    names = (
+        row["quantity"] if last[row["quantity"]] == index else f"{row['quantity']}.{row['component']}"
+        for index, row in enumerate(rows)
+    )
+    return list(names)
 
 
 def _times(manifests: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
@@ -116,7 +126,7 @@ def _times(manifests: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
 
 def _losses(stage: str, folder: Path, finished: float) -> list[Metric]:
     """A training's mean losses per epoch; at the time the stage finished, so that MLflow knows them again."""
-    history = read_json(folder / "history.json") or []
+    history: Any = read_json(folder / "history.json") or []
     return [
         Metric(_allowed(f"loss.{stage}.{name}"), value, int(finished * 1000), epoch["epoch"])
         for epoch in history

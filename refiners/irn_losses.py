@@ -50,9 +50,9 @@ def displacement_losses(displacement: torch.Tensor, kinds: Pairs, radius: int) -
     """
     difference = anchors(displacement, radius) - partners(displacement, radius)  # [B,2,directions,rows,columns]
     offsets = torch.tensor(directions(radius), dtype=difference.dtype, device=difference.device).T[:, :, None, None]
-    foreground = (difference - offsets).abs().mean(dim=1)
-    background = difference.abs().mean(dim=1)
-    return _mean(foreground, kinds.foreground), _mean(background, kinds.background)
+    # no pair is in both sets, so one residual serves both
+    residual = (difference - offsets * kinds.foreground[:, None]).abs().mean(dim=1)
+    return _mean(residual, kinds.foreground), _mean(residual, kinds.background)
 
 
 def _mean(values: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:

@@ -39,12 +39,15 @@ class IRNet(nn.Module):
         self.register_buffer("displacement_mean", torch.zeros(2))
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        with torch.no_grad():
-            taps = self.backbone(images)
+        taps = self._taps(images)
         displacements = self._displacements(taps)
         if not self.training:
             displacements = displacements - self.displacement_mean[:, None, None]
         return self._boundaries(taps), displacements
+
+    def boundaries(self, images: torch.Tensor) -> torch.Tensor:
+        """The boundary logits alone: the walk needs no displacements."""
+        return self._boundaries(self._taps(images))
 
     def boundary_parameters(self) -> list[nn.Parameter]:
         """What learns at the boundary branch's rate."""
@@ -56,6 +59,10 @@ class IRNet(nn.Module):
 
     def _parameters_of(self, prefix: str) -> list[nn.Parameter]:
         return [parameter for name, parameter in self.named_parameters() if name.startswith(prefix)]
+
+    @torch.no_grad()
+    def _taps(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return self.backbone(images)
 
     def _boundaries(self, taps: Sequence[torch.Tensor]) -> torch.Tensor:
         size = taps[1].shape[-2:]
@@ -101,7 +108,7 @@ def boundary(network: IRNet, pair: torch.Tensor, padding: int = 0) -> torch.Tens
     norms see; a larger image keeps its size (the public code would cut it off).
     """
     height, width = pair.shape[-2:]
-    logits, _ = network(functional.pad(pair, (0, max(0, padding - width), 0, max(0, padding - height))))
+    logits = network.boundaries(functional.pad(pair, (0, max(0, padding - width), 0, max(0, padding - height))))
     rows, columns = strided((height, width))
     logits = logits[:, 0, :rows, :columns]
     return torch.sigmoid((logits[0] + logits[1].flip(-1)) / 2)

@@ -7,15 +7,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
-from tests.two_colours import CLASSES, SHARED, context, write_items
 
 import backbones
 from imagesets.maps import Maps, normalise
 from methods import cam
+from tests.two_colours import CLASSES, SHARED, context, write_items
 from training import loop
 from training.stage import Settings
 
-GOLDEN = {name: array for name, array in np.load(Path(__file__).parent / "golden" / "cam_multiscale.npz").items()}
+GOLDEN = dict(np.load(Path(__file__).parent / "golden" / "cam_multiscale.npz"))
 TRAINING = {
     "epochs": 15,
     "batch": 8,

@@ -122,5 +122,5 @@ def test_a_file_gives_back_what_was_written_in_chunks_and_by_row():
 
 
 def test_a_full_disk_is_a_sentence_that_names_what_to_change():
-    with open("/dev/full", "wb") as file, pytest.raises(WrongInput, match="No space left.*TMPDIR"):
+    with open("/dev/full", "wb") as file, pytest.raises(WrongInput, match=r"No space left.*TMPDIR"):
         VectorFile(file, channels=8, chunk_rows=4).append(vectors(1, 5000))

@@ -1,3 +1,4 @@
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -7,12 +8,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import cosine_similarity
-from tests.two_colours import CLASSES, SHARED, context, write_items
 
 from imagesets.errors import WrongInput
 from imagesets.maps import Maps, normalise, sum_scales
 from methods import cam, lpcam
 from methods.kmeans import lloyd
+from tests.two_colours import CLASSES, SHARED, context, write_items
 from training.stage import Settings
 
 FOLDER = Path(__file__).parent / "golden"
@@ -86,7 +87,7 @@ def test_prototypes_from_features_and_masks_are_the_golden_ones(index):
         assert len(vectors) == data[f"{name}{index}_n"]
         torch.testing.assert_close(vectors.sum(0), data[f"{name}{index}_sum"], rtol=1e-4, atol=1e-4)
         first = vectors[data[f"{name}{index}_init"]]
-        centres[name], iterations = lloyd(lambda vectors=vectors: vectors.split(10), first, tolerance=5, max_iterations=100)
+        centres[name], iterations = lloyd(partial(vectors.split, 10), first, tolerance=5, max_iterations=100)
         assert iterations == data[f"{name}{index}_iters"]
         torch.testing.assert_close(centres[name], data[f"{name}{index}_centers"], rtol=1e-4, atol=1e-6)
     inside, outside = (lpcam.class_probabilities(found, data["W"])[:, index] for found in centres.values())

@@ -25,8 +25,8 @@ def test_sgd_under_poly_takes_the_published_steps(case):
             group["lr"] = float(lr) * schedule(step / total)
         np.testing.assert_allclose([group["lr"] for group in optimiser.param_groups], GOLDEN[f"{case}_lr"][step], rtol=1e-6)
         optimiser.zero_grad()
-        loss = sum(((p - target) ** 2).sum() for p, target in zip(parameters, targets, strict=True)) * 0.1
-        loss.backward()
+        for parameter, target in zip(parameters, targets, strict=True):
+            (0.1 * (parameter - target).square().sum()).backward()
         optimiser.step()
         moved = np.stack([p.detach().numpy() for p in parameters])
         np.testing.assert_allclose(moved, GOLDEN[f"{case}_params"][step], rtol=1e-5)

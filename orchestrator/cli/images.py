@@ -1,4 +1,109 @@
+"""`wsss-orch images`: whether an image set is whole, what is in it, and what it looks like."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Annotated
+
 import typer
-app = typer.Typer()
-@app.command()
-def check() -> None: ...
+from rich.console import Console
+from rich.table import Table
+
+from imagesets.errors import WrongInput
+from imagesets.item import Item
+from imagesets.layout import ImageSet
+
+COLUMNS = 3  # images side by side on a contact sheet
+
+app = typer.Typer(help="Check and look at image sets.", no_args_is_help=True, rich_markup_mode=None)
+Spec = Annotated[str, typer.Argument(help="shapes, voc12:PATH or folder:PATH.")]
+Assign = Annotated[
+    list[str], typer.Option("--set", help="key=value of the image set, such as images.training=train_aug; may be repeated.")
+]
+StoreFolder = Annotated[Path, typer.Option("--store", help="Where built-in images are kept.")]
+
+
+@app.command("check")
+def check_images(spec: Spec, assign: Assign = [], store: StoreFolder = Path("wsss-store")) -> None:  # noqa: B006 (typer's way)
+    """Decode every image and mask that a run would read; all problems at once, exit code 2 if there is one.
+
+    Examples:
+
+      wsss-orch images check voc12:PATH
+
+      wsss-orch images check folder:PATH --set images.training=train --set images.validation=holdout
+    """
+    from imagesets.check import check
+    from orchestrator.launch import open_images
+
+    images, settings = open_images(spec, assign, store.resolve())
+    lists = list(dict.fromkeys(settings[f"images.{role}"] for role in ("training", "scoring", "validation")))
+    masked = [settings["images.scoring"], settings["images.validation"]]
+    problems = check(images, lists, masked, held_out=settings["images.validation"])
+    if problems:
+        shown = "\n".join(f"  {problem}" for problem in problems)
+        raise WrongInput(f"{len(problems)} problem{'s' if len(problems) > 1 else ''} in {spec}:\n{shown}")
+    Console().print(_counts(images, lists))
+
+
+def _counts(images: ImageSet, lists: list[str]) -> Table:
+    """Images per list and class."""
+    table = Table(title=f"{images.name}: whole; labels from {images.label_source}", caption="number of images")
+    table.add_column("class")
+    counts = {}
+    for name in lists:
+        table.add_column(name, justify="right")
+        ids = images.ids(name)
+        counts[name] = Counter(label for id in ids for label in images.labels(id)) | Counter({-1: len(ids)})
+    for index, label in enumerate(("all", *images.classes), start=-1):
+        table.add_row(label, *(str(counts[name][index]) for name in lists))
+    return table
+
+
+@app.command("show")
+def show_images(
+    spec: Spec,
+    output: Annotated[Path, typer.Option(help="The PNG file to write.")],
+    list_name: Annotated[str, typer.Option("--list", help="An image list.")] = "train",
+    count: Annotated[int, typer.Option(min=1, help="Number of images.")] = 12,
+    assign: Assign = [],  # noqa: B006 (typer's way)
+    store: StoreFolder = Path("wsss-store"),
+) -> None:
+    """Draw a contact sheet of images of a list, their masks and their labels.
+
+    Examples:
+
+      wsss-orch images show shapes --output shapes.png
+
+      wsss-orch images show voc12:PATH --list val --count 20 --output val.png
+    """
+    from orchestrator.launch import open_images
+    from orchestrator.samples import spread
+
+    images, _ = open_images(spec, assign, store.resolve())
+    masks = images.mask_paths()
+    items = images.items(list_name, with_masks=masks.keys() >= set(images.ids(list_name)))
+    if not items:
+        raise WrongInput(f"list {list_name} of {spec} is empty; there is nothing to show")
+    shown = spread(items, count)
+    _draw(shown, images.classes, output)
+    Console(soft_wrap=True).print(
+        f"{output}: {len(shown)} of the {len(items)} images of {list_name}", markup=False, highlight=False
+    )
+
+
+def _draw(items: list[Item], classes: tuple[str, ...], output: Path) -> None:
+    """Blocks of image, mask where there is one, and names, three to a row."""
+    import numpy as np
+    from PIL import Image
+
+    from imagesets.palette import colourise
+    from imagesets.picture import contact_sheet
+
+    blocks = []
+    for item in items:
+        pictures = [item.rgb(), *([colourise(item.truth())] if item.mask else [])]
+        caption = f"{item.id}: {', '.join(classes[index] for index in item.labels)}"
+        blocks.append(contact_sheet([pictures], captions=[caption]))
+    blocks += [np.full_like(blocks[0], 255)] * (-len(blocks) % COLUMNS)
+    rows = [np.concatenate(blocks[start : start + COLUMNS], axis=1) for start in range(0, len(blocks), COLUMNS)]
+    Image.fromarray(np.concatenate(rows)).save(output, format="PNG")

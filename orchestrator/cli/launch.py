@@ -8,12 +8,12 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from imagesets.errors import WrongInput
 from orchestrator.launch import Prepared, Request, check_images, depending_on, prepare, select, write_results
 from orchestrator.plan import Step
 from orchestrator.progress import Display
+from orchestrator.tables import print_plan, result_table, terminal
 
 EPILOG = """Examples:
 
@@ -39,16 +39,17 @@ def launch(
     plan: Annotated[bool, typer.Option("--plan", help="Show what would run and why; writes nothing.")] = False,
     until: Annotated[str, typer.Option(help="Stop after this stage.")] = "",
     only: Annotated[str, typer.Option(help="Run this stage alone.")] = "",
+    exclude: Annotated[Path | None, typer.Option(help="A file of image ids to leave out, one a line.")] = None,
     force: Annotated[str, typer.Option(help="Discard this stage and what depends on it first.")] = "",
 ) -> None:
     """Run a method from image-level labels to a trained, evaluated segmenter."""
-    console = Console(soft_wrap=True)
+    console = terminal()
     if engine not in ("ray", "local") or track not in ("mlflow", "none"):
         raise WrongInput("--engine is ray or local, and --track is mlflow or none")
-    request = Request(method, images, segmenter, recipe, tuple(assign), random_seed, store.resolve())
+    request = Request(method, images, segmenter, recipe, tuple(assign), random_seed, store.resolve(), exclude)
     prepared = prepare(request, make_images=not plan)
     if plan:
-        show_plan(console, prepared, select(prepared.steps, until, only))
+        print_plan(console, prepared, select(prepared.steps, until, only))
         return
     check_images(prepared)
     prepared.planner.fingerprints.save()
@@ -134,39 +135,3 @@ def _report(console: Console, prepared: Prepared, track: str) -> None:
 
         console.print(f"mlflow  {track_run(prepared.request.store, results, folder)}", highlight=False)
     console.print(f"log     {folder / 'log.txt'}", highlight=False)
-
-
-def result_table(results: dict) -> Table:
-    """mIoU, precision and recall of every scored thing, in percent, with its split and threshold."""
-    table = Table(title=f"{results['method']} on {results['images']}, random seed {results['random_seed']}")
-    for name in ("", "of", "split", "mIoU", "precision", "recall", "threshold", "best threshold (oracle)"):
-        table.add_column(name, justify="right" if name in ("mIoU", "precision", "recall") else "left")
-    for row in results["rows"]:
-        scores = (f"{100 * row['metrics'][name]:.1f}" for name in ("miou", "precision", "recall"))
-        fixed = row["protocol"].get("threshold")
-        oracle = row.get("oracle")
-        best = f"{100 * oracle['miou']:.1f} at {oracle['threshold']:.2f}" if oracle else ""
-        table.add_row(row["quantity"], row["component"], row["split"], *scores, "" if fixed is None else f"{fixed:.2f} fixed", best)
-    return table
-
-
-def show_plan(console: Console, prepared: Prepared, steps: list[Step]) -> None:
-    """Every stage with its state and the reason for it, and what the rest will take as far as that is known."""
-    table = Table(title=f"{prepared.request.method} on {prepared.request.images}")
-    for name in ("stage", "over", "state", "seconds last time"):
-        table.add_column(name, overflow="fold")
-    if not steps:
-        for stage in prepared.stages:
-            table.add_row(stage.name, stage.recipe.list, "will run: the images are not made yet", "unknown")
-        console.print(table)
-        return
-    for step in steps:
-        unit = f"{len(prepared.images.classes)} classes" if step.stage.recipe.over == "classes" else f"{len(step.items)} images"
-        state = f"cached  {step.key[:12]}" if step.cached else f"will run: {step.reason}"
-        table.add_row(step.stage.name, unit, state, "unknown" if step.estimate is None else f"{step.estimate:.0f}")
-    console.print(table)
-    missing = [step for step in steps if not step.cached]
-    known = sum(step.estimate or 0 for step in missing)
-    unknown = sum(step.estimate is None for step in missing)
-    guess = f"about {known:.0f} s" + (f" and {unknown} stages of unknown time" if unknown else "") if missing else "nothing to do"
-    console.print(f"{len(steps) - len(missing)} of {len(steps)} stages cached; {guess}", highlight=False)

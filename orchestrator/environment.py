@@ -1,0 +1,138 @@
+"""What this machine has, and small real tries of what a run needs.
+
+Each check returns one line or raises what is wrong; each imports what it tries, so that one broken package fails alone.
+"""
+
+import os
+import platform
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+GIGABYTE = 1e9
+
+
+def project() -> str:
+    """Version and commit of this project, and of the packages that its results depend on."""
+    from orchestrator.runner import git_commit, versions
+
+    commit = git_commit()
+    return ", ".join([*(f"{name} {version}" for name, version in versions().items()), *([f"commit {commit}"] if commit else [])])
+
+
+def machine() -> str:
+    """Python, system, cores and memory."""
+    import psutil
+
+    memory = psutil.virtual_memory()
+    cores = (
+        f"{len(os.sched_getaffinity(0))} of {os.cpu_count()} cores"
+        if hasattr(os, "sched_getaffinity")
+        else f"{os.cpu_count()} cores"
+    )
+    free = f"{memory.available / GIGABYTE:.1f} of {memory.total / GIGABYTE:.1f} GB of memory free"
+    return f"Python {sys.version.split()[0]}, {platform.system()} {platform.release()} {platform.machine()}, {cores}, {free}"
+
+
+def convolution() -> str:
+    """A convolution forward and backward on the CPU and on every GPU, which must agree."""
+    import torch
+
+    torch.manual_seed(0)
+    layer, images = torch.nn.Conv2d(3, 4, 3), torch.rand(2, 3, 16, 16)
+    expected = layer(images)
+    expected.sum().backward()
+    gpus = []
+    for index in range(torch.cuda.device_count()):
+        device = torch.device("cuda", index)
+        found = layer.to(device)(images.to(device)).cpu()
+        if not torch.allclose(found, expected, atol=1e-2):  # TF32 keeps ten bits of the mantissa
+            raise ArithmeticError(f"GPU {index} computes another convolution than the CPU")
+        properties = torch.cuda.get_device_properties(index)
+        gpus.append(f"{properties.name} with {properties.total_memory / GIGABYTE:.0f} GB")
+    return f"a convolution, {torch.get_num_threads()} threads; GPUs: {', '.join(gpus) or 'none'}"
+
+
+def backbone() -> str:
+    """A ResNet-18 without weights on one image."""
+    import torch
+
+    import backbones
+
+    network = backbones.build("resnet18", weights="none", frozen_statistics=False).eval()
+    with torch.inference_mode():
+        taps = network(torch.rand(1, 3, 64, 64))
+    return f"a ResNet-18, {taps[-1].shape[1]} channels"
+
+
+def crf() -> str:
+    """A dense CRF that must clear a speckle from a label map."""
+    import numpy as np
+
+    from refiners.crf import PARAMETERS, hard
+
+    rgb, label = np.full((16, 16, 3), 90, np.uint8), np.zeros((16, 16), np.uint8)
+    rgb[:, 8:], label[:, 8:] = 200, 1
+    speckled = label.copy()
+    speckled[4, 4] = 1
+    if not np.array_equal(hard(rgb, speckled, 2, PARAMETERS["irn-labels"]), label):
+        raise ArithmeticError("the dense CRF left a speckle of one pixel in place")
+    return "a dense CRF"
+
+
+def opencv() -> str:
+    """OpenCV sets its threads."""
+    import cv2
+
+    cv2.setNumThreads(0)
+    return cv2.__version__
+
+
+def ray_import() -> str:
+    """Ray can be imported; starting one takes seconds and is `ray_task`'s business."""
+    import ray
+    from ray.train.torch import TorchTrainer
+
+    return f"{TorchTrainer.__name__} of Ray {ray.__version__}; --ray starts one"
+
+
+def ray_task(store: Path) -> str:
+    """A private Ray, started as a launch starts it, that runs a task."""
+    import ray
+
+    from orchestrator.ray_engine import RayEngine
+
+    with RayEngine(store):
+        ray.get(ray.remote(platform.node).remote(), timeout=60)
+        resources = ray.cluster_resources()
+        return f"a task of a private Ray with {resources['CPU']:.0f} CPUs and {resources.get('GPU', 0):.0f} GPUs"
+
+
+def tracking() -> str:
+    """An MLflow database can be made and read."""
+    import mlflow
+
+    from orchestrator.track import open_client
+
+    with tempfile.TemporaryDirectory() as folder:
+        client = open_client(f"sqlite:///{folder}/mlflow.db")
+        name = client.get_experiment(client.create_experiment("doctor", artifact_location=folder)).name
+    return f"{mlflow.__version__}, an sqlite database with the experiment {name!r}"
+
+
+def storage(store: Path) -> str:
+    """Free space, and a lease and an atomic write where the store is or would be; leaves nothing behind."""
+    from orchestrator.lease import try_lease
+    from orchestrator.store import read_json, write_json
+
+    place = next(folder for folder in (store, *store.parents) if folder.is_dir())
+    with tempfile.TemporaryDirectory(dir=place, prefix=".doctor-") as folder, try_lease(Path(folder)) as lease:
+        if lease is None:
+            raise OSError(f"a lease cannot be had in {place}")
+        lease.fence()
+        write_json(Path(folder) / "written.json", {"whole": True})
+        if read_json(Path(folder) / "written.json") != {"whole": True}:
+            raise OSError(f"what is written to {place} is not what is read back")
+    disk = shutil.disk_usage(place)
+    return f"a lease and a write in {place}, {disk.free / GIGABYTE:.0f} of {disk.total / GIGABYTE:.0f} GB free"

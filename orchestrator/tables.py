@@ -1,0 +1,63 @@
+"""The tables of the terminal: a plan, and the scores of a run."""
+
+import sys
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from orchestrator.launch import Prepared
+from orchestrator.plan import Step
+
+PIPED_WIDTH = 200  # columns where output goes to a file or another program, which has no width of its own
+
+
+def terminal() -> Console:
+    """The console for everything that a command prints."""
+    return Console(soft_wrap=True, highlight=False, width=None if sys.stdout.isatty() else PIPED_WIDTH)
+
+
+def table(*columns: str, title: str = "") -> Table:
+    """An empty table with `columns`; a name in the first column is never broken, one that starts with '>' is aligned right."""
+    made = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD)
+    for number, name in enumerate(columns):
+        right = name.startswith(">")
+        made.add_column(name.removeprefix(">"), justify="right" if right else "left", overflow="fold", no_wrap=number == 0 or right)
+    return made
+
+
+def result_table(results: dict[str, Any]) -> Table:
+    """mIoU, precision and recall of every scored thing, in percent, with its split and threshold."""
+    title = f"{results['method']} on {results['images']}, random seed {results['random_seed']}"
+    made = table("", "of", "split", ">mIoU", ">precision", ">recall", "threshold", "best threshold (oracle)", title=title)
+    for row in results["rows"]:
+        scores = (f"{100 * row['metrics'][name]:.1f}" for name in ("miou", "precision", "recall"))
+        fixed, oracle = row["protocol"].get("threshold"), row.get("oracle")
+        best = f"{100 * oracle['miou']:.1f} at {oracle['threshold']:.2f}" if oracle else ""
+        made.add_row(row["quantity"], row["component"], row["split"], *scores, "" if fixed is None else f"{fixed:.2f} fixed", best)
+    return made
+
+
+def print_plan(console: Console, prepared: Prepared, steps: list[Step]) -> None:
+    """Every stage with its state and the reason for it, and what the rest will take as far as that is known."""
+    title = f"{prepared.request.method} on {prepared.request.images}"
+    made = table("stage", "over", "state", ">seconds last time", title=title)
+    for stage in [] if steps else prepared.stages:
+        made.add_row(stage.name, f"list {stage.recipe.list}", "will run: the images are not made yet", "unknown")
+    for step in steps:
+        unit = f"{len(prepared.classes)} classes" if step.stage.recipe.over == "classes" else f"{len(step.items)} images"
+        state = f"cached ({step.key[:12]})" if step.cached else f"will run: {step.reason}"
+        made.add_row(step.stage.name, unit, state, "unknown" if step.estimate is None else f"{step.estimate:.0f}")
+    console.print(made)
+    console.print(_summary(steps) if steps else "nothing is cached")
+
+
+def _summary(steps: list[Step]) -> str:
+    missing = [step for step in steps if not step.cached]
+    if not missing:
+        return f"all {len(steps)} stages cached; nothing to do"
+    known = sum(step.estimate or 0 for step in missing)
+    unknown = sum(step.estimate is None for step in missing)
+    parts = [f"about {known:.0f} s"] * (unknown < len(missing)) + [f"{unknown} stages of unknown time"] * (unknown > 0)
+    return f"{len(steps) - len(missing)} of {len(steps)} stages cached; the rest: {' and '.join(parts)}"

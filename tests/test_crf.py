@@ -1,0 +1,146 @@
+"""Dense CRF and confident labels."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from imagesets.errors import WrongInput
+from imagesets.maps import Maps
+from refiners import crf
+from refiners.threshold import winners
+from tests.two_colours import context, write_items
+
+GOLDEN = Path(__file__).parent / "golden"
+IRN = crf.PARAMETERS["irn-labels"]
+ALONE = replace(IRN, gaussian_weight=0, bilateral_weight=0)  # no pixel hears of another
+
+
+def random_image(seed: int, size: tuple[int, int] = (24, 32)) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
+
+
+def random_labels(seed: int, n: int, size: tuple[int, int] = (24, 32)) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, n, size, dtype=np.uint8)
+
+
+def differing(found: np.ndarray, expected: np.ndarray) -> float:
+    return float((found != expected).mean())
+
+
+def test_refined_label_maps_are_the_golden_ones():
+    first, second = np.load(GOLDEN / "ir_label_crf.npz"), np.load(GOLDEN / "densecrf_label.npz")
+    assert differing(crf.hard(first["img"], first["crf_in"], 3, IRN), first["crf_out"]) <= 0.005
+    assert differing(crf.hard(second["image"], second["label_fg_in"], 4, IRN), second["label_fg_crf"]) <= 0.001
+    assert differing(crf.hard(second["image"], second["label_bg_in"], 4, IRN), second["label_bg_crf"]) <= 0.001
+
+
+@pytest.mark.parametrize(("output", "parameters"), [("deeplabv2_q", "deeplab"), ("seam_q", "hfpl"), ("visinf_q", "seam")])
+def test_marginals_are_the_golden_ones(output, parameters):
+    golden = np.load(GOLDEN / "crf_postprocess.npz")
+    found = crf.soft(golden["image_uint8"], golden["prob"], crf.PARAMETERS[parameters])
+    np.testing.assert_allclose(found, golden[output], atol=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("method", "foreground", "background"),
+    [("irn", 0.30, 0.05), ("recam", 0.35, 0.10), ("lpcam", 0.45, 0.25), ("advcam", 0.35, 0.15), ("amn", 0.45, 0.15)],
+)
+def test_confident_labels_are_the_golden_ones_of_every_method(method, foreground, background):
+    golden = np.load(GOLDEN / "ir_label_crf.npz")
+    found = crf.confident(golden["img"], torch.from_numpy(golden["cam"]), golden["keys"], foreground, background, IRN)
+    assert differing(found, golden[f"conf_{method}"]) <= 0.005
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 10_000), st.integers(2, 4))
+def test_one_set_of_lattices_gives_what_two_separate_crfs_give(seed, n):
+    rgb, maps = random_image(seed), torch.rand((n - 1, 24, 32), generator=torch.Generator().manual_seed(seed))
+    keys = np.arange(n - 1)
+    trusted, possible = (crf.hard(rgb, winners(maps, level), n, IRN) for level in (0.7, 0.4))
+    expected = np.where((trusted == 0) & (possible != 0), 255, trusted)
+    assert np.array_equal(crf.confident(rgb, maps, keys, 0.7, 0.4, IRN), expected)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 10_000), st.integers(2, 5))
+def test_without_pairwise_weights_a_pixel_keeps_the_argmax_of_its_unary(seed, n):
+    rgb, labels = random_image(seed), random_labels(seed, n)
+    scores = np.random.default_rng(seed).random((n, 24, 32), np.float32)
+    assert np.array_equal(crf.hard(rgb, labels, n, ALONE), labels)
+    assert np.array_equal(crf.soft(rgb, scores, ALONE).argmax(axis=0), scores.argmax(axis=0))
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 10_000), st.integers(2, 4))
+def test_marginals_sum_to_one(seed, n):
+    scores = np.random.default_rng(seed).random((n, 24, 32), np.float32)
+    np.testing.assert_allclose(crf.soft(random_image(seed), scores, IRN).sum(axis=0), 1, atol=1e-5)
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 10_000), st.permutations([0, 1, 2]))
+def test_renaming_the_labels_renames_the_result(seed, order):
+    rgb, scores = random_image(seed), np.random.default_rng(seed).random((3, 24, 32), np.float32)
+    found = crf.soft(rgb, scores[order], IRN)
+    np.testing.assert_allclose(found, crf.soft(rgb, scores, IRN)[order], atol=1e-4)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_a_constant_label_map_stays_as_the_lattice_itself_would_leave_it(n):
+    rgb, labels = random_image(3), np.full((24, 32), n - 1, np.uint8)
+    assert np.array_equal(crf.hard(rgb, labels, n, IRN), labels)
+    if n > 1:  # the short cut against mean field
+        scores = np.full((n, 24, 32), (1 - IRN.certainty) / (n - 1), np.float32)
+        scores[n - 1] = IRN.certainty
+        assert np.array_equal(crf.soft(rgb, scores, IRN).argmax(axis=0), labels)
+
+
+def test_a_single_label_is_certain():
+    np.testing.assert_allclose(crf.soft(random_image(1), np.full((1, 24, 32), 0.2, np.float32), IRN), 1)
+
+
+def test_a_mirrored_view_of_an_image_is_as_good_as_a_copy():
+    rgb, labels = random_image(5), random_labels(5, 3)
+    assert np.array_equal(crf.hard(rgb[:, ::-1], labels, 3, IRN), crf.hard(rgb[:, ::-1].copy(), labels, 3, IRN))
+
+
+def test_no_class_at_all_is_confident_background():
+    found = crf.confident(random_image(0), torch.zeros((0, 24, 32)), np.array([], np.int64), 0.3, 0.05, IRN)
+    assert found.dtype == np.uint8 and found.max() == 0
+
+
+def test_equal_thresholds_leave_nothing_undecided():
+    maps = torch.rand((2, 24, 32), generator=torch.Generator().manual_seed(0))
+    assert 255 not in crf.confident(random_image(0), maps, np.array([1, 2]), 0.5, 0.5, IRN)
+
+
+def test_the_stages_read_their_method_s_thresholds_and_write_label_values(tmp_path):
+    items = write_items(tmp_path, [(1,), ()], size=(24, 32))
+    hill = np.exp(-((np.mgrid[:24, :32] - np.array([14, 40])[:, None, None] / 1.5) ** 2).sum(axis=0) / 60)[None].astype(
+        np.float32
+    )
+    empty = Maps(np.array([], np.int64), (24, 32), ())
+    records = {"image0": Maps(np.array([1]), (24, 32), (hill, hill), linear=False).arrays(), "image1": empty.arrays()}
+    values = {
+        "parameters": "irn-labels",
+        "maps.confident_foreground": 0.6,
+        "maps.confident_background": 0.1,
+        "maps.seed_threshold": 0.3,
+    }
+    where = context(values, items, maps=records)
+    labels, masks = crf.confident_labels(where), crf.masks(where)
+    assert set(np.unique(labels(items[0])["label"])) <= {0, 2, 255}
+    assert set(np.unique(masks(items[0])["label"])) == {0, 2}
+    assert labels(items[1])["label"].max() == masks(items[1])["label"].max() == 0
+
+
+def test_a_missing_library_is_named_with_the_command_that_installs_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pydensecrf.densecrf", None)
+    with pytest.raises(WrongInput, match="pip install pydensecrf2"):
+        crf.hard(random_image(0), random_labels(0, 2), 2, IRN)

@@ -1,0 +1,187 @@
+"""IRN as stages: its training task and its pseudo masks."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import backbones
+from imagesets.errors import WrongInput
+from imagesets.item import Item
+from imagesets.maps import Maps
+from refiners import irn
+from tests.two_colours import COLOURS, context, write_items
+from training import loop
+from training.stage import Context
+
+SIZE = (48, 64)
+TRAINING = {
+    "epochs": 12,
+    "batch": 4,
+    "lr": 0.1,
+    "displacement_lr": 0.1,
+    "momentum": 1e-4,
+    "weight_decay": 1e-4,
+    "scale_range": [0.9, 1.1],
+    "crop": 64,
+    "pair_radius": 5,
+    "mean_shift": True,
+    "training.threads": 1,
+    "training.precision": "float32",
+    "training.loaders": 0,
+}
+WALKING = {
+    "padding": 0,
+    "walk_radius": 5,
+    "beta": 10.0,
+    "exp_times": 8,
+    "maps.walk_power": 1.0,
+    "maps.walk_background": 0.25,
+}
+
+
+def classifier(name: str = "small") -> nn.Module:
+    torch.manual_seed(0)
+    module = nn.Module()
+    module.backbone = backbones.build(name, frozen_statistics=False)
+    return module
+
+
+def truth(item: Item) -> np.ndarray:
+    """Label map of a coloured image."""
+    label = np.zeros(SIZE, np.uint8)
+    for number, colour in enumerate(COLOURS, start=1):
+        label[(item.rgb() == colour).all(axis=-1)] = number
+    return label
+
+
+def prepared(folder: Path, count: int = 8, values: dict | None = None, network: nn.Module | None = None) -> Context:
+    items = write_items(folder, [((0,), (1,), (0, 1))[index % 3] for index in range(count)], SIZE)
+    labels = {item.id: {"label": truth(item)} for item in items}
+    return context(TRAINING | (values or {}), items, labels=labels, network=network or classifier())
+
+
+def test_without_initial_weights_the_backbone_is_that_of_the_network_before(tmp_path):
+    source = classifier()
+    state = irn.training(prepared(tmp_path, network=source)).network.backbone.state_dict()
+    assert all(torch.equal(value, state[name]) for name, value in source.backbone.state_dict().items())
+
+
+def test_with_initial_weights_the_backbone_is_theirs(tmp_path):
+    other = classifier().backbone
+    nn.init.constant_(other.conv1.weight, 0.125)
+    torch.save(other.state_dict(), tmp_path / "weights.pt")
+    task = irn.training(prepared(tmp_path, values={"backbone.weights": str(tmp_path / "weights.pt")}))
+    assert (task.network.backbone.conv1.weight == 0.125).all()
+
+
+def test_a_network_of_another_kind_before_it_is_refused_with_what_to_set(tmp_path):
+    with pytest.raises(WrongInput, match=r"set backbone\.weights"):
+        irn.training(prepared(tmp_path, network=classifier("resnet18")))
+    with pytest.raises(WrongInput, match=r"set backbone\.weights"):
+        irn.training(prepared(tmp_path, network=nn.Linear(2, 2)))
+
+
+def test_a_crop_without_any_pair_is_refused(tmp_path):
+    with pytest.raises(WrongInput, match="at least 73 pixels"):
+        irn.training(prepared(tmp_path, values={"pair_radius": 10}))
+    assert irn.training(prepared(tmp_path, values={"pair_radius": 10, "crop": 73})).steps == 24
+
+
+def test_an_example_is_a_crop_with_its_labels_on_the_boundary_grid(tmp_path):
+    where = prepared(tmp_path)
+    example = irn.training(where).sample(where.items[0], np.random.default_rng(0))
+    assert example["image"].shape == (3, 64, 64) and example["image"].dtype == torch.float32
+    assert example["label"].shape == (16, 16) and example["label"].dtype == torch.uint8
+    assert set(example["label"].unique().tolist()) <= {0, 1, 2, 255}
+
+
+def test_the_initial_weights_depend_on_the_random_seed_alone(tmp_path):
+    where = prepared(tmp_path)
+    first, second = (irn.training(where).network.state_dict() for _ in range(2))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_the_mean_displacement_is_that_of_whole_batches_of_top_left_crops(tmp_path):
+    where = prepared(tmp_path, count=7)
+    task = irn.training(where)
+    task.network.displacement_mean.fill_(5)
+    task.network.eval()
+    task.finish()
+    found = task.network.displacement_mean.clone()
+    task.network.train()
+    rows = []
+    for item in where.items[:4]:
+        crop = np.zeros((3, 64, 64), np.float32)
+        crop[:, :48] = irn.transforms.normalise(item.rgb())
+        rows.append(task.network(torch.from_numpy(crop)[None])[1].mean(dim=(0, 2, 3)))
+    torch.testing.assert_close(found, torch.stack(rows).mean(dim=0).detach(), rtol=1e-4, atol=1e-5)
+    assert irn.training(prepared(tmp_path, values={"mean_shift": False})).finish is None
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> tuple[Context, nn.Module, list[dict[str, float]]]:
+    folder = tmp_path_factory.mktemp("irn")
+    torch.set_num_threads(1)
+    where = prepared(folder, count=12, values={"epochs": 15})
+    task = irn.training(where)
+    history = loop.train(task, where.items, loop.Run(("irn",), folder, where.settings.training, torch.device("cpu")))
+    return where, task.network.eval(), history
+
+
+def test_affinity_and_displacement_losses_fall_in_training(trained):
+    _, _, history = trained
+    affinity = [epoch["positive affinity"] + epoch["negative affinity"] for epoch in history]
+    assert affinity[-1] < 0.85 * affinity[0]
+    assert history[-1]["displacement foreground"] < history[0]["displacement foreground"]
+
+
+def test_a_trained_network_is_rebuilt_from_its_settings(trained):
+    where, network, _ = trained
+    rebuilt = irn.network(where.settings, where.classes)
+    rebuilt.load_state_dict(network.state_dict())
+    images = torch.randn(1, 3, 48, 64)
+    assert torch.equal(rebuilt.eval()(images)[0], network(images)[0])
+
+
+def walking(where: Context, network: nn.Module, values: dict | None = None, seeds: bool = True) -> Context:
+    """Maps that know the centre of each object alone."""
+    records = {}
+    for item in where.items:
+        keys = np.array(item.labels if seeds else (), np.int64)
+        planes = np.zeros((len(keys), *SIZE), np.float32)
+        for plane, key in zip(planes, keys, strict=True):
+            inside = np.argwhere(truth(item) == key + 1).mean(axis=0).astype(int)
+            plane[inside[0] - 4 : inside[0] + 4, inside[1] - 4 : inside[1] + 4] = 1
+        records[item.id] = Maps(keys, SIZE, (planes[:, ::4, ::4], planes), linear=False).arrays()
+    return context(WALKING | (values or {}), list(where.items), maps=records, affinity=network)
+
+
+def test_the_walk_makes_masks_fit_their_objects_far_better_than_the_seeds_did(trained):
+    where, network, _ = trained
+    context_ = walking(where, network)
+    one = irn.masks(context_)
+    overlap, before = [], []
+    for item in where.items:
+        found, expected = one(item)["label"], truth(item)
+        overlap.append(((found == expected) & (expected > 0)).sum() / ((found > 0) | (expected > 0)).sum())
+        seeds = Maps.of(context_.inputs["maps"][item.id]).full().amax(dim=0).numpy() > 0.25
+        before.append((seeds & (expected > 0)).sum() / (seeds | (expected > 0)).sum())
+    assert np.mean(overlap) > 1.8 * np.mean(before)
+
+
+def test_masks_have_the_size_of_the_image_and_its_own_labels_alone(trained):
+    where, network, _ = trained
+    one = irn.masks(walking(where, network, {"padding": 96}))
+    for item in where.items[:3]:
+        found = one(item)["label"]
+        assert found.shape == SIZE and found.dtype == np.uint8
+        assert set(np.unique(found)) <= {0, *(key + 1 for key in item.labels)}
+
+
+def test_an_image_without_classes_is_all_background(trained):
+    where, network, _ = trained
+    found = irn.masks(walking(where, network, seeds=False))(where.items[0])["label"]
+    assert found.shape == SIZE and found.max() == 0
