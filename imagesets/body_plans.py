@@ -73,7 +73,7 @@ def _bird_body(u: np.ndarray, v: np.ndarray) -> np.ndarray:
 
 def _bird_head(u: np.ndarray, v: np.ndarray) -> np.ndarray:
     beak = polygon(u, v, [(0.7, -0.46), (1.0, -0.3), (0.7, -0.24)])
-    return union(ellipse(u, v, (0.55, -0.34), (0.25, 0.25)), beak)
+    return union(ellipse(u, v, (0.52, -0.32), (0.29, 0.29)), beak)
 
 
 def _goat_body(u: np.ndarray, v: np.ndarray) -> np.ndarray:
@@ -96,7 +96,7 @@ FAMILIES = {
         lambda u, v: np.sin(26 * u + 3 * np.cos(24 * v)),
     ),
     "bird": Family(
-        _bird_body, _bird_head, (0.55, -0.34), 0.26, ((120, 100, 80), (96, 96, 100), (150, 128, 96)),
+        _bird_body, _bird_head, (0.52, -0.32), 0.3, ((120, 100, 80), (96, 96, 100), (150, 128, 96)),
         lambda u, v: np.where(ellipse(u, v, (-0.12, 0.02), (0.4, 0.22)) < 0, np.sin(18 * v + 10 * u) - 1, 0.5),
     ),
     "goat": Family(

@@ -40,14 +40,10 @@ def check(
     def of_one(id: str) -> list[str]:
         image = images.get(id, image_set.root / IMAGES / f"{id}.jpg")
         found = _attempt(id, lambda: _label_problems(image_set, id)) + _attempt(image, lambda: image_problems(image, decode))
-        if id in with_masks and id not in masks:
-            return [
-                *found,
-                f"image {id} has no mask in {' or '.join(image_set.mask_folders) or 'any folder'} under {image_set.root}",
-            ]
-        return found + (
-            _attempt(masks[id], lambda: mask_problems(masks[id], image, len(image_set.classes))) if id in with_masks else []
-        )
+        if id in with_masks:
+            mask = masks.get(id, image_set.root / image_set.mask_folders[0] / f"{id}.png")
+            found += _attempt(mask, lambda: mask_problems(mask, image, len(image_set.classes)))
+        return found
 
     with ThreadPoolExecutor(threads) as pool:  # Pillow decodes without the interpreter lock
         found = pool.map(of_one, dict.fromkeys(id for members in ids.values() for id in members))
@@ -80,14 +76,20 @@ def mask_problems(path: Path, image: Path, classes: int) -> list[str]:
         problems.append(f"{path} holds the labels {outside}; {classes} classes allow 0 to {classes} and {VOID} for void")
     if values.tolist() == [VOID]:
         problems.append(f"{path} is void everywhere; a mask must have at least one labelled pixel")
-    if image.is_file():
-        with Image.open(image) as file:
-            width, height = file.size
-        if label.shape != (height, width):
-            problems.append(
-                f"{path} is {label.shape[1]}x{label.shape[0]} but its image {image} is {width}x{height}; sizes must be equal"
-            )
+    height, width = label.shape
+    size = _size_of(image)
+    if size and size != (width, height):
+        problems.append(f"{path} is {width}x{height} but its image {image} is {size[0]}x{size[1]}; sizes must be equal")
     return problems
+
+
+def _size_of(image: Path) -> tuple[int, int] | None:
+    """Width and height, or None of a file that cannot be opened, which is a problem of the image and not of its mask."""
+    try:
+        with Image.open(image) as file:
+            return file.size
+    except Exception:
+        return None
 
 
 def _read_lists(image_set: ImageSet, lists: Sequence[str]) -> tuple[dict[str, tuple[str, ...]], list[str]]:
@@ -96,7 +98,7 @@ def _read_lists(image_set: ImageSet, lists: Sequence[str]) -> tuple[dict[str, tu
     for name in dict.fromkeys(lists):
         try:
             ids[name] = image_set.ids(name)
-        except (WrongInput, OSError, UnicodeDecodeError) as error:
+        except (WrongInput, OSError) as error:
             problems.append(str(error))
     return ids, problems
 

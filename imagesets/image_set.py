@@ -7,26 +7,17 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 from imagesets import labels
 from imagesets.errors import WrongInput
 from imagesets.item import Item
+from imagesets.lists import IMAGE_SUFFIXES, read_list
 
 IMAGES = "JPEGImages"
 LISTS = Path("ImageSets") / "Segmentation"
 ANNOTATIONS = "Annotations"
 LABEL_LIST = "image_labels.txt"
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 MASK_SUFFIXES = (".png",)
-
-
-class Files(NamedTuple):
-    """What the fingerprints of a list cover: image files, image-level labels as text lines, and apart from them mask files."""
-
-    images: tuple[Path, ...]
-    labels: tuple[str, ...]
-    masks: tuple[Path, ...]
 
 
 @dataclass(frozen=True)
@@ -65,14 +56,6 @@ class ImageSet:
             self._require(list_name, ids, masks, "mask in", self.mask_folders)
         return [Item(id, images[id], self.labels(id), masks.get(id)) for id in ids]
 
-    def files(self, list_name: str) -> Files:
-        """What a fingerprint of the list must cover; masks that do not exist are left out."""
-        items = self.items(list_name)
-        masks = self.mask_paths()
-        lines = (" ".join([item.id, *(self.classes[index] for index in item.labels)]) for item in items)
-        found = (masks[item.id] for item in items if item.id in masks)
-        return Files(tuple(item.image for item in items), tuple(lines), tuple(found))
-
     def labels(self, id: str) -> tuple[int, ...]:
         """Image-level labels of one image, 0-based and ascending; raises WrongInput where they are missing or name no class."""
         if self.label_source == "xml":
@@ -108,17 +91,6 @@ class ImageSet:
                 f"{len(missing)} of {len(ids)} images of list {list_name} have no {what} {' or '.join(folders)} "
                 f"under {self.root} (first: {missing[0]}); `images check` lists them all"
             )
-
-
-def read_list(path: Path) -> tuple[str, ...]:
-    """Ids of a list file, one per line: a plain id, or paths of the image (and its mask), whose first gives the id."""
-    return tuple(_id_of(line.split()[0]) for line in path.read_text().splitlines() if line.strip())
-
-
-def _id_of(entry: str) -> str:
-    name = entry.rsplit("/", 1)[-1]
-    stem, suffix = os.path.splitext(name)
-    return stem if suffix.lower() in IMAGE_SUFFIXES else name
 
 
 def _by_stem(folder: Path, suffixes: Sequence[str]) -> dict[str, Path]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from imagesets.errors import WrongInput
 from imagesets.item import VOID, read_label_map
+from imagesets.lists import read_lines
 
 
 def from_names(names: Iterable[str], classes: Sequence[str], where: object) -> tuple[int, ...]:
@@ -42,5 +43,5 @@ def from_mask(path: Path, classes: Sequence[str]) -> tuple[int, ...]:
 
 def read_names(path: Path) -> dict[str, tuple[str, ...]]:
     """A label list as {image id: class names}; each line is an id and its class names, separated by blanks."""
-    lines = (line.split() for line in path.read_text().splitlines())
-    return {words[0]: tuple(words[1:]) for words in lines if words}
+    lines = (line.split() for line in read_lines(path))
+    return {words[0]: tuple(words[1:]) for words in lines}

@@ -7,6 +7,7 @@ from typing import Any
 from imagesets import labels
 from imagesets.errors import WrongInput
 from imagesets.image_set import ANNOTATIONS, IMAGES, LABEL_LIST, LISTS, ImageSet
+from imagesets.lists import read_lines
 
 VOC_CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
@@ -27,6 +28,8 @@ def open_image_set(spec: str, settings: Mapping[str, Any]) -> ImageSet:
     root = find_root(path, "VOC2012" if kind == "voc12" else "")
     classes = VOC_CLASSES if kind == "voc12" else read_classes(root / "classes.txt")
     folders = tuple(settings["masks"])
+    if not folders:
+        raise WrongInput("images.masks is empty; it must name at least one folder, such as SegmentationClass")
     source = label_source(root, settings["labels"], folders)
     return ImageSet(kind, root, classes, source, folders, labels.read_names(root / LABEL_LIST) if source == "list" else {})
 
@@ -44,7 +47,7 @@ def read_classes(path: Path) -> tuple[str, ...]:
     """Foreground class names, one per line; raises WrongInput for none, too many, doubled or several-word names."""
     if not path.is_file():
         raise WrongInput(f"{path} is missing; it must hold the foreground class names, one per line")
-    names = tuple(line.strip() for line in path.read_text().splitlines() if line.strip())
+    names = tuple(read_lines(path))
     if not 1 <= len(names) <= 254 or len(set(names)) < len(names):
         raise WrongInput(
             f"{path} must hold 1 to 254 different class names; it holds {len(names)}, {len(set(names))} of them different"

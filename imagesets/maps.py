@@ -39,9 +39,8 @@ def normalise(maps: torch.Tensor, epsilon: float = EPSILON) -> torch.Tensor:
 def sum_scales(grids: list[torch.Tensor], size: tuple[int, int], full: bool) -> torch.Tensor:
     """Sum per-scale maps [n,h_r,w_r] on the stride-4 grid, or at full `size` by way of the next multiple of 16, unnormalised."""
     if full:
-        total = sum(resize(grid, rounded_up(size)) for grid in grids)
-        return total[:, : size[0], : size[1]]
-    return sum(resize(grid, strided(size)) for grid in grids)
+        return torch.stack([resize(grid, rounded_up(size)) for grid in grids]).sum(0)[:, : size[0], : size[1]]
+    return torch.stack([resize(grid, strided(size)) for grid in grids]).sum(0)
 
 
 @dataclass(frozen=True)

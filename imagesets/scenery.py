@@ -53,7 +53,7 @@ def value_noise(shape: tuple[int, ...], down: int, across: int, rng: np.random.G
 def _scatter(canvas: np.ndarray, rng: np.random.Generator) -> None:
     # petals and pebbles in any colour: a network that looks for a colour alone is led astray
     side = len(canvas)
-    for _ in range(rng.integers(2, 9)):
+    for _ in range(rng.integers(1, 6)):
         row, column = rng.integers(0, side, 2)
         radius = max(1.0, rng.uniform(0.008, 0.025) * side)
         reach = int(radius) + 2

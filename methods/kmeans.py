@@ -28,7 +28,7 @@ def assign(vectors: torch.Tensor, centres: torch.Tensor) -> torch.Tensor:
 
 def update(chunks: Iterable[torch.Tensor], centres: torch.Tensor) -> torch.Tensor:
     """One Lloyd iteration: centres [K,C] to the means [K,C] of the vectors nearest to each; an empty cluster stays."""
-    sums = torch.zeros_like(centres, dtype=torch.float64)  # so that the order and size of chunks cannot matter
+    sums = torch.zeros_like(centres, dtype=torch.float64)  # so that the size of chunks does not show in float32
     counts = torch.zeros(len(centres), dtype=torch.int64)
     for vectors in chunks:
         nearest = assign(vectors, centres)

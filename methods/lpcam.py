@@ -2,9 +2,9 @@
 
 Chen and Sun, Extracting Class Activation Maps from Non-Discriminative Features as well, CVPR 2023. Nothing is trained.
 `prototypes`, per class: collect the trained classifier's features at scale 1 where the stored CAM is above tau and where
-it is below (Eq. 2), cluster each set (3.2), and keep the centres which the classifier recognises as the class (Eq. 3-4,
-probability above mu_f) as class prototypes F, and the weakly recognised ones among the background's as context prototypes B.
-`maps`, per image: mean cosine to F minus mean cosine to B, rectified (Eq. 5-6), summed over scales.
+it is below (Eq. 2), cluster each set, and keep the centres which the classifier recognises as the class (probability above
+mu_f) as class prototypes F, and the weakly recognised ones of the background (below mu_b) as context prototypes B.
+`maps`, per image: mean cosine to F minus mean cosine to B, rectified (Eq. 6), summed over scales.
 
 Where the public code and the text differ we follow the code, as the published figures come from it:
 * a mask value equal to tau belongs to neither set (text: to the foreground); masks are the stored multi-scale CAM, sampled
@@ -53,7 +53,7 @@ def split(features: torch.Tensor, mask: torch.Tensor, threshold: float) -> tuple
 
 
 def class_probabilities(centres: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """Probability of each class for each cluster centre (Eq. 3): centres [N,C] and classifier weights [K,C] to [N,K]."""
+    """Probability of each class for each cluster centre: centres [N,C] and classifier weights [K,C] to [N,K]."""
     return (centres @ weights.T).softmax(dim=1)
 
 
@@ -81,7 +81,7 @@ def direction(prototypes: torch.Tensor, contexts: torch.Tensor) -> torch.Tensor:
 
 
 def class_maps(features: torch.Tensor, directions: torch.Tensor) -> torch.Tensor:
-    """Rectified similarity maps of an image (Eq. 5-6, before normalisation).
+    """Rectified similarity maps of an image (Eq. 6, before normalisation).
 
     `features` [2,C,h,w] are of the image and of its mirror, `directions` [n,C] of n classes; returns [n,h,w].
     """

@@ -55,7 +55,7 @@ def _follow_import(target: tuple[str, str], attributes: tuple[str, ...], found: 
 
 def _references(node: ast.AST) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Every name used below `node` with the attributes read from it: `a.b.c` gives ("a", ("b", "c"))."""
-    root, attributes = node, []
+    root, attributes = node, list[str]()
     while isinstance(root, ast.Attribute):
         attributes.insert(0, root.attr)
         root = root.value

@@ -8,6 +8,7 @@ import platform
 import shutil
 import sys
 import tempfile
+from importlib import metadata
 from pathlib import Path
 
 GIGABYTE = 1e9
@@ -111,14 +112,12 @@ def ray_task(store: Path) -> str:
 
 def tracking() -> str:
     """An MLflow database can be made and read."""
-    import mlflow
-
     from orchestrator.track import open_client
 
     with tempfile.TemporaryDirectory() as folder:
         client = open_client(f"sqlite:///{folder}/mlflow.db")
         name = client.get_experiment(client.create_experiment("doctor", artifact_location=folder)).name
-    return f"{mlflow.__version__}, an sqlite database with the experiment {name!r}"
+    return f"{metadata.version('mlflow')}, an sqlite database with the experiment {name!r}"
 
 
 def storage(store: Path) -> str:

@@ -1,6 +1,6 @@
 """The fingerprint of an image list: content hashes of its images and labels, and of its masks apart.
 
-Contents are hashed once; after that the paths' sizes and modification times, which never enter a key, tell that they are unchanged.
+Contents are hashed once; after that sizes and modification times, which never enter a key, tell that they are unchanged.
 """
 
 import json

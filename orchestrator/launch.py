@@ -1,11 +1,11 @@
 """One launch: from what a person asks for to the rows of its result.
 
-prepare: expression, image set and settings become a plan (nothing is written unless asked for);
-execute: the plan's steps are run and their scores are gathered.
+A `Request` resolves to an `Experiment` (settings, stages), that and opened images to a `Prepared` plan; once its steps have run,
+`results` gathers their scores.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -41,57 +41,60 @@ class Request:
     exclude: Path | None = None
 
 
-@dataclass
+@dataclass(frozen=True)
+class Experiment:
+    """A request with everything resolved that needs no images: all settings and the expanded stages."""
+
+    request: Request
+    images_recipe: Recipe
+    settings: Mapping[str, Any]
+    stages: list[expression.Stage]
+
+
+@dataclass(frozen=True)
 class Prepared:
-    """A plan and all it was made from. `steps` is empty where built-in images are not made yet and nothing may be written."""
+    """A planned experiment on opened images."""
 
     request: Request
     settings: Mapping[str, Any]
-    stages: list[expression.Stage]
-    images: ImageSet | None
-    planner: Planner | None
+    images: ImageSet
+    planner: Planner
     steps: list[Step]
 
     @property
-    def classes(self) -> tuple[str, ...]:
-        """Names of the foreground classes."""
-        return self.images.classes if self.images else ()
-
-    @property
     def run(self) -> str:
-        """The run's name: method, image set and a hash of all settings."""
+        """The run's name: method, image set, a hash of all settings, random seed."""
         identity = digest(repr(sorted(self.settings.items())).encode())[:8]
         return f"{self.request.method}-{self.request.images.partition(':')[0]}-{identity}-{self.request.random_seed}"
 
 
-def prepare(request: Request, make_images: bool) -> Prepared:
-    """Resolve everything and plan. With `make_images`, built-in images are generated if need be; else nothing is written."""
-    kind = request.images.partition(":")[0]
-    images_recipe, _ = find(kind, ("images",))
+def experiment(request: Request) -> Experiment:
+    """Resolve a request's expression and settings; every problem is a WrongInput before anything is opened."""
+    images_recipe, _ = find(request.images.partition(":")[0], ("images",))
     chain = expression.components(request.method, request.segmenter or images_recipe.segmenter)
     settings = resolve(images_recipe, _layers(request, images_recipe, chain))
-    stages = expression.expand(chain, settings)
-    images = _open_images(request, settings, make_images)
-    if images is None:
-        return Prepared(request, settings, stages, None, None, [])
-    lists = {role: settings[f"images.{role}"] for role in ROLES}
+    return Experiment(request, images_recipe, settings, expression.expand(chain, settings))
+
+
+def prepare(wanted: Experiment, images: ImageSet) -> Prepared:
+    """Plan an experiment; reads the store and the images, writes nothing."""
+    lists = {role: wanted.settings[f"images.{role}"] for role in ROLES}
     _check_lists(images, lists)
-    planner = Planner(Store(request.store), images, lists, declared(images_recipe))
+    planner = Planner(Store(wanted.request.store), images, lists, declared(wanted.images_recipe))
     try:
-        steps = planner.plan(stages, request.random_seed)
+        steps = planner.plan(wanted.stages, wanted.request.random_seed)
     except WrongInput:
-        _refuse_damaged(images, lists, stages, decode=False)  # the whole list of what is missing, where that is the reason
+        _refuse_damaged(images, lists, wanted.stages, decode=False)  # the whole list of what is missing, if that is the reason
         raise
-    return Prepared(request, settings, stages, images, planner, steps)
+    return Prepared(wanted.request, wanted.settings, images, planner, steps)
 
 
 def check_images(prepared: Prepared) -> None:
     """Decode every image and mask that the run reads, once; WrongInput with the whole list of what is wrong."""
-    assert prepared.images is not None and prepared.planner is not None
     known = prepared.planner.fingerprints.known
     known_as = "checked " + digest("".join(step.identity["images"] + step.identity["masks"] for step in prepared.steps).encode())
     if known_as not in known:
-        _refuse_damaged(prepared.images, prepared.planner.lists, prepared.stages, decode=True)
+        _refuse_damaged(prepared.images, prepared.planner.lists, [step.stage for step in prepared.steps], decode=True)
         known[known_as] = "whole"
 
 
@@ -112,13 +115,21 @@ def results(prepared: Prepared) -> dict[str, Any]:
             continue
         split = prepared.settings[f"images.{step.stage.recipe.list}"]
         protocol = {**step.manifest["result"]["protocol"], **_protocol(prepared), "split": split, "images": len(step.items)}
-        rows.append({"quantity": step.stage.scores, "component": step.stage.component, "split": split, **step.manifest["result"], "protocol": protocol})
+        rows.append(
+            {
+                "quantity": step.stage.scores,
+                "component": step.stage.component,
+                "split": split,
+                **step.manifest["result"],
+                "protocol": protocol,
+            }
+        )
     return {
         "run": prepared.run,
         "method": prepared.request.method,
         "images": prepared.request.images.partition(":")[0],
         "random_seed": prepared.request.random_seed,
-        "classes": list(prepared.classes),
+        "classes": list(prepared.images.classes),
         "settings": dict(prepared.settings),
         "rows": rows,
         "stages": [_stage_row(step) for step in prepared.steps],
@@ -135,14 +146,17 @@ def write_results(prepared: Prepared) -> tuple[dict[str, Any], Path]:
 
 
 def _protocol(prepared: Prepared) -> dict[str, Any]:
-    assert prepared.images is not None
     keys = ("backbone.name", "backbone.weights", "training.workers", "training.threads", "training.precision")
     return {"labels from": prepared.images.label_source, **{key: prepared.settings[key] for key in keys}}
 
 
 def _stage_row(step: Step) -> dict[str, Any]:
     manifest = step.manifest or {}
-    return {"stage": step.stage.name, "key": step.key, **{name: manifest.get(name) for name in ("wall", "cpu", "items", "finished", "device")}}
+    return {
+        "stage": step.stage.name,
+        "key": step.key,
+        **{name: manifest.get(name) for name in ("wall", "cpu", "items", "finished", "device")},
+    }
 
 
 def _layers(request: Request, images: Recipe, chain: list[Any]) -> list[Mapping[str, Any]]:
@@ -165,11 +179,12 @@ def _preset(recipe: str) -> Mapping[str, Any]:
     return find(recipe, ("preset",))[0].overrides
 
 
-def _open_images(request: Request, settings: Mapping[str, Any], make: bool) -> ImageSet | None:
-    kind, _, path = request.images.partition(":")
+def open_images(spec: str, settings: Mapping[str, Any], store: Path, make: bool, exclude: Path | None = None) -> ImageSet | None:
+    """Open `spec`; built-in images lie in the store and are drawn first if `make`, else None where they are not there yet."""
+    kind, _, path = spec.partition(":")
     own = {name.removeprefix("images."): value for name, value in settings.items() if name.startswith("images.")}
     if kind == "shapes":
-        root = shapes.folder(request.store / "images", own)
+        root = shapes.folder(store / "images", own)
         if not root.exists():
             if not make:
                 return None
@@ -178,7 +193,16 @@ def _open_images(request: Request, settings: Mapping[str, Any], make: bool) -> I
     elif not path:
         raise WrongInput(f"--images {kind} needs the folder of the images: --images {kind}:PATH")
     images = open_image_set(f"{kind}:{path}", own)
-    return replace(images, excluded=frozenset(_read_excluded(request.exclude))) if request.exclude else images
+    return replace(images, excluded=frozenset(_read_excluded(exclude))) if exclude else images
+
+
+def images_alone(spec: str, assignments: Sequence[str], store: Path) -> tuple[ImageSet, Mapping[str, Any]]:
+    """An image set and its settings, for commands that run no method; built-in images are drawn if need be."""
+    recipe, _ = find(spec.partition(":")[0], ("images",))
+    settings = resolve(recipe, [recipe.overrides, parse_assignments(list(assignments))])
+    images = open_images(spec, settings, store, make=True)
+    assert images is not None  # made where need be
+    return images, settings
 
 
 def _read_excluded(path: Path) -> tuple[str, ...]:
@@ -228,5 +252,3 @@ def _with_sources(step: Step) -> set[str]:
 def catalogue() -> list[Recipe]:
     """Every recipe, for `ls`."""
     return sorted(load_all().values(), key=lambda recipe: (recipe.kind, recipe.name))
-
-

@@ -115,7 +115,9 @@ def reason(step: Step, newest: Mapping[str, Any] | None) -> str:
         if before["settings"].get(name) != now["settings"].get(name)
     ]
     names = {"code": "its code", "classes": "the classes", "images": "the images or labels", "masks": "the masks"}
-    changed += [f"{what} changed" for name, what in names.items() if before[name] != (list(now[name]) if name == "classes" else now[name])]
+    changed += [
+        f"{what} changed" for name, what in names.items() if before[name] != (list(now[name]) if name == "classes" else now[name])
+    ]
     if before["random_seed"] != now["random_seed"]:
         changed.append(f"random seed {before['random_seed']} -> {now['random_seed']}")
     if not changed and before["inputs"] != now["inputs"]:

@@ -13,8 +13,19 @@ class Display:
     def __init__(self, console: Console):
         self.console = console
         self.live = console.is_terminal
-        columns = (TextColumn("  {task.description}"), BarColumn(24), TextColumn("{task.completed:.0f}/{task.total:.0f} {task.fields[unit]}"))
-        self.bars = Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[note]}"), console=console, transient=True)
+        columns = (
+            TextColumn("  {task.description}"),
+            BarColumn(24),
+            TextColumn("{task.completed:.0f}/{task.total:.0f} {task.fields[unit]}"),
+        )
+        self.bars = Progress(
+            *columns,
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=console,
+            transient=True,
+        )
         self.task: Any = None
         self.began = 0.0
 

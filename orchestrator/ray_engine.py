@@ -38,7 +38,11 @@ class RayEngine:
     def __enter__(self) -> "RayEngine":
         # an empty working directory: a folder of the user's that is called metrics/ must not be imported by workers
         self.empty = tempfile.TemporaryDirectory(prefix="wsss-orch-")
-        options: dict[str, Any] = {"runtime_env": {"working_dir": self.empty.name}, "log_to_driver": False, "logging_level": "ERROR"}
+        options: dict[str, Any] = {
+            "runtime_env": {"working_dir": self.empty.name},
+            "log_to_driver": False,
+            "logging_level": "ERROR",
+        }
         if not self.address:
             options |= {"include_dashboard": False, "num_cpus": os.cpu_count(), "object_store_memory": OBJECT_STORE}
         ray.init(address=self.address or "local", **options)
@@ -84,12 +88,12 @@ class RayEngine:
         cpus = max(min(job.settings["training.threads"], int(available.get("CPU", 1)) // workers), 1)
         gpus = {"GPU": 1} if available.get("GPU") else {}
         trainer = TorchTrainer(
-            _train_worker,
+            _train_worker,  # type: ignore[arg-type]  # its return value is what Ray's annotation forgot
             train_loop_config={"job": job},
             scaling_config=ScalingConfig(num_workers=workers, use_gpu=bool(gpus), resources_per_worker={"CPU": cpus, **gpus}),
             run_config=RunConfig(name=f"{job.folder.name}-{job.token}-{attempt}", storage_path=str(self.store / "ray")),
         )
-        return trainer.fit().return_value
+        return trainer.fit().return_value  # type: ignore[attr-defined]
 
 
 @ray.remote(max_calls=0)  # a worker keeps its networks loaded from one shard to the next, on GPUs too

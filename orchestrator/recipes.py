@@ -16,7 +16,9 @@ from orchestrator.nearest import nearest
 
 # the order in which the components of an expression are folded (design 4); `shared` and `images` hold settings only
 FOLD_ORDER = ("network", "reactivation", "extractor", "relearning", "refiner", "segmenter")
-Kind = Literal["network", "reactivation", "extractor", "relearning", "refiner", "segmenter", "evaluation", "shared", "images", "preset"]
+Kind = Literal[
+    "network", "reactivation", "extractor", "relearning", "refiner", "segmenter", "evaluation", "shared", "images", "preset"
+]
 
 
 class _Table(BaseModel):
@@ -113,7 +115,9 @@ def find(name: str, kinds: tuple[str, ...]) -> tuple[Recipe, dict[str, Any]]:
 
     Raises WrongInput with the nearest existing name.
     """
-    known = {key: (recipe, {}) for key, recipe in load_all().items() if recipe.kind in kinds}
+    known: dict[str, tuple[Recipe, dict[str, Any]]] = {
+        key: (recipe, {}) for key, recipe in load_all().items() if recipe.kind in kinds
+    }
     for recipe, _ in list(known.values()):
         known |= {f"{recipe.name}-{variant}": (recipe, values) for variant, values in recipe.variants.items()}
     if name not in known:

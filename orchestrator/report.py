@@ -77,7 +77,7 @@ def percent(value: float | None) -> str:
 
 def seconds(value: float) -> str:
     """A time in the two largest of its units: 4.2 s, 3 min 5 s, 2 h 10 min."""
-    if value < 60:
+    if value < 59.95:
         return f"{value:.1f} s"
     whole = round(value)
     minutes, hours = whole // 60, whole // 3600

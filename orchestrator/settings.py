@@ -18,7 +18,7 @@ PRESETS = {"none", "imagenet"}  # values of a `file` setting that are words, not
 
 def declared(images: Recipe) -> dict[str, Setting]:
     """Every setting that a run on this kind of image set has, by its full name."""
-    table = {}
+    table: dict[str, Setting] = {}
     for recipe in load_all().values():
         if recipe.kind == "preset" or (recipe.kind == "images" and recipe.name != images.name):
             continue
@@ -94,5 +94,7 @@ def _typed(name: str, value: Any, setting: Setting) -> Any:
 def _check_bounds(name: str, number: float, setting: Setting) -> None:
     low, high = setting.minimum, setting.maximum
     if (low is not None and number < low) or (high is not None and number > high):
-        allowed = f"between {low} and {high}" if None not in (low, high) else f"at least {low}" if high is None else f"at most {high}"
+        allowed = (
+            f"between {low} and {high}" if None not in (low, high) else f"at least {low}" if high is None else f"at most {high}"
+        )
         raise WrongInput(f"{name}={number} must be {allowed}")

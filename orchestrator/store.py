@@ -86,7 +86,8 @@ def write_shard(path: Path, records: Mapping[str, Mapping[str, np.ndarray]], mad
     arrays = {f"{item}/{name}": array for item, record in records.items() for name, array in record.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.stem}.{os.getpid()}.npz")
-    np.savez_compressed(partial, **{"/made_from": np.asarray(made_from)}, **arrays)
+    arrays["/made_from"] = np.asarray(made_from)
+    np.savez_compressed(partial, **arrays)  # type: ignore[arg-type]
     os.replace(partial, path)
 
 

@@ -7,7 +7,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from orchestrator.launch import Prepared
+from orchestrator.launch import Experiment, Prepared
 from orchestrator.plan import Step
 
 PIPED_WIDTH = 200  # columns where output goes to a file or another program, which has no width of its own
@@ -23,7 +23,9 @@ def table(*columns: str, title: str = "") -> Table:
     made = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD)
     for number, name in enumerate(columns):
         right = name.startswith(">")
-        made.add_column(name.removeprefix(">"), justify="right" if right else "left", overflow="fold", no_wrap=number == 0 or right)
+        made.add_column(
+            name.removeprefix(">"), justify="right" if right else "left", overflow="fold", no_wrap=number == 0 or right
+        )
     return made
 
 
@@ -35,22 +37,29 @@ def result_table(results: dict[str, Any]) -> Table:
         scores = (f"{100 * row['metrics'][name]:.1f}" for name in ("miou", "precision", "recall"))
         fixed, oracle = row["protocol"].get("threshold"), row.get("oracle")
         best = f"{100 * oracle['miou']:.1f} at {oracle['threshold']:.2f}" if oracle else ""
-        made.add_row(row["quantity"], row["component"], row["split"], *scores, "" if fixed is None else f"{fixed:.2f} fixed", best)
+        made.add_row(
+            row["quantity"], row["component"], row["split"], *scores, "" if fixed is None else f"{fixed:.2f} fixed", best
+        )
     return made
+
+
+def print_stages(console: Console, wanted: Experiment) -> None:
+    """The stages of an experiment on built-in images that are not drawn yet."""
+    made = table("stage", "over", "state", title=f"{wanted.request.method} on {wanted.request.images}")
+    for stage in wanted.stages:
+        made.add_row(stage.name, f"list {stage.recipe.list}", "will run: the images are not drawn yet")
+    console.print(made)
 
 
 def print_plan(console: Console, prepared: Prepared, steps: list[Step]) -> None:
     """Every stage with its state and the reason for it, and what the rest will take as far as that is known."""
-    title = f"{prepared.request.method} on {prepared.request.images}"
-    made = table("stage", "over", "state", ">seconds last time", title=title)
-    for stage in [] if steps else prepared.stages:
-        made.add_row(stage.name, f"list {stage.recipe.list}", "will run: the images are not made yet", "unknown")
+    made = table("stage", "over", "state", ">seconds last time", title=f"{prepared.request.method} on {prepared.request.images}")
     for step in steps:
-        unit = f"{len(prepared.classes)} classes" if step.stage.recipe.over == "classes" else f"{len(step.items)} images"
+        unit = f"{len(prepared.images.classes)} classes" if step.stage.recipe.over == "classes" else f"{len(step.items)} images"
         state = f"cached ({step.key[:12]})" if step.cached else f"will run: {step.reason}"
         made.add_row(step.stage.name, unit, state, "unknown" if step.estimate is None else f"{step.estimate:.0f}")
     console.print(made)
-    console.print(_summary(steps) if steps else "nothing is cached")
+    console.print(_summary(steps))
 
 
 def _summary(steps: list[Step]) -> str:

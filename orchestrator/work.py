@@ -170,5 +170,7 @@ def load_network(source: Input, classes: tuple[str, ...], device: torch.device) 
     try:
         module.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     except RuntimeError as error:
-        raise WrongInput(f"{path} does not hold the network that {source.network} builds: {str(error).splitlines()[0]}") from error
+        raise WrongInput(
+            f"{path} does not hold the network that {source.network} builds: {str(error).splitlines()[0]}"
+        ) from error
     return module.to(device).eval().requires_grad_(False)

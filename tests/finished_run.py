@@ -4,7 +4,6 @@ The stages that would take minutes get plausible records made from the masks; ev
 """
 
 import io
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -64,18 +63,15 @@ class PretendEngine:
         return {"label": label.astype(np.uint8)}
 
 
-def finished_run(store: Path, images: str, method: str = "lpcam+amn", **request: Any) -> tuple[Prepared, dict[str, Any], Path]:
+def finished_run(
+    store: Path, images: Path, method: str = "lpcam+amn", random_seed: int = 0
+) -> tuple[Prepared, dict[str, Any], Path]:
     """Plan `method` on `images` and bring it to its end in `store`; the plan, its results and the run's folder."""
-    prepared = prepare(Request(method, images, store=store, **request), make_images=True)
+    request = Request(method, f"folder:{images}", "deeplabv2-small", store=store, random_seed=random_seed)
+    prepared = prepare(request, make_images=True)
     assert prepared.images is not None and prepared.planner is not None
     runner = Runner(PretendEngine(prepared.images), prepared.planner, Display(Console(file=io.StringIO())))
     for step in prepared.steps:
         runner.run(step)
     results, folder = write_results(prepared)
     return prepared, results, folder
-
-
-def forward_in_time(monkeypatch: Any, seconds: float) -> None:
-    """Let the next results be gathered `seconds` from now."""
-    now = time.time
-    monkeypatch.setattr(time, "time", lambda: now() + seconds)

@@ -17,12 +17,23 @@ def command(images: Path, store: Path, *options: str, method: str = METHOD) -> l
     """A launch of a small run on the image set at `images`."""
     return [
         *(str(PROGRAM), "launch", "--method", method, "--images", f"folder:{images}", "--recipe", str(TINY)),
-        *("--segmenter", "deeplabv2-small", "--set", "deeplabv2.crop=48", "--set", "deeplabv2.batch=2", "--set", "deeplabv2.iterations=10"),
+        *(
+            "--segmenter",
+            "deeplabv2-small",
+            "--set",
+            "deeplabv2.crop=48",
+            "--set",
+            "deeplabv2.batch=2",
+            "--set",
+            "deeplabv2.iterations=10",
+        ),
         *("--store", str(store), "--track", "none", *options),
     ]
 
 
-def launch(images: Path, store: Path, *options: str, method: str = METHOD, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+def launch(
+    images: Path, store: Path, *options: str, method: str = METHOD, cwd: Path | None = None
+) -> subprocess.CompletedProcess[str]:
     """Run a launch to its end."""
     return subprocess.run(command(images, store, *options, method=method), capture_output=True, text=True, cwd=cwd, timeout=600)
 

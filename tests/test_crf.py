@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from imagesets.errors import WrongInput
 from imagesets.maps import Maps
+from orchestrator.recipes import load_all
 from refiners import crf
 from refiners.threshold import winners
 from tests.two_colours import context, write_items
@@ -138,6 +139,10 @@ def test_the_stages_read_their_method_s_thresholds_and_write_label_values(tmp_pa
     assert set(np.unique(labels(items[0])["label"])) <= {0, 2, 255}
     assert set(np.unique(masks(items[0])["label"])) == {0, 2}
     assert labels(items[1])["label"].max() == masks(items[1])["label"].max() == 0
+
+
+def test_the_recipe_offers_exactly_the_parameter_sets_there_are():
+    assert set(load_all()["crf"].settings["parameters"].choices) == set(crf.PARAMETERS)
 
 
 def test_a_missing_library_is_named_with_the_command_that_installs_it(monkeypatch):

@@ -12,7 +12,16 @@ from tests.conftest import write_image_set
 from tests.launching import digests, launch, start, wait_for
 
 pytestmark = pytest.mark.slow
-STAGES = ("cam-network", "cam-maps", "lpcam-prototypes", "amn-labels", "amn-network", "irn-network", "irn-masks", "deeplabv2-segmenter")
+STAGES = (
+    "cam-network",
+    "cam-maps",
+    "lpcam-prototypes",
+    "amn-labels",
+    "amn-network",
+    "irn-network",
+    "irn-masks",
+    "deeplabv2-segmenter",
+)
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +59,9 @@ def test_a_run_killed_in_every_stage_ends_bit_equal(undisturbed: tuple[Path, dic
     assert digests(store) == expected
 
 
-def test_a_killed_driver_on_ray_leaves_no_orphans_and_its_run_continues(undisturbed: tuple[Path, dict[str, str]], tmp_path: Path) -> None:
+def test_a_killed_driver_on_ray_leaves_no_orphans_and_its_run_continues(
+    undisturbed: tuple[Path, dict[str, str]], tmp_path: Path
+) -> None:
     images, expected = undisturbed
     store = tmp_path / "store"
     process = start(images, store)

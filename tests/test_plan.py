@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 
-from imagesets.palette import save_label_map
+from imagesets.errors import WrongInput
 from imagesets.item import read_label_map
+from imagesets.palette import save_label_map
 from orchestrator.expression import Stage
-from orchestrator.launch import Prepared, Request, prepare
+from orchestrator.launch import Prepared, Request, experiment, open_images
+from orchestrator.launch import prepare as plan
 from orchestrator.recipes import Setting, find
 from orchestrator.settings import declared
 
@@ -18,7 +20,20 @@ METHOD = "lpcam+amn"
 
 
 def request(root: Path, **changes: Any) -> Request:
-    return replace(Request(METHOD, f"folder:{root}", store=root.parent / "store", assignments=("backbone.weights=none",)), **changes)
+    return replace(
+        Request(METHOD, f"folder:{root}", store=root.parent / "store", assignments=("backbone.weights=none",)), **changes
+    )
+
+
+def prepare(wanted: Request) -> Prepared:
+    resolved = experiment(wanted)
+    images = open_images(wanted.images, resolved.settings, wanted.store, make=False)
+    assert images is not None
+    return plan(resolved, images)
+
+
+def stages_of(prepared: Prepared) -> list[Stage]:
+    return [step.stage for step in prepared.steps]
 
 
 def keys(prepared: Prepared) -> dict[str, str]:
@@ -51,7 +66,11 @@ def another(setting: Setting, value: Any, root: Path) -> str:
         higher = value + 1 if isinstance(value, int) else value / 2 + 0.01
         return str(higher if setting.maximum is None or higher <= setting.maximum else value / 2)
     if isinstance(value, list):
-        return str([*value[:-1], value[-1] + (1 if isinstance(value[-1], int) else 0.125)]) if not isinstance(value[0], str) else "[other]"
+        return (
+            str([*value[:-1], value[-1] + (1 if isinstance(value[-1], int) else 0.125)])
+            if not isinstance(value[0], str)
+            else "[other]"
+        )
     return "other"
 
 
@@ -72,53 +91,52 @@ def readers(stages: list[Stage], name: str) -> set[str]:
 
 
 def test_every_setting_in_turn_changes_exactly_its_readers_and_what_they_feed(image_set: Path) -> None:
-    before = prepare(request(image_set), make_images=False)
+    before = prepare(request(image_set))
     table = declared(find("folder", ("images",))[0])
     tried = 0
     for name, setting in table.items():
         if name.startswith("images."):
             continue  # these choose files; the fingerprint tests below cover them
         value = another(setting, before.settings[name], image_set)
-        after = prepare(request(image_set, assignments=("backbone.weights=none", f"{name}={value}")), make_images=False)
+        after = prepare(request(image_set, assignments=("backbone.weights=none", f"{name}={value}")))
         assert after.settings[name] != before.settings[name], name
-        expected = descendants(before.stages, readers(before.stages, name))
+        expected = descendants(stages_of(before), readers(stages_of(before), name))
         assert changed(before, after) == expected, name
         tried += bool(expected)
     assert tried > 50  # the run reads that many
 
 
 def test_the_random_seed_changes_every_key(image_set: Path) -> None:
-    before, after = (prepare(request(image_set, random_seed=seed), make_images=False) for seed in (0, 1))
+    before, after = (prepare(request(image_set, random_seed=seed)) for seed in (0, 1))
     assert changed(before, after) == set(keys(before))
 
 
 def test_editing_a_mask_retrains_nothing(image_set: Path) -> None:
-    before = prepare(request(image_set), make_images=False)
+    before = prepare(request(image_set))
     path = image_set / "SegmentationClass" / "train_0.png"
     label = read_label_map(path).copy()
     label[:4] = 1
     save_label_map(path, label)
-    after = prepare(request(image_set), make_images=False)
+    after = prepare(request(image_set))
     assert changed(before, after) == {"lpcam-maps-score", "amn-maps-score", "irn-masks-score"}
 
 
 def test_moving_the_images_changes_no_key_and_editing_one_changes_its_readers(image_set: Path) -> None:
-    before = prepare(request(image_set), make_images=False)
+    before = prepare(request(image_set))
     moved = image_set.rename(image_set.with_name("moved"))
-    assert changed(before, prepare(request(moved), make_images=False)) == set()
+    assert changed(before, prepare(request(moved))) == set()
     shutil.copy(moved / "JPEGImages/val_0.png", moved / "JPEGImages/val_1.png")
-    edited = changed(before, prepare(request(moved), make_images=False))
+    edited = changed(before, prepare(request(moved)))
     assert edited == {"deeplabv2-predictions", "deeplabv2-predictions-score"}
 
 
 def test_a_plan_writes_nothing(image_set: Path) -> None:
-    prepare(request(image_set), make_images=False)
-    prepare(Request(METHOD, store=image_set.parent / "store"), make_images=False)
+    prepare(request(image_set))
+    drawn = Request(METHOD, store=image_set.parent / "store")
+    assert open_images("shapes", experiment(drawn).settings, drawn.store, make=False) is None
     assert not (image_set.parent / "store").exists()
 
 
 def test_a_scoring_list_outside_the_training_list_is_refused(image_set: Path) -> None:
-    from imagesets.errors import WrongInput
-
     with pytest.raises(WrongInput, match="must contain the scoring list"):
-        prepare(request(image_set, assignments=("images.scoring=val",)), make_images=False)
+        prepare(request(image_set, assignments=("images.scoring=val",)))

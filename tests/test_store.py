@@ -16,7 +16,17 @@ from hypothesis import strategies as st
 
 from orchestrator import lease as leases
 from orchestrator.lease import LeaseLost, try_lease
-from orchestrator.store import SHARD, StoredRecords, shard_is_from, shard_path, shards, shards_digest, summed, write_json, write_shard
+from orchestrator.store import (
+    SHARD,
+    StoredRecords,
+    shard_is_from,
+    shard_path,
+    shards,
+    shards_digest,
+    summed,
+    write_json,
+    write_shard,
+)
 
 
 def records(names: list[str]) -> dict[str, dict[str, np.ndarray]]:
@@ -31,7 +41,9 @@ def test_records_come_back_by_name_from_their_shard(tmp_path: Path) -> None:
     stored = StoredRecords(tmp_path)
     assert len(stored) == len(names)
     for name, expected in records(names).items():
-        assert {key: value.tolist() for key, value in stored[name].items()} == {key: value.tolist() for key, value in expected.items()}
+        assert {key: value.tolist() for key, value in stored[name].items()} == {
+            key: value.tolist() for key, value in expected.items()
+        }
 
 
 @given(st.integers(0, 300))

@@ -48,13 +48,19 @@ def show(name: Annotated[str, typer.Argument(help="A component, such as lpcam.")
         if line:
             console.print(line, markup=False, highlight=False)
     for stage in recipe.stages:
-        what = f"uses {stage.use}" if stage.use else f"{stage.kind}, reads {', '.join(stage.reads) or 'images'}, writes {stage.writes}"
+        what = (
+            f"uses {stage.use}"
+            if stage.use
+            else f"{stage.kind}, reads {', '.join(stage.reads) or 'images'}, writes {stage.writes}"
+        )
         console.print(f"  stage {stage.name or stage.use}: {what}", markup=False, highlight=False)
     table = Table()
     for column in ("setting", "default", "allowed", "what", "source"):
         table.add_column(column, overflow="fold")
     for key, setting in recipe.settings.items():
-        bounds = [f">= {setting.minimum}"] * (setting.minimum is not None) + [f"<= {setting.maximum}"] * (setting.maximum is not None)
+        bounds = [f">= {setting.minimum}"] * (setting.minimum is not None) + [f"<= {setting.maximum}"] * (
+            setting.maximum is not None
+        )
         allowed = ", ".join(map(str, setting.choices)) if setting.choices else " and ".join(bounds)
         table.add_row(f"{prefix}.{key}", str(setting.default), allowed, setting.help, setting.source)
     if recipe.settings:

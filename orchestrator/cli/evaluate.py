@@ -31,11 +31,16 @@ def evaluate(
 
       wsss-orch evaluate --masks pseudo_masks --images voc12:PATH --list train --json scores.json
     """
-    from orchestrator.launch import open_images
+    from orchestrator.launch import images_alone
 
-    opened, settings = open_images(images, assign, store.resolve())
+    opened, settings = images_alone(images, assign, store.resolve())
     result = score(masks, opened, list_name, settings["evaluation.miou"])
-    Console().print(_table(result))
+    console, protocol = Console(soft_wrap=True), result["protocol"]
+    over = f"over the classes of convention {protocol['miou']!r}; {protocol['void']}"
+    console.print(
+        f"mIoU {_percent(result['metrics']['miou'])} % on {protocol['images']} images of {list_name}, {over}", highlight=False
+    )
+    console.print(_table(result))
     if json_file is not None:
         from orchestrator.store import write_json
 
@@ -79,10 +84,8 @@ def _confusion(item: Item, path: Path, labels: int) -> Any:
 
 
 def _table(result: dict[str, Any]) -> Table:
-    protocol = result["protocol"]
-    title = f"mIoU {_percent(result['metrics']['miou'])} on {protocol['images']} images of {protocol['split']}"
-    table = Table(title=title, caption=f"in percent; mean over classes of: {protocol['miou']}; {protocol['void']}")
-    table.add_column("class")
+    table = Table()
+    table.add_column("in percent")
     for name in SCORES.values():
         table.add_column(name, justify="right")
     for label, row in result["per_class"].items():

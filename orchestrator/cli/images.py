@@ -33,22 +33,24 @@ def check_images(spec: Spec, assign: Assign = [], store: StoreFolder = Path("wss
       wsss-orch images check folder:PATH --set images.training=train --set images.validation=holdout
     """
     from imagesets.check import check
-    from orchestrator.launch import open_images
+    from orchestrator.launch import images_alone
 
-    images, settings = open_images(spec, assign, store.resolve())
+    images, settings = images_alone(spec, assign, store.resolve())
     lists = list(dict.fromkeys(settings[f"images.{role}"] for role in ("training", "scoring", "validation")))
     masked = [settings["images.scoring"], settings["images.validation"]]
     problems = check(images, lists, masked, held_out=settings["images.validation"])
     if problems:
         shown = "\n".join(f"  {problem}" for problem in problems)
         raise WrongInput(f"{len(problems)} problem{'s' if len(problems) > 1 else ''} in {spec}:\n{shown}")
-    Console().print(_counts(images, lists))
+    console = Console(soft_wrap=True)
+    console.print(f"{spec} is whole; its image-level labels come from: {images.label_source}", markup=False, highlight=False)
+    console.print(_counts(images, lists))
 
 
 def _counts(images: ImageSet, lists: list[str]) -> Table:
     """Images per list and class."""
-    table = Table(title=f"{images.name}: whole; labels from {images.label_source}", caption="number of images")
-    table.add_column("class")
+    table = Table()
+    table.add_column("images of")
     counts = {}
     for name in lists:
         table.add_column(name, justify="right")
@@ -76,10 +78,10 @@ def show_images(
 
       wsss-orch images show voc12:PATH --list val --count 20 --output val.png
     """
-    from orchestrator.launch import open_images
+    from orchestrator.launch import images_alone
     from orchestrator.samples import spread
 
-    images, _ = open_images(spec, assign, store.resolve())
+    images, _ = images_alone(spec, assign, store.resolve())
     masks = images.mask_paths()
     items = images.items(list_name, with_masks=masks.keys() >= set(images.ids(list_name)))
     if not items:

@@ -10,10 +10,20 @@ import typer
 from rich.console import Console
 
 from imagesets.errors import WrongInput
-from orchestrator.launch import Prepared, Request, check_images, depending_on, prepare, select, write_results
+from orchestrator.launch import (
+    Prepared,
+    Request,
+    check_images,
+    depending_on,
+    experiment,
+    open_images,
+    prepare,
+    select,
+    write_results,
+)
 from orchestrator.plan import Step
 from orchestrator.progress import Display
-from orchestrator.tables import print_plan, result_table, terminal
+from orchestrator.tables import print_plan, print_stages, result_table, terminal
 
 EPILOG = """Examples:
 
@@ -47,7 +57,12 @@ def launch(
     if engine not in ("ray", "local") or track not in ("mlflow", "none"):
         raise WrongInput("--engine is ray or local, and --track is mlflow or none")
     request = Request(method, images, segmenter, recipe, tuple(assign), random_seed, store.resolve(), exclude)
-    prepared = prepare(request, make_images=not plan)
+    wanted = experiment(request)
+    opened = open_images(images, wanted.settings, request.store, make=not plan, exclude=exclude)
+    if opened is None:
+        print_stages(console, wanted)
+        return
+    prepared = prepare(wanted, opened)
     if plan:
         print_plan(console, prepared, select(prepared.steps, until, only))
         return
@@ -98,7 +113,7 @@ def _execute(console: Console, prepared: Prepared, steps: list[Step], engine_nam
     console.print(f"ran in {time.monotonic() - began:.0f} s; log {log}", highlight=False)
 
 
-def _engine(name: str, address: str, store: Path):  # noqa: ANN202 (either engine; importing both here would load Ray)
+def _engine(name: str, address: str, store: Path):
     if name == "local":
         from orchestrator.local_engine import LocalEngine
 

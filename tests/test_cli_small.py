@@ -1,0 +1,193 @@
+"""`images`, `evaluate` and `doctor` as a person meets them: what they print, and what they refuse in one sentence."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from imagesets.palette import save_label_map
+from orchestrator import environment
+from orchestrator.cli import main
+
+HEAVY = ("torch", "ray", "mlflow", "matplotlib", "jinja2", "cv2")
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
+    """Run `wsss-orch` with some words; exit code, output and errors."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["wsss-orch", *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        shown = capsys.readouterr()
+        return int(ended.value.code or 0), shown.out, shown.err
+
+    return run
+
+
+@pytest.fixture
+def predictions(image_set: Path, tmp_path: Path) -> Path:
+    """A folder of perfect predictions for the list val."""
+    folder = tmp_path / "predictions"
+    folder.mkdir()
+    for mask in (image_set / "SegmentationClass").glob("val_*.png"):
+        (folder / mask.name).write_bytes(mask.read_bytes())
+    return folder
+
+
+def test_nothing_heavy_is_imported_for_help() -> None:
+    program = f"import sys, orchestrator.cli; print([name for name in {HEAVY} if name in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout == "[]\n"
+
+
+@pytest.mark.parametrize("words", [("images", "check"), ("images", "show"), ("evaluate",), ("doctor",)])
+def test_every_help_ends_in_examples(command: Command, words: tuple[str, ...]) -> None:
+    code, shown, _ = command(*words, "--help")
+    assert code == 0 and f"wsss-orch {' '.join(words)}" in shown.partition("Examples:")[2]
+
+
+def test_a_whole_image_set_is_counted_by_list_and_class(command: Command, image_set: Path) -> None:
+    code, shown, _ = command("images", "check", f"folder:{image_set}")
+    assert code == 0 and "is whole; its image-level labels come from: list" in shown
+    rows = {
+        cells[0]: cells[1:]
+        for line in shown.splitlines()
+        if len(cells := [cell.strip() for cell in line.strip("│").split("│")]) == 3
+    }
+    assert rows["all"] == ["6", "3"]
+    assert int(rows["disc"][0]) + int(rows["bar"][0]) == 6 + 2  # two training images show both
+
+
+def test_all_problems_of_an_image_set_are_told_at_once(command: Command, image_set: Path) -> None:
+    (image_set / "JPEGImages" / "train_1.png").unlink()
+    save_label_map(image_set / "SegmentationClass" / "val_2.png", np.full((48, 48), 7, np.uint8))
+    code, _, errors = command("images", "check", f"folder:{image_set}")
+    assert code == 2 and "2 problems" in errors and "train_1" in errors and "holds the labels [7]" in errors
+
+
+@pytest.mark.parametrize("with_masks", [True, False])
+def test_a_contact_sheet_shows_images_beside_their_masks(
+    command: Command, image_set: Path, tmp_path: Path, with_masks: bool
+) -> None:
+    if not with_masks:
+        (image_set / "SegmentationClass" / "train_0.png").unlink()
+    code, shown, _ = command("images", "show", f"folder:{image_set}", "--count", 4, "--output", tmp_path / "sheet.png")
+    assert code == 0 and "4 of the 6 images of train" in shown
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert ((128, 0, 0) in {colour for _, colour in sheet.getcolors(1 << 24)}) == with_masks  # the palette's first class
+        assert sheet.width == 3 * (4 + 164 * (2 if with_masks else 1))
+
+
+def test_the_truth_as_a_prediction_scores_100(command: Command, image_set: Path, predictions: Path, tmp_path: Path) -> None:
+    code, shown, _ = command(
+        "evaluate", "--masks", predictions, "--images", f"folder:{image_set}", "--json", tmp_path / "scores.json"
+    )
+    assert code == 0 and "mIoU 100.0 % on 3 images of val" in shown
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    assert scores["metrics"]["miou"] == 1 and set(scores["per_class"]) == {"background", "disc", "bar"}
+    assert scores["protocol"]["split"] == "val" and scores["protocol"]["miou"] == "union"
+
+
+def test_a_half_wrong_prediction_scores_what_counting_gives(
+    command: Command, image_set: Path, predictions: Path, tmp_path: Path
+) -> None:
+    masks = [np.asarray(Image.open(path)) for path in sorted((image_set / "SegmentationClass").glob("val_*.png"))]
+    for path in predictions.iterdir():
+        save_label_map(path, np.where(np.asarray(Image.open(path)) == 1, 0, np.asarray(Image.open(path))).astype(np.uint8))
+    command("evaluate", "--masks", predictions, "--images", f"folder:{image_set}", "--json", tmp_path / "scores.json")
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    background = sum((mask == 0).sum() for mask in masks) / sum(((mask == 0) | (mask == 1)).sum() for mask in masks)
+    assert scores["per_class"]["disc"]["iou"] == 0 and scores["per_class"]["bar"]["iou"] == 1
+    assert scores["per_class"]["background"]["iou"] == pytest.approx(background)
+
+
+def spoil(path: Path, label: np.ndarray, mode: str) -> None:
+    """Make a prediction wrong in one way."""
+    if mode == "missing":
+        path.unlink()
+    elif mode == "colour":
+        Image.fromarray(np.zeros((48, 48, 3), np.uint8)).save(path)
+    elif mode == "broken":
+        path.write_bytes(path.read_bytes()[:30])
+    else:
+        save_label_map(path, label[:, :40] if mode == "size" else np.full_like(label, 9))
+
+
+@pytest.mark.parametrize(
+    ("mode", "sentence"),
+    [
+        ("missing", "1 of 3 images have no PNG in"),
+        ("colour", "is a RGB image"),
+        ("size", "a prediction of size (48, 40) cannot be scored on a mask of size (48, 48)"),
+        ("range", "a prediction holds label 9; there are 3 labels, 0 to 2"),
+        ("broken", "cannot be scored"),
+    ],
+)
+def test_a_wrong_prediction_is_refused_in_one_sentence(
+    command: Command, image_set: Path, predictions: Path, mode: str, sentence: str
+) -> None:
+    path = predictions / "val_1.png"
+    spoil(path, np.asarray(Image.open(path)), mode)
+    code, shown, errors = command("evaluate", "--masks", predictions, "--images", f"folder:{image_set}")
+    assert code == 2 and not shown
+    assert sentence in errors and "val_1.png" in errors and errors.count("\n") == 1
+
+
+def test_a_folder_of_predictions_that_is_not_there_is_named(command: Command, image_set: Path, tmp_path: Path) -> None:
+    code, _, errors = command("evaluate", "--masks", tmp_path / "nowhere", "--images", f"folder:{image_set}")
+    assert code == 2 and "nowhere: there is no such folder" in errors
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave MLflow's database out, which takes seconds to create; test_track.py makes one."""
+    monkeypatch.setattr(environment, "tracking", lambda: "not tried")
+
+
+def test_a_healthy_machine_is_ready_and_nothing_is_left_behind(command: Command, quick: None, tmp_path: Path) -> None:
+    code, shown, _ = command("doctor", "--store", tmp_path / "store")
+    lines = shown.splitlines()
+    assert code == 0 and lines[-1] == "ready" and all("ok" in line for line in lines[:-1])
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_failing_essential_check_ends_in_code_1_and_the_others_are_still_told(
+    command: Command, quick: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken() -> str:
+        raise ImportError("no module named pydensecrf")
+
+    monkeypatch.setattr(environment, "crf", broken)
+    code, shown, _ = command("doctor")
+    assert code == 1 and "FAILED  ImportError: no module named pydensecrf" in shown
+    assert "not ready: pydensecrf" in shown and "store       ok" in shown
+
+
+def test_ray_and_mlflow_can_be_done_without(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent() -> str:
+        raise ImportError("not installed")
+
+    for check in ("ray_import", "tracking"):
+        monkeypatch.setattr(environment, check, absent)
+    code, shown, _ = command("doctor")
+    assert code == 0 and "--engine local runs without it" in shown and "--track none runs without it" in shown
+
+
+@pytest.mark.slow
+def test_doctor_starts_a_private_ray_and_a_database_when_asked_to(command: Command, tmp_path: Path) -> None:
+    code, shown, _ = command("doctor", "--ray", "--store", tmp_path)
+    assert code == 0 and "a task of a private Ray" in shown and "sqlite database" in shown
+
+
+def test_a_store_that_cannot_be_written_to_is_not_ready() -> None:
+    with pytest.raises(OSError):
+        environment.storage(Path("/proc/self/nowhere"))
