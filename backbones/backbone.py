@@ -7,6 +7,8 @@ from typing import Literal
 import torch
 from torch import nn
 
+from imagesets.errors import WrongInput
+
 Dilated = bool | Literal["uniform"]
 Part = Literal["none", "stem", "layer2"]
 
@@ -42,6 +44,16 @@ class Backbone(nn.Module, ABC):
         chosen = {"none": [], "stem": ["stem"], "layer2": ["stem", "layer2"]}[part]
         for module in (module for name in chosen for module in parts[name]):
             module.requires_grad_(False)
+
+    def adopt(self, network: nn.Module) -> None:
+        """Start from the backbone of a trained `network`, for those that have no initial weights of their own."""
+        try:
+            self.load_state_dict(network.get_submodule("backbone").state_dict())
+        except (AttributeError, RuntimeError) as error:
+            raise WrongInput(
+                "with backbone.weights=none a network starts from the backbone of the one trained before it, which here is of "
+                "another kind; set backbone.weights to imagenet or a file"
+            ) from error
 
     def train(self, mode: bool = True) -> "Backbone":
         """As `nn.Module.train`, except that frozen batch norms stay in evaluation mode."""

@@ -25,10 +25,10 @@ import torch
 from torch import nn
 
 import backbones
-from imagesets.errors import WrongInput
 from imagesets.item import VOID, Item
 from imagesets.maps import EPSILON, Maps, resize, strided
 from imagesets.transforms import rescale, segmentation_sample, views
+from segmentation.aspp import ASPP
 from segmentation.losses import shrunk
 from training import optimisers
 from training.randomness import seed_torch
@@ -46,9 +46,7 @@ class AMN(nn.Module):
         channels = backbone.channels[-1]
         self.condition = nn.Linear(classes, channels)
         self.dropout = nn.Dropout(dropout)
-        self.aspp = nn.ModuleList(nn.Conv2d(channels, classes + 1, 3, padding=rate, dilation=rate) for rate in RATES)
-        for parameter in self.aspp.parameters():
-            nn.init.normal_(parameter, std=0.01 if parameter.ndim == 4 else 0.0)  # biases start at 0
+        self.aspp = ASPP(channels, classes + 1, RATES)
 
     def forward(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Normalised images [B,3,H,W] and their multi-hot labels [B,K] to logits [B,K+1,h,w], background first."""
@@ -56,8 +54,7 @@ class AMN(nn.Module):
 
     def head(self, features: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Features [B,C,h,w] and multi-hot labels [B,K] to logits [B,K+1,h,w]."""
-        conditioned = self.dropout(features * self.condition(labels)[:, :, None, None])
-        return torch.stack([branch(conditioned) for branch in self.aspp]).sum(dim=0)
+        return self.aspp(self.dropout(features * self.condition(labels)[:, :, None, None]))
 
 
 class Step(nn.Module):
@@ -113,7 +110,7 @@ def training(context: Context) -> Task:
     seed_torch(context.random_seed, "amn", "initial weights")
     module = _build(settings, context.classes, settings.backbone.weights)
     if settings.backbone.weights == "none":
-        _adopt(module.backbone, context.inputs["network"])
+        module.backbone.adopt(context.inputs["network"])
     module.backbone.freeze("stem")
     head = [parameter for name, parameter in module.named_parameters() if not name.startswith("backbone.")]
     rates = ((list(module.backbone.parameters()), settings.lr), (head, settings.head_lr))
@@ -168,14 +165,3 @@ def _logits(module: AMN, pair: torch.Tensor, multi_hot: torch.Tensor) -> torch.T
 def _build(settings: Settings, classes: tuple[str, ...], weights: str) -> AMN:
     backbone = backbones.build(settings.backbone.name, weights=weights, frozen_statistics=True)
     return AMN(backbone, len(classes), settings.dropout)
-
-
-def _adopt(backbone: backbones.Backbone, source: nn.Module) -> None:
-    """Start `backbone` from that of the network whose maps made the labels."""
-    try:
-        backbone.load_state_dict(source.get_submodule("backbone").state_dict())
-    except (AttributeError, RuntimeError) as error:
-        raise WrongInput(
-            "with backbone.weights=none AMN starts from the backbone of the network before it, which is of another kind; "
-            "give AMN initial weights by backbone.weights"
-        ) from error

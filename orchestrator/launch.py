@@ -20,7 +20,7 @@ from imagesets.layout import open_image_set
 from orchestrator import expression
 from orchestrator.nearest import nearest
 from orchestrator.plan import Planner, Step
-from orchestrator.recipes import Recipe, find, load_all
+from orchestrator.recipes import Recipe, find
 from orchestrator.settings import declared, parse_assignments, resolve
 from orchestrator.store import Store, digest, write_json
 
@@ -63,8 +63,9 @@ class Prepared:
 
     @property
     def run(self) -> str:
-        """The run's name: method, image set, a hash of all settings, random seed."""
-        identity = digest(repr(sorted(self.settings.items())).encode())[:8]
+        """The run's name: method, image set, a hash of all settings and images, random seed."""
+        keys = [step.identity["images"] for step in self.steps]
+        identity = digest(repr((sorted(self.settings.items()), keys)).encode())[:8]
         return f"{self.request.method}-{self.request.images.partition(':')[0]}-{identity}-{self.request.random_seed}"
 
 
@@ -247,8 +248,3 @@ def depending_on(steps: list[Step], name: str) -> list[Step]:
 
 def _with_sources(step: Step) -> set[str]:
     return {step.stage.name}.union(*(_with_sources(source) for source in step.inputs.values()))
-
-
-def catalogue() -> list[Recipe]:
-    """Every recipe, for `ls`."""
-    return sorted(load_all().values(), key=lambda recipe: (recipe.kind, recipe.name))

@@ -32,8 +32,8 @@ class RayEngine:
 
     name = "ray"
 
-    def __init__(self, store: Path, address: str = ""):
-        self.store, self.address = store, address
+    def __init__(self, store: Path, address: str, workers: int):
+        self.store, self.address, self.workers = store, address, workers
 
     def __enter__(self) -> "RayEngine":
         # an empty working directory: a folder of the user's that is called metrics/ must not be imported by workers
@@ -44,7 +44,11 @@ class RayEngine:
             "logging_level": "ERROR",
         }
         if not self.address:
-            options |= {"include_dashboard": False, "num_cpus": os.cpu_count(), "object_store_memory": OBJECT_STORE}
+            options |= {
+                "include_dashboard": False,
+                "num_cpus": max(os.cpu_count() or 1, self.workers),
+                "object_store_memory": OBJECT_STORE,
+            }
         ray.init(address=self.address or "local", **options)
         return self
 

@@ -15,6 +15,7 @@ from orchestrator import figures
 from orchestrator.launch import Prepared
 from orchestrator.plan import Step
 from orchestrator.published import published
+from orchestrator.recipes import find
 from orchestrator.samples import samples
 from orchestrator.store import read_json, write_atomically
 from orchestrator.used_settings import used_settings
@@ -29,8 +30,9 @@ def write_report(prepared: Prepared, results: Mapping[str, Any], folder: Path) -
     """Write `<folder>/report.html` for a finished plan and its `results` (see `orchestrator.launch.results`); its path."""
     steps = [step for step in prepared.steps if step.manifest is not None]
     scored = [step for step in steps if step.stage.scores]
+    segmenter = prepared.request.segmenter or find(results["images"], ("images",))[0].segmenter
     rows = [
-        {**row, "name": _name(row), "published": _published(row, step, results["images"])}
+        {**row, "name": _name(row), "published": _published(row, step, results["images"], segmenter)}
         for row, step in zip(results["rows"], scored, strict=True)
     ]
     page = (
@@ -99,8 +101,8 @@ def _shared(protocols: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {name: value for name, value in first.items() if all(protocol.get(name) == value for protocol in protocols)}
 
 
-def _published(row: Mapping[str, Any], step: Step, images: str) -> Any:
-    return published(images, f"{row['quantity']}.miou/{row['split']}", _components(step))
+def _published(row: Mapping[str, Any], step: Step, images: str, segmenter: str) -> Any:
+    return published(images, f"{row['quantity']}.miou/{row['split']}", _components(step), segmenter)
 
 
 def _components(step: Step) -> set[str]:

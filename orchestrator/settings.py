@@ -80,8 +80,11 @@ def _typed(name: str, value: Any, setting: Setting) -> Any:
     kind = type(setting.default)
     if setting.default is None:
         return value
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+    if kind is float and isinstance(value, (int, str)) and not isinstance(value, bool):
+        try:
+            return float(value)  # also of "5e-4", which YAML takes for text
+        except ValueError:
+            pass
     if kind is list and not isinstance(value, list):
         value = [value]
     if kind is str and isinstance(value, (int, float)) and not isinstance(value, bool):

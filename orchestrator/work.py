@@ -173,4 +173,4 @@ def load_network(source: Input, classes: tuple[str, ...], device: torch.device) 
         raise WrongInput(
             f"{path} does not hold the network that {source.network} builds: {str(error).splitlines()[0]}"
         ) from error
-    return module.to(device).eval().requires_grad_(False)
+    return module.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)

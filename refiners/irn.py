@@ -40,7 +40,7 @@ def training(context: Context) -> Task:
     seed_torch(context.random_seed, "irn", "initial weights")
     irnet = IRNet(backbones.build(settings.backbone.name, weights=settings.backbone.weights, frozen_statistics=True))
     if settings.backbone.weights == "none":
-        _adopt(irnet.backbone, context.inputs["network"])
+        irnet.backbone.adopt(context.inputs["network"])
     rates = ((irnet.boundary_parameters(), settings.lr), (irnet.displacement_parameters(), settings.displacement_lr))
     groups = [{"params": part, "lr": rate, "weight_decay": settings.weight_decay} for part, rate in rates]
     return Task(
@@ -87,17 +87,6 @@ def _check_reach(crop: int, radius: int) -> None:
         raise WrongInput(
             f"irn.crop={crop} holds no pairs of irn.pair_radius={radius}; crop at least {least} pixels or lower the radius"
         )
-
-
-def _adopt(backbone: nn.Module, source: nn.Module) -> None:
-    """Start `backbone` from that of the network whose maps made the labels: frozen random features would teach nothing."""
-    try:
-        backbone.load_state_dict(source.get_submodule("backbone").state_dict())
-    except (AttributeError, RuntimeError) as error:
-        raise WrongInput(
-            "with backbone.weights=none irn starts from the backbone of the network before it, which is of another kind; "
-            "set backbone.weights to imagenet or a file"
-        ) from error
 
 
 @torch.no_grad()

@@ -17,6 +17,7 @@ import backbones
 from imagesets import transforms
 from imagesets.errors import WrongInput
 from imagesets.item import VOID, Item
+from segmentation.aspp import ASPP
 from segmentation.losses import cross_entropy, shrunk
 from segmentation.multi_scale import at_scales, largest
 from training import optimisers
@@ -39,16 +40,11 @@ class DeepLabV2(nn.Module):
         for module in backbone.modules():
             if isinstance(module, nn.MaxPool2d):
                 module.ceil_mode = True  # Caffe's rounding: 320 pixels give 41 cells a side, as 321 do
-        branches = [nn.Conv2d(backbone.channels[-1], labels, 3, padding=rate, dilation=rate) for rate in rates]
-        for branch in branches:
-            nn.init.normal_(branch.weight, std=0.01)
-            nn.init.zeros_(branch.bias)  # type: ignore[arg-type]
-        self.aspp = nn.ModuleList(branches)
+        self.aspp = ASPP(backbone.channels[-1], labels, rates)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Normalised images [B,3,H,W] to logits [B,labels,h,w] on the coarse grid."""
-        features = self.backbone(images)[-1]
-        return torch.stack([branch(features) for branch in self.aspp]).sum(0)
+        return self.aspp(self.backbone(images)[-1])
 
 
 class Step(nn.Module):

@@ -16,7 +16,7 @@ from imagesets.image_set import ImageSet
 from imagesets.item import VOID, read_label_map
 from imagesets.maps import Maps
 from orchestrator import work
-from orchestrator.launch import Prepared, Request, prepare, write_results
+from orchestrator.launch import Prepared, Request, experiment, open_images, prepare, write_results
 from orchestrator.progress import Display
 from orchestrator.runner import Runner
 from orchestrator.store import shard_path, write_json, write_shard
@@ -68,8 +68,10 @@ def finished_run(
 ) -> tuple[Prepared, dict[str, Any], Path]:
     """Plan `method` on `images` and bring it to its end in `store`; the plan, its results and the run's folder."""
     request = Request(method, f"folder:{images}", "deeplabv2-small", store=store, random_seed=random_seed)
-    prepared = prepare(request, make_images=True)
-    assert prepared.images is not None and prepared.planner is not None
+    wanted = experiment(request)
+    opened = open_images(request.images, wanted.settings, store, make=True)
+    assert opened is not None
+    prepared = prepare(wanted, opened)
     runner = Runner(PretendEngine(prepared.images), prepared.planner, Display(Console(file=io.StringIO())))
     for step in prepared.steps:
         runner.run(step)

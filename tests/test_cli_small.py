@@ -58,11 +58,7 @@ def test_every_help_ends_in_examples(command: Command, words: tuple[str, ...]) -
 def test_a_whole_image_set_is_counted_by_list_and_class(command: Command, image_set: Path) -> None:
     code, shown, _ = command("images", "check", f"folder:{image_set}")
     assert code == 0 and "is whole; its image-level labels come from: list" in shown
-    rows = {
-        cells[0]: cells[1:]
-        for line in shown.splitlines()
-        if len(cells := [cell.strip() for cell in line.strip("│").split("│")]) == 3
-    }
+    rows = {cells[0]: cells[1:] for line in shown.splitlines() if len(cells := line.split()) == 3}
     assert rows["all"] == ["6", "3"]
     assert int(rows["disc"][0]) + int(rows["bar"][0]) == 6 + 2  # two training images show both
 
@@ -83,7 +79,9 @@ def test_a_contact_sheet_shows_images_beside_their_masks(
     code, shown, _ = command("images", "show", f"folder:{image_set}", "--count", 4, "--output", tmp_path / "sheet.png")
     assert code == 0 and "4 of the 6 images of train" in shown
     with Image.open(tmp_path / "sheet.png") as sheet:
-        assert ((128, 0, 0) in {colour for _, colour in sheet.getcolors(1 << 24)}) == with_masks  # the palette's first class
+        assert (
+            (128, 0, 0) in {colour for _, colour in sheet.getcolors(1 << 24) or []}
+        ) == with_masks  # the palette's first class
         assert sheet.width == 3 * (4 + 164 * (2 if with_masks else 1))
 
 

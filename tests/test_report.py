@@ -22,6 +22,7 @@ from orchestrator.used_settings import used_settings
 from tests.conftest import write_image_set
 from tests.finished_run import finished_run
 
+Finished = tuple[Prepared, dict[str, Any], Path]
 VOID_ELEMENTS = {"meta", "img", "br"}
 
 
@@ -30,12 +31,15 @@ class Page(HTMLParser):
 
     def __init__(self, page: str):
         super().__init__()
-        self.text, self.addresses, self.open, self.tags = "", [], [], Counter()
+        self.text = ""
+        self.addresses: list[str] = []
+        self.open: list[str] = []
+        self.tags: Counter[str] = Counter()
         self.feed(page)
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
         self.tags[tag] += 1
-        self.addresses += [value for name, value in attributes if name in ("src", "href", "srcset", "xlink:href")]
+        self.addresses += [str(value) for name, value in attributes if name in ("src", "href", "srcset", "xlink:href")]
         if tag not in VOID_ELEMENTS:
             self.open.append(tag)
 
@@ -53,7 +57,7 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Prepared, dict[str, Any], Path]:
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     root = tmp_path_factory.mktemp("report")
     images = write_image_set(root / "images", train=12)
     for name in ("classes.txt", "image_labels.txt"):
@@ -62,7 +66,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Prepared, dict[s
 
 
 @pytest.fixture(scope="module")
-def page(finished: tuple[Prepared, dict[str, Any], Path]) -> Page:
+def page(finished: Finished) -> Page:
     return Page(write_report(*finished).read_text())
 
 
@@ -71,7 +75,7 @@ def test_it_is_whole_and_asks_for_nothing_outside_itself(page: Page) -> None:
     assert all(address.startswith(("#", "data:image/")) for address in page.addresses)
 
 
-def test_every_score_stands_in_it_with_its_protocol(page: Page, finished: tuple[Prepared, dict[str, Any], Path]) -> None:
+def test_every_score_stands_in_it_with_its_protocol(page: Page, finished: Finished) -> None:
     rows = finished[1]["rows"]
     assert [row["quantity"] for row in rows] == ["seed", "seed", "pseudo", "seg"]
     for row in rows:
@@ -80,7 +84,7 @@ def test_every_score_stands_in_it_with_its_protocol(page: Page, finished: tuple[
     assert f"{percent(rows[0]['oracle']['miou'])} at {rows[0]['oracle']['threshold']:.2f}" in page.text
 
 
-def test_every_stage_is_listed_with_its_times(page: Page, finished: tuple[Prepared, dict[str, Any], Path]) -> None:
+def test_every_stage_is_listed_with_its_times(page: Page, finished: Finished) -> None:
     for step in finished[0].steps:
         assert step.stage.name in page.text and step.manifest is not None
         assert seconds(step.manifest["cpu"]) in page.text
@@ -95,35 +99,39 @@ def test_pictures_are_images_and_labels_keep_their_palette(page: Page) -> None:
     uris = [address for address in page.addresses if address.startswith("data:")]
     pictures = [Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))) for uri in uris]
     assert Counter(picture.format for picture in pictures) == {"WEBP": 8 + 3, "PNG": 8 * 4 + 3 * 2}  # 8 of train, all 3 of val
-    assert all(
-        picture.mode == "P" and picture.getpalette()[3:6] == [128, 0, 0] for picture in pictures if picture.format == "PNG"
-    )
+    palettes = [picture.getpalette() for picture in pictures if picture.format == "PNG"]
+    assert all(palette and palette[3:6] == [128, 0, 0] for palette in palettes)
 
 
-def test_figures_take_the_colour_of_the_page(page: Page, finished: tuple[Prepared, dict[str, Any], Path]) -> None:
+def test_figures_take_the_colour_of_the_page(page: Page, finished: Finished) -> None:
     text = write_report(*finished).read_text()
     assert page.tags["svg"] == 2 + 4  # two seeds, four trainings
     assert "currentColor" in text and INK not in text
 
 
-def test_the_same_run_gives_the_same_page(finished: tuple[Prepared, dict[str, Any], Path]) -> None:
+def test_the_same_run_gives_the_same_page(finished: Finished) -> None:
     assert write_report(*finished).read_bytes() == write_report(*finished).read_bytes()
 
 
-def test_a_second_launch_says_that_its_stages_were_cached(
-    finished: tuple[Prepared, dict[str, Any], Path], tmp_path: Path
-) -> None:
+def test_a_second_launch_says_that_its_stages_were_cached(finished: Finished, tmp_path: Path) -> None:
     request = finished[0].request
     again = finished_run(request.store, Path(request.images.partition(":")[2]))
     text = Page(write_report(again[0], again[1], tmp_path).read_text()).text
     assert text.count("cached") == len(again[0].steps)
 
 
-def test_a_run_without_seeds_or_pseudo_masks_has_a_report_too(finished: tuple[Prepared, dict[str, Any], Path]) -> None:
+def test_a_run_without_seeds_or_pseudo_masks_has_a_report_too(finished: Finished) -> None:
     request = finished[0].request
     run = finished_run(request.store, Path(request.images.partition(":")[2]), method="supervised")
     text = Page(write_report(*run).read_text()).text
     assert "Segmentation" in text and "Training images" not in text and "Seeds over" not in text
+
+
+def test_published_figures_stand_beside_ours_with_their_source(finished: Finished, tmp_path: Path) -> None:
+    prepared, results, _ = finished
+    text = Page(write_report(prepared, {**results, "images": "voc12"}, tmp_path).read_text()).text
+    assert "54.9 LPCAM Table 2" in text and "72.7 with lpcam+irn, LPCAM Table 2" in text
+    assert "LPCAM Table 3" not in text  # that segmentation is of a larger segmenter than this run's
 
 
 def test_a_loss_of_one_epoch_is_a_point() -> None:
@@ -132,7 +140,7 @@ def test_a_loss_of_one_epoch_is_a_point() -> None:
 
 def test_published_figures_are_of_exactly_this_chain() -> None:
     def figure(metric: str, *components: str) -> float | None:
-        found = published("voc12", metric, components)
+        found = published("voc12", metric, components, segmenter="deeplabv2")
         return found.value if found else None
 
     assert figure("seed.miou/train", "cam") == 48.8
@@ -140,6 +148,8 @@ def test_published_figures_are_of_exactly_this_chain() -> None:
     assert figure("pseudo.miou/train", "cam", "lpcam", "irn") == 71.2
     assert figure("pseudo.miou/train", "cam", "lpcam", "amn", "irn") == 72.7
     assert figure("pseudo.miou/train", "cam", "lpcam", "amn", "crf") is None
+    assert figure("seg.miou/val", "cam", "lpcam", "amn", "irn", "deeplabv2") == 70.1  # its own backbone is ResNet-101
+    assert published("voc12", "seg.miou/val", ["lpcam", "amn", "irn", "deeplabv2"], "deeplabv2-small") is None
     assert published("shapes", "seed.miou/train", ["cam"]) is None
 
 

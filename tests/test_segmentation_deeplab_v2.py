@@ -17,7 +17,7 @@ from segmentation import deeplab_v2
 from segmentation.deeplab_v2 import DeepLabV2, Step
 from segmentation.losses import cross_entropy, shrunk
 from segmentation.multi_scale import at_scales, largest
-from training.loop import Run, train
+from training.loop import Run, set_threads, train
 from training.stage import Context, Settings
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -135,7 +135,7 @@ def test_resnet101_has_the_published_size_and_grid():
     network = deeplab_v2.network(settings, [str(index) for index in range(20)])
     assert sum(parameter.numel() for parameter in network.parameters()) == 44_048_532
     network.backbone.layer3, network.backbone.layer4 = nn.Identity(), nn.Identity()  # the grid is layer2's from there on
-    network.aspp = nn.ModuleList([nn.Conv2d(512, 1, 1)])
+    network.aspp = nn.Conv2d(512, 1, 1)
     for side, cells in ((321, 41), (320, 41), (513, 65)):
         with torch.no_grad():
             assert network(torch.zeros(1, 3, side, 33)).shape[2] == cells
@@ -163,6 +163,7 @@ def striped_images(folder: Path, count: int) -> tuple[list[Item], dict[str, dict
 
 @pytest.mark.parametrize("msc", [False, True])
 def test_a_training_learns_its_masks(tmp_path, msc):
+    set_threads(1)
     items, masks = striped_images(tmp_path, 8)
     settings = Settings(SMALL | {"msc": msc})
     task = deeplab_v2.training(Context(settings, ("bright",), items, 0, torch.device("cpu"), {"masks": masks}))

@@ -42,6 +42,11 @@ def test_whole_numbers_are_taken_for_real_settings(number: int) -> None:
     assert checked("x", number, Setting(default=0.5)) == float(number)
 
 
+@pytest.mark.parametrize("text", ["5e-4", "0.0005", "5.0E-04"])
+def test_rates_may_be_written_with_an_exponent(text: str) -> None:
+    assert resolve(SHAPES, [parse_assignments([f"cam.lr={text}"])])["cam.lr"] == 5e-4
+
+
 def test_assignments_are_yaml() -> None:
     assert parse_assignments(["a.b=[1, 0.5]", "c.d=true", "e.f=none"]) == {"a.b": [1, 0.5], "c.d": True, "e.f": "none"}
     with pytest.raises(WrongInput, match="takes key=value"):

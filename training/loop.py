@@ -68,7 +68,8 @@ def train(task: Task, items: Sequence[Item], run: Run) -> list[dict[str, float]]
     """
     if task.batch % run.world:
         raise WrongInput(f"a batch of {task.batch} does not divide among {run.world} workers; choose a multiple")
-    task.step.to(run.device).train()
+    # channels last: convolutions are a fifth faster on CPUs, and mixed precision on GPUs wants it
+    task.step.to(run.device, memory_format=torch.channels_last).train()
     step, sums, history = _resume(task, run)
     wrapped = DistributedDataParallel(task.step) if run.world > 1 else task.step
     per_epoch = max(len(items) // task.batch, 1)

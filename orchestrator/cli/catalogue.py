@@ -4,16 +4,17 @@ from fnmatch import fnmatch
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from imagesets.errors import WrongInput
-from orchestrator.launch import catalogue
 from orchestrator.nearest import nearest
+from orchestrator.recipes import FOLD_ORDER, Recipe, Setting, StageRecipe, load_all
+from orchestrator.tables import table, terminal
+
+LISTED = (*FOLD_ORDER, "images", "preset")  # the kinds that a command line names, in this order
 
 
 def ls(pattern: Annotated[str, typer.Argument(help="Part of a name, or a pattern such as 'lp*'.")] = "*") -> None:
-    """List methods, refiners, segmenters and image sets.
+    """List methods, refiners, segmenters, image sets and presets.
 
     Examples:
 
@@ -21,15 +22,13 @@ def ls(pattern: Annotated[str, typer.Argument(help="Part of a name, or a pattern
 
       wsss-orch ls 'lp*'
     """
-    table = Table()
-    for name in ("name", "kind", "what", "published (%)", "public code's licence"):
-        table.add_column(name, overflow="fold")
-    for recipe in catalogue():
-        if fnmatch(recipe.name, pattern if "*" in pattern else f"*{pattern}*"):
-            figures = "; ".join(f"{figure.images} {figure.metric} {figure.value}" for figure in recipe.published[:2])
-            names = ", ".join([recipe.name, *(f"{recipe.name}-{variant}" for variant in recipe.variants)])
-            table.add_row(names, recipe.kind, recipe.title, figures, recipe.code.get("licence", ""))
-    Console().print(table)
+    found = table("name", "kind", "what", "published VOC 2012 mIoU (%)", "public code's licence")
+    recipes = [recipe for recipe in load_all().values() if recipe.kind in LISTED]
+    for recipe in sorted(recipes, key=lambda recipe: (LISTED.index(recipe.kind), recipe.name)):
+        for name in (recipe.name, *(f"{recipe.name}-{variant}" for variant in recipe.variants)):
+            if fnmatch(name, pattern if "*" in pattern else f"*{pattern}*"):
+                found.add_row(name, recipe.kind, recipe.title, _published(recipe), recipe.code.get("licence", ""))
+    terminal().print(found)
 
 
 def show(name: Annotated[str, typer.Argument(help="A component, such as lpcam.")]) -> None:
@@ -39,31 +38,37 @@ def show(name: Annotated[str, typer.Argument(help="A component, such as lpcam.")
 
       wsss-orch show lpcam
     """
-    known = {recipe.name: recipe for recipe in catalogue()}
+    known = load_all()
     if name not in known:
         raise WrongInput(f"there is no component {name!r}{nearest(name, known)}")
-    recipe, console = known[name], Console(soft_wrap=True)
+    recipe, console = known[name], terminal()
     prefix = "images" if recipe.kind == "images" else recipe.name
-    for line in (f"{recipe.name} ({recipe.kind}): {recipe.title}", recipe.paper, recipe.summary):
-        if line:
-            console.print(line, markup=False, highlight=False)
-    for stage in recipe.stages:
-        what = (
-            f"uses {stage.use}"
-            if stage.use
-            else f"{stage.kind}, reads {', '.join(stage.reads) or 'images'}, writes {stage.writes}"
-        )
-        console.print(f"  stage {stage.name or stage.use}: {what}", markup=False, highlight=False)
-    table = Table()
-    for column in ("setting", "default", "allowed", "what", "source"):
-        table.add_column(column, overflow="fold")
-    for key, setting in recipe.settings.items():
-        bounds = [f">= {setting.minimum}"] * (setting.minimum is not None) + [f"<= {setting.maximum}"] * (
-            setting.maximum is not None
-        )
-        allowed = ", ".join(map(str, setting.choices)) if setting.choices else " and ".join(bounds)
-        table.add_row(f"{prefix}.{key}", str(setting.default), allowed, setting.help, setting.source)
+    heading = (f"{recipe.name} ({recipe.kind}): {recipe.title}", recipe.paper, recipe.summary)
+    for line in (*filter(None, heading), *map(_stage_line, recipe.stages)):
+        console.print(line, markup=False)
     if recipe.settings:
-        console.print(table)
+        settings = table("setting", "default", "allowed", "what", "source")
+        for key, setting in recipe.settings.items():
+            settings.add_row(f"{prefix}.{key}", str(setting.default), _allowed(setting), setting.help, setting.source)
+        console.print(settings)
     for figure in recipe.published:
-        console.print(f"  published: {figure.images} {figure.metric} {figure.value} ({figure.source})", highlight=False)
+        told = f"  published: {figure.images} {figure.metric} {figure.value}"
+        console.print(f"{told} {f'with {figure.with_} ' if figure.with_ else ''}({figure.source})", markup=False)
+
+
+def _published(recipe: Recipe) -> str:
+    first = {figure.metric: figure.value for figure in reversed(recipe.published) if figure.images == "voc12"}
+    return ", ".join(f"{metric.partition('.')[0]} {value}" for metric, value in first.items())
+
+
+def _stage_line(stage: StageRecipe) -> str:
+    if stage.use:
+        return f"  stage {stage.use}, shared"
+    return f"  stage {stage.name}: {stage.kind}, reads {', '.join(stage.reads) or 'images'}, writes {stage.writes or 'a score'}"
+
+
+def _allowed(setting: Setting) -> str:
+    if setting.choices:
+        return ", ".join(map(str, setting.choices))
+    bounds = (("at least", setting.minimum), ("at most", setting.maximum))
+    return ", ".join(f"{words} {bound:g}" for words, bound in bounds if bound is not None)

@@ -5,12 +5,14 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from imagesets.errors import WrongInput
+from imagesets.image_set import ImageSet
 from imagesets.item import Item, read_label_map
-from imagesets.layout import ImageSet
+from orchestrator.launch import images_alone
+from orchestrator.store import write_json
+from orchestrator.tables import table, terminal
 
 SCORES = {"iou": "IoU", "precision": "precision", "recall": "recall", "fp": "FP", "fn": "FN"}
 
@@ -31,19 +33,15 @@ def evaluate(
 
       wsss-orch evaluate --masks pseudo_masks --images voc12:PATH --list train --json scores.json
     """
-    from orchestrator.launch import images_alone
-
     opened, settings = images_alone(images, assign, store.resolve())
     result = score(masks, opened, list_name, settings["evaluation.miou"])
-    console, protocol = Console(soft_wrap=True), result["protocol"]
+    console, protocol = terminal(), result["protocol"]
     over = f"over the classes of convention {protocol['miou']!r}; {protocol['void']}"
     console.print(
-        f"mIoU {_percent(result['metrics']['miou'])} % on {protocol['images']} images of {list_name}, {over}", highlight=False
+        f"mIoU {_percent(result['metrics']['miou'])} % on {protocol['images']} images of {list_name}, {over}", markup=False
     )
     console.print(_table(result))
     if json_file is not None:
-        from orchestrator.store import write_json
-
         write_json(json_file, result)
 
 
@@ -84,13 +82,10 @@ def _confusion(item: Item, path: Path, labels: int) -> Any:
 
 
 def _table(result: dict[str, Any]) -> Table:
-    table = Table()
-    table.add_column("in percent")
-    for name in SCORES.values():
-        table.add_column(name, justify="right")
+    made = table("in percent", *(f">{name}" for name in SCORES.values()))
     for label, row in result["per_class"].items():
-        table.add_row(label, *(_percent(row[name]) for name in SCORES))
-    return table
+        made.add_row(label, *(_percent(row[name]) for name in SCORES))
+    return made
 
 
 def _percent(value: float | None) -> str:

@@ -5,12 +5,14 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from imagesets.check import check
 from imagesets.errors import WrongInput
+from imagesets.image_set import ImageSet
 from imagesets.item import Item
-from imagesets.layout import ImageSet
+from orchestrator.launch import ROLES, images_alone
+from orchestrator.tables import table, terminal
 
 COLUMNS = 3  # images side by side on a contact sheet
 
@@ -32,33 +34,26 @@ def check_images(spec: Spec, assign: Assign = [], store: StoreFolder = Path("wss
 
       wsss-orch images check folder:PATH --set images.training=train --set images.validation=holdout
     """
-    from imagesets.check import check
-    from orchestrator.launch import images_alone
-
     images, settings = images_alone(spec, assign, store.resolve())
-    lists = list(dict.fromkeys(settings[f"images.{role}"] for role in ("training", "scoring", "validation")))
+    lists = list(dict.fromkeys(settings[f"images.{role}"] for role in ROLES))
     masked = [settings["images.scoring"], settings["images.validation"]]
     problems = check(images, lists, masked, held_out=settings["images.validation"])
     if problems:
         shown = "\n".join(f"  {problem}" for problem in problems)
         raise WrongInput(f"{len(problems)} problem{'s' if len(problems) > 1 else ''} in {spec}:\n{shown}")
-    console = Console(soft_wrap=True)
-    console.print(f"{spec} is whole; its image-level labels come from: {images.label_source}", markup=False, highlight=False)
+    console = terminal()
+    console.print(f"{spec} is whole; its image-level labels come from: {images.label_source}", markup=False)
     console.print(_counts(images, lists))
 
 
 def _counts(images: ImageSet, lists: list[str]) -> Table:
     """Images per list and class."""
-    table = Table()
-    table.add_column("images of")
-    counts = {}
-    for name in lists:
-        table.add_column(name, justify="right")
-        ids = images.ids(name)
-        counts[name] = Counter(label for id in ids for label in images.labels(id)) | Counter({-1: len(ids)})
-    for index, label in enumerate(("all", *images.classes), start=-1):
-        table.add_row(label, *(str(counts[name][index]) for name in lists))
-    return table
+    counts = {name: Counter(label for id in images.ids(name) for label in images.labels(id)) for name in lists}
+    made = table("images of", *(f">{name}" for name in lists))
+    made.add_row("all", *(str(len(images.ids(name))) for name in lists))
+    for index, label in enumerate(images.classes):
+        made.add_row(label, *(str(counts[name][index]) for name in lists))
+    return made
 
 
 @app.command("show")
@@ -78,8 +73,7 @@ def show_images(
 
       wsss-orch images show voc12:PATH --list val --count 20 --output val.png
     """
-    from orchestrator.launch import images_alone
-    from orchestrator.samples import spread
+    from orchestrator.samples import spread  # reads maps too, and so loads torch
 
     images, _ = images_alone(spec, assign, store.resolve())
     masks = images.mask_paths()
@@ -88,9 +82,7 @@ def show_images(
         raise WrongInput(f"list {list_name} of {spec} is empty; there is nothing to show")
     shown = spread(items, count)
     _draw(shown, images.classes, output)
-    Console(soft_wrap=True).print(
-        f"{output}: {len(shown)} of the {len(items)} images of {list_name}", markup=False, highlight=False
-    )
+    terminal().print(f"{output}: {len(shown)} of the {len(items)} images of {list_name}", markup=False)
 
 
 def _draw(items: list[Item], classes: tuple[str, ...], output: Path) -> None:

@@ -91,7 +91,7 @@ def _execute(console: Console, prepared: Prepared, steps: list[Step], engine_nam
     from training.loop import Stopped
 
     began = time.monotonic()
-    with Display(console) as display, _engine(engine_name, address, prepared.request.store) as engine:
+    with Display(console) as display, _engine(engine_name, address, prepared) as engine:
         runner = Runner(engine, prepared.planner, display)
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: runner.stop())
@@ -113,7 +113,7 @@ def _execute(console: Console, prepared: Prepared, steps: list[Step], engine_nam
     console.print(f"ran in {time.monotonic() - began:.0f} s; log {log}", highlight=False)
 
 
-def _engine(name: str, address: str, store: Path):
+def _engine(name: str, address: str, prepared: Prepared):
     if name == "local":
         from orchestrator.local_engine import LocalEngine
 
@@ -122,7 +122,7 @@ def _engine(name: str, address: str, store: Path):
         from orchestrator.ray_engine import RayEngine
     except ModuleNotFoundError as error:
         raise WrongInput(f"--engine ray needs {error.name}, which is not installed; --engine local runs without it") from error
-    return RayEngine(store, address)
+    return RayEngine(prepared.request.store, address, prepared.settings["training.workers"])
 
 
 def _log_to(path: Path) -> None:

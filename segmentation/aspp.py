@@ -1,0 +1,19 @@
+"""Atrous spatial pyramid pooling as DeepLabV2 has it: the sum of parallel dilated convolutions, with nothing between."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+
+class ASPP(nn.ModuleList):
+    """3x3 convolutions with a bias, one per rate (= dilation = padding), whose outputs are summed; no normalisation."""
+
+    def __init__(self, channels: int, outputs: int, rates: Sequence[int]) -> None:
+        super().__init__(nn.Conv2d(channels, outputs, 3, padding=rate, dilation=rate) for rate in rates)
+        for parameter in self.parameters():
+            nn.init.normal_(parameter, std=0.01 if parameter.ndim == 4 else 0.0)  # biases start at 0
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Features [B,C,h,w] to [B,outputs,h,w]."""
+        return torch.stack([branch(features) for branch in self]).sum(dim=0)
