@@ -36,7 +36,7 @@ CLASSES = {
 NAMES = tuple(CLASSES)
 MASKS = "SegmentationClass"
 CLASSES_PER_IMAGE = (0.5, 0.38, 0.12)  # probability of one, two and three
-TYPICAL_CONTEXT = 0.7  # probability that an image shows the typical context of its first class
+TYPICAL_CONTEXT = 0.75  # probability that an image shows the typical context of its first class
 SECOND_OBJECT = 0.3  # probability that a class shows two objects
 LENGTHS = (0.34, 0.62)  # of a creature, as fractions of the image side
 

@@ -32,7 +32,7 @@ class RayEngine:
 
     name = "ray"
 
-    def __init__(self, store: Path, address: str, workers: int):
+    def __init__(self, store: Path, address: str = "", workers: int = 1):
         self.store, self.address, self.workers = store, address, workers
 
     def __enter__(self) -> "RayEngine":

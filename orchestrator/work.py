@@ -173,4 +173,5 @@ def load_network(source: Input, classes: tuple[str, ...], device: torch.device) 
         raise WrongInput(
             f"{path} does not hold the network that {source.network} builds: {str(error).splitlines()[0]}"
         ) from error
-    return module.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
+    module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return module.eval().requires_grad_(False)

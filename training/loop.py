@@ -6,6 +6,7 @@ checkpoint ends bit-equal to an undisturbed one at the same number of workers an
 """
 
 import os
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,7 +70,8 @@ def train(task: Task, items: Sequence[Item], run: Run) -> list[dict[str, float]]
     if task.batch % run.world:
         raise WrongInput(f"a batch of {task.batch} does not divide among {run.world} workers; choose a multiple")
     # channels last: convolutions are a fifth faster on CPUs, and mixed precision on GPUs wants it
-    task.step.to(run.device, memory_format=torch.channels_last).train()
+    task.step.to(run.device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    warnings.filterwarnings("ignore", message="Grad strides do not match")  # of 1x1 convolutions, whose two layouts are one
     step, sums, history = _resume(task, run)
     wrapped = DistributedDataParallel(task.step) if run.world > 1 else task.step
     per_epoch = max(len(items) // task.batch, 1)
