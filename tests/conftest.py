@@ -4,13 +4,13 @@ import os
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: two threads that share busy cores are slower than one
 
-from pathlib import Path  # noqa: E402
+from pathlib import Path
 
-import numpy as np  # noqa: E402
-import pytest  # noqa: E402
-from PIL import Image  # noqa: E402
+import numpy as np
+import pytest
+from PIL import Image
 
-from imagesets.palette import save_label_map  # noqa: E402
+from imagesets.palette import save_label_map
 
 CLASSES = ("disc", "bar")
 
