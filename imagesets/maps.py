@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-EPSILON = 1e-5  # added to a map's maximum before dividing: an all-zero map stays zero (IRN code; the papers divide by the maximum alone)
+EPSILON = 1e-5  # added to a maximum before dividing, so that an all-zero map stays zero (IRN code; papers: the maximum alone)
 
 
 def strided(size: tuple[int, int], stride: int = 4) -> tuple[int, int]:

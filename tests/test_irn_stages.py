@@ -143,7 +143,7 @@ def test_a_trained_network_is_rebuilt_from_its_settings(trained):
     rebuilt = irn.network(where.settings, where.classes)
     rebuilt.load_state_dict(network.state_dict())
     images = torch.randn(1, 3, 48, 64)
-        torch.testing.assert_close(rebuilt.eval()(images)[0], network(images)[0])
+    torch.testing.assert_close(rebuilt.eval()(images)[0], network(images)[0])
 
 
 def walking(where: Context, network: nn.Module, values: dict | None = None, seeds: bool = True) -> Context:
