@@ -26,4 +26,4 @@ check: install ## format, lint, types
 	$(BIN)/mypy orchestrator methods refiners segmentation training imagesets backbones metrics
 
 benchmarks: install
-	for file in benchmarks/*.py; do $(BIN)/python $$file || exit 1; done
+	for file in benchmarks/*.py; do $(BIN)/python -m benchmarks.$$(basename $$file .py) || exit 1; done

@@ -162,7 +162,10 @@ def _stage_row(step: Step) -> dict[str, Any]:
 
 def _layers(request: Request, images: Recipe, chain: list[Any]) -> list[Mapping[str, Any]]:
     variants = {f"{recipe.name}.{name}": value for recipe, variant, _ in chain for name, value in variant.items()}
-    return [images.overrides, variants, _preset(request.recipe), parse_assignments(list(request.assignments))]
+    preset = _preset(request.recipe)
+    # a segmenter that was asked for by name beats a preset, one that merely comes with the image set does not
+    middle = [preset, variants] if request.segmenter else [variants, preset]
+    return [images.overrides, *middle, parse_assignments(list(request.assignments))]
 
 
 def _preset(recipe: str) -> Mapping[str, Any]:

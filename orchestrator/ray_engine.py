@@ -19,7 +19,9 @@ from ray.exceptions import RayError, RayTaskError
 from ray.train import RunConfig, ScalingConfig, WorkerGroupError
 from ray.train.torch import TorchTrainer
 
-from orchestrator import work
+from imagesets.errors import WrongInput
+from orchestrator import orphans, work
+from orchestrator.lease import LeaseLost
 from training.loop import Stopped
 
 IN_FLIGHT = 2  # shards submitted per CPU: one runs, one waits
@@ -49,11 +51,14 @@ class RayEngine:
                 "num_cpus": max(os.cpu_count() or 1, self.workers),
                 "object_store_memory": OBJECT_STORE,
             }
+        orphans.reap(self.store)
         ray.init(address=self.address or "local", **options)
+        self.note = orphans.record(self.store)
         return self
 
     def __exit__(self, *exception: object) -> None:
         ray.shutdown()
+        self.note.unlink(missing_ok=True)
         self.empty.cleanup()
 
     def map(self, job: work.Job, indices: Iterable[int], done: Callable[[dict[str, float]], None]) -> None:
@@ -82,7 +87,7 @@ class RayEngine:
                 return self._fit(job, attempt)
             except WorkerGroupError as error:
                 causes = list(error.worker_failures.values())
-                if attempt == RETRIES or not all(isinstance(cause, RayError) for cause in causes):
+                if attempt == RETRIES or not _may_pass(causes):
                     raise next((cause for cause in causes if not isinstance(cause, RayError)), error) from None
         raise AssertionError("unreachable: the last attempt returns or raises")
 
@@ -98,6 +103,14 @@ class RayEngine:
             run_config=RunConfig(name=f"{job.folder.name}-{job.token}-{attempt}", storage_path=str(self.store / "ray")),
         )
         return trainer.fit().return_value  # type: ignore[attr-defined]
+
+
+def _may_pass(causes: list[Exception]) -> bool:
+    """Whether another attempt may succeed: a worker died, or lost one that did, and nobody refused what it was given."""
+    refused = any(isinstance(cause, (WrongInput, LeaseLost)) for cause in causes)
+    died = any(isinstance(cause, RayError) for cause in causes)
+    cut_off = any("onnection" in str(cause) for cause in causes)  # how gloo and NCCL tell that a peer is gone
+    return not refused and (died or cut_off)
 
 
 @ray.remote(max_calls=0)  # a worker keeps its networks loaded from one shard to the next, on GPUs too

@@ -27,8 +27,13 @@ class Store:
         self.root = root
 
     def folder(self, name: str, key: str) -> Path:
-        """Where the stage `name` with `key` keeps its result; not created here."""
-        return self.root / "stages" / f"{name}-{key[:12]}"
+        """Where the result with `key` lies, or would: the key finds it, `name` is for people and may be another's that made it.
+
+        Not created here.
+        """
+        stages, short = self.root / "stages", key[:12]
+        made = [found for found in os.listdir(stages) if found.endswith(f"-{short}")] if stages.is_dir() else []
+        return stages / (min(made) if made else f"{name}-{short}")
 
     def newest(self, name: str) -> dict[str, Any] | None:
         """The manifest of the most recent result of any stage called `name`."""

@@ -55,11 +55,7 @@ def test_the_same_command_again_does_nothing_and_says_so(finished: tuple[Path, P
 def test_another_method_reuses_the_trained_network_and_says_why_the_rest_runs(finished: tuple[Path, Path, str]) -> None:
     images, store, _ = finished
     plan = launch(images, store, "--plan", method="cam+irn")
-    lines = {
-        line.split("│")[1].strip(): line
-        for line in plan.stdout.splitlines()
-        if line.startswith("│") and "-" in line.split("│")[1]
-    }
+    lines = {line.split()[0]: line for line in plan.stdout.splitlines() if line.strip()}
     assert "cached" in lines["cam-network"] and "cached" in lines["cam-maps"]
     assert "stale because" in lines["irn-labels"] and "maps.confident_foreground 0.45 -> 0.3" in lines["irn-labels"]
 

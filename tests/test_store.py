@@ -18,6 +18,7 @@ from orchestrator import lease as leases
 from orchestrator.lease import LeaseLost, try_lease
 from orchestrator.store import (
     SHARD,
+    Store,
     StoredRecords,
     shard_is_from,
     shard_path,
@@ -66,6 +67,14 @@ def test_equal_records_give_equal_digests(tmp_path: Path) -> None:
     for folder in ("one", "two"):
         write_shard(shard_path(tmp_path / folder, 0), records(["x", "y"]), "a")
     assert shards_digest(tmp_path / "one", 1) == shards_digest(tmp_path / "two", 1)
+
+
+def test_a_result_is_found_by_its_key_whatever_stage_made_it(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    made = store.folder("amn-labels", "0123456789abcdef")
+    made.mkdir(parents=True)
+    assert store.folder("irn-labels", "0123456789abcdef") == made
+    assert store.folder("irn-labels", "fedcba9876543210") != made
 
 
 def test_sums_add_over_shards(tmp_path: Path) -> None:
