@@ -1,7 +1,7 @@
-"""Processes that a private Ray leaves behind when its driver is killed outright: recorded while they live, ended by the next launch.
+"""Processes that a private Ray leaves behind when its driver is killed outright: recorded, and ended by the next launch.
 
-Ray's own supervision ends its servers and workers with the driver, but not every agent. A process is told by its number and its start
-time together: numbers are used again.
+Ray's own supervision ends its servers and workers with the driver, but not every agent. A process is told by its number and
+its start time together: numbers are used again.
 """
 
 import socket
