@@ -1,10 +1,8 @@
-"""One launch: from what a person asks for to the rows of its result.
+"""One launch, up to its plan.
 
-A `Request` resolves to an `Experiment` (settings, stages), that and opened images to a `Prepared` plan; once its steps have run,
-`results` gathers their scores.
+A `Request` resolves to an `Experiment` (settings, stages), that and opened images to a `Prepared` plan.
 """
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,7 +20,7 @@ from orchestrator.nearest import nearest
 from orchestrator.plan import Planner, Step
 from orchestrator.recipes import Recipe, find
 from orchestrator.settings import declared, parse_assignments, resolve
-from orchestrator.store import Store, digest, write_json
+from orchestrator.store import Store, digest
 
 ROLES = ("training", "scoring", "validation")
 
@@ -106,58 +104,6 @@ def _refuse_damaged(images: ImageSet, lists: Mapping[str, str], stages: list[exp
     if problems:
         count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
         raise WrongInput(f"{count} in {images.name}, nothing was run:\n" + "\n".join(f"  {problem}" for problem in problems))
-
-
-def results(prepared: Prepared) -> dict[str, Any]:
-    """The scores of a finished plan, one row per evaluation, with the protocol that each number was made under."""
-    rows = []
-    for step in prepared.steps:
-        if not step.stage.scores or step.manifest is None:
-            continue
-        split = prepared.settings[f"images.{step.stage.recipe.list}"]
-        protocol = {**step.manifest["result"]["protocol"], **_protocol(prepared), "split": split, "images": len(step.items)}
-        rows.append(
-            {
-                "quantity": step.stage.scores,
-                "component": step.stage.component,
-                "split": split,
-                **step.manifest["result"],
-                "protocol": protocol,
-            }
-        )
-    return {
-        "run": prepared.run,
-        "method": prepared.request.method,
-        "images": prepared.request.images.partition(":")[0],
-        "random_seed": prepared.request.random_seed,
-        "classes": list(prepared.images.classes),
-        "settings": dict(prepared.settings),
-        "rows": rows,
-        "stages": [_stage_row(step) for step in prepared.steps],
-        "finished": time.time(),
-    }
-
-
-def write_results(prepared: Prepared) -> tuple[dict[str, Any], Path]:
-    """Gather and write `<store>/runs/<run>/results.json`; the results and the run's folder."""
-    found = results(prepared)
-    folder = prepared.request.store / "runs" / prepared.run
-    write_json(folder / "results.json", found)
-    return found, folder
-
-
-def _protocol(prepared: Prepared) -> dict[str, Any]:
-    keys = ("backbone.name", "backbone.weights", "training.workers", "training.threads", "training.precision")
-    return {"labels from": prepared.images.label_source, **{key: prepared.settings[key] for key in keys}}
-
-
-def _stage_row(step: Step) -> dict[str, Any]:
-    manifest = step.manifest or {}
-    return {
-        "stage": step.stage.name,
-        "key": step.key,
-        **{name: manifest.get(name) for name in ("wall", "cpu", "items", "finished", "device")},
-    }
 
 
 def _layers(request: Request, images: Recipe, chain: list[Any]) -> list[Mapping[str, Any]]:

@@ -5,6 +5,7 @@ system: a restarted worker group, a restarted driver and the local engine all co
 """
 
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_TRAIN_ENABLE_STATE_TRACKING", "0")
+os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")  # by default a finished training is noticed after 2 s
 
 import ray
 from ray import train
@@ -96,13 +98,17 @@ class RayEngine:
         workers, available = job.settings["training.workers"], ray.cluster_resources()
         cpus = max(min(job.settings["training.threads"], int(available.get("CPU", 1)) // workers), 1)
         gpus = {"GPU": 1} if available.get("GPU") else {}
+        name = f"{job.folder.name}-{job.token}-{attempt}"
         trainer = TorchTrainer(
             _train_worker,  # type: ignore[arg-type]  # its return value is what Ray's annotation forgot
             train_loop_config={"job": job},
             scaling_config=ScalingConfig(num_workers=workers, use_gpu=bool(gpus), resources_per_worker={"CPU": cpus, **gpus}),
-            run_config=RunConfig(name=f"{job.folder.name}-{job.token}-{attempt}", storage_path=str(self.store / "ray")),
+            run_config=RunConfig(name=name, storage_path=str(self.store / "ray")),
         )
-        return trainer.fit().return_value  # type: ignore[attr-defined]
+        try:
+            return trainer.fit().return_value  # type: ignore[attr-defined]
+        finally:
+            shutil.rmtree(self.store / "ray" / name, ignore_errors=True)  # Ray's own notes, which nobody reads again
 
 
 def _may_pass(causes: list[Exception]) -> bool:

@@ -16,7 +16,8 @@ from imagesets.image_set import ImageSet
 from imagesets.item import VOID, read_label_map
 from imagesets.maps import Maps
 from orchestrator import work
-from orchestrator.launch import Prepared, Request, experiment, open_images, prepare, write_results
+from orchestrator.launch import Prepared, Request, experiment, open_images, prepare
+from orchestrator.results import write_results
 from orchestrator.progress import Display
 from orchestrator.runner import Runner
 from orchestrator.store import shard_path, write_json, write_shard

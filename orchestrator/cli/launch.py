@@ -19,10 +19,10 @@ from orchestrator.launch import (
     open_images,
     prepare,
     select,
-    write_results,
 )
 from orchestrator.plan import Step
 from orchestrator.progress import Display
+from orchestrator.results import write_results
 from orchestrator.tables import print_plan, print_stages, result_table, terminal
 
 EPILOG = """Examples:
@@ -72,7 +72,7 @@ def launch(
         _discard(prepared, force)
     steps = select(prepared.steps, until, only)
     if all(step.cached for step in steps):
-        console.print(f"nothing to do: all {len(steps)} stages of {method} are cached in {store}", highlight=False)
+        console.print(f"nothing to do: all {len(steps)} stages of {method} are cached in {store}")
     else:
         _execute(console, prepared, steps, engine, address)
     if not (until or only):
@@ -110,7 +110,7 @@ def _execute(console: Console, prepared: Prepared, steps: list[Step], engine_nam
                 error.add_note(f"in stage {step.stage.name}")
                 error.log = log  # type: ignore[attr-defined]
                 raise
-    console.print(f"ran in {time.monotonic() - began:.0f} s; log {log}", highlight=False)
+    console.print(f"ran in {time.monotonic() - began:.0f} s; log {log}")
 
 
 def _engine(name: str, address: str, prepared: Prepared):
@@ -144,9 +144,9 @@ def _report(console: Console, prepared: Prepared, track: str) -> None:
     console.print(result_table(results))
     from orchestrator.report import write_report
 
-    console.print(f"report  {write_report(prepared, results, folder)}", highlight=False)
+    console.print(f"report  {write_report(prepared, results, folder)}")
     if track == "mlflow":
         from orchestrator.track import track_run
 
-        console.print(f"mlflow  {track_run(prepared.request.store, results, folder)}", highlight=False)
-    console.print(f"log     {folder / 'log.txt'}", highlight=False)
+        console.print(f"mlflow  {track_run(prepared.request.store, results, folder)}")
+    console.print(f"log     {folder / 'log.txt'}")

@@ -1,0 +1,65 @@
+"""What a finished plan has found: its scores, each with the protocol that it was made under."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from orchestrator.launch import Prepared
+from orchestrator.plan import Step
+from orchestrator.settings import PRESETS
+from orchestrator.store import write_json
+
+PROTOCOL = ("backbone.name", "backbone.weights", "training.workers", "training.threads", "training.precision")
+
+
+def results(prepared: Prepared) -> dict[str, Any]:
+    """One row per evaluation that is there, all settings, and a line per stage."""
+    return {
+        "run": prepared.run,
+        "method": prepared.request.method,
+        "images": prepared.request.images.partition(":")[0],
+        "random_seed": prepared.request.random_seed,
+        "classes": list(prepared.images.classes),
+        "settings": dict(prepared.settings),
+        "rows": [_row(prepared, step) for step in prepared.steps if step.stage.scores and step.manifest],
+        "stages": [_stage(step) for step in prepared.steps],
+        "finished": time.time(),
+    }
+
+
+def write_results(prepared: Prepared) -> tuple[dict[str, Any], Path]:
+    """Gather and write `<store>/runs/<run>/results.json`; the results and the run's folder."""
+    found = results(prepared)
+    folder = prepared.request.store / "runs" / prepared.run
+    write_json(folder / "results.json", found)
+    return found, folder
+
+
+def _row(prepared: Prepared, step: Step) -> dict[str, Any]:
+    assert step.manifest is not None
+    result, component = step.manifest["result"], step.stage.component
+    split = prepared.settings[f"images.{step.stage.recipe.list}"]
+    about = {"split": split, "images": len(step.items), "labels from": prepared.images.label_source}
+    # of a segmenter, its own network too
+    names = [
+        *PROTOCOL,
+        *(f"{component}.{name}" for name in ("backbone", "weights") if f"{component}.{name}" in prepared.settings),
+    ]
+    settings = {name: _shown(prepared.settings[name]) for name in names}
+    protocol = {**result["protocol"], **settings, **about}
+    return {"quantity": step.stage.scores, "component": component, "split": split, **result, "protocol": protocol}
+
+
+def _shown(value: Any) -> Any:
+    """A setting as a protocol tells it: of a file of weights, its name and what identifies it anywhere."""
+    if not isinstance(value, str) or value in PRESETS or not Path(value).is_file():
+        return value
+    from backbones import weights_digest  # loads torch
+
+    return f"{Path(value).name} (sha256 {weights_digest(value)})"
+
+
+def _stage(step: Step) -> dict[str, Any]:
+    manifest = step.manifest or {}
+    figures = {name: manifest.get(name) for name in ("wall", "cpu", "items", "finished", "device")}
+    return {"stage": step.stage.name, "key": step.key, **figures}
