@@ -2,12 +2,15 @@
 
 import difflib
 from collections.abc import Iterable
+from os.path import commonprefix
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """`; did you mean 'lpcam'?`, or the list of what exists when nothing is near."""
     names = sorted(known)
-    close = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(word, names, cutoff=0.5)
     if close:
-        return f"; did you mean {close[0]!r}?"
+        # of equally near ones, the one that begins alike: people slip at the end of a word more than at its start
+        best = max(close, key=lambda name: (difflib.SequenceMatcher(None, word, name).ratio(), len(commonprefix([word, name]))))
+        return f"; did you mean {best!r}?"
     return f"; there are: {', '.join(names)}" if len(names) <= 30 else "; see `wsss-orch ls`"

@@ -29,7 +29,7 @@ AT_ONCE = 100  # params, tags and metrics that MLflow takes in one request
 
 
 def track_run(store: Path, results: Mapping[str, Any], folder: Path, uri: str = "") -> str:
-    """Copy `results` (see `orchestrator.launch.results`) and the report in `folder` to MLflow.
+    """Copy `results` (see `orchestrator.results`) and the report in `folder` to MLflow.
 
     `uri` is a tracking server's, by default the store's sqlite file. Returns the tracking URI with the command that shows it.
     """

@@ -17,8 +17,8 @@ from imagesets.item import VOID, read_label_map
 from imagesets.maps import Maps
 from orchestrator import work
 from orchestrator.launch import Prepared, Request, experiment, open_images, prepare
-from orchestrator.results import write_results
 from orchestrator.progress import Display
+from orchestrator.results import write_results
 from orchestrator.runner import Runner
 from orchestrator.store import shard_path, write_json, write_shard
 from training.randomness import generator
