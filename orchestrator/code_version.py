@@ -25,6 +25,12 @@ def code_version(*references: str) -> str:
     return hashlib.blake2b(lines.encode(), digest_size=16).hexdigest()
 
 
+def sources() -> list[Path]:
+    """Every file that a code version may depend on."""
+    roots = filter(None, (_source(package) for package in PACKAGES))
+    return sorted(path for root in roots for path in root.parent.rglob("*.py"))
+
+
 def _follow(module: str, name: str, found: dict[tuple[str, str], str]) -> None:
     """Add the definition of `name` in `module` and all it refers to; a name that is not there takes the whole module."""
     if (module, name) in found:
@@ -33,14 +39,21 @@ def _follow(module: str, name: str, found: dict[tuple[str, str], str]) -> None:
     if name in imports:  # re-exported
         _follow_import(imports[name], (), found)
         return
+    found[module, name], references = _definition(module, name)
+    for root, attributes in references:
+        if root in imports:
+            _follow_import(imports[root], attributes, found)
+        elif root in definitions and root != name:
+            _follow(module, root, found)
+
+
+@cache
+def _definition(module: str, name: str) -> tuple[str, tuple[tuple[str, tuple[str, ...]], ...]]:
+    """The syntax tree of a definition as text, and the names it uses; of the whole module where it has no such name."""
+    definitions, _ = _contents(module)
     nodes = [definitions[name]] if name in definitions else list(definitions.values())
-    found[module, name] = "".join(ast.dump(node) for node in nodes)
-    for node in nodes:
-        for root, attributes in _references(node):
-            if root in imports:
-                _follow_import(imports[root], attributes, found)
-            elif root in definitions and root != name:
-                _follow(module, root, found)
+    references = {chain for node in nodes for chain in _references(node)}
+    return "".join(ast.dump(node) for node in nodes), tuple(sorted(references))
 
 
 def _follow_import(target: tuple[str, str], attributes: tuple[str, ...], found: dict[tuple[str, str], str]) -> None:

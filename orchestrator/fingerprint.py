@@ -1,4 +1,4 @@
-"""The fingerprint of an image list: content hashes of its images and labels, and of its masks apart.
+"""The fingerprint of an image list: content hashes of its images and labels, and of its masks apart; and of code.
 
 Contents are hashed once; after that sizes and modification times, which never enter a key, tell that they are unchanged.
 """
@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from imagesets.item import Item
+from orchestrator.code_version import code_version, sources
 from orchestrator.store import digest, read_json, write_json
 
 
@@ -18,6 +19,7 @@ class Fingerprints:
     def __init__(self, store: Path):
         self.path = store / "cache" / "fingerprints.json"
         self.known: dict[str, str] = read_json(self.path) or {}
+        self._sources = ""
 
     def of_images(self, items: Sequence[Item]) -> str:
         """Covers ids, image-level labels and image contents, in order."""
@@ -33,15 +35,27 @@ class Fingerprints:
         """Content hash of one file."""
         return self._of_files([path])
 
+    def of_code(self, *references: str) -> str:
+        """The code version of functions, parsed anew only after some file of the project has changed."""
+        if not self._sources:
+            self._sources = digest(json.dumps(_stats(sources())).encode())
+        known_as = f"code {self._sources} {' '.join(references)}"
+        if known_as not in self.known:
+            self.known[known_as] = code_version(*references)
+        return self.known[known_as]
+
     def save(self) -> None:
         """Remember what was hashed."""
         write_json(self.path, self.known)
 
     def _of_files(self, paths: Iterable[Path]) -> str:
         files = list(paths)
-        stats = [(str(path), (stat := path.stat()).st_size, stat.st_mtime_ns) for path in files]
-        known_as = digest(json.dumps(stats).encode())
+        known_as = digest(json.dumps(_stats(files)).encode())
         if known_as not in self.known:
             with ThreadPoolExecutor() as pool:
                 self.known[known_as] = digest("".join(pool.map(lambda path: digest(path.read_bytes()), files)).encode())
         return self.known[known_as]
+
+
+def _stats(files: Iterable[Path]) -> list[tuple[str, int, int]]:
+    return [(str(path), (stat := path.stat()).st_size, stat.st_mtime_ns) for path in files]

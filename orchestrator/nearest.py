@@ -2,7 +2,6 @@
 
 import difflib
 from collections.abc import Iterable
-from os.path import commonprefix
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
@@ -11,6 +10,6 @@ def nearest(word: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(word, names, cutoff=0.5)
     if close:
         # of equally near ones, the one that begins alike: people slip at the end of a word more than at its start
-        best = max(close, key=lambda name: (difflib.SequenceMatcher(None, word, name).ratio(), len(commonprefix([word, name]))))
+        best = max(close, key=lambda name: (difflib.SequenceMatcher(None, word, name).ratio(), name[:1] == word[:1]))
         return f"; did you mean {best!r}?"
     return f"; there are: {', '.join(names)}" if len(names) <= 30 else "; see `wsss-orch ls`"

@@ -12,7 +12,6 @@ from typing import Any
 
 from imagesets.image_set import ImageSet
 from imagesets.item import Item
-from orchestrator.code_version import code_version
 from orchestrator.expression import Stage
 from orchestrator.fingerprint import Fingerprints
 from orchestrator.recipes import Setting
@@ -68,7 +67,7 @@ class Planner:
         items = self.items(stage.recipe.list, stage.recipe.truth)
         identity = {
             "format": FORMAT,
-            "code": code_version(*filter(None, (stage.recipe.call, stage.recipe.network, stage.recipe.result))),
+            "code": self.fingerprints.of_code(*filter(None, (stage.recipe.call, stage.recipe.network, stage.recipe.result))),
             "settings": self._keyed(stage),
             "random_seed": random_seed,
             "classes": self.images.classes,

@@ -121,6 +121,6 @@ def find(name: str, kinds: tuple[str, ...]) -> tuple[Recipe, dict[str, Any]]:
     for recipe, _ in list(known.values()):
         known |= {f"{recipe.name}-{variant}": (recipe, values) for variant, values in recipe.variants.items()}
     if name not in known:
-        what = {("images",): "kind of image set"}.get(kinds, kinds[0] if len(kinds) == 1 else "method or refiner")
+        what = "method or refiner" if len(kinds) > 1 else kinds[0].replace("images", "kind of image set")
         raise WrongInput(f"there is no {what} called {name!r}{nearest(name, known)}")
     return known[name]

@@ -32,17 +32,21 @@ def version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
     monkeypatch.setattr(module, "_source", source)
 
+    def forget() -> None:
+        module._contents.cache_clear()
+        module._definition.cache_clear()
+
     def of(file: str = "", old: str = "", new: str = "") -> str:
         for name, text in FILES.items():
             path = tmp_path / name
             path.parent.mkdir(exist_ok=True)
             assert name != file or old in text
             path.write_text(text.replace(old, new) if name == file else text)
-        module._contents.cache_clear()
+        forget()
         return module.code_version("methods.one:call")
 
     yield of
-    module._contents.cache_clear()
+    forget()
 
 
 @pytest.mark.parametrize(
