@@ -1,7 +1,6 @@
 """Real launches as a user's shell makes them, for the end-to-end tests."""
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -63,16 +62,3 @@ def manifests(store: Path) -> dict[str, dict]:
 def digests(store: Path) -> dict[str, str]:
     """What every finished stage's result is, by content."""
     return {name: manifest["digest"] for name, manifest in manifests(store).items()}
-
-
-def workers_of(store: Path) -> list[int]:
-    """Processes of this user that have a file of the store open or in their command line."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and int(entry.name) != os.getpid():
-            try:
-                if str(store) in (entry / "cmdline").read_text():
-                    found.append(int(entry.name))
-            except OSError:
-                continue
-    return found
