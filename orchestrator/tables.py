@@ -18,13 +18,16 @@ def terminal() -> Console:
     return Console(soft_wrap=True, highlight=False, width=None if sys.stdout.isatty() else PIPED_WIDTH)
 
 
-def table(*columns: str, title: str = "") -> Table:
-    """An empty table with `columns`; a name in the first column is never broken, one that starts with '>' is aligned right."""
-    made = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD)
+def table(*columns: str, title: str = "", wrap: bool = True) -> Table:
+    """An empty table with `columns`, those that start with '>' aligned right; without `wrap` no cell is broken into lines."""
+    made = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for number, name in enumerate(columns):
         right = name.startswith(">")
         made.add_column(
-            name.removeprefix(">"), justify="right" if right else "left", overflow="fold", no_wrap=number == 0 or right
+            name.removeprefix(">"),
+            justify="right" if right else "left",
+            overflow="fold",
+            no_wrap=not wrap or number == 0 or right,
         )
     return made
 
@@ -32,7 +35,7 @@ def table(*columns: str, title: str = "") -> Table:
 def result_table(results: dict[str, Any]) -> Table:
     """mIoU, precision and recall of every scored thing, in percent, with its split and threshold."""
     title = f"{results['method']} on {results['images']}, random seed {results['random_seed']}"
-    made = table("", "of", "split", ">mIoU", ">precision", ">recall", "threshold", "best threshold (oracle)", title=title)
+    made = table("", "of", "split", ">mIoU", ">precision", ">recall", "threshold", "best (oracle)", title=title, wrap=False)
     for row in results["rows"]:
         scores = (f"{100 * row['metrics'][name]:.1f}" for name in ("miou", "precision", "recall"))
         fixed, oracle = row["protocol"].get("threshold"), row.get("oracle")
