@@ -35,7 +35,7 @@ def table(*columns: str, title: str = "", wrap: bool = True) -> Table:
 def result_table(results: dict[str, Any]) -> Table:
     """mIoU, precision and recall of every scored thing, in percent, with its split and threshold."""
     title = f"{results['method']} on {results['images']}, random seed {results['random_seed']}"
-    made = table("", "of", "split", ">mIoU", ">precision", ">recall", "threshold", "best (oracle)", title=title, wrap=False)
+    made = table("", "of", "split", ">mIoU", ">precision", ">recall", "threshold", "oracle", title=title, wrap=False)
     for row in results["rows"]:
         scores = (f"{100 * row['metrics'][name]:.1f}" for name in ("miou", "precision", "recall"))
         fixed, oracle = row["protocol"].get("threshold"), row.get("oracle")
