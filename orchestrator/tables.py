@@ -20,7 +20,7 @@ def terminal() -> Console:
 
 def table(*columns: str, title: str = "", wrap: bool = True) -> Table:
     """An empty table with `columns`, those that start with '>' aligned right; without `wrap` no cell is broken into lines."""
-    made = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    made = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for number, name in enumerate(columns):
         right = name.startswith(">")
         made.add_column(
