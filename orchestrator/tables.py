@@ -37,13 +37,18 @@ def result_table(results: dict[str, Any]) -> Table:
     title = f"{results['method']} on {results['images']}, random seed {results['random_seed']}"
     made = table("", "of", "split", ">mIoU", ">precision", ">recall", "threshold", "oracle", title=title, wrap=False)
     for row in results["rows"]:
-        scores = (f"{100 * row['metrics'][name]:.1f}" for name in ("miou", "precision", "recall"))
+        scores = (_percent(row["metrics"][name]) for name in ("miou", "precision", "recall"))
         fixed, oracle = row["protocol"].get("threshold"), row.get("oracle")
         best = f"{100 * oracle['miou']:.1f} at {oracle['threshold']:.2f}" if oracle else ""
         made.add_row(
             row["quantity"], row["component"], row["split"], *scores, "" if fixed is None else f"{fixed:.2f} fixed", best
         )
     return made
+
+
+def _percent(score: float | None) -> str:
+    """A fraction in percent; a mean over no class (a precision where nothing was predicted) is undefined, not 0."""
+    return "-" if score is None else f"{100 * score:.1f}"
 
 
 def print_stages(console: Console, wanted: Experiment) -> None:
