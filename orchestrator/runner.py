@@ -83,7 +83,7 @@ class Runner:
     def _job(self, step: Step, lease: Lease) -> work.Job:
         stage = step.stage
         inputs = {
-            word: work.Input(source.folder, source.stage.recipe.network, self._without_files(source.stage.settings))
+            word: work.Input(source.folder, source.stage.recipe.network, dict(source.stage.settings))
             for word, source in step.inputs.items()
         }
         made_from = digest(json.dumps(self._made_from(step), sort_keys=True).encode())
@@ -99,10 +99,6 @@ class Runner:
             inputs=inputs,
             made_from=made_from,
         )
-
-    def _without_files(self, settings: Any) -> dict[str, Any]:
-        """A trained network is rebuilt without its initial weights, which may be on no other machine."""
-        return {name: "none" if name in self.planner.files else value for name, value in settings.items()}
 
     def _made_from(self, step: Step) -> dict[str, str]:
         return {word: source.manifest["digest"] for word, source in step.inputs.items() if source.manifest}
@@ -140,6 +136,8 @@ class Runner:
 
     def _train(self, job: work.Job) -> dict[str, Any]:
         self._training = job.folder
+        if self.stopping.is_set():  # a signal that came before there was a folder to leave the wish in
+            self.stop()
         ended = threading.Event()
         self.display.start(job.name, 1, "steps")
         watcher = threading.Thread(target=self._watch, args=(job.folder, ended), daemon=True)
