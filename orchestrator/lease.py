@@ -46,9 +46,11 @@ def try_lease(folder: Path) -> Iterator[Lease | None]:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "lease.json"
     token = secrets.token_hex(8)
-    if not _create(path, token) and not (_is_dead(path) and _take_over(path, token)):
-        yield None
-        return
+    if not _create(path, token):
+        dead = _dead_holder(path)
+        if dead is None or not _take_over(path, token, dead):
+            yield None
+            return
     lease = Lease(path, token)
     ended = threading.Event()
     heart = threading.Thread(target=_beat, args=(lease, ended), daemon=True)
@@ -76,31 +78,32 @@ def _create(path: Path, token: str) -> bool:
         partial.unlink()
 
 
-def _take_over(path: Path, token: str) -> bool:
-    """Move a dead lease aside, then create ours; of several takers one succeeds."""
-    dead = _read(path)
+def _take_over(path: Path, token: str, dead: dict) -> bool:
+    """Move the lease of a `dead` holder aside, then create ours; of several takers one succeeds."""
     aside = path.with_name(f".lease.dead.{token}")
     try:
         os.rename(path, aside)
     except FileNotFoundError:
         return False
-    if _read(aside) != dead:  # another taker was faster and this is its living lease: give it back
-        os.rename(aside, path)
-        return False
+    mistaken = _read(aside) != dead  # another taker was faster and this is its living lease: give it back
+    if mistaken:
+        with contextlib.suppress(FileExistsError):
+            os.link(aside, path)
     aside.unlink()
-    return _create(path, token)
+    return not mistaken and _create(path, token)
 
 
-def _is_dead(path: Path) -> bool:
+def _dead_holder(path: Path) -> dict | None:
+    """The holder, if it is known to be dead; None if it lives or is just releasing the lease."""
     holder = _read(path)
     if holder is None:
-        return False  # being released: the next try creates it
+        return None
     if holder["host"] == socket.gethostname() and not _alive(holder["pid"]):
-        return True
+        return holder
     try:
-        return time.time() - path.stat().st_mtime > SILENCE
+        return holder if time.time() - path.stat().st_mtime > SILENCE else None
     except FileNotFoundError:
-        return False
+        return None
 
 
 def _alive(pid: int) -> bool:
@@ -125,5 +128,7 @@ def _beat(lease: Lease, ended: threading.Event) -> None:
         try:
             lease.fence()
             os.utime(lease.path)
-        except (LeaseLost, FileNotFoundError):
+        except LeaseLost:
             return
+        except OSError:
+            continue  # a file system that fails for a moment must not cost the lease

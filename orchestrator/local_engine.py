@@ -1,5 +1,8 @@
 """Runs stages on this machine without Ray: the same code, and equal results at equal workers and threads."""
 
+import logging
+import os
+import signal
 import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -47,11 +50,13 @@ def _spawn(job: work.Job, world: int, meeting: Path, spent: Path) -> None:
         multiprocessing.spawn(_worker, (job, world, meeting, spent), nprocs=world)  # type: ignore[attr-defined]
     except multiprocessing.spawn.ProcessRaisedException as error:  # type: ignore[attr-defined]
         last = str(error).strip().splitlines()[-1]  # of the worker's traceback
+        logging.error("%s", error)  # the worker's own traceback
         raise WrongInput(last.removeprefix(REFUSAL)) if last.startswith(REFUSAL) else RuntimeError(last) from None
 
 
 def _worker(rank: int, job: work.Job, world: int, meeting: Path, spent: Path) -> None:
     if world > 1:
+        _leave_signals_to(os.getppid())
         backend = "nccl" if torch.cuda.is_available() else "gloo"
         distributed.init_process_group(backend, init_method=f"file://{meeting}", rank=rank, world_size=world)
     try:
@@ -62,6 +67,12 @@ def _worker(rank: int, job: work.Job, world: int, meeting: Path, spent: Path) ->
         spent.write_text(str(cpu))
     if world > 1:
         distributed.destroy_process_group()
+
+
+def _leave_signals_to(parent: int) -> None:
+    """Ignore what a terminal or scheduler sends to the whole group: the parent asks for a checkpoint; end if it is gone."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, lambda *_: os._exit(1) if os.getppid() != parent else None)
 
 
 def _device(rank: int) -> str:

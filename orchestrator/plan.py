@@ -18,6 +18,8 @@ from orchestrator.recipes import Setting
 from orchestrator.settings import PRESETS
 from orchestrator.store import FORMAT, Store, digest, read_manifest
 
+LOOP = "training.loop:train"  # what runs every training stage's task, though no task refers to it
+
 
 @dataclass
 class Step:
@@ -65,9 +67,10 @@ class Planner:
 
     def _step(self, stage: Stage, inputs: dict[str, Step], random_seed: int) -> Step:
         items = self.items(stage.recipe.list, stage.recipe.truth)
+        code = [stage.recipe.call, stage.recipe.network, stage.recipe.result, LOOP if stage.recipe.kind == "train" else ""]
         identity = {
             "format": FORMAT,
-            "code": self.fingerprints.of_code(*filter(None, (stage.recipe.call, stage.recipe.network, stage.recipe.result))),
+            "code": self.fingerprints.of_code(*filter(None, code)),
             "settings": self._keyed(stage),
             "random_seed": random_seed,
             "classes": self.images.classes,

@@ -4,10 +4,12 @@ Results go straight to the store; Ray carries only jobs and figures. Our checkpo
 system: a restarted worker group, a restarted driver and the local engine all continue from it.
 """
 
+import logging
 import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +82,7 @@ class RayEngine:
             except RayTaskError as error:
                 for reference in running:
                     ray.cancel(reference)
+                logging.error("%s", error)  # with the worker's own traceback
                 raise error.cause or error from None
 
     def train(self, job: work.Job) -> float:
@@ -88,6 +91,7 @@ class RayEngine:
             try:
                 return self._fit(job, attempt)
             except WorkerGroupError as error:
+                logging.error("%s", error)  # with the workers' own tracebacks
                 causes = list(error.worker_failures.values())
                 if attempt == RETRIES or not _may_pass(causes):
                     raise next((cause for cause in causes if not isinstance(cause, RayError)), error) from None
@@ -98,6 +102,9 @@ class RayEngine:
         workers, available = job.settings["training.workers"], ray.cluster_resources()
         cpus = max(min(job.settings["training.threads"], int(available.get("CPU", 1)) // workers), 1)
         gpus = {"GPU": 1} if available.get("GPU") else {}
+        places = int(available["GPU"] if gpus else available.get("CPU", 0))
+        if workers > places:  # Ray would wait for ever
+            raise WrongInput(f"training.workers={workers}, but the cluster has {places} {'GPUs' if gpus else 'CPUs'}")
         name = f"{job.folder.name}-{job.token}-{attempt}"
         trainer = TorchTrainer(
             _train_worker,  # type: ignore[arg-type]  # its return value is what Ray's annotation forgot
@@ -106,7 +113,9 @@ class RayEngine:
             run_config=RunConfig(name=name, storage_path=str(self.store / "ray")),
         )
         try:
-            return trainer.fit().return_value  # type: ignore[attr-defined]
+            # not in the main thread, where fit() would put its own handler of Ctrl-C in place of ours
+            with ThreadPoolExecutor(1) as pool:
+                return pool.submit(trainer.fit).result().return_value  # type: ignore[attr-defined]
         finally:
             shutil.rmtree(self.store / "ray" / name, ignore_errors=True)  # Ray's own notes, which nobody reads again
 

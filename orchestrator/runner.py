@@ -16,7 +16,7 @@ import torch
 
 from imagesets.errors import WrongInput
 from orchestrator import work
-from orchestrator.lease import Lease, try_lease
+from orchestrator.lease import Lease, LeaseLost, try_lease
 from orchestrator.plan import Planner, Step
 from orchestrator.progress import Display
 from orchestrator.store import digest, read_json, shard_is_from, shard_path, shards_digest, summed, write_json
@@ -59,17 +59,27 @@ class Runner:
             if step.cached:
                 return False
             self._check_not_stopping()
-            with try_lease(step.folder) as lease:
-                if lease is not None:
-                    self.planner.look(step)  # it may have been finished between the look and the lease
-                    if not step.cached:
-                        self._make(step, lease)
-                        self.planner.look(step)
-                    return True
+            try:
+                if (made := self._try(step)) is not None:
+                    return made
+            except LeaseLost:
+                self.display.say(f"{step.stage.name}: another launch has taken it over")
             if not told:
                 self.display.say(f"{step.stage.name}: another launch is making it; waiting")
                 told = True
             time.sleep(POLL)
+
+    def _try(self, step: Step) -> bool | None:
+        """Make the step if its lease can be had: whether it had to be made, or None where another launch holds it."""
+        with try_lease(step.folder) as lease:
+            if lease is None:
+                return None
+            self.planner.look(step)  # it may have been finished between the last look and the lease
+            if step.cached:
+                return False
+            self._make(step, lease)
+            self.planner.look(step)
+            return True
 
     def _make(self, step: Step, lease: Lease) -> None:
         job = self._job(step, lease)
@@ -189,6 +199,7 @@ def discard(step: Step) -> None:
     with try_lease(step.folder) as lease:
         if lease is None:
             raise WrongInput(f"{step.stage.name} is being made by another launch; it cannot be discarded now")
+        (step.folder / "manifest.json").unlink(missing_ok=True)  # first: without it nothing here counts
         for path in step.folder.iterdir():
             if path.is_dir():
                 shutil.rmtree(path)

@@ -8,6 +8,7 @@ from, so that a shard made from other inputs is unfinished work.
 import hashlib
 import json
 import os
+import secrets
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
@@ -16,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-FORMAT = 1  # of stage folders; part of every key, so that results of another layout are never read
+FORMAT = 1  # of stage folders and of what orchestrator.work does around a stage; part of every key
 SHARD = 32  # items per shard: small enough to lose little, large enough for a million images
 
 
@@ -63,7 +64,7 @@ def write_json(path: Path, content: Any) -> None:
 def write_atomically(path: Path, content: bytes) -> None:
     """Replace `path` by `content` in one step, through a file that no other process writes."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     with partial.open("wb") as file:
         file.write(content)
         file.flush()
@@ -90,9 +91,12 @@ def write_shard(path: Path, records: Mapping[str, Mapping[str, np.ndarray]], mad
     """Write the records of one shard; `made_from` is the digest of the inputs."""
     arrays = {f"{item}/{name}": array for item, record in records.items() for name, array in record.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.stem}.{os.getpid()}.npz")
+    partial = path.with_name(f".{path.stem}.{secrets.token_hex(8)}.npz")
     arrays["/made_from"] = np.asarray(made_from)
-    np.savez_compressed(partial, **arrays)  # type: ignore[arg-type]
+    with partial.open("wb") as file:
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+        file.flush()
+        os.fsync(file.fileno())
     os.replace(partial, path)
 
 

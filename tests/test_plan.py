@@ -10,6 +10,7 @@ import pytest
 from imagesets.errors import WrongInput
 from imagesets.item import read_label_map
 from imagesets.palette import save_label_map
+from orchestrator.code_version import code_version
 from orchestrator.expression import Stage
 from orchestrator.launch import Prepared, Request, experiment, open_images
 from orchestrator.launch import prepare as plan
@@ -104,6 +105,13 @@ def test_every_setting_in_turn_changes_exactly_its_readers_and_what_they_feed(im
         assert changed(before, after) == expected, name
         tried += bool(expected)
     assert tried > 50  # the run reads that many
+
+
+def test_the_training_loop_is_part_of_every_training_stage_s_key(image_set: Path) -> None:
+    for step in prepare(request(image_set)).steps:
+        if step.stage.recipe.kind == "train":
+            assert step.identity["code"] == code_version(step.stage.recipe.call, step.stage.recipe.network, "training.loop:train")
+            assert step.identity["code"] != code_version(step.stage.recipe.call, step.stage.recipe.network)
 
 
 def test_the_random_seed_changes_every_key(image_set: Path) -> None:

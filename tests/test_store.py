@@ -125,6 +125,15 @@ def test_a_silent_holder_on_another_host_loses_its_lease_and_its_writes(tmp_path
             leases.check_fence(path, "old")
 
 
+def test_a_taker_that_judged_too_early_gives_a_living_lease_back(tmp_path: Path) -> None:
+    dead = {"host": "elsewhere", "pid": 1, "token": "dead"}
+    living = {**dead, "token": "living"}  # of the taker that was faster
+    path = tmp_path / "lease.json"
+    path.write_text(json.dumps(living))
+    assert not leases._take_over(path, "late", dead)
+    assert json.loads(path.read_text()) == living
+
+
 def _try_once(folder: Path, start: Any, won: Any) -> None:
     start.wait()
     with try_lease(folder) as lease:

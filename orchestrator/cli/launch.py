@@ -68,9 +68,9 @@ def launch(
         return
     check_images(prepared)
     prepared.planner.fingerprints.save()
+    steps = select(prepared.steps, until, only)
     if force:
         _discard(prepared, force)
-    steps = select(prepared.steps, until, only)
     if all(step.cached for step in steps):
         console.print(f"nothing to do: all {len(steps)} stages of {method} are cached in {store}")
     else:
