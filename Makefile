@@ -25,5 +25,5 @@ check: install ## format, lint, types
 	$(BIN)/ruff check .
 	$(BIN)/mypy orchestrator methods refiners segmentation training imagesets backbones metrics
 
-benchmarks: install
+benchmarks: demo ## each beside the published procedure; the start-up times need a store that a launch has used
 	for file in benchmarks/*.py; do $(BIN)/python -m benchmarks.$$(basename $$file .py) || exit 1; done
