@@ -38,10 +38,10 @@ def check(
     images, masks = image_set.image_paths(), image_set.mask_paths()
 
     def of_one(id: str) -> list[str]:
-        image = images.get(id, image_set.root / IMAGES / f"{id}.jpg")
+        image = Path(images.get(id, image_set.root / IMAGES / f"{id}.jpg"))
         found = _attempt(id, lambda: _label_problems(image_set, id)) + _attempt(image, lambda: image_problems(image, decode))
         if id in with_masks:
-            mask = masks.get(id, image_set.root / image_set.mask_folders[0] / f"{id}.png")
+            mask = Path(masks.get(id, image_set.root / image_set.mask_folders[0] / f"{id}.png"))
             found += _attempt(mask, lambda: mask_problems(mask, image, len(image_set.classes)))
         return found
 

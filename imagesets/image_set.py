@@ -54,7 +54,7 @@ class ImageSet:
         masks = self.mask_paths() if with_masks else {}
         if with_masks:
             self._require(list_name, ids, masks, "mask in", self.mask_folders)
-        return [Item(id, images[id], self.labels(id), masks.get(id)) for id in ids]
+        return [Item(id, Path(images[id]), self.labels(id), Path(masks[id]) if with_masks else None) for id in ids]
 
     def labels(self, id: str) -> tuple[int, ...]:
         """Image-level labels of one image, 0-based and ascending; raises WrongInput where they are missing or name no class."""
@@ -74,18 +74,18 @@ class ImageSet:
         """The file of a list."""
         return self.root / LISTS / f"{list_name}.txt"
 
-    def image_paths(self) -> dict[str, Path]:
+    def image_paths(self) -> dict[str, str]:
         """Every image file by id."""
         return _by_stem(self.root / IMAGES, IMAGE_SUFFIXES)
 
-    def mask_paths(self) -> dict[str, Path]:
+    def mask_paths(self) -> dict[str, str]:
         """Every mask file by id, from the first folder that has it."""
-        found: dict[str, Path] = {}
+        found: dict[str, str] = {}
         for folder in reversed(self.mask_folders):
             found.update(_by_stem(self.root / folder, MASK_SUFFIXES))
         return found
 
-    def _require(self, list_name: str, ids: Sequence[str], found: Mapping[str, Path], what: str, folders: Sequence[str]) -> None:
+    def _require(self, list_name: str, ids: Sequence[str], found: Mapping[str, str], what: str, folders: Sequence[str]) -> None:
         if missing := [id for id in ids if id not in found]:
             raise WrongInput(
                 f"{len(missing)} of {len(ids)} images of list {list_name} have no {what} {' or '.join(folders)} "
@@ -93,9 +93,9 @@ class ImageSet:
             )
 
 
-def _by_stem(folder: Path, suffixes: Sequence[str]) -> dict[str, Path]:
+def _by_stem(folder: Path, suffixes: Sequence[str]) -> dict[str, str]:
     # one listing instead of one look-up per id: a network file system answers it a thousand times faster
     if not folder.is_dir():
         return {}
     names = (os.path.splitext(name) for name in os.listdir(folder))
-    return {stem: folder / (stem + suffix) for stem, suffix in names if suffix.lower() in suffixes}
+    return {stem: os.path.join(folder, stem + suffix) for stem, suffix in names if suffix.lower() in suffixes}

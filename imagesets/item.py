@@ -1,12 +1,15 @@
 """One image of an image set, with what is known of it: its path, its image-level labels and, for some stages, its mask."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
-from PIL import Image
+from typing import TYPE_CHECKING
 
 from imagesets.errors import WrongInput
+
+if TYPE_CHECKING:  # imported where an image is opened: planning opens none and must answer at once
+    import numpy as np
 
 VOID = 255  # the label of pixels that no score and no loss may count
 
@@ -26,6 +29,9 @@ class Item:
 
     def rgb(self) -> np.ndarray:
         """The image as uint8 [H,W,3], RGB, in the file's own orientation (masks are drawn on the unrotated file)."""
+        import numpy as np
+        from PIL import Image
+
         with Image.open(self.image) as file:
             return np.asarray(file.convert("RGB"))
 
@@ -37,6 +43,8 @@ class Item:
 
     def multi_hot(self, classes: int) -> np.ndarray:
         """The image-level labels as float32 [classes]."""
+        import numpy as np
+
         vector = np.zeros(classes, np.float32)
         vector[list(self.labels)] = 1
         return vector
@@ -44,6 +52,9 @@ class Item:
 
 def read_label_map(path: Path) -> np.ndarray:
     """Read an index image (palette or greyscale PNG) as uint8 [H,W]; colour images are refused, not guessed at."""
+    import numpy as np
+    from PIL import Image
+
     with Image.open(path) as file:
         if file.mode not in ("P", "L"):
             raise WrongInput(f"{path} is a {file.mode} image; a mask must be a palette or greyscale PNG of label indices")

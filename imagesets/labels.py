@@ -7,8 +7,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
-import numpy as np
-
 from imagesets.errors import WrongInput
 from imagesets.item import VOID, read_label_map
 from imagesets.lists import read_lines
@@ -35,6 +33,8 @@ def from_annotation(path: Path, classes: Sequence[str]) -> tuple[int, ...]:
 
 def from_mask(path: Path, classes: Sequence[str]) -> tuple[int, ...]:
     """Classes with at least one pixel in a mask; objects without a mask are missed (VOC masks and annotations can differ)."""
+    import numpy as np  # of the three sources only this one needs it
+
     values = np.flatnonzero(np.bincount(read_label_map(path).ravel(), minlength=256)[1:VOID]) + 1
     if values.size and values[-1] > len(classes):
         raise WrongInput(f"{path} holds the label {values[-1]}; {len(classes)} classes allow 0 to {len(classes)} and {VOID}")

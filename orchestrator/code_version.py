@@ -81,7 +81,7 @@ def _references(node: ast.AST) -> Iterator[tuple[str, tuple[str, ...]]]:
 
 @cache
 def _contents(module: str) -> tuple[dict[str, ast.AST], dict[str, tuple[str, str]]]:
-    """A module's top-level definitions by name, without docstrings, and its in-project imports as local name -> target."""
+    """A module's top-level definitions by name, bare, and its in-project imports as local name -> target."""
     path = _source(module)
     if path is None:
         return {}, {}
@@ -97,17 +97,20 @@ def _contents(module: str) -> tuple[dict[str, ast.AST], dict[str, tuple[str, str
                 imports[alias.asname or bound] = (bound, "")
     for node in tree.body:
         if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
-            definitions[node.name] = _without_docstrings(node)
+            definitions[node.name] = _bare(node)
         elif isinstance(node, (ast.Assign, ast.AnnAssign)):
             for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
                 definitions |= {part.id: node for part in ast.walk(target) if isinstance(part, ast.Name)}
     return definitions, imports
 
 
-def _without_docstrings(node: ast.AST) -> ast.AST:
+def _bare(node: ast.FunctionDef | ast.ClassDef) -> ast.AST:
+    """A definition without docstrings, and without imports: what is imported is followed by name, wherever the import stands."""
     for part in ast.walk(node):
-        if isinstance(part, (ast.FunctionDef, ast.ClassDef)) and ast.get_docstring(part, clean=False) is not None:
-            part.body = part.body[1:] or [ast.Pass()]
+        if isinstance(part, (ast.FunctionDef, ast.ClassDef)):
+            documented = ast.get_docstring(part, clean=False) is not None
+            kept = [line for line in part.body[documented:] if not isinstance(line, (ast.Import, ast.ImportFrom))]
+            part.body = kept or [ast.Pass()]
     return node
 
 

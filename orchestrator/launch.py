@@ -11,7 +11,6 @@ from typing import Any
 import yaml
 
 from imagesets import shapes
-from imagesets.check import check
 from imagesets.errors import WrongInput
 from imagesets.image_set import ImageSet, read_list
 from imagesets.layout import open_image_set
@@ -98,6 +97,8 @@ def check_images(prepared: Prepared) -> None:
 
 
 def _refuse_damaged(images: ImageSet, lists: Mapping[str, str], stages: list[expression.Stage], decode: bool) -> None:
+    from imagesets.check import check  # opens images; a plan of whole ones never gets here
+
     read = {lists[stage.recipe.list] for stage in stages}
     scored = {lists[stage.recipe.list] for stage in stages if stage.recipe.truth}
     problems = check(images, sorted(read), sorted(scored), held_out=lists["validation"], decode=decode)

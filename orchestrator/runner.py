@@ -19,7 +19,8 @@ from orchestrator import work
 from orchestrator.lease import Lease, LeaseLost, try_lease
 from orchestrator.plan import Planner, Step
 from orchestrator.progress import Display
-from orchestrator.store import digest, read_json, shard_is_from, shard_path, shards_digest, summed, write_json
+from orchestrator.shards import shard_is_from, shard_path, shards_digest, summed
+from orchestrator.store import digest, read_json, write_json
 from training.loop import CHECKPOINT, Stopped
 from training.stage import Settings
 

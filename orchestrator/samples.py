@@ -14,7 +14,8 @@ from imagesets.item import VOID, Item
 from imagesets.maps import Maps
 from imagesets.palette import PALETTE
 from orchestrator.plan import Step
-from orchestrator.store import StoredRecords, digest
+from orchestrator.shards import StoredRecords
+from orchestrator.store import digest
 from refiners.threshold import label_map
 
 SIDE = 240  # pixels of a picture's long side, at most

@@ -20,7 +20,8 @@ from imagesets.errors import WrongInput
 from imagesets.item import Item
 from orchestrator.lease import check_fence
 from orchestrator.recipes import StageRecipe
-from orchestrator.store import StoredRecords, shard_path, shards, write_atomically, write_json, write_shard
+from orchestrator.shards import StoredRecords, shard_path, shards, write_shard
+from orchestrator.store import write_atomically, write_json
 from training import loop
 from training.randomness import seed_torch
 from training.stage import Context, Settings

@@ -20,7 +20,8 @@ from orchestrator.launch import Prepared, Request, experiment, open_images, prep
 from orchestrator.progress import Display
 from orchestrator.results import write_results
 from orchestrator.runner import Runner
-from orchestrator.store import shard_path, write_json, write_shard
+from orchestrator.shards import shard_path, write_shard
+from orchestrator.store import write_json
 from training.randomness import generator
 
 

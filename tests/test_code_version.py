@@ -57,6 +57,7 @@ def version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         ("methods/one.py", "return 0", "return 7"),
         ("metrics/sums.py", "return 1", "return 2"),
         ("methods/one.py", "helper(x) + LIMIT", "(helper(x)\n        + LIMIT)"),
+        ("methods/one.py", "    return helper(x)", "    from metrics.sums import LIMIT\n    return helper(x)"),
     ],
 )
 def test_words_layout_and_unreachable_code_do_not_count(version, file: str, old: str, new: str) -> None:
@@ -71,6 +72,11 @@ def test_words_layout_and_unreachable_code_do_not_count(version, file: str, old:
         ("metrics/sums.py", "LIMIT = 3", "LIMIT = 4"),
         ("metrics/sums.py", "sum(x)", "max(x)"),
         ("backbones/build.py", "return 1", "return 2"),
+        (
+            "methods/one.py",
+            "    return helper(x) + LIMIT",
+            "    from metrics.sums import other as helper\n    return helper(x) + LIMIT",
+        ),
     ],
 )
 def test_reachable_code_counts_through_modules_attributes_and_re_exports(version, file: str, old: str, new: str) -> None:

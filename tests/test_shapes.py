@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from imagesets import shapes
-from imagesets.body_plans import FAMILIES
 from imagesets.check import check
+from imagesets.drawing import scene
+from imagesets.drawing.body_plans import FAMILIES
 from imagesets.item import VOID
 from imagesets.layout import open_image_set
 
@@ -20,7 +21,7 @@ def contents(root: Path) -> dict[str, bytes]:
 
 
 def some_scenes(count: int = 60) -> list[tuple[np.ndarray, np.ndarray]]:
-    return [shapes.scene(index, 96, np.random.default_rng([1, index])) for index in range(count)]
+    return [scene.scene(index, 96, np.random.default_rng([1, index])) for index in range(count)]
 
 
 def test_equal_settings_give_equal_files_byte_for_byte(tmp_path):
@@ -47,7 +48,7 @@ def test_the_folder_tells_apart_what_is_drawn_and_nothing_else(tmp_path):
 
 
 def test_an_interrupted_generation_leaves_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(shapes, "save_label_map", lambda *_: (_ for _ in ()).throw(OSError("no space left")))
+    monkeypatch.setattr(scene, "save_label_map", lambda *_: (_ for _ in ()).throw(OSError("no space left")))
     with pytest.raises(OSError, match="no space"):
         shapes.generate(tmp_path / "shapes", SETTINGS)
     assert list(tmp_path.iterdir()) == []
@@ -64,7 +65,7 @@ def test_it_is_read_by_the_voc_code_and_checks_clean(tmp_path):
     shapes.generate(tmp_path / "shapes", SETTINGS)
     images = open_image_set(f"shapes:{tmp_path / 'shapes'}", SETTINGS)
     assert check(images, ["train", "val"], ["train", "val"]) == []
-    assert images.classes == shapes.NAMES and len(images.items("train")) == 12 and len(images.items("val")) == 5
+    assert images.classes == scene.NAMES and len(images.items("train")) == 12 and len(images.items("val")) == 5
     from_masks = open_image_set(f"shapes:{tmp_path / 'shapes'}", {**SETTINGS, "labels": "masks"})
     assert [item.labels for item in from_masks.items("train")] == [item.labels for item in images.items("train")]
 
@@ -87,12 +88,12 @@ def test_void_is_the_line_between_objects_and_nothing_else():
 def test_void_surrounds_every_object_by_one_pixel_on_either_side():
     objects = np.zeros((6, 6), np.uint8)
     objects[:, 3:] = 1
-    np.testing.assert_array_equal(shapes.outlines(objects), np.isin(np.arange(6), (2, 3))[None].repeat(6, axis=0))
+    np.testing.assert_array_equal(scene.outlines(objects), np.isin(np.arange(6), (2, 3))[None].repeat(6, axis=0))
 
 
 def test_creatures_keep_their_distance_and_fit_in():
     for seed in range(50):
-        poses = shapes.place(4, 128, np.random.default_rng(seed))
+        poses = scene.place(4, 128, np.random.default_rng(seed))
         assert 1 <= len(poses) <= 4
         for one, other in itertools.combinations(poses, 2):
             assert np.hypot(one.centre[0] - other.centre[0], one.centre[1] - other.centre[1]) > 0.4 * (one.length + other.length)
@@ -100,9 +101,9 @@ def test_creatures_keep_their_distance_and_fit_in():
 
 
 def test_each_family_has_two_classes_with_different_faces_and_contexts():
-    looks = [look for look, _ in shapes.CLASSES.values()]
+    looks = [look for look, _ in scene.CLASSES.values()]
     assert sorted(look.family for look in looks) == sorted([*FAMILIES, *FAMILIES])
-    assert len({look.face for look in looks}) == len({context for _, context in shapes.CLASSES.values()}) == 6
+    assert len({look.face for look in looks}) == len({context for _, context in scene.CLASSES.values()}) == 6
 
 
 @pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)

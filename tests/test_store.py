@@ -16,18 +16,8 @@ from hypothesis import strategies as st
 
 from orchestrator import lease as leases
 from orchestrator.lease import LeaseLost, try_lease
-from orchestrator.store import (
-    SHARD,
-    Store,
-    StoredRecords,
-    shard_is_from,
-    shard_path,
-    shards,
-    shards_digest,
-    summed,
-    write_json,
-    write_shard,
-)
+from orchestrator.shards import SHARD, StoredRecords, shard_is_from, shard_path, shards, shards_digest, summed, write_shard
+from orchestrator.store import Store, write_json
 
 
 def records(names: list[str]) -> dict[str, dict[str, np.ndarray]]:

@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from imagesets.check import check
 from imagesets.errors import WrongInput
 from imagesets.image_set import ImageSet
 from imagesets.item import Item
@@ -34,6 +33,8 @@ def check_images(spec: Spec, assign: Assign = [], store: StoreFolder = Path("wss
 
       wsss-orch images check folder:PATH --set images.training=train --set images.validation=holdout
     """
+    from imagesets.check import check
+
     images, settings = images_alone(spec, assign, store.resolve())
     lists = list(dict.fromkeys(settings[f"images.{role}"] for role in ROLES))
     masked = [settings["images.scoring"], settings["images.validation"]]

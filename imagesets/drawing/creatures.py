@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from imagesets.body_plans import FACES, FAMILIES, Colour, Family, Point
-from imagesets.scenery import value_noise
+from imagesets.drawing.body_plans import FACES, FAMILIES, Colour, Family, Point
+from imagesets.drawing.scenery import value_noise
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""How the built-in image set is drawn."""
