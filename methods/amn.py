@@ -50,7 +50,19 @@ class AMN(nn.Module):
 
     def forward(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Normalised images [B,3,H,W] and their multi-hot labels [B,K] to logits [B,K+1,h,w], background first."""
-        return self.head(self.backbone(images)[-1], labels)
+        return self.head(self.features(images), labels)
+
+    def features(self, images: torch.Tensor) -> torch.Tensor:
+        """Normalised images [B,3,H,W] to the backbone's last feature map [B,C,h,w], before the labels re-weight it."""
+        return self.backbone(images)[-1]
+
+    def probability(self, vectors: torch.Tensor, class_index: int) -> torch.Tensor:
+        """Softmax probability [N] of one class for feature vectors [N,C].
+
+        It is the head's answer to a constant map of each vector, conditioned on that class alone.
+        """
+        labels = nn.functional.one_hot(torch.tensor(class_index), self.condition.in_features).to(vectors)
+        return self.aspp.on_constant(vectors * self.condition(labels)).softmax(dim=1)[:, class_index + 1]
 
     def head(self, features: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Features [B,C,h,w] and multi-hot labels [B,K] to logits [B,K+1,h,w]."""
@@ -113,8 +125,7 @@ def training(context: Context) -> Task:
         module.backbone.adopt(context.inputs["network"])
     module.backbone.freeze("stem")
     head = [parameter for name, parameter in module.named_parameters() if not name.startswith("backbone.")]
-    rates = ((list(module.backbone.parameters()), settings.lr), (head, settings.head_lr))
-    groups = [{"params": part, "lr": rate, "weight_decay": settings.weight_decay} for part, rate in rates]
+    groups = optimisers.groups(settings.weight_decay, (module.backbone.parameters(), settings.lr), (head, settings.head_lr))
     return Task(
         network=module,
         step=Step(module, settings.smoothing),

@@ -8,12 +8,14 @@ Where the public IRN code departs from the papers we follow the code, because pu
 * SGD's momentum is 1e-4, an argument-order slip; 0.9 would multiply the effective rate by ten;
 * how much of the backbone trains differs between repositories: `frozen` = layer2 (IRN, AMN) or stem (ReCAM, LPCAM,
   AdvCAM, our default).
+The losses `sce` and `single-sce` are ReCAM's ablations (its Table 1); its text does not say how an image with several labels
+enters a softmax, so it is the mean over those labels, as in ReCAM's own loss.
 Batch norms keep the statistics of the initial weights. Without initial weights there are none worth keeping: statistics
 are then live, and nothing is frozen whatever `frozen` says, since a random stem would never be learnt.
 """
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -46,22 +48,53 @@ class Classifier(nn.Module):
         """Normalised images [B,3,H,W] to the last feature map f, [B,C,h,w]."""
         return self.backbone(images)[-1]
 
+    def probability(self, vectors: torch.Tensor, class_index: int) -> torch.Tensor:
+        """Softmax probability [N] of one class for feature vectors [N,C]."""
+        return (vectors @ self.weights.T).softmax(dim=1)[:, class_index]
+
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Normalised images [B,3,H,W] to logits [B,K]."""
         return class_scores(self.features(images), self.weights)
 
+    def chosen_weights(self, choice: str) -> torch.Tensor:
+        """The weights [K,C] that maps are read with: a network with one classifier has the choice "w" alone."""
+        if choice != "w":
+            raise ValueError(f"a plain CAM network has no weights {choice!r}")
+        return self.weights
+
+
+Kind = TypeVar("Kind", bound=Classifier)
+
 
 class ClassificationStep(nn.Module):
-    """One training step: binary cross-entropy of every class, averaged over images and classes."""
+    """One training step with the loss `kind` of `classification_loss`."""
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, kind: str) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.kind = network, kind
 
     def forward(self, batch: dict[str, torch.Tensor], progress: float) -> dict[str, torch.Tensor]:
         """`batch` holds image [B,3,crop,crop] and labels [B,K] in {0,1}."""
         logits = self.network(batch["image"])
-        return {"classification": functional.binary_cross_entropy_with_logits(logits, batch["labels"])}
+        return {"classification": classification_loss(logits, batch["labels"], self.kind)}
+
+
+def classification_loss(logits: torch.Tensor, labels: torch.Tensor, kind: str) -> torch.Tensor:
+    """The mean loss over a batch of logits [B,K] and multi-hot labels [B,K].
+
+    `kind`: "bce", binary cross-entropy averaged over classes; "sce", softmax cross-entropy; "single-sce", softmax
+    cross-entropy for images with one label and binary for the others.
+    """
+    binary = functional.binary_cross_entropy_with_logits(logits, labels, reduction="none").mean(dim=1)
+    if kind == "bce":
+        return binary.mean()
+    softmax = mean_over_labels(-logits.log_softmax(dim=1), labels)
+    return (softmax if kind == "sce" else torch.where(labels.sum(dim=1) == 1, softmax, binary)).mean()
+
+
+def mean_over_labels(losses: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Each image's mean loss [B] over the classes it shows: losses and multi-hot labels [B,K]; 0 for one without labels."""
+    return (losses * labels).sum(dim=1) / labels.sum(dim=1).clamp(min=1)
 
 
 def class_scores(features: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
@@ -80,31 +113,27 @@ def class_maps(features: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
 
 def network(settings: Settings, classes: tuple[str, ...]) -> Classifier:
     """The network that `training` delivers, for trained weights to be loaded into."""
-    return _build(settings, classes, weights="none")
+    return build(Classifier, settings, classes, weights="none")
 
 
 def training(context: Context) -> Task:
     """Train the classifier on image-level labels."""
     settings = context.settings
     seed_torch(context.random_seed, "cam", "initial weights")
-    classifier = _build(settings, context.classes, settings.backbone.weights)
-    if _pretrained(settings):
+    classifier = build(Classifier, settings, context.classes, settings.backbone.weights)
+    if pretrained(settings):
         classifier.backbone.freeze(settings.frozen)
+    parts = (classifier.backbone.parameters(), settings.lr), (classifier.classifier.parameters(), settings.head_lr)
+    groups = optimisers.groups(settings.weight_decay, *parts)
     return Task(
         network=classifier,
-        step=ClassificationStep(classifier),
+        step=ClassificationStep(classifier, settings.loss),
         sample=sampler(settings, len(context.classes)),
-        optimiser=optimisers.build(settings.optimiser, parameter_groups(classifier, settings), settings.momentum),
+        optimiser=optimisers.build(settings.optimiser, groups, settings.momentum),
         schedule=optimisers.poly(),
         batch=settings.batch,
         steps=optimisers.steps(len(context.items), settings.batch, settings.epochs),
     )
-
-
-def parameter_groups(classifier: Classifier, settings: Settings) -> list[dict[str, Any]]:
-    """The backbone at rate `lr` and the classifier at `head_lr`, both with `weight_decay`."""
-    rates = ((classifier.backbone, settings.lr), (classifier.classifier, settings.head_lr))
-    return [{"params": list(part.parameters()), "lr": rate, "weight_decay": settings.weight_decay} for part, rate in rates]
 
 
 def sampler(settings: Settings, classes: int) -> Callable[[Item, np.random.Generator], dict[str, torch.Tensor]]:
@@ -123,10 +152,12 @@ def maps(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:
     return per_image(context, lambda features, keys: class_maps(features, weights[keys]))
 
 
-def _build(settings: Settings, classes: tuple[str, ...], weights: str) -> Classifier:
-    backbone = backbones.build(settings.backbone.name, weights=weights, frozen_statistics=_pretrained(settings))
-    return Classifier(backbone, len(classes))
+def build(kind: type[Kind], settings: Settings, classes: Sequence[str], weights: str) -> Kind:
+    """A classifier of a kind on the backbone of the settings; `weights` as in `backbones.build`."""
+    backbone = backbones.build(settings.backbone.name, weights=weights, frozen_statistics=pretrained(settings))
+    return kind(backbone, len(classes))
 
 
-def _pretrained(settings: Settings) -> bool:
+def pretrained(settings: Settings) -> bool:
+    """Whether training started from initial weights, whose statistics are worth keeping."""
     return settings.backbone.weights != "none"

@@ -1,6 +1,7 @@
 """LPCAM: maps from similarity to local prototypes, which cover more of an object than the classifier's weights do.
 
 Chen and Sun, Extracting Class Activation Maps from Non-Discriminative Features as well, CVPR 2023. Nothing is trained.
+With `on=amn` the network is AMN, whose features are clustered and whose head scores the centres; the maps are AMN's.
 `prototypes`, per class: collect the trained classifier's features at scale 1 where the stored CAM is above tau and where
 it is below (Eq. 2), cluster each set, and keep the centres which the classifier recognises as the class (probability above
 mu_f) as class prototypes F, and the weakly recognised ones of the background (below mu_b) as context prototypes B.
@@ -52,11 +53,6 @@ def split(features: torch.Tensor, mask: torch.Tensor, threshold: float) -> tuple
     return vectors[values > threshold], vectors[values < threshold]
 
 
-def class_probabilities(centres: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """Probability of each class for each cluster centre: centres [N,C] and classifier weights [K,C] to [N,K]."""
-    return (centres @ weights.T).softmax(dim=1)
-
-
 def class_prototypes(centres: torch.Tensor, probabilities: torch.Tensor, minimum: float) -> torch.Tensor:
     """Foreground centres [N,C] whose probability [N] of the class exceeds mu_f = `minimum`, else the most probable one."""
     kept = probabilities > minimum
@@ -94,13 +90,12 @@ def class_maps(features: torch.Tensor, directions: torch.Tensor) -> torch.Tensor
 
 def prototypes(context: Context) -> Callable[[int], dict[str, np.ndarray]]:
     """Class prototypes [P,C] and context prototypes [Q,C] of one class, from the images of the list that show it."""
-    settings = context.settings
-    weights = context.inputs["network"].weights.cpu()
+    settings, network = context.settings, context.inputs["network"]
 
     @torch.no_grad()
     def one(class_index: int) -> dict[str, np.ndarray]:
-        foreground, background = _centres(context, class_index, weights.shape[1])
-        inside, outside = (class_probabilities(found, weights)[:, class_index] for found in (foreground, background))
+        foreground, background = _centres(context, class_index)
+        inside, outside = (network.probability(found.to(context.device), class_index).cpu() for found in (foreground, background))
         chosen = class_prototypes(foreground, inside, settings.prototype_probability)
         contexts = context_prototypes(background, outside, settings.context_minimum, settings.context_maximum)
         return {"prototypes": chosen.numpy(), "contexts": contexts.numpy()}
@@ -116,9 +111,10 @@ def maps(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:
     return per_image(context, lambda features, keys: class_maps(features, directions[keys]))
 
 
-def _centres(context: Context, class_index: int, channels: int) -> tuple[torch.Tensor, torch.Tensor]:
+def _centres(context: Context, class_index: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Cluster centres of a class's foreground and background vectors, collected on disk image by image."""
     settings, name = context.settings, context.classes[class_index]
+    channels = context.inputs["network"].backbone.channels[-1]
     # unnamed files: the system frees them with the process, even with a killed one
     with TemporaryFile() as inside, TemporaryFile() as outside:
         sets = [VectorFile(file, channels, settings.chunk_rows) for file in (inside, outside)]

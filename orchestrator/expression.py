@@ -54,7 +54,7 @@ def expand(chain: Iterable[tuple[Recipe, dict[str, Any], bool]], settings: Mappi
     bound: dict[str, Stage] = {}
     stages: list[Stage] = []
     named = set()
-    for recipe, _, was_named in chain:
+    for recipe, _, was_named in _placed(list(chain), settings):
         for owner, part in _stages_of(recipe):
             stage = _bind(owner, part, bound, settings, recipe)
             stages.append(stage)
@@ -62,6 +62,20 @@ def expand(chain: Iterable[tuple[Recipe, dict[str, Any], bool]], settings: Mappi
         if was_named:
             named.add(recipe.name)
     return _pruned(stages, named, settings)
+
+
+def _placed(chain: list[tuple[Recipe, dict[str, Any], bool]], settings: Mapping[str, Any]) -> list[Any]:
+    """The chain with a component behind the one that its setting `after` names, if it names any (lpcam.on=amn)."""
+    for part in [part for part in chain if part[0].after]:
+        setting = f"{part[0].name}.{part[0].after}"
+        places = {recipe.name: place for place, (recipe, _, _) in enumerate(chain)}
+        if settings[setting] in places:
+            chain.insert(places[settings[setting]], chain.pop(places[part[0].name]))
+        elif settings[setting] != "network":
+            raise WrongInput(
+                f"{setting}={settings[setting]} needs {settings[setting]} in the expression, which has {'+'.join(places)}"
+            )
+    return chain
 
 
 def _stages_of(recipe: Recipe) -> Iterable[tuple[Recipe, StageRecipe]]:
@@ -91,7 +105,10 @@ def _received(owner: Recipe, part: StageRecipe, inputs: Mapping[str, Stage], set
         if not dot:
             received[listed] = settings[f"{owner.name}.{listed}"]
         elif prefix in inputs:
-            received[listed] = settings[f"{inputs[prefix].component}.{name}"]
+            wanted = f"{inputs[prefix].component}.{name}"
+            if wanted not in settings:
+                raise WrongInput(f"{owner.name} cannot work on {inputs[prefix].component}: that has no setting {name!r}")
+            received[listed] = settings[wanted]
         elif name == "*":
             received |= {key: value for key, value in settings.items() if key.startswith(f"{prefix}.")}
         else:

@@ -77,6 +77,7 @@ class Recipe(_Table):
     code: dict[str, str] = {}
     summary: str = ""
     default_refiners: tuple[str, ...] = ()
+    after: str = ""  # the setting that may name another component for this one to be folded after
     segmenter: str = ""  # of an image set: the segmenter that its runs take unless another is named
     settings: dict[str, Setting] = {}
     variants: dict[str, dict[str, Any]] = {}

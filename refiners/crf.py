@@ -14,7 +14,7 @@ import torch
 
 from imagesets.errors import WrongInput
 from imagesets.item import VOID, Item
-from imagesets.maps import Maps
+from imagesets.maps import Maps, resize, strided
 from refiners.threshold import to_labels, winners
 from training.stage import Context
 
@@ -87,6 +87,25 @@ def confident_labels(context: Context) -> Callable[[Item], dict[str, np.ndarray]
         maps = Maps.of(context.inputs["maps"][item.id])
         thresholds = settings.maps.confident_foreground, settings.maps.confident_background
         return {"label": confident(item.rgb(), maps.full(), maps.keys, *thresholds, parameters)}
+
+    return one
+
+
+def refined(rgb: np.ndarray, maps: torch.Tensor, threshold: float, parameters: Parameters) -> np.ndarray:
+    """Marginals float32 [n,H,W] of the classes of `maps` [n,H,W], whose unary is [threshold, maps] as probabilities."""
+    scores = np.concatenate([np.full((1, *maps.shape[1:]), threshold, np.float32), maps.numpy()])
+    return soft(rgb, scores / scores.sum(axis=0), parameters)[1:]
+
+
+def maps(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:
+    """Stage of the refiner `crf` where another refiner follows: refined maps, at stride 4 and at full size."""
+    threshold, parameters = context.settings.maps.seed_threshold, PARAMETERS[context.settings.parameters]
+
+    def one(item: Item) -> dict[str, np.ndarray]:
+        found = Maps.of(context.inputs["maps"][item.id])
+        full = torch.from_numpy(refined(item.rgb(), found.full(), threshold, parameters))
+        small = resize(full, strided(found.size)) if len(found.keys) else full[:, ::4, ::4]
+        return Maps(found.keys, found.size, (small.numpy(), full.numpy()), linear=False).arrays()
 
     return one
 

@@ -1,9 +1,11 @@
 """Atrous spatial pyramid pooling as DeepLabV2 has it: the sum of parallel dilated convolutions, with nothing between."""
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import nn
+from torch.nn import functional
 
 
 class ASPP(nn.ModuleList):
@@ -17,3 +19,10 @@ class ASPP(nn.ModuleList):
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Features [B,C,h,w] to [B,outputs,h,w]."""
         return torch.stack([branch(features) for branch in self]).sum(dim=0)
+
+    def on_constant(self, vectors: torch.Tensor) -> torch.Tensor:
+        """What a map that has one of the `vectors` [N,C] everywhere gives where no border is seen: [N,outputs]."""
+        branches = [cast(nn.Conv2d, branch) for branch in self]
+        return torch.stack([functional.linear(vectors, branch.weight.sum(dim=(2, 3)), branch.bias) for branch in branches]).sum(
+            dim=0
+        )

@@ -192,6 +192,14 @@ def test_a_network_of_another_kind_before_it_is_refused_with_what_to_set(labelle
         amn.training(context(TRAINING, labelled.items, network=other, labels=labelled.labels))
 
 
+def test_a_vector_s_probability_is_the_head_s_answer_in_the_middle_of_a_constant_map():
+    network = golden_network(golden("loss")).eval()
+    vectors = torch.rand((3, 6), generator=torch.Generator().manual_seed(0))
+    labels = torch.zeros((3, 20)).index_fill(1, torch.tensor([4]), 1.0)
+    logits = network.head(vectors[:, :, None, None].expand(-1, -1, 49, 49), labels)[:, :, 24, 24]
+    torch.testing.assert_close(network.probability(vectors, 4), logits.softmax(dim=1)[:, 5])
+
+
 def test_it_learns_the_labels_and_its_maps_lie_on_their_objects(labelled, tmp_path):
     where = context(TRAINING, labelled.items, network=labelled.network, labels=labelled.labels)
     task = amn.training(where)

@@ -19,6 +19,7 @@ GOLDEN = dict(np.load(Path(__file__).parent / "golden" / "cam_multiscale.npz"))
 TRAINING = {
     "epochs": 15,
     "batch": 8,
+    "loss": "bce",
     "optimiser": "adamw",
     "lr": 3e-3,
     "head_lr": 3e-3,
@@ -65,7 +66,7 @@ def test_loss_and_gradient_of_the_classifier_are_the_golden_ones():
     network = nn.Module()
     network.forward = lambda features: cam.class_scores(features, weights)
     torch.testing.assert_close(network(tensor("feat0")).detach(), tensor("logit"), rtol=1e-4, atol=1e-5)
-    losses = cam.ClassificationStep(network)({"image": tensor("feat0"), "labels": tensor("label2")}, 0.0)
+    losses = cam.ClassificationStep(network, "bce")({"image": tensor("feat0"), "labels": tensor("label2")}, 0.0)
     losses["classification"].backward()
     torch.testing.assert_close(losses["classification"].detach(), tensor("bce"), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(weights.grad, tensor("dW"), rtol=1e-4, atol=1e-5)

@@ -10,8 +10,10 @@ from orchestrator.settings import resolve
 SETTINGS = resolve(find("shapes", ("images",))[0], [])
 
 
-def stages(expression: str, segmenter: str = "deeplabv2") -> dict[str, Stage]:
-    found = expand(components(expression, segmenter), SETTINGS)
+def stages(expression: str, segmenter: str = "deeplabv2", **changed: object) -> dict[str, Stage]:
+    found = expand(
+        components(expression, segmenter), SETTINGS | {name.replace("__", "."): value for name, value in changed.items()}
+    )
     assert len({stage.name for stage in found}) == len(found)
     return {stage.name: stage for stage in found}
 
@@ -31,6 +33,43 @@ def test_lpcam_amn_is_wired_as_designed() -> None:
     assert source(plan["amn-labels"], "maps") == "lpcam-maps"
     assert source(plan["irn-labels"], "maps") == source(plan["irn-masks"], "maps") == "amn-maps"
     assert source(plan["deeplabv2-segmenter"], "masks") == "irn-masks"
+
+
+def test_recam_s_network_starts_from_cam_s_and_its_maps_need_one_pass_for_all_weights() -> None:
+    plan = stages("recam")
+    assert list(plan)[:5] == ["cam-network", "recam-network", "recam-responses", "recam-maps", "recam-maps-score"]
+    assert source(plan["recam-network"], "network") == "cam-network"
+    assert plan["irn-labels"].settings["maps.confident_foreground"] == 0.35
+    readers = {name for name in plan if stages("recam", recam__weights="w")[name].settings != plan[name].settings}
+    assert readers == {"recam-maps"}
+
+
+def test_advcam_climbs_on_the_last_network_with_that_network_s_weights() -> None:
+    on_cam, on_recam = stages("advcam+irn"), stages("recam+advcam+irn")
+    assert (
+        source(on_cam["advcam-maps"], "network") == "cam-network"
+        and source(on_recam["advcam-maps"], "network") == "recam-network"
+    )
+    assert on_cam["advcam-maps"].settings["network.weights"] == "w"
+    assert on_recam["advcam-maps"].settings["network.weights"] == "product"
+    assert "recam-maps" not in on_recam
+
+
+def test_lpcam_on_amn_clusters_amn_s_features() -> None:
+    plan = stages("lpcam+amn", lpcam__on="amn")
+    assert source(plan["amn-labels"], "maps") == "cam-maps"
+    assert source(plan["lpcam-prototypes"], "network") == source(plan["lpcam-maps"], "network") == "amn-network"
+    assert source(plan["lpcam-prototypes"], "maps") == "amn-maps"
+    assert source(plan["irn-masks"], "maps") == "lpcam-maps"
+    with pytest.raises(WrongInput, match=r"lpcam\.on=amn needs amn"):
+        stages("lpcam+irn", lpcam__on="amn")
+
+
+def test_crf_before_irn_hands_it_refined_maps() -> None:
+    plan = stages("cam+crf+irn")
+    assert source(plan["crf-maps"], "maps") == "cam-maps"
+    assert source(plan["irn-labels"], "maps") == source(plan["irn-masks"], "maps") == "crf-maps"
+    assert "crf-masks" not in plan and "crf-maps" not in stages("cam+crf")
 
 
 def test_thresholds_come_from_whoever_wrote_the_maps() -> None:

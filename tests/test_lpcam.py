@@ -35,6 +35,12 @@ def golden(name: str) -> dict[str, torch.Tensor]:
     return {key: torch.from_numpy(array) for key, array in np.load(FOLDER / f"lpcam_{name}.npz").items()}
 
 
+def classifier(weights: torch.Tensor) -> cam.Classifier:
+    found = cam.Classifier(SimpleNamespace(channels=weights.shape[1:]), len(weights))
+    found.classifier.weight = torch.nn.Parameter(weights[:, :, None, None], requires_grad=False)
+    return found
+
+
 def rows(seed: int, count: int, channels: int = 6) -> torch.Tensor:
     return torch.rand((count, channels), generator=torch.Generator().manual_seed(seed))
 
@@ -50,7 +56,7 @@ def test_selection_keeps_the_golden_centres(images):
     bounds = (0.05, 0.9) if images == "voc" else (0.0, 0.5)
     for index in range(3):
         foreground, background = data[f"{images}_fg_{index}"], data[f"{images}_bg_{index}"]
-        inside, outside = (lpcam.class_probabilities(found, weights)[:, index] for found in (foreground, background))
+        inside, outside = (classifier(weights).probability(found, index) for found in (foreground, background))
         torch.testing.assert_close(inside, data[f"{images}_pf_{index}"], rtol=1e-4, atol=1e-7)
         torch.testing.assert_close(outside, data[f"{images}_pb_{index}"], rtol=1e-4, atol=1e-7)
         kept = data[f"{images}_keep_fg_{index}"].bool()
@@ -90,7 +96,7 @@ def test_prototypes_from_features_and_masks_are_the_golden_ones(index):
         centres[name], iterations = lloyd(partial(vectors.split, 10), first, tolerance=5, max_iterations=100)
         assert iterations == data[f"{name}{index}_iters"]
         torch.testing.assert_close(centres[name], data[f"{name}{index}_centers"], rtol=1e-4, atol=1e-6)
-    inside, outside = (lpcam.class_probabilities(found, data["W"])[:, index] for found in centres.values())
+    inside, outside = (classifier(data["W"]).probability(found, index) for found in centres.values())
     kept = lpcam.class_prototypes(centres["fg"], inside, 0.6)
     torch.testing.assert_close(kept, data[f"proto{index}"], rtol=1e-4, atol=1e-6)
     contexts = lpcam.context_prototypes(centres["bg"], outside, 0.05, 0.9)
@@ -146,10 +152,13 @@ def test_a_class_without_any_prototype_has_a_zero_map():
     assert (lpcam.class_maps(pair(0), direction[None]) == 0).all()
 
 
-class Colours(torch.nn.Module):
+class Colours(cam.Classifier):
     """A network whose features are how red, how blue and how grey each 16x16 cell is, and whose weights tell red and blue."""
 
-    weights = torch.tensor([[9.0, -9.0, 0.0], [-9.0, 9.0, 0.0]])
+    def __init__(self) -> None:
+        super().__init__(SimpleNamespace(channels=(3,)), 2)
+        weights = torch.tensor([[9.0, -9.0, 0.0], [-9.0, 9.0, 0.0]])
+        self.classifier.weight = torch.nn.Parameter(weights[:, :, None, None], requires_grad=False)
 
     def features(self, images: torch.Tensor) -> torch.Tensor:
         red, blue = (images[:, 0] - images[:, 2]).relu(), (images[:, 2] - images[:, 0]).relu()

@@ -1,9 +1,10 @@
 """Optimisers, learning-rate schedules and the length of a training."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
+from torch import nn
 
 from imagesets.errors import WrongInput
 
@@ -23,6 +24,11 @@ def build(kind: str, groups: list[dict[str, Any]], momentum: float = 0.0) -> tor
     if kind not in kinds:
         raise WrongInput(f"there is no optimiser {kind!r}; there are sgd, adam and adamw")
     return kinds[kind](trainable)
+
+
+def groups(weight_decay: float, *parts: tuple[Iterable[nn.Parameter], float]) -> list[dict[str, Any]]:
+    """Parameter groups of `parts`, each (parameters, base rate), all with the same weight decay."""
+    return [{"params": list(parameters), "lr": rate, "weight_decay": weight_decay} for parameters, rate in parts]
 
 
 def poly(power: float = 0.9) -> Schedule:

@@ -1,0 +1,122 @@
+"""AdvCAM: maps summed along an anti-adversarial climb of the image, which makes less discriminative regions respond.
+
+Lee, Kim and Yoon, Anti-Adversarially Manipulated Attributions for Weakly and Semi-Supervised Semantic Segmentation, CVPR
+2021. The paper was not at hand: what follows is the public code (ReCAM Eq. 10 writes the same climb). Nothing is trained.
+An image climbs once per scale and class, each time from the clean pair X of image and mirror:
+    X <- clamp(X + step * g / max|g|, min X, max X),  g = dL/dX,
+    L = y_c - sum of the other y_j - regulariser * sum over positions of M |R - R^0|,
+y being the mean of the rectified logit map, summed over the pair; R the attribution map before the step, R^0 the first
+one and M = [R > threshold * max R], a constant. The class's map is the sum of all R.
+
+As the code has it:
+* R is the rectified logit map of the class, times each view's share of the positive positions (a "positive average
+  pooling" of the gradient whose denominator is one count over the pair), a constant as well;
+* the gradient is divided by its largest entry over the pair, and the clamp's bounds are those of the current X;
+* at scale 0.5 an image climbs for half as many iterations (5 of 6 to 10, all of fewer). The weight 2 that is to make up for
+  that is never reset in the code: all scales carry it, and normalising removes it.
+Where we depart from it:
+* R follows from the logit map without the gradient that the code takes for it, since that is the classifier's weights times
+  an indicator: one backward pass an iteration instead of two, none for the last map, and none through the weights;
+* the classes of an image climb side by side in one batch, which changes no class's climb.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+
+from imagesets.item import Item
+from imagesets.maps import Maps
+from imagesets.transforms import views
+from training.stage import Context
+
+Features = Callable[[torch.Tensor], torch.Tensor]  # normalised images [B,3,H,W] to features [B,C,h,w]
+
+TINY = 1e-12  # added to the gradient's largest entry (AdvCAM code)
+
+
+def attributions(logit_maps: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Attribution maps R [n,h,w] of n classes: `logit_maps` [n,2,h,w] of image and mirror, the classes' `weights` [n,C]."""
+    positive = (logit_maps > 0).sum(dim=(2, 3))
+    entries = positive.sum(dim=1) * (weights > 0).sum(dim=1)  # positive entries of the gradient at the features
+    shares = positive / entries.clamp(min=1)[:, None]
+    image, mirror = (shares[:, :, None, None] * logit_maps.relu()).unbind(dim=1)
+    return image + mirror.flip(-1)
+
+
+def objectives(
+    logit_maps: torch.Tensor, keys: torch.Tensor, regions: torch.Tensor, first: torch.Tensor, regulariser: float, threshold: float
+) -> torch.Tensor:
+    """L [n] of n climbs: all logit maps [n,2,K,h,w], the climbs' classes [n], R [n,h,w] of this iteration and of the first."""
+    scores = logit_maps.relu().mean(dim=(3, 4)).sum(dim=1)
+    wanted = 2 * scores.gather(1, keys[:, None])[:, 0] - scores.sum(dim=1)
+    mask = regions > threshold * regions.amax(dim=(1, 2), keepdim=True)
+    return wanted - regulariser * (mask * (regions - first).abs()).sum(dim=(1, 2))
+
+
+def climbed(images: torch.Tensor, gradient: torch.Tensor, step: float) -> torch.Tensor:
+    """Pairs [n,2,3,H,W] one step further up their gradient, within the range of values that each pair has."""
+    largest = gradient.abs().amax(dim=(1, 2, 3, 4), keepdim=True) + TINY
+    low, high = (bound(images, dim=(1, 2, 3, 4), keepdim=True) for bound in (torch.amin, torch.amax))
+    return (images + step * gradient / largest).clamp(low, high)
+
+
+def climb(
+    features: Features,
+    weights: torch.Tensor,
+    pair: torch.Tensor,
+    keys: Sequence[int],
+    iterations: int,
+    step: float = 0.08,
+    regulariser: float = 7.0,
+    threshold: float = 0.5,
+) -> torch.Tensor:
+    """Attribution maps [n,h,w] of the classes `keys`, summed over the iterations of their climbs from one `pair` [2,3,H,W].
+
+    `weights` [K,C] turn features into logit maps; no parameter of the network may require a gradient.
+    """
+    own = torch.as_tensor(keys, device=pair.device)
+    climbs = torch.arange(len(own), device=pair.device)
+    images = pair.expand(len(own), *pair.shape)
+    first = total = torch.zeros(())
+    for iteration in range(iterations):
+        last = iteration + 1 == iterations
+        with torch.set_grad_enabled(not last):
+            images = images.detach().requires_grad_(not last)
+            found = features(images.flatten(0, 1)).unflatten(0, (len(own), 2))
+            logit_maps = torch.einsum("kc,npchw->npkhw", weights, found)
+            regions = attributions(logit_maps[climbs, :, own], weights[own])
+            first = regions.detach() if iteration == 0 else first
+            total = total + regions.detach()
+            if not last:
+                objective = objectives(logit_maps, own, regions, first, regulariser, threshold).sum()
+                images = climbed(images.detach(), torch.autograd.grad(objective, images)[0], step)
+    return total
+
+
+def iterations_at(scale: float, iterations: int) -> int:
+    """How long an image climbs at a scale: fewer iterations at 0.5 (the code's rule)."""
+    if scale != 0.5:
+        return iterations
+    return iterations // 2 if iterations > 10 else min(iterations, 5)
+
+
+def maps(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:
+    """The maps of one image's own classes, summed over their climbs; the word `network` may be CAM's or ReCAM's."""
+    network, settings = context.inputs["network"].requires_grad_(False), context.settings
+    weights = network.chosen_weights(settings.network.weights)
+    at_once = settings.classes_at_once
+
+    def grid(pair: np.ndarray, keys: Sequence[int], iterations: int) -> np.ndarray:
+        images = torch.from_numpy(pair).to(context.device)
+        parts = [keys[start : start + at_once] for start in range(0, len(keys), at_once)]
+        how = (iterations, settings.step, settings.regulariser, settings.mask_threshold)
+        return torch.cat([climb(network.features, weights, images, part, *how) for part in parts]).cpu().numpy()
+
+    def one(item: Item) -> dict[str, np.ndarray]:
+        rgb, keys = item.rgb(), item.labels
+        pairs = zip(settings.scales, views(rgb, settings.scales), strict=True) if keys else ()
+        grids = tuple(grid(pair, keys, iterations_at(scale, settings.iterations)) for scale, pair in pairs)
+        return Maps(np.asarray(keys, np.int64), rgb.shape[:2], grids).arrays()
+
+    return one

@@ -1,0 +1,132 @@
+"""ReCAM: class re-activation, a second classifier trained with softmax cross-entropy on the features of one class at a time.
+
+Chen et al., Class Re-Activation Maps for Weakly-Supervised Semantic Segmentation, CVPR 2022. From a converged CAM network:
+the map of each class present masks the feature map, a new bias-free classifier FC2 must tell from the pooled result which
+class it was (Eq. 4-7), and maps are read with weights w'' made of those of FC1 and FC2 (Eq. 8-9).
+
+Where the public code and the text differ we follow the code, as the published figures come from it:
+* the mask is divided by its maximum + 1e-5 (Eq. 2: by its maximum), and gradient flows through mask and maximum;
+* the published rate, 5e-4, is FC2's alone; backbone and FC1 have a tenth of it;
+* the mean over a batch counts images without labels, which have no loss (Eq. 7: silent).
+The code has two of the four weight choices (VOC: product, COCO: FC1's); here one forward pass gives all four.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import nn
+
+import backbones
+from imagesets.item import Item
+from imagesets.maps import Maps, normalise
+from methods import cam
+from methods.linear_maps import per_image
+from training import optimisers
+from training.randomness import seed_torch
+from training.stage import Context, Settings, Task
+
+# weight choice -> w'' from the weights of FC1 and of FC2, both [K,C] (Table 1)
+CHOICES: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
+    "w": lambda first, second: first,
+    "w2": lambda first, second: second,
+    "sum": torch.add,
+    "product": torch.mul,
+}
+
+
+class Reactivated(cam.Classifier):
+    """A CAM network with FC2, a second bias-free classifier."""
+
+    def __init__(self, backbone: backbones.Backbone, classes: int) -> None:
+        super().__init__(backbone, classes)
+        self.reactivation = nn.Conv2d(backbone.channels[-1], classes, 1, bias=False)
+
+    def chosen_weights(self, choice: str) -> torch.Tensor:
+        """The weights w'' [K,C] of a choice in `CHOICES`."""
+        return CHOICES[choice](self.weights, self.reactivation.weight.flatten(1))
+
+
+class ReactivationStep(nn.Module):
+    """One training step: FC1's binary cross-entropy plus `balance` (lambda) times FC2's softmax cross-entropy (Eq. 8)."""
+
+    def __init__(self, network: Reactivated, balance: float) -> None:
+        super().__init__()
+        self.network, self.balance = network, balance
+
+    def forward(self, batch: dict[str, torch.Tensor], progress: float) -> dict[str, torch.Tensor]:
+        """`batch` holds image [B,3,crop,crop] and labels [B,K] in {0,1}."""
+        first, second = self.network.chosen_weights("w"), self.network.chosen_weights("w2")
+        features, labels = self.network.features(batch["image"]), batch["labels"]
+        return {
+            "classification": cam.classification_loss(cam.class_scores(features, first), labels, "bce"),
+            "reactivation": self.balance * reactivation_loss(class_features(features, first) @ second.T, labels),
+        }
+
+
+def class_features(features: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Mean feature vector of an image under each class's normalised map (Eq. 4): [B,C,h,w] and weights [K,C] to [B,K,C].
+
+    Maps and features are contracted over positions, so that no [B,K,C,h,w] is ever in memory.
+    """
+    maps = torch.einsum("kc,bchw->bkhw", weights, features).relu()
+    masks = normalise(maps.flatten(0, 1)).reshape(maps.shape)
+    return torch.einsum("bkhw,bchw->bkc", masks, features) / masks[0, 0].numel()
+
+
+def reactivation_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Softmax cross-entropy of FC2 (Eq. 6-7): an image's mean over its own classes, then the mean over images.
+
+    `logits` [B,K,K] are FC2's scores of each class's features, whose right answer is that class; `labels` multi-hot [B,K].
+    """
+    own = -logits.log_softmax(dim=2).diagonal(dim1=1, dim2=2)
+    return cam.mean_over_labels(own, labels).mean()
+
+
+def network(settings: Settings, classes: tuple[str, ...]) -> Reactivated:
+    """The network that `training` delivers, for trained weights to be loaded into."""
+    return cam.build(Reactivated, settings, classes, weights="none")
+
+
+def training(context: Context) -> Task:
+    """Train both classifiers and the backbone, from the trained CAM network (word `network`)."""
+    settings = context.settings
+    seed_torch(context.random_seed, "recam", "initial weights")
+    module = network(settings, context.classes)
+    module.load_state_dict(context.inputs["network"].state_dict(), strict=False)  # all but FC2
+    if cam.pretrained(settings):
+        module.backbone.freeze(settings.frozen)
+    converged = [*module.backbone.parameters(), *module.classifier.parameters()]
+    parts = (converged, settings.lr), (module.reactivation.parameters(), settings.head_lr)
+    return Task(
+        network=module,
+        step=ReactivationStep(module, getattr(settings, "lambda")),
+        sample=cam.sampler(settings, len(context.classes)),
+        optimiser=optimisers.build(settings.optimiser, optimisers.groups(settings.weight_decay, *parts), settings.momentum),
+        schedule=optimisers.poly(),
+        batch=settings.batch,
+        steps=optimisers.steps(len(context.items), settings.batch, settings.epochs),
+    )
+
+
+def responses(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:
+    """The maps of one image's own classes with all four weight choices, one after the other, from one forward pass."""
+    weights = torch.stack([context.inputs["network"].chosen_weights(choice) for choice in CHOICES])
+
+    def class_maps(features: torch.Tensor, keys: list[int]) -> torch.Tensor:
+        return cam.class_maps(features, weights[:, keys].flatten(0, 1))
+
+    return per_image(context, class_maps)
+
+
+def maps(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:
+    """The maps of one image with the weight choice that the setting `weights` names."""
+    place = list(CHOICES).index(context.settings.weights)
+
+    def one(item: Item) -> dict[str, np.ndarray]:
+        stored = Maps.of(context.inputs["responses"][item.id])
+        count = len(stored.keys)
+        grids = tuple(grid[place * count : (place + 1) * count] for grid in stored.grids)
+        return Maps(stored.keys, stored.size, grids).arrays()
+
+    return one
