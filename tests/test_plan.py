@@ -91,20 +91,23 @@ def readers(stages: list[Stage], name: str) -> set[str]:
     return found
 
 
-def test_every_setting_in_turn_changes_exactly_its_readers_and_what_they_feed(image_set: Path) -> None:
-    before = prepare(request(image_set))
+@pytest.mark.parametrize(("method", "least"), [("lpcam+amn", 50), ("recam+irn", 50), ("recam+advcam+crf", 40)])
+def test_every_setting_in_turn_changes_exactly_its_readers_and_what_they_feed(image_set: Path, method: str, least: int) -> None:
+    before = prepare(request(image_set, method=method))
     table = declared(find("folder", ("images",))[0])
     tried = 0
     for name, setting in table.items():
         if name.startswith("images."):
             continue  # these choose files; the fingerprint tests below cover them
+        if (setting.choices and len(setting.choices) == 1) or name == "lpcam.on":
+            continue  # nothing to change; another order of stages (tests/test_expression.py)
         value = another(setting, before.settings[name], image_set)
-        after = prepare(request(image_set, assignments=("backbone.weights=none", f"{name}={value}")))
+        after = prepare(request(image_set, method=method, assignments=("backbone.weights=none", f"{name}={value}")))
         assert after.settings[name] != before.settings[name], name
         expected = descendants(stages_of(before), readers(stages_of(before), name))
         assert changed(before, after) == expected, name
         tried += bool(expected)
-    assert tried > 50  # the run reads that many
+    assert tried > least  # the run reads that many
 
 
 def test_the_training_loop_is_part_of_every_training_stage_s_key(image_set: Path) -> None:
