@@ -39,18 +39,20 @@ from methods.vector_file import VectorFile
 from training.randomness import generator
 from training.stage import Context
 
+MATCHES = 3  # regions kept per prototype for people to look at
 NORM_FLOOR = 1e-8  # of a cosine's denominator: the similarity to an all-zero vector is 0
 
 
-def split(features: torch.Tensor, mask: torch.Tensor, threshold: float) -> tuple[torch.Tensor, torch.Tensor]:
+def split(features: torch.Tensor, mask: torch.Tensor, threshold: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Feature vectors inside and outside of a class's map (Eq. 2), row by row.
 
-    `features` [C,h,w], `mask` [H,W] the map at image size in 0..1, tau = `threshold`. Returns foreground [n,C] and
-    background [m,C].
+    `features` [C,h,w], `mask` [H,W] the map at image size in 0..1, tau = `threshold`; a value equal to tau is on neither
+    side. Returns foreground [n,C], background [m,C] and the foreground's positions [n] in 0..h*w-1.
     """
     vectors = features.flatten(1).T
     values = functional.interpolate(mask[None, None], size=features.shape[1:], mode="nearest").flatten()
-    return vectors[values > threshold], vectors[values < threshold]
+    inside = (values > threshold).nonzero()[:, 0]
+    return vectors[inside], vectors[values < threshold], inside
 
 
 def class_prototypes(centres: torch.Tensor, probabilities: torch.Tensor, minimum: float) -> torch.Tensor:
@@ -88,17 +90,37 @@ def class_maps(features: torch.Tensor, directions: torch.Tensor) -> torch.Tensor
     return (similarity / lengths.clamp_(min=NORM_FLOOR)).relu_()
 
 
+def best_match(prototypes: torch.Tensor, vectors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The highest cosine [P] of each of the `prototypes` [P,C] to one of the `vectors` [n,C], and that vector's index [P]."""
+    cosines = functional.normalize(vectors, dim=1) @ functional.normalize(prototypes, dim=1).T
+    best = cosines.max(dim=0)
+    return best.values, best.indices
+
+
 def prototypes(context: Context) -> Callable[[int], dict[str, np.ndarray]]:
-    """Class prototypes [P,C] and context prototypes [Q,C] of one class, from the images of the list that show it."""
+    """Class prototypes [P,C] and context prototypes [Q,C] of one class, from the images of the list that show it.
+
+    And the image regions that each class prototype matches best, for people to look at: `images` [P,M] by id, and
+    `places` [P,M,2], (row, column) as fractions of height and width.
+    """
     settings, network = context.settings, context.inputs["network"]
+
+    def chosen(centres: torch.Tensor, class_index: int) -> torch.Tensor:
+        return network.probability(centres.to(context.device), class_index).cpu()
 
     @torch.no_grad()
     def one(class_index: int) -> dict[str, np.ndarray]:
-        foreground, background = _centres(context, class_index)
-        inside, outside = (network.probability(found.to(context.device), class_index).cpu() for found in (foreground, background))
-        chosen = class_prototypes(foreground, inside, settings.prototype_probability)
-        contexts = context_prototypes(background, outside, settings.context_minimum, settings.context_maximum)
-        return {"prototypes": chosen.numpy(), "contexts": contexts.numpy()}
+        name, channels = context.classes[class_index], network.backbone.channels[-1]
+        # unnamed files: the system frees them with the process, even with a killed one
+        with TemporaryFile() as first, TemporaryFile() as second:
+            inside, outside = (VectorFile(file, channels, settings.chunk_rows) for file in (first, second))
+            origins = _collect(context, class_index, inside, outside)
+            foreground, background = _cluster(context, inside, name, "foreground"), _cluster(context, outside, name, "background")
+            kept = class_prototypes(foreground, chosen(foreground, class_index), settings.prototype_probability)
+            matches = _matches(kept, inside, origins)
+        bounds = settings.context_minimum, settings.context_maximum
+        contexts = context_prototypes(background, chosen(background, class_index), *bounds)
+        return {"prototypes": kept.numpy(), "contexts": contexts.numpy(), **matches}
 
     return one
 
@@ -111,18 +133,36 @@ def maps(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:
     return per_image(context, lambda features, keys: class_maps(features, directions[keys]))
 
 
-def _centres(context: Context, class_index: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Cluster centres of a class's foreground and background vectors, collected on disk image by image."""
-    settings, name = context.settings, context.classes[class_index]
-    channels = context.inputs["network"].backbone.channels[-1]
-    # unnamed files: the system frees them with the process, even with a killed one
-    with TemporaryFile() as inside, TemporaryFile() as outside:
-        sets = [VectorFile(file, channels, settings.chunk_rows) for file in (inside, outside)]
-        for item in _images(context, class_index):
-            parts = split(_features(context, item), _mask(context, item, class_index), settings.threshold)
-            for vectors, part in zip(sets if settings.contexts else sets[:1], parts, strict=False):
-                vectors.append(part)
-        return _cluster(context, sets[0], name, "foreground"), _cluster(context, sets[1], name, "background")
+Origins = list[tuple[str, tuple[int, int], np.ndarray]]  # image id, its feature grid (h,w), positions whose vectors were kept
+
+
+def _collect(context: Context, class_index: int, inside: VectorFile, outside: VectorFile) -> Origins:
+    """Write a class's foreground and background vectors, image by image, and return where the foreground ones come from."""
+    settings, origins = context.settings, []
+    for item in _images(context, class_index):
+        features, mask = _features(context, item), _mask(context, item, class_index)
+        foreground, background, positions = split(features, mask, settings.threshold)
+        inside.append(foreground)
+        if settings.contexts:
+            outside.append(background)
+        origins.append((item.id, (features.shape[1], features.shape[2]), positions.numpy()))
+    return origins
+
+
+def _matches(prototypes: torch.Tensor, vectors: VectorFile, origins: Origins) -> dict[str, np.ndarray]:
+    """The best match of each prototype in each image, of the `MATCHES` images where it is closest."""
+    found, start = [], 0
+    for id, grid, positions in origins:
+        if len(positions) and len(prototypes):
+            cosines, rows = best_match(prototypes, vectors.span(start, len(positions)))
+            cells = np.stack(np.unravel_index(positions[rows.numpy()], grid), axis=1)
+            found.append((id, cosines.numpy(), (cells + 0.5) / grid))
+        start += len(positions)
+    if not found:
+        return {"images": np.zeros((len(prototypes), 0), "U1"), "places": np.zeros((len(prototypes), 0, 2))}
+    ids, closeness, places = (np.array(part) for part in zip(*found, strict=True))
+    best = np.argsort(-closeness, axis=0, kind="stable")[:MATCHES].T
+    return {"images": ids[best], "places": places[best, np.arange(len(prototypes))[:, None]]}
 
 
 def _images(context: Context, class_index: int) -> list[Item]:

@@ -31,13 +31,14 @@ class VectorFile:
     def chunks(self) -> Iterator[torch.Tensor]:
         """One pass over all vectors in the order of writing, [chunk_rows,C] at a time; each chunk is unmapped after use."""
         for start in range(0, self.count, self.chunk_rows):
-            yield self._mapped(start, min(self.chunk_rows, self.count - start))
+            yield self.span(start, min(self.chunk_rows, self.count - start))
 
     def rows(self, indices: Iterable[int]) -> torch.Tensor:
         """The vectors at `indices`, [n,C]."""
         empty = torch.empty((0, self.channels))
-        return torch.cat([empty, *(self._mapped(int(index), 1) for index in indices)])
+        return torch.cat([empty, *(self.span(int(index), 1) for index in indices)])
 
-    def _mapped(self, start: int, count: int) -> torch.Tensor:
+    def span(self, start: int, count: int) -> torch.Tensor:
+        """The `count` vectors from `start` on, [count,C]; at least one."""
         # copy-on-write, though nothing here writes: torch wants memory that it could write to
         return torch.from_numpy(np.memmap(self.file, np.float32, "c", 4 * self.channels * start, (count, self.channels)))

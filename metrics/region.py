@@ -107,6 +107,23 @@ def false_negatives(matrix: np.ndarray) -> np.ndarray:
     return _ratio(truth - correct, truth + predicted - correct)
 
 
+def error_shares(matrix: np.ndarray) -> dict[str, np.ndarray]:
+    """What becomes of the pixels that are foreground in truth or prediction, as shares [...] that sum to 1 (ReCAM Table S3).
+
+    `tp`: of the right class; `fp_object`: of an object, predicted as another class; `fp_background`: of the background,
+    predicted as a class; `fn`: of an object, predicted as background. Our reading: the paper does not say of what its are shares.
+    """
+    correct, _, _ = _counts(matrix[..., 1:, 1:])
+    objects = matrix[..., 1:, 1:].sum((-2, -1))
+    counts = {
+        "tp": correct.sum(-1),
+        "fp_object": objects - correct.sum(-1),
+        "fp_background": matrix[..., 0, 1:].sum(-1),
+        "fn": matrix[..., 1:, 0].sum(-1),
+    }
+    return {name: _ratio(count, sum(counts.values())) for name, count in counts.items()}
+
+
 def mean_present(values: np.ndarray) -> np.ndarray:
     """Mean over the last axis without NaN; NaN where all are."""
     return _ratio(np.nansum(values, axis=-1), (~np.isnan(values)).sum(-1))
@@ -127,7 +144,7 @@ _PER_CLASS = {
 
 
 def summary(matrix: np.ndarray, class_names: Sequence[str], convention: Convention = "union") -> dict[str, Any]:
-    """All scores of one matrix [C,C] as JSON: `metrics` by name and `per_class` by class name; NaN becomes None.
+    """All scores of one matrix [C,C] as JSON: `metrics` by name, `per_class` by class name, `errors`; NaN becomes None.
 
     `class_names` are the foreground classes; precision, recall, FP and FN in `metrics` are foreground means.
     """
@@ -143,6 +160,7 @@ def summary(matrix: np.ndarray, class_names: Sequence[str], convention: Conventi
     return {
         "metrics": {name: number(value) for name, value in scalars.items()},
         "per_class": {label: {name: number(value[index]) for name, value in values.items()} for index, label in enumerate(names)},
+        "errors": {name: number(value) for name, value in error_shares(matrix).items()},
     }
 
 

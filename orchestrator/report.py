@@ -16,13 +16,14 @@ from orchestrator.launch import Prepared
 from orchestrator.plan import Step
 from orchestrator.published import published
 from orchestrator.recipes import find
-from orchestrator.samples import samples
+from orchestrator.samples import regions, samples
 from orchestrator.store import read_json, write_atomically
 from orchestrator.used_settings import used_settings
 
 SAMPLES = 8  # images shown of each list
 QUANTITIES = {"seed": "Seed", "pseudo": "Pseudo mask", "seg": "Segmentation"}
 SCORES = {"miou": "mIoU", "precision": "Precision", "recall": "Recall", "fp": "FP", "fn": "FN"}
+ERRORS = {"tp": "right class", "fp_object": "another class", "fp_background": "background taken for a class", "fn": "missed"}
 SHEETS = {"scoring": "Training images", "validation": "Validation images"}
 
 
@@ -32,7 +33,12 @@ def write_report(prepared: Prepared, results: Mapping[str, Any], folder: Path) -
     scored = [step for step in steps if step.stage.scores]
     segmenter = prepared.request.segmenter or find(results["images"], ("images",))[0].segmenter
     rows = [
-        {**row, "name": _name(row), "published": _published(row, step, results["images"], segmenter)}
+        {
+            **row,
+            "name": _name(row),
+            "published": published(results["images"], _metric(row), _components(step), segmenter),
+            "published_cost": published(results["images"], "cost.units", _components(step), segmenter),
+        }
         for row, step in zip(results["rows"], scored, strict=True)
     ]
     page = (
@@ -42,6 +48,7 @@ def write_report(prepared: Prepared, results: Mapping[str, Any], folder: Path) -
             results=results,
             quantities=QUANTITIES,
             scores=SCORES,
+            errors=ERRORS,
             finished=datetime.fromtimestamp(results["finished"], UTC),
             rows=rows,
             shared=_shared([row["protocol"] for row in rows]),
@@ -49,6 +56,11 @@ def write_report(prepared: Prepared, results: Mapping[str, Any], folder: Path) -
             stages=[_stage(step) for step in steps],
             curves=[(row["name"], figures.threshold_curve(row, row["name"])) for row in rows if "curve" in row],
             losses=[(step.stage.name, figures.losses(history, step.stage.name)) for step, history in _histories(steps)],
+            prototypes=[
+                (step.stage.component, regions(step, results["classes"]))
+                for step in steps
+                if step.stage.recipe.writes == "fitted"
+            ],
             sheets=_sheets(scored, results["classes"]),
             settings=_groups(used_settings(results["settings"], {step.stage.component for step in steps})),
             versions=_newest(steps).get("versions", {}),
@@ -101,8 +113,8 @@ def _shared(protocols: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {name: value for name, value in first.items() if all(protocol.get(name) == value for protocol in protocols)}
 
 
-def _published(row: Mapping[str, Any], step: Step, images: str, segmenter: str) -> Any:
-    return published(images, f"{row['quantity']}.miou/{row['split']}", _components(step), segmenter)
+def _metric(row: Mapping[str, Any]) -> str:
+    return f"{row['quantity']}.miou/{row['split']}"
 
 
 def _components(step: Step) -> set[str]:

@@ -9,6 +9,7 @@ from orchestrator.plan import Step
 from orchestrator.settings import PRESETS
 from orchestrator.store import write_json
 
+UNIT = ("cam-network", "cam-maps")  # the stages whose time is one unit of cost (ReCAM Table 2)
 PROTOCOL = ("backbone.name", "backbone.weights", "training.workers", "training.threads", "training.precision")
 
 
@@ -47,7 +48,30 @@ def _row(prepared: Prepared, step: Step) -> dict[str, Any]:
     ]
     settings = {name: _shown(prepared.settings[name]) for name in names}
     protocol = {**result["protocol"], **settings, **about}
-    return {"quantity": step.stage.scores, "component": component, "split": split, **result, "protocol": protocol}
+    about_it = {"quantity": step.stage.scores, "component": component, "split": split, "cost": _cost(prepared, step)}
+    return {**about_it, **result, "protocol": protocol}
+
+
+def _cost(prepared: Prepared, step: Step) -> dict[str, float | None]:
+    """Wall seconds of all stages that a result comes from, and as a multiple of training CAM and extracting its maps.
+
+    Where those maps are no stage of the run, the newest of the store count if they are of as many images.
+    """
+    (source,) = step.inputs.values()
+    wall = sum(stage.manifest["wall"] for stage in _ancestors(source).values() if stage.manifest)
+    images = len(prepared.planner.items("training", with_masks=False))
+    here = {other.stage.name: other.manifest for other in prepared.steps}
+    unit = [here.get(name) or prepared.planner.store.newest(name) for name in UNIT]
+    known = [manifest["wall"] for manifest in unit if manifest and manifest["items"] == images]
+    return {"wall": wall, "units": wall / sum(known) if len(known) == len(UNIT) else None}
+
+
+def _ancestors(step: Step) -> dict[str, Step]:
+    """A step and all that it comes from, by key."""
+    found = {step.key: step}
+    for source in step.inputs.values():
+        found |= _ancestors(source)
+    return found
 
 
 def _shown(value: Any) -> Any:

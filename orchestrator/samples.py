@@ -19,6 +19,7 @@ from orchestrator.store import digest
 from refiners.threshold import label_map
 
 SIDE = 240  # pixels of a picture's long side, at most
+REGION, REGION_SIDE = 0.35, 72  # a region's share of the shorter side of its image, and its side in pixels
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,25 @@ def samples(scored: Sequence[tuple[str, Step]], classes: Sequence[str], count: i
         pictures = (("image", _photograph(item.rgb())), *((title, _palette_picture(label)) for title, label in maps.items()))
         shown.append(Sample(item.id, tuple(classes[index] for index in item.labels), pictures))
     return shown, [(_name(value, classes), f"rgb({','.join(map(str, PALETTE[value]))})") for value in sorted(seen)]
+
+
+def regions(step: Step, classes: Sequence[str]) -> dict[str, list[list[str]]]:
+    """Per class and prototype of a fitted step the image regions that match it best, as data URIs, the best first."""
+    records, images = StoredRecords(step.folder), {item.id: item for item in step.items}
+    found = {}
+    for name in classes:
+        pairs = zip(records[name]["images"], records[name]["places"], strict=True)
+        found[name] = [[_region(images[str(id)].rgb(), place) for id, place in zip(*pair, strict=True)] for pair in pairs]
+    return found
+
+
+def _region(rgb: np.ndarray, place: np.ndarray) -> str:
+    """A square around a place (row, column as fractions), of a third of the image's shorter side, within the image."""
+    size = np.array(rgb.shape[:2])
+    side = max(int(size.min() * REGION), 1)
+    top, left = np.clip(np.round(place * size - side / 2), 0, size - side).astype(int)
+    picture = Image.fromarray(rgb[top : top + side, left : left + side])
+    return _data_uri(picture.resize((REGION_SIDE, REGION_SIDE)), "webp", quality=75)
 
 
 def spread(items: Sequence[Item], count: int) -> list[Item]:

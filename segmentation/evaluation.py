@@ -1,7 +1,8 @@
 """Scores of maps and of label maps over a whole list: a confusion matrix per image, summed, then read once.
 
 Fixed protocol: void pixels of the truth are not counted; a predicted 255 counts as background; a seed is scored at the
-threshold its method publishes, and its best threshold is reported apart, as the oracle it is.
+threshold its method publishes, and its best threshold is reported apart, as the oracle it is. Images with one class are
+scored apart as well, and so are the others (ReCAM Fig. 6b).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -19,44 +20,57 @@ VOID_RULE = "255 in the truth is not counted, 255 in a prediction is background"
 
 
 def score_maps(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:
-    """Per image the confusion matrices int64 [T,K+1,K+1] of its full-size maps at each threshold of `grid`."""
+    """Per image the confusion matrices int64 [T,K+1,K+1] of its full-size maps at each threshold (see `_record`)."""
     records, grid = context.inputs["maps"], threshold_grid(context.settings)
 
     def one(item: Item) -> dict[str, np.ndarray]:
         maps = Maps.of(records[item.id])
-        return {"confusion": thresholds.sweep(maps.full().numpy(), maps.keys, item.truth(), grid, len(context.classes))}
+        return _record(item, thresholds.sweep(maps.full().numpy(), maps.keys, item.truth(), grid, len(context.classes)))
 
     return one
 
 
 def score_labels(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:
-    """Per image the confusion matrix int64 [K+1,K+1] of its label map, whichever word that comes from."""
+    """Per image the confusion matrix int64 [K+1,K+1] of its label map, whichever word that comes from (see `_record`)."""
     (records,) = context.inputs.values()
 
     def one(item: Item) -> dict[str, np.ndarray]:
-        return {"confusion": region.confusion(item.truth(), records[item.id]["label"], len(context.classes) + 1)}
+        return label_record(item, records[item.id]["label"], len(context.classes))
 
     return one
+
+
+def label_record(item: Item, label: np.ndarray, classes: int) -> dict[str, np.ndarray]:
+    """The record of one label map uint8 [H,W], which may be summed over images."""
+    return _record(item, region.confusion(item.truth(), label, classes + 1))
 
 
 def seed_result(settings: Settings, classes: Sequence[str], arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """The JSON result of summed `score_maps`: scores at the fixed threshold, the curve over all, and the oracle."""
     grid, fixed = threshold_grid(settings), settings.maps.seed_threshold
-    matrices = arrays["confusion"]
-    curve = thresholds.curve(matrices, grid, settings.miou)
-    result = _result(settings, classes, matrices[int(np.flatnonzero(grid == fixed)[0])])
+    place = int(np.flatnonzero(grid == fixed)[0])
+    curve = thresholds.curve(arrays["confusion"], grid, settings.miou)
+    result = _result(settings, classes, {name: matrices[place] for name, matrices in arrays.items()})
     result["protocol"] |= {"threshold": fixed, "thresholds": list(settings.thresholds)}
     return result | {"curve": curve, "oracle": thresholds.best(curve)}
 
 
 def label_result(settings: Settings, classes: Sequence[str], arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """The JSON result of summed `score_labels`."""
-    return _result(settings, classes, arrays["confusion"])
+    return _result(settings, classes, arrays)
 
 
-def _result(settings: Settings, classes: Sequence[str], matrix: np.ndarray) -> dict[str, Any]:
-    protocol = {"miou": settings.miou, "void": VOID_RULE, "pixels": int(matrix.sum())}
-    return region.summary(matrix, classes, settings.miou) | {"protocol": protocol}
+def _record(item: Item, matrices: np.ndarray) -> dict[str, np.ndarray]:
+    """What is summed over images: all confusion matrices, and those of images with one label."""
+    return {"confusion": matrices, "one_label": matrices * (len(item.labels) == 1)}
+
+
+def _result(settings: Settings, classes: Sequence[str], arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    whole, one = arrays["confusion"], arrays["one_label"]
+    protocol = {"miou": settings.miou, "void": VOID_RULE, "pixels": int(whole.sum())}
+    parts = {"one": one, "several": whole - one}
+    by_labels = {name: region.summary(part, classes, settings.miou)["metrics"] for name, part in parts.items()}
+    return region.summary(whole, classes, settings.miou) | {"by_labels": by_labels, "protocol": protocol}
 
 
 def threshold_grid(settings: Settings) -> np.ndarray:

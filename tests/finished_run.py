@@ -39,7 +39,10 @@ class PretendEngine:
                 done(work.run_shard(job, index, "cpu"))
                 continue
             parts = job.shards()[index]
-            records = {part.id: self._record(job, part.id) for part in parts if not isinstance(part, int)}
+            if job.recipe.over == "classes":
+                records = {job.name_of(part): self._fitted(job, part) for part in parts}
+            else:
+                records = {part.id: self._record(job, part.id) for part in parts}
             write_shard(shard_path(job.folder, index), records, job.made_from)
             done({"images": len(parts), "cpu": 0.5 * len(parts)})
 
@@ -51,6 +54,11 @@ class PretendEngine:
         (job.folder / "network.pt").write_bytes(job.name.encode())
         write_json(job.folder / "history.json", falling)
         return 100.0
+
+    def _fitted(self, job: work.Job, class_index: int) -> dict[str, np.ndarray]:
+        """Two prototypes of a class, each closest to the middle of the first image that shows it."""
+        having = [item.id for item in job.items if class_index in item.labels][:1]
+        return {"images": np.array([having] * 2, str), "places": np.full((2, len(having), 2), 0.5)}
 
     def _record(self, job: work.Job, image: str) -> dict[str, np.ndarray]:
         rng = generator(job.name, image)

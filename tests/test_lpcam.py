@@ -45,6 +45,10 @@ def rows(seed: int, count: int, channels: int = 6) -> torch.Tensor:
     return torch.rand((count, channels), generator=torch.Generator().manual_seed(seed))
 
 
+def normalised(vectors: np.ndarray) -> np.ndarray:
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
 def pair(seed: int) -> torch.Tensor:
     return torch.rand((2, 6, 4, 5), generator=torch.Generator().manual_seed(seed))
 
@@ -86,7 +90,9 @@ def test_prototypes_from_features_and_masks_are_the_golden_ones(index):
     data = golden("cluster_full")
     having = [image for image in range(8) if data["label"][image, index]]
     masks = [data[f"mask{image}_u8"][data[f"keys{image}"] == index][0] / 100 for image in having]
-    sets = zip(*(lpcam.split(data[f"feat{image}"], mask, 0.1) for image, mask in zip(having, masks, strict=True)), strict=True)
+    sets = zip(
+        *(lpcam.split(data[f"feat{image}"], mask, 0.1)[:2] for image, mask in zip(having, masks, strict=True)), strict=True
+    )
     centres = {}
     for name, parts in zip(("fg", "bg"), sets, strict=True):
         vectors = torch.cat(parts)
@@ -105,8 +111,9 @@ def test_prototypes_from_features_and_masks_are_the_golden_ones(index):
 
 def test_a_mask_value_equal_to_the_threshold_belongs_to_neither_set():
     features = torch.arange(8.0).reshape(2, 2, 2)
-    inside, outside = lpcam.split(features, torch.tensor([[0.5, 0.25], [0.0, 0.5]]), 0.25)
+    inside, outside, positions = lpcam.split(features, torch.tensor([[0.5, 0.25], [0.0, 0.5]]), 0.25)
     assert inside.tolist() == [[0, 4], [3, 7]] and outside.tolist() == [[2, 6]]
+    assert positions.tolist() == [0, 3]
 
 
 @settings(max_examples=30, deadline=None)
@@ -191,6 +198,17 @@ def test_prototypes_of_each_colour_point_along_it_and_maps_lie_on_it(fitted):
     columns = maps.full().sum(dim=1).argmax(dim=1)  # red is drawn left, blue right
     assert columns[0] < 32 < columns[1]
     assert Maps.of(one(fitted.items[4])).full().shape == (0, 48, 64)
+
+
+def test_the_regions_that_match_a_prototype_lie_on_the_colour_it_stands_for(fitted):
+    found = fitted.fit()
+    for name, left in {"red": True, "blue": False}.items():
+        images, places = found[name]["images"], found[name]["places"]
+        assert images.shape == places.shape[:2] == (len(found[name]["prototypes"]), 3) and places.shape[2] == 2
+        shows = {item.id for item in fitted.items if CLASSES.index(name) in item.labels}
+        assert all(set(row) == shows for row in images)  # three images show each colour
+        purest = np.argmax(normalised(found[name]["prototypes"])[:, CLASSES.index(name)])  # others are half grey
+        assert ((places[purest, :, 1] < 0.5) == left).all()  # red is drawn in the left half and blue in the right
 
 
 def test_prototypes_depend_on_nothing_but_the_random_seed_and_not_on_chunks(fitted):

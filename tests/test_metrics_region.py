@@ -133,3 +133,16 @@ def test_a_summary_names_classes_and_has_no_nan():
     assert found["metrics"]["recall"] == 0.5
     empty = region.summary(np.zeros((3, 3), np.int64), ["cat", "dog"])
     assert set(empty["metrics"].values()) == {None}
+
+
+@given(matrices)
+def test_error_shares_partition_the_foreground(matrix):
+    shares = region.error_shares(matrix)
+    foreground = matrix.sum() - matrix[0, 0]
+    if foreground:
+        np.testing.assert_allclose(sum(shares.values()), 1)
+        np.testing.assert_allclose(shares["tp"] * foreground, np.trace(matrix[1:, 1:]))
+        np.testing.assert_allclose(shares["fn"] * foreground, matrix[1:, 0].sum())
+        np.testing.assert_allclose(shares["fp_background"] * foreground, matrix[0, 1:].sum())
+    else:
+        assert all(np.isnan(share) for share in shares.values())

@@ -84,6 +84,15 @@ def test_every_score_stands_in_it_with_its_protocol(page: Page, finished: Finish
     assert f"{percent(rows[0]['oracle']['miou'])} at {rows[0]['oracle']['threshold']:.2f}" in page.text
 
 
+def test_errors_and_costs_stand_in_it(page: Page, finished: Finished) -> None:
+    for row in finished[1]["rows"]:
+        assert all(percent(share) in page.text for share in row["errors"].values())
+        assert sum(row["errors"].values()) == pytest.approx(1)
+        assert percent(row["by_labels"]["one"]["miou"]) in page.text and seconds(row["cost"]["wall"]) in page.text
+    costs = [row["cost"]["wall"] for row in finished[1]["rows"]]
+    assert costs == sorted(costs) and costs[0] > 0
+
+
 def test_every_stage_is_listed_with_its_times(page: Page, finished: Finished) -> None:
     for step in finished[0].steps:
         assert step.stage.name in page.text and step.manifest is not None
@@ -95,10 +104,13 @@ def test_names_from_the_user_are_text_not_markup(page: Page) -> None:
     assert "<b>$bar&$" in page.text
 
 
-def test_pictures_are_images_and_labels_keep_their_palette(page: Page) -> None:
+def test_pictures_are_images_and_labels_keep_their_palette(page: Page, finished: Finished) -> None:
     uris = [address for address in page.addresses if address.startswith("data:")]
     pictures = [Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))) for uri in uris]
-    assert Counter(picture.format for picture in pictures) == {"WEBP": 8 + 3, "PNG": 8 * 4 + 3 * 2}  # 8 of train, all 3 of val
+    regions = [picture for picture in pictures if picture.size == (72, 72)]
+    assert len(regions) == 2 * len(finished[1]["classes"])  # two prototypes a class, one region each
+    formats = Counter(picture.format for picture in pictures if picture not in regions)
+    assert formats == {"WEBP": 8 + 3, "PNG": 8 * 4 + 3 * 2}  # 8 of train, all 3 of val
     palettes = [picture.getpalette() for picture in pictures if picture.format == "PNG"]
     assert all(palette and palette[3:6] == [128, 0, 0] for palette in palettes)
 

@@ -38,7 +38,8 @@ def context(settings: Settings, **inputs: dict) -> Context:
 
 
 def summed(one, items: list[Item]) -> dict[str, np.ndarray]:
-    return {"confusion": sum(one(item)["confusion"] for item in items)}
+    records = [one(item) for item in items]
+    return {name: sum(record[name] for record in records) for name in records[0]}
 
 
 def test_a_seed_result_has_the_fixed_threshold_the_curve_and_the_oracle(tmp_path):
@@ -70,6 +71,14 @@ def test_label_maps_are_scored_whatever_word_they_come_from(tmp_path, word):
     )
     assert result["metrics"]["miou"] == region.miou(plain)
     json.dumps(result, allow_nan=False)
+
+
+def test_images_with_one_label_are_scored_apart_and_the_rest_too(tmp_path):
+    items, _, labels = images(tmp_path)
+    one = evaluation.score_labels(context(SETTINGS, masks=labels))
+    found = evaluation.label_result(SETTINGS, CLASSES, summed(one, items))["by_labels"]
+    for name, own in {"one": items[:1], "several": items[1:]}.items():
+        assert found[name] == evaluation.label_result(SETTINGS, CLASSES, summed(one, own))["metrics"]
 
 
 def test_official_masks_score_1(tmp_path):

@@ -55,8 +55,9 @@ def score(masks: Path, images: ImageSet, list_name: str, miou: str) -> dict[str,
 
     items = images.items(list_name, with_masks=True)
     _require(masks, items)
-    matrix = sum(_confusion(item, masks / f"{item.id}.png", len(images.classes) + 1) for item in items)
-    result = label_result(Settings({"miou": miou}), images.classes, {"confusion": matrix})
+    records = [_record(item, masks / f"{item.id}.png", len(images.classes)) for item in items]
+    arrays = {name: sum(record[name] for record in records) for name in records[0]}
+    result = label_result(Settings({"miou": miou}), images.classes, arrays)
     result["protocol"] |= {"images from": images.name, "split": list_name, "images": len(items)}
     return result
 
@@ -71,12 +72,12 @@ def _require(masks: Path, items: Sequence[Item]) -> None:
         raise WrongInput(f"{len(missing)} of {len(items)} images have no PNG in {masks}; the first would be {missing[0]}.png")
 
 
-def _confusion(item: Item, path: Path, labels: int) -> Any:
-    """The confusion matrix of one PNG; what is wrong with it is said with its path."""
-    from metrics.region import confusion
+def _record(item: Item, path: Path, classes: int) -> dict[str, Any]:
+    """The record of one PNG; what is wrong with it is said with its path."""
+    from segmentation.evaluation import label_record
 
     try:
-        return confusion(item.truth(), read_label_map(path), labels)
+        return label_record(item, read_label_map(path), classes)
     except (WrongInput, OSError) as error:
         raise WrongInput(f"{path} cannot be scored: {error}") from error
 
