@@ -6,14 +6,12 @@ Prints the CPU time of one iteration and the growth of the peak resident memory 
 differ. Ours reads the vectors from a file (from the page cache here); the broadcast holds them in memory.
 """
 
-import time
-from collections.abc import Callable
-from pathlib import Path
 from tempfile import TemporaryFile
 
 import numpy as np
 import torch
 
+from benchmarks.clock import measured
 from methods.kmeans import lloyd
 from methods.vector_file import VectorFile
 
@@ -35,20 +33,6 @@ def broadcast(vectors: torch.Tensor, centres: torch.Tensor) -> torch.Tensor:
     return centres
 
 
-def memory(field: str) -> float:
-    """VmRSS (now) or VmHWM (peak since it was last reset) of this process, in MB."""
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(field))
-    return int(line.split()[1]) / 1024
-
-
-def measured(work: Callable[[], torch.Tensor]) -> tuple[torch.Tensor, float, float]:
-    """The result, CPU seconds per iteration, and MB that the peak rose above what was in use before."""
-    Path("/proc/self/clear_refs").write_text("5")  # resets the peak
-    before, started = memory("VmRSS"), time.process_time()
-    result = work()
-    return result, (time.process_time() - started) / ITERATIONS, memory("VmHWM") - before
-
-
 def compare(count: int) -> None:
     """Measure both on `count` sparse vectors in as many groups as centres: rounding then moves none from one to another."""
     rng = np.random.default_rng(0)
@@ -64,7 +48,8 @@ def compare(count: int) -> None:
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
     held = vectors.nbytes / 2**20
     print(
-        f"N={count}: {their_time:.3f} -> {our_time:.3f} s CPU an iteration ({their_time / our_time:.1f}x), "
+        f"N={count}: {their_time / ITERATIONS:.3f} -> {our_time / ITERATIONS:.3f} s CPU an iteration "
+        f"({their_time / our_time:.1f}x), "
         f"peak memory {their_memory + held:.0f} (vectors {held:.0f}) -> {our_memory:.0f} MB, equal centres"
     )
 

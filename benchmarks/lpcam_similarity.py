@@ -6,18 +6,13 @@ One class with 6 class and 8 context prototypes on a 375x500 image: features of 
 mirror. Prints the median CPU time of both and fails where the maps differ.
 """
 
-import statistics
-import time
-from collections.abc import Callable
-
 import torch
 
+from benchmarks.clock import median_time
 from methods.lpcam import class_maps, direction
 
 GRIDS = ((24, 32), (12, 16), (36, 47), (47, 63))  # of 375x500 at scales 1, 0.5, 1.5 and 2
-CHANNELS, CLASS_PROTOTYPES, CONTEXT_PROTOTYPES, ROUNDS = 2048, 6, 8, 5
-
-Maps = list[torch.Tensor]
+CHANNELS, CLASS_PROTOTYPES, CONTEXT_PROTOTYPES = 2048, 6, 8
 
 
 def broadcast_maps(features: torch.Tensor, prototypes: torch.Tensor, contexts: torch.Tensor) -> torch.Tensor:
@@ -28,16 +23,6 @@ def broadcast_maps(features: torch.Tensor, prototypes: torch.Tensor, contexts: t
         for found in (prototypes, contexts)
     ]
     return (means[0] - means[1]).relu()
-
-
-def median_time(work: Callable[[], Maps]) -> tuple[Maps, float]:
-    """The result and the median CPU seconds of a few rounds."""
-    times = []
-    for _ in range(ROUNDS):
-        started = time.process_time()
-        result = work()
-        times.append(time.process_time() - started)
-    return result, statistics.median(times)
 
 
 @torch.no_grad()
