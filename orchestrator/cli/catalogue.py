@@ -7,7 +7,7 @@ import typer
 
 from imagesets.errors import WrongInput
 from orchestrator.nearest import nearest
-from orchestrator.recipes import FOLD_ORDER, Recipe, Setting, StageRecipe, load_all
+from orchestrator.recipes import FOLD_ORDER, Published, Recipe, Setting, StageRecipe, load_all
 from orchestrator.tables import table, terminal
 
 LISTED = (*FOLD_ORDER, "images", "preset")  # the kinds that a command line names, in this order
@@ -57,7 +57,7 @@ def show(name: Annotated[str, typer.Argument(help="A component, such as lpcam.")
 
 
 def _published(recipe: Recipe) -> str:
-    first = {figure.metric: figure.value for figure in reversed(recipe.published) if figure.images == "voc12"}
+    first = {figure.metric: figure.value for figure in reversed(recipe.published) if _is_miou(figure)}
     return ", ".join(f"{metric.partition('.')[0]} {value}" for metric, value in first.items())
 
 
@@ -72,3 +72,7 @@ def _allowed(setting: Setting) -> str:
         return ", ".join(map(str, setting.choices))
     bounds = (("at least", setting.minimum), ("at most", setting.maximum))
     return ", ".join(f"{words} {bound:g}" for words, bound in bounds if bound is not None)
+
+
+def _is_miou(figure: Published) -> bool:
+    return figure.images == "voc12" and ".miou/" in figure.metric
