@@ -105,7 +105,7 @@ def prototypes(context: Context) -> Callable[[int], dict[str, np.ndarray]]:
     """
     settings, network = context.settings, context.inputs["network"]
 
-    def chosen(centres: torch.Tensor, class_index: int) -> torch.Tensor:
+    def probability(centres: torch.Tensor, class_index: int) -> torch.Tensor:
         return network.probability(centres.to(context.device), class_index).cpu()
 
     @torch.no_grad()
@@ -116,10 +116,10 @@ def prototypes(context: Context) -> Callable[[int], dict[str, np.ndarray]]:
             inside, outside = (VectorFile(file, channels, settings.chunk_rows) for file in (first, second))
             origins = _collect(context, class_index, inside, outside)
             foreground, background = _cluster(context, inside, name, "foreground"), _cluster(context, outside, name, "background")
-            kept = class_prototypes(foreground, chosen(foreground, class_index), settings.prototype_probability)
+            kept = class_prototypes(foreground, probability(foreground, class_index), settings.prototype_probability)
             matches = _matches(kept, inside, origins)
         bounds = settings.context_minimum, settings.context_maximum
-        contexts = context_prototypes(background, chosen(background, class_index), *bounds)
+        contexts = context_prototypes(background, probability(background, class_index), *bounds)
         return {"prototypes": kept.numpy(), "contexts": contexts.numpy(), **matches}
 
     return one
@@ -150,7 +150,7 @@ def _collect(context: Context, class_index: int, inside: VectorFile, outside: Ve
 
 
 def _matches(prototypes: torch.Tensor, vectors: VectorFile, origins: Origins) -> dict[str, np.ndarray]:
-    """The best match of each prototype in each image, of the `MATCHES` images where it is closest."""
+    """The best match of each prototype in each of the `MATCHES` images where it is closest."""
     found, start = [], 0
     for id, grid, positions in origins:
         if len(positions) and len(prototypes):

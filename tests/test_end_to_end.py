@@ -67,6 +67,27 @@ def test_the_local_engine_gives_bit_equal_results(finished: tuple[Path, Path, st
     assert digests(tmp_path / "store") == digests(store)
 
 
+@pytest.mark.parametrize(
+    ("method", "options", "scored"),
+    [
+        ("recam+crf", (), ["recam", "crf", "deeplabv2"]),
+        ("recam+advcam+none", (), ["advcam", "none", "deeplabv2"]),
+        ("advcam+crf+irn", (), ["advcam", "irn", "deeplabv2"]),
+        ("lpcam+amn", ("--set", "lpcam.on=amn"), ["amn", "lpcam", "irn", "deeplabv2"]),
+    ],
+)
+def test_the_rest_of_the_cam_family_runs_to_its_scores(
+    finished: tuple[Path, Path, str], method: str, options: tuple[str, ...], scored: list[str]
+) -> None:
+    images, store, _ = finished
+    done = launch(images, store, "--engine", "local", *options, method=method)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "cam-network: cached" in done.stdout
+    newest = max((store / "runs").glob("*/results.json"), key=lambda path: path.stat().st_mtime)
+    assert [row["component"] for row in json.loads(newest.read_text())["rows"]] == scored
+    assert newest.with_name("report.html").exists()
+
+
 def test_two_ray_train_workers_train_a_stage(finished: tuple[Path, Path, str], tmp_path: Path) -> None:
     images, _, _ = finished
     pair = launch(images, tmp_path / "store", "--set", "training.workers=2", "--until", "cam-network")
