@@ -79,7 +79,7 @@ def training(context: Context) -> Task:
         network=module,
         step=Step(module, MSC_SCALES if settings.msc else (1.0,)),
         sample=sampler(settings, context.inputs["masks"], len(context.classes) + 1),
-        optimiser=optimisers.build("sgd", groups, momentum=settings.momentum),
+        optimiser=optimisers.build(settings.optimiser, groups, settings.momentum),
         schedule=staircase(settings.iterations) if settings.schedule == "staircase" else optimisers.poly(),
         batch=settings.batch,
         steps=settings.iterations,

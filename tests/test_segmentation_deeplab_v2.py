@@ -31,6 +31,7 @@ SMALL = {
     "batch": 4,
     "lr": 0.02,
     "schedule": "poly",
+    "optimiser": "sgd",
     "momentum": 0.9,
     "weight_decay": 0.0005,
     "scales": [1.0],
