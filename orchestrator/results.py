@@ -12,6 +12,12 @@ from orchestrator.store import write_json
 UNIT = ("cam-network", "cam-maps")  # the stages whose time is one unit of cost (ReCAM Table 2)
 PROTOCOL = ("backbone.name", "backbone.weights", "training.workers", "training.threads", "training.precision")
 
+OWN = {  # settings of the scored component itself, as far as it has them
+    "seed": ("weights", "scales"),
+    "pseudo": (),
+    "seg": ("backbone", "weights", "test_scales", "mirror", "crf"),
+}
+
 
 def results(prepared: Prepared) -> dict[str, Any]:
     """One row per evaluation that is there, all settings, and a line per stage."""
@@ -41,11 +47,8 @@ def _row(prepared: Prepared, step: Step) -> dict[str, Any]:
     result, component = step.manifest["result"], step.stage.component
     split = prepared.settings[f"images.{step.stage.recipe.list}"]
     about = {"split": split, "images": len(step.items), "labels from": prepared.images.label_source}
-    # of a segmenter, its own network too
-    names = [
-        *PROTOCOL,
-        *(f"{component}.{name}" for name in ("backbone", "weights") if f"{component}.{name}" in prepared.settings),
-    ]
+    own = [f"{component}.{name}" for name in OWN[step.stage.scores]]
+    names = [*PROTOCOL, *(name for name in own if name in prepared.settings)]
     settings = {name: _shown(prepared.settings[name]) for name in names}
     protocol = {**result["protocol"], **settings, **about}
     about_it = {"quantity": step.stage.scores, "component": component, "split": split, "cost": _cost(prepared, step)}
