@@ -49,6 +49,7 @@ class Planner:
         self.fingerprints = Fingerprints(store.root)
         self.files = {name for name, setting in declared.items() if setting.file}
         self._items: dict[tuple[str, bool], list[Item]] = {}
+        self._contents: dict[tuple[str, bool], dict[str, str]] = {}
 
     def plan(self, stages: Sequence[Stage], random_seed: int) -> list[Step]:
         """The steps of `stages`, in order, for one random seed."""
@@ -74,8 +75,7 @@ class Planner:
             "settings": self._keyed(stage),
             "random_seed": random_seed,
             "classes": self.images.classes,
-            "images": self.fingerprints.of_images(items),
-            "masks": self.fingerprints.of_masks(items) if stage.recipe.truth else "",
+            **self._content(stage.recipe.list, stage.recipe.truth),
             "inputs": {word: source.key for word, source in inputs.items()},
         }
         key = digest(json.dumps(identity, sort_keys=True).encode())
@@ -86,6 +86,15 @@ class Planner:
         if not step.cached:
             step.reason = reason(step, newest)
         return step
+
+    def _content(self, role: str, with_masks: bool) -> dict[str, str]:
+        """The fingerprints of a list's images and, where a stage sees them, masks; each list's files are asked for once."""
+        wanted = (self.lists[role], with_masks)
+        if wanted not in self._contents:
+            items = self.items(role, with_masks)
+            masks = self.fingerprints.of_masks(items) if with_masks else ""
+            self._contents[wanted] = {"images": self.fingerprints.of_images(items), "masks": masks}
+        return self._contents[wanted]
 
     def look(self, step: Step) -> None:
         """Take a finished result into the plan if it was made from what its inputs hold now."""
