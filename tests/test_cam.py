@@ -11,27 +11,13 @@ from torch import nn
 import backbones
 from imagesets.maps import Maps, normalise
 from methods import cam
+from tests import two_colours
 from tests.two_colours import CLASSES, SHARED, context, write_items
 from training import loop
 from training.stage import Settings
 
 GOLDEN = dict(np.load(Path(__file__).parent / "golden" / "cam_multiscale.npz"))
-TRAINING = {
-    "epochs": 15,
-    "batch": 8,
-    "loss": "bce",
-    "optimiser": "adamw",
-    "lr": 3e-3,
-    "head_lr": 3e-3,
-    "momentum": 1e-4,
-    "weight_decay": 1e-4,
-    "long_side": [48, 64],
-    "crop": 64,
-    "frozen": "stem",
-    "training.threads": 1,
-    "training.precision": "float32",
-    "training.loaders": 0,
-}
+TRAINING = two_colours.TRAINING | {"epochs": 15, "loss": "bce", "lr": 3e-3, "head_lr": 3e-3}
 
 
 def tensor(name: str) -> torch.Tensor:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from imagesets.maps import Maps
 from methods import cam, recam
+from tests import two_colours
 from tests.two_colours import CLASSES, SHARED, context, write_items
 from training import loop
 from training.stage import Settings
@@ -16,22 +17,7 @@ FOLDER = Path(__file__).parent / "golden"
 LOSS, MAPS = (
     {name: torch.from_numpy(array) for name, array in np.load(FOLDER / f"recam_{part}.npz").items()} for part in ("loss", "maps")
 )
-TRAINING = {
-    "epochs": 12,
-    "batch": 8,
-    "lambda": 1.0,
-    "optimiser": "adamw",
-    "lr": 1e-4,
-    "head_lr": 1e-2,
-    "momentum": 1e-4,
-    "weight_decay": 1e-4,
-    "long_side": [48, 64],
-    "crop": 64,
-    "frozen": "stem",
-    "training.threads": 1,
-    "training.precision": "float32",
-    "training.loaders": 0,
-}
+TRAINING = two_colours.TRAINING | {"epochs": 12, "lambda": 1.0, "lr": 1e-4, "head_lr": 1e-2}
 
 
 class Fixed(recam.Reactivated):

@@ -59,3 +59,10 @@ def test_every_default_and_every_override_is_allowed_by_its_own_setting() -> Non
             resolve(recipe, [{name: setting.default for name, setting in declared(recipe).items()}, recipe.overrides])
         for variant in recipe.variants.values():
             resolve(SHAPES, [{f"{recipe.name}.{name}": value for name, value in variant.items()}])
+
+
+def test_the_settings_published_for_an_image_set_are_settings_of_their_recipe_within_bounds() -> None:
+    published = [(recipe, values) for recipe in load_all().values() for values in recipe.published_settings.values()]
+    assert published
+    for recipe, values in published:
+        resolve(SHAPES, [{f"{recipe.name}.{name}": value for name, value in values.items()}])

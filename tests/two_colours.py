@@ -14,6 +14,18 @@ torch.set_num_threads(1)  # tests run beside one another; threads that wait for 
 CLASSES = ("red", "blue")
 COLOURS = ((230, 30, 30), (30, 30, 230))
 SHARED = {"backbone.name": "small", "backbone.weights": "none"}
+TRAINING = {  # of a classifier on these images; each method's test adds its own
+    "batch": 8,
+    "optimiser": "adamw",
+    "momentum": 1e-4,
+    "weight_decay": 1e-4,
+    "long_side": [48, 64],
+    "crop": 64,
+    "frozen": "stem",
+    "training.threads": 1,
+    "training.precision": "float32",
+    "training.loaders": 0,
+}
 
 
 def write_items(folder: Path, labels: list[tuple[int, ...]], size: tuple[int, int] = (48, 64)) -> list[Item]:
