@@ -59,11 +59,16 @@ class Prepared:
     steps: list[Step]
 
     @property
-    def run(self) -> str:
-        """The run's name: method, image set, a hash of all settings and images, random seed."""
+    def group(self) -> str:
+        """The name of this run and its repeats: method, image set, a hash of all settings and images."""
         keys = [step.identity["images"] for step in self.steps]
         identity = digest(repr((sorted(self.settings.items()), keys)).encode())[:8]
-        return f"{self.request.method}-{self.request.images.partition(':')[0]}-{identity}-{self.request.random_seed}"
+        return f"{self.request.method}-{self.request.images.partition(':')[0]}-{identity}"
+
+    @property
+    def run(self) -> str:
+        """The run's name: its group's and the random seed."""
+        return f"{self.group}-{self.request.random_seed}"
 
 
 def experiment(request: Request) -> Experiment:
@@ -76,15 +81,29 @@ def experiment(request: Request) -> Experiment:
 
 def prepare(wanted: Experiment, images: ImageSet) -> Prepared:
     """Plan an experiment; reads the store and the images, writes nothing."""
+    return plan_with(planner(wanted, images), wanted)
+
+
+def planner(wanted: Experiment, images: ImageSet) -> Planner:
+    """What plans an experiment, its repeats, and others on the same lists of the same images."""
     lists = {role: wanted.settings[f"images.{role}"] for role in ROLES}
     _check_lists(images, lists)
-    planner = Planner(Store(wanted.request.store), images, lists, declared(wanted.images_recipe))
+    return Planner(Store(wanted.request.store), images, lists, declared(wanted.images_recipe))
+
+
+def plan_with(planner: Planner, wanted: Experiment, run: str = "") -> Prepared:
+    """Plan an experiment with a planner that others share; `run` names it among them."""
     try:
-        steps = planner.plan(wanted.stages, wanted.request.random_seed)
+        steps = planner.plan(wanted.stages, wanted.request.random_seed, run)
     except WrongInput:
-        _refuse_damaged(images, lists, wanted.stages, decode=False)  # the whole list of what is missing, if that is the reason
+        _refuse_damaged(planner.images, planner.lists, wanted.stages, decode=False)  # the whole list of what is missing, if so
         raise
-    return Prepared(wanted.request, wanted.settings, images, planner, steps)
+    return Prepared(wanted.request, wanted.settings, planner.images, planner, steps)
+
+
+def repeat(wanted: Experiment, random_seeds: Sequence[int]) -> list[Experiment]:
+    """The same experiment for each random seed; nothing else of it depends on that."""
+    return [replace(wanted, request=replace(wanted.request, random_seed=seed)) for seed in random_seeds]
 
 
 def check_images(prepared: Prepared) -> None:

@@ -21,6 +21,7 @@ class LocalEngine:
     """Per-item work in this process, one shard after the other; training in as many processes as it has workers."""
 
     name = "local"
+    room = 1  # threads of one process would share its random numbers
 
     def __enter__(self) -> "LocalEngine":
         return self

@@ -6,7 +6,7 @@ A key is the hash of exactly what a stage's result depends on: its code, the set
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,13 @@ class Step:
     inputs: dict[str, "Step"]
     manifest: dict[str, Any] | None = None  # of a finished result that still fits its inputs
     reason: str = ""  # why it will run
-    estimate: float | None = field(default=None)  # seconds, from the newest result of that name
+    estimate: float | None = None  # seconds, from the newest result of that name
+    run: str = ""  # what tells this step's run from others of the same launch, where there are several
+
+    @property
+    def name(self) -> str:
+        """The step as a person is told of it."""
+        return f"{self.stage.name} [{self.run}]" if self.run else self.stage.name
 
     @property
     def cached(self) -> bool:
@@ -49,14 +55,15 @@ class Planner:
         self.fingerprints = Fingerprints(store.root)
         self.files = {name for name, setting in declared.items() if setting.file}
         self._items: dict[tuple[str, bool], list[Item]] = {}
+        self._folders: dict[str, Path] = {}
         self._contents: dict[tuple[str, bool], dict[str, str]] = {}
 
-    def plan(self, stages: Sequence[Stage], random_seed: int) -> list[Step]:
-        """The steps of `stages`, in order, for one random seed."""
+    def plan(self, stages: Sequence[Stage], random_seed: int, run: str = "") -> list[Step]:
+        """The steps of `stages`, in order, for one random seed; `run` names them where a launch has several runs."""
         steps: dict[int, Step] = {}
         for stage in stages:
             inputs = {word: steps[id(source)] for word, source in stage.inputs.items()}
-            steps[id(stage)] = self._step(stage, inputs, random_seed)
+            steps[id(stage)] = self._step(stage, inputs, random_seed, run)
         return list(steps.values())
 
     def items(self, role: str, with_masks: bool) -> list[Item]:
@@ -66,7 +73,7 @@ class Planner:
             self._items[wanted] = self.images.items(*wanted)
         return self._items[wanted]
 
-    def _step(self, stage: Stage, inputs: dict[str, Step], random_seed: int) -> Step:
+    def _step(self, stage: Stage, inputs: dict[str, Step], random_seed: int, run: str) -> Step:
         items = self.items(stage.recipe.list, stage.recipe.truth)
         code = [stage.recipe.call, stage.recipe.network, stage.recipe.result, LOOP if stage.recipe.kind == "train" else ""]
         identity = {
@@ -79,7 +86,10 @@ class Planner:
             "inputs": {word: source.key for word, source in inputs.items()},
         }
         key = digest(json.dumps(identity, sort_keys=True).encode())
-        step = Step(stage, key, identity, self.store.folder(stage.name, key), items, inputs)
+        folder = self._folders.setdefault(
+            key, self.store.folder(stage.name, key)
+        )  # steps of one key share it, whatever their names
+        step = Step(stage, key, identity, folder, items, inputs, run=run)
         self.look(step)
         newest = self.store.newest(stage.name)
         step.estimate = newest["wall"] if newest else None

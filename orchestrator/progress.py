@@ -1,14 +1,21 @@
 """What a person sees while a launch runs: one live line per running stage, or plain lines where output is piped."""
 
 import time
+from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 
+@dataclass(frozen=True)
+class _Line:
+    began: float
+    task: Any  # rich's, where the display is live
+
+
 class Display:
-    """Shows stages as they run; use as a context manager."""
+    """Shows stages as they run, several at once; use as a context manager."""
 
     def __init__(self, console: Console):
         self.console = console
@@ -26,8 +33,7 @@ class Display:
             console=console,
             transient=True,
         )
-        self.task: Any = None
-        self.began = 0.0
+        self.lines: dict[str, _Line] = {}
 
     def __enter__(self) -> "Display":
         if self.live:
@@ -43,19 +49,21 @@ class Display:
 
     def start(self, name: str, total: int, unit: str, done: int = 0) -> None:
         """A stage begins, `done` of its `total` units being there already."""
-        self.began = time.monotonic()
+        task = None
         if self.live:
-            self.task = self.bars.add_task(name, total=total, completed=done, unit=unit, note="")
+            task = self.bars.add_task(name, total=total, completed=done, unit=unit, note="")
         else:
             self.say(f"{name}: begins{f', {done} of {total} {unit} there already' if done else ''}")
+        self.lines[name] = _Line(time.monotonic(), task)
 
-    def update(self, done: float, total: float | None = None, note: str = "") -> None:
-        """`done` units are there now."""
+    def update(self, name: str, done: float, total: float | None = None, note: str = "") -> None:
+        """`done` units of a running stage are there now."""
         if self.live:
-            self.bars.update(self.task, completed=done, total=total, note=note)
+            self.bars.update(self.lines[name].task, completed=done, total=total, note=note)
 
     def finish(self, name: str, detail: str) -> None:
-        """The running stage is done."""
+        """A running stage is done."""
+        line = self.lines.pop(name)
         if self.live:
-            self.bars.remove_task(self.task)
-        self.say(f"{name}: done in {time.monotonic() - self.began:.1f} s{', ' + detail if detail else ''}")
+            self.bars.remove_task(line.task)
+        self.say(f"{name}: done in {time.monotonic() - line.began:.1f} s{', ' + detail if detail else ''}")

@@ -9,7 +9,6 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +64,12 @@ class RayEngine:
         self.note.unlink(missing_ok=True)
         self.empty.cleanup()
 
+    @property
+    def room(self) -> int:
+        """Trainings that fit on the cluster side by side; a per-item stage uses what is free in any case."""
+        resources = ray.cluster_resources()
+        return max(int(resources.get("GPU", 0) or resources.get("CPU", 1)) // self.workers, 1)
+
     def map(self, job: work.Job, indices: Iterable[int], done: Callable[[dict[str, float]], None]) -> None:
         """Run the shards `indices` of a per-item stage, bounded in flight, calling `done` with each one's figures."""
         gpus = ray.cluster_resources().get("GPU", 0) if job.uses_network() else 0
@@ -112,10 +117,8 @@ class RayEngine:
             scaling_config=ScalingConfig(num_workers=workers, use_gpu=bool(gpus), resources_per_worker={"CPU": cpus, **gpus}),
             run_config=RunConfig(name=name, storage_path=str(self.store / "ray")),
         )
-        try:
-            # not in the main thread, where fit() would put its own handler of Ctrl-C in place of ours
-            with ThreadPoolExecutor(1) as pool:
-                return pool.submit(trainer.fit).result().return_value  # type: ignore[attr-defined]
+        try:  # stages never run in the main thread, where fit() would put its own handler of Ctrl-C in place of ours
+            return trainer.fit().return_value  # type: ignore[attr-defined]
         finally:
             shutil.rmtree(self.store / "ray" / name, ignore_errors=True)  # Ray's own notes, which nobody reads again
 

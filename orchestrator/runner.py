@@ -1,4 +1,4 @@
-"""Runs the steps of a plan: what is cached is taken, what another launch is making is waited for, the rest is made."""
+"""Brings about one step of a plan: what is cached is taken, what another launch is making is waited for, the rest is made."""
 
 import json
 import os
@@ -32,6 +32,7 @@ class Engine(Protocol):
     """What carries out jobs: see `local_engine` and `ray_engine`."""
 
     name: str
+    room: int  # stages that may run side by side
 
     def map(self, job: work.Job, indices: list[int], done: Callable[[dict[str, float]], None]) -> None: ...
 
@@ -39,18 +40,18 @@ class Engine(Protocol):
 
 
 class Runner:
-    """Runs steps one after the other on an engine."""
+    """Runs steps on an engine; several threads may each run one."""
 
     def __init__(self, engine: Engine, planner: Planner, display: Display):
         self.engine, self.planner, self.display = engine, planner, display
         self.stopping = threading.Event()
-        self._training: Path | None = None  # folder of the training that runs now
+        self._trainings: set[Path] = set()  # folders of the trainings that run now
 
     def stop(self) -> None:
-        """Ask the running stage to checkpoint and end; callable from a signal handler."""
+        """Ask the running stages to checkpoint and end; callable from a signal handler."""
         self.stopping.set()
-        if self._training is not None:
-            (self._training / "stop").touch()
+        for folder in tuple(self._trainings):
+            (folder / "stop").touch()
 
     def run(self, step: Step) -> bool:
         """Bring one step's result about; whether it had to be made by this launch."""
@@ -64,9 +65,9 @@ class Runner:
                 if (made := self._try(step)) is not None:
                     return made
             except LeaseLost:
-                self.display.say(f"{step.stage.name}: another launch has taken it over")
+                self.display.say(f"{step.name}: another launch has taken it over")
             if not told:
-                self.display.say(f"{step.stage.name}: another launch is making it; waiting")
+                self.display.say(f"{step.name}: another launch is making it; waiting")
                 told = True
             time.sleep(POLL)
 
@@ -86,10 +87,10 @@ class Runner:
         job = self._job(step, lease)
         self._discard_other_inputs(job)
         started = time.monotonic()
-        figures = self._train(job) if step.stage.recipe.kind == "train" else self._map(job)
+        figures = self._train(job, step.name) if step.stage.recipe.kind == "train" else self._map(job, step.name)
         lease.fence()
         write_json(step.folder / "manifest.json", {**self._manifest(step), **figures, "wall": time.monotonic() - started})
-        self.display.finish(step.stage.name, f"{figures['cpu']:.1f} s CPU")
+        self.display.finish(step.name, f"{figures['cpu']:.1f} s CPU")
 
     def _job(self, step: Step, lease: Lease) -> work.Job:
         stage = step.stage
@@ -123,18 +124,18 @@ class Runner:
                 (job.folder / name).unlink(missing_ok=True)
             write_json(note, {"made_from": job.made_from})
 
-    def _map(self, job: work.Job) -> dict[str, Any]:
+    def _map(self, job: work.Job, name: str) -> dict[str, Any]:
         count = len(job.shards())
         missing = [index for index in range(count) if not shard_is_from(shard_path(job.folder, index), job.made_from)]
         total = len(job.parts())
         made = {"images": 0.0, "cpu": 0.0}
         begun = total - sum(len(job.shards()[index]) for index in missing)
-        self.display.start(job.name, total, "classes" if job.recipe.over == "classes" else "images", begun)
+        self.display.start(name, total, "classes" if job.recipe.over == "classes" else "images", begun)
 
         def done(figures: dict[str, float]) -> None:
-            for name in made:
-                made[name] += figures[name]
-            self.display.update(begun + made["images"])
+            for quantity in made:
+                made[quantity] += figures[quantity]
+            self.display.update(name, begun + made["images"])
             self._check_not_stopping()
 
         self.engine.map(job, missing, done)
@@ -145,33 +146,33 @@ class Runner:
     def _result(self, job: work.Job, count: int) -> dict[str, Any]:
         return work.resolve(job.recipe.result)(Settings(job.settings), job.classes, summed(job.folder, count))
 
-    def _train(self, job: work.Job) -> dict[str, Any]:
-        self._training = job.folder
+    def _train(self, job: work.Job, name: str) -> dict[str, Any]:
+        self._trainings.add(job.folder)
         if self.stopping.is_set():  # a signal that came before there was a folder to leave the wish in
             self.stop()
         ended = threading.Event()
-        self.display.start(job.name, 1, "steps")
-        watcher = threading.Thread(target=self._watch, args=(job.folder, ended), daemon=True)
+        self.display.start(name, 1, "steps")
+        watcher = threading.Thread(target=self._watch, args=(name, job.folder, ended), daemon=True)
         watcher.start()
         try:
             cpu = self.engine.train(job)
         finally:
             ended.set()
             watcher.join()
-            self._training = None
+            self._trainings.discard(job.folder)
         path = job.folder / "network.pt"
         if not path.exists():
-            raise Stopped(f"{job.name} was stopped and checkpointed")
+            raise Stopped(f"{name} was stopped and checkpointed")
         (job.folder / CHECKPOINT).unlink(missing_ok=True)
         return {"digest": digest(path.read_bytes()), "cpu": cpu, "result": None}
 
-    def _watch(self, folder: Path, ended: threading.Event) -> None:
+    def _watch(self, name: str, folder: Path, ended: threading.Event) -> None:
         """Show what the training notes of its progress."""
         while not ended.wait(POLL):
             note = read_json(folder / "progress.json")
             if note:
-                losses = " ".join(f"{name} {value:.3f}" for name, value in note["losses"].items())
-                self.display.update(note["step"], note["steps"], losses)
+                losses = " ".join(f"{loss} {value:.3f}" for loss, value in note["losses"].items())
+                self.display.update(name, note["step"], note["steps"], losses)
 
     def _manifest(self, step: Step) -> dict[str, Any]:
         return {

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from orchestrator.launch import Experiment, Prepared
 from orchestrator.plan import Step
+from orchestrator.summary import Group, Spread
 
 PIPED_WIDTH = 200  # columns where output goes to a file or another program, which has no width of its own
 
@@ -44,6 +45,31 @@ def result_table(results: dict[str, Any]) -> Table:
             row["quantity"], row["component"], row["split"], *scores, "" if fixed is None else f"{fixed:.2f} fixed", best
         )
     return made
+
+
+def group_table(group: Group) -> Table:
+    """The same over the runs of a group: mean ± standard deviation (of two or more), the range of mIoU, and how many runs."""
+    about = group.first
+    seeds = ", ".join(str(run["random_seed"]) for run in group.runs)
+    title = f"{about['method']} on {about['images']}, random seeds {seeds}"
+    made = table("", "of", "split", ">n", ">mIoU", ">min", ">max", ">precision", ">recall", "threshold", title=title, wrap=False)
+    for row in group.rows():
+        miou, fixed = row.scores["miou"], row.about["protocol"].get("threshold")
+        made.add_row(
+            *(row.about[name] for name in ("quantity", "component", "split")),
+            *(str(miou.n), spread_percent(miou), _percent(miou.minimum), _percent(miou.maximum)),
+            *(spread_percent(row.scores.get(name)) for name in ("precision", "recall")),
+            "" if fixed is None else f"{fixed:.2f} fixed",
+        )
+    return made
+
+
+def spread_percent(spread: Spread | None, signed: bool = False) -> str:
+    """Mean ± standard deviation in percent; the mean alone of one value, a dash of none."""
+    if spread is None:
+        return "-"
+    mean = f"{100 * spread.mean:{'+' if signed else ''}.1f}"
+    return mean if spread.std is None else f"{mean} ± {100 * spread.std:.1f}"
 
 
 def _percent(score: float | None) -> str:

@@ -107,7 +107,7 @@ def _sum(records: list[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
     return {name: np.sum([record[name] for record in records], axis=0) for name in records[0]}
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=2)  # two stages may take turns in one process
 def _prepared(job: Job, device: str) -> Callable[[Any], dict[str, np.ndarray]]:
     """The stage's function of one item, with its networks loaded; kept while a process does shards of one stage."""
     loop.set_threads(job.settings.get("extraction.threads", 1))

@@ -106,3 +106,18 @@ def test_a_damaged_image_stops_the_run_before_anything_is_trained(tmp_path: Path
     assert failed.returncode == 2
     assert "train_1" in failed.stderr and "train_4" in failed.stderr and "Traceback" not in failed.stderr
     assert not (tmp_path / "store" / "stages").exists()
+
+
+def test_several_runs_share_nothing_that_a_random_seed_reaches_and_are_told_with_their_spread(tmp_path: Path) -> None:
+    from tests.conftest import write_image_set
+
+    images, store = write_image_set(tmp_path / "images"), tmp_path / "store"
+    done = launch(images, store, "--engine", "local", "--random-seeds", "0,3", method="cam+none")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "random seeds 0, 3" in done.stdout and "±" in done.stdout and "cam-network [random seed 3]: done" in done.stdout
+    found = [json.loads(path.read_text()) for path in (store / "runs").glob("*/results.json")]
+    assert sorted(results["random_seed"] for results in found) == [0, 3]
+    networks = [path.read_bytes() for path in (store / "stages").glob("cam-network-*/network.pt")]
+    assert len(networks) == 2 and networks[0] != networks[1]
+    alone = launch(images, store, "--engine", "local", "--random-seed", "3", method="cam+none")
+    assert "nothing to do" in alone.stdout

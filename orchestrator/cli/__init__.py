@@ -9,6 +9,7 @@ from rich.console import Console
 
 from imagesets.errors import WrongInput
 from orchestrator.cli import catalogue, doctor, evaluate, images, launch
+from orchestrator.summary import sentence
 
 # plain help text: rich help panels would double the time that --help takes
 app = typer.Typer(
@@ -39,10 +40,9 @@ def main() -> None:
     except KeyboardInterrupt:
         code = _tell(errors, "interrupted; the same command continues", 130, debug)
     except Exception as error:
-        where = f" ({'; '.join(notes)})" if (notes := getattr(error, "__notes__", [])) else ""
         log = getattr(error, "log", None)
         more = f"; the whole story is in {log}" if log else "; --debug shows the traceback"
-        code = _tell(errors, f"{type(error).__name__}: {' '.join(str(error).split())}{where}{more}", 1, debug)
+        code = _tell(errors, f"{sentence(error)}{more}", 1, debug)
     else:
         return
     sys.stdout.flush()

@@ -1,15 +1,14 @@
-"""`wsss-orch launch`: run a method expression, or show the plan of it."""
+"""`wsss-orch launch`: run a method expression, once or for several random seeds, or show the plan of it."""
 
-import logging
-import signal
-import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
 from imagesets.errors import WrongInput
+from orchestrator.execution import Where, execute
 from orchestrator.launch import (
     Prepared,
     Request,
@@ -17,19 +16,22 @@ from orchestrator.launch import (
     depending_on,
     experiment,
     open_images,
-    prepare,
+    plan_with,
+    planner,
+    repeat,
     select,
 )
-from orchestrator.plan import Step
-from orchestrator.progress import Display
 from orchestrator.results import write_results
-from orchestrator.tables import print_plan, print_stages, result_table, terminal
+from orchestrator.summary import group_of, note_failure, sentence
+from orchestrator.tables import group_table, print_plan, print_stages, result_table, terminal
 
 EPILOG = """Examples:
 
   wsss-orch launch --method lpcam+amn
 
   wsss-orch launch --method cam+irn --plan
+
+  wsss-orch launch --method recam+irn --runs 5
 
   wsss-orch launch --method lpcam+irn --images voc12:PATH --segmenter deeplabv2-resnet101 --set lpcam.clusters=20
 """
@@ -42,6 +44,8 @@ def launch(
     recipe: Annotated[str, typer.Option(help="A preset's name or a YAML file of settings.")] = "",
     assign: Annotated[list[str], typer.Option("--set", help="key=value; may be repeated.")] = [],  # noqa: B006 (typer's way)
     random_seed: Annotated[int, typer.Option(help="Reaches weights, order, augmentation and clustering.")] = 0,
+    runs: Annotated[int, typer.Option(min=1, help="Repeat with so many random seeds, from --random-seed on.")] = 1,
+    random_seeds: Annotated[str, typer.Option(help="Repeat with just these, such as 0,1,2.")] = "",
     store: Annotated[Path, typer.Option(help="Where results are kept.")] = Path("wsss-store"),
     engine: Annotated[str, typer.Option(help="ray or local (this process, no Ray needed).")] = "ray",
     address: Annotated[str, typer.Option(help="A running Ray cluster; a private one on this machine by default.")] = "",
@@ -53,93 +57,84 @@ def launch(
     force: Annotated[str, typer.Option(help="Discard this stage and what depends on it first.")] = "",
 ) -> None:
     """Run a method from image-level labels to a trained, evaluated segmenter."""
-    console = terminal()
-    if engine not in ("ray", "local") or track not in ("mlflow", "none"):
-        raise WrongInput("--engine is ray or local, and --track is mlflow or none")
-    request = Request(method, images, segmenter, recipe, tuple(assign), random_seed, store.resolve(), exclude)
+    console, where = terminal(), Where(engine, address)
+    if track not in ("mlflow", "none"):
+        raise WrongInput(f"--track {track} is neither mlflow nor none")
+    seeds = seeds_of(random_seed, runs, random_seeds)
+    request = Request(method, images, segmenter, recipe, tuple(assign), seeds[0], store.resolve(), exclude)
     wanted = experiment(request)
     opened = open_images(images, wanted.settings, request.store, make=not plan, exclude=exclude)
     if opened is None:
         print_stages(console, wanted)
         return
-    prepared = prepare(wanted, opened)
+    shared = planner(wanted, opened)
+    named = [f"random seed {seed}" if len(seeds) > 1 else "" for seed in seeds]
+    prepared = [plan_with(shared, one, name) for one, name in zip(repeat(wanted, seeds), named, strict=True)]
     if plan:
-        print_plan(console, prepared, select(prepared.steps, until, only))
+        for run in prepared:
+            print_plan(console, run, select(run.steps, until, only))
         return
-    check_images(prepared)
-    prepared.planner.fingerprints.save()
-    steps = select(prepared.steps, until, only)
+    check_images(prepared[0])
+    shared.fingerprints.save()
+    plans = [select(run.steps, until, only) for run in prepared]
     if force:
         _discard(prepared, force)
-    if all(step.cached for step in steps):
-        console.print(f"nothing to do: all {len(steps)} stages of {method} are cached in {store}")
+    failures: list[Exception | None] = [None] * len(prepared)
+    if all(step.cached for steps in plans for step in steps):
+        console.print(f"nothing to do: all {sum(map(len, plans))} stages of {method} are cached in {store}")
     else:
-        _execute(console, prepared, steps, engine, address)
+        failures = execute(console, prepared, plans, where)
     if not (until or only):
-        _report(console, prepared, track)
+        _report_all(console, prepared, failures, track)
+    if len(seeds) == 1 and failures[0]:
+        raise failures[0]
+    for run, failure in zip(prepared, failures, strict=True):
+        if failure:
+            console.print(f"random seed {run.request.random_seed} failed: {sentence(failure)}", markup=False)
+    if any(failures):
+        raise typer.Exit(1)
 
 
 launch.__doc__ = f"{launch.__doc__}\n\n{EPILOG}"
 
 
-def _execute(console: Console, prepared: Prepared, steps: list[Step], engine_name: str, address: str) -> None:
-    """Run what is missing; a failing stage's whole story goes to the run's log."""
-    log = prepared.request.store / "runs" / prepared.run / "log.txt"
-    _log_to(log)
-    # heavy imports (torch, ray) only where something runs
-    from orchestrator.runner import Runner
-    from training.loop import Stopped
-
-    began = time.monotonic()
-    with Display(console) as display, _engine(engine_name, address, prepared) as engine:
-        runner = Runner(engine, prepared.planner, display)
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: runner.stop())
-        for step in steps:
-            reason = step.reason
-            try:
-                if step.cached or not runner.run(step):
-                    display.say(f"{step.stage.name}: cached")
-                else:
-                    logging.info("%s made (%s)", step.stage.name, reason)
-            except Stopped:
-                display.say(f"stopped during {step.stage.name}; the same command continues it")
-                raise KeyboardInterrupt from None
-            except Exception as error:
-                logging.exception("%s failed", step.stage.name)
-                error.add_note(f"in stage {step.stage.name}")
-                error.log = log  # type: ignore[attr-defined]
-                raise
-    console.print(f"ran in {time.monotonic() - began:.0f} s; log {log}")
-
-
-def _engine(name: str, address: str, prepared: Prepared):
-    if name == "local":
-        from orchestrator.local_engine import LocalEngine
-
-        return LocalEngine()
+def seeds_of(random_seed: int, runs: int, random_seeds: str) -> list[int]:
+    """The random seeds that the three options ask for."""
+    if not random_seeds:
+        return list(range(random_seed, random_seed + runs))
     try:
-        from orchestrator.ray_engine import RayEngine
-    except ModuleNotFoundError as error:
-        raise WrongInput(f"--engine ray needs {error.name}, which is not installed; --engine local runs without it") from error
-    return RayEngine(prepared.request.store, address, prepared.settings["training.workers"])
+        seeds = [int(seed) for seed in random_seeds.split(",")]
+    except ValueError:
+        raise WrongInput(f"--random-seeds {random_seeds} is not a list of whole numbers such as 0,1,2") from None
+    if runs > 1 or len(set(seeds)) < len(seeds):
+        raise WrongInput("--random-seeds takes each number once, and goes without --runs")
+    return seeds
 
 
-def _log_to(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    logging.basicConfig(filename=path, level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s", force=True)
-
-
-def _discard(prepared: Prepared, name: str) -> None:
+def _discard(runs: Sequence[Prepared], name: str) -> None:
     from orchestrator.runner import discard
 
-    for step in depending_on(prepared.steps, name):
+    for step in [step for run in runs for step in depending_on(run.steps, name)]:
         discard(step)
         step.manifest, step.reason = None, "forced"
 
 
-def _report(console: Console, prepared: Prepared, track: str) -> None:
-    """The result table, the report page and, where asked for, the copy in MLflow."""
+def _report_all(console: Console, runs: Sequence[Prepared], failures: Sequence[Exception | None], track: str) -> None:
+    """The report of every run that came to its end, and what they come to together where there are several."""
+    made = []
+    for run, failure in zip(runs, failures, strict=True):
+        folder = run.request.store / "runs" / run.run
+        if failure:
+            note_failure(folder, failure)
+        else:
+            made.append(_report(console, run, track))
+            (folder / "failed.json").unlink(missing_ok=True)
+    if len(runs) > 1 and made:
+        console.print(group_table(group_of(made)))
+
+
+def _report(console: Console, prepared: Prepared, track: str) -> dict[str, Any]:
+    """The result table, the report page and, where asked for, the copy in MLflow; the results."""
     results, folder = write_results(prepared)
     console.print(result_table(results))
     from orchestrator.report import write_report
@@ -150,3 +145,4 @@ def _report(console: Console, prepared: Prepared, track: str) -> None:
 
         console.print(f"mlflow  {track_run(prepared.request.store, results, folder)}")
     console.print(f"log     {folder / 'log.txt'}")
+    return results

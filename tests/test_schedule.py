@@ -1,0 +1,96 @@
+"""Each key is made once, after its inputs, side by side where there is room; a plan that fails is given up and others go on."""
+
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from orchestrator.plan import Step
+from orchestrator.schedule import run_plans
+from training.loop import Stopped
+
+
+def step(key: str, *inputs: Step) -> Step:
+    """A step that is not made yet."""
+    return Step(SimpleNamespace(name=key), key, {}, Path(), [], {source.key: source for source in inputs})
+
+
+def look(one: Step) -> None:
+    one.manifest = {"key": one.key}
+
+
+def chain(*keys: str) -> list[Step]:
+    """Steps of which each reads the one before."""
+    made: list[Step] = []
+    for key in keys:
+        made.append(step(key, *made[-1:]))
+    return made
+
+
+def test_what_two_plans_share_is_made_once_and_known_to_both() -> None:
+    made: list[str] = []
+    plans = [chain("network", "maps"), chain("network", "masks")]
+    assert run_plans(plans, lambda one: made.append(one.key), look, room=1) == [None, None]
+    assert made == ["network", "maps", "masks"]
+    assert all(one.cached for plan in plans for one in plan)
+
+
+def test_plans_go_side_by_side_where_there_is_room() -> None:
+    meeting = threading.Barrier(2, timeout=10)  # passes only if two steps are at it at once
+
+    assert run_plans([chain("a"), chain("b")], lambda one: meeting.wait(), look, room=2) == [None, None]
+
+
+def test_no_more_run_at_once_than_there_is_room_for() -> None:
+    running, most, lock = 0, 0, threading.Lock()
+
+    def make(one: Step) -> None:
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        threading.Event().wait(0.01)
+        with lock:
+            running -= 1
+
+    run_plans([chain(str(number)) for number in range(7)], make, look, room=3)
+    assert most == 3
+
+
+def test_a_step_never_begins_before_its_inputs_are_there() -> None:
+    def make(one: Step) -> None:
+        assert all(source.cached for source in one.inputs.values())
+
+    assert run_plans([chain(*"abcd"), chain(*"abxy")], make, look, room=4) == [None, None]
+
+
+def test_a_plan_that_fails_is_given_up_and_the_other_goes_on() -> None:
+    made: list[str] = []
+
+    def make(one: Step) -> None:
+        if one.key == "bad":
+            raise ValueError("no")
+        made.append(one.key)
+
+    failed, whole = run_plans([chain("a", "bad", "c"), chain("a", "d", "e")], make, look, room=1)
+    assert isinstance(failed, ValueError) and whole is None
+    assert made == ["a", "d", "e"]
+
+
+def test_a_wish_to_stop_ends_everything_once_what_runs_has_ended() -> None:
+    ended = threading.Event()
+    begun = threading.Event()
+
+    def make(one: Step) -> None:
+        if one.key == "slow":
+            begun.set()
+            threading.Event().wait(0.05)
+            ended.set()
+        else:
+            begun.wait(10)
+            raise Stopped("stopped")
+
+    with pytest.raises(Stopped):
+        run_plans([chain("stops", "never"), chain("slow", "neither")], make, look, room=2)
+    assert ended.is_set()

@@ -1,0 +1,77 @@
+"""Several runs as one: the statistics are those of a textbook, pairs are paired, nothing undefined is averaged."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.summary import Spread, failure_in, group_of, note_failure
+from orchestrator.tables import spread_percent
+
+VALUES = st.dictionaries(st.integers(0, 20), st.floats(0, 1), min_size=2, max_size=8)
+
+
+@given(VALUES)
+def test_mean_and_deviation_are_those_of_a_sample(values: dict[int, float]) -> None:
+    spread, plain = Spread(values), np.array(list(values.values()))
+    assert spread.mean == pytest.approx(plain.mean())
+    assert spread.std == pytest.approx(plain.std(ddof=1), abs=1e-12)
+    assert (spread.minimum, spread.maximum, spread.n) == (plain.min(), plain.max(), len(plain))
+
+
+def test_one_run_has_no_deviation() -> None:
+    assert Spread({3: 0.5}).std is None
+    assert spread_percent(Spread({3: 0.5})) == "50.0"
+    assert spread_percent(Spread({0: 0.5, 1: 0.52})) == "51.0 ± 1.4"
+
+
+@given(VALUES, st.floats(-0.5, 0.5))
+def test_a_constant_gain_has_a_paired_difference_without_deviation(values: dict[int, float], gain: float) -> None:
+    difference = Spread({seed: value + gain for seed, value in values.items()}).minus(Spread(values))
+    assert difference is not None and difference.std is not None
+    assert difference.mean == pytest.approx(gain) and difference.std == pytest.approx(0, abs=1e-12)
+
+
+def test_differences_are_over_the_random_seeds_that_both_have() -> None:
+    difference = Spread({0: 0.5, 1: 0.6}).minus(Spread({1: 0.5, 2: 0.9}))
+    assert difference is not None and difference.by_seed == pytest.approx({1: 0.1})
+    assert Spread({0: 0.5}).minus(Spread({1: 0.5})) is None
+
+
+def results(seed: int, miou: float, precision: float | None = 0.5, scales: str = "1") -> dict:
+    row = {
+        "quantity": "seg",
+        "component": "deeplabv2",
+        "split": "val",
+        "protocol": {"test_scales": scales},
+        "metrics": {"miou": miou, "precision": precision},
+        "per_class": {"cat": {"iou": miou}},
+    }
+    return {"run": f"cam-folder-abc-{seed}", "random_seed": seed, "method": "cam", "rows": [row]}
+
+
+def test_a_group_spreads_each_score_over_its_runs() -> None:
+    group = group_of([results(1, 0.6), results(0, 0.4)])
+    (row,) = group.rows()
+    assert group.name == "cam-folder-abc"
+    assert row.scores["miou"].by_seed == {0: 0.4, 1: 0.6} and row.per_class["cat"].mean == pytest.approx(0.5)
+
+
+def test_what_is_undefined_in_a_run_is_left_out_and_counted() -> None:
+    (row,) = group_of([results(0, 0.4, None), results(1, 0.6, 0.7)]).rows()
+    assert row.scores["precision"].by_seed == {1: 0.7} and row.scores["precision"].n == 1
+
+
+def test_a_run_under_another_protocol_is_not_averaged_in() -> None:
+    (row,) = group_of([results(0, 0.4), results(1, 0.6, scales="1, 0.5")]).rows()
+    assert row.scores["miou"].n == 1
+
+
+def test_a_failure_is_remembered_in_one_line(tmp_path: Path) -> None:
+    error = ValueError("of two\nlines")
+    error.add_note("in stage cam-network")
+    note_failure(tmp_path, error)
+    assert failure_in(tmp_path) == "ValueError: of two lines (in stage cam-network)"
+    assert failure_in(tmp_path / "elsewhere") is None
