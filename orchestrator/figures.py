@@ -29,7 +29,7 @@ STYLE: Any = {
 def threshold_curve(row: Mapping[str, Any], name: str) -> str:
     """mIoU, precision and recall of a seed over its threshold, the fixed threshold marked."""
     curve, fixed = row["curve"], row["protocol"]["threshold"]
-    figure, axes = _axes("threshold (background score)", "percent")
+    figure, axes = blank("threshold (background score)", "percent")
     for score, label, colour, style in zip(
         ("miou", "precision", "recall"), ("mIoU", "precision", "recall"), COLOURS, STYLES, strict=False
     ):
@@ -39,13 +39,13 @@ def threshold_curve(row: Mapping[str, Any], name: str) -> str:
     axes.annotate(f"fixed {fixed:.2f}", (fixed, 0), (3, 3), textcoords="offset points", fontsize=8)
     axes.set_ylim(0, 100)
     axes.legend(ncols=3, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0, handlelength=1.6, columnspacing=1)
-    return _svg(figure, name)
+    return svg(figure, name)
 
 
 @matplotlib.rc_context(STYLE)
 def losses(history: Sequence[Mapping[str, float]], name: str) -> str:
     """Mean losses of a training per epoch, one line per named loss."""
-    figure, axes = _axes("epoch", "mean loss")
+    figure, axes = blank("epoch", "mean loss")
     epochs = [epoch["epoch"] for epoch in history]
     for index, loss in enumerate(key for key in history[0] if key != "epoch"):
         style = {"color": COLOURS[index % len(COLOURS)], "linestyle": STYLES[index % len(STYLES)]}
@@ -60,10 +60,11 @@ def losses(history: Sequence[Mapping[str, float]], name: str) -> str:
     axes.set_ylim(bottom=0)
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.legend(loc="best", fontsize=8)
-    return _svg(figure, name)
+    return svg(figure, name)
 
 
-def _axes(x: str, y: str) -> tuple[Figure, Any]:
+def blank(x: str, y: str) -> tuple[Figure, Any]:
+    """An empty figure and its axes, with these titles."""
     figure = Figure(SIZE, layout="constrained")
     axes = figure.subplots()
     axes.set_xlabel(x)
@@ -72,7 +73,7 @@ def _axes(x: str, y: str) -> tuple[Figure, Any]:
     return figure, axes
 
 
-def _svg(figure: Figure, name: str) -> str:
+def svg(figure: Figure, name: str) -> str:
     """The figure as an <svg> element; `name` tells its ids from those of the page's other figures."""
     file = io.StringIO()
     with matplotlib.rc_context({"svg.hashsalt": name}):

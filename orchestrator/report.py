@@ -9,19 +9,16 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from orchestrator import figures
 from orchestrator.launch import Prepared
+from orchestrator.page import QUANTITIES, template
 from orchestrator.plan import Step
 from orchestrator.published import published
-from orchestrator.recipes import find
-from orchestrator.samples import regions, samples
-from orchestrator.store import read_json, write_atomically
+from orchestrator.samples import Layer, regions, samples
+from orchestrator.store import Store, read_json, write_atomically
 from orchestrator.used_settings import used_settings
 
 SAMPLES = 8  # images shown of each list
-QUANTITIES = {"seed": "Seed", "pseudo": "Pseudo mask", "seg": "Segmentation"}
 SCORES = {"miou": "mIoU", "precision": "Precision", "recall": "Recall", "fp": "FP", "fn": "FN"}
 ERRORS = {"tp": "right class", "fp_object": "another class", "fp_background": "background taken for a class", "fn": "missed"}
 SHEETS = {"scoring": "Training images", "validation": "Validation images"}
@@ -30,72 +27,38 @@ SHEETS = {"scoring": "Training images", "validation": "Validation images"}
 def write_report(prepared: Prepared, results: Mapping[str, Any], folder: Path) -> Path:
     """Write `<folder>/report.html` for a finished plan and its `results` (see `orchestrator.launch.results`); its path."""
     steps = [step for step in prepared.steps if step.manifest is not None]
-    scored = [step for step in steps if step.stage.scores]
-    segmenter = prepared.request.segmenter or find(results["images"], ("images",))[0].segmenter
     rows = [
         {
             **row,
             "name": _name(row),
-            "published": published(results["images"], _metric(row), _components(step), segmenter),
-            "published_cost": published(results["images"], "cost.units", _components(step), segmenter),
+            "published": published(results["images"], _metric(row), row["components"], results["segmenter"]),
+            "published_cost": published(results["images"], "cost.units", row["components"], results["segmenter"]),
         }
-        for row, step in zip(results["rows"], scored, strict=True)
+        for row in results["rows"]
     ]
-    page = (
-        _environment()
-        .get_template("report.html.j2")
-        .render(
-            results=results,
-            quantities=QUANTITIES,
-            scores=SCORES,
-            errors=ERRORS,
-            finished=datetime.fromtimestamp(results["finished"], UTC),
-            rows=rows,
-            shared=_shared([row["protocol"] for row in rows]),
-            last=_last(rows),
-            stages=[_stage(step) for step in steps],
-            curves=[(row["name"], figures.threshold_curve(row, row["name"])) for row in rows if "curve" in row],
-            losses=[(step.stage.name, figures.losses(history, step.stage.name)) for step, history in _histories(steps)],
-            prototypes=[
-                (step.stage.component, regions(step, results["classes"]))
-                for step in steps
-                if step.stage.recipe.writes == "fitted"
-            ],
-            sheets=_sheets(scored, results["classes"]),
-            settings=_groups(used_settings(results["settings"], {step.stage.component for step in steps})),
-            versions=_newest(steps).get("versions", {}),
-            commit=_newest(steps).get("commit", ""),
-        )
+    page = template("report.html.j2").render(
+        results=results,
+        quantities=QUANTITIES,
+        scores=SCORES,
+        errors=ERRORS,
+        finished=datetime.fromtimestamp(results["finished"], UTC),
+        rows=rows,
+        shared=_shared([row["protocol"] for row in rows]),
+        last=_last(rows),
+        stages=[_stage(step) for step in steps],
+        curves=[(row["name"], figures.threshold_curve(row, row["name"])) for row in rows if "curve" in row],
+        losses=[(step.stage.name, figures.losses(history, step.stage.name)) for step, history in _histories(steps)],
+        prototypes=[
+            (step.stage.component, regions(step, results["classes"])) for step in steps if step.stage.recipe.writes == "fitted"
+        ],
+        sheets=_sheets(prepared, rows),
+        settings=_groups(used_settings(results["settings"], {step.stage.component for step in steps})),
+        versions=_newest(steps).get("versions", {}),
+        commit=_newest(steps).get("commit", ""),
     )
     path = folder / "report.html"
     write_atomically(path, page.encode())
     return path
-
-
-def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"percent": percent, "seconds": seconds}
-    return environment
-
-
-def percent(value: float | None) -> str:
-    """A fraction in percent with one decimal; a dash where there was nothing to divide by."""
-    return "-" if value is None else f"{100 * value:.1f}"
-
-
-def seconds(value: float) -> str:
-    """A time in the two largest of its units: 4.2 s, 3 min 5 s, 2 h 10 min."""
-    if value < 59.95:
-        return f"{value:.1f} s"
-    whole = round(value)
-    minutes, hours = whole // 60, whole // 3600
-    return f"{minutes} min {whole % 60} s" if not hours else f"{hours} h {minutes % 60} min"
 
 
 def _name(row: Mapping[str, Any]) -> str:
@@ -117,11 +80,6 @@ def _metric(row: Mapping[str, Any]) -> str:
     return f"{row['quantity']}.miou/{row['split']}"
 
 
-def _components(step: Step) -> set[str]:
-    """The components that a step's result comes from."""
-    return {step.stage.component}.union(*(_components(source) for source in step.inputs.values()))
-
-
 def _stage(step: Step) -> dict[str, Any]:
     assert step.manifest is not None
     return {
@@ -141,19 +99,21 @@ def _histories(steps: Sequence[Step]) -> list[tuple[Step, list[dict[str, float]]
     return [(step, history) for step, history in zip(steps, histories, strict=True) if history]
 
 
-def _sheets(scored: Sequence[Step], classes: Sequence[str]) -> list[dict[str, Any]]:
+def _sheets(prepared: Prepared, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Samples of the training and of the validation list, as far as anything of them was scored."""
     sheets = []
     for role, title in SHEETS.items():
-        steps = [
-            (f"{QUANTITIES[step.stage.scores].lower()} ({step.stage.component})", step)
-            for step in scored
-            if step.stage.recipe.list == role
-        ]
-        if steps:
-            shown, legend = samples(steps, classes, SAMPLES)
+        layers = [layer_of(prepared.planner.store, row, row["name"]) for row in rows if row["list"] == role]
+        if layers:
+            items = prepared.planner.items(role, with_masks=True)
+            shown, legend = samples(items, layers, prepared.images.classes, SAMPLES)
             sheets.append({"title": title, "samples": shown, "legend": legend})
     return sheets
+
+
+def layer_of(store: Store, row: Mapping[str, Any], title: str) -> Layer:
+    """What a row of results has scored, as a layer of contact sheets."""
+    return Layer(title, store.folder(row["stage"], row["key"]), row["protocol"].get("threshold"))
 
 
 def _groups(settings: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, Any]]]]:

@@ -6,9 +6,11 @@ from typing import Any
 
 from orchestrator.launch import Prepared
 from orchestrator.plan import Step
+from orchestrator.recipes import find
 from orchestrator.settings import PRESETS
 from orchestrator.store import write_json
 
+FORMAT = 2  # of results.json
 UNIT = ("cam-network", "cam-maps")  # the stages whose time is one unit of cost (ReCAM Table 2)
 PROTOCOL = ("backbone.name", "backbone.weights", "training.workers", "training.threads", "training.precision")
 
@@ -21,11 +23,15 @@ OWN = {  # settings of the scored component itself, as far as it has them
 
 def results(prepared: Prepared) -> dict[str, Any]:
     """One row per evaluation that is there, all settings, and a line per stage."""
+    request = prepared.request
     return {
+        "format": FORMAT,
         "run": prepared.run,
-        "method": prepared.request.method,
-        "images": prepared.request.images.partition(":")[0],
-        "random_seed": prepared.request.random_seed,
+        "method": request.method,
+        "images": request.images.partition(":")[0],
+        "segmenter": request.segmenter or find(request.images.partition(":")[0], ("images",))[0].segmenter,
+        "request": {"images": _absolute(request.images), "exclude": str(request.exclude.resolve()) if request.exclude else None},
+        "random_seed": request.random_seed,
         "classes": list(prepared.images.classes),
         "settings": dict(prepared.settings),
         "rows": [_row(prepared, step) for step in prepared.steps if step.stage.scores and step.manifest],
@@ -45,22 +51,28 @@ def write_results(prepared: Prepared) -> tuple[dict[str, Any], Path]:
 def _row(prepared: Prepared, step: Step) -> dict[str, Any]:
     assert step.manifest is not None
     result, component = step.manifest["result"], step.stage.component
+    (source,) = step.inputs.values()
     split = prepared.settings[f"images.{step.stage.recipe.list}"]
     about = {"split": split, "images": len(step.items), "labels from": prepared.images.label_source}
     own = [f"{component}.{name}" for name in OWN[step.stage.scores]]
     names = [*PROTOCOL, *(name for name in own if name in prepared.settings)]
     settings = {name: _shown(prepared.settings[name]) for name in names}
     protocol = {**result["protocol"], **settings, **about}
-    about_it = {"quantity": step.stage.scores, "component": component, "split": split, "cost": _cost(prepared, step)}
-    return {**about_it, **result, "protocol": protocol}
+    return {
+        **{"quantity": step.stage.scores, "component": component, "split": split},
+        "components": sorted({ancestor.stage.component for ancestor in _ancestors(step).values()}),
+        **{"list": step.stage.recipe.list, "stage": source.stage.name, "key": source.key},  # what was scored
+        "cost": _cost(prepared, source),
+        **result,
+        "protocol": protocol,
+    }
 
 
-def _cost(prepared: Prepared, step: Step) -> dict[str, float | None]:
-    """Wall seconds of all stages that a result comes from, and as a multiple of training CAM and extracting its maps.
+def _cost(prepared: Prepared, source: Step) -> dict[str, float | None]:
+    """Wall seconds of `source` and all stages that it comes from, and as a multiple of training CAM and extracting its maps.
 
     Where those maps are no stage of the run, the newest of the store count if they are of as many images.
     """
-    (source,) = step.inputs.values()
     wall = sum(stage.manifest["wall"] for stage in _ancestors(source).values() if stage.manifest)
     images = len(prepared.planner.items("training", with_masks=False))
     here = {other.stage.name: other.manifest for other in prepared.steps}
@@ -75,6 +87,11 @@ def _ancestors(step: Step) -> dict[str, Step]:
     for source in step.inputs.values():
         found |= _ancestors(source)
     return found
+
+
+def _absolute(images: str) -> str:
+    kind, _, path = images.partition(":")
+    return f"{kind}:{Path(path).expanduser().resolve()}" if path else kind
 
 
 def _shown(value: Any) -> Any:

@@ -5,6 +5,7 @@ import io
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,15 +32,35 @@ class Sample:
     pictures: tuple[tuple[str, str], ...]
 
 
-def samples(scored: Sequence[tuple[str, Step]], classes: Sequence[str], count: int) -> tuple[list[Sample], list[tuple[str, str]]]:
-    """`count` images of the list that the `scored` evaluations (title, step) share, with truth and label maps; and their legend.
+@dataclass(frozen=True)
+class Layer:
+    """What was scored under a title: the records in a stage's `folder`, label maps or maps with their `threshold`."""
+
+    title: str
+    folder: Path
+    threshold: float | None
+
+    def label_map(self, image: str) -> np.ndarray:
+        """The label map of one image, uint8 [H,W]."""
+        record: dict[str, Any] = StoredRecords(self.folder)[image]
+        if "label" in record:
+            return record["label"]
+        maps = Maps.of(record)
+        assert self.threshold is not None  # maps are scored at one
+        return label_map(maps.full(), maps.keys, self.threshold)
+
+
+def samples(
+    items: Sequence[Item], layers: Sequence[Layer], classes: Sequence[str], count: int
+) -> tuple[list[Sample], list[tuple[str, str]]]:
+    """`count` of the images `items` with truth and the label maps of `layers`; and their legend.
 
     The legend holds the name and CSS colour of every label that is seen.
     """
     seen: set[int] = set()
     shown = []
-    for item in spread(scored[0][1].items, count):
-        maps = {"truth": item.truth(), **{title: _label_map(step, item) for title, step in scored}}
+    for item in spread(items, count):
+        maps = {"truth": item.truth(), **{layer.title: layer.label_map(item.id) for layer in layers}}
         seen.update(int(value) for label in maps.values() for value in np.unique(label))
         pictures = (("image", _photograph(item.rgb())), *((title, _palette_picture(label)) for title, label in maps.items()))
         shown.append(Sample(item.id, tuple(classes[index] for index in item.labels), pictures))
@@ -76,17 +97,6 @@ def spread(items: Sequence[Item], count: int) -> list[Item]:
         shown.update(item.labels)
         chosen.append(item)
     return chosen
-
-
-def _label_map(step: Step, item: Item) -> np.ndarray:
-    """What an evaluation scored on one image, uint8 [H,W]: a label map, or maps at the fixed threshold."""
-    (source,) = step.inputs.values()
-    record: dict[str, Any] = StoredRecords(source.folder)[item.id]
-    if "label" in record:
-        return record["label"]
-    assert step.manifest is not None
-    maps, threshold = Maps.of(record), step.manifest["result"]["protocol"]["threshold"]
-    return label_map(maps.full(), maps.keys, threshold)
 
 
 def _photograph(rgb: np.ndarray) -> str:

@@ -15,8 +15,9 @@ from PIL import Image
 from imagesets.item import Item
 from orchestrator.figures import INK, losses
 from orchestrator.launch import Prepared
+from orchestrator.page import percent, seconds
 from orchestrator.published import published
-from orchestrator.report import percent, seconds, write_report
+from orchestrator.report import write_report
 from orchestrator.samples import spread
 from orchestrator.used_settings import used_settings
 from tests.conftest import write_image_set

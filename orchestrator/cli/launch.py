@@ -127,16 +127,17 @@ def _report_all(console: Console, runs: Sequence[Prepared], failures: Sequence[E
         if failure:
             note_failure(folder, failure)
         else:
-            made.append(_report(console, run, track))
+            made.append(_report(console, run, track, alone=len(runs) == 1))
             (folder / "failed.json").unlink(missing_ok=True)
     if len(runs) > 1 and made:
         console.print(group_table(group_of(made)))
 
 
-def _report(console: Console, prepared: Prepared, track: str) -> dict[str, Any]:
-    """The result table, the report page and, where asked for, the copy in MLflow; the results."""
+def _report(console: Console, prepared: Prepared, track: str, alone: bool) -> dict[str, Any]:
+    """The result table if the run is `alone`, its report page and, where asked for, the copy in MLflow; the results."""
     results, folder = write_results(prepared)
-    console.print(result_table(results))
+    if alone:
+        console.print(result_table(results))
     from orchestrator.report import write_report
 
     console.print(f"report  {write_report(prepared, results, folder)}")
