@@ -65,7 +65,8 @@ def labels(groups: Sequence[Group]) -> list[str]:
         own = _settings(group)
         differing = [name for name in own if any(other.get(name) != own[name] for other in same)]
         named.append(" ".join([group.first["method"], *(f"{name}={own[name]}" for name in differing)]))
-    return [label if named.count(label) == 1 else group.name for label, group in zip(named, groups, strict=True)]
+    own_names = [group.first["run"] if len(group.runs) == 1 else group.name for group in groups]
+    return [label if named.count(label) == 1 else name for label, name in zip(named, own_names, strict=True)]
 
 
 def _settings(group: Group) -> Mapping[str, Any]:

@@ -16,6 +16,7 @@ def template(name: str) -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.policies["json.dumps_kwargs"] = {"sort_keys": False}  # the order of layers has a meaning
     environment.filters |= {"percent": percent, "seconds": seconds}
     return environment.get_template(name)
 

@@ -84,7 +84,7 @@ def launch(
         console.print(f"nothing to do: all {sum(map(len, plans))} stages of {method} are cached in {store}")
     else:
         failures = execute(console, prepared, plans, where)
-    if not (until or only):
+    if not only:
         _report_all(console, prepared, failures, track)
     if len(seeds) == 1 and failures[0]:
         raise failures[0]
