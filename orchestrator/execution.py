@@ -2,6 +2,7 @@
 
 import logging
 import signal
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,8 +12,7 @@ from typing import Any
 from rich.console import Console
 
 from imagesets.errors import WrongInput
-from orchestrator.launch import Prepared
-from orchestrator.plan import Step
+from orchestrator.plan import Planner, Step
 from orchestrator.progress import Display
 
 
@@ -28,56 +28,74 @@ class Where:
             raise WrongInput(f"--engine {self.engine} is neither ray nor local")
 
 
-def execute(console: Console, runs: Sequence[Prepared], plans: Sequence[Sequence[Step]], where: Where) -> list[Exception | None]:
-    """Bring about the steps `plans` of each of `runs`; what each run failed on. The failing stages' whole story is in its log.
+class Execution:
+    """An engine that runs the plans of one planner while the `with` block lasts, trainings in `workers` processes."""
 
-    Raises KeyboardInterrupt where it was told to stop; what was running is checkpointed then.
-    """
-    # heavy imports (torch, ray) only where something runs
-    from orchestrator.runner import Runner
-    from orchestrator.schedule import run_plans
-    from training.loop import Stopped
+    def __init__(self, console: Console, planner: Planner, workers: int, where: Where, log: Path):
+        self.console, self.planner, self.log = console, planner, log
+        self.display = Display(console)
+        self.engine = _engine(where, planner.store.root, workers)
 
-    began, first = time.monotonic(), runs[0]
-    log = log_to(first)
-    with Display(console) as display, _engine(where, first) as engine:
-        runner = Runner(engine, first.planner, display)
+    def __enter__(self) -> "Execution":
+        from orchestrator.runner import Runner  # loads torch
+
+        self.began = time.monotonic()
+        _log_to(self.log)
+        self.engine.__enter__()
+        self.display.__enter__()
+        self.runner = Runner(self.engine, self.planner, self.display)
+        self.room = threading.Semaphore(self.engine.room)
         for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: runner.stop())
+            signal.signal(number, lambda *_: self.runner.stop())
+        return self
 
-        def make(step: Step) -> None:
-            reason = step.reason
-            try:
-                if step.cached or not runner.run(step):
-                    display.say(f"{step.name}: cached")
-                else:
-                    logging.info("%s made (%s)", step.name, reason)
-            except Stopped:
-                display.say(f"stopped during {step.name}; the same command continues it")
-                raise
-            except Exception as error:
-                logging.exception("%s failed", step.name)
-                error.add_note(f"in stage {step.name}")
-                error.log = log  # type: ignore[attr-defined]
-                raise
+    def __exit__(self, *exception: object) -> None:
+        self.display.__exit__(*exception)
+        self.engine.__exit__(*exception)
+        if exception == (None, None, None):
+            self.console.print(f"ran in {time.monotonic() - self.began:.0f} s; log {self.log}")
+
+    def run(self, plans: Sequence[Sequence[Step]]) -> list[Exception | None]:
+        """Bring about the steps of each plan; what each failed on, its whole story being in the log.
+
+        Several threads may each run plans: together they use the room there is once. Raises KeyboardInterrupt where a signal
+        came; what was running is checkpointed then.
+        """
+        from orchestrator.schedule import run_plans
+        from training.loop import Stopped
 
         try:
-            failures = run_plans(plans, make, first.planner.look, engine.room)
+            return run_plans(plans, self._make, self.planner.look, self.engine.room)
         except Stopped:
             raise KeyboardInterrupt from None
-    console.print(f"ran in {time.monotonic() - began:.0f} s; log {log}")
-    return failures
+
+    def _make(self, step: Step) -> None:
+        from training.loop import Stopped
+
+        reason = step.reason
+        try:
+            with self.room:
+                made = not step.cached and self.runner.run(step)
+        except Stopped:
+            self.display.say(f"stopped during {step.name}; the same command continues it")
+            raise
+        except Exception as error:
+            logging.exception("%s failed", step.name)
+            error.add_note(f"in stage {step.name}")
+            error.log = self.log  # type: ignore[attr-defined]
+            raise
+        if made:
+            logging.info("%s made (%s)", step.name, reason)
+        else:
+            self.display.say(f"{step.name}: cached")
 
 
-def log_to(run: Prepared) -> Path:
-    """Send the log to a run's folder; its path."""
-    path = run.request.store / "runs" / run.run / "log.txt"
+def _log_to(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     logging.basicConfig(filename=path, level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s", force=True)
-    return path
 
 
-def _engine(where: Where, run: Prepared) -> Any:
+def _engine(where: Where, store: Path, workers: int) -> Any:
     if where.engine == "local":
         from orchestrator.local_engine import LocalEngine
 
@@ -86,4 +104,4 @@ def _engine(where: Where, run: Prepared) -> Any:
         from orchestrator.ray_engine import RayEngine
     except ModuleNotFoundError as error:
         raise WrongInput(f"--engine ray needs {error.name}, which is not installed; --engine local runs without it") from error
-    return RayEngine(run.request.store, where.address, run.settings["training.workers"])
+    return RayEngine(store, where.address, workers)

@@ -67,7 +67,7 @@ class Runner:
             except LeaseLost:
                 self.display.say(f"{step.name}: another launch has taken it over")
             if not told:
-                self.display.say(f"{step.name}: another launch is making it; waiting")
+                self.display.say(f"{step.name}: it is being made already; waiting")
                 told = True
             time.sleep(POLL)
 

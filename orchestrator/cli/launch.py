@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 
 from imagesets.errors import WrongInput
-from orchestrator.execution import Where, execute
+from orchestrator.execution import Execution, Where
 from orchestrator.launch import (
     Prepared,
     Request,
@@ -83,7 +83,9 @@ def launch(
     if all(step.cached for steps in plans for step in steps):
         console.print(f"nothing to do: all {sum(map(len, plans))} stages of {method} are cached in {store}")
     else:
-        failures = execute(console, prepared, plans, where)
+        log = request.store / "runs" / prepared[0].run / "log.txt"
+        with Execution(console, shared, wanted.settings["training.workers"], where, log) as execution:
+            failures = execution.run(plans)
     if not only:
         _report_all(console, prepared, failures, track)
     if len(seeds) == 1 and failures[0]:
@@ -145,5 +147,6 @@ def _report(console: Console, prepared: Prepared, track: str, alone: bool) -> di
         from orchestrator.track import track_run
 
         console.print(f"mlflow  {track_run(prepared.request.store, results, folder)}")
-    console.print(f"log     {folder / 'log.txt'}")
+    if alone:
+        console.print(f"log     {folder / 'log.txt'}")
     return results

@@ -1,0 +1,77 @@
+"""What a sweep varies: `--vary recam.lambda=0.1,0.5,1`, `--vary cam.epochs=2:8:2`, `--vary irn.lr=loguniform(0.01,0.3)`."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from imagesets.errors import WrongInput
+
+THRESHOLD = "seed.threshold"  # no setting: every threshold of a range is scored in the one pass over the maps
+RANDOM = ("uniform", "loguniform")
+RANGE = re.compile(r"([^:\[\]]+):([^:\[\]]+):([^:\[\]]+)")
+DRAWN = re.compile(rf"({'|'.join(RANDOM)})\((.+),(.+)\)")
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One setting with its `values`, or with the distribution that random trials draw it from between two bounds."""
+
+    name: str
+    values: tuple[Any, ...] = ()
+    distribution: str = ""
+    bounds: tuple[float, float] = (0.0, 0.0)
+
+    @property
+    def probes(self) -> Sequence[Any]:
+        """Values that show whether the setting takes what the sweep would give it."""
+        return self.values or self.bounds
+
+
+def parse(text: str) -> Axis:
+    """One `--vary`; a range a:b:step holds b where the steps reach it."""
+    name, equals, given = (part.strip() for part in text.partition("="))
+    if not equals or not given:
+        raise WrongInput(f"--vary {text!r} has no values; it takes key=values, such as --vary recam.lambda=0.1,0.5,1")
+    if drawn := DRAWN.fullmatch(given):
+        kind, low, high = drawn.groups()
+        bounds = _number(low, text), _number(high, text)
+        if not bounds[0] < bounds[1] or (kind == "loguniform" and bounds[0] <= 0):
+            raise WrongInput(f"--vary {text}: the bounds must rise{', from above 0' if kind == 'loguniform' else ''}")
+        return Axis(name, distribution=kind, bounds=bounds)
+    if stepped := RANGE.fullmatch(given):
+        start, stop, step = (_number(part, text) for part in stepped.groups())
+        if step <= 0 or stop < start:
+            raise WrongInput(f"--vary {text}: a range is start:stop:step with stop from start on and a step above 0")
+        count = int((stop - start) / step + 1e-9) + 1
+        return Axis(name, tuple(round(start + number * step, 9) for number in range(count)))
+    try:
+        return Axis(name, tuple(yaml.safe_load(f"[{given}]")))
+    except yaml.YAMLError:
+        raise WrongInput(f"--vary {text}: the values are no list such as 0.1,0.5,1 or [1.0],[1.0,0.5]") from None
+
+
+def split(texts: Sequence[str]) -> tuple[list[Axis], tuple[float, float, float] | None]:
+    """The axes that make trials, and the threshold range [start, stop, step] if one is given, stop included."""
+    axes = [parse(text) for text in texts]
+    names = [axis.name for axis in axes]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice:
+        raise WrongInput(f"--vary {twice} is given twice")
+    threshold = next((axis for axis in axes if axis.name == THRESHOLD), None)
+    if threshold is None:
+        return axes, None
+    if len(threshold.values) < 2 or not all(isinstance(value, float) for value in threshold.values):
+        raise WrongInput(f"--vary {THRESHOLD} takes a range such as {THRESHOLD}=0.05:0.6:0.01")
+    step = threshold.values[1] - threshold.values[0]
+    whole = threshold.values[0], round(threshold.values[-1] + step / 2, 9), round(step, 9)
+    return [axis for axis in axes if axis is not threshold], whole
+
+
+def _number(text: str, whole: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise WrongInput(f"--vary {whole}: {text.strip()!r} is no number") from None

@@ -1,0 +1,48 @@
+"""What a sweep varies is read as it is written, and refused in one sentence where it makes no sense."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from imagesets.errors import WrongInput
+from orchestrator.axes import parse, split
+
+
+def test_a_list_keeps_its_types() -> None:
+    assert parse("recam.lambda=0.1,1,2").values == (0.1, 1, 2)
+    assert parse("recam.weights=w,product").values == ("w", "product")
+    assert parse("cam.scales=[1.0],[1.0,0.5]").values == ([1.0], [1.0, 0.5])
+
+
+@given(st.integers(0, 50), st.integers(1, 60), st.integers(1, 9))
+def test_a_range_goes_by_its_step_up_to_its_end(start: int, length: int, step: int) -> None:
+    values = parse(f"cam.lr={start / 100}:{(start + length) / 100}:{step / 100}").values
+    assert list(values) == pytest.approx([number / 100 for number in range(start, start + length + 1, step)])
+
+
+def test_a_distribution_has_bounds() -> None:
+    axis = parse("irn.lr=loguniform(0.01, 0.3)")
+    assert (axis.distribution, axis.bounds, axis.probes) == ("loguniform", (0.01, 0.3), (0.01, 0.3))
+
+
+def test_a_threshold_range_makes_no_trials_and_holds_its_end() -> None:
+    axes, thresholds = split(["cam.epochs=2,4", "seed.threshold=0.05:0.6:0.01"])
+    assert [axis.name for axis in axes] == ["cam.epochs"]
+    assert thresholds is not None and thresholds[0] == 0.05 and 0.6 < thresholds[1] < 0.61 and thresholds[2] == 0.01
+
+
+@pytest.mark.parametrize(
+    ("texts", "why"),
+    [
+        (["cam.epochs"], "has no values"),
+        (["cam.epochs=2,4", "cam.epochs=3"], "given twice"),
+        (["cam.lr=1:0:0.1"], "start:stop:step"),
+        (["cam.lr=0:1:x"], "'x' is no number"),
+        (["cam.lr=loguniform(0,1)"], "from above 0"),
+        (["cam.lr=[1,"], "no list"),
+        (["seed.threshold=0.3"], "takes a range"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(texts: list[str], why: str) -> None:
+    with pytest.raises(WrongInput, match=why.replace(".", r"\.").replace("(", r"\(")):
+        split(texts)

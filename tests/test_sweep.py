@@ -1,0 +1,112 @@
+"""A sweep refuses what it cannot vary, finds its best trial, and says how that was chosen."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from imagesets.errors import WrongInput
+from orchestrator.axes import split
+from orchestrator.launch import Request
+from orchestrator.runs import Runs
+from orchestrator.sweep import Sweep, read_sweep
+from orchestrator.sweep_page import write_page
+from orchestrator.sweep_results import Findings, best_threshold, findings, slices
+from orchestrator.sweep_table import sweep_rows
+from tests.conftest import write_image_set
+from tests.finished_run import finished_run
+from tests.launching import command
+
+
+def sweep_of(*vary: str, store: Path = Path("store"), trials: int = 1) -> Sweep:
+    axes, thresholds = split(vary)
+    return Sweep(Request("recam", store=store), axes, thresholds, [0, 1], trials)
+
+
+@pytest.mark.parametrize(
+    ("vary", "why"),
+    [
+        ("recam.lambdda=0.1,1", "did you mean 'recam.lambda'"),
+        ("recam.lambda=-1,1", "must be at least 0"),
+        ("images.size=64,128", "images.size cannot be varied"),
+    ],
+)
+def test_every_value_is_checked_before_anything_runs(vary: str, why: str) -> None:
+    with pytest.raises(WrongInput, match=why):
+        sweep_of(vary).check()
+
+
+def test_draws_need_something_to_draw() -> None:
+    with pytest.raises(WrongInput, match="these axes have a grid"):
+        sweep_of("recam.lambda=0.1,1", trials=5).check()
+
+
+def test_a_sweep_is_named_by_all_that_it_is() -> None:
+    names = {sweep_of(*vary).name for vary in (["recam.lambda=1"], ["recam.lambda=2"], ["recam.lambda=1", "seed.threshold=0:1:0.1"])}
+    assert len(names) == 3
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> tuple[Findings, Path]:
+    """The findings of a sweep over two settings, one run of which failed."""
+    root = tmp_path_factory.mktemp("sweep")
+    images, trials = write_image_set(root / "images", train=8), []
+    for epochs in (1, 2, 3):
+        for seed in (0, 1):
+            prepared, _, _ = finished_run(root / "store", images, "cam+none", seed, (f"cam.epochs={epochs}",))
+        trials.append({"values": {"cam.epochs": epochs}, "group": prepared.group, "failed": {}})
+    trials[0]["failed"] = {"1": "ValueError: no"}
+    about = {"name": "cam-sweep", "method": "cam+none", "images": "folder", "random_seeds": [0, 1], "seed.threshold": [0, 0.6, 0.01]}
+    record = {**about, "axes": [{"name": "cam.epochs", "values": [1, 2, 3], "distribution": ""}], "trials": trials}
+    return findings(Runs(root / "store"), record), root
+
+
+def test_the_best_comes_first_and_how_it_was_chosen_is_said(found: tuple[Findings, Path]) -> None:
+    scores = [trial.score("seg.miou/val").mean for trial in found[0].trials]
+    assert scores == sorted(scores, reverse=True) and found[0].metric == "seg.miou/val"
+    assert f"cam.epochs={found[0].trials[0].values['cam.epochs']} by seg.miou/val" in found[0].verdict()
+    assert "oracle" in found[0].verdict()
+    assert found[0].failed == ["cam.epochs=1, random seed 1 failed: ValueError: no"]
+
+
+def test_an_unknown_score_names_the_nearest(found: tuple[Findings, Path]) -> None:
+    runs, record = Runs(found[1] / "store"), found[0].record
+    assert findings(runs, record, "seed.fp/train").metric == "seed.fp/train"
+    with pytest.raises(WrongInput, match="did you mean 'seed.miou/train'"):
+        findings(runs, record, "seed.miuo/train")
+
+
+def test_the_best_threshold_is_that_of_the_mean_curve(found: tuple[Findings, Path]) -> None:
+    trial = found[0].trials[0]
+    curves = [run["rows"][0]["curve"] for run in trial.group.runs]
+    means = [sum(values) / len(values) for values in zip(*(curve["miou"] for curve in curves), strict=True)]
+    best = best_threshold(trial)
+    assert best is not None and best[1] == pytest.approx(max(means))
+    assert best[0] == curves[0]["threshold"][means.index(max(means))]
+
+
+def test_table_and_page_show_every_trial(found: tuple[Findings, Path], tmp_path: Path) -> None:
+    assert [row[0] for row in sweep_rows(found[0])] == [str(trial.values["cam.epochs"]) for trial in found[0].trials]
+    assert [value for value, _ in slices(found[0])["cam.epochs"]] == [1, 2, 3]
+    page = write_page(found[0], tmp_path).read_text()
+    assert page.count("<svg") == 2 and "random seed 1 failed" in page
+
+
+@pytest.mark.slow
+def test_a_real_sweep_shares_stages_between_trials_and_resumes(tmp_path: Path) -> None:
+    images, store = write_image_set(tmp_path / "images"), tmp_path / "store"
+    words = command(images, store, "--vary", "recam.weights=w,sum", "--vary", "seed.threshold=0.1:0.6:0.1", method="recam+none")
+    words[1] = "sweep"
+    words = [word for word in words if word not in ("--track", "none")] + ["--until", "recam-maps-score"]
+    first = subprocess.run(words, capture_output=True, text=True, timeout=600)
+    assert first.returncode == 0, first.stdout + first.stderr
+    assert first.stdout.count("recam-responses [weights") - first.stdout.count("cached") <= 2  # begins and ends once
+    (name,) = (path.name for path in (store / "sweeps").iterdir())
+    record = read_sweep(store, name)
+    assert record is not None and [trial["values"] for trial in record["trials"]] == [{"recam.weights": "sum"}, {"recam.weights": "w"}]
+    made = {path: path.read_text() for path in (store / "stages").glob("*/manifest.json")}
+    assert len([path for path in made if json.loads(made[path])["stage"] == "recam-responses"]) == 1
+    again = subprocess.run(words, capture_output=True, text=True, timeout=600)
+    assert again.returncode == 0 and "done in" not in again.stdout
+    assert made == {path: path.read_text() for path in (store / "stages").glob("*/manifest.json")}
