@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from imagesets.errors import WrongInput
+from orchestrator import imports
 from orchestrator.launch import (
     Prepared,
     Request,
@@ -32,6 +33,8 @@ EPILOG = """Examples:
   wsss-orch launch --method cam+irn --plan
 
   wsss-orch launch --method lpcam+irn --images voc12:PATH --segmenter deeplabv2-resnet101 --set lpcam.clusters=20
+
+  wsss-orch launch --method lpcam+irn --images voc12:PATH --maps-from MAPS --plan
 """
 
 
@@ -51,11 +54,15 @@ def launch(
     only: Annotated[str, typer.Option(help="Run this stage alone.")] = "",
     exclude: Annotated[Path | None, typer.Option(help="A file of image ids to leave out, one a line.")] = None,
     force: Annotated[str, typer.Option(help="Discard this stage and what depends on it first.")] = "",
+    network_from: Annotated[Path | None, typer.Option(help=imports.HELP["network"])] = None,
+    maps_from: Annotated[Path | None, typer.Option(help=imports.HELP["maps"])] = None,
+    masks_from: Annotated[Path | None, typer.Option(help=imports.HELP["masks"])] = None,
 ) -> None:
     """Run a method from image-level labels to a trained, evaluated segmenter."""
     console = terminal()
     if engine not in ("ray", "local") or track not in ("mlflow", "none"):
         raise WrongInput("--engine is ray or local, and --track is mlflow or none")
+    assign = [*assign, *imports.assignments(network=network_from, maps=maps_from, masks=masks_from)]
     request = Request(method, images, segmenter, recipe, tuple(assign), random_seed, store.resolve(), exclude)
     wanted = experiment(request)
     opened = open_images(images, wanted.settings, request.store, make=not plan, exclude=exclude)
