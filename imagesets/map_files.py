@@ -82,7 +82,7 @@ def _dictionary(path: Path) -> Any:
     with path.open("rb") as file:
         readers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
         shape, _, dtype = readers[npy.read_magic(file)](file)
-        return restricted_pickle.load(file) if dtype == object and shape == () else None
+        return restricted_pickle.load(file) if dtype.hasobject and shape == () else None
 
 
 def _shape(array: np.ndarray) -> list[int]:

@@ -79,8 +79,8 @@ def network_problems(context: Context) -> list[str]:
         ],
     }
     told = [f"{len(found)} {what} (first: {found[0]})" for what, found in misfits.items() if found]
-    network = f"the network of backbone.name={context.settings.backbone.name} and {len(context.classes)} classes"
-    return [f"{context.settings.imported.network} does not fit {network}; of its entries are {', '.join(told)}"] if told else []
+    network = f"the network of backbone.name={context.settings.backbone.name} and {len(context.classes)} classes, entry by entry"
+    return [f"{context.settings.imported.network} does not fit {network}: {', '.join(told)}"] if told else []
 
 
 def _state(context: Context) -> dict[str, torch.Tensor]:
@@ -89,9 +89,7 @@ def _state(context: Context) -> dict[str, torch.Tensor]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception:  # whatever a file that is no state dict leads to
-        raise WrongInput(
-            f"{path} cannot be read safely; it must be written by torch.save(network.state_dict(), FILE)"
-        ) from None
+        raise WrongInput(f"{path} cannot be read safely; it must be written by torch.save(network.state_dict(), FILE)") from None
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise WrongInput(f"{path} is not a plain state dict, which maps names to tensors and nothing else")
     return state

@@ -39,7 +39,9 @@ class Fingerprints:
     def of_folder(self, folder: Path, ids: Iterable[str]) -> str:
         """Covers names and contents of the files that are named after `ids`, an id and one suffix each; not the folder's path."""
         wanted = set(ids)
-        names = sorted(entry.name for entry in os.scandir(folder) if os.path.splitext(entry.name)[0] in wanted and entry.is_file())
+        names = sorted(
+            entry.name for entry in os.scandir(folder) if os.path.splitext(entry.name)[0] in wanted and entry.is_file()
+        )
         return digest((json.dumps(names) + self._of_files(folder / name for name in names)).encode())
 
     def of_code(self, *references: str) -> str:

@@ -20,7 +20,7 @@ IMPORTED = "imported"  # the recipe, and the component that its stages count as
 OFF = "none"
 HELP = {  # of the launch options; `wsss-orch show imported` tells the files' forms in full
     "network": "A state dict in place of training the method's network component, such as cam.",
-    "maps": "Folder of <id>.npy (IRN's) or <id>.npz in place of the method's maps, read with its thresholds: lpcam's for lpcam+irn.",
+    "maps": "Folder of <id>.npy (IRN's) or <id>.npz in place of the method's maps, with its thresholds: lpcam's for lpcam+irn.",
     "masks": "Folder of <id>.png label maps in place of the pseudo masks that the segmenter learns.",
 }
 
@@ -36,9 +36,7 @@ def in_place(parts: Sequence[tuple[Recipe, StageRecipe]], settings: Mapping[str,
     found = {}
     for part in _wanted(settings):
         places = [
-            place
-            for place, (recipe, stage) in enumerate(parts)
-            if stage.writes == part.writes and recipe.kind in part.replaces
+            place for place, (recipe, stage) in enumerate(parts) if stage.writes == part.writes and recipe.kind in part.replaces
         ]
         if not places:
             method = "+".join(dict.fromkeys(recipe.name for recipe, _ in parts))

@@ -147,7 +147,9 @@ def copy_network(job: Job) -> float:
     """Write the network that a copying stage takes from a file; CPU seconds."""
     cpu = time.process_time()
     module = resolve(job.recipe.call)(_import_context(job.recipe, job.settings, job.classes, job.items))
-    loop.save_atomically(module.state_dict(), job.folder / "network.pt", lambda: check_fence(job.folder / "lease.json", job.token))
+    loop.save_atomically(
+        module.state_dict(), job.folder / "network.pt", lambda: check_fence(job.folder / "lease.json", job.token)
+    )
     return time.process_time() - cpu
 
 
@@ -158,9 +160,7 @@ def import_problems(
     return resolve(recipe.check)(_import_context(recipe, settings, classes, items))
 
 
-def _import_context(
-    recipe: StageRecipe, settings: Mapping[str, Any], classes: tuple[str, ...], items: Sequence[Item]
-) -> Context:
+def _import_context(recipe: StageRecipe, settings: Mapping[str, Any], classes: tuple[str, ...], items: Sequence[Item]) -> Context:
     own = Settings(settings)
     untrained = {recipe.writes: resolve(recipe.network)(own, classes)} if recipe.network else {}
     return Context(own, classes, items, 0, torch.device("cpu"), untrained)

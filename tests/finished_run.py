@@ -77,7 +77,9 @@ def finished_run(
     store: Path, images: Path, method: str = "lpcam+amn", random_seed: int = 0, assignments: tuple[str, ...] = ()
 ) -> tuple[Prepared, dict[str, Any], Path]:
     """Plan `method` on `images` and bring it to its end in `store`; the plan, its results and the run's folder."""
-    request = Request(method, f"folder:{images}", "deeplabv2-small", store=store, random_seed=random_seed, assignments=assignments)
+    request = Request(
+        method, f"folder:{images}", "deeplabv2-small", store=store, random_seed=random_seed, assignments=assignments
+    )
     wanted = experiment(request)
     opened = open_images(request.images, wanted.settings, store, make=True)
     assert opened is not None
