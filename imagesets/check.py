@@ -39,10 +39,10 @@ def check(
 
     def of_one(id: str) -> list[str]:
         image = Path(images.get(id, image_set.root / IMAGES / f"{id}.jpg"))
-        found = _attempt(id, lambda: _label_problems(image_set, id)) + _attempt(image, lambda: image_problems(image, decode))
+        found = attempt(id, lambda: _label_problems(image_set, id)) + attempt(image, lambda: image_problems(image, decode))
         if id in with_masks:
             mask = Path(masks.get(id, image_set.root / image_set.mask_folders[0] / f"{id}.png"))
-            found += _attempt(mask, lambda: mask_problems(mask, image, len(image_set.classes)))
+            found += attempt(mask, lambda: mask_problems(mask, image, len(image_set.classes)))
         return found
 
     with ThreadPoolExecutor(threads) as pool:  # Pillow decodes without the interpreter lock
@@ -70,20 +70,26 @@ def image_problems(path: Path, decode: bool) -> list[str]:
 def mask_problems(path: Path, image: Path, classes: int) -> list[str]:
     """What is wrong with one mask: size, values, nothing but void; a colour image or a decoding error raises."""
     label = read_label_map(path)
+    problems = label_problems(path, label, image, classes)
+    if (label == VOID).all():
+        problems.append(f"{path} is void everywhere; a mask must have at least one labelled pixel")
+    return problems
+
+
+def label_problems(path: Path, label: np.ndarray, image: Path, classes: int) -> list[str]:
+    """What is wrong with the size and the values of the label map [H,W] that was read from `path`."""
     values = np.flatnonzero(np.bincount(label.ravel(), minlength=256))
     problems = []
     if outside := [int(value) for value in values if classes < value < VOID]:
         problems.append(f"{path} holds the labels {outside}; {classes} classes allow 0 to {classes} and {VOID} for void")
-    if values.tolist() == [VOID]:
-        problems.append(f"{path} is void everywhere; a mask must have at least one labelled pixel")
     height, width = label.shape
-    size = _size_of(image)
+    size = size_of(image)
     if size and size != (width, height):
         problems.append(f"{path} is {width}x{height} but its image {image} is {size[0]}x{size[1]}; sizes must be equal")
     return problems
 
 
-def _size_of(image: Path) -> tuple[int, int] | None:
+def size_of(image: Path) -> tuple[int, int] | None:
     """Width and height, or None of a file that cannot be opened, which is a problem of the image and not of its mask."""
     try:
         with Image.open(image) as file:
@@ -118,7 +124,8 @@ def _label_problems(image_set: ImageSet, id: str) -> list[str]:
     ]
 
 
-def _attempt(what: object, look: Callable[[], list[str]]) -> list[str]:
+def attempt(what: object, look: Callable[[], list[str]]) -> list[str]:
+    """The problems that `look` finds in `what`; whatever it raises is one more."""
     try:
         return look()
     except WrongInput as error:

@@ -3,3 +3,10 @@
 
 class WrongInput(ValueError):
     """Something the user gave is wrong; the message is one sentence: what, where, and what would be right."""
+
+
+def refuse(problems: list[str], where: str) -> None:
+    """Raise WrongInput with all `problems`, a line each, if there are any."""
+    if problems:
+        count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
+        raise WrongInput(f"{count} in {where}, nothing was run:\n" + "\n".join(f"  {problem}" for problem in problems))

@@ -5,10 +5,11 @@ which; folding the components in a fixed order is all there is to it. Stages tha
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from imagesets.errors import WrongInput
+from orchestrator.imports import IMPORTED, check_read, in_place
 from orchestrator.recipes import FOLD_ORDER, Recipe, StageRecipe, find, load_all
 
 BASE_NETWORK = "cam"  # what an expression without a network starts from
@@ -25,6 +26,7 @@ class Stage:
     settings: Mapping[str, Any] = field(hash=False)
     inputs: Mapping[str, "Stage"] = field(hash=False)  # word -> the stage that wrote it
     scores: str = ""  # of an evaluation: seed, pseudo or seg
+    in_place_of: str = ""  # of an imported result: the component whose place it takes
 
 
 def components(expression: str, segmenter: str) -> list[tuple[Recipe, dict[str, Any], bool]]:
@@ -51,17 +53,22 @@ def components(expression: str, segmenter: str) -> list[tuple[Recipe, dict[str, 
 
 def expand(chain: Iterable[tuple[Recipe, dict[str, Any], bool]], settings: Mapping[str, Any]) -> list[Stage]:
     """Fold the components into stages with exactly the settings each receives; unread stages are left out."""
+    placed = _placed(list(chain), settings)
+    parts = [(recipe, owner, part) for recipe, _, _ in placed for owner, part in _stages_of(recipe)]
+    imported = in_place([(recipe, part) for recipe, _, part in parts], settings)
     bound: dict[str, Stage] = {}
     stages: list[Stage] = []
-    named = set()
-    for recipe, _, was_named in _placed(list(chain), settings):
-        for owner, part in _stages_of(recipe):
+    for place, (recipe, owner, part) in enumerate(parts):
+        if place in imported:
+            own = load_all()[IMPORTED]
+            stage = replace(_bind(own, imported[place], bound, settings, own), in_place_of=recipe.name)
+        else:
             stage = _bind(owner, part, bound, settings, recipe)
-            stages.append(stage)
-            bound[part.writes] = stage
-        if was_named:
-            named.add(recipe.name)
-    return _pruned(stages, named, settings)
+        stages.append(stage)
+        bound[part.writes] = stage
+    kept = _pruned(stages, {IMPORTED, *(recipe.name for recipe, _, was_named in placed if was_named)}, settings)
+    check_read(kept, settings)
+    return kept
 
 
 def _placed(chain: list[tuple[Recipe, dict[str, Any], bool]], settings: Mapping[str, Any]) -> list[Any]:
@@ -90,10 +97,11 @@ def _stages_of(recipe: Recipe) -> Iterable[tuple[Recipe, StageRecipe]]:
 
 
 def _bind(owner: Recipe, part: StageRecipe, bound: Mapping[str, Stage], settings: Mapping[str, Any], within: Recipe) -> Stage:
-    missing = [word for word in part.reads if word not in bound]
+    reads = [*part.reads, *(word for word, when in part.reads_if.items() if when.items() <= settings.items())]
+    missing = [word for word in reads if word not in bound]
     if missing:
         raise WrongInput(f"{within.name} needs {' and '.join(missing)}, which nothing before it in the expression makes")
-    inputs = {word: bound[word] for word in part.reads}
+    inputs = {word: bound[word] for word in reads}
     return Stage(f"{within.name}-{part.name}", within.name, part, _received(owner, part, inputs, settings), inputs)
 
 
@@ -105,9 +113,10 @@ def _received(owner: Recipe, part: StageRecipe, inputs: Mapping[str, Stage], set
         if not dot:
             received[listed] = settings[f"{owner.name}.{listed}"]
         elif prefix in inputs:
-            wanted = f"{inputs[prefix].component}.{name}"
+            writer = inputs[prefix].in_place_of or inputs[prefix].component
+            wanted = f"{writer}.{name}"
             if wanted not in settings:
-                raise WrongInput(f"{owner.name} cannot work on {inputs[prefix].component}: that has no setting {name!r}")
+                raise WrongInput(f"{owner.name} cannot work on {writer}: that has no setting {name!r}")
             received[listed] = settings[wanted]
         elif name == "*":
             received |= {key: value for key, value in settings.items() if key.startswith(f"{prefix}.")}

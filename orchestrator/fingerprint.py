@@ -4,6 +4,7 @@ Contents are hashed once; after that sizes and modification times, which never e
 """
 
 import json
+import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -34,6 +35,14 @@ class Fingerprints:
     def of_file(self, path: Path) -> str:
         """Content hash of one file."""
         return self._of_files([path])
+
+    def of_folder(self, folder: Path, ids: Iterable[str]) -> str:
+        """Covers names and contents of the files that are named after `ids`, an id and one suffix each; not the folder's path."""
+        wanted = set(ids)
+        names = sorted(
+            entry.name for entry in os.scandir(folder) if os.path.splitext(entry.name)[0] in wanted and entry.is_file()
+        )
+        return digest((json.dumps(names) + self._of_files(folder / name for name in names)).encode())
 
     def of_code(self, *references: str) -> str:
         """The code version of functions, parsed anew only after some file of the project has changed."""

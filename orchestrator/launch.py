@@ -11,10 +11,11 @@ from typing import Any
 import yaml
 
 from imagesets import shapes
-from imagesets.errors import WrongInput
+from imagesets.errors import WrongInput, refuse
 from imagesets.image_set import ImageSet, read_list
 from imagesets.layout import open_image_set
 from orchestrator import expression
+from orchestrator.imports import check_imports
 from orchestrator.nearest import nearest
 from orchestrator.plan import Planner, Step
 from orchestrator.recipes import Recipe, find
@@ -107,12 +108,13 @@ def repeat(wanted: Experiment, random_seeds: Sequence[int]) -> list[Experiment]:
 
 
 def check_images(prepared: Prepared) -> None:
-    """Decode every image and mask that the run reads, once; WrongInput with the whole list of what is wrong."""
+    """Read every image, mask and imported file of the run, once; WrongInput with the whole list of what is wrong."""
     known = prepared.planner.fingerprints.known
     known_as = "checked " + digest("".join(step.identity["images"] + step.identity["masks"] for step in prepared.steps).encode())
     if known_as not in known:
         _refuse_damaged(prepared.images, prepared.planner.lists, [step.stage for step in prepared.steps], decode=True)
         known[known_as] = "whole"
+    check_imports(prepared.steps, prepared.images)
 
 
 def _refuse_damaged(images: ImageSet, lists: Mapping[str, str], stages: list[expression.Stage], decode: bool) -> None:
@@ -120,10 +122,7 @@ def _refuse_damaged(images: ImageSet, lists: Mapping[str, str], stages: list[exp
 
     read = {lists[stage.recipe.list] for stage in stages}
     scored = {lists[stage.recipe.list] for stage in stages if stage.recipe.truth}
-    problems = check(images, sorted(read), sorted(scored), held_out=lists["validation"], decode=decode)
-    if problems:
-        count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
-        raise WrongInput(f"{count} in {images.name}, nothing was run:\n" + "\n".join(f"  {problem}" for problem in problems))
+    refuse(check(images, sorted(read), sorted(scored), held_out=lists["validation"], decode=decode), images.name)
 
 
 def _layers(request: Request, images: Recipe, chain: list[Any]) -> list[Mapping[str, Any]]:

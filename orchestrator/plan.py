@@ -54,6 +54,7 @@ class Planner:
         self.store, self.images, self.lists = store, images, lists
         self.fingerprints = Fingerprints(store.root)
         self.files = {name for name, setting in declared.items() if setting.file}
+        self.folders = {name for name, setting in declared.items() if setting.folder}
         self._items: dict[tuple[str, bool], list[Item]] = {}
         self._folders: dict[str, Path] = {}
         self._contents: dict[tuple[str, bool], dict[str, str]] = {}
@@ -113,12 +114,16 @@ class Planner:
         step.manifest = manifest if manifest and manifest["made_from"] == current else None
 
     def _keyed(self, stage: Stage) -> dict[str, Any]:
-        """The settings as the key sees them: a file counts by its content, not by its path."""
+        """The settings as the key sees them: a file or a folder counts by its content, not by its path."""
         keyed = {}
         for name, value in stage.settings.items():
             owned = name if "." in name else f"{stage.component}.{name}"
-            is_file = owned in self.files and value not in PRESETS
-            keyed[name] = f"content {self.fingerprints.of_file(Path(value))}" if is_file else value
+            keyed[name] = value
+            if owned in self.files and value not in PRESETS:
+                keyed[name] = f"content {self.fingerprints.of_file(Path(value))}"
+            elif owned in self.folders and value not in PRESETS:
+                ids = [item.id for item in self.items(stage.recipe.list, with_masks=False)]
+                keyed[name] = f"content {self.fingerprints.of_folder(Path(value), ids)}"
         return keyed
 
 

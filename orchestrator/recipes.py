@@ -26,7 +26,10 @@ class _Table(BaseModel):
 
 
 class Setting(_Table):
-    """One setting: its default gives its type; `null: true` admits null; `file: true` means that a path counts by its content."""
+    """One setting: its default gives its type; `null: true` admits null; `file: true` means that a path counts by its content.
+
+    `folder: true` likewise, by the contents of the folder's files that are named after images of the stage's list.
+    """
 
     default: Any
     minimum: float | None = None
@@ -34,6 +37,7 @@ class Setting(_Table):
     choices: tuple[Any, ...] | None = None
     null: bool = False
     file: bool = False
+    folder: bool = False
     help: str = ""
     source: str = ""
 
@@ -43,12 +47,15 @@ class StageRecipe(_Table):
 
     name: str = ""
     use: str = ""  # "crf.labels": the shared stage of another component, in place of everything below
-    kind: Literal["train", "map"] = "map"
+    kind: Literal["train", "map", "copy"] = "map"
     call: str = ""  # "package.module:function"
     network: str = ""  # rebuilds the module that a training stage delivers
+    replaces: tuple[Kind, ...] = ()  # of an import: it stands for the last stage of such a component that writes the same word
+    check: str = ""  # of an import: `function(context)` says what is wrong with it before anything runs
     over: Literal["images", "classes"] = "images"
     list: Literal["training", "scoring", "validation"] = "training"
     reads: tuple[str, ...] = ()
+    reads_if: dict[str, dict[str, Any]] = {}  # words that are read only where settings have these values
     writes: str = ""
     settings: tuple[str, ...] = ()
     truth: bool = False  # masks reach this stage

@@ -4,6 +4,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from orchestrator.imports import imports_of
 from orchestrator.launch import Prepared
 from orchestrator.plan import Step
 from orchestrator.recipes import find
@@ -55,12 +56,14 @@ def _row(prepared: Prepared, step: Step) -> dict[str, Any]:
     split = prepared.settings[f"images.{step.stage.recipe.list}"]
     about = {"split": split, "images": len(step.items), "labels from": prepared.images.label_source}
     own = [f"{component}.{name}" for name in OWN[step.stage.scores]]
-    names = [*PROTOCOL, *(name for name in own if name in prepared.settings)]
+    behind = list(_ancestors(step).values())
+    received = {name for source in behind for name in source.stage.settings}  # what none of them received tells nothing of it
+    names = [*(name for name in PROTOCOL if name in received), *(name for name in own if name in prepared.settings)]
     settings = {name: _shown(prepared.settings[name]) for name in names}
-    protocol = {**result["protocol"], **settings, **about}
+    protocol = {**result["protocol"], **settings, **imports_of(behind), **about}
     return {
         **{"quantity": step.stage.scores, "component": component, "split": split},
-        "components": sorted({ancestor.stage.component for ancestor in _ancestors(step).values()}),
+        "components": sorted({source.stage.component for source in behind}),
         **{"list": step.stage.recipe.list, "stage": source.stage.name, "key": source.key},  # what was scored
         "cost": _cost(prepared, source),
         **result,
@@ -71,9 +74,13 @@ def _row(prepared: Prepared, step: Step) -> dict[str, Any]:
 def _cost(prepared: Prepared, source: Step) -> dict[str, float | None]:
     """Wall seconds of `source` and all stages that it comes from, and as a multiple of training CAM and extracting its maps.
 
-    Where those maps are no stage of the run, the newest of the store count if they are of as many images.
+    Where those maps are no stage of the run, the newest of the store count if they are of as many images. What is imported
+    took others an unknown time: there is no multiple then.
     """
-    wall = sum(stage.manifest["wall"] for stage in _ancestors(source).values() if stage.manifest)
+    behind = list(_ancestors(source).values())
+    wall = sum(stage.manifest["wall"] for stage in behind if stage.manifest)
+    if imports_of(behind):
+        return {"wall": wall, "units": None}
     images = len(prepared.planner.items("training", with_masks=False))
     here = {other.stage.name: other.manifest for other in prepared.steps}
     unit = [here.get(name) or prepared.planner.store.newest(name) for name in UNIT]

@@ -13,7 +13,7 @@ from imagesets.errors import WrongInput
 from orchestrator.nearest import nearest
 from orchestrator.recipes import Recipe, Setting, load_all
 
-PRESETS = {"none", "imagenet"}  # values of a `file` setting that are words, not paths
+PRESETS = {"none", "imagenet"}  # values of a `file` or `folder` setting that are words, not paths
 
 
 def declared(images: Recipe) -> dict[str, Setting]:
@@ -61,10 +61,11 @@ def checked(name: str, value: Any, setting: Setting) -> Any:
     """`value` in the type of the setting's default and within its bounds, or WrongInput."""
     if value is None and setting.null:
         return None
-    if setting.file and str(value) not in PRESETS:
+    if (setting.file or setting.folder) and str(value) not in PRESETS:
         path = Path(str(value)).expanduser().resolve()
-        if not path.is_file():
-            raise WrongInput(f"{name}={value} is neither {' nor '.join(sorted(PRESETS))} nor an existing file")
+        if not (path.is_file() if setting.file else path.is_dir()):
+            kind = "file" if setting.file else "folder"
+            raise WrongInput(f"{name}={value} is neither {' nor '.join(sorted(PRESETS))} nor an existing {kind}")
         return str(path)
     value = _typed(name, value, setting)
     if setting.choices is not None and value not in setting.choices:

@@ -6,7 +6,7 @@ A `Job` says all of it and can be sent to another node; nothing here knows which
 import importlib
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -141,6 +141,29 @@ def run_training(job: Job, rank: int, world: int, device: str) -> float:
     if world > 1:
         distributed.all_reduce(spent)
     return spent.item()
+
+
+def copy_network(job: Job) -> float:
+    """Write the network that a copying stage takes from a file; CPU seconds."""
+    cpu = time.process_time()
+    module = resolve(job.recipe.call)(_import_context(job.recipe, job.settings, job.classes, job.items))
+    loop.save_atomically(
+        module.state_dict(), job.folder / "network.pt", lambda: check_fence(job.folder / "lease.json", job.token)
+    )
+    return time.process_time() - cpu
+
+
+def import_problems(
+    recipe: StageRecipe, settings: Mapping[str, Any], classes: tuple[str, ...], items: Sequence[Item]
+) -> list[str]:
+    """What is wrong with the files that an importing stage takes in."""
+    return resolve(recipe.check)(_import_context(recipe, settings, classes, items))
+
+
+def _import_context(recipe: StageRecipe, settings: Mapping[str, Any], classes: tuple[str, ...], items: Sequence[Item]) -> Context:
+    own = Settings(settings)
+    untrained = {recipe.writes: resolve(recipe.network)(own, classes)} if recipe.network else {}
+    return Context(own, classes, items, 0, torch.device("cpu"), untrained)
 
 
 def _progress_writer(folder: Path, steps: int) -> Callable[[int, dict[str, float]], None]:

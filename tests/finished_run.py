@@ -26,7 +26,7 @@ from training.randomness import generator
 
 
 class PretendEngine:
-    """An engine that trains and maps nothing; only evaluations are real work."""
+    """An engine that trains and maps nothing; only evaluations and imports are real work."""
 
     name = "pretend"
 
@@ -35,7 +35,7 @@ class PretendEngine:
 
     def map(self, job: work.Job, indices: list[int], done: Callable[[dict[str, float]], None]) -> None:
         for index in indices:
-            if job.recipe.store == "sum":
+            if job.recipe.store == "sum" or job.recipe.check:
                 done(work.run_shard(job, index, "cpu"))
                 continue
             parts = job.shards()[index]
@@ -74,10 +74,12 @@ class PretendEngine:
 
 
 def finished_run(
-    store: Path, images: Path, method: str = "lpcam+amn", random_seed: int = 0
+    store: Path, images: Path, method: str = "lpcam+amn", random_seed: int = 0, assignments: tuple[str, ...] = ()
 ) -> tuple[Prepared, dict[str, Any], Path]:
     """Plan `method` on `images` and bring it to its end in `store`; the plan, its results and the run's folder."""
-    request = Request(method, f"folder:{images}", "deeplabv2-small", store=store, random_seed=random_seed)
+    request = Request(
+        method, f"folder:{images}", "deeplabv2-small", store=store, random_seed=random_seed, assignments=assignments
+    )
     wanted = experiment(request)
     opened = open_images(request.images, wanted.settings, store, make=True)
     assert opened is not None

@@ -1,9 +1,10 @@
 """What a stage's function receives, and what a training stage's function returns.
 
-A stage is one cached step of a run. Its function gets a `Context` and nothing else, and is of one of two forms:
+A stage is one cached step of a run. Its function gets a `Context` and nothing else, and is of one of three forms:
 
 * map:   `function(context) -> one`, where `one(item) -> {name: array}` does one image (or `one(class_index)` one class);
-* train: `function(context) -> Task`, which the one loop in `training.loop` runs.
+* train: `function(context) -> Task`, which the one loop in `training.loop` runs;
+* copy:  `function(context) -> network`, which comes from a file; `context.inputs` holds it untrained.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 
 from imagesets.errors import WrongInput
+from orchestrator import imports
 from orchestrator.execution import Execution, Where
 from orchestrator.launch import (
     Prepared,
@@ -34,6 +35,8 @@ EPILOG = """Examples:
   wsss-orch launch --method recam+irn --runs 5
 
   wsss-orch launch --method lpcam+irn --images voc12:PATH --segmenter deeplabv2-resnet101 --set lpcam.clusters=20
+
+  wsss-orch launch --method lpcam+irn --images voc12:PATH --maps-from MAPS --plan
 """
 
 
@@ -55,12 +58,16 @@ def launch(
     only: Annotated[str, typer.Option(help="Run this stage alone.")] = "",
     exclude: Annotated[Path | None, typer.Option(help="A file of image ids to leave out, one a line.")] = None,
     force: Annotated[str, typer.Option(help="Discard this stage and what depends on it first.")] = "",
+    network_from: Annotated[Path | None, typer.Option(help=imports.HELP["network"])] = None,
+    maps_from: Annotated[Path | None, typer.Option(help=imports.HELP["maps"])] = None,
+    masks_from: Annotated[Path | None, typer.Option(help=imports.HELP["masks"])] = None,
 ) -> None:
     """Run a method from image-level labels to a trained, evaluated segmenter."""
     console, where = terminal(), Where(engine, address)
     if track not in ("mlflow", "none"):
         raise WrongInput(f"--track {track} is neither mlflow nor none")
     seeds = seeds_of(random_seed, runs, random_seeds)
+    assign = [*assign, *imports.assignments(network=network_from, maps=maps_from, masks=masks_from)]
     request = Request(method, images, segmenter, recipe, tuple(assign), seeds[0], store.resolve(), exclude)
     wanted = experiment(request)
     opened = open_images(images, wanted.settings, request.store, make=not plan, exclude=exclude)

@@ -1,0 +1,95 @@
+"""Results of other programs as stages of a run: a trained network, maps or pseudo masks that lie in files.
+
+Each has a second function that says what is wrong with the files before anything runs.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from imagesets.check import label_problems, size_of
+from imagesets.errors import WrongInput
+from imagesets.imported import file_of, folder_problems
+from imagesets.item import Item, read_label_map
+from imagesets.map_files import SUFFIXES, read_maps
+from imagesets.map_files import map_problems as problems_of_maps
+from training.stage import Context
+
+MASK_SUFFIXES = (".png",)
+
+
+def masks(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:
+    """The label map of each image, {"label": uint8 [H,W]}, 255 for void."""
+    folder = Path(context.settings.imported.masks)
+    return lambda item: {"label": read_label_map(file_of(folder, item.id, MASK_SUFFIXES))}
+
+
+def mask_problems(context: Context) -> list[str]:
+    """What is wrong with the folder of masks: missing ids, colour images, sizes, labels above the classes."""
+    classes = len(context.classes)
+
+    def look(path: Path, item: Item) -> list[str]:
+        return label_problems(path, read_label_map(path), item.image, classes)
+
+    return folder_problems(Path(context.settings.imported.masks), context.items, MASK_SUFFIXES, look)
+
+
+def maps(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:
+    """The maps of each image, at stride 4 and at full size."""
+    folder = Path(context.settings.imported.maps)
+    return lambda item: read_maps(file_of(folder, item.id, SUFFIXES)).arrays()
+
+
+def map_problems(context: Context) -> list[str]:
+    """What is wrong with the folder of maps: missing ids, files that are not read safely, shapes, classes, values."""
+
+    def look(path: Path, item: Item) -> list[str]:
+        size = size_of(item.image)
+        return problems_of_maps(path, size and (size[1], size[0]), len(context.classes))
+
+    return folder_problems(Path(context.settings.imported.maps), context.items, SUFFIXES, look)
+
+
+def network(context: Context) -> nn.Module:
+    """The network with the weights of the file."""
+    if problems := network_problems(context):
+        raise WrongInput(problems[0])
+    module = context.inputs["network"]
+    module.load_state_dict(_state(context))
+    return module
+
+
+def network_problems(context: Context) -> list[str]:
+    """What is wrong with the file of weights for the untrained network in `context.inputs`, in one sentence if anything is."""
+    try:
+        state = _state(context)
+    except WrongInput as error:
+        return [str(error)]
+    expected = context.inputs["network"].state_dict()
+    misfits = {
+        "missing": [name for name in expected if name not in state],
+        "unexpected": [name for name in state if name not in expected],
+        "of another shape": [
+            f"{name} {list(state[name].shape)} for {list(value.shape)}"
+            for name, value in expected.items()
+            if name in state and state[name].shape != value.shape
+        ],
+    }
+    told = [f"{len(found)} {what} (first: {found[0]})" for what, found in misfits.items() if found]
+    network = f"the network of backbone.name={context.settings.backbone.name} and {len(context.classes)} classes, entry by entry"
+    return [f"{context.settings.imported.network} does not fit {network}: {', '.join(told)}"] if told else []
+
+
+def _state(context: Context) -> dict[str, torch.Tensor]:
+    """The state dict in the file, read without running anything that it asks for."""
+    path = Path(context.settings.imported.network)
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception:  # whatever a file that is no state dict leads to
+        raise WrongInput(f"{path} cannot be read safely; it must be written by torch.save(network.state_dict(), FILE)") from None
+    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise WrongInput(f"{path} is not a plain state dict, which maps names to tensors and nothing else")
+    return state

@@ -1,0 +1,302 @@
+"""Runs that start from files of other programs: what they replace, what their keys hold, what is refused beforehand."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from imagesets.errors import WrongInput
+from imagesets.item import read_label_map
+from imagesets.maps import Maps, strided
+from imagesets.palette import save_label_map
+from methods import cam
+from orchestrator.expression import Stage, components, expand
+from orchestrator.imports import assignments
+from orchestrator.launch import Prepared, Request, check_images, experiment, open_images, prepare
+from orchestrator.recipes import find
+from orchestrator.settings import resolve
+from orchestrator.shards import StoredRecords
+from tests.conftest import write_image_set
+from tests.finished_run import finished_run
+from tests.launching import digests, launch
+from training.stage import Settings
+
+SETTINGS = resolve(find("shapes", ("images",))[0], [])
+IDS = [f"train_{number}" for number in range(6)]
+
+
+def stages(method: str, **changed: str) -> dict[str, Stage]:
+    """The expanded stages by name; `imported__maps="x"` sets imported.maps."""
+    settings = SETTINGS | {name.replace("__", "."): value for name, value in changed.items()}
+    return {stage.name: stage for stage in expand(components(method, "deeplabv2"), settings)}
+
+
+def write_masks(image_set: Path, folder: Path) -> Path:
+    """The truth of the training list as somebody's pseudo masks."""
+    folder.mkdir()
+    for id in IDS:
+        shutil.copy(image_set / "SegmentationClass" / f"{id}.png", folder)
+    return folder
+
+
+def write_maps(image_set: Path, folder: Path) -> Path:
+    """Maps that are 0.9 on the truth and 0 elsewhere, as IRN writes maps."""
+    folder.mkdir()
+    for id in IDS:
+        truth = read_label_map(image_set / "SegmentationClass" / f"{id}.png")
+        keys = np.unique(truth[truth > 0]).astype(np.int64) - 1
+        full = np.stack([truth == key + 1 for key in keys]).astype(np.float32) * 0.9
+        content = {"keys": torch.from_numpy(keys), "cam": torch.from_numpy(full[:, ::4, ::4].copy()), "high_res": full}
+        np.save(folder / f"{id}.npy", content, allow_pickle=True)  # type: ignore[arg-type]
+    return folder
+
+
+def write_network(path: Path, classes: int = 2) -> Path:
+    settings = Settings({"backbone.name": "small", "backbone.weights": "none"})
+    torch.save(cam.network(settings, tuple("abcdef"[:classes])).state_dict(), path)
+    return path
+
+
+def planned(image_set: Path, method: str, **given: Path) -> Prepared:
+    tiny = ("backbone.name=small", "backbone.weights=none")
+    store = image_set.parent / "store"
+    request = Request(method, f"folder:{image_set}", "deeplabv2-small", "", (*tiny, *assignments(**given)), store=store)
+    wanted = experiment(request)
+    images = open_images(request.images, wanted.settings, store, make=False)
+    assert images is not None
+    return prepare(wanted, images)
+
+
+def keys(prepared: Prepared) -> dict[str, str]:
+    return {step.stage.name: step.key for step in prepared.steps}
+
+
+def test_masks_replace_what_the_segmenter_learns_and_all_before_it() -> None:
+    last = [
+        "imported-masks",
+        "imported-masks-score",
+        "deeplabv2-segmenter",
+        "deeplabv2-predictions",
+        "deeplabv2-predictions-score",
+    ]
+    for method in ("lpcam+amn", "cam+crf+irn", "supervised"):
+        assert list(stages(method, imported__masks="x")) == last
+
+
+def test_maps_replace_the_last_before_the_refiners_and_are_read_with_their_thresholds() -> None:
+    for method, thresholds in {
+        "lpcam+irn": (0.45, 0.35, 1.0),
+        "lpcam+amn": (0.45, 0.25, 1.3),
+        "cam+irn": (0.30, 0.25, 1.0),
+    }.items():
+        plan = stages(method, imported__maps="x")
+        read = (
+            plan["irn-labels"].settings["maps.confident_foreground"],
+            *(plan["irn-masks"].settings[f"maps.{name}"] for name in ("walk_background", "walk_power")),
+        )
+        assert read == thresholds
+        assert plan["irn-labels"].inputs["maps"].name == plan["irn-masks"].inputs["maps"].name == "imported-maps"
+        assert list(plan)[:2] == ["imported-maps", "imported-maps-score"] and "cam-network" not in plan
+    assert stages("lpcam+none", imported__maps="x")["imported-maps-score"].settings["maps.seed_threshold"] == 0.30
+
+
+def test_maps_pass_through_every_refiner() -> None:
+    plan = stages("cam+crf+irn", imported__maps="x")
+    assert plan["crf-maps"].inputs["maps"].name == "imported-maps"
+    assert plan["irn-masks"].inputs["maps"].name == "crf-maps"
+
+
+def test_irn_starts_from_the_method_s_network_where_it_has_no_weights_of_its_own() -> None:
+    assert "cam-network" in stages("lpcam+irn", imported__maps="x", backbone__weights="none")
+
+
+def test_a_network_replaces_the_network_component_s_training_alone() -> None:
+    plan = stages("recam+advcam+irn", imported__network="x")
+    assert "cam-network" not in plan and plan["recam-network"].inputs["network"].name == "imported-network"
+    assert plan["imported-network"].recipe.network == "methods.cam:network"
+    assert stages("advcam+irn", imported__network="x")["advcam-maps"].settings["network.weights"] == "w"
+
+
+@pytest.mark.parametrize(
+    ("method", "changed", "sentence"),
+    [
+        ("supervised", {"imported__maps": "x"}, r"makes no maps whose place imported\.maps could take"),
+        ("cam+irn", {"imported__maps": "x", "imported__masks": "x"}, r"nothing in this run would read imported\.maps"),
+        ("cam+irn", {"imported__maps": "x", "imported__network": "x"}, r"would read imported\.network"),
+    ],
+)
+def test_an_import_that_would_be_ignored_is_refused(method: str, changed: dict[str, str], sentence: str) -> None:
+    with pytest.raises(WrongInput, match=sentence):
+        stages(method, **changed)
+
+
+@pytest.mark.parametrize(("kind", "write"), [("masks", write_masks), ("maps", write_maps)])
+def test_a_folder_counts_by_the_contents_of_the_list_s_files(
+    image_set: Path, tmp_path: Path, kind: str, write: Callable[[Path, Path], Path]
+) -> None:
+    folder = write(image_set, tmp_path / "first: #1")  # what YAML would take for a mapping and a comment
+    before = keys(planned(image_set, "cam+irn", **{kind: folder}))
+    moved = folder.rename(tmp_path / "moved")
+    (moved / "README.txt").write_text("made elsewhere")
+    shutil.copy(next(moved.iterdir()), moved / "val_0.png")
+    assert keys(planned(image_set, "cam+irn", **{kind: moved})) == before
+    first, second, *_ = sorted(moved.glob("train_*"))
+    shutil.copy(first, second)
+    after = keys(planned(image_set, "cam+irn", **{kind: moved}))
+    untouched = {name for name, key in after.items() if before[name] == key}
+    assert untouched == ({"cam-network"} if kind == "maps" else set())
+
+
+def test_a_network_counts_by_its_content_and_training_settings_do_not_reach_it(image_set: Path, tmp_path: Path) -> None:
+    before = keys(planned(image_set, "cam+none", network=write_network(tmp_path / "a.pt")))
+    copied = Path(shutil.copy(tmp_path / "a.pt", tmp_path / "b.pt"))
+    assert keys(planned(image_set, "cam+none", network=copied)) == before
+    after = keys(planned(image_set, "cam+none", network=write_network(tmp_path / "c.pt")))
+    assert all(after[name] != key for name, key in before.items())
+    assert "epochs" not in stages("cam+none", imported__network="x")["imported-network"].settings
+
+
+def refusal(prepared: Prepared) -> str:
+    with pytest.raises(WrongInput) as refused:
+        check_images(prepared)
+    assert not (prepared.request.store / "stages").exists()
+    return str(refused.value)
+
+
+def test_everything_wrong_with_masks_is_told_at_once(image_set: Path, tmp_path: Path) -> None:
+    folder = write_masks(image_set, tmp_path / "masks")
+    (folder / "train_0.png").unlink()
+    Image.fromarray(np.zeros((48, 48, 3), np.uint8)).save(folder / "train_1.png")
+    save_label_map(folder / "train_2.png", np.zeros((40, 48), np.uint8))
+    save_label_map(folder / "train_3.png", np.full((48, 48), 7, np.uint8))
+    save_label_map(folder / "train_4.png", np.full((48, 48), 255, np.uint8))  # void alone is allowed
+    (folder / "train_5.png").write_bytes(b"no image")
+    told = refusal(planned(image_set, "cam+none", masks=folder)).splitlines()
+    assert told[0] == "5 problems in what is imported, nothing was run:"
+    for line, part in zip(told[1:], ("1 of 6 images (train_0)", "RGB image", "48x40", "labels [7]", "train_5"), strict=True):
+        assert part in line and str(folder) in line
+
+
+def test_everything_wrong_with_maps_is_told_at_once(image_set: Path, tmp_path: Path) -> None:
+    folder = write_maps(image_set, tmp_path / "maps")
+    (folder / "train_0.npy").unlink()
+    (folder / "train_1.npy").write_bytes(b"no maps")
+    np.savez(folder / "train_2.npz", keys=[0], cam=np.zeros((1, 12, 12)), high_res=np.zeros((1, 48, 48)))
+    size = (40, 48)
+    wrong = {"keys": [5], "cam": np.zeros((1, *strided(size))), "high_res": np.full((1, *size), 3.0)}
+    (folder / "train_3.npy").unlink()
+    np.savez(folder / "train_3.npz", **wrong)
+    told = refusal(planned(image_set, "cam+none", maps=folder))
+    assert told.startswith("6 problems")
+    for part in ("train_0.npy or train_0.npz", "train_1.npy", "2 files for the image train_2", "classes [5]", "48x40", "0 to 3"):
+        assert part in told
+
+
+@pytest.mark.parametrize(
+    ("write", "sentence"),
+    [
+        (lambda path: torch.save({"a": torch.zeros(1)}, path), "missing (first: backbone."),
+        (lambda path: write_network(path, 3), "1 of another shape (first: classifier.weight [3, 256, 1, 1] for [2, 256, 1, 1])"),
+        (lambda path: path.write_bytes(b"nothing"), "cannot be read safely"),
+        (lambda path: torch.save({"state_dict": {}}, path), "is not a plain state dict"),
+        (lambda path: torch.save(cam.network(Settings({"backbone.name": "small", "backbone.weights": "none"}), ("a", "b")), path),
+         "cannot be read safely"),
+    ],
+)  # fmt: skip
+def test_a_network_that_does_not_fit_is_refused_in_a_sentence(
+    image_set: Path, tmp_path: Path, write: Callable[[Path], Any], sentence: str
+) -> None:
+    write(tmp_path / "network.pt")
+    told = refusal(planned(image_set, "cam+none", network=tmp_path / "network.pt"))
+    assert told.startswith("1 problem in") and sentence in told
+
+
+def test_a_path_that_is_not_there_is_named(image_set: Path, tmp_path: Path) -> None:
+    with pytest.raises(WrongInput, match=r"imported\.maps=.*nowhere is neither .* an existing folder"):
+        planned(image_set, "cam+irn", maps=tmp_path / "nowhere")
+
+
+def test_rows_say_what_was_imported_and_claim_nothing_about_how_it_was_made(image_set: Path, tmp_path: Path) -> None:
+    given = assignments(maps=write_maps(image_set, tmp_path / "maps"))
+    backbone = ("backbone.name=small", "backbone.weights=none")
+    _, results, _ = finished_run(tmp_path / "store", image_set, "lpcam+irn", assignments=(*given, *backbone))
+    seed, pseudo, seg = results["rows"]
+    assert (seed["quantity"], seed["component"], seed["metrics"]["miou"]) == ("seed", "imported", 1)
+    assert seed["protocol"]["threshold"] == 0.30 and "backbone.name" not in seed["protocol"]
+    for row in (seed, pseudo, seg):
+        told = row["protocol"]["imported maps"]
+        assert told.startswith("content ") and told.endswith(" in place of lpcam's") and str(tmp_path) not in told
+        assert row["cost"]["units"] is None
+    assert pseudo["protocol"]["backbone.name"] == "small"  # of IRN's network
+    _, plain, _ = finished_run(tmp_path / "store", image_set, "lpcam+irn", assignments=backbone)
+    assert not any("imported" in name for row in plain["rows"] for name in row["protocol"])
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Image set and store of one finished launch without imports."""
+    root = tmp_path_factory.mktemp("run")
+    images = write_image_set(root / "images")
+    done = launch(images, root / "store", "--engine", "local", method="cam+irn")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return images, root / "store"
+
+
+def stage_folder(store: Path, name: str) -> Path:
+    (found,) = (store / "stages").glob(f"{name}-????????????")
+    return found
+
+
+def contents(store: Path, name: str) -> dict[str, list[Any]]:
+    """What a per-image stage stored, comparable with =="""
+    records = StoredRecords(stage_folder(store, name))
+    return {id: [(key, array.dtype, array.tolist()) for key, array in record.items()] for id, record in records.items()}
+
+
+@pytest.mark.slow
+def test_a_run_from_another_one_s_network_or_masks_ends_bit_equal_to_it(finished: tuple[Path, Path], tmp_path: Path) -> None:
+    images, store = finished
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    for id, record in StoredRecords(stage_folder(store, "irn-masks")).items():
+        save_label_map(masks / f"{id}.png", record["label"])
+    network = stage_folder(store, "cam-network") / "network.pt"
+    for option, path, equal in (
+        ("--network-from", network, ("cam-maps", "irn-labels", "irn-masks", "deeplabv2-predictions")),
+        ("--masks-from", masks, ("deeplabv2-predictions",)),
+    ):
+        done = launch(images, tmp_path / option, "--engine", "local", option, str(path), method="cam+irn")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "cam-network" not in done.stdout
+        assert all(contents(tmp_path / option, name) == contents(store, name) for name in equal)
+        assert digests(tmp_path / option)["deeplabv2-segmenter"] == digests(store)["deeplabv2-segmenter"]
+
+
+@pytest.mark.slow
+def test_a_run_from_exported_maps_scores_as_the_one_they_come_from(finished: tuple[Path, Path], tmp_path: Path) -> None:
+    images, store = finished
+    (tmp_path / "maps").mkdir()
+    for id, record in StoredRecords(stage_folder(store, "cam-maps")).items():
+        maps = Maps.of(record)
+        content = {"keys": torch.from_numpy(maps.keys), "cam": maps.strided(), "high_res": maps.full().numpy()}
+        np.save(tmp_path / "maps" / f"{id}.npy", content, allow_pickle=True)  # type: ignore[arg-type]
+    options = ("--engine", "local", "--maps-from", str(tmp_path / "maps"))
+    done = launch(images, tmp_path / "store", *options, method="cam+irn")
+    assert done.returncode == 0, done.stdout + done.stderr
+    ours, theirs = (rows(folder) for folder in (tmp_path / "store", store))
+    for name in ("seed", "pseudo"):  # half precision moves a pixel here and there
+        assert ours[name]["metrics"]["miou"] == pytest.approx(theirs[name]["metrics"]["miou"], abs=0.02)
+    assert ours["seed"]["component"] == "imported" and "imported maps" in ours["seg"]["protocol"]
+    again = launch(images, tmp_path / "store", *options, method="cam+irn")
+    assert "nothing to do" in again.stdout
+
+
+def rows(store: Path) -> dict[str, Any]:
+    (path,) = (store / "runs").glob("*/results.json")
+    return {row["quantity"]: row for row in json.loads(path.read_text())["rows"]}
