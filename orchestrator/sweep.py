@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from imagesets.errors import WrongInput
-from imagesets.image_set import ImageSet
 from orchestrator.axes import THRESHOLD, Axis
 from orchestrator.execution import Execution
 from orchestrator.launch import Experiment, Request, experiment, plan_with, repeat, select
 from orchestrator.results import write_results
-from orchestrator.store import digest, read_json, write_json
+from orchestrator.store import digest, write_json
 from orchestrator.summary import Group, group_of, note_failure, sentence
 
 FORMAT = 1  # of sweep.json
@@ -73,8 +72,8 @@ class Sweep:
 class Trials:
     """Runs trials and keeps the list of those that are done; callable from several threads."""
 
-    def __init__(self, sweep: Sweep, execution: Execution, images: ImageSet):
-        self.sweep, self.execution, self.images = sweep, execution, images
+    def __init__(self, sweep: Sweep, execution: Execution):
+        self.sweep, self.execution = sweep, execution
         self.lock = threading.Lock()  # planning and the list of trials are one thread's at a time
         self.done: list[dict[str, Any]] = []
 
@@ -116,8 +115,3 @@ def scores(group: Group) -> dict[str, float]:
         for quantity, row in last.items()
         for metric, spread in row.scores.items()
     }
-
-
-def read_sweep(store: Path, name: str) -> dict[str, Any] | None:
-    """The list of trials of the sweep called `name`, if there is one."""
-    return read_json(store / "sweeps" / name / "sweep.json")

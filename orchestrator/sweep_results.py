@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -9,6 +10,7 @@ from imagesets.errors import WrongInput
 from orchestrator.axes import THRESHOLD
 from orchestrator.nearest import nearest
 from orchestrator.runs import Runs
+from orchestrator.store import read_json
 from orchestrator.summary import Group, Row, Spread
 
 PREFERRED = ("seg", "pseudo", "seed")
@@ -75,6 +77,17 @@ def findings(runs: Runs, record: Mapping[str, Any], metric: str = "") -> Finding
         raise WrongInput(f"no trial has the score {metric!r}{nearest(metric, choices)}")
     ranked.sort(key=lambda trial: -trial.score(metric).mean)  # type: ignore[union-attr]
     return Findings(record, metric, ranked, failed)
+
+
+def groups_of(runs: Runs, name: str) -> list[Group]:
+    """The group of runs that a name stands for; of a sweep those of its trials, the best first."""
+    record = read_sweep(runs.store, name)
+    return [trial.group for trial in findings(runs, record).trials] if record else [runs.group(name)]
+
+
+def read_sweep(store: Path, name: str) -> dict[str, Any] | None:
+    """The list of trials of the sweep called `name`, if there is one."""
+    return read_json(store / "sweeps" / name / "sweep.json")
 
 
 def best_threshold(trial: Trial) -> tuple[float, float] | None:

@@ -10,9 +10,9 @@ from imagesets.errors import WrongInput
 from orchestrator.axes import split
 from orchestrator.launch import Request
 from orchestrator.runs import Runs
-from orchestrator.sweep import Sweep, read_sweep
+from orchestrator.sweep import Sweep
 from orchestrator.sweep_page import write_page
-from orchestrator.sweep_results import Findings, best_threshold, findings, slices
+from orchestrator.sweep_results import Findings, best_threshold, findings, read_sweep, slices
 from orchestrator.sweep_table import sweep_rows
 from tests.conftest import write_image_set
 from tests.finished_run import finished_run

@@ -6,20 +6,26 @@ from typing import Annotated
 import typer
 
 from imagesets.errors import WrongInput
-from orchestrator.comparison import compare as compared
-from orchestrator.formats import WRITERS, terminal_table, write
-from orchestrator.runs import Runs
+from orchestrator.cli import complete
+from orchestrator.cli.options import STORE, StoreRoot
 from orchestrator.tables import terminal
+
+ENDINGS = (".html", ".md", ".tex", ".csv")
 
 
 def compare(
-    names: Annotated[list[str], typer.Argument(help="Runs, launches (a run without its random seed) or method expressions.")],
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            help="Runs, launches (a run without its random seed), method expressions, or sweeps.", autocompletion=complete.runs
+        ),
+    ],
     to: Annotated[list[Path], typer.Option(help="A file to write as well: .html, .md, .tex or .csv; may be repeated.")] = [],  # noqa: B006 (typer's way)
-    store: Annotated[Path, typer.Option(help="Where results are kept.")] = Path("wsss-store"),
+    store: StoreRoot = STORE,
 ) -> None:
     """Compare finished runs: mean and deviation, paired differences to the first, published figures, differing protocols.
 
-    A method expression stands for its newest runs. The page (.html) has figures and an image browser too.
+    A method expression stands for its newest runs, a sweep for its trials. The page (.html) has figures and an image browser too.
 
     Examples:
 
@@ -27,11 +33,17 @@ def compare(
 
       wsss-orch compare cam+irn lpcam+irn --to comparison.html --to table.tex
     """
-    unknown = [path for path in to if path.suffix not in (*WRITERS, ".html")]
-    if unknown:
-        raise WrongInput(f"--to {unknown[0]} must end in one of {', '.join([*WRITERS, '.html'])}")
+    for path in to:
+        if path.suffix not in ENDINGS:
+            raise WrongInput(f"--to {path} must end in one of {', '.join(ENDINGS)}")
+    # here and not above: every other command would wait for them
+    from orchestrator.comparison import compare as compared
+    from orchestrator.formats import terminal_table, write
+    from orchestrator.runs import Runs
+    from orchestrator.sweep_results import groups_of
+
     runs = Runs(store.resolve())
-    comparison = compared([runs.group(name) for name in names])
+    comparison = compared([group for name in names for group in groups_of(runs, name)])
     console = terminal()
     console.print(terminal_table(comparison))
     for warning in comparison.warnings:

@@ -9,6 +9,20 @@ from rich.console import Console
 
 from imagesets.errors import WrongInput
 from orchestrator import imports
+from orchestrator.cli.options import (
+    STORE,
+    Address,
+    Assignments,
+    Exclude,
+    Images,
+    Method,
+    Preset,
+    Seeds,
+    Segmenter,
+    StoreRoot,
+    Until,
+    seeds_of,
+)
 from orchestrator.execution import Execution, Where
 from orchestrator.launch import (
     Prepared,
@@ -41,22 +55,22 @@ EPILOG = """Examples:
 
 
 def launch(
-    method: Annotated[str, typer.Option(help="Names joined by '+', such as lpcam+amn (see `wsss-orch ls`).")],
-    images: Annotated[str, typer.Option(help="shapes, voc12:PATH or folder:PATH.")] = "shapes",
-    segmenter: Annotated[str, typer.Option(help="Segmenter; the image set's own by default.")] = "",
-    recipe: Annotated[str, typer.Option(help="A preset's name or a YAML file of settings.")] = "",
-    assign: Annotated[list[str], typer.Option("--set", help="key=value; may be repeated.")] = [],  # noqa: B006 (typer's way)
+    method: Method,
+    images: Images = "shapes",
+    segmenter: Segmenter = "",
+    recipe: Preset = "",
+    assign: Assignments = [],  # noqa: B006 (typer's way)
     random_seed: Annotated[int, typer.Option(help="Reaches weights, order, augmentation and clustering.")] = 0,
     runs: Annotated[int, typer.Option(min=1, help="Repeat with so many random seeds, from --random-seed on.")] = 1,
-    random_seeds: Annotated[str, typer.Option(help="Repeat with just these, such as 0,1,2.")] = "",
-    store: Annotated[Path, typer.Option(help="Where results are kept.")] = Path("wsss-store"),
+    random_seeds: Seeds = "",
+    store: StoreRoot = STORE,
     engine: Annotated[str, typer.Option(help="ray or local (this process, no Ray needed).")] = "ray",
-    address: Annotated[str, typer.Option(help="A running Ray cluster; a private one on this machine by default.")] = "",
+    address: Address = "",
     track: Annotated[str, typer.Option(help="mlflow or none.")] = "mlflow",
     plan: Annotated[bool, typer.Option("--plan", help="Show what would run and why; writes nothing.")] = False,
-    until: Annotated[str, typer.Option(help="Stop after this stage.")] = "",
+    until: Until = "",
     only: Annotated[str, typer.Option(help="Run this stage alone.")] = "",
-    exclude: Annotated[Path | None, typer.Option(help="A file of image ids to leave out, one a line.")] = None,
+    exclude: Exclude = None,
     force: Annotated[str, typer.Option(help="Discard this stage and what depends on it first.")] = "",
     network_from: Annotated[Path | None, typer.Option(help=imports.HELP["network"])] = None,
     maps_from: Annotated[Path | None, typer.Option(help=imports.HELP["maps"])] = None,
@@ -105,19 +119,6 @@ def launch(
 
 
 launch.__doc__ = f"{launch.__doc__}\n\n{EPILOG}"
-
-
-def seeds_of(random_seed: int, runs: int, random_seeds: str) -> list[int]:
-    """The random seeds that the three options ask for."""
-    if not random_seeds:
-        return list(range(random_seed, random_seed + runs))
-    try:
-        seeds = [int(seed) for seed in random_seeds.split(",")]
-    except ValueError:
-        raise WrongInput(f"--random-seeds {random_seeds} is not a list of whole numbers such as 0,1,2") from None
-    if runs > 1 or len(set(seeds)) < len(seeds):
-        raise WrongInput("--random-seeds takes each number once, and goes without --runs")
-    return seeds
 
 
 def _discard(runs: Sequence[Prepared], name: str) -> None:

@@ -1,0 +1,72 @@
+"""What a shell completes: methods, settings, image sets, segmenters, presets and runs, out of the recipes and the store."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from orchestrator.recipes import FOLD_ORDER, Recipe, Setting, load_all
+
+PATHS = ("voc12", "folder")  # image sets that need the path of a folder
+
+
+def methods(incomplete: str) -> list[str]:
+    """The last word of an expression."""
+    done, plus, word = incomplete.rpartition("+")
+    kinds = [kind for kind in FOLD_ORDER if kind != "segmenter"]
+    return [f"{done}{plus}{name}" for name in _names(kinds) if name.startswith(word)]
+
+
+def segmenters(incomplete: str) -> list[str]:
+    """Segmenters and their variants."""
+    return [name for name in _names(["segmenter"]) if name.startswith(incomplete)]
+
+
+def image_sets(incomplete: str) -> list[str]:
+    """Kinds of image sets, with the colon that a path follows."""
+    names = [f"{name}:" if name in PATHS else name for name in _names(["images"])]
+    return [name for name in names if name.startswith(incomplete)]
+
+
+def presets(incomplete: str) -> list[str]:
+    """Presets of the package; a path is completed by the shell."""
+    return [name for name in _names(["preset"]) if name.startswith(incomplete)]
+
+
+def settings(incomplete: str) -> list[str]:
+    """Setting names up to the equals sign, then the values of a setting that has choices."""
+    name, equals, value = incomplete.partition("=")
+    known = dict(_settings())
+    if not equals:
+        return [f"{setting}=" for setting in known if setting.startswith(name)]
+    return [f"{name}={choice}" for choice in _choices(known.get(name)) if choice.startswith(value)]
+
+
+def runs(incomplete: str) -> list[str]:
+    """Runs and sweeps of the store in the working directory."""
+    store = Path("wsss-store")
+    return sorted(path.name for kind in ("runs", "sweeps") for path in (store / kind).glob(f"{incomplete}*"))
+
+
+def _names(kinds: Iterable[str]) -> list[str]:
+    found = [recipe for recipe in load_all().values() if recipe.kind in kinds]
+    return sorted(
+        name for recipe in found for name in (recipe.name, *(f"{recipe.name}-{variant}" for variant in recipe.variants))
+    )
+
+
+def _settings() -> Iterable[tuple[str, Setting]]:
+    for recipe in load_all().values():
+        if recipe.kind != "preset":
+            for name, setting in recipe.settings.items():
+                yield f"{_owner(recipe)}.{name}", setting
+
+
+def _owner(recipe: Recipe) -> str:
+    return "images" if recipe.kind == "images" else recipe.name
+
+
+def _choices(setting: Setting | None) -> list[str]:
+    if setting is None:
+        return []
+    if isinstance(setting.default, bool):
+        return ["true", "false"]
+    return [str(choice) for choice in setting.choices or ()]
