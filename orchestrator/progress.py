@@ -63,7 +63,12 @@ class Display:
 
     def finish(self, name: str, detail: str) -> None:
         """A running stage is done."""
-        line = self.lines.pop(name)
-        if self.live:
+        seconds = time.monotonic() - self.lines[name].began
+        self.give_up(name)
+        self.say(f"{name}: done in {seconds:.1f} s{', ' + detail if detail else ''}")
+
+    def give_up(self, name: str) -> None:
+        """Show a stage no longer, if it is shown at all."""
+        line = self.lines.pop(name, None)
+        if self.live and line is not None:
             self.bars.remove_task(line.task)
-        self.say(f"{name}: done in {time.monotonic() - line.began:.1f} s{', ' + detail if detail else ''}")

@@ -87,7 +87,11 @@ class Runner:
         job = self._job(step, lease)
         self._discard_other_inputs(job)
         started = time.monotonic()
-        figures = {"train": self._train, "map": self._map, "copy": self._copy}[step.stage.recipe.kind](job, step.name)
+        try:
+            figures = {"train": self._train, "map": self._map, "copy": self._copy}[step.stage.recipe.kind](job, step.name)
+        except BaseException:
+            self.display.give_up(step.name)
+            raise
         lease.fence()
         write_json(step.folder / "manifest.json", {**self._manifest(step), **figures, "wall": time.monotonic() - started})
         self.display.finish(step.name, f"{figures['cpu']:.1f} s CPU")

@@ -13,16 +13,14 @@ from orchestrator.sweep_results import Findings, Trial, slices
 from orchestrator.sweep_table import sweep_columns, sweep_rows
 
 
-def write_page(found: Findings, folder: Path) -> Path:
-    """Write `<folder>/sweep.html`; its path."""
+def write_page(found: Findings, path: Path) -> None:
+    """Write the page of a sweep to `path`."""
     figures = [(f"Scores over {name}", _sensitivity(name, points)) for name, points in slices(found).items()]
     curves = [trial for trial in found.trials if "seed" in trial.last]
     if curves:
         figures.append(("mIoU of seeds over their threshold", _curves(curves)))
     page = template("sweep.html.j2").render(found=found, columns=sweep_columns(found), rows=sweep_rows(found), figures=figures)
-    path = folder / "sweep.html"
     write_atomically(path, page.encode())
-    return path
 
 
 @matplotlib.rc_context(STYLE)

@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 
 from imagesets.errors import WrongInput
-from orchestrator.cli import catalogue, compare, doctor, evaluate, images, launch, sweep
+from orchestrator.cli import catalogue, compare, doctor, evaluate, images, launch, report, sweep
 from orchestrator.summary import sentence
 
 # plain help text: rich help panels would double the time that --help takes
@@ -22,6 +22,7 @@ app = typer.Typer(
 app.command("launch")(launch.launch)
 app.command("sweep")(sweep.sweep)
 app.command("compare")(compare.compare)
+app.command("report")(report.report)
 app.command("ls")(catalogue.ls)
 app.command("show")(catalogue.show)
 app.add_typer(images.app, name="images")

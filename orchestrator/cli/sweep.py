@@ -110,6 +110,8 @@ def _report(console: Console, asked: "Sweep", metric: str) -> None:
     console.print(sweep_table(found))
     for sentence in [*found.failed, found.verdict()]:
         console.print(sentence, markup=False)
-    console.print(f"page    {write_page(found, asked.folder)}")
+    page = asked.folder / "sweep.html"
+    write_page(found, page)
+    console.print(f"page    {page}")
     if found.failed:
         raise typer.Exit(1)

@@ -1,0 +1,46 @@
+"""`wsss-orch report`: the page of finished runs or of a sweep."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from imagesets.errors import WrongInput
+from orchestrator.cli import complete
+from orchestrator.cli.options import STORE, StoreRoot
+from orchestrator.tables import terminal
+
+
+def report(
+    names: Annotated[
+        list[str], typer.Argument(help="What `compare` takes; a sweep alone gets its own page.", autocompletion=complete.runs)
+    ],
+    to: Annotated[Path | None, typer.Option(help="The .html file; <store>/reports/<names>.html by default.")] = None,
+    store: StoreRoot = STORE,
+) -> None:
+    """Write one self-contained HTML page on finished runs: tables that sort, figures, the same images across methods.
+
+    Every launch writes the page of its own run as well (<store>/runs/<run>/report.html), with its stages and settings.
+
+    Examples:
+
+      wsss-orch report lpcam+irn
+
+      wsss-orch report cam+irn lpcam+irn --to page.html
+    """
+    root = store.resolve()
+    path = to or root / "reports" / f"{'-'.join(names)}.html"
+    if path.suffix != ".html":
+        raise WrongInput(f"--to {path} must end in .html")
+    from orchestrator import comparison_page, sweep_page
+    from orchestrator.comparison import compare
+    from orchestrator.runs import Runs
+    from orchestrator.sweep_results import findings, groups_of, read_sweep
+
+    runs = Runs(root)
+    record = read_sweep(root, names[0]) if len(names) == 1 else None
+    if record:
+        sweep_page.write_page(findings(runs, record), path)
+    else:
+        comparison_page.write_page(compare([group for name in names for group in groups_of(runs, name)]), root, path)
+    terminal().print(f"written  {path}")
