@@ -26,10 +26,11 @@ def results(prepared: Prepared) -> dict[str, Any]:
         "method": prepared.request.method,
         "images": prepared.request.images.partition(":")[0],
         "random_seed": prepared.request.random_seed,
+        "command": _command(prepared),
         "classes": list(prepared.images.classes),
         "settings": dict(prepared.settings),
         "rows": [_row(prepared, step) for step in prepared.steps if step.stage.scores and step.manifest],
-        "stages": [_stage(step) for step in prepared.steps],
+        "stages": [_stage(prepared, step) for step in prepared.steps],
         "finished": time.time(),
     }
 
@@ -42,6 +43,18 @@ def write_results(prepared: Prepared) -> tuple[dict[str, Any], Path]:
     return found, folder
 
 
+def _command(prepared: Prepared) -> dict[str, str]:
+    """The rest of what a launch of the same run is given; all settings are told apart. Paths are absolute."""
+    request = prepared.request
+    kind, given, _ = request.images.partition(":")
+    return {
+        "images": f"{kind}:{prepared.images.root}" if given else kind,
+        "segmenter": request.segmenter,
+        "recipe": request.recipe,
+        "exclude": str(request.exclude.absolute()) if request.exclude else "",
+    }
+
+
 def _row(prepared: Prepared, step: Step) -> dict[str, Any]:
     assert step.manifest is not None
     result, component = step.manifest["result"], step.stage.component
@@ -49,7 +62,7 @@ def _row(prepared: Prepared, step: Step) -> dict[str, Any]:
     about = {"split": split, "images": len(step.items), "labels from": prepared.images.label_source}
     own = [f"{component}.{name}" for name in OWN[step.stage.scores]]
     names = [*PROTOCOL, *(name for name in own if name in prepared.settings)]
-    settings = {name: _shown(prepared.settings[name]) for name in names}
+    settings = {name: shown(prepared.settings[name]) for name in names}
     protocol = {**result["protocol"], **settings, **about}
     about_it = {"quantity": step.stage.scores, "component": component, "split": split, "cost": _cost(prepared, step)}
     return {**about_it, **result, "protocol": protocol}
@@ -77,7 +90,7 @@ def _ancestors(step: Step) -> dict[str, Step]:
     return found
 
 
-def _shown(value: Any) -> Any:
+def shown(value: Any) -> Any:
     """A setting as a protocol tells it: of a file of weights, its name and what identifies it anywhere."""
     if not isinstance(value, str) or value in PRESETS or not Path(value).is_file():
         return value
@@ -86,7 +99,7 @@ def _shown(value: Any) -> Any:
     return f"{Path(value).name} (sha256 {weights_digest(value)})"
 
 
-def _stage(step: Step) -> dict[str, Any]:
+def _stage(prepared: Prepared, step: Step) -> dict[str, Any]:
     manifest = step.manifest or {}
     figures = {name: manifest.get(name) for name in ("wall", "cpu", "items", "finished", "device")}
-    return {"stage": step.stage.name, "key": step.key, **figures}
+    return {"stage": step.stage.name, "key": step.key, "list": prepared.settings[f"images.{step.stage.recipe.list}"], **figures}

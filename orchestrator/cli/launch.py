@@ -23,6 +23,7 @@ from orchestrator.launch import (
 from orchestrator.plan import Step
 from orchestrator.progress import Display
 from orchestrator.results import write_results
+from orchestrator.running import announced
 from orchestrator.tables import print_plan, print_stages, result_table, terminal
 
 EPILOG = """Examples:
@@ -91,7 +92,7 @@ def _execute(console: Console, prepared: Prepared, steps: list[Step], engine_nam
     from training.loop import Stopped
 
     began = time.monotonic()
-    with Display(console) as display, _engine(engine_name, address, prepared) as engine:
+    with announced(prepared), Display(console) as display, _engine(engine_name, address, prepared) as engine:
         runner = Runner(engine, prepared.planner, display)
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: runner.stop())
