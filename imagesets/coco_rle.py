@@ -1,6 +1,6 @@
 """Compressed run lengths of COCO: how its annotations and results hold a region.
 
-A region is read column by column; the lengths of its runs, the first of which is outside, are counted. From the third on,
+A region is read column by column; the lengths of its runs, the first of which is outside, are counted. From the fourth on,
 the difference to the length two before is kept. Each number is written in groups of five bits, the lowest first, the sixth
 bit telling that more follow and the last group's highest bit being the sign; a group is the character of its value plus 48.
 """

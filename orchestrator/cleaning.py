@@ -4,6 +4,7 @@ Needed is what a finished run refers to, what a launch that runs now has announc
 launch holds. A stage is known by its key: its folder may carry the name of another run's stage.
 """
 
+import os
 import re
 import secrets
 import shutil
@@ -15,7 +16,7 @@ from pathlib import Path
 from imagesets.errors import WrongInput
 from orchestrator import orphans
 from orchestrator.lease import held, try_lease
-from orchestrator.running import keys_of_running
+from orchestrator.running import keys_of_running, keys_of_stopped
 from orchestrator.runs import read_results, result_files
 
 SHORT = 12  # characters of a key that a stage's folder ends in
@@ -57,8 +58,22 @@ def remove(store: Path, waste: Iterable[Waste]) -> list[Waste]:
 
 def size(path: Path) -> int:
     """Bytes of a file, or of all files below a folder."""
-    files = path.rglob("*") if path.is_dir() and not path.is_symlink() else [path]
-    return sum(file.lstat().st_size for file in files if not file.is_dir() or file.is_symlink())
+    if path.is_dir() and not path.is_symlink():
+        return sum(_size(Path(folder) / name) for folder, _, names in os.walk(path) for name in names)
+    return _size(path)
+
+
+def _size(file: Path) -> int:
+    stat = _stat(file)
+    return stat.st_size if stat else 0
+
+
+def _stat(path: Path) -> os.stat_result | None:
+    """None of what is not there any more: launches write, rename and remove files while this looks at them."""
+    try:
+        return path.lstat()
+    except FileNotFoundError:
+        return None
 
 
 def needed_keys(store: Path) -> set[str]:
@@ -74,16 +89,19 @@ def needed_keys(store: Path) -> set[str]:
 
 def _stages(store: Path) -> Iterator[tuple[Path, str]]:
     needed = {key[:SHORT] for key in needed_keys(store)}
+    stopped = {key[:SHORT]: run for key, run in keys_of_stopped(store).items()}
     for folder in sorted((store / "stages").iterdir()):
         ours = STAGE.fullmatch(folder.name) and not folder.name.startswith(".") and folder.is_dir() and not folder.is_symlink()
         if ours and folder.name[-SHORT:] not in needed and not held(folder):
-            finished = (folder / "manifest.json").exists()
-            yield folder, "no run refers to it" if finished else "half finished, and nobody works on it"
+            state = "no run refers to it" if (folder / "manifest.json").exists() else "half finished, and nobody works on it"
+            run = stopped.get(folder.name[-SHORT:])
+            yield folder, f"{state}; {run}, which was stopped, would go on with it" if run else state
 
 
 def _temporary(store: Path) -> Iterator[tuple[Path, str]]:
     for path in sorted(path for pattern in TEMPORARY for path in store.glob(pattern)):
-        if time.time() - path.lstat().st_mtime > STALE:
+        stat = _stat(path)
+        if stat and time.time() - stat.st_mtime > STALE:
             yield path, "left by a write that was cut off"
 
 

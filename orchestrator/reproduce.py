@@ -1,17 +1,13 @@
-"""How a finished run is made again: its command, what it was made with, and what of that differs on this machine.
+"""What a finished run was made with, and what of that differs on this machine.
 
 That nothing differs is told by the stages' keys: the run is planned anew, and a stage whose key is another one has other code,
 settings or images than the run had.
 """
 
-import shlex
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
-
-import yaml
 
 from imagesets.errors import WrongInput
 from orchestrator.launch import Request, experiment, open_images, prepare
@@ -38,35 +34,7 @@ class Line:
         return f"{self.what:32}{state:9}{self.was}{'; here ' if self.was and self.here else ''}{self.here}"
 
 
-def request_of(run: FinishedRun) -> Request:
-    """The launch that makes this run again, with an assignment for every setting that its other options do not give."""
-    command, results = run.command, run.results
-    preset = "" if Path(command["recipe"]).suffix in (".yaml", ".yml") else command["recipe"]  # a file may have changed
-    exclude = Path(command["exclude"]) if command["exclude"] else None
-    bare = Request(
-        results["method"], command["images"], command["segmenter"], preset, (), results["random_seed"], run.store.root, exclude
-    )
-    given = experiment(bare).settings
-    assignments = [
-        f"{name}={as_text(value)}" for name, value in results["settings"].items() if name in given and given[name] != value
-    ]
-    return replace(bare, assignments=tuple(assignments))
-
-
-def command_line(request: Request) -> str:
-    """A request as a shell takes it; without --store, --engine and --track, on which no result depends."""
-    options = {"--images": request.images, "--segmenter": request.segmenter, "--recipe": request.recipe}
-    words = ["wsss-orch", "launch", "--method", request.method]
-    for option, value in options.items():
-        words += [option, value] if value else []
-    for assignment in request.assignments:
-        words += ["--set", assignment]
-    words += ["--random-seed", str(request.random_seed)]
-    words += ["--exclude", str(request.exclude)] if request.exclude else []
-    return shlex.join(words)
-
-
-def lines(run: FinishedRun, request: Request) -> Iterator[Line]:
+def compared(run: FinishedRun, request: Request) -> Iterator[Line]:
     """What the run was made with, one line each, compared with this machine."""
     manifests = {name: manifest for name, manifest in run.manifests().items() if manifest}
     if lost := [name for name in run.manifests() if name not in manifests]:
@@ -82,11 +50,6 @@ def lines(run: FinishedRun, request: Request) -> Iterator[Line]:
         yield Line("plan", "", f"cannot be made: {str(error).splitlines()[0]}")
     yield from _images(run, manifests, steps)
     yield from _stages(run, manifests, steps)
-
-
-def as_text(value: Any) -> str:
-    """A setting's value as `--set` reads it back."""
-    return yaml.safe_dump(value, default_flow_style=True, width=1 << 20, allow_unicode=True).removesuffix("...\n").strip()
 
 
 def _plan(request: Request) -> list[Step]:

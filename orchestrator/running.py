@@ -1,14 +1,16 @@
 """What a launch that runs now is going to need, told to `clean`: its stages' keys, under a lease of the run's folder."""
 
-from collections.abc import Iterator
+import os
+import time
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from orchestrator.launch import Prepared
-from orchestrator.lease import held, try_lease
+from orchestrator.lease import SILENCE, held, try_lease
 from orchestrator.store import read_json, write_json
 
-PLANNED = "stages.json"
+PLANNED, RESULTS = "stages.json", "results.json"
 
 
 @contextmanager
@@ -16,11 +18,27 @@ def announced(prepared: Prepared) -> Iterator[None]:
     """Announce a plan's stages while the block runs; another launch of the same run has announced the same ones."""
     folder = prepared.request.store / "runs" / prepared.run
     write_json(folder / PLANNED, [step.key for step in prepared.steps])
-    with try_lease(folder):
-        yield
+    try:
+        with try_lease(folder):
+            yield
+    finally:
+        os.utime(folder / PLANNED)
 
 
 def keys_of_running(store: Path) -> set[str]:
-    """The keys of all stages that launches which run now have announced."""
-    planned = [read_json(path) or () for path in (store / "runs").glob(f"*/{PLANNED}") if held(path.parent)]
-    return {key for keys in planned for key in keys}
+    """The keys of all stages that launches which run now have announced, or did until a minute ago: results come at the end."""
+    return {key for run, keys in _planned(store) if held(run) or _age(run / PLANNED) < SILENCE for key in keys}
+
+
+def keys_of_stopped(store: Path) -> dict[str, str]:
+    """The keys that launches have announced which ended without results, each with the name of a run that would go on with it."""
+    return {key: run.name for run, keys in _planned(store) if not (run / RESULTS).exists() for key in keys}
+
+
+def _planned(store: Path) -> Iterator[tuple[Path, Iterable[str]]]:
+    for path in sorted((store / "runs").glob(f"*/{PLANNED}")):
+        yield path.parent, read_json(path) or ()
+
+
+def _age(path: Path) -> float:
+    return time.time() - path.stat().st_mtime

@@ -10,7 +10,6 @@ from imagesets.errors import WrongInput
 from orchestrator import expression
 from orchestrator.expression import Stage
 from orchestrator.nearest import nearest
-from orchestrator.recipes import find
 from orchestrator.store import Store, read_manifest
 
 
@@ -37,8 +36,8 @@ class FinishedRun:
     @cached_property
     def stages(self) -> dict[str, Stage]:
         """The run's stages by name, expanded anew from its settings."""
-        images, _ = find(self.results["images"], ("images",))
-        chain = expression.components(self.results["method"], self.command["segmenter"] or images.segmenter)
+        segmenter = next(row["component"] for row in self.results["rows"] if row["quantity"] == "seg")
+        chain = expression.components(self.results["method"], segmenter)  # its variant is in the settings
         try:
             return {stage.name: stage for stage in expression.expand(chain, self.results["settings"])}
         except KeyError as error:

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator import reproduce as reproducing
+from orchestrator.command import as_text, request_of
 from orchestrator.launch import experiment
-from orchestrator.reproduce import as_text, request_of
 from orchestrator.runs import open_run
 from orchestrator.settings import parse_assignments
 from orchestrator.store import read_json, write_json

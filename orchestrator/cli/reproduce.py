@@ -18,13 +18,14 @@ def reproduce(run: Run, store: StoreFolder = Path("wsss-store")) -> None:
 
       wsss-orch reproduce lpcam+amn-shapes-1a2b3c4d-0 --store /shared/wsss-store
     """
-    from orchestrator import reproduce as reproducing  # loads torch
+    from orchestrator.command import command_line, request_of
+    from orchestrator.reproduce import compared  # loads torch
     from orchestrator.runs import open_run
 
     opened = open_run(store.resolve(), run)
-    request = reproducing.request_of(opened)
-    typer.echo(reproducing.command_line(request))
-    lines = list(reproducing.lines(opened, request))
+    request = request_of(opened)
+    typer.echo(command_line(request))
+    lines = list(compared(opened, request))
     for line in lines:
         typer.echo(line)
     differing = sum(bool(line.here) for line in lines)
