@@ -50,6 +50,13 @@ def check(
         return problems + [problem for of_image in found for problem in of_image]
 
 
+def file_problems(images: Sequence[Path], threads: int = 4) -> list[str]:
+    """What is wrong with image files that belong to no image set, each decoded in full; bad data never raises."""
+    with ThreadPoolExecutor(threads) as pool:
+        found = pool.map(lambda path: attempt(path, lambda: image_problems(path, decode=True)), images)
+        return [problem for of_image in found for problem in of_image]
+
+
 def image_problems(path: Path, decode: bool) -> list[str]:
     """What is wrong with one image file that can be opened: EXIF rotation, more than eight bits; decoding errors raise."""
     with Image.open(path) as file:

@@ -21,13 +21,18 @@ def colourise(label: np.ndarray) -> np.ndarray:
     return PALETTE[label]
 
 
-def save_label_map(path: Path, label: np.ndarray) -> None:
-    """Write a uint8 [H,W] label map as a palette PNG, atomically: `path` never holds half a file."""
+def palette_image(label: np.ndarray) -> Image.Image:
+    """A uint8 [H,W] label map as a picture whose pixels are its values and whose palette gives their colours."""
     image = Image.fromarray(label)
     image.putpalette(PALETTE.tobytes())
+    return image
+
+
+def save_label_map(path: Path, label: np.ndarray) -> None:
+    """Write a uint8 [H,W] label map as a palette PNG, atomically: `path` never holds half a file."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        image.save(temporary, format="PNG")
+        palette_image(label).save(temporary, format="PNG")
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

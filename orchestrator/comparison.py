@@ -110,7 +110,7 @@ def _protocol(line: Line) -> dict[str, Any]:
     protocol = {name.removeprefix(prefix): value for name, value in about["protocol"].items()}
     if about["quantity"] == "seed" and "weights" in protocol:
         protocol["weights of the maps"] = protocol.pop("weights")
-    return {"image set": line.entry.group.first["request"]["images"], **protocol}
+    return {"image set": line.entry.group.first["command"]["images"], **protocol}
 
 
 def _seeds(entry: Entry) -> str:

@@ -57,12 +57,13 @@ def _sheets(entries: Sequence[Entry], store: Path) -> list[dict[str, Any]]:
 
 def _images(entries: Sequence[Entry], store: Path) -> ImageSet | None:
     """The image set of all entries, if it is one."""
-    asked = [(entry.group.first["request"], _image_settings(entry)) for entry in entries]
+    asked = [
+        (*(entry.group.first["command"][name] for name in ("images", "exclude")), _image_settings(entry)) for entry in entries
+    ]
     if any(other != asked[0] for other in asked):
         return None
-    request, settings = asked[0]
-    exclude = Path(request["exclude"]) if request["exclude"] else None
-    return open_images(request["images"], settings, store, make=True, exclude=exclude)
+    images, exclude, settings = asked[0]
+    return open_images(images, settings, store, make=True, exclude=Path(exclude) if exclude else None)
 
 
 def _image_settings(entry: Entry) -> dict[str, Any]:

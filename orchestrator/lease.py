@@ -40,6 +40,12 @@ def check_fence(path: Path, token: str) -> None:
         raise LeaseLost(f"another launch has taken over {path.parent.name}")
 
 
+def held(folder: Path) -> bool:
+    """Whether a living launch holds the lease of a folder; takes nothing and writes nothing."""
+    path = folder / "lease.json"
+    return path.exists() and _dead_holder(path) is None
+
+
 @contextlib.contextmanager
 def try_lease(folder: Path) -> Iterator[Lease | None]:
     """Hold the lease of a stage's folder while the block runs, or yield None when a living launch holds it."""
@@ -68,14 +74,14 @@ def try_lease(folder: Path) -> Iterator[Lease | None]:
 def _create(path: Path, token: str) -> bool:
     """Create the lease file with its whole content in one step; False where there is one already."""
     partial = path.with_name(f".lease.{token}")
-    partial.write_text(json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "token": token}))
     try:
+        partial.write_text(json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "token": token}))
         os.link(partial, path)  # atomic, also on NFS, and fails where the file exists
         return True
-    except FileExistsError:
+    except (FileExistsError, FileNotFoundError):  # the folder itself is gone where `clean` has just removed it
         return False
     finally:
-        partial.unlink()
+        partial.unlink(missing_ok=True)
 
 
 def _take_over(path: Path, token: str, dead: dict) -> bool:

@@ -33,6 +33,13 @@ def reap(store: Path) -> None:
         note.unlink(missing_ok=True)
 
 
+def may_live(store: Path) -> bool:
+    """Whether a launch that noted its processes is running: on this host, or perhaps on another, which cannot be asked."""
+    here = f"processes-{socket.gethostname()}-"
+    notes = [(note, read_json(note)) for note in (store / "ray").glob("processes-*.json")]
+    return any(not note.name.startswith(here) or (found and _living(found["driver"])) for note, found in notes)
+
+
 def _identity(process: psutil.Process) -> list[float]:
     return [process.pid, process.create_time()]
 

@@ -31,12 +31,12 @@ def results(prepared: Prepared) -> dict[str, Any]:
         "method": request.method,
         "images": request.images.partition(":")[0],
         "segmenter": request.segmenter or find(request.images.partition(":")[0], ("images",))[0].segmenter,
-        "request": {"images": _absolute(request.images), "exclude": str(request.exclude.resolve()) if request.exclude else None},
         "random_seed": request.random_seed,
+        "command": _command(prepared),
         "classes": list(prepared.images.classes),
         "settings": dict(prepared.settings),
         "rows": [_row(prepared, step) for step in prepared.steps if step.stage.scores and step.manifest],
-        "stages": [_stage(step) for step in prepared.steps],
+        "stages": [_stage(prepared, step) for step in prepared.steps],
         "finished": time.time(),
     }
 
@@ -49,6 +49,18 @@ def write_results(prepared: Prepared) -> tuple[dict[str, Any], Path]:
     return found, folder
 
 
+def _command(prepared: Prepared) -> dict[str, str]:
+    """The rest of what a launch of the same run is given; all settings are told apart. Paths are absolute."""
+    request = prepared.request
+    kind, given, _ = request.images.partition(":")
+    return {
+        "images": f"{kind}:{prepared.images.root}" if given else kind,
+        "segmenter": request.segmenter,
+        "recipe": request.recipe,
+        "exclude": str(request.exclude.absolute()) if request.exclude else "",
+    }
+
+
 def _row(prepared: Prepared, step: Step) -> dict[str, Any]:
     assert step.manifest is not None
     result, component = step.manifest["result"], step.stage.component
@@ -59,7 +71,7 @@ def _row(prepared: Prepared, step: Step) -> dict[str, Any]:
     behind = list(_ancestors(step).values())
     received = {name for source in behind for name in source.stage.settings}  # what none of them received tells nothing of it
     names = [*(name for name in PROTOCOL if name in received), *(name for name in own if name in prepared.settings)]
-    settings = {name: _shown(prepared.settings[name]) for name in names}
+    settings = {name: shown(prepared.settings[name]) for name in names}
     protocol = {**result["protocol"], **settings, **imports_of(behind), **about}
     return {
         **{"quantity": step.stage.scores, "component": component, "split": split},
@@ -96,12 +108,7 @@ def _ancestors(step: Step) -> dict[str, Step]:
     return found
 
 
-def _absolute(images: str) -> str:
-    kind, _, path = images.partition(":")
-    return f"{kind}:{Path(path).expanduser().resolve()}" if path else kind
-
-
-def _shown(value: Any) -> Any:
+def shown(value: Any) -> Any:
     """A setting as a protocol tells it: of a file of weights, its name and what identifies it anywhere."""
     if not isinstance(value, str) or value in PRESETS or not Path(value).is_file():
         return value
@@ -110,7 +117,7 @@ def _shown(value: Any) -> Any:
     return f"{Path(value).name} (sha256 {weights_digest(value)})"
 
 
-def _stage(step: Step) -> dict[str, Any]:
+def _stage(prepared: Prepared, step: Step) -> dict[str, Any]:
     manifest = step.manifest or {}
     figures = {name: manifest.get(name) for name in ("wall", "cpu", "items", "finished", "device")}
-    return {"stage": step.stage.name, "key": step.key, **figures}
+    return {"stage": step.stage.name, "key": step.key, "list": prepared.settings[f"images.{step.stage.recipe.list}"], **figures}

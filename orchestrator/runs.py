@@ -1,50 +1,99 @@
-"""The finished runs of a store, found by what a person calls them."""
+"""Finished runs, opened by name: what `results.json` says of one, and its stages in the store."""
 
-from collections.abc import Mapping
+import json
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from imagesets.errors import WrongInput
+from orchestrator import expression
+from orchestrator.expression import Stage
 from orchestrator.nearest import nearest
 from orchestrator.results import FORMAT
-from orchestrator.store import read_json
-from orchestrator.summary import Group, failure_in, group_name, group_of
+from orchestrator.store import Store, read_manifest
 
 
-class Runs:
-    """The runs below `<store>/runs`, read once."""
+@dataclass(frozen=True)
+class FinishedRun:
+    """A run whose results are there."""
 
-    def __init__(self, store: Path):
-        self.store = store
-        read = {path.parent.name: read_json(path) for path in sorted((store / "runs").glob("*/results.json"))}
-        self.results: dict[str, Mapping[str, Any]] = {name: results for name, results in read.items() if results}
+    name: str
+    store: Store
+    results: dict[str, Any]
 
-    def one(self, name: str) -> Mapping[str, Any]:
-        """The results of the run called `name`."""
-        if name not in self.results:
-            raise WrongInput(f"{self.store} has no finished run {name!r}{nearest(name, self.results)}")
-        return _current(self.results[name])
+    @property
+    def command(self) -> dict[str, Any]:
+        """What the run was launched with, as far as its settings do not tell (see `orchestrator.results`)."""
+        return self.results["command"]
 
-    def group(self, name: str) -> Group:
-        """One run, the runs of a launch (a run's name without its random seed), or the newest ones of a method expression."""
-        if name in self.results:
-            return group_of([self.one(name)])
-        of_method = [results for results in self.results.values() if results["method"] == name]
-        if of_method:
-            name = group_name(max(of_method, key=lambda results: results["finished"])["run"])
-        found = [self.one(run) for run in self.results if group_name(run) == name]
-        if not found:
-            known = {*self.results, *map(group_name, self.results), *(results["method"] for results in self.results.values())}
-            raise WrongInput(f"{self.store} has no finished run of {name!r}{nearest(name, known)}")
-        return group_of(found, self._failed(name))
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The foreground class names."""
+        return tuple(self.results["classes"])
 
-    def _failed(self, group: str) -> dict[int, str]:
-        folders = [path for path in (self.store / "runs").iterdir() if group_name(path.name) == group]
-        notes = {int(folder.name.rpartition("-")[2]): failure_in(folder) for folder in folders}
-        return {seed: note for seed, note in notes.items() if note is not None}
+    @cached_property
+    def stages(self) -> dict[str, Stage]:
+        """The run's stages by name, expanded anew from its settings."""
+        chain = expression.components(self.results["method"], self.results["segmenter"])
+        try:
+            return {stage.name: stage for stage in expression.expand(chain, self.results["settings"])}
+        except KeyError as error:
+            raise WrongInput(f"run {self.name} is of a version without the setting {error}; launch it again") from error
+
+    def scored(self, quantity: str) -> tuple[Stage, dict[str, Any]]:
+        """The last stage that was scored as `quantity` (seed, pseudo or seg), and its row of the results."""
+        rows = [row for row in self.results["rows"] if row["quantity"] == quantity]
+        scores = [stage for stage in self.stages.values() if stage.scores == quantity]
+        if not rows or not scores:
+            there = ", ".join(dict.fromkeys(row["quantity"] for row in self.results["rows"])) or "nothing"
+            raise WrongInput(f"run {self.name} has no {quantity}; it has scored {there}")
+        (source,) = scores[-1].inputs.values()
+        return source, rows[-1]
+
+    def manifests(self) -> dict[str, dict[str, Any] | None]:
+        """The manifest of every stage by its name in this run, None where its result is not in the store any more."""
+        return {entry["stage"]: read_manifest(self._folder(entry)) for entry in self.results["stages"]}
+
+    def result(self, stage: str) -> tuple[Path, dict[str, Any]]:
+        """The folder and the manifest of a stage's result."""
+        entry = next(entry for entry in self.results["stages"] if entry["stage"] == stage)
+        manifest = self.manifests()[stage]
+        if manifest is None:
+            raise WrongInput(f"the result of {stage} of run {self.name} is not in the store any more; launching the run makes it")
+        return self._folder(entry), manifest
+
+    def _folder(self, entry: dict[str, Any]) -> Path:
+        return self.store.folder(entry["stage"], entry["key"])
 
 
-def _current(results: Mapping[str, Any]) -> Mapping[str, Any]:
+def open_run(store: Path, name: str) -> FinishedRun:
+    """The finished run called `name` below `<store>/runs`; WrongInput with the nearest name where there is none."""
+    found = {path.parent.name: path for path in result_files(store)}
+    if name not in found:
+        if name and (store / "runs" / name).is_dir():
+            raise WrongInput(f"run {name} has no results yet; the command that launched it continues it")
+        raise WrongInput(f"there is no finished run {name!r} in {store / 'runs'}{nearest(name, found) if found else ''}")
+    return FinishedRun(name, Store(store), current(read_results(found[name])))
+
+
+def result_files(store: Path) -> list[Path]:
+    """The `results.json` of every finished run of a store."""
+    return sorted((store / "runs").glob("*/results.json"))
+
+
+def read_results(path: Path) -> dict[str, Any]:
+    """A `results.json`; WrongInput if it is not whole."""
+    try:
+        return json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise WrongInput(f"{path} is not whole ({error}); launching its run again writes it anew") from error
+
+
+def current(results: dict[str, Any]) -> dict[str, Any]:
+    """The same results, or WrongInput if an older version has written them."""
     if results.get("format") != FORMAT:
-        raise WrongInput(f"{results['run']} was written by an older version; launch it again, which computes nothing anew")
+        raise WrongInput(
+            f"run {results['run']} was written by an older version; launching it again, from the store, notes the rest"
+        )
     return results

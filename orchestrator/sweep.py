@@ -15,6 +15,7 @@ from orchestrator.axes import THRESHOLD, Axis
 from orchestrator.execution import Execution
 from orchestrator.launch import Experiment, Request, experiment, plan_with, repeat, select
 from orchestrator.results import write_results
+from orchestrator.running import announced
 from orchestrator.store import digest, write_json
 from orchestrator.summary import Group, group_of, note_failure, sentence
 
@@ -84,7 +85,8 @@ class Trials:
             wanted = repeat(self.sweep.experiment(values), self.sweep.random_seeds)
             names = [f"{told}, random seed {one.request.random_seed}" if len(wanted) > 1 else told for one in wanted]
             runs = [plan_with(self.execution.planner, one, name) for one, name in zip(wanted, names, strict=True)]
-        failures = self.execution.run([select(run.steps, self.sweep.until, "") for run in runs])
+        with announced(runs):
+            failures = self.execution.run([select(run.steps, self.sweep.until, "") for run in runs])
         made, failed = [], {}
         for run, failure in zip(runs, failures, strict=True):
             if failure is None:

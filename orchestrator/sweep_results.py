@@ -8,8 +8,8 @@ from typing import Any
 
 from imagesets.errors import WrongInput
 from orchestrator.axes import THRESHOLD
+from orchestrator.groups import Runs
 from orchestrator.nearest import nearest
-from orchestrator.runs import Runs
 from orchestrator.store import read_json
 from orchestrator.summary import Group, Row, Spread
 

@@ -1,9 +1,11 @@
-"""A tiny image set in VOC layout, for every test that needs one."""
+"""What many tests need: a tiny image set in VOC layout, and the command line."""
 
 import os
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: two threads that share busy cores are slower than one
 
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +13,10 @@ import pytest
 from PIL import Image
 
 from imagesets.palette import save_label_map
+from orchestrator.cli import main
 
 CLASSES = ("disc", "bar")
+Command = Callable[..., tuple[int, str, str]]
 
 
 def write_image_set(root: Path, train: int = 6, val: int = 3, side: int = 48) -> Path:
@@ -52,3 +56,19 @@ def _draw(labels: list[str], side: int, rng: np.random.Generator) -> tuple[np.nd
 def image_set(tmp_path: Path) -> Path:
     """The root of a fresh tiny image set."""
     return write_image_set(tmp_path / "images")
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
+    """Run `wsss-orch` with some words; exit code, output and errors."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["wsss-orch", *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        shown = capsys.readouterr()
+        return int(ended.value.code or 0), shown.out, shown.err
+
+    return run

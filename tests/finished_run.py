@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from rich.console import Console
 from scipy.ndimage import gaussian_filter
 
@@ -22,13 +23,15 @@ from orchestrator.results import write_results
 from orchestrator.runner import Runner
 from orchestrator.shards import shard_path, write_shard
 from orchestrator.store import write_json
-from training.randomness import generator
+from training.randomness import generator, seed_torch
+from training.stage import Settings
 
 
 class PretendEngine:
     """An engine that trains and maps nothing; only evaluations and imports are real work."""
 
     name = "pretend"
+    room = 1
 
     def __init__(self, images: ImageSet):
         self.masks = images.mask_paths()
@@ -73,18 +76,37 @@ class PretendEngine:
         return {"label": label.astype(np.uint8)}
 
 
+class UntrainedSegmenter(PretendEngine):
+    """Delivers the segmenter as it was drawn, and makes its predictions for real."""
+
+    def map(self, job: work.Job, indices: list[int], done: Callable[[dict[str, float]], None]) -> None:
+        if job.recipe.writes != "predictions":
+            return super().map(job, indices, done)
+        for index in indices:
+            done(work.run_shard(job, index, "cpu"))
+
+    def train(self, job: work.Job) -> float:
+        spent = super().train(job)
+        if job.recipe.writes == "segmenter":
+            seed_torch(0)
+            network = work.resolve(job.recipe.network)(Settings(job.settings), job.classes)
+            torch.save(network.state_dict(), job.folder / "network.pt")
+        return spent
+
+
 def finished_run(
-    store: Path, images: Path, method: str = "lpcam+amn", random_seed: int = 0, assignments: tuple[str, ...] = ()
+    store: Path, images: Path, method: str = "lpcam+amn", engine: type[PretendEngine] = PretendEngine, **asked: Any
 ) -> tuple[Prepared, dict[str, Any], Path]:
-    """Plan `method` on `images` and bring it to its end in `store`; the plan, its results and the run's folder."""
-    request = Request(
-        method, f"folder:{images}", "deeplabv2-small", store=store, random_seed=random_seed, assignments=assignments
-    )
+    """Plan `method` on `images` and bring it to its end in `store`; the plan, its results and the run's folder.
+
+    `asked` are further fields of the request.
+    """
+    request = Request(method, f"folder:{images}", **{"segmenter": "deeplabv2-small", **asked}, store=store)
     wanted = experiment(request)
-    opened = open_images(request.images, wanted.settings, store, make=True)
+    opened = open_images(request.images, wanted.settings, store, make=True, exclude=request.exclude)
     assert opened is not None
     prepared = prepare(wanted, opened)
-    runner = Runner(PretendEngine(prepared.images), prepared.planner, Display(Console(file=io.StringIO())))
+    runner = Runner(engine(prepared.images), prepared.planner, Display(Console(file=io.StringIO())))
     for step in prepared.steps:
         runner.run(step)
     results, folder = write_results(prepared)

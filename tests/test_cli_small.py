@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,26 +11,11 @@ from PIL import Image
 
 from imagesets.palette import save_label_map
 from orchestrator import environment
-from orchestrator.cli import main
+from tests.conftest import Command
 
+COMMANDS = ("launch", "sweep", "compare", "report", "evaluate", "export", "predict", "reproduce", "clean", "doctor")
+WORDS = [("images", "check"), ("images", "show"), *((name,) for name in COMMANDS)]
 HEAVY = ("torch", "ray", "mlflow", "matplotlib", "jinja2", "cv2")
-Command = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
-    """Run `wsss-orch` with some words; exit code, output and errors."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def run(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["wsss-orch", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        shown = capsys.readouterr()
-        return int(ended.value.code or 0), shown.out, shown.err
-
-    return run
 
 
 @pytest.fixture
@@ -49,10 +33,7 @@ def test_nothing_heavy_is_imported_for_help() -> None:
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout == "[]\n"
 
 
-@pytest.mark.parametrize(
-    "words",
-    [("images", "check"), ("images", "show"), ("evaluate",), ("doctor",), ("launch",), ("sweep",), ("compare",), ("report",)],
-)
+@pytest.mark.parametrize("words", WORDS)
 def test_every_help_ends_in_examples(command: Command, words: tuple[str, ...]) -> None:
     code, shown, _ = command(*words, "--help")
     assert code == 0 and f"wsss-orch {' '.join(words)}" in shown.partition("Examples:")[2]

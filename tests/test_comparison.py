@@ -11,7 +11,7 @@ from imagesets.errors import WrongInput
 from orchestrator.comparison import Comparison, compare
 from orchestrator.comparison_page import write_page
 from orchestrator.formats import comma_separated, latex, markdown, write
-from orchestrator.runs import Runs
+from orchestrator.groups import Runs
 from tests.browser import needs_chromium, opened
 from tests.conftest import write_image_set
 from tests.finished_run import finished_run
@@ -24,7 +24,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     images = write_image_set(root / "images", train=14)
     for method in ("cam+irn", "lpcam+irn"):
         for seed in (0, 1):
-            finished_run(root / "store", images, method, seed)
+            finished_run(root / "store", images, method, random_seed=seed)
     return root / "store"
 
 

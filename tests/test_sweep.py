@@ -8,8 +8,8 @@ import pytest
 
 from imagesets.errors import WrongInput
 from orchestrator.axes import split
+from orchestrator.groups import Runs
 from orchestrator.launch import Request
-from orchestrator.runs import Runs
 from orchestrator.sweep import Sweep
 from orchestrator.sweep_page import write_page
 from orchestrator.sweep_results import Findings, best_threshold, findings, read_sweep, slices
@@ -56,7 +56,9 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> tuple[Findings, Path]:
     images, trials = write_image_set(root / "images", train=8), []
     for epochs in (1, 2, 3):
         for seed in (0, 1):
-            prepared, _, _ = finished_run(root / "store", images, "cam+none", seed, (f"cam.epochs={epochs}",))
+            prepared, _, _ = finished_run(
+                root / "store", images, "cam+none", random_seed=seed, assignments=(f"cam.epochs={epochs}",)
+            )
         trials.append({"values": {"cam.epochs": epochs}, "group": prepared.group, "failed": {}})
     trials[0]["failed"] = {"1": "ValueError: no"}
     about = {

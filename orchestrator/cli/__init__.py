@@ -8,7 +8,20 @@ import typer
 from rich.console import Console
 
 from imagesets.errors import WrongInput
-from orchestrator.cli import catalogue, compare, doctor, evaluate, images, launch, report, sweep
+from orchestrator.cli import (
+    catalogue,
+    clean,
+    compare,
+    doctor,
+    evaluate,
+    export,
+    images,
+    launch,
+    predict,
+    report,
+    reproduce,
+    sweep,
+)
 from orchestrator.summary import sentence
 
 # plain help text: rich help panels would double the time that --help takes
@@ -27,6 +40,10 @@ app.command("ls")(catalogue.ls)
 app.command("show")(catalogue.show)
 app.add_typer(images.app, name="images")
 app.command("evaluate")(evaluate.evaluate)
+app.command("export")(export.export)
+app.command("predict")(predict.predict)
+app.command("reproduce")(reproduce.reproduce)
+app.command("clean")(clean.clean)
 app.command("doctor")(doctor.doctor)
 
 

@@ -39,7 +39,7 @@ def compare(
     # here and not above: every other command would wait for them
     from orchestrator.comparison import compare as compared
     from orchestrator.formats import terminal_table, write
-    from orchestrator.runs import Runs
+    from orchestrator.groups import Runs
     from orchestrator.sweep_results import groups_of
 
     runs = Runs(store.resolve())

@@ -37,6 +37,7 @@ from orchestrator.launch import (
     select,
 )
 from orchestrator.results import write_results
+from orchestrator.running import announced
 from orchestrator.summary import group_of, note_failure, sentence
 from orchestrator.tables import group_table, print_plan, print_stages, result_table, terminal
 
@@ -105,7 +106,7 @@ def launch(
         console.print(f"nothing to do: all {sum(map(len, plans))} stages of {method} are cached in {store}")
     else:
         log = request.store / "runs" / prepared[0].run / "log.txt"
-        with Execution(console, shared, wanted.settings["training.workers"], where, log) as execution:
+        with announced(prepared), Execution(console, shared, wanted.settings["training.workers"], where, log) as execution:
             failures = execution.run(plans)
     if not only:
         _report_all(console, prepared, failures, track)

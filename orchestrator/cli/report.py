@@ -34,7 +34,7 @@ def report(
         raise WrongInput(f"--to {path} must end in .html")
     from orchestrator import comparison_page, sweep_page
     from orchestrator.comparison import compare
-    from orchestrator.runs import Runs
+    from orchestrator.groups import Runs
     from orchestrator.sweep_results import findings, groups_of, read_sweep
 
     runs = Runs(root)

@@ -98,7 +98,7 @@ def _run(console: Console, asked: "Sweep", where: Where, at_once: int) -> None:
 
 def _report(console: Console, asked: "Sweep", metric: str) -> None:
     """The table of trials, the best one and the page; exit code 1 where a run failed."""
-    from orchestrator.runs import Runs
+    from orchestrator.groups import Runs
     from orchestrator.sweep_page import write_page
     from orchestrator.sweep_results import findings, read_sweep
     from orchestrator.sweep_table import sweep_table

@@ -1,0 +1,45 @@
+"""`wsss-orch clean`: what of a store nobody needs, shown, and removed when asked to."""
+
+from collections.abc import Iterable
+from typing import Annotated
+
+import typer
+
+from orchestrator.cli.options import STORE, StoreRoot
+from orchestrator.tables import table, terminal
+
+MEGABYTE = 1e6
+
+
+def clean(yes: Annotated[bool, typer.Option("--yes", help="Remove what is shown.")] = False, store: StoreRoot = STORE) -> None:
+    """Show what of a store no finished and no running launch needs; with --yes, remove it.
+
+    That is: stages that no run in STORE/runs refers to (a run that was stopped before its end refers to none), half-finished
+    stages, files of writes that were cut off, and what Ray left.
+
+    Examples:
+
+      wsss-orch clean
+
+      wsss-orch clean --yes --store /shared/wsss-store
+    """
+    from orchestrator.cleaning import find_waste, remove  # loads psutil
+
+    place = store.resolve()
+    waste = find_waste(place)
+    if not waste:
+        typer.echo(f"nothing to remove in {store}")
+        return
+    shown = table("in the store", "why it can go", ">MB")
+    for one in waste:
+        shown.add_row(str(one.path.relative_to(place)), one.why, _megabytes([one.bytes]))
+    terminal().print(shown)
+    if yes:
+        gone = remove(place, waste)
+        typer.echo(f"removed {len(gone)} of these {len(waste)}: {_megabytes(one.bytes for one in gone)} MB")
+    else:
+        typer.echo(f"--yes removes these {len(waste)}: {_megabytes(one.bytes for one in waste)} MB")
+
+
+def _megabytes(sizes: Iterable[int]) -> str:
+    return f"{sum(sizes) / MEGABYTE:.1f}"

@@ -1,0 +1,39 @@
+"""`wsss-orch export`: a run's pseudo masks or segmentations as files for other tools."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from orchestrator.cli import complete
+from orchestrator.cli.options import STORE, StoreRoot
+
+Run = Annotated[str, typer.Argument(help="Name of a finished run: a folder of STORE/runs.", autocompletion=complete.runs)]
+To = Annotated[Path, typer.Option(help="The folder to write; it must be new or empty.")]
+Format = Annotated[
+    str, typer.Option("--format", help="voc (palette PNGs), voc-server (the server's archive) or coco-rle (JSON).")
+]
+Competition = Annotated[str, typer.Option(help="Of voc-server: comp5 (trained on VOC alone) or comp6.")]
+
+
+def export(
+    run: Run,
+    to: To,
+    form: Format = "voc",
+    what: Annotated[str, typer.Option(help="pseudo (pseudo masks) or seg (segmentations).")] = "pseudo",
+    competition: Competition = "comp6",
+    store: StoreRoot = STORE,
+) -> None:
+    """Write the pseudo masks or segmentations of a finished run, with a list of their ids and where they come from.
+
+    Examples:
+
+      wsss-orch export lpcam+amn-voc12-1a2b3c4d-0 --to pseudo_masks
+
+      wsss-orch export lpcam+amn-voc12-1a2b3c4d-0 --what seg --format coco-rle --to segmentations
+    """
+    from orchestrator import export as exporting  # loads NumPy
+    from orchestrator.runs import open_run
+
+    count = exporting.export(open_run(store.resolve(), run), to, form, what, competition)
+    typer.echo(f"{to}: {count} {exporting.WHAT[what]} of {run} as {form}")

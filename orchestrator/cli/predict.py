@@ -1,0 +1,36 @@
+"""`wsss-orch predict`: a run's segmenter on the images of any folder."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from orchestrator.cli.export import Competition, Format, Run, To
+from orchestrator.cli.options import STORE, StoreRoot
+from orchestrator.tables import terminal
+
+
+def predict(
+    run: Run,
+    images: Annotated[Path, typer.Option(help="A folder of images (.jpg, .jpeg, .png); folders below it are not looked at.")],
+    to: To,
+    form: Format = "voc",
+    competition: Competition = "comp6",
+    store: StoreRoot = STORE,
+) -> None:
+    """Segment every image of a folder with a finished run's segmenter, at the run's test scales, mirroring and CRF.
+
+    Examples:
+
+      wsss-orch predict lpcam+amn-voc12-1a2b3c4d-0 --images photographs --to segmented
+
+      wsss-orch predict lpcam+amn-voc12-1a2b3c4d-0 --images VOC2012_test --format voc-server --to submission
+    """
+    from orchestrator import predict as predicting  # loads torch
+    from orchestrator.progress import Display
+    from orchestrator.runs import open_run
+
+    opened = open_run(store.resolve(), run)
+    with Display(terminal()) as display:
+        count = predicting.predict(opened, images, to, form, competition, display)
+    typer.echo(f"{to}: {count} segmentations by {run} as {form}")

@@ -1,0 +1,31 @@
+"""`wsss-orch reproduce`: the command that makes a run again, and what differs on this machine."""
+
+import typer
+
+from orchestrator.cli.export import Run
+from orchestrator.cli.options import STORE, StoreRoot
+
+
+def reproduce(run: Run, store: StoreRoot = STORE) -> None:
+    """Print the command that makes a run again, what the run was made with, and what of that differs here.
+
+    In the same store the command finds everything made; with another --store it computes everything anew.
+
+    Examples:
+
+      wsss-orch reproduce lpcam+amn-shapes-1a2b3c4d-0
+
+      wsss-orch reproduce lpcam+amn-shapes-1a2b3c4d-0 --store /shared/wsss-store
+    """
+    from orchestrator.command import command_line, request_of
+    from orchestrator.reproduce import compared  # loads torch
+    from orchestrator.runs import open_run
+
+    opened = open_run(store.resolve(), run)
+    request = request_of(opened)
+    typer.echo(command_line(request))
+    lines = list(compared(opened, request))
+    for line in lines:
+        typer.echo(line)
+    differing = sum(bool(line.here) for line in lines)
+    typer.echo(f"{differing} of {len(lines)} lines differ or are unknown here" if differing else "nothing differs here")

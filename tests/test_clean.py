@@ -1,0 +1,252 @@
+"""`clean`: removes what nobody needs, only when asked to, and nothing else."""
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from imagesets.image_set import ImageSet
+from orchestrator import cleaning, orphans, work
+from orchestrator import lease as leases
+from orchestrator.cleaning import find_waste, remove
+from orchestrator.launch import Prepared
+from orchestrator.lease import held, try_lease
+from orchestrator.running import announced
+from orchestrator.store import read_json, write_json
+from tests.conftest import Command, write_image_set
+from tests.finished_run import PretendEngine, finished_run
+
+TOKEN = "0123456789abcdef"
+DEAD = {"host": os.uname().nodename, "pid": 2**22 + 1, "token": "x"}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Prepared, Path]:
+    """The plan of a finished run, and its store."""
+    root = tmp_path_factory.mktemp("clean")
+    images = write_image_set(root / "images")
+    return finished_run(root / "store", images, "cam+none")[0], root / "store"
+
+
+@pytest.fixture
+def store(made: tuple[Prepared, Path], tmp_path: Path) -> Path:
+    """A copy of the store, to be cleaned."""
+    return shutil.copytree(made[1], tmp_path / "store")
+
+
+def stages(store: Path) -> set[str]:
+    return {path.name for path in (store / "stages").iterdir()}
+
+
+def age(*paths: Path) -> None:
+    """Make files two hours old."""
+    for path in paths:
+        os.utime(path, (time.time() - 2 * cleaning.STALE,) * 2)
+
+
+def half_finished(store: Path, name: str = "cam-network-00112233aabb") -> Path:
+    """A training that was begun."""
+    folder = store / "stages" / name
+    folder.mkdir()
+    (folder / "checkpoint.pt").write_bytes(b"x" * 5_000_000)
+    return folder
+
+
+def unneeded(store: Path, name: str = "cam-network-ffeeddccbbaa") -> Path:
+    """A finished stage that no run refers to."""
+    folder = half_finished(store, name)
+    write_json(folder / "manifest.json", {"stage": "cam-network"})
+    return folder
+
+
+def test_a_store_of_one_finished_run_holds_nothing_to_remove(command: Command, store: Path) -> None:
+    assert command("clean", "--store", store, "--yes")[1] == f"nothing to remove in {store}\n"
+
+
+def test_what_would_go_is_shown_with_its_size_and_stays_without_yes(command: Command, store: Path) -> None:
+    unneeded(store), half_finished(store)
+    before = sorted(store.rglob("*"))
+    code, shown, _ = command("clean", "--store", store)
+    rows = {line.split()[0]: line for line in shown.splitlines() if line.strip().startswith("stages/")}
+    assert code == 0 and "--yes removes these 2: 10.0 MB" in shown and sorted(store.rglob("*")) == before
+    assert "no run refers to it" in rows["stages/cam-network-ffeeddccbbaa"] and "5.0" in rows["stages/cam-network-ffeeddccbbaa"]
+    assert "half finished" in rows["stages/cam-network-00112233aabb"]
+
+
+def test_with_yes_exactly_that_goes_and_the_run_stays_whole(command: Command, store: Path, made: tuple[Prepared, Path]) -> None:
+    before = stages(store)
+    unneeded(store), half_finished(store)
+    code, shown, _ = command("clean", "--store", store, "--yes")
+    assert code == 0 and "removed 2 of these 2: 10.0 MB" in shown and stages(store) == before
+    images = made[0].request.images
+    launch = ("launch", "--method", "cam+none", "--segmenter", "deeplabv2-small", "--images", images, "--store", store, "--plan")
+    assert f"all {len(before)} stages cached" in command(*launch)[1]
+
+
+def test_a_stage_is_needed_by_its_key_whatever_its_folder_is_called(store: Path) -> None:
+    for folder in list((store / "stages").iterdir()):
+        folder.rename(folder.with_name(f"another-name-{folder.name[-12:]}"))
+    assert find_waste(store) == []
+
+
+def test_a_stage_that_a_run_refers_to_stays_though_it_is_half_finished(store: Path) -> None:
+    for path in (store / "stages").glob("*/manifest.json"):
+        path.unlink()
+    assert find_waste(store) == []
+
+
+def test_without_its_results_a_run_refers_to_nothing(store: Path) -> None:
+    for path in (store / "runs").glob("*/results.json"):
+        path.unlink()
+    assert {one.path.name for one in find_waste(store)} == stages(store)
+
+
+def test_results_that_cannot_be_read_stop_it(command: Command, store: Path) -> None:
+    before = stages(store)
+    (path,) = (store / "runs").glob("*/results.json")
+    for content in ("{", json.dumps({"rows": []}), json.dumps([1])):
+        path.write_text(content)
+        unneeded(store)
+        code, _, errors = command("clean", "--store", store, "--yes")
+        assert code == 2 and str(path) in errors and len(stages(store)) == len(before) + 1
+        shutil.rmtree(store / "stages" / "cam-network-ffeeddccbbaa")
+
+
+def test_a_living_lease_protects_what_is_being_made(command: Command, store: Path) -> None:
+    folder = half_finished(store)
+    with try_lease(folder):
+        assert find_waste(store) == []
+    assert [one.path for one in find_waste(store)] == [folder]
+
+
+def test_a_lease_taken_after_the_look_protects_as_well(store: Path) -> None:
+    folder, other = half_finished(store), unneeded(store)
+    waste = find_waste(store)
+    with try_lease(folder):
+        assert [one.path for one in remove(store, waste)] == [other]
+        assert (folder / "checkpoint.pt").is_file() and not other.exists()
+
+
+def test_the_lease_of_a_dead_launch_protects_nothing(store: Path) -> None:
+    folder = half_finished(store)
+    (folder / "lease.json").write_text(json.dumps(DEAD))
+    assert not held(folder) and [one.path for one in remove(store, find_waste(store))] == [folder]
+    assert not folder.exists() and not list((store / "stages").glob(".*"))
+
+
+def test_a_silent_host_s_lease_protects_for_as_long_as_it_may_live(store: Path) -> None:
+    folder = half_finished(store)
+    (folder / "lease.json").write_text(json.dumps({**DEAD, "host": "elsewhere"}))
+    assert find_waste(store) == []
+    age(folder / "lease.json")
+    assert [one.path for one in find_waste(store)] == [folder]
+
+
+def test_a_running_launch_keeps_what_it_has_made_and_will_read(store: Path, made: tuple[Prepared, Path]) -> None:
+    for path in (store / "runs").glob("*/results.json"):
+        path.unlink()
+    waste = find_waste(store)
+    with announced([replace(made[0], request=replace(made[0].request, store=store))]):
+        age(*(store / "runs").glob("*/stages.json"))
+        assert find_waste(store) == [] and remove(store, waste) == []
+    assert find_waste(store) == []  # it may be just about to write its results
+    age(*(store / "runs").glob("*/stages.json"))
+    stopped = find_waste(store)
+    assert [one.path for one in stopped] == [one.path for one in waste]
+    assert {one.why for one in stopped} == {f"no run refers to it; {made[0].run}, which was stopped, would go on with it"}
+
+
+class Looking(PretendEngine):
+    """An engine that notes what `clean` would remove while each stage is made."""
+
+    def __init__(self, images: ImageSet, store: Path):
+        super().__init__(images)
+        self.store, self.found = store, list[list[cleaning.Waste]]()
+
+    def __enter__(self) -> "Looking":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        pass
+
+    def map(self, job: work.Job, indices: list[int], done: Callable[[dict[str, float]], None]) -> None:
+        self.found.append(find_waste(self.store))
+        super().map(job, indices, done)
+
+
+def test_every_launch_announces_itself(
+    command: Command, made: tuple[Prepared, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, request = tmp_path / "new", made[0].request
+    engine = Looking(made[0].images, store)
+    monkeypatch.setattr("orchestrator.local_engine.LocalEngine", lambda: engine)
+    words = ("--method", request.method, "--segmenter", request.segmenter, "--images", request.images)
+    assert command("launch", *words, "--store", store, "--engine", "local", "--track", "none")[0] == 0
+    assert len(engine.found) == 6 and not any(engine.found) and find_waste(store) == []
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        f"cache/.fingerprints.json.{TOKEN}",
+        f"runs/RUN/.results.json.{TOKEN}",
+        f"stages/STAGE/.manifest.json.{TOKEN}",
+        f"stages/STAGE/.lease.dead.{TOKEN}",
+        f"stages/STAGE/shards/.000000.{TOKEN}.npz",
+        "stages/STAGE/network.partial",
+        "images/.shapes-00112233.4711",
+        ".doctor-x7",
+        f"stages/.cam-network-00112233aabb.{TOKEN}",
+    ],
+)
+def test_temporary_files_go_once_they_are_old(store: Path, place: str) -> None:
+    needed = next(folder for folder in sorted((store / "stages").iterdir()) if (folder / "shards").is_dir())
+    (run,) = (store / "runs").iterdir()
+    path = store / place.replace("STAGE", needed.name).replace("RUN", run.name)
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(b"xxxx")
+    assert find_waste(store) == []
+    age(path)
+    (one,) = remove(store, find_waste(store))
+    assert (one.path, one.bytes) == (path, 4) and not path.exists()
+
+
+def test_files_that_vanish_while_it_looks_do_not_matter(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cleaning, "TEMPORARY", ("gone",))
+    monkeypatch.setattr(Path, "glob", lambda self, pattern: iter([self / pattern]) if pattern == "gone" else iter(()))
+    assert list(cleaning._temporary(store)) == [] and cleaning.size(store / "gone") == 0
+
+
+def test_what_is_not_the_store_s_own_stays(store: Path) -> None:
+    for place in ("notes.partial", ".gitignore", "stages/README.md", "stages/mine/data.txt", "images/voc/.keep", "runs/.x.y"):
+        (store / place).parent.mkdir(parents=True, exist_ok=True)
+        (store / place).touch()
+        age(store / place)
+    (store / "stages" / "linked-00112233aabb").symlink_to(store / "images")
+    assert find_waste(store) == []
+
+
+def test_ray_s_folder_goes_but_not_under_a_living_launch(store: Path) -> None:
+    note = orphans.record(store)  # of this process, which lives
+    (store / "ray" / "cam-network-00112233aabb-x-0").mkdir()
+    assert find_waste(store) == []
+    note.rename(note.with_name("processes-elsewhere-1.json"))  # of a host that cannot be asked
+    assert find_waste(store) == []
+    write_json(note, {**(read_json(store / "ray" / "processes-elsewhere-1.json") or {}), "driver": [2**22 + 1, 0.0]})
+    (store / "ray" / "processes-elsewhere-1.json").unlink()
+    assert [one.path for one in remove(store, find_waste(store))] == [store / "ray"]
+    assert not (store / "ray").exists()
+
+
+def test_a_folder_that_is_no_store_is_refused(command: Command, tmp_path: Path) -> None:
+    code, _, errors = command("clean", "--store", tmp_path, "--yes")
+    assert code == 2 and "is no store" in errors
+
+
+def test_a_launch_whose_folder_has_just_been_removed_tries_again(tmp_path: Path) -> None:
+    assert not leases._create(tmp_path / "gone" / "lease.json", "token")

@@ -1,0 +1,98 @@
+"""Label maps for other tools: COCO's run lengths, its results, and VOC's archive."""
+
+import io
+import json
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from PIL import Image
+
+from imagesets.coco_rle import encode, run_lengths
+from imagesets.exchange import coco_regions, write_coco_results, write_server_archive
+from imagesets.palette import PALETTE
+
+SIZES = st.tuples(st.integers(1, 40), st.integers(1, 40))
+DISC = "[k4c0Q38H8J4L4L4L4L4M2N2M4M2N2N2N2N2N2N2N2O0O2N2N2O0O2O0O2O0O2O0O2O0O2O00000O2O00000O2O0000000000000000000000000000000000"
+DISC += "01N1000001N1000001N101N101N101N101N101N2N2N101N2N2N2N2N2N2N2N3L3N2N3L4L4L4L4L6H8Hao6"
+
+
+def decode(counts: str, height: int, width: int) -> np.ndarray:
+    """A region from its compressed run lengths, read group by group as COCO's description has it."""
+    numbers, number, bits = list[int](), 0, 0
+    for character in counts:
+        group = ord(character) - 48
+        number |= (group & 31) << bits
+        bits += 5
+        if not group & 32:
+            number -= (1 << bits) if group & 16 else 0
+            numbers.append(number + (numbers[-2] if len(numbers) > 2 else 0))
+            number, bits = 0, 0
+    pixels = np.repeat(np.arange(len(numbers)) % 2 == 1, numbers)
+    return pixels.reshape((height, width), order="F")
+
+
+@given(arrays.arrays(bool, SIZES))
+def test_a_region_comes_back_from_its_run_lengths(region: np.ndarray) -> None:
+    assert np.array_equal(decode(encode(region), *region.shape), region)
+
+
+@given(SIZES, st.lists(st.integers(1, 3000), min_size=1, max_size=6))
+def test_long_runs_and_falling_ones_come_back(size: tuple[int, int], lengths: list[int]) -> None:
+    pixels = np.repeat(np.arange(len(lengths)) % 2 == 1, lengths)[None]
+    assert np.array_equal(decode(encode(pixels), *pixels.shape), pixels)
+
+
+@given(arrays.arrays(bool, SIZES))
+def test_run_lengths_cover_the_image_and_only_the_first_may_be_empty(region: np.ndarray) -> None:
+    lengths = run_lengths(region)
+    assert sum(lengths) == region.size and 0 not in lengths[1:] and (lengths[0] == 0) == bool(region[0, 0])
+    assert sum(lengths[1::2]) == region.sum()
+
+
+def test_the_characters_are_those_of_pycocotools() -> None:
+    y, x = np.mgrid[:120, :200]
+    rows = ["0111000", "0000101", "0100101", "1000100", "0001100"]
+    assert encode(np.ones((2, 2), bool)) == "04"
+    assert encode(np.zeros((3, 4), bool)) == "<"
+    assert encode(np.array([[pixel == "1" for pixel in row] for row in rows])) == "3110001020O0N35NL"
+    assert encode(np.arange(500)[None] * np.ones((300, 1)) >= 400) == "PVe3`Ym0"
+    assert encode((y - 60) ** 2 + (x - 90) ** 2 < 50**2) == DISC
+
+
+def test_an_image_gives_one_region_per_class_but_none_for_background_and_void() -> None:
+    label = np.array([[0, 3, 3], [255, 1, 0]], np.uint8)
+    regions = coco_regions("2007_000033", label)
+    assert [(region["image_id"], region["category_id"]) for region in regions] == [("2007_000033", 1), ("2007_000033", 3)]
+    for region in regions:
+        segmentation: dict = region["segmentation"]  # type: ignore[assignment]
+        assert np.array_equal(decode(segmentation["counts"], *segmentation["size"]), label == region["category_id"])
+
+
+@pytest.mark.parametrize(
+    ("id", "expected"),
+    [("COCO_val2014_000000000042", 42), ("000000581929", 581929), ("2007_000033", "2007_000033"), ("42", "42")],
+)
+def test_images_named_as_in_coco_have_cocos_number(id: str, expected: int | str, tmp_path: Path) -> None:
+    write_coco_results(tmp_path / "results.json", [(id, np.ones((2, 2), np.uint8))])
+    (region,) = json.loads((tmp_path / "results.json").read_text())
+    assert region["image_id"] == expected and region["segmentation"] == {"size": [2, 2], "counts": "04"}
+
+
+def test_the_archive_holds_palette_pngs_where_the_server_looks_and_is_the_same_each_time(tmp_path: Path) -> None:
+    label = np.arange(6, dtype=np.uint8).reshape(2, 3)
+    for name in ("one.tgz", "two.tgz"):
+        write_server_archive(tmp_path / name, [("2008_000006", label), ("2008_000011", label.T)], "comp5")
+    assert (tmp_path / "one.tgz").read_bytes() == (tmp_path / "two.tgz").read_bytes()
+    with tarfile.open(tmp_path / "one.tgz", "r:gz") as archive:
+        inside = "results/VOC2012/Segmentation/comp5_test_cls"
+        assert archive.getnames() == [f"{inside}/2008_000006.png", f"{inside}/2008_000011.png"]
+        file = archive.extractfile(f"{inside}/2008_000011.png")
+        assert file is not None
+        with Image.open(io.BytesIO(file.read())) as picture:
+            assert picture.mode == "P" and np.array_equal(np.asarray(picture), label.T)
+            assert picture.getpalette()[:18] == PALETTE[:6].ravel().tolist()  # type: ignore[index]

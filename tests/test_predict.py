@@ -1,0 +1,100 @@
+"""`predict`: a run's segmenter treats a plain folder as the run treated its own images."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from imagesets.item import read_label_map
+from orchestrator.runs import open_run
+from orchestrator.shards import StoredRecords
+from tests.conftest import Command, write_image_set
+from tests.finished_run import UntrainedSegmenter, finished_run
+
+SETTINGS = ("deeplabv2.test_scales=[1.0, 0.5]", "deeplabv2.mirror=true", "deeplabv2.crf=deeplab", "deeplabv2.crop=48")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A store and the name of a run in it whose segmenter tests at two scales, mirrored, with a CRF."""
+    root = tmp_path_factory.mktemp("predict")
+    images = write_image_set(root / "images")
+    return root / "store", finished_run(root / "store", images, "cam+none", UntrainedSegmenter, assignments=SETTINGS)[2].name
+
+
+@pytest.fixture
+def photographs(finished: tuple[Path, str], tmp_path: Path) -> Path:
+    """The run's validation images in a plain folder, with what else lies about in one."""
+    folder = tmp_path / "photographs"
+    (folder / "below").mkdir(parents=True)
+    for path in (finished[0].parent / "images" / "JPEGImages").glob("val_*.png"):
+        shutil.copy(path, folder)
+    (folder / "notes.txt").write_text("no image")
+    return folder
+
+
+def test_the_run_s_own_validation_images_get_the_run_s_own_segmentations(
+    command: Command, finished: tuple[Path, str], photographs: Path, tmp_path: Path
+) -> None:
+    store, run = finished
+    code, shown, _ = command("predict", run, "--store", store, "--images", photographs, "--to", tmp_path / "out")
+    assert code == 0 and "3 segmentations" in shown
+    stored = StoredRecords(open_run(store, run).result("deeplabv2-predictions")[0])
+    labels = {path.stem: read_label_map(path) for path in (tmp_path / "out").glob("*.png")}
+    assert labels.keys() == set(stored) and all(np.array_equal(label, stored[id]["label"]) for id, label in labels.items())
+    assert len({int(value) for label in labels.values() for value in np.unique(label)}) > 1  # equal because empty would not count
+
+
+def test_the_manifest_names_the_segmenter_and_its_test_settings(
+    command: Command, finished: tuple[Path, str], photographs: Path, tmp_path: Path
+) -> None:
+    store, run = finished
+    command("predict", run, "--store", store, "--images", photographs, "--to", tmp_path / "out", "--format", "coco-rle")
+    about = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert about["digest"] == open_run(store, run).result("deeplabv2-segmenter")[1]["digest"]
+    assert about["settings"]["test_scales"] == [1.0, 0.5] and about["settings"]["crf"] == "deeplab"
+    assert (tmp_path / "out" / "results.json").is_file() and about["values"]["2"] == "bar"
+
+
+def test_grey_and_transparent_images_are_read_as_rgb(command: Command, finished: tuple[Path, str], tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 56), np.uint8)
+    modes = {"grey": Image.fromarray(pixels), "rgb": Image.fromarray(np.stack([pixels] * 3, -1))}
+    modes["transparent"] = modes["rgb"].convert("RGBA")
+    (tmp_path / "in").mkdir()
+    for name, image in modes.items():
+        image.save(tmp_path / "in" / f"{name}.PNG")
+    assert command("predict", finished[1], "--store", finished[0], "--images", tmp_path / "in", "--to", tmp_path / "out")[0] == 0
+    labels = [read_label_map(tmp_path / "out" / f"{name}.png") for name in modes]
+    assert labels[0].shape == (40, 56) and all(np.array_equal(label, labels[0]) for label in labels)
+
+
+def test_everything_that_cannot_be_read_is_told_before_anything_is_computed(
+    command: Command, finished: tuple[Path, str], photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.predict.predictor", lambda *_: pytest.fail("something was computed"))
+    (photographs / "val_0.png").write_bytes((photographs / "val_0.png").read_bytes()[:200])
+    (photographs / "words.jpg").write_text("no image")
+    shutil.copy(photographs / "val_1.png", photographs / "val_1.jpeg")
+    code, _, errors = command("predict", finished[1], "--store", finished[0], "--images", photographs, "--to", tmp_path / "out")
+    assert code == 2 and not (tmp_path / "out").exists()
+    assert all(name in errors for name in ("val_0.png cannot be read", "words.jpg cannot be read", "val_1.png of another image"))
+
+
+@pytest.mark.parametrize(("name", "sentence"), [("empty", "holds no image"), ("nowhere", "there is no such folder")])
+def test_a_folder_without_images_is_refused(
+    command: Command, finished: tuple[Path, str], tmp_path: Path, name: str, sentence: str
+) -> None:
+    (tmp_path / "empty").mkdir()
+    code, _, errors = command("predict", finished[1], "--store", finished[0], "--images", tmp_path / name, "--to", tmp_path / "o")
+    assert code == 2 and sentence in errors
+
+
+def test_a_folder_in_use_is_refused_before_anything_is_computed(
+    command: Command, finished: tuple[Path, str], photographs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.predict.predictor", lambda *_: pytest.fail("something was computed"))
+    code, _, errors = command("predict", finished[1], "--store", finished[0], "--images", photographs, "--to", photographs)
+    assert code == 2 and "is there already" in errors
