@@ -5,13 +5,15 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli.options import STORE, StoreRoot
+from orchestrator.cli import options
 from orchestrator.tables import table, terminal
 
 MEGABYTE = 1e6
 
 
-def clean(yes: Annotated[bool, typer.Option("--yes", help="Remove what is shown.")] = False, store: StoreRoot = STORE) -> None:
+def clean(
+    yes: Annotated[bool, typer.Option("--yes", help="Remove what is shown.")] = False, store: options.StoreRoot = options.STORE
+) -> None:
     """Show what of a store no finished and no running launch needs; with --yes, remove it.
 
     That is: stages that no run in STORE/runs refers to (a run that was stopped before its end refers to none), half-finished

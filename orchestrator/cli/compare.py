@@ -6,8 +6,7 @@ from typing import Annotated
 import typer
 
 from imagesets.errors import WrongInput
-from orchestrator.cli import complete
-from orchestrator.cli.options import STORE, StoreRoot
+from orchestrator.cli import complete, options
 from orchestrator.tables import terminal
 
 ENDINGS = (".html", ".md", ".tex", ".csv")
@@ -21,7 +20,7 @@ def compare(
         ),
     ],
     to: Annotated[list[Path], typer.Option(help="A file to write as well: .html, .md, .tex or .csv; may be repeated.")] = [],  # noqa: B006 (typer's way)
-    store: StoreRoot = STORE,
+    store: options.StoreRoot = options.STORE,
 ) -> None:
     """Compare finished runs: mean and deviation, paired differences to the first, published figures, differing protocols.
 

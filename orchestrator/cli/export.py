@@ -5,8 +5,7 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli import complete
-from orchestrator.cli.options import STORE, StoreRoot
+from orchestrator.cli import complete, options
 
 Run = Annotated[str, typer.Argument(help="Name of a finished run: a folder of STORE/runs.", autocompletion=complete.runs)]
 To = Annotated[Path, typer.Option(help="The folder to write; it must be new or empty.")]
@@ -22,7 +21,7 @@ def export(
     form: Format = "voc",
     what: Annotated[str, typer.Option(help="pseudo (pseudo masks) or seg (segmentations).")] = "pseudo",
     competition: Competition = "comp6",
-    store: StoreRoot = STORE,
+    store: options.StoreRoot = options.STORE,
 ) -> None:
     """Write the pseudo masks or segmentations of a finished run, with a list of their ids and where they come from.
 

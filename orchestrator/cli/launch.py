@@ -9,20 +9,7 @@ from rich.console import Console
 
 from imagesets.errors import WrongInput
 from orchestrator import imports
-from orchestrator.cli.options import (
-    STORE,
-    Address,
-    Assignments,
-    Exclude,
-    Images,
-    Method,
-    Preset,
-    Seeds,
-    Segmenter,
-    StoreRoot,
-    Until,
-    seeds_of,
-)
+from orchestrator.cli import options
 from orchestrator.execution import Execution, Where
 from orchestrator.launch import (
     Prepared,
@@ -56,22 +43,22 @@ EPILOG = """Examples:
 
 
 def launch(
-    method: Method,
-    images: Images = "shapes",
-    segmenter: Segmenter = "",
-    recipe: Preset = "",
-    assign: Assignments = [],  # noqa: B006 (typer's way)
+    method: options.Method,
+    images: options.Images = "shapes",
+    segmenter: options.Segmenter = "",
+    recipe: options.Preset = "",
+    assign: options.Assignments = [],  # noqa: B006 (typer's way)
     random_seed: Annotated[int, typer.Option(help="Reaches weights, order, augmentation and clustering.")] = 0,
     runs: Annotated[int, typer.Option(min=1, help="Repeat with so many random seeds, from --random-seed on.")] = 1,
-    random_seeds: Seeds = "",
-    store: StoreRoot = STORE,
+    random_seeds: options.Seeds = "",
+    store: options.StoreRoot = options.STORE,
     engine: Annotated[str, typer.Option(help="ray or local (this process, no Ray needed).")] = "ray",
-    address: Address = "",
+    address: options.Address = "",
     track: Annotated[str, typer.Option(help="mlflow or none.")] = "mlflow",
     plan: Annotated[bool, typer.Option("--plan", help="Show what would run and why; writes nothing.")] = False,
-    until: Until = "",
+    until: options.Until = "",
     only: Annotated[str, typer.Option(help="Run this stage alone.")] = "",
-    exclude: Exclude = None,
+    exclude: options.Exclude = None,
     force: Annotated[str, typer.Option(help="Discard this stage and what depends on it first.")] = "",
     network_from: Annotated[Path | None, typer.Option(help=imports.HELP["network"])] = None,
     maps_from: Annotated[Path | None, typer.Option(help=imports.HELP["maps"])] = None,
@@ -81,7 +68,7 @@ def launch(
     console, where = terminal(), Where(engine, address)
     if track not in ("mlflow", "none"):
         raise WrongInput(f"--track {track} is neither mlflow nor none")
-    seeds = seeds_of(random_seed, runs, random_seeds)
+    seeds = options.seeds_of(random_seed, runs, random_seeds)
     assign = [*assign, *imports.assignments(network=network_from, maps=maps_from, masks=masks_from)]
     request = Request(method, images, segmenter, recipe, tuple(assign), seeds[0], store.resolve(), exclude)
     wanted = experiment(request)

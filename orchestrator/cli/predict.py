@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
+from orchestrator.cli import options
 from orchestrator.cli.export import Competition, Format, Run, To
-from orchestrator.cli.options import STORE, StoreRoot
 from orchestrator.tables import terminal
 
 
@@ -16,7 +16,7 @@ def predict(
     to: To,
     form: Format = "voc",
     competition: Competition = "comp6",
-    store: StoreRoot = STORE,
+    store: options.StoreRoot = options.STORE,
 ) -> None:
     """Segment every image of a folder with a finished run's segmenter, at the run's test scales, mirroring and CRF.
 

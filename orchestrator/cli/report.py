@@ -6,8 +6,7 @@ from typing import Annotated
 import typer
 
 from imagesets.errors import WrongInput
-from orchestrator.cli import complete
-from orchestrator.cli.options import STORE, StoreRoot
+from orchestrator.cli import complete, options
 from orchestrator.tables import terminal
 
 
@@ -16,7 +15,7 @@ def report(
         list[str], typer.Argument(help="What `compare` takes; a sweep alone gets its own page.", autocompletion=complete.runs)
     ],
     to: Annotated[Path | None, typer.Option(help="The .html file; <store>/reports/<names>.html by default.")] = None,
-    store: StoreRoot = STORE,
+    store: options.StoreRoot = options.STORE,
 ) -> None:
     """Write one self-contained HTML page on finished runs: tables that sort, figures, the same images across methods.
 

@@ -2,11 +2,11 @@
 
 import typer
 
+from orchestrator.cli import options
 from orchestrator.cli.export import Run
-from orchestrator.cli.options import STORE, StoreRoot
 
 
-def reproduce(run: Run, store: StoreRoot = STORE) -> None:
+def reproduce(run: Run, store: options.StoreRoot = options.STORE) -> None:
     """Print the command that makes a run again, what the run was made with, and what of that differs here.
 
     In the same store the command finds everything made; with another --store it computes everything anew.

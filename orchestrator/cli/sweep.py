@@ -6,21 +6,7 @@ import typer
 from rich.console import Console
 
 from imagesets.errors import WrongInput
-from orchestrator.cli import complete
-from orchestrator.cli.options import (
-    STORE,
-    Address,
-    Assignments,
-    Exclude,
-    Images,
-    Method,
-    Preset,
-    Seeds,
-    Segmenter,
-    StoreRoot,
-    Until,
-    seeds_of,
-)
+from orchestrator.cli import complete, options
 from orchestrator.execution import Execution, Where
 from orchestrator.launch import Request, check_images, open_images, plan_with, planner, select
 from orchestrator.tables import terminal
@@ -30,27 +16,27 @@ if TYPE_CHECKING:
 
 
 def sweep(
-    method: Method,
+    method: options.Method,
     vary: Annotated[
         list[str],
         typer.Option(
             help="key=values: 0.1,0.5,1 or 2:8:2 or loguniform(0.01,1); may be repeated.", autocompletion=complete.settings
         ),
     ],
-    images: Images = "shapes",
-    segmenter: Segmenter = "",
-    recipe: Preset = "",
-    assign: Assignments = [],  # noqa: B006 (typer's way)
+    images: options.Images = "shapes",
+    segmenter: options.Segmenter = "",
+    recipe: options.Preset = "",
+    assign: options.Assignments = [],  # noqa: B006 (typer's way)
     trials: Annotated[int, typer.Option(min=1, help="Draws from uniform(a,b) and loguniform(a,b).")] = 1,
     random_seed: Annotated[int, typer.Option(help="First random seed of each trial, and that of the draws.")] = 0,
     runs: Annotated[int, typer.Option(min=1, help="Repeat each trial with so many random seeds.")] = 1,
-    random_seeds: Seeds = "",
+    random_seeds: options.Seeds = "",
     by: Annotated[str, typer.Option(help="Score to order trials by, such as seed.miou/train.")] = "",
-    until: Until = "",
+    until: options.Until = "",
     at_once: Annotated[int, typer.Option(min=1, help="Trials under way at once; their stages share what room there is.")] = 4,
-    store: StoreRoot = STORE,
-    address: Address = "",
-    exclude: Exclude = None,
+    store: options.StoreRoot = options.STORE,
+    address: options.Address = "",
+    exclude: options.Exclude = None,
 ) -> None:
     """Vary settings with Ray Tune. Thresholds (seed.threshold) cost one pass and no trial; what trials share is made once.
 
@@ -69,7 +55,7 @@ def sweep(
     from orchestrator.sweep import Sweep
 
     axes, thresholds = split(vary)
-    seeds = seeds_of(random_seed, runs, random_seeds)
+    seeds = options.seeds_of(random_seed, runs, random_seeds)
     request = Request(method, images, segmenter, recipe, tuple(assign), seeds[0], store.resolve(), exclude)
     asked = Sweep(request, axes, thresholds, seeds, trials, until)
     asked.check()
