@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 
 from imagesets.errors import WrongInput
-from orchestrator.cli import catalogue, doctor, evaluate, images, launch
+from orchestrator.cli import catalogue, doctor, evaluate, images, launch, track, ui
 
 # plain help text: rich help panels would double the time that --help takes
 app = typer.Typer(
@@ -23,6 +23,8 @@ app.command("ls")(catalogue.ls)
 app.command("show")(catalogue.show)
 app.add_typer(images.app, name="images")
 app.command("evaluate")(evaluate.evaluate)
+app.command("track")(track.track)
+app.command("ui")(ui.ui)
 app.command("doctor")(doctor.doctor)
 
 

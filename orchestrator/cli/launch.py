@@ -24,6 +24,7 @@ from orchestrator.plan import Step
 from orchestrator.progress import Display
 from orchestrator.results import write_results
 from orchestrator.tables import print_plan, print_stages, result_table, terminal
+from orchestrator.tracking import check_tracking, deliver_or_say
 
 EPILOG = """Examples:
 
@@ -46,6 +47,9 @@ def launch(
     engine: Annotated[str, typer.Option(help="ray or local (this process, no Ray needed).")] = "ray",
     address: Annotated[str, typer.Option(help="A running Ray cluster; a private one on this machine by default.")] = "",
     track: Annotated[str, typer.Option(help="mlflow or none.")] = "mlflow",
+    tracking_uri: Annotated[
+        str, typer.Option(envvar="MLFLOW_TRACKING_URI", help="An MLflow server or database; the store's own by default.")
+    ] = "",
     plan: Annotated[bool, typer.Option("--plan", help="Show what would run and why; writes nothing.")] = False,
     until: Annotated[str, typer.Option(help="Stop after this stage.")] = "",
     only: Annotated[str, typer.Option(help="Run this stage alone.")] = "",
@@ -56,6 +60,8 @@ def launch(
     console = terminal()
     if engine not in ("ray", "local") or track not in ("mlflow", "none"):
         raise WrongInput("--engine is ray or local, and --track is mlflow or none")
+    if track == "mlflow":
+        check_tracking(tracking_uri)
     request = Request(method, images, segmenter, recipe, tuple(assign), random_seed, store.resolve(), exclude)
     wanted = experiment(request)
     opened = open_images(images, wanted.settings, request.store, make=not plan, exclude=exclude)
@@ -76,7 +82,7 @@ def launch(
     else:
         _execute(console, prepared, steps, engine, address)
     if not (until or only):
-        _report(console, prepared, track)
+        _report(console, prepared, track, tracking_uri)
 
 
 launch.__doc__ = f"{launch.__doc__}\n\n{EPILOG}"
@@ -138,7 +144,7 @@ def _discard(prepared: Prepared, name: str) -> None:
         step.manifest, step.reason = None, "forced"
 
 
-def _report(console: Console, prepared: Prepared, track: str) -> None:
+def _report(console: Console, prepared: Prepared, track: str, tracking_uri: str) -> None:
     """The result table, the report page and, where asked for, the copy in MLflow."""
     results, folder = write_results(prepared)
     console.print(result_table(results))
@@ -146,7 +152,5 @@ def _report(console: Console, prepared: Prepared, track: str) -> None:
 
     console.print(f"report  {write_report(prepared, results, folder)}")
     if track == "mlflow":
-        from orchestrator.track import track_run
-
-        console.print(f"mlflow  {track_run(prepared.request.store, results, folder)}")
+        console.print(f"mlflow  {deliver_or_say(prepared.request.store, prepared.run, tracking_uri)}", markup=False)
     console.print(f"log     {folder / 'log.txt'}")
