@@ -66,6 +66,7 @@ def _deliver(experiment: Experiment, store: Store, results: Mapping[str, Any], f
     manifests = logged.stage_manifests(folders)
     end = int(results["finished"] * 1000)
     start = end - int(sum(manifest["wall"] for manifest in manifests.values()) * 1000)
+    pictures = logged.pictures(results, folders)  # drawn first: a server may close a connection that waits
     method, launch = results["method"], results["run"].rpartition("-")[0]  # the run's name without its random seed
     parent = experiment.open(method, "wsss.launch", launch, start, {"wsss.method": method})
     name, of = f"{method} random seed {results['random_seed']}", {"mlflow.parentRunId": parent.info.run_id}
@@ -76,7 +77,7 @@ def _deliver(experiment: Experiment, store: Store, results: Mapping[str, Any], f
     for path in (folder / "results.json", folder / "report.html"):
         if path.exists():
             experiment.client.log_artifact(child.info.run_id, str(path))
-    for name, svg in logged.pictures(results, folders).items():
+    for name, svg in pictures.items():
         experiment.client.log_text(child.info.run_id, svg, f"figures/{name}")
     experiment.log(parent, _summary(experiment, parent, store), params, {})
     for run in (child, parent):

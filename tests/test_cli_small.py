@@ -49,7 +49,7 @@ def test_nothing_heavy_is_imported_for_help() -> None:
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout == "[]\n"
 
 
-@pytest.mark.parametrize("words", [("images", "check"), ("images", "show"), ("evaluate",), ("doctor",)])
+@pytest.mark.parametrize("words", [("images", "check"), ("images", "show"), ("evaluate",), ("track",), ("ui",), ("doctor",)])
 def test_every_help_ends_in_examples(command: Command, words: tuple[str, ...]) -> None:
     code, shown, _ = command(*words, "--help")
     assert code == 0 and f"wsss-orch {' '.join(words)}" in shown.partition("Examples:")[2]
