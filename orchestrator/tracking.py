@@ -9,6 +9,7 @@ import os
 import re
 import shlex
 import socket
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -83,7 +84,7 @@ def deliver_or_say(store: Path, run: str, uri: str = "") -> str:
     try:
         return deliver(store, run, uri)[0]
     except NotDelivered as error:
-        logging.info("not delivered", exc_info=error)
+        logging.info("%s", hidden("".join(traceback.format_exception(error))))  # for the run's log, where a launch has one
         later = ["wsss-orch", "track", run, *(["--tracking-uri", hidden(uri)] if uri else []), "--store", str(store)]
         return f"{error}; `{shlex.join(later)}` delivers them"
 

@@ -2,9 +2,11 @@
 
 import contextlib
 import json
+import os
 import re
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -140,14 +142,21 @@ def test_a_database_may_be_named_without_a_server_and_be_dead_too(store: Path, t
     assert done.returncode == 1 and "Connection refused" in done.stderr and done.stderr.count("\n") == 1
 
 
-def test_ui_shows_the_stores_runs_on_loopback(store: Path, tmp_path: Path) -> None:
+def test_ui_shows_the_stores_runs_on_loopback_from_any_folder(store: Path, tmp_path: Path) -> None:
     said("track", "--store", store)
     port, log, here = free_port(), tmp_path / "ui.log", tmp_path / "here"
-    here.mkdir()
-    with process([*WSSS, "ui", "--store", store, "--port", port], log, cwd=ROOT) as shown:
+    (here / "mlflow").mkdir(parents=True)
+    (here / "mlflow" / "__init__.py").write_text("raise RuntimeError('a folder of the user was imported')\n")
+    before = {path.name for path in store.iterdir()}
+    words = [sys.executable, "-P", *WSSS[1:], "ui", "--store", store, "--port", port]
+    with process(words, log, cwd=here, env={**os.environ, "PYTHONPATH": str(ROOT)}) as shown:
         wait_until(lambda: answers(f"http://127.0.0.1:{port}/health"), shown, log)
         assert f"MLflow on http://127.0.0.1:{port}, of {store / 'mlflow.db'}" in log.read_text()
         client = mlflow.MlflowClient(tracking_uri=f"http://127.0.0.1:{port}")
         (experiment,) = (each for each in client.search_experiments() if each.name == "folder")
-        names = {run.info.run_name for run in client.search_runs([experiment.experiment_id])}
-        assert names == {"cam+none", "cam+none random seed 0", "cam+none random seed 1"}
+        runs = {run.info.run_name: run.info.run_id for run in client.search_runs([experiment.experiment_id])}
+        assert runs.keys() == {"cam+none", "cam+none random seed 0", "cam+none random seed 1"}
+        page = f"http://127.0.0.1:{port}/get-artifact?path=report.html&run_uuid={runs['cam+none random seed 0']}"
+        with urllib.request.urlopen(page, timeout=60) as report:
+            assert b"cam+none" in report.read()
+    assert {path.name for path in store.iterdir()} == before and [path.name for path in here.iterdir()] == ["mlflow"]

@@ -10,7 +10,7 @@ from orchestrator.tracking import check_tracking, deliver, finished_runs
 
 
 def track(
-    runs: Annotated[list[str], typer.Argument(metavar="[RUN]...", help="Names of runs, as in STORE/runs; all by default.")] = [],  # noqa: B006 (typer's way)
+    runs: Annotated[list[str], typer.Argument(metavar="RUN", help="Names of runs, as in STORE/runs; all by default.")] = [],  # noqa: B006 (typer's way)
     tracking_uri: Annotated[
         str, typer.Option(envvar="MLFLOW_TRACKING_URI", help="An MLflow server or database; the store's own by default.")
     ] = "",

@@ -34,9 +34,9 @@ def ui(
     print(f"MLflow on http://{HOST}:{port}, of {path}; Ctrl-C ends it", flush=True)
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")  # processes for what these pages are not used for
-    # -P: a folder of the user's that is called mlflow or metrics is not imported
+    os.chdir(path.parent)  # the server imports from where it is: not a folder of the user's that is called mlflow
     options = ["--backend-store-uri", f"sqlite:///{path}", "--host", HOST, "--port", str(port), "--workers", "1"]
-    os.execv(sys.executable, [sys.executable, "-P", "-m", "mlflow", "ui", *options])
+    os.execv(sys.executable, [sys.executable, "-m", "mlflow", "ui", *options])
 
 
 def _require_free(port: int) -> None:
