@@ -26,6 +26,13 @@ WSSS = [sys.executable, "-c", "from orchestrator.cli import main; main()"]
 ROOT = Path(__file__).parents[1]
 
 
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that shares busy cores with these tests may answer late; one that is dead refuses at once."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "120")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> Path:
     """A store with the runs of two random seeds; its images lie beside it."""
@@ -47,7 +54,7 @@ def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 
 def wsss(*words: object) -> subprocess.CompletedProcess[str]:
     """Run `wsss-orch` as a shell does."""
-    return subprocess.run([*WSSS, *map(str, words)], capture_output=True, text=True, cwd=ROOT, timeout=300)
+    return subprocess.run([*WSSS, *map(str, words)], capture_output=True, text=True, cwd=ROOT, timeout=600)
 
 
 def said(*words: object) -> str:

@@ -141,6 +141,17 @@ def test_track_delivers_what_is_not_there_once(command: Command, store: Path, ru
     )
 
 
+def test_a_run_that_was_deleted_in_mlflow_is_delivered_again(store: Path, run: str, tmp_path: Path) -> None:
+    import mlflow
+
+    uri = f"sqlite:///{tmp_path / 'own.db'}"
+    client = mlflow.MlflowClient(tracking_uri=uri)
+    assert deliver(store, run, uri)[1] and not deliver(store, run, uri)[1]
+    for found in client.search_runs([client.get_experiment_by_name("folder").experiment_id]):
+        client.delete_run(found.info.run_id)
+    assert deliver(store, run, uri)[1]
+
+
 def test_track_of_a_dead_server_fails_in_one_sentence(command: Command, store: Path, run: str) -> None:
     code, shown, errors = command("track", "--store", store, "--tracking-uri", REFUSED)
     assert code == 1 and not shown and errors.count("\n") == 1
