@@ -112,7 +112,7 @@ def ray_task(store: Path) -> str:
 
 def tracking() -> str:
     """An MLflow database can be made and read."""
-    from orchestrator.track import open_client
+    from orchestrator.mlflow_experiment import open_client
 
     with tempfile.TemporaryDirectory() as folder:
         client = open_client(f"sqlite:///{folder}/mlflow.db")

@@ -1,150 +1,93 @@
 """A copy of a run's results in MLflow. The store stays the truth: this can be made again from it at any time.
 
 One experiment per image set, a parent run per launch, a child per random seed. Equal settings re-open their run: what has
-not changed is not logged a second time.
+not changed is not logged a second time. Who calls this is `orchestrator.tracking`, which knows what to do when it fails.
 """
 
 import fcntl
 import json
-import logging
-import os
-import re
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+from orchestrator import logged
+from orchestrator.mlflow_experiment import Experiment, Metric, Run, open_experiment
+from orchestrator.store import Store, digest, read_json
 
-from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, Run, RunTag
-
-from orchestrator.store import Store, read_json, read_manifest, write_json
-from orchestrator.used_settings import used_settings
-
-PARAM_LENGTH = 6000  # MLflow cuts longer values off; such a setting is in settings.json alone
-TAG_LENGTH = 8000
-AT_ONCE = 100  # params, tags and metrics that MLflow takes in one request
+FORMAT = 1  # of what is logged; another number delivers every run anew
+DELIVERED = "wsss.delivered"  # the tag that is set last; a run without it was delivered in part
 
 
-def track_run(store: Path, results: Mapping[str, Any], folder: Path, uri: str = "") -> str:
-    """Copy `results` (see `orchestrator.results`) and the report in `folder` to MLflow.
+@dataclass(frozen=True)
+class Tracked:
+    """Ids of a run and its experiment in MLflow, and whether it had to be delivered or was there."""
 
-    `uri` is a tracking server's, by default the store's sqlite file. Returns the tracking URI with the command that shows it.
+    experiment: str
+    run: str
+    new: bool
+
+
+def track_run(store: Path, run: str, uri: str) -> Tracked:
+    """Copy the results of `run`, a name in the store's `runs`, to the MLflow server or database at `uri`.
+
+    Raises whatever MLflow, the database or the network does.
     """
-    target = uri or f"sqlite:///{store.resolve() / 'mlflow.db'}"
+    folder = store / "runs" / run
+    results: Any = read_json(folder / "results.json")
+    mark = _mark(results)
     with _locked(store / "mlflow.lock"):  # two processes that create one sqlite database at once crash each other
-        client = open_client(target)
-        experiment = _experiment(client, results["images"], "" if uri else str(store.resolve() / "mlflow-artifacts"))
-        launch = results["run"].rpartition("-")[0]  # the run's name without its random seed
-        parent = _open(client, experiment, "wsss.launch", launch, results["method"], {})
-        name = f"{results['method']} random seed {results['random_seed']}"
-        child = _open(client, experiment, "wsss.run", results["run"], name, {"mlflow.parentRunId": parent.info.run_id})
-        _log(client, child, Store(store), results, folder)
-        for run in (child, parent):
-            client.set_terminated(run.info.run_id)
-    return f"{target}  (mlflow ui --backend-store-uri {target})"
-
-
-def open_client(uri: str) -> MlflowClient:
-    """A client of the tracking server or database at `uri`; creates the database, silently, where there is none."""
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    return MlflowClient(tracking_uri=uri)
+        experiment = open_experiment(uri, results["images"], str(store.resolve() / "mlflow-artifacts"))
+        for known in experiment.find("wsss.run", run):
+            if known.data.tags.get(DELIVERED) == mark:
+                return Tracked(experiment.id, known.info.run_id, new=False)
+        child = _deliver(experiment, Store(store), results, folder)
+        experiment.client.set_tag(child.info.run_id, DELIVERED, mark)
+        return Tracked(experiment.id, child.info.run_id, new=True)
 
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
         fcntl.lockf(file, fcntl.LOCK_EX)  # released when the file is closed
         yield
 
 
-def _experiment(client: MlflowClient, name: str, artifacts: str) -> str:
-    """The id of an image set's experiment; its artifact folder is absolute, or the UI would look below where it was started."""
-    known = client.get_experiment_by_name(name)
-    return known.experiment_id if known else client.create_experiment(name, artifact_location=artifacts or None)
+def _mark(results: Mapping[str, Any]) -> str:
+    """What tells these results from others of the same run: all but the time, which the same launch again renews."""
+    content = {name: value for name, value in results.items() if name != "finished"}
+    return f"{FORMAT}-{digest(json.dumps(content, sort_keys=True).encode())}"
 
 
-def _open(client: MlflowClient, experiment: str, tag: str, value: str, name: str, tags: Mapping[str, str]) -> Run:
-    """The run whose `tag` is `value`, re-opened, or a new one."""
-    quoted = value.replace("'", "''")
-    found = client.search_runs([experiment], filter_string=f"tags.`{tag}` = '{quoted}'", max_results=1)
-    if not found:
-        return client.create_run(experiment, run_name=name, tags={tag: value, **tags})
-    client.update_run(found[0].info.run_id, status="RUNNING")
-    return found[0]
+def _deliver(experiment: Experiment, store: Store, results: Mapping[str, Any], folder: Path) -> Run:
+    """Log everything of a run and of its launch; its run. What is there of an earlier try is kept."""
+    folders = logged.stage_folders(store, results)
+    manifests = logged.stage_manifests(folders)
+    end = int(results["finished"] * 1000)
+    start = end - int(sum(manifest["wall"] for manifest in manifests.values()) * 1000)
+    pictures = logged.pictures(results, folders)  # drawn first: a server may close a connection that waits
+    method, launch = results["method"], results["run"].rpartition("-")[0]  # the run's name without its random seed
+    parent = experiment.open(method, "wsss.launch", launch, start, {"wsss.method": method})
+    name, of = f"{method} random seed {results['random_seed']}", {"mlflow.parentRunId": parent.info.run_id}
+    child = experiment.open(name, "wsss.run", results["run"], start, of)
+    params = logged.params(results, manifests)
+    losses = [Metric(*point) for point in logged.loss_points(folders, manifests)]
+    experiment.log(child, logged.scores(results["rows"]) | logged.times(manifests), params, logged.tags(results), losses)
+    for path in (folder / "results.json", folder / "report.html"):
+        if path.exists():
+            experiment.client.log_artifact(child.info.run_id, str(path))
+    for name, svg in pictures.items():
+        experiment.client.log_text(child.info.run_id, svg, f"figures/{name}")
+    experiment.log(parent, _summary(experiment, parent, store), params, {})
+    for run in (child, parent):
+        experiment.client.set_terminated(run.info.run_id, end_time=end)
+    return child
 
 
-def _log(client: MlflowClient, run: Run, store: Store, results: Mapping[str, Any], folder: Path) -> None:
-    stages = {stage["stage"]: store.folder(stage["stage"], stage["key"]) for stage in results["stages"]}
-    manifests = {name: manifest for name, path in stages.items() if (manifest := read_manifest(path))}
-    used = used_settings(results["settings"], {manifest["component"] for manifest in manifests.values()})
-    params = [Param(name, str(value)) for name, value in used.items() if len(str(value)) <= PARAM_LENGTH]
-    tags = [RunTag(name, value[:TAG_LENGTH]) for name, value in _tags(results).items()]
-    figures = scores(results["rows"]) | _times(manifests)
-    now = int(time.time() * 1000)
-    metrics = [Metric(name, value, now, 0) for name, value in figures.items() if run.data.metrics.get(name) != value]
-    metrics += [metric for name, manifest in manifests.items() for metric in _losses(name, stages[name], manifest["finished"])]
-    for start in range(0, max(len(params), len(tags), len(metrics)), AT_ONCE):
-        part = slice(start, start + AT_ONCE)
-        client.log_batch(run.info.run_id, metrics=metrics[part], params=params[part], tags=tags[part])
-    write_json(folder / "settings.json", results["settings"])
-    for name in ("settings.json", "results.json", "report.html"):
-        if (folder / name).exists():
-            client.log_artifact(run.info.run_id, str(folder / name))
-
-
-def scores(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Metrics by name: `seed.miou/train`, and `seed.cam.miou/train` where a later component's seed is the last."""
-    found = {}
-    for name, row in zip(row_names(rows), rows, strict=True):
-        oracle = {f"oracle_{key}": value for key, value in row.get("oracle", {}).items()}
-        threshold = {key: row["protocol"][key] for key in ("threshold",) if key in row["protocol"]}
-        for key, value in {**row["metrics"], **threshold, **oracle}.items():
-            if value is not None:
-                found[_allowed(f"{name}.{key}/{row['split']}")] = float(value)
-    return found
-
-
-def row_names(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """`seed`, `pseudo` and `seg` for the last row of each quantity, `seed.cam` and so on for the others."""
-    last = {row["quantity"]: index for index, row in enumerate(rows)}
-    names = (
-        row["quantity"] if last[row["quantity"]] == index else f"{row['quantity']}.{row['component']}"
-        for index, row in enumerate(rows)
-    )
-    return list(names)
-
-
-def _times(manifests: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
-    """Wall and CPU seconds of each stage."""
-    return {_allowed(f"{key}_seconds.{name}"): manifest[key] for name, manifest in manifests.items() for key in ("wall", "cpu")}
-
-
-def _losses(stage: str, folder: Path, finished: float) -> list[Metric]:
-    """A training's mean losses per epoch; at the time the stage finished, so that MLflow knows them again."""
-    history: Any = read_json(folder / "history.json") or []
-    return [
-        Metric(_allowed(f"loss.{stage}.{name}"), value, int(finished * 1000), epoch["epoch"])
-        for epoch in history
-        for name, value in epoch.items()
-        if name != "epoch"
-    ]
-
-
-def _tags(results: Mapping[str, Any]) -> dict[str, str]:
-    rows = results["rows"]
-    return {
-        "wsss.method": results["method"],
-        "wsss.random_seed": str(results["random_seed"]),
-        **{_allowed(f"stage.{stage['stage']}"): stage["key"] for stage in results["stages"]},
-        **{_allowed(f"protocol.{name}"): json.dumps(row["protocol"]) for name, row in zip(row_names(rows), rows, strict=True)},
-    }
-
-
-def _allowed(name: str) -> str:
-    """`name` in the characters that MLflow takes in names: a list or class may be called anything."""
-    return re.sub(r"[^\w\-. :/]", "_", name, flags=re.ASCII)
+def _summary(experiment: Experiment, parent: Run, store: Store) -> dict[str, float]:
+    """Mean and deviation over those of the store's runs that are this parent's children."""
+    children = experiment.find("mlflow.parentRunId", parent.info.run_id)
+    names = sorted(child.data.tags["wsss.run"] for child in children)
+    found: list[Any] = [read_json(store.root / "runs" / name / "results.json") for name in names]
+    return logged.summary([results for results in found if results])

@@ -13,7 +13,20 @@ from imagesets.palette import save_label_map
 from orchestrator import environment
 from tests.conftest import Command
 
-COMMANDS = ("launch", "sweep", "compare", "report", "evaluate", "export", "predict", "reproduce", "clean", "doctor")
+COMMANDS = (
+    "launch",
+    "sweep",
+    "compare",
+    "report",
+    "evaluate",
+    "export",
+    "predict",
+    "reproduce",
+    "clean",
+    "track",
+    "ui",
+    "doctor",
+)
 WORDS = [("images", "check"), ("images", "show"), *((name,) for name in COMMANDS)]
 HEAVY = ("torch", "ray", "mlflow", "matplotlib", "jinja2", "cv2")
 

@@ -6,17 +6,19 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
 from orchestrator.launch import Prepared
+from orchestrator.logged import row_names, scores, summary
 from orchestrator.report import write_report
 from orchestrator.store import write_json
 from tests.conftest import write_image_set
 from tests.finished_run import finished_run
 
 mlflow = pytest.importorskip("mlflow")
-from orchestrator.track import row_names, scores, track_run  # noqa: E402 (needs MLflow)
+from orchestrator.tracking import database, deliver  # noqa: E402 (needs MLflow)
 
 Finished = tuple[Prepared, dict[str, Any], Path]
 
@@ -33,8 +35,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
 def tracked(finished: Finished) -> tuple[Any, str]:
     """A client of what was tracked, and what was said about it."""
     store = finished[0].request.store
-    said = track_run(store, finished[1], finished[2])
-    return mlflow.MlflowClient(tracking_uri=f"sqlite:///{store / 'mlflow.db'}"), said
+    said, new = deliver(store, finished[1]["run"])
+    assert new
+    return mlflow.MlflowClient(tracking_uri=f"sqlite:///{database(store)}"), said
 
 
 def runs(client: Any, tag: str, value: str) -> list[Any]:
@@ -43,8 +46,17 @@ def runs(client: Any, tag: str, value: str) -> list[Any]:
 
 
 def test_the_answer_names_the_database_and_the_command_that_shows_it(tracked: tuple[Any, str], finished: Finished) -> None:
-    uri = f"sqlite:///{finished[0].request.store / 'mlflow.db'}"
-    assert tracked[1].startswith(uri) and f"mlflow ui --backend-store-uri {uri}" in tracked[1]
+    store = finished[0].request.store
+    assert tracked[1].startswith(f"sqlite:///{store / 'mlflow.db'}") and f"wsss-orch ui --store {store}" in tracked[1]
+
+
+def test_a_run_lies_where_it_was_computed_in_time_not_where_it_was_delivered(
+    tracked: tuple[Any, str], finished: Finished
+) -> None:
+    (child,) = runs(tracked[0], "wsss.run", finished[1]["run"])
+    walls = sum(stage["wall"] for stage in finished[1]["stages"])
+    assert child.info.end_time == int(finished[1]["finished"] * 1000)
+    assert child.info.end_time - child.info.start_time == pytest.approx(1000 * walls, abs=2)
 
 
 def test_a_random_seed_is_a_child_of_its_launch(tracked: tuple[Any, str], finished: Finished) -> None:
@@ -83,40 +95,79 @@ def test_losses_are_there_for_every_epoch(tracked: tuple[Any, str], finished: Fi
     assert [point.step for point in history] == list(range(1, 9))
 
 
-def test_report_results_and_all_settings_are_artifacts(tracked: tuple[Any, str], finished: Finished) -> None:
+def test_the_times_of_a_stage_and_the_cores_it_kept_busy_are_there(tracked: tuple[Any, str], finished: Finished) -> None:
     (child,) = runs(tracked[0], "wsss.run", finished[1]["run"])
-    assert {file.path for file in tracked[0].list_artifacts(child.info.run_id)} == {
-        "report.html",
-        "results.json",
-        "settings.json",
-    }
+    (stage,) = (stage for stage in finished[1]["stages"] if stage["stage"] == "amn-maps")
+    seconds = {key: child.data.metrics[f"{key}_seconds.amn-maps"] for key in ("wall", "cpu")}
+    assert seconds == {key: stage[key] for key in seconds}
+    assert child.data.metrics["busy_cores.amn-maps"] == stage["cpu"] / stage["wall"]
+
+
+def test_report_results_and_figures_are_artifacts(tracked: tuple[Any, str], finished: Finished) -> None:
+    (child,) = runs(tracked[0], "wsss.run", finished[1]["run"])
+    names = {file.path for file in tracked[0].list_artifacts(child.info.run_id)}
+    assert names == {"report.html", "results.json", "figures"}
     folder = finished[0].request.store / "mlflow-artifacts"
     assert child.info.artifact_uri.startswith(str(folder))
-    assert json.loads(next(folder.rglob("settings.json")).read_text()) == finished[1]["settings"]
+    assert json.loads(next(folder.rglob("results.json")).read_text()) == finished[1]
+    figures = {file.name: ElementTree.parse(file).getroot() for file in folder.rglob("*.svg")}
+    trainings = {f"losses-{stage}.svg" for stage in ("cam-network", "amn-network", "irn-network", "deeplabv2-segmenter")}
+    assert figures.keys() == trainings | {"threshold-seed.lpcam.svg", "threshold-seed.svg"}
+    assert all(figure.tag == "{http://www.w3.org/2000/svg}svg" for figure in figures.values())
 
 
 def test_the_same_run_again_adds_nothing_and_a_new_score_replaces_the_old(tracked: tuple[Any, str], finished: Finished) -> None:
     client, (prepared, results, folder) = tracked[0], finished
     (before,) = runs(client, "wsss.run", results["run"])
-    track_run(prepared.request.store, results, folder)
-    (again,) = runs(client, "wsss.run", results["run"])
-    assert again.info.run_id == before.info.run_id and again.data.metrics == before.data.metrics
-    for name in ("seed.miou/train", "loss.amn-network.classification"):
-        assert len(client.get_metric_history(again.info.run_id, name)) == (1 if name.startswith("seed") else 8)
+    write_json(folder / "results.json", {**results, "finished": results["finished"] + 60})
+    assert not deliver(prepared.request.store, results["run"])[1]  # another time makes no other results
     changed = copy.deepcopy(results)
     changed["rows"][-1]["metrics"]["miou"] = 0.123
-    track_run(prepared.request.store, changed, folder)
+    write_json(folder / "results.json", changed)
+    assert deliver(prepared.request.store, results["run"])[1]
     (after,) = runs(client, "wsss.run", results["run"])
+    assert after.info.run_id == before.info.run_id
     assert after.data.metrics == {**before.data.metrics, "seg.miou/val": 0.123}
+    for name, count in (("seed.miou/train", 1), ("seg.miou/val", 2), ("loss.amn-network.classification", 8)):
+        assert len(client.get_metric_history(after.info.run_id, name)) == count
 
 
-def test_another_random_seed_joins_its_launch(tracked: tuple[Any, str], finished: Finished) -> None:
+def test_a_delivery_that_broke_off_is_taken_up_where_it_was(tracked: tuple[Any, str], finished: Finished) -> None:
+    client, (prepared, results, _) = tracked[0], finished
+    (before,) = runs(client, "wsss.run", results["run"])
+    client.delete_tag(before.info.run_id, "wsss.delivered")  # the last thing that is logged
+    client.update_run(before.info.run_id, status="RUNNING")
+    assert deliver(prepared.request.store, results["run"])[1]
+    (after,) = runs(client, "wsss.run", results["run"])
+    assert (after.info.run_id, after.data.metrics) == (before.info.run_id, before.data.metrics)
+    assert after.info.status == "FINISHED" and not deliver(prepared.request.store, results["run"])[1]
+
+
+def test_a_launch_shows_mean_and_deviation_over_its_random_seeds(tracked: tuple[Any, str], finished: Finished) -> None:
     request = finished[0].request
     _, results, folder = finished_run(request.store, Path(request.images.partition(":")[2]), random_seed=1)
-    track_run(request.store, results, folder)
+    results["rows"][2]["metrics"]["miou"] += 0.01  # what is made up for a finished run knows no random seed
+    write_json(folder / "results.json", results)
+    deliver(request.store, results["run"])
     (first,), (second,) = (runs(tracked[0], "wsss.run", run) for run in (finished[1]["run"], results["run"]))
     assert first.info.run_id != second.info.run_id
-    assert first.data.tags["mlflow.parentRunId"] == second.data.tags["mlflow.parentRunId"]
+    parent = tracked[0].get_run(first.data.tags["mlflow.parentRunId"])
+    assert second.data.tags["mlflow.parentRunId"] == parent.info.run_id and parent.data.metrics["runs"] == 2
+    pair = [run.data.metrics["pseudo.miou/train"] for run in (first, second)]
+    assert parent.data.metrics["pseudo.miou.mean/train"] == pytest.approx(sum(pair) / 2)
+    assert parent.data.metrics["pseudo.miou.std/train"] == pytest.approx(0.01 / 2**0.5)
+    assert parent.data.params == first.data.params
+
+
+def test_one_run_has_no_deviation_and_a_score_that_one_lacks_no_mean() -> None:
+    row = {"quantity": "seg", "component": "deeplabv2", "split": "val", "protocol": {}}
+    first, second = ({"rows": [{**row, "metrics": metrics}]} for metrics in ({"miou": 0.4, "fp": 0.1}, {"miou": 0.6, "fp": None}))
+    assert summary([first]) == {}
+    assert summary([first, second]) == {
+        "runs": 2,
+        "seg.miou.mean/val": pytest.approx(0.5),
+        "seg.miou.std/val": pytest.approx(0.02**0.5),
+    }
 
 
 def test_names_that_mlflow_refuses_are_rewritten() -> None:
@@ -127,12 +178,12 @@ def test_names_that_mlflow_refuses_are_rewritten() -> None:
 
 @pytest.mark.slow
 def test_two_launches_may_create_the_database_at_once_and_say_nothing(finished: Finished, tmp_path: Path) -> None:
-    _, results, folder = finished
-    write_json(tmp_path / "results.json", {**results, "stages": []})
+    for number in range(3):
+        made = {**finished[1], "stages": [], "run": f"run-{number}"}
+        write_json(tmp_path / "runs" / f"run-{number}" / "results.json", made)
     program = (
-        "import json, sys; from pathlib import Path; from orchestrator.track import track_run\n"
-        f"results = json.loads(Path({str(tmp_path / 'results.json')!r}).read_text())\n"
-        f"track_run(Path({str(tmp_path)!r}), {{**results, 'run': sys.argv[1]}}, Path({str(folder)!r}))\n"
+        "import sys; from pathlib import Path; from orchestrator.tracking import deliver\n"
+        f"deliver(Path({str(tmp_path)!r}), sys.argv[1])\n"
     )
     started = [
         subprocess.Popen([sys.executable, "-c", program, f"run-{number}"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)

@@ -21,6 +21,8 @@ from orchestrator.cli import (
     report,
     reproduce,
     sweep,
+    track,
+    ui,
 )
 from orchestrator.summary import sentence
 
@@ -32,19 +34,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("launch")(launch.launch)
-app.command("sweep")(sweep.sweep)
-app.command("compare")(compare.compare)
-app.command("report")(report.report)
-app.command("ls")(catalogue.ls)
-app.command("show")(catalogue.show)
+for command in (
+    *(launch.launch, sweep.sweep, compare.compare, report.report, catalogue.ls, catalogue.show, evaluate.evaluate),
+    *(export.export, predict.predict, reproduce.reproduce, track.track, ui.ui, clean.clean, doctor.doctor),
+):
+    app.command(command.__name__)(command)
 app.add_typer(images.app, name="images")
-app.command("evaluate")(evaluate.evaluate)
-app.command("export")(export.export)
-app.command("predict")(predict.predict)
-app.command("reproduce")(reproduce.reproduce)
-app.command("clean")(clean.clean)
-app.command("doctor")(doctor.doctor)
 
 
 def main() -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -27,6 +27,7 @@ from orchestrator.results import write_results
 from orchestrator.running import announced
 from orchestrator.summary import group_of, note_failure, sentence
 from orchestrator.tables import group_table, print_plan, print_stages, result_table, terminal
+from orchestrator.tracking import check_tracking, deliver_or_say
 
 EPILOG = """Examples:
 
@@ -55,6 +56,9 @@ def launch(
     engine: Annotated[str, typer.Option(help="ray or local (this process, no Ray needed).")] = "ray",
     address: options.Address = "",
     track: Annotated[str, typer.Option(help="mlflow or none.")] = "mlflow",
+    tracking_uri: Annotated[
+        str, typer.Option(envvar="MLFLOW_TRACKING_URI", help="An MLflow server or database; the store's own by default.")
+    ] = "",
     plan: Annotated[bool, typer.Option("--plan", help="Show what would run and why; writes nothing.")] = False,
     until: options.Until = "",
     only: Annotated[str, typer.Option(help="Run this stage alone.")] = "",
@@ -68,6 +72,8 @@ def launch(
     console, where = terminal(), Where(engine, address)
     if track not in ("mlflow", "none"):
         raise WrongInput(f"--track {track} is neither mlflow nor none")
+    if track == "mlflow":
+        check_tracking(tracking_uri)
     seeds = options.seeds_of(random_seed, runs, random_seeds)
     assign = [*assign, *imports.assignments(network=network_from, maps=maps_from, masks=masks_from)]
     request = Request(method, images, segmenter, recipe, tuple(assign), seeds[0], store.resolve(), exclude)
@@ -96,14 +102,8 @@ def launch(
         with announced(prepared), Execution(console, shared, wanted.settings["training.workers"], where, log) as execution:
             failures = execution.run(plans)
     if not only:
-        _report_all(console, prepared, failures, track)
-    if len(seeds) == 1 and failures[0]:
-        raise failures[0]
-    for run, failure in zip(prepared, failures, strict=True):
-        if failure:
-            console.print(f"random seed {run.request.random_seed} failed: {sentence(failure)}", markup=False)
-    if any(failures):
-        raise typer.Exit(1)
+        _report(console, prepared, failures, tracking_uri if track == "mlflow" else None)
+    _raise(console, prepared, failures)
 
 
 launch.__doc__ = f"{launch.__doc__}\n\n{EPILOG}"
@@ -117,32 +117,37 @@ def _discard(runs: Sequence[Prepared], name: str) -> None:
         step.manifest, step.reason = None, "forced"
 
 
-def _report_all(console: Console, runs: Sequence[Prepared], failures: Sequence[Exception | None], track: str) -> None:
-    """The report of every run that came to its end, and what they come to together where there are several."""
+def _report(console: Console, runs: Sequence[Prepared], failures: Sequence[Exception | None], tracking_uri: str | None) -> None:
+    """The tables and the page of every run that came to its end, its copy in MLflow unless `tracking_uri` is None, and of several
+    runs what they come to together.
+    """
+    from orchestrator.report import write_report
+
     made = []
     for run, failure in zip(runs, failures, strict=True):
         folder = run.request.store / "runs" / run.run
         if failure:
             note_failure(folder, failure)
-        else:
-            made.append(_report(console, run, track, alone=len(runs) == 1))
-            (folder / "failed.json").unlink(missing_ok=True)
+            continue
+        made.append(write_results(run)[0])
+        (folder / "failed.json").unlink(missing_ok=True)
+        if len(runs) == 1:
+            console.print(result_table(made[0]))
+        console.print(f"report  {write_report(run, made[-1], folder)}")
+        if tracking_uri is not None:
+            console.print(f"mlflow  {deliver_or_say(run.request.store, run.run, tracking_uri)}", markup=False)
+        if len(runs) == 1:
+            console.print(f"log     {folder / 'log.txt'}")
     if len(runs) > 1 and made:
         console.print(group_table(group_of(made)))
 
 
-def _report(console: Console, prepared: Prepared, track: str, alone: bool) -> dict[str, Any]:
-    """The result table if the run is `alone`, its report page and, where asked for, the copy in MLflow; the results."""
-    results, folder = write_results(prepared)
-    if alone:
-        console.print(result_table(results))
-    from orchestrator.report import write_report
-
-    console.print(f"report  {write_report(prepared, results, folder)}")
-    if track == "mlflow":
-        from orchestrator.track import track_run
-
-        console.print(f"mlflow  {track_run(prepared.request.store, results, folder)}")
-    if alone:
-        console.print(f"log     {folder / 'log.txt'}")
-    return results
+def _raise(console: Console, runs: Sequence[Prepared], failures: Sequence[Exception | None]) -> None:
+    """End with what the run failed on, of several with a line for each that did."""
+    if len(runs) == 1 and failures[0]:
+        raise failures[0]
+    for run, failure in zip(runs, failures, strict=True):
+        if failure:
+            console.print(f"random seed {run.request.random_seed} failed: {sentence(failure)}", markup=False)
+    if any(failures):
+        raise typer.Exit(1)

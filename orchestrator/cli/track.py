@@ -1,0 +1,36 @@
+"""`wsss-orch track`: deliver finished runs to MLflow, later or to another server."""
+
+from typing import Annotated
+
+import typer
+
+from orchestrator.cli import options
+from orchestrator.tables import terminal
+from orchestrator.tracking import check_tracking, deliver, finished_runs
+
+
+def track(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN", help="Names of runs, as in STORE/runs; all by default.")] = [],  # noqa: B006 (typer's way)
+    tracking_uri: Annotated[
+        str, typer.Option(envvar="MLFLOW_TRACKING_URI", help="An MLflow server or database; the store's own by default.")
+    ] = "",
+    store: options.StoreRoot = options.STORE,
+) -> None:
+    """Deliver finished runs to MLflow, as far as they are not there yet.
+
+    Examples:
+
+      wsss-orch track
+
+      wsss-orch track --tracking-uri http://mlflow.example.org:5000
+
+      wsss-orch track lpcam+amn-shapes-1a2b3c4d-0 --store /shared/store
+    """
+    check_tracking(tracking_uri)
+    console, added = terminal(), 0
+    chosen = finished_runs(store, runs)
+    for name in chosen:
+        where, new = deliver(store, name, tracking_uri)
+        added += new
+        console.print(f"{name}: {'delivered' if new else 'was there already'}, {where}", markup=False)
+    console.print(f"{added} delivered, {len(chosen) - added} already there")

@@ -1,0 +1,48 @@
+"""`wsss-orch ui`: MLflow's pages over a store's own database."""
+
+import os
+import socket
+import sys
+from typing import Annotated
+
+import typer
+
+from imagesets.errors import WrongInput
+from orchestrator.cli import options
+from orchestrator.tracking import check_tracking, database
+
+HOST = "127.0.0.1"  # the pages ask for no password
+
+
+def ui(
+    port: Annotated[int, typer.Option(min=1, max=65535, help="On this machine, and reached from it alone.")] = 5000,
+    store: options.StoreRoot = options.STORE,
+) -> None:
+    """Show a store's runs in MLflow's own pages, until Ctrl-C.
+
+    Examples:
+
+      wsss-orch ui
+
+      wsss-orch ui --port 5001 --store /shared/store
+    """
+    check_tracking("")
+    path = database(store)
+    if not path.is_file():
+        raise WrongInput(f"there is no MLflow database in {store} yet; `wsss-orch launch` and `wsss-orch track` make it")
+    _require_free(port)
+    print(f"MLflow on http://{HOST}:{port}, of {path}; Ctrl-C ends it", flush=True)
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")  # processes for what these pages are not used for
+    os.chdir(path.parent)  # the server imports from where it is: not a folder of the user's that is called mlflow
+    options = ["--backend-store-uri", f"sqlite:///{path}", "--host", HOST, "--port", str(port), "--workers", "1"]
+    os.execv(sys.executable, [sys.executable, "-m", "mlflow", "ui", *options])
+
+
+def _require_free(port: int) -> None:
+    with socket.socket() as tried:
+        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            tried.bind((HOST, port))
+        except OSError as error:
+            raise WrongInput(f"port {port} of {HOST} cannot be had ({error.strerror}); --port takes another") from error

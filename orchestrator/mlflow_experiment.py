@@ -1,0 +1,81 @@
+"""An experiment in MLflow whose runs are found again by a tag, so that nothing is logged to it twice."""
+
+import logging
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+
+import sqlalchemy
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, Run, RunTag
+
+AT_ONCE = 100  # params, tags and metrics that MLflow takes in one request
+
+
+def open_client(uri: str) -> MlflowClient:
+    """A client of the tracking server or database at `uri`; creates the database, silently, where there is none."""
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    if not is_server(uri):
+        engine = sqlalchemy.create_engine(uri)
+        engine.connect().close()  # fails at once where MLflow would go on trying for 100 seconds
+        engine.dispose()
+    return MlflowClient(tracking_uri=uri)
+
+
+def is_server(uri: str) -> bool:
+    """Whether `uri` is a server's, which decides itself where artifacts go, and not a database's."""
+    return uri.startswith(("http://", "https://"))
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """The runs of one experiment; use `open_experiment`."""
+
+    client: MlflowClient
+    id: str
+
+    def find(self, tag: str, value: str) -> list[Run]:
+        """The runs whose `tag` is `value`."""
+        quoted = value.replace("'", "''")
+        return list(self.client.search_runs([self.id], filter_string=f"tags.`{tag}` = '{quoted}'"))
+
+    def open(self, name: str, tag: str, value: str, start: int, tags: Mapping[str, str]) -> Run:
+        """The run whose `tag` is `value`, re-opened, or a new one that began at `start` (milliseconds) with `tags` besides."""
+        found = self.find(tag, value)
+        if not found:
+            return self.client.create_run(self.id, start_time=start, run_name=name, tags={tag: value, **tags})
+        self.client.update_run(found[0].info.run_id, status="RUNNING")
+        return found[0]
+
+    def log(
+        self,
+        run: Run,
+        values: Mapping[str, float],
+        params: Mapping[str, str],
+        tags: Mapping[str, str],
+        points: Sequence[Metric] = (),
+    ) -> None:
+        """Log `values` as far as they are new, `points` of curves, params and tags, in as many requests as it takes."""
+        now = int(time.time() * 1000)
+        metrics = [Metric(name, value, now, 0) for name, value in values.items() if run.data.metrics.get(name) != value]
+        metrics += points
+        settings = [Param(name, value) for name, value in params.items()]
+        marks = [RunTag(name, value) for name, value in tags.items()]
+        for begin in range(0, max(len(metrics), len(settings), len(marks)), AT_ONCE):
+            part = slice(begin, begin + AT_ONCE)
+            self.client.log_batch(run.info.run_id, metrics=metrics[part], params=settings[part], tags=marks[part])
+
+
+def open_experiment(uri: str, name: str, artifacts: str) -> Experiment:
+    """The experiment called `name`, made where there is none.
+
+    `artifacts` is the absolute folder of the artifacts of a database, or the UI would look below where it was started.
+    """
+    client = open_client(uri)
+    if known := client.get_experiment_by_name(name):
+        return Experiment(client, known.experiment_id)
+    return Experiment(client, client.create_experiment(name, artifact_location=None if is_server(uri) else artifacts))

@@ -1,0 +1,174 @@
+"""A tracking server that is wrong, dead or silent costs a launch seconds, not its results; `track` and `ui` say what they do."""
+
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from imagesets.errors import WrongInput
+from orchestrator.cli import main
+from orchestrator.report import write_report
+from orchestrator.tracking import LIMITS, NotDelivered, check_tracking, deliver, deliver_or_say, hidden
+from tests.conftest import write_image_set
+from tests.finished_run import finished_run
+
+pytest.importorskip("mlflow")
+Command = Callable[..., tuple[int, str, str]]
+REFUSED = "http://127.0.0.1:1"  # where no server of a user's can listen
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with one finished run of cam+none; its images lie beside it."""
+    root = tmp_path_factory.mktemp("tracking")
+    write_report(*finished_run(root / "store", write_image_set(root / "images"), "cam+none"))
+    return root / "store"
+
+
+@pytest.fixture
+def run(store: Path) -> str:
+    (folder,) = (store / "runs").iterdir()
+    return folder.name
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
+    """Run `wsss-orch` with some words; exit code, output and errors."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+    def called(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["wsss-orch", *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        shown = capsys.readouterr()
+        return int(ended.value.code or 0), shown.out, shown.err
+
+    return called
+
+
+@pytest.fixture
+def silent() -> Iterator[str]:
+    """The address of a server that takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+
+
+def again(store: Path) -> list[object]:
+    """The words of the launch whose run the store holds."""
+    images = f"folder:{store.with_name('images')}"
+    return ["launch", "--method", "cam+none", "--images", images, "--segmenter", "deeplabv2-small", "--store", store]
+
+
+def test_a_launch_whose_server_is_dead_ends_well_and_says_how_to_deliver(command: Command, store: Path, run: str) -> None:
+    code, shown, errors = command(*again(store), "--tracking-uri", REFUSED)
+    (line,) = (line for line in shown.splitlines() if line.startswith("mlflow"))
+    assert code == 0 and not errors and "report" in shown
+    assert f"the results of {run} were not delivered to {REFUSED}: the server does not answer" in line
+    assert f"`wsss-orch track {run} --tracking-uri {REFUSED} --store {store}` delivers them" in line
+
+
+def test_the_environment_names_the_server_and_the_option_wins(
+    command: Command, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", REFUSED)
+    assert f"not delivered to {REFUSED}" in command(*again(store))[1]
+    assert "not delivered to http://127.0.0.1:2:" in command(*again(store), "--tracking-uri", "http://127.0.0.1:2")[1]
+
+
+def test_a_silent_server_is_asked_once_and_not_for_long(
+    store: Path, run: str, silent: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")  # a user's own wins over ours
+    import orchestrator.track  # noqa: F401 (loading MLflow takes seconds, and is not what is timed)
+
+    began = time.monotonic()
+    with pytest.raises(NotDelivered, match="does not answer"):
+        deliver(store, run, silent)
+    assert 1 <= time.monotonic() - began < 2  # MLflow's own way is 7 more tries, and longer pauses between them
+    assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "1" and "MLFLOW_HTTP_REQUEST_MAX_RETRIES" not in os.environ
+
+
+def test_our_limits_end_with_our_calls(store: Path, run: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in LIMITS:
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(NotDelivered):
+        deliver(store, run, REFUSED)
+    assert not LIMITS.keys() & os.environ.keys()
+
+
+def test_a_database_that_cannot_be_opened_is_not_tried_for_minutes(store: Path, run: str) -> None:
+    began = time.monotonic()
+    with pytest.raises(NotDelivered, match="unable to open database file"):
+        deliver(store, run, "sqlite:////proc/self/nowhere/mlflow.db")
+    assert time.monotonic() - began < 10  # ten tries of MLflow's take 100 s
+
+
+@pytest.mark.parametrize("uri", ["mlflow.example.org:5000", "ftp://mlflow.example.org", "./mlruns", "://"])
+def test_what_mlflow_would_not_take_is_refused_before_anything_runs(command: Command, store: Path, uri: str) -> None:
+    code, shown, errors = command(*again(store), "--tracking-uri", uri)
+    assert code == 2 and not shown and "is neither a server, such as http://mlflow.example.org:5000" in errors
+
+
+def test_a_missing_mlflow_is_told_before_anything_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(WrongInput, match="--track none runs without it"):
+        check_tracking("")
+
+
+def test_passwords_are_shown_nowhere(store: Path, run: str, caplog: pytest.LogCaptureFixture) -> None:
+    assert (
+        hidden("see postgresql://me:secret@host/db and http://host:5000")
+        == "see postgresql://me:***@host/db and http://host:5000"
+    )
+    with caplog.at_level("INFO"):
+        line = deliver_or_say(store, run, "http://me:secret@127.0.0.1:1")
+    assert "me:***@127.0.0.1:1" in line and "Traceback" in caplog.text
+    assert "secret" not in line and "secret" not in caplog.text
+
+
+def test_track_delivers_what_is_not_there_once(command: Command, store: Path, run: str) -> None:
+    code, shown, _ = command("track", "--store", store)
+    assert code == 0 and shown.splitlines()[-1] == "1 delivered, 0 already there"
+    code, shown, _ = command("track", run, "--store", store)
+    assert (
+        code == 0 and shown.startswith(f"{run}: was there already") and shown.splitlines()[-1] == "0 delivered, 1 already there"
+    )
+
+
+def test_a_run_that_was_deleted_in_mlflow_is_delivered_again(store: Path, run: str, tmp_path: Path) -> None:
+    import mlflow
+
+    uri = f"sqlite:///{tmp_path / 'own.db'}"
+    client = mlflow.MlflowClient(tracking_uri=uri)
+    assert deliver(store, run, uri)[1] and not deliver(store, run, uri)[1]
+    for found in client.search_runs([client.get_experiment_by_name("folder").experiment_id]):
+        client.delete_run(found.info.run_id)
+    assert deliver(store, run, uri)[1]
+
+
+def test_track_of_a_dead_server_fails_in_one_sentence(command: Command, store: Path, run: str) -> None:
+    code, shown, errors = command("track", "--store", store, "--tracking-uri", REFUSED)
+    assert code == 1 and not shown and errors.count("\n") == 1
+    assert f"the results of {run} were not delivered to {REFUSED}: the server does not answer" in errors
+
+
+def test_a_misspelt_run_and_an_empty_store_are_refused(command: Command, store: Path, run: str, tmp_path: Path) -> None:
+    code, _, errors = command("track", run[:-1] + "8", "--store", store)
+    assert code == 2 and run in errors
+    code, _, errors = command("track", "--store", tmp_path / "empty")
+    assert code == 2 and "there is no finished run in" in errors and not (tmp_path / "empty").exists()
+
+
+def test_there_is_no_ui_without_a_database_or_on_a_port_that_is_taken(command: Command, silent: str, tmp_path: Path) -> None:
+    code, _, errors = command("ui", "--store", tmp_path)
+    assert code == 2 and "there is no MLflow database in" in errors and "wsss-orch track" in errors
+    (tmp_path / "mlflow.db").touch()
+    port = silent.rpartition(":")[2]
+    code, _, errors = command("ui", "--store", tmp_path, "--port", port)
+    assert code == 2 and f"port {port} of 127.0.0.1 cannot be had" in errors
