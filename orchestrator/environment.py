@@ -16,7 +16,7 @@ GIGABYTE = 1e9
 
 def project() -> str:
     """Version and commit of this project, and of the packages that its results depend on."""
-    from orchestrator.runner import git_commit, versions
+    from orchestrator.engine.runner import git_commit, versions
 
     commit = git_commit()
     return ", ".join([*(f"{name} {version}" for name, version in versions().items()), *([f"commit {commit}"] if commit else [])])
@@ -102,7 +102,7 @@ def ray_task(store: Path) -> str:
     """A private Ray, started as a launch starts it, that runs a task."""
     import ray
 
-    from orchestrator.ray_engine import RayEngine
+    from orchestrator.engine.ray_engine import RayEngine
 
     with RayEngine(store):
         ray.get(ray.remote(platform.node).remote(), timeout=60)
@@ -112,7 +112,7 @@ def ray_task(store: Path) -> str:
 
 def tracking() -> str:
     """An MLflow database can be made and read."""
-    from orchestrator.mlflow_experiment import open_client
+    from orchestrator.tracking.mlflow_experiment import open_client
 
     with tempfile.TemporaryDirectory() as folder:
         client = open_client(f"sqlite:///{folder}/mlflow.db")
@@ -122,8 +122,8 @@ def tracking() -> str:
 
 def storage(store: Path) -> str:
     """Free space, and a lease and an atomic write where the store is or would be; leaves nothing behind."""
-    from orchestrator.lease import try_lease
-    from orchestrator.store import read_json, write_json
+    from orchestrator.storage.lease import try_lease
+    from orchestrator.storage.store import read_json, write_json
 
     place = next(folder for folder in (store, *store.parents) if folder.is_dir())
     with tempfile.TemporaryDirectory(dir=place, prefix=".doctor-") as folder, try_lease(Path(folder)) as lease:

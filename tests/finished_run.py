@@ -16,13 +16,13 @@ from scipy.ndimage import gaussian_filter
 from imagesets.image_set import ImageSet
 from imagesets.item import VOID, read_label_map
 from imagesets.maps import Maps
-from orchestrator import work
-from orchestrator.launch import Prepared, Request, experiment, open_images, prepare
-from orchestrator.progress import Display
-from orchestrator.results import write_results
-from orchestrator.runner import Runner
-from orchestrator.shards import shard_path, write_shard
-from orchestrator.store import write_json
+from orchestrator.engine import work
+from orchestrator.engine.progress import Display
+from orchestrator.engine.runner import Runner
+from orchestrator.planning.launch import Prepared, Request, experiment, open_images, prepare
+from orchestrator.reading.results import write_results
+from orchestrator.storage.shards import shard_path, write_shard
+from orchestrator.storage.store import write_json
 from training.randomness import generator, seed_torch
 from training.stage import Settings
 

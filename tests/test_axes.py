@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imagesets.errors import WrongInput
-from orchestrator.axes import parse, split
+from orchestrator.sweeps.axes import parse, split
 
 
 def test_a_list_keeps_its_types() -> None:

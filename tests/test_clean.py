@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 
 from imagesets.image_set import ImageSet
-from orchestrator import cleaning, orphans, work
-from orchestrator import lease as leases
-from orchestrator.cleaning import find_waste, remove
-from orchestrator.launch import Prepared
-from orchestrator.lease import held, try_lease
-from orchestrator.running import announced
-from orchestrator.store import read_json, write_json
+from orchestrator.afterwards import cleaning
+from orchestrator.afterwards.cleaning import find_waste, remove
+from orchestrator.engine import orphans, work
+from orchestrator.engine.running import announced
+from orchestrator.planning.launch import Prepared
+from orchestrator.storage import lease as leases
+from orchestrator.storage.lease import held, try_lease
+from orchestrator.storage.store import read_json, write_json
 from tests.conftest import Command, write_image_set
 from tests.finished_run import PretendEngine, finished_run
 
@@ -184,7 +185,7 @@ def test_every_launch_announces_itself(
 ) -> None:
     store, request = tmp_path / "new", made[0].request
     engine = Looking(made[0].images, store)
-    monkeypatch.setattr("orchestrator.local_engine.LocalEngine", lambda: engine)
+    monkeypatch.setattr("orchestrator.engine.local_engine.LocalEngine", lambda: engine)
     words = ("--method", request.method, "--segmenter", request.segmenter, "--images", request.images)
     assert command("launch", *words, "--store", store, "--engine", "local", "--track", "none")[0] == 0
     assert len(engine.found) == 6 and not any(engine.found) and find_waste(store) == []

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import code_version as module
+from orchestrator.planning import code_version as module
 
 FILES = {
     "methods/__init__.py": "",

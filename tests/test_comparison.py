@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from imagesets.errors import WrongInput
-from orchestrator.comparison import Comparison, compare
-from orchestrator.comparison_page import write_page
-from orchestrator.formats import comma_separated, latex, markdown, write
-from orchestrator.groups import Runs
+from orchestrator.pages.comparison_page import write_page
+from orchestrator.reading.comparison import Comparison, compare
+from orchestrator.reading.formats import comma_separated, latex, markdown, write
+from orchestrator.reading.groups import Runs
 from tests.browser import needs_chromium, opened
 from tests.conftest import write_image_set
 from tests.finished_run import finished_run

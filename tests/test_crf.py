@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from imagesets.errors import WrongInput
 from imagesets.maps import Maps
-from orchestrator.recipes import load_all
+from orchestrator.planning.recipes import load_all
 from refiners import crf
 from refiners.threshold import winners
 from tests.two_colours import context, write_items

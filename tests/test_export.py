@@ -10,10 +10,10 @@ import pytest
 
 from imagesets.image_set import read_list
 from imagesets.item import read_label_map
-from orchestrator.new_folder import new_folder
-from orchestrator.runs import open_run
-from orchestrator.shards import StoredRecords
-from orchestrator.store import read_json, write_json
+from orchestrator.afterwards.new_folder import new_folder
+from orchestrator.reading.runs import open_run
+from orchestrator.storage.shards import StoredRecords
+from orchestrator.storage.store import read_json, write_json
 from tests.conftest import Command, write_image_set
 from tests.finished_run import finished_run
 

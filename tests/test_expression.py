@@ -3,9 +3,9 @@
 import pytest
 
 from imagesets.errors import WrongInput
-from orchestrator.expression import Stage, components, expand
-from orchestrator.recipes import find
-from orchestrator.settings import resolve
+from orchestrator.planning.expression import Stage, components, expand
+from orchestrator.planning.recipes import find
+from orchestrator.planning.settings import resolve
 
 SETTINGS = resolve(find("shapes", ("images",))[0], [])
 

@@ -16,12 +16,13 @@ from imagesets.item import read_label_map
 from imagesets.maps import Maps, strided
 from imagesets.palette import save_label_map
 from methods import cam
-from orchestrator.expression import Stage, components, expand
-from orchestrator.imports import assignments
-from orchestrator.launch import Prepared, Request, check_images, experiment, open_images, prepare
-from orchestrator.recipes import find
-from orchestrator.settings import resolve
-from orchestrator.shards import StoredRecords
+from orchestrator.engine.checks import check_images
+from orchestrator.planning.expression import Stage, components, expand
+from orchestrator.planning.imports import assignments
+from orchestrator.planning.launch import Prepared, Request, experiment, open_images, prepare
+from orchestrator.planning.recipes import find
+from orchestrator.planning.settings import resolve
+from orchestrator.storage.shards import StoredRecords
 from tests.conftest import write_image_set
 from tests.finished_run import finished_run
 from tests.launching import digests, launch

@@ -10,12 +10,12 @@ import pytest
 from imagesets.errors import WrongInput
 from imagesets.item import read_label_map
 from imagesets.palette import save_label_map
-from orchestrator.code_version import code_version
-from orchestrator.expression import Stage
-from orchestrator.launch import Prepared, Request, experiment, open_images
-from orchestrator.launch import prepare as plan
-from orchestrator.recipes import Setting, find
-from orchestrator.settings import declared
+from orchestrator.planning.code_version import code_version
+from orchestrator.planning.expression import Stage
+from orchestrator.planning.launch import Prepared, Request, experiment, open_images
+from orchestrator.planning.launch import prepare as plan
+from orchestrator.planning.recipes import Setting, find
+from orchestrator.planning.settings import declared
 
 METHOD = "lpcam+amn"
 

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from imagesets.item import read_label_map
-from orchestrator.runs import open_run
-from orchestrator.shards import StoredRecords
+from orchestrator.reading.runs import open_run
+from orchestrator.storage.shards import StoredRecords
 from tests.conftest import Command, write_image_set
 from tests.finished_run import UntrainedSegmenter, finished_run
 
@@ -74,7 +74,7 @@ def test_grey_and_transparent_images_are_read_as_rgb(command: Command, finished:
 def test_everything_that_cannot_be_read_is_told_before_anything_is_computed(
     command: Command, finished: tuple[Path, str], photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("orchestrator.predict.predictor", lambda *_: pytest.fail("something was computed"))
+    monkeypatch.setattr("orchestrator.afterwards.predict.predictor", lambda *_: pytest.fail("something was computed"))
     (photographs / "val_0.png").write_bytes((photographs / "val_0.png").read_bytes()[:200])
     (photographs / "words.jpg").write_text("no image")
     shutil.copy(photographs / "val_1.png", photographs / "val_1.jpeg")
@@ -95,6 +95,6 @@ def test_a_folder_without_images_is_refused(
 def test_a_folder_in_use_is_refused_before_anything_is_computed(
     command: Command, finished: tuple[Path, str], photographs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("orchestrator.predict.predictor", lambda *_: pytest.fail("something was computed"))
+    monkeypatch.setattr("orchestrator.afterwards.predict.predictor", lambda *_: pytest.fail("something was computed"))
     code, _, errors = command("predict", finished[1], "--store", finished[0], "--images", photographs, "--to", photographs)
     assert code == 2 and "is there already" in errors

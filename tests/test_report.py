@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from imagesets.item import Item
-from orchestrator.figures import INK, losses
-from orchestrator.launch import Prepared
-from orchestrator.page import percent, seconds
-from orchestrator.published import published
-from orchestrator.report import write_report
-from orchestrator.samples import spread
-from orchestrator.used_settings import used_settings
+from orchestrator.pages.figures import INK, losses
+from orchestrator.pages.page import percent, seconds
+from orchestrator.pages.report import write_report
+from orchestrator.pages.samples import spread
+from orchestrator.planning.launch import Prepared
+from orchestrator.planning.published import published
+from orchestrator.planning.used_settings import used_settings
 from tests.conftest import write_image_set
 from tests.finished_run import finished_run
 

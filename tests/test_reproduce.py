@@ -12,12 +12,12 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator import reproduce as reproducing
-from orchestrator.command import as_text, request_of
-from orchestrator.launch import experiment
-from orchestrator.runs import open_run
-from orchestrator.settings import parse_assignments
-from orchestrator.store import read_json, write_json
+from orchestrator.afterwards import reproduce as reproducing
+from orchestrator.afterwards.command import as_text, request_of
+from orchestrator.planning.launch import experiment
+from orchestrator.planning.settings import parse_assignments
+from orchestrator.reading.runs import open_run
+from orchestrator.storage.store import read_json, write_json
 from tests.conftest import Command
 from tests.finished_run import finished_run
 

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from orchestrator.plan import Step
-from orchestrator.schedule import run_plans
+from orchestrator.engine.schedule import run_plans
+from orchestrator.planning.plan import Step
 from training.loop import Stopped
 
 

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imagesets.errors import WrongInput
-from orchestrator.recipes import Setting, find, load_all
-from orchestrator.settings import checked, declared, parse_assignments, resolve
+from orchestrator.planning.recipes import Setting, find, load_all
+from orchestrator.planning.settings import checked, declared, parse_assignments, resolve
 
 SHAPES = find("shapes", ("images",))[0]
 

@@ -14,10 +14,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator import lease as leases
-from orchestrator.lease import LeaseLost, try_lease
-from orchestrator.shards import SHARD, StoredRecords, shard_is_from, shard_path, shards, shards_digest, summed, write_shard
-from orchestrator.store import Store, write_json
+from orchestrator.storage import lease as leases
+from orchestrator.storage.lease import LeaseLost, try_lease
+from orchestrator.storage.shards import (
+    SHARD,
+    StoredRecords,
+    shard_is_from,
+    shard_path,
+    shards,
+    shards_digest,
+    summed,
+    write_shard,
+)
+from orchestrator.storage.store import Store, write_json
 
 
 def records(names: list[str]) -> dict[str, dict[str, np.ndarray]]:

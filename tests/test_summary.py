@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.summary import Spread, failure_in, group_of, note_failure
-from orchestrator.tables import spread_percent
+from orchestrator.reading.summary import Spread, failure_in, group_of, note_failure
+from orchestrator.reading.tables import spread_percent
 
 VALUES = st.dictionaries(st.integers(0, 20), st.floats(0, 1), min_size=2, max_size=8)
 

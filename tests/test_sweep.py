@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from imagesets.errors import WrongInput
-from orchestrator.axes import split
-from orchestrator.groups import Runs
-from orchestrator.launch import Request
-from orchestrator.sweep import Sweep
-from orchestrator.sweep_page import write_page
-from orchestrator.sweep_results import Findings, best_threshold, findings, read_sweep, slices
-from orchestrator.sweep_table import sweep_rows
+from orchestrator.pages.sweep_page import write_page
+from orchestrator.planning.launch import Request
+from orchestrator.reading.groups import Runs
+from orchestrator.sweeps.axes import split
+from orchestrator.sweeps.sweep import Sweep
+from orchestrator.sweeps.sweep_results import Findings, best_threshold, findings, read_sweep, slices
+from orchestrator.sweeps.sweep_table import sweep_rows
 from tests.conftest import write_image_set
 from tests.finished_run import finished_run
 from tests.launching import command

@@ -10,15 +10,15 @@ from xml.etree import ElementTree
 
 import pytest
 
-from orchestrator.launch import Prepared
-from orchestrator.logged import row_names, scores, summary
-from orchestrator.report import write_report
-from orchestrator.store import write_json
+from orchestrator.pages.report import write_report
+from orchestrator.planning.launch import Prepared
+from orchestrator.storage.store import write_json
+from orchestrator.tracking.logged import row_names, scores, summary
 from tests.conftest import write_image_set
 from tests.finished_run import finished_run
 
 mlflow = pytest.importorskip("mlflow")
-from orchestrator.tracking import database, deliver  # noqa: E402 (needs MLflow)
+from orchestrator.tracking.tracking import database, deliver  # noqa: E402 (needs MLflow)
 
 Finished = tuple[Prepared, dict[str, Any], Path]
 
@@ -182,7 +182,7 @@ def test_two_launches_may_create_the_database_at_once_and_say_nothing(finished: 
         made = {**finished[1], "stages": [], "run": f"run-{number}"}
         write_json(tmp_path / "runs" / f"run-{number}" / "results.json", made)
     program = (
-        "import sys; from pathlib import Path; from orchestrator.tracking import deliver\n"
+        "import sys; from pathlib import Path; from orchestrator.tracking.tracking import deliver\n"
         f"deliver(Path({str(tmp_path)!r}), sys.argv[1])\n"
     )
     started = [

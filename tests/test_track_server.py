@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from orchestrator.logged import scores
-from orchestrator.report import write_report
-from orchestrator.store import read_json
+from orchestrator.pages.report import write_report
+from orchestrator.storage.store import read_json
+from orchestrator.tracking.logged import scores
 from tests.conftest import write_image_set
 from tests.finished_run import finished_run
 from tests.mlflow_servers import answers, free_port, mlflow_server, postgresql, process, wait_until
@@ -120,8 +120,8 @@ def test_a_run_is_delivered_over_http_once_also_by_way_of_a_dead_server(backend:
 def test_what_broke_off_when_the_server_died_is_completed_by_the_next_delivery(
     store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from orchestrator import track
-    from orchestrator.tracking import NotDelivered, deliver
+    from orchestrator.tracking import track
+    from orchestrator.tracking.tracking import NotDelivered, deliver
 
     port, run = free_port(), results_of(store, 0)["run"]
     with contextlib.ExitStack() as alive:

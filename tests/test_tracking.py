@@ -11,8 +11,8 @@ import pytest
 
 from imagesets.errors import WrongInput
 from orchestrator.cli import main
-from orchestrator.report import write_report
-from orchestrator.tracking import LIMITS, NotDelivered, check_tracking, deliver, deliver_or_say, hidden
+from orchestrator.pages.report import write_report
+from orchestrator.tracking.tracking import LIMITS, NotDelivered, check_tracking, deliver, deliver_or_say, hidden
 from tests.conftest import write_image_set
 from tests.finished_run import finished_run
 
@@ -85,7 +85,7 @@ def test_a_silent_server_is_asked_once_and_not_for_long(
     store: Path, run: str, silent: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")  # a user's own wins over ours
-    import orchestrator.track  # noqa: F401 (loading MLflow takes seconds, and is not what is timed)
+    import orchestrator.tracking.track  # noqa: F401 (loading MLflow takes seconds, and is not what is timed)
 
     began = time.monotonic()
     with pytest.raises(NotDelivered, match="does not answer"):

@@ -24,7 +24,7 @@ from orchestrator.cli import (
     track,
     ui,
 )
-from orchestrator.summary import sentence
+from orchestrator.reading.summary import sentence
 
 # plain help text: rich help panels would double the time that --help takes
 app = typer.Typer(

@@ -6,9 +6,9 @@ from typing import Annotated
 import typer
 
 from imagesets.errors import WrongInput
-from orchestrator.nearest import nearest
-from orchestrator.recipes import FOLD_ORDER, Published, Recipe, Setting, StageRecipe, load_all
-from orchestrator.tables import table, terminal
+from orchestrator.planning.nearest import nearest
+from orchestrator.planning.recipes import FOLD_ORDER, Published, Recipe, Setting, StageRecipe, load_all
+from orchestrator.reading.tables import table, terminal
 
 LISTED = (*FOLD_ORDER, "images", "preset")  # the kinds that a command line names, in this order
 

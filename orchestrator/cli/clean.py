@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli import options
-from orchestrator.tables import table, terminal
+from orchestrator.reading.tables import table, terminal
 
 MEGABYTE = 1e6
 
@@ -25,7 +25,7 @@ def clean(
 
       wsss-orch clean --yes --store /shared/wsss-store
     """
-    from orchestrator.cleaning import find_waste, remove  # loads psutil
+    from orchestrator.afterwards.cleaning import find_waste, remove  # loads psutil
 
     place = store.resolve()
     waste = find_waste(place)

@@ -7,7 +7,7 @@ import typer
 
 from imagesets.errors import WrongInput
 from orchestrator.cli import complete, options
-from orchestrator.tables import terminal
+from orchestrator.reading.tables import terminal
 
 ENDINGS = (".html", ".md", ".tex", ".csv")
 
@@ -36,10 +36,10 @@ def compare(
         if path.suffix not in ENDINGS:
             raise WrongInput(f"--to {path} must end in one of {', '.join(ENDINGS)}")
     # here and not above: every other command would wait for them
-    from orchestrator.comparison import compare as compared
-    from orchestrator.formats import terminal_table, write
-    from orchestrator.groups import Runs
-    from orchestrator.sweep_results import groups_of
+    from orchestrator.reading.comparison import compare as compared
+    from orchestrator.reading.formats import terminal_table, write
+    from orchestrator.reading.groups import Runs
+    from orchestrator.sweeps.sweep_results import groups_of
 
     runs = Runs(store.resolve())
     comparison = compared([group for name in names for group in groups_of(runs, name)])
@@ -49,7 +49,7 @@ def compare(
         console.print(f"note: {warning}", markup=False)
     for path in to:
         if path.suffix == ".html":
-            from orchestrator.comparison_page import write_page  # loads torch and matplotlib
+            from orchestrator.pages.comparison_page import write_page  # loads torch and matplotlib
 
             write_page(comparison, runs.store, path)
         else:

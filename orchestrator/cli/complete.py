@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from orchestrator.recipes import FOLD_ORDER, Recipe, Setting, load_all
+from orchestrator.planning.recipes import FOLD_ORDER, Recipe, Setting, load_all
 
 PATHS = ("voc12", "folder")  # image sets that need the path of a folder
 

@@ -10,9 +10,9 @@ from rich.table import Table
 from imagesets.errors import WrongInput
 from imagesets.image_set import ImageSet
 from imagesets.item import Item, read_label_map
-from orchestrator.launch import images_alone
-from orchestrator.store import write_json
-from orchestrator.tables import table, terminal
+from orchestrator.planning.launch import images_alone
+from orchestrator.reading.tables import table, terminal
+from orchestrator.storage.store import write_json
 
 SCORES = {"iou": "IoU", "precision": "precision", "recall": "recall", "fp": "FP", "fn": "FN"}
 

@@ -31,8 +31,8 @@ def export(
 
       wsss-orch export lpcam+amn-voc12-1a2b3c4d-0 --what seg --format coco-rle --to segmentations
     """
-    from orchestrator import export as exporting  # loads NumPy
-    from orchestrator.runs import open_run
+    from orchestrator.afterwards import export as exporting  # loads NumPy
+    from orchestrator.reading.runs import open_run
 
     count = exporting.export(open_run(store.resolve(), run), to, form, what, competition)
     typer.echo(f"{to}: {count} {exporting.WHAT[what]} of {run} as {form}")

@@ -10,8 +10,8 @@ from rich.table import Table
 from imagesets.errors import WrongInput
 from imagesets.image_set import ImageSet
 from imagesets.item import Item
-from orchestrator.launch import ROLES, images_alone
-from orchestrator.tables import table, terminal
+from orchestrator.planning.launch import ROLES, images_alone
+from orchestrator.reading.tables import table, terminal
 
 COLUMNS = 3  # images side by side on a contact sheet
 
@@ -74,7 +74,7 @@ def show_images(
 
       wsss-orch images show voc12:PATH --list val --count 20 --output val.png
     """
-    from orchestrator.samples import spread  # reads maps too, and so loads torch
+    from orchestrator.pages.samples import spread  # reads maps too, and so loads torch
 
     images, _ = images_alone(spec, assign, store.resolve())
     masks = images.mask_paths()

@@ -8,13 +8,14 @@ import typer
 from rich.console import Console
 
 from imagesets.errors import WrongInput
-from orchestrator import imports
 from orchestrator.cli import options
-from orchestrator.execution import Execution, Where
-from orchestrator.launch import (
+from orchestrator.engine.checks import check_images
+from orchestrator.engine.execution import Execution, Where
+from orchestrator.engine.running import announced
+from orchestrator.planning import imports
+from orchestrator.planning.launch import (
     Prepared,
     Request,
-    check_images,
     depending_on,
     experiment,
     open_images,
@@ -23,11 +24,10 @@ from orchestrator.launch import (
     repeat,
     select,
 )
-from orchestrator.results import write_results
-from orchestrator.running import announced
-from orchestrator.summary import group_of, note_failure, sentence
-from orchestrator.tables import group_table, print_plan, print_stages, result_table, terminal
-from orchestrator.tracking import check_tracking, deliver_or_say
+from orchestrator.reading.results import write_results
+from orchestrator.reading.summary import group_of, note_failure, sentence
+from orchestrator.reading.tables import group_table, print_plan, print_stages, result_table, terminal
+from orchestrator.tracking.tracking import check_tracking, deliver_or_say
 
 EPILOG = """Examples:
 
@@ -110,7 +110,7 @@ launch.__doc__ = f"{launch.__doc__}\n\n{EPILOG}"
 
 
 def _discard(runs: Sequence[Prepared], name: str) -> None:
-    from orchestrator.runner import discard
+    from orchestrator.engine.runner import discard
 
     for step in [step for run in runs for step in depending_on(run.steps, name)]:
         discard(step)
@@ -121,7 +121,7 @@ def _report(console: Console, runs: Sequence[Prepared], failures: Sequence[Excep
     """The tables and the page of every run that came to its end, its copy in MLflow unless `tracking_uri` is None, and of several
     runs what they come to together.
     """
-    from orchestrator.report import write_report
+    from orchestrator.pages.report import write_report
 
     made = []
     for run, failure in zip(runs, failures, strict=True):

@@ -7,7 +7,7 @@ import typer
 
 from orchestrator.cli import options
 from orchestrator.cli.export import Competition, Format, Run, To
-from orchestrator.tables import terminal
+from orchestrator.reading.tables import terminal
 
 
 def predict(
@@ -26,9 +26,9 @@ def predict(
 
       wsss-orch predict lpcam+amn-voc12-1a2b3c4d-0 --images VOC2012_test --format voc-server --to submission
     """
-    from orchestrator import predict as predicting  # loads torch
-    from orchestrator.progress import Display
-    from orchestrator.runs import open_run
+    from orchestrator.afterwards import predict as predicting  # loads torch
+    from orchestrator.engine.progress import Display
+    from orchestrator.reading.runs import open_run
 
     opened = open_run(store.resolve(), run)
     with Display(terminal()) as display:

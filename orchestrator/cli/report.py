@@ -7,7 +7,7 @@ import typer
 
 from imagesets.errors import WrongInput
 from orchestrator.cli import complete, options
-from orchestrator.tables import terminal
+from orchestrator.reading.tables import terminal
 
 
 def report(
@@ -31,10 +31,10 @@ def report(
     path = to or root / "reports" / f"{'-'.join(names)}.html"
     if path.suffix != ".html":
         raise WrongInput(f"--to {path} must end in .html")
-    from orchestrator import comparison_page, sweep_page
-    from orchestrator.comparison import compare
-    from orchestrator.groups import Runs
-    from orchestrator.sweep_results import findings, groups_of, read_sweep
+    from orchestrator.pages import comparison_page, sweep_page
+    from orchestrator.reading.comparison import compare
+    from orchestrator.reading.groups import Runs
+    from orchestrator.sweeps.sweep_results import findings, groups_of, read_sweep
 
     runs = Runs(root)
     record = read_sweep(root, names[0]) if len(names) == 1 else None

@@ -17,9 +17,9 @@ def reproduce(run: Run, store: options.StoreRoot = options.STORE) -> None:
 
       wsss-orch reproduce lpcam+amn-shapes-1a2b3c4d-0 --store /shared/wsss-store
     """
-    from orchestrator.command import command_line, request_of
-    from orchestrator.reproduce import compared  # loads torch
-    from orchestrator.runs import open_run
+    from orchestrator.afterwards.command import command_line, request_of
+    from orchestrator.afterwards.reproduce import compared  # loads torch
+    from orchestrator.reading.runs import open_run
 
     opened = open_run(store.resolve(), run)
     request = request_of(opened)

@@ -7,12 +7,13 @@ from rich.console import Console
 
 from imagesets.errors import WrongInput
 from orchestrator.cli import complete, options
-from orchestrator.execution import Execution, Where
-from orchestrator.launch import Request, check_images, open_images, plan_with, planner, select
-from orchestrator.tables import terminal
+from orchestrator.engine.checks import check_images
+from orchestrator.engine.execution import Execution, Where
+from orchestrator.planning.launch import Request, open_images, plan_with, planner, select
+from orchestrator.reading.tables import terminal
 
 if TYPE_CHECKING:
-    from orchestrator.sweep import Sweep
+    from orchestrator.sweeps.sweep import Sweep
 
 
 def sweep(
@@ -51,8 +52,8 @@ def sweep(
       wsss-orch sweep --method cam+irn --vary "irn.lr=loguniform(0.01,0.3)" --trials 10
     """
     # here and not above: every other command would wait for them
-    from orchestrator.axes import split
-    from orchestrator.sweep import Sweep
+    from orchestrator.sweeps.axes import split
+    from orchestrator.sweeps.sweep import Sweep
 
     axes, thresholds = split(vary)
     seeds = options.seeds_of(random_seed, runs, random_seeds)
@@ -76,18 +77,18 @@ def _run(console: Console, asked: "Sweep", where: Where, at_once: int) -> None:
     shared.fingerprints.save()
     log = asked.folder / "log.txt"
     with Execution(console, shared, wanted.settings["training.workers"], where, log) as execution:
-        from orchestrator.sweep import Trials
-        from orchestrator.tune_trials import run_trials
+        from orchestrator.sweeps.sweep import Trials
+        from orchestrator.sweeps.tune_trials import run_trials
 
         run_trials(asked.axes, asked.trials, request.random_seed, at_once, asked.folder, Trials(asked, execution).run)
 
 
 def _report(console: Console, asked: "Sweep", metric: str) -> None:
     """The table of trials, the best one and the page; exit code 1 where a run failed."""
-    from orchestrator.groups import Runs
-    from orchestrator.sweep_page import write_page
-    from orchestrator.sweep_results import findings, read_sweep
-    from orchestrator.sweep_table import sweep_table
+    from orchestrator.pages.sweep_page import write_page
+    from orchestrator.reading.groups import Runs
+    from orchestrator.sweeps.sweep_results import findings, read_sweep
+    from orchestrator.sweeps.sweep_table import sweep_table
 
     record = read_sweep(asked.request.store, asked.name)
     if record is None:

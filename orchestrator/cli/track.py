@@ -5,8 +5,8 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli import options
-from orchestrator.tables import terminal
-from orchestrator.tracking import check_tracking, deliver, finished_runs
+from orchestrator.reading.tables import terminal
+from orchestrator.tracking.tracking import check_tracking, deliver, finished_runs
 
 
 def track(

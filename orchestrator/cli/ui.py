@@ -9,7 +9,7 @@ import typer
 
 from imagesets.errors import WrongInput
 from orchestrator.cli import options
-from orchestrator.tracking import check_tracking, database
+from orchestrator.tracking.tracking import check_tracking, database
 
 HOST = "127.0.0.1"  # the pages ask for no password
 

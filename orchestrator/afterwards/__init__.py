@@ -1,0 +1,1 @@
+"""What happens to a run after its launch: export, prediction, reproduction, cleaning."""

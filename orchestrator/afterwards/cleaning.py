@@ -1,0 +1,139 @@
+"""What of a store nobody needs: found first, removed only when asked to.
+
+Needed is what a finished run refers to, what a launch that runs now has announced, and every folder whose lease a living
+launch holds. A stage is known by its key: its folder may carry the name of another run's stage.
+"""
+
+import os
+import re
+import secrets
+import shutil
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from imagesets.errors import WrongInput
+from orchestrator.engine import orphans
+from orchestrator.engine.running import keys_of_running, keys_of_stopped
+from orchestrator.reading.runs import read_results, result_files
+from orchestrator.storage.lease import held, try_lease
+
+SHORT = 12  # characters of a key that a stage's folder ends in
+STAGE = re.compile(rf".+-[0-9a-f]{{{SHORT}}}")
+STALE = 3600  # seconds: no write takes so long that its temporary file is this old
+TOKEN = "[0-9a-f]" * 16
+TEMPORARY = (  # what `doctor`, the drawing of images and the store's writers leave behind when they are killed
+    ".doctor-*",
+    "images/.shapes-*.*",
+    *(f"{place}/.*.{TOKEN}" for place in ("cache", "runs/*", "stages", "stages/*")),
+    "stages/*/*.partial",
+    f"stages/*/shards/.*.{TOKEN}.npz",
+)
+
+
+@dataclass(frozen=True)
+class Waste:
+    """One file or folder that can go: why, and how many bytes it holds."""
+
+    path: Path
+    why: str
+    bytes: int
+
+
+def find_waste(store: Path) -> list[Waste]:
+    """Everything in a store that can go; WrongInput if the folder is no store or a run's results cannot be read."""
+    if not (store / "stages").is_dir():
+        raise WrongInput(f"{store} is no store, as it has no folder stages; --store names one")
+    found = {**dict(_stages(store)), **dict(_ray(store))}
+    found |= {path: why for path, why in _temporary(store) if found.keys().isdisjoint(path.parents)}
+    return [Waste(path, why, size(path)) for path, why in found.items()]
+
+
+def remove(store: Path, waste: Iterable[Waste]) -> list[Waste]:
+    """Remove what was found; what was removed. A stage that a launch has taken meanwhile is left alone."""
+    orphans.reap(store)  # the notes in `ray` say which processes dead launches have left: end those before the notes go
+    return [one for one in waste if _remove(store, one.path)]
+
+
+def size(path: Path) -> int:
+    """Bytes of a file, or of all files below a folder."""
+    if path.is_dir() and not path.is_symlink():
+        return sum(_size(Path(folder) / name) for folder, _, names in os.walk(path) for name in names)
+    return _size(path)
+
+
+def _size(file: Path) -> int:
+    stat = _stat(file)
+    return stat.st_size if stat else 0
+
+
+def _stat(path: Path) -> os.stat_result | None:
+    """None of what is not there any more: launches write, rename and remove files while this looks at them."""
+    try:
+        return path.lstat()
+    except FileNotFoundError:
+        return None
+
+
+def needed_keys(store: Path) -> set[str]:
+    """The keys that finished and running runs refer to."""
+    keys = keys_of_running(store)
+    for path in result_files(store):
+        try:
+            keys |= {entry["key"] for entry in read_results(path)["stages"]}
+        except (KeyError, TypeError) as error:
+            raise WrongInput(f"{path} does not list its stages, so that nothing can be said to be unneeded") from error
+    return keys
+
+
+def _stages(store: Path) -> Iterator[tuple[Path, str]]:
+    needed = {key[:SHORT] for key in needed_keys(store)}
+    stopped = {key[:SHORT]: run for key, run in keys_of_stopped(store).items()}
+    for folder in sorted((store / "stages").iterdir()):
+        ours = STAGE.fullmatch(folder.name) and not folder.name.startswith(".") and folder.is_dir() and not folder.is_symlink()
+        if ours and folder.name[-SHORT:] not in needed and not held(folder):
+            state = "no run refers to it" if (folder / "manifest.json").exists() else "half finished, and nobody works on it"
+            run = stopped.get(folder.name[-SHORT:])
+            yield folder, f"{state}; {run}, which was stopped, would go on with it" if run else state
+
+
+def _temporary(store: Path) -> Iterator[tuple[Path, str]]:
+    for path in sorted(path for pattern in TEMPORARY for path in store.glob(pattern)):
+        stat = _stat(path)
+        if stat and time.time() - stat.st_mtime > STALE:
+            yield path, "left by a write that was cut off"
+
+
+def _ray(store: Path) -> Iterator[tuple[Path, str]]:
+    """What Ray and the launches on it have noted, unless a launch of this or of another host may still need it."""
+    folder = store / "ray"
+    if folder.is_dir() and not orphans.may_live(store):
+        yield folder, "notes of launches on Ray that have ended"
+
+
+def _remove(store: Path, path: Path) -> bool:
+    if path.parent == store / "stages" and not path.name.startswith("."):
+        return _remove_stage(store, path)
+    if path == store / "ray" and orphans.may_live(store):
+        return False  # a launch has begun meanwhile
+    _delete(path)
+    return True
+
+
+def _remove_stage(store: Path, folder: Path) -> bool:
+    """Move a stage out of the way under its lease, in one step, then delete it."""
+    aside = folder.with_name(f".{folder.name}.{secrets.token_hex(8)}")
+    with try_lease(folder) as lease:
+        if lease is None or folder.name[-SHORT:] in {key[:SHORT] for key in keys_of_running(store)}:
+            return False
+        folder.rename(aside)
+    _delete(aside)
+    return True
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

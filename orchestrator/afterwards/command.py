@@ -1,0 +1,44 @@
+"""The command that makes a finished run again, from what its results say."""
+
+import shlex
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from orchestrator.planning.launch import Request, experiment
+from orchestrator.reading.runs import FinishedRun
+
+
+def request_of(run: FinishedRun) -> Request:
+    """The launch that makes this run again, with an assignment for every setting that its other options do not give."""
+    command, results = run.command, run.results
+    preset = "" if Path(command["recipe"]).suffix in (".yaml", ".yml") else command["recipe"]  # a file may have changed
+    exclude = Path(command["exclude"]) if command["exclude"] else None
+    bare = Request(
+        results["method"], command["images"], command["segmenter"], preset, (), results["random_seed"], run.store.root, exclude
+    )
+    given = experiment(bare).settings
+    assignments = [
+        f"{name}={as_text(value)}" for name, value in results["settings"].items() if name in given and given[name] != value
+    ]
+    return replace(bare, assignments=tuple(assignments))
+
+
+def command_line(request: Request) -> str:
+    """A request as a shell takes it; without --store, --engine and --track, on which no result depends."""
+    options = {"--images": request.images, "--segmenter": request.segmenter, "--recipe": request.recipe}
+    words = ["wsss-orch", "launch", "--method", request.method]
+    for option, value in options.items():
+        words += [option, value] if value else []
+    for assignment in request.assignments:
+        words += ["--set", assignment]
+    words += ["--random-seed", str(request.random_seed)]
+    words += ["--exclude", str(request.exclude)] if request.exclude else []
+    return shlex.join(words)
+
+
+def as_text(value: Any) -> str:
+    """A setting's value as `--set` reads it back."""
+    return yaml.safe_dump(value, default_flow_style=True, width=1 << 20).removesuffix("...\n").strip()

@@ -1,0 +1,86 @@
+"""The pseudo masks or segmentations of a finished run, for other tools: label maps and the papers they travel with."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from imagesets.errors import WrongInput
+from imagesets.exchange import LabelMaps, write_coco_results, write_folder, write_server_archive
+from orchestrator.afterwards.new_folder import new_folder
+from orchestrator.reading.runs import FinishedRun
+from orchestrator.storage.shards import StoredRecords
+from orchestrator.storage.store import write_json
+
+FORMATS = ("voc", "voc-server", "coco-rle")
+WHAT = {"pseudo": "pseudo masks", "seg": "segmentations"}
+COMPETITIONS = ("comp5", "comp6")
+
+
+def export(run: FinishedRun, target: Path, form: str, what: str, competition: str) -> int:
+    """Write what the run has of `what` (pseudo, seg) to the new folder `target`; the number of images."""
+    check_form(form, competition)
+    if what not in WHAT:
+        raise WrongInput(f"--what {what} is neither {' nor '.join(WHAT)}")
+    if form == "voc-server" and what != "seg":
+        raise WrongInput("--format voc-server is for segmentations, which the server scores; it takes --what seg")
+    stage, row = run.scored(what)
+    folder, manifest = run.result(stage.name)
+    records = StoredRecords(folder)
+    split = run.results["settings"][f"images.{stage.recipe.list}"]  # the list that was scored may be a part of it
+    about = {
+        **about_run(run, WHAT[what], stage.name, manifest),
+        "split": split,
+        "images": len(records),
+        "metrics": row["metrics"],
+        "protocol": row["protocol"],
+    }
+    write(target, ((id, records[id]["label"]) for id in records), form, split, competition, about)
+    return len(records)
+
+
+def check_form(form: str, competition: str) -> None:
+    """Raise WrongInput for a format or a competition that does not exist."""
+    if form not in FORMATS:
+        raise WrongInput(f"--format {form} is not one of {', '.join(FORMATS)}")
+    if competition not in COMPETITIONS:
+        raise WrongInput(f"--competition {competition} is neither {' nor '.join(COMPETITIONS)}")
+
+
+def about_run(run: FinishedRun, what: str, stage: str, manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """What identifies the origin of exported label maps; `values` names their pixels' values."""
+    names = ["background", *run.classes]
+    return {
+        "what": what,
+        "run": run.name,
+        "method": run.results["method"],
+        "random_seed": run.results["random_seed"],
+        "stage": stage,
+        "key": manifest["key"],
+        "digest": manifest["digest"],
+        "commit": manifest["commit"],
+        "values": {str(value): name for value, name in enumerate(names)} | {"255": "void"},
+    }
+
+
+def write(target: Path, maps: LabelMaps, form: str, name: str, competition: str, about: Mapping[str, Any]) -> None:
+    """Write label maps and what is to be known `about` them to the new folder `target`; `name` is their list's."""
+    writers: dict[str, Callable[[Path], None]] = {
+        "voc": lambda folder: write_folder(folder, name, maps),
+        "voc-server": lambda folder: write_server_archive(folder / "results.tgz", maps, competition),
+        "coco-rle": lambda folder: write_coco_results(folder / "results.json", maps),
+    }
+    with new_folder(target) as folder:
+        writers[form](folder)
+        write_json(folder / "manifest.json", {"format": form, **about})
+        (folder / "README.txt").write_text(_readme(form, name, about), encoding="utf-8")
+
+
+def _readme(form: str, name: str, about: Mapping[str, Any]) -> str:
+    told = {
+        "voc": f"<id>.png are palette PNGs whose pixels are label values (manifest.json names them); {name}.txt lists the ids.",
+        "voc-server": "results.tgz is what the evaluation server of PASCAL VOC 2012 takes.",
+        "coco-rle": "results.json holds one region per image and class as COCO's compressed run lengths;\n"
+        "category_id is the label value, which manifest.json names.",
+    }
+    origin = f"run {about['run']} ({about['method']}), stage {about['stage']}, key {about['key']}"
+    return f"{about['images']} {about['what']} of {origin}, made by wsss-orch.\n{told[form]}\n"

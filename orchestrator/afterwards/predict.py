@@ -1,0 +1,81 @@
+"""Segmentations of the images of a plain folder by a finished run's segmenter."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from imagesets.check import file_problems
+from imagesets.errors import WrongInput
+from imagesets.item import Item
+from imagesets.lists import IMAGE_SUFFIXES
+from orchestrator.afterwards.export import about_run, check_form, write
+from orchestrator.afterwards.new_folder import refuse_used
+from orchestrator.engine.progress import Display
+from orchestrator.engine.work import Input, load_network, resolve
+from orchestrator.reading.runs import FinishedRun
+from training.loop import set_threads
+from training.stage import Context, Settings
+
+
+def predict(run: FinishedRun, images: Path, target: Path, form: str, competition: str, display: Display) -> int:
+    """Segment every image of the folder `images` into the new folder `target`; their number.
+
+    Everything that can be refused is, before anything is computed.
+    """
+    check_form(form, competition)
+    refuse_used(target)
+    items = images_of(images)
+    stage, _ = run.scored("seg")
+    (source,) = stage.inputs.values()
+    _, manifest = run.result(source.name)
+    about = about_run(run, "segmentations", source.name, manifest)
+    about |= {"images": len(items), "settings": dict(stage.settings)}
+    one = predictor(run, "cuda" if torch.cuda.is_available() else "cpu")
+
+    def maps() -> Iterator[tuple[str, np.ndarray]]:
+        for number, item in enumerate(items, 1):
+            yield item.id, one(item)
+            display.update(stage.name, number)
+
+    display.start(stage.name, len(items), "images")
+    write(target, maps(), form, "images", competition, about)
+    display.finish(stage.name, "")
+    return len(items)
+
+
+def images_of(folder: Path) -> list[Item]:
+    """The images of a folder (not of those below it) by name, without labels.
+
+    Raises WrongInput with the whole list if any cannot be read or two would get the same id, and if there is none.
+    """
+    if not folder.is_dir():
+        raise WrongInput(f"--images {folder}: there is no such folder")
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    if not paths:
+        raise WrongInput(f"--images {folder} holds no image ({', '.join(IMAGE_SUFFIXES)})")
+    if problems := [*_doubled(paths), *file_problems(paths)]:
+        told = "\n".join(f"  {problem}" for problem in problems)
+        raise WrongInput(f"nothing was segmented, as not every image of {folder} can be ({len(problems)}):\n{told}")
+    return [Item(path.stem, path, ()) for path in paths]
+
+
+def predictor(run: FinishedRun, device: str) -> Callable[[Item], np.ndarray]:
+    """The run's own segmentation of one image, uint8 [H,W]: with its test scales, mirror images and CRF."""
+    stage, _ = run.scored("seg")
+    ((word, source),) = stage.inputs.items()
+    folder, _ = run.result(source.name)
+    where = torch.device(device)
+    network = load_network(Input(folder, source.recipe.network, source.settings), run.classes, where)
+    settings = Settings(stage.settings)
+    set_threads(settings.extraction.threads)
+    context = Context(settings, run.classes, (), run.results["random_seed"], where, {word: network})
+    one = resolve(stage.recipe.call)(context)
+    return lambda item: one(item)["label"]
+
+
+def _doubled(paths: Sequence[Path]) -> list[str]:
+    count = Counter(path.stem for path in paths)
+    return [f"{path} would be written to the {path.stem}.png of another image" for path in paths if count[path.stem] > 1]

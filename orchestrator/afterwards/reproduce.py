@@ -1,0 +1,126 @@
+"""What a finished run was made with, and what of that differs on this machine.
+
+That nothing differs is told by the stages' keys: the run is planned anew, and a stage whose key is another one has other code,
+settings or images than the run had.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from imagesets.errors import WrongInput
+from orchestrator.engine.runner import git_commit, versions
+from orchestrator.planning.launch import Request, experiment, open_images, prepare
+from orchestrator.planning.plan import Step
+from orchestrator.planning.recipes import Setting, find
+from orchestrator.planning.settings import declared
+from orchestrator.reading.results import shown
+from orchestrator.reading.runs import FinishedRun
+
+NOT_COMPARED = "not compared"
+
+
+@dataclass(frozen=True)
+class Line:
+    """One thing that a run was made with: what it was, and what it is here where that differs (else "")."""
+
+    what: str
+    was: str
+    here: str = ""
+
+    def __str__(self) -> str:
+        state = "same" if not self.here else "unknown" if self.here == NOT_COMPARED else "differs"
+        return f"{self.what:32}{state:9}{self.was}{'; here ' if self.was and self.here else ''}{self.here}"
+
+
+def compared(run: FinishedRun, request: Request) -> Iterator[Line]:
+    """What the run was made with, one line each, compared with this machine."""
+    manifests = {name: manifest for name, manifest in run.manifests().items() if manifest}
+    if lost := [name for name in run.manifests() if name not in manifests]:
+        yield Line("store", f"{len(lost)} results of stages", f"not there any more: {', '.join(lost)}")
+    yield from _versions(manifests.values())
+    yield _compared("commit", _values(manifest["commit"] for manifest in manifests.values()), git_commit())
+    yield from _settings(run)
+    yield from _weights(run)
+    try:
+        steps = {step.stage.name: step for step in _plan(request)}
+    except WrongInput as error:
+        steps = {}
+        yield Line("plan", "", f"cannot be made: {str(error).splitlines()[0]}")
+    yield from _images(run, manifests, steps)
+    yield from _stages(run, manifests, steps)
+
+
+def _plan(request: Request) -> list[Step]:
+    wanted = experiment(request)
+    images = open_images(request.images, wanted.settings, request.store, make=False, exclude=request.exclude)
+    if images is None:
+        raise WrongInput("the built-in images are not drawn in this store, or this version draws others")
+    return prepare(wanted, images).steps
+
+
+def _values(found: Iterable[str]) -> str:
+    return " and ".join(sorted({value or "none" for value in found})) or "unknown"
+
+
+def _compared(what: str, was: str, here: str) -> Line:
+    return Line(what, was, "" if was == (here or "none") else here or "none")
+
+
+def _versions(manifests: Iterable[Mapping[str, Any]]) -> Iterator[Line]:
+    """The packages that stages were made with: more than one version where different launches made them."""
+    found = defaultdict(set)
+    for manifest in manifests:
+        for package, version in manifest["versions"].items():
+            found[package].add(version)
+    here = versions()
+    for package, those in found.items():
+        yield _compared(f"package {package}", _values(those), here.get(package, "not installed"))
+
+
+def _settings(run: FinishedRun) -> Iterator[Line]:
+    """Settings that the run or this version has and the other has not."""
+    then, now = run.results["settings"], _declared(run)
+    for name in sorted(then.keys() - now.keys()):
+        yield Line(f"setting {name}", str(then[name]), "there is none")
+    for name in sorted(now.keys() - then.keys()):
+        yield Line(f"setting {name}", "there was none", str(now[name].default))
+
+
+def _weights(run: FinishedRun) -> Iterator[Line]:
+    """The initial weights of the networks that were scored, files by their content."""
+    protocol = {name: value for row in run.results["rows"] for name, value in row["protocol"].items()}
+    for name, setting in _declared(run).items():
+        if setting.file and name in protocol:
+            yield _compared(name, protocol[name], shown(run.results["settings"][name]))
+
+
+def _declared(run: FinishedRun) -> dict[str, Setting]:
+    return declared(find(run.results["images"], ("images",))[0])
+
+
+def _images(run: FinishedRun, manifests: Mapping[str, Any], steps: Mapping[str, Step]) -> Iterator[Line]:
+    """The fingerprints of the lists that stages read, of images with their labels and of masks."""
+    found = {}
+    lists = {entry["stage"]: entry["list"] for entry in run.results["stages"]}
+    for name, manifest in manifests.items():
+        for kind in ("images", "masks"):
+            if was := manifest["identity"][kind]:
+                here = steps[name].identity[kind] if name in steps else ""
+                found[f"{kind} of {lists[name]}"] = was, manifest["items"], here
+    for what, (was, count, here) in found.items():
+        changed = "" if was == here else f"other ones, {here}" if here else NOT_COMPARED
+        yield Line(what, f"{count}, fingerprint {was}", changed)
+
+
+def _stages(run: FinishedRun, manifests: Mapping[str, Any], steps: Mapping[str, Step]) -> Iterator[Line]:
+    """Whether code, and with it all that a key is made of, is what it was."""
+    keys = {entry["stage"]: entry["key"] for entry in run.results["stages"]}
+    code = [
+        name for name, step in steps.items() if name in manifests and manifests[name]["identity"]["code"] != step.identity["code"]
+    ]
+    others = [name for name, key in keys.items() if name not in steps or steps[name].key != key]
+    compared = "" if steps else NOT_COMPARED
+    yield Line("code", f"of {len(keys)} stages", compared or (f"other code in {', '.join(code)}" if code else ""))
+    yield Line("keys", f"of {len(keys)} stages", compared or (f"other results in {', '.join(others)}" if others else ""))

@@ -1,0 +1,1 @@
+"""Carries plans out: jobs, engines, the order of steps, what a person sees meanwhile."""

@@ -1,0 +1,30 @@
+"""What is looked at before anything runs: every image, mask and imported file."""
+
+from collections.abc import Sequence
+
+from imagesets.errors import refuse
+from imagesets.image_set import ImageSet
+from orchestrator.planning.launch import Prepared, refuse_damaged
+from orchestrator.planning.plan import Step
+from orchestrator.storage.store import digest
+
+
+def check_images(prepared: Prepared) -> None:
+    """Read every image, mask and imported file of the run, once; WrongInput with the whole list of what is wrong."""
+    known = prepared.planner.fingerprints.known
+    known_as = "checked " + digest("".join(step.identity["images"] + step.identity["masks"] for step in prepared.steps).encode())
+    if known_as not in known:
+        refuse_damaged(prepared.images, prepared.planner.lists, [step.stage for step in prepared.steps], decode=True)
+        known[known_as] = "whole"
+    check_imports(prepared.steps, prepared.images)
+
+
+def check_imports(steps: Sequence[Step], images: ImageSet) -> None:
+    """Read every imported file that a step has yet to take in; WrongInput with the whole list of what is wrong."""
+    problems = []
+    for step in steps:
+        if step.stage.recipe.check and not step.cached:
+            from orchestrator.engine.work import import_problems  # loads torch; without imports nothing gets here
+
+            problems += import_problems(step.stage.recipe, step.stage.settings, images.classes, step.items)
+    refuse(problems, "what is imported")

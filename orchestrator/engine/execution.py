@@ -1,0 +1,107 @@
+"""Carries out planned runs: on an engine, with a display, a log and a way to stop."""
+
+import logging
+import signal
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from imagesets.errors import WrongInput
+from orchestrator.engine.progress import Display
+from orchestrator.planning.plan import Planner, Step
+
+
+@dataclass(frozen=True)
+class Where:
+    """Where stages run: on `engine` "ray" (a private one, or the cluster at `address`) or "local"."""
+
+    engine: str = "ray"
+    address: str = ""
+
+    def __post_init__(self) -> None:
+        if self.engine not in ("ray", "local"):
+            raise WrongInput(f"--engine {self.engine} is neither ray nor local")
+
+
+class Execution:
+    """An engine that runs the plans of one planner while the `with` block lasts, trainings in `workers` processes."""
+
+    def __init__(self, console: Console, planner: Planner, workers: int, where: Where, log: Path):
+        self.console, self.planner, self.log = console, planner, log
+        self.display = Display(console)
+        self.engine = _engine(where, planner.store.root, workers)
+
+    def __enter__(self) -> "Execution":
+        from orchestrator.engine.runner import Runner  # loads torch
+
+        self.began = time.monotonic()
+        _log_to(self.log)
+        self.engine.__enter__()
+        self.display.__enter__()
+        self.runner = Runner(self.engine, self.planner, self.display)
+        self.room = threading.Semaphore(self.engine.room)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: self.runner.stop())
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.display.__exit__(*exception)
+        self.engine.__exit__(*exception)
+        if exception == (None, None, None):
+            self.console.print(f"ran in {time.monotonic() - self.began:.0f} s; log {self.log}")
+
+    def run(self, plans: Sequence[Sequence[Step]]) -> list[Exception | None]:
+        """Bring about the steps of each plan; what each failed on, its whole story being in the log.
+
+        Several threads may each run plans: together they use the room there is once. Raises KeyboardInterrupt where a signal
+        came; what was running is checkpointed then.
+        """
+        from orchestrator.engine.schedule import run_plans
+        from training.loop import Stopped
+
+        try:
+            return run_plans(plans, self._make, self.planner.look, self.engine.room)
+        except Stopped:
+            raise KeyboardInterrupt from None
+
+    def _make(self, step: Step) -> None:
+        from training.loop import Stopped
+
+        reason = step.reason
+        try:
+            with self.room:
+                made = not step.cached and self.runner.run(step)
+        except Stopped:
+            self.display.say(f"stopped during {step.name}; the same command continues it")
+            raise
+        except Exception as error:
+            logging.exception("%s failed", step.name)
+            error.add_note(f"in stage {step.name}")
+            error.log = self.log  # type: ignore[attr-defined]
+            raise
+        if made:
+            logging.info("%s made (%s)", step.name, reason)
+        else:
+            self.display.say(f"{step.name}: cached")
+
+
+def _log_to(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    logging.basicConfig(filename=path, level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s", force=True)
+
+
+def _engine(where: Where, store: Path, workers: int) -> Any:
+    if where.engine == "local":
+        from orchestrator.engine.local_engine import LocalEngine
+
+        return LocalEngine()
+    try:
+        from orchestrator.engine.ray_engine import RayEngine
+    except ModuleNotFoundError as error:
+        raise WrongInput(f"--engine ray needs {error.name}, which is not installed; --engine local runs without it") from error
+    return RayEngine(store, where.address, workers)

@@ -1,0 +1,80 @@
+"""Runs stages on this machine without Ray: the same code, and equal results at equal workers and threads."""
+
+import logging
+import os
+import signal
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import torch
+from torch import distributed, multiprocessing
+
+from imagesets.errors import WrongInput
+from orchestrator.engine import work
+from training.loop import Stopped
+
+REFUSAL = f"{WrongInput.__module__}.{WrongInput.__qualname__}: "  # how a worker's traceback announces a wrong input
+
+
+class LocalEngine:
+    """Per-item work in this process, one shard after the other; training in as many processes as it has workers."""
+
+    name = "local"
+    room = 1  # threads of one process would share its random numbers
+
+    def __enter__(self) -> "LocalEngine":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        pass
+
+    def map(self, job: work.Job, indices: Iterable[int], done: Callable[[dict[str, float]], None]) -> None:
+        """Run the shards `indices` of a per-item stage, calling `done` with each one's figures."""
+        for index in indices:
+            done(work.run_shard(job, index, _device(0)))
+
+    def train(self, job: work.Job) -> float:
+        """Run a training stage; CPU seconds of all workers."""
+        world = job.settings["training.workers"]
+        with tempfile.TemporaryDirectory(prefix="wsss-orch-") as folder:
+            meeting, spent = Path(folder) / "meeting", Path(folder) / "cpu"
+            if world == 1:
+                _worker(0, job, world, meeting, spent)
+            else:
+                _spawn(job, world, meeting, spent)
+            return float(spent.read_text())
+
+
+def _spawn(job: work.Job, world: int, meeting: Path, spent: Path) -> None:
+    try:
+        multiprocessing.spawn(_worker, (job, world, meeting, spent), nprocs=world)  # type: ignore[attr-defined]
+    except multiprocessing.spawn.ProcessRaisedException as error:  # type: ignore[attr-defined]
+        last = str(error).strip().splitlines()[-1]  # of the worker's traceback
+        logging.error("%s", error)  # the worker's own traceback
+        raise WrongInput(last.removeprefix(REFUSAL)) if last.startswith(REFUSAL) else RuntimeError(last) from None
+
+
+def _worker(rank: int, job: work.Job, world: int, meeting: Path, spent: Path) -> None:
+    if world > 1:
+        _leave_signals_to(os.getppid())
+        backend = "nccl" if torch.cuda.is_available() else "gloo"
+        distributed.init_process_group(backend, init_method=f"file://{meeting}", rank=rank, world_size=world)
+    try:
+        cpu = work.run_training(job, rank, world, _device(rank))
+    except Stopped:
+        cpu = 0.0  # asked for: the runner sees that there is no network yet
+    if rank == 0:
+        spent.write_text(str(cpu))
+    if world > 1:
+        distributed.destroy_process_group()
+
+
+def _leave_signals_to(parent: int) -> None:
+    """Ignore what a terminal or scheduler sends to the whole group: the parent asks for a checkpoint; end if it is gone."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, lambda *_: os._exit(1) if os.getppid() != parent else None)
+
+
+def _device(rank: int) -> str:
+    return f"cuda:{rank}" if torch.cuda.is_available() else "cpu"

@@ -1,0 +1,146 @@
+"""Runs stages on Ray: Ray Train for training, plain Ray tasks for per-item stages.
+
+Results go straight to the store; Ray carries only jobs and figures. Our checkpoint in the stage's folder is the one recovery
+system: a restarted worker group, a restarted driver and the local engine all continue from it.
+"""
+
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_TRAIN_ENABLE_STATE_TRACKING", "0")
+os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")  # by default a finished training is noticed after 2 s
+
+import ray
+from ray import train
+from ray.exceptions import RayError, RayTaskError
+from ray.train import RunConfig, ScalingConfig, WorkerGroupError
+from ray.train.torch import TorchTrainer
+
+from imagesets.errors import WrongInput
+from orchestrator.engine import orphans, work
+from orchestrator.storage.lease import LeaseLost
+from training.loop import Stopped
+
+IN_FLIGHT = 2  # shards submitted per CPU: one runs, one waits
+RETRIES = 3  # of a worker that dies; an exception in our own code would only come again
+OBJECT_STORE = 256 << 20  # bytes: only jobs and figures pass through it
+
+
+class RayEngine:
+    """A private Ray on this machine, or a running cluster at `address`."""
+
+    name = "ray"
+
+    def __init__(self, store: Path, address: str = "", workers: int = 1):
+        self.store, self.address, self.workers = store, address, workers
+
+    def __enter__(self) -> "RayEngine":
+        # an empty working directory: a folder of the user's that is called metrics/ must not be imported by workers
+        self.empty = tempfile.TemporaryDirectory(prefix="wsss-orch-")
+        options: dict[str, Any] = {
+            "runtime_env": {"working_dir": self.empty.name},
+            "log_to_driver": False,
+            "logging_level": "ERROR",
+        }
+        if not self.address:
+            options |= {
+                "include_dashboard": False,
+                "num_cpus": max(os.cpu_count() or 1, self.workers),
+                "object_store_memory": OBJECT_STORE,
+            }
+        orphans.reap(self.store)
+        ray.init(address=self.address or "local", **options)
+        self.note = orphans.record(self.store)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        ray.shutdown()
+        self.note.unlink(missing_ok=True)
+        self.empty.cleanup()
+
+    @property
+    def room(self) -> int:
+        """Trainings that fit on the cluster side by side; a per-item stage uses what is free in any case."""
+        resources = ray.cluster_resources()
+        return max(int(resources.get("GPU", 0) or resources.get("CPU", 1)) // self.workers, 1)
+
+    def map(self, job: work.Job, indices: Iterable[int], done: Callable[[dict[str, float]], None]) -> None:
+        """Run the shards `indices` of a per-item stage, bounded in flight, calling `done` with each one's figures."""
+        gpus = ray.cluster_resources().get("GPU", 0) if job.uses_network() else 0
+        task = _shard.options(num_cpus=1, num_gpus=1 if gpus else 0, max_retries=RETRIES)
+        shared = ray.put(job)
+        waiting = list(indices)
+        limit = IN_FLIGHT * max(int(gpus or ray.cluster_resources().get("CPU", 1)), 1)
+        running: list[Any] = []
+        while waiting or running:
+            while waiting and len(running) < limit:
+                running.append(task.remote(shared, waiting.pop(0), "cuda" if gpus else "cpu"))
+            ready, running = ray.wait(running)
+            try:
+                done(ray.get(ready[0]))
+            except RayTaskError as error:
+                for reference in running:
+                    ray.cancel(reference)
+                logging.error("%s", error)  # with the worker's own traceback
+                raise error.cause or error from None
+
+    def train(self, job: work.Job) -> float:
+        """Run a training stage under Ray Train; CPU seconds of all workers."""
+        for attempt in range(RETRIES + 1):
+            try:
+                return self._fit(job, attempt)
+            except WorkerGroupError as error:
+                logging.error("%s", error)  # with the workers' own tracebacks
+                causes = list(error.worker_failures.values())
+                if attempt == RETRIES or not _may_pass(causes):
+                    raise next((cause for cause in causes if not isinstance(cause, RayError)), error) from None
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    def _fit(self, job: work.Job, attempt: int) -> float:
+        """One attempt; its Ray run has a fresh name, because Ray would otherwise continue from its own snapshot."""
+        workers, available = job.settings["training.workers"], ray.cluster_resources()
+        cpus = max(min(job.settings["training.threads"], int(available.get("CPU", 1)) // workers), 1)
+        gpus = {"GPU": 1} if available.get("GPU") else {}
+        places = int(available["GPU"] if gpus else available.get("CPU", 0))
+        if workers > places:  # Ray would wait for ever
+            raise WrongInput(f"training.workers={workers}, but the cluster has {places} {'GPUs' if gpus else 'CPUs'}")
+        name = f"{job.folder.name}-{job.token}-{attempt}"
+        trainer = TorchTrainer(
+            _train_worker,  # type: ignore[arg-type]  # its return value is what Ray's annotation forgot
+            train_loop_config={"job": job},
+            scaling_config=ScalingConfig(num_workers=workers, use_gpu=bool(gpus), resources_per_worker={"CPU": cpus, **gpus}),
+            run_config=RunConfig(name=name, storage_path=str(self.store / "ray")),
+        )
+        try:  # stages never run in the main thread, where fit() would put its own handler of Ctrl-C in place of ours
+            return trainer.fit().return_value  # type: ignore[attr-defined]
+        finally:
+            shutil.rmtree(self.store / "ray" / name, ignore_errors=True)  # Ray's own notes, which nobody reads again
+
+
+def _may_pass(causes: list[Exception]) -> bool:
+    """Whether another attempt may succeed: a worker died, or lost one that did, and nobody refused what it was given."""
+    refused = any(isinstance(cause, (WrongInput, LeaseLost)) for cause in causes)
+    died = any(isinstance(cause, RayError) for cause in causes)
+    cut_off = any("onnection" in str(cause) for cause in causes)  # how gloo and NCCL tell that a peer is gone
+    return not refused and (died or cut_off)
+
+
+@ray.remote(max_calls=0)  # a worker keeps its networks loaded from one shard to the next, on GPUs too
+def _shard(job: work.Job, index: int, device: str) -> dict[str, float]:
+    return work.run_shard(job, index, device)
+
+
+def _train_worker(config: dict[str, Any]) -> float:
+    context = train.get_context()
+    device = str(train.torch.get_device())
+    rank, world = context.get_world_rank(), context.get_world_size()
+    try:
+        return work.run_training(config["job"], rank, world, device)
+    except Stopped:
+        return 0.0  # asked for: not a failure to retry; the runner sees that there is no network yet

@@ -1,0 +1,240 @@
+"""Brings about one step of a plan: what is cached is taken, what another launch is making is waited for, the rest is made."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from imagesets.errors import WrongInput
+from orchestrator.engine import work
+from orchestrator.engine.progress import Display
+from orchestrator.planning.plan import Planner, Step
+from orchestrator.storage.lease import Lease, LeaseLost, try_lease
+from orchestrator.storage.shards import shard_is_from, shard_path, shards_digest, summed
+from orchestrator.storage.store import digest, read_json, write_json
+from training.loop import CHECKPOINT, Stopped
+from training.stage import Settings
+
+PACKAGES = ("wsss-orch", "torch", "torchvision", "ray", "numpy", "opencv-python-headless", "pydensecrf2")
+POLL = 0.5  # seconds between two looks at a training's progress, or at a stage that another launch is making
+
+
+class Engine(Protocol):
+    """What carries out jobs: see `local_engine` and `ray_engine`."""
+
+    name: str
+    room: int  # stages that may run side by side
+
+    def map(self, job: work.Job, indices: list[int], done: Callable[[dict[str, float]], None]) -> None: ...
+
+    def train(self, job: work.Job) -> float: ...
+
+
+class Runner:
+    """Runs steps on an engine; several threads may each run one."""
+
+    def __init__(self, engine: Engine, planner: Planner, display: Display):
+        self.engine, self.planner, self.display = engine, planner, display
+        self.stopping = threading.Event()
+        self._trainings: set[Path] = set()  # folders of the trainings that run now
+
+    def stop(self) -> None:
+        """Ask the running stages to checkpoint and end; callable from a signal handler."""
+        self.stopping.set()
+        for folder in tuple(self._trainings):
+            (folder / "stop").touch()
+
+    def run(self, step: Step) -> bool:
+        """Bring one step's result about; whether it had to be made by this launch."""
+        told = False
+        while True:
+            self.planner.look(step)
+            if step.cached:
+                return False
+            self._check_not_stopping()
+            try:
+                if (made := self._try(step)) is not None:
+                    return made
+            except LeaseLost:
+                self.display.say(f"{step.name}: another launch has taken it over")
+            if not told:
+                self.display.say(f"{step.name}: it is being made already; waiting")
+                told = True
+            time.sleep(POLL)
+
+    def _try(self, step: Step) -> bool | None:
+        """Make the step if its lease can be had: whether it had to be made, or None where another launch holds it."""
+        with try_lease(step.folder) as lease:
+            if lease is None:
+                return None
+            self.planner.look(step)  # it may have been finished between the last look and the lease
+            if step.cached:
+                return False
+            self._make(step, lease)
+            self.planner.look(step)
+            return True
+
+    def _make(self, step: Step, lease: Lease) -> None:
+        job = self._job(step, lease)
+        self._discard_other_inputs(job)
+        started = time.monotonic()
+        try:
+            figures = {"train": self._train, "map": self._map, "copy": self._copy}[step.stage.recipe.kind](job, step.name)
+        except BaseException:
+            self.display.give_up(step.name)
+            raise
+        lease.fence()
+        write_json(step.folder / "manifest.json", {**self._manifest(step), **figures, "wall": time.monotonic() - started})
+        self.display.finish(step.name, f"{figures['cpu']:.1f} s CPU")
+
+    def _job(self, step: Step, lease: Lease) -> work.Job:
+        stage = step.stage
+        inputs = {
+            word: work.Input(source.folder, source.stage.recipe.network, dict(source.stage.settings))
+            for word, source in step.inputs.items()
+        }
+        made_from = digest(json.dumps(self._made_from(step), sort_keys=True).encode())
+        return work.Job(
+            name=stage.name,
+            folder=step.folder,
+            token=lease.token,
+            recipe=stage.recipe,
+            settings=dict(stage.settings),
+            random_seed=step.identity["random_seed"],
+            classes=self.planner.images.classes,
+            items=tuple(step.items),
+            inputs=inputs,
+            made_from=made_from,
+        )
+
+    def _made_from(self, step: Step) -> dict[str, str]:
+        return {word: source.manifest["digest"] for word, source in step.inputs.items() if source.manifest}
+
+    def _discard_other_inputs(self, job: work.Job) -> None:
+        """Drop a checkpoint that was made from other inputs, and a request to stop that an earlier launch left."""
+        (job.folder / "stop").unlink(missing_ok=True)
+        note = job.folder / "made_from.json"
+        if (read_json(note) or {}).get("made_from") != job.made_from:
+            for name in (CHECKPOINT, "network.pt", "manifest.json"):
+                (job.folder / name).unlink(missing_ok=True)
+            write_json(note, {"made_from": job.made_from})
+
+    def _map(self, job: work.Job, name: str) -> dict[str, Any]:
+        count = len(job.shards())
+        missing = [index for index in range(count) if not shard_is_from(shard_path(job.folder, index), job.made_from)]
+        total = len(job.parts())
+        made = {"images": 0.0, "cpu": 0.0}
+        begun = total - sum(len(job.shards()[index]) for index in missing)
+        self.display.start(name, total, "classes" if job.recipe.over == "classes" else "images", begun)
+
+        def done(figures: dict[str, float]) -> None:
+            for quantity in made:
+                made[quantity] += figures[quantity]
+            self.display.update(name, begun + made["images"])
+            self._check_not_stopping()
+
+        self.engine.map(job, missing, done)
+        write_json(job.folder / "items.json", [[job.name_of(part) for part in shard] for shard in job.shards()])
+        result = self._result(job, count) if job.recipe.result else None
+        return {"digest": shards_digest(job.folder, count), "cpu": made["cpu"], "result": result}
+
+    def _result(self, job: work.Job, count: int) -> dict[str, Any]:
+        return work.resolve(job.recipe.result)(Settings(job.settings), job.classes, summed(job.folder, count))
+
+    def _train(self, job: work.Job, name: str) -> dict[str, Any]:
+        self._trainings.add(job.folder)
+        if self.stopping.is_set():  # a signal that came before there was a folder to leave the wish in
+            self.stop()
+        ended = threading.Event()
+        self.display.start(name, 1, "steps")
+        watcher = threading.Thread(target=self._watch, args=(name, job.folder, ended), daemon=True)
+        watcher.start()
+        try:
+            cpu = self.engine.train(job)
+        finally:
+            ended.set()
+            watcher.join()
+            self._trainings.discard(job.folder)
+        path = job.folder / "network.pt"
+        if not path.exists():
+            raise Stopped(f"{name} was stopped and checkpointed")
+        (job.folder / CHECKPOINT).unlink(missing_ok=True)
+        return {"digest": digest(path.read_bytes()), "cpu": cpu, "result": None}
+
+    def _copy(self, job: work.Job, name: str) -> dict[str, Any]:
+        """In this process whatever the engine: reading a file takes no second."""
+        self.display.start(name, 1, "file")
+        cpu = work.copy_network(job)
+        return {"digest": digest((job.folder / "network.pt").read_bytes()), "cpu": cpu, "result": None}
+
+    def _watch(self, name: str, folder: Path, ended: threading.Event) -> None:
+        """Show what the training notes of its progress."""
+        while not ended.wait(POLL):
+            note = read_json(folder / "progress.json")
+            if note:
+                losses = " ".join(f"{loss} {value:.3f}" for loss, value in note["losses"].items())
+                self.display.update(name, note["step"], note["steps"], losses)
+
+    def _manifest(self, step: Step) -> dict[str, Any]:
+        return {
+            "stage": step.stage.name,
+            "component": step.stage.component,
+            "key": step.key,
+            "identity": step.identity,
+            "made_from": self._made_from(step),
+            "items": len(step.items),
+            "finished": time.time(),
+            "engine": self.engine.name,
+            "host": socket.gethostname(),
+            "cores": os.cpu_count(),
+            "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+            "versions": versions(),
+            "commit": git_commit(),
+        }
+
+    def _check_not_stopping(self) -> None:
+        if self.stopping.is_set():
+            raise Stopped("stopped")
+
+
+def discard(step: Step) -> None:
+    """Remove a step's result and whatever is half done of it."""
+    with try_lease(step.folder) as lease:
+        if lease is None:
+            raise WrongInput(f"{step.stage.name} is being made by another launch; it cannot be discarded now")
+        (step.folder / "manifest.json").unlink(missing_ok=True)  # first: without it nothing here counts
+        for path in step.folder.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path != lease.path:
+                path.unlink()
+
+
+def versions() -> dict[str, str]:
+    """Versions of the packages that results depend on; those not installed are left out."""
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def git_commit() -> str:
+    """The commit of this checkout, with + where files differ from it; empty outside a checkout."""
+    here = Path(__file__).parent
+    try:
+        shown = subprocess.run(["git", "describe", "--always", "--dirty=+"], cwd=here, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return shown.stdout.strip()

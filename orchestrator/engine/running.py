@@ -1,0 +1,52 @@
+"""What a launch that runs now is going to need, told to `clean`: its stages' keys, under a lease of the run's folder."""
+
+import os
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from orchestrator.planning.launch import Prepared
+from orchestrator.storage.lease import SILENCE, held, try_lease
+from orchestrator.storage.store import read_json, write_json
+
+PLANNED, RESULTS = "stages.json", "results.json"
+
+
+@contextmanager
+def announced(runs: Iterable[Prepared]) -> Iterator[None]:
+    """Announce the stages of `runs` while the block lasts; another launch of the same run has announced the same ones."""
+    with ExitStack() as stack:
+        for run in runs:
+            stack.enter_context(_announced(run))
+        yield
+
+
+@contextmanager
+def _announced(prepared: Prepared) -> Iterator[None]:
+    folder = prepared.request.store / "runs" / prepared.run
+    write_json(folder / PLANNED, [step.key for step in prepared.steps])
+    try:
+        with try_lease(folder):
+            yield
+    finally:
+        os.utime(folder / PLANNED)
+
+
+def keys_of_running(store: Path) -> set[str]:
+    """The keys of all stages that launches which run now have announced, or did until a minute ago: results come at the end."""
+    return {key for run, keys in _planned(store) if held(run) or _age(run / PLANNED) < SILENCE for key in keys}
+
+
+def keys_of_stopped(store: Path) -> dict[str, str]:
+    """The keys that launches have announced which ended without results, each with the name of a run that would go on with it."""
+    return {key: run.name for run, keys in _planned(store) if not (run / RESULTS).exists() for key in keys}
+
+
+def _planned(store: Path) -> Iterator[tuple[Path, Iterable[str]]]:
+    for path in sorted((store / "runs").glob(f"*/{PLANNED}")):
+        yield path.parent, read_json(path) or ()
+
+
+def _age(path: Path) -> float:
+    return time.time() - path.stat().st_mtime

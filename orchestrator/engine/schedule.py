@@ -1,0 +1,61 @@
+"""Which step runs when: each key once, after its inputs, as many side by side as there is room for.
+
+Several plans (the runs of one launch, the trials of a sweep) share what they have in common. A plan whose step fails is given up;
+the others go on.
+"""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+
+from orchestrator.planning.plan import Step
+from training.loop import Stopped
+
+
+def run_plans(
+    plans: Sequence[Sequence[Step]], make: Callable[[Step], object], look: Callable[[Step], None], room: int
+) -> list[Exception | None]:
+    """Call `make` on every step of all plans, up to `room` at once, in the order of the plans; what each plan failed on.
+
+    Steps of equal key are made once, and `look` then takes the result into each of them. Raises Stopped where a step does, once
+    no other is running any more.
+    """
+    failures: list[Exception | None] = [None] * len(plans)
+    begun: set[str] = set()
+    running: dict[Future, Step] = {}
+    with ThreadPoolExecutor(room) as pool:
+        while True:
+            for step in _ready(plans, failures, begun):
+                if len(running) < room:
+                    begun.add(step.key)
+                    running[pool.submit(make, step)] = step
+            if not running:
+                return failures
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                _take(future, running.pop(future), plans, failures, look)
+
+
+def _ready(plans: Sequence[Sequence[Step]], failures: Sequence[Exception | None], begun: set[str]) -> list[Step]:
+    """One step of each key that is not begun and whose inputs are all there, of plans that have not failed."""
+    steps = [step for plan, failure in zip(plans, failures, strict=True) if failure is None for step in plan]
+    ready = {step.key: step for step in reversed(steps) if all(source.cached for source in step.inputs.values())}
+    return [ready[key] for key in dict.fromkeys(step.key for step in steps) if key in ready and key not in begun]
+
+
+def _take(
+    future: Future,
+    made: Step,
+    plans: Sequence[Sequence[Step]],
+    failures: list[Exception | None],
+    look: Callable[[Step], None],
+) -> None:
+    error = future.exception()
+    if isinstance(error, Stopped) or (error is not None and not isinstance(error, Exception)):
+        raise error
+    for number, plan in enumerate(plans):
+        for twin in plan:
+            if twin.key != made.key:
+                continue
+            if error is None:
+                look(twin)
+            else:
+                failures[number] = failures[number] or error

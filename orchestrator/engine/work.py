@@ -1,0 +1,201 @@
+"""The work of one stage, as every engine runs it: in this process, in a Ray task, or in a Ray Train worker.
+
+A `Job` says all of it and can be sent to another node; nothing here knows which engine runs it.
+"""
+
+import importlib
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import distributed, nn
+
+from imagesets.errors import WrongInput
+from imagesets.item import Item
+from orchestrator.planning.recipes import StageRecipe
+from orchestrator.storage.lease import check_fence
+from orchestrator.storage.shards import StoredRecords, shard_path, shards, write_shard
+from orchestrator.storage.store import write_atomically, write_json
+from training import loop
+from training.randomness import seed_torch
+from training.stage import Context, Settings
+
+PROGRESS_EVERY = 0.5  # seconds between two notes of a training's progress
+
+
+@dataclass(frozen=True)
+class Input:
+    """The finished stage behind a word: its folder and, where it delivers a network, how to rebuild that."""
+
+    folder: Path
+    network: str
+    settings: Mapping[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """One stage to run; equal where folder and attempt are equal."""
+
+    name: str
+    folder: Path
+    token: str  # of the lease: names this attempt
+    recipe: StageRecipe
+    settings: Mapping[str, Any]
+    random_seed: int
+    classes: tuple[str, ...]
+    items: tuple[Item, ...]
+    inputs: Mapping[str, Input]
+    made_from: str  # digest over the inputs' content
+
+    def __hash__(self) -> int:
+        return hash((self.folder, self.token))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Job) and (self.folder, self.token) == (other.folder, other.token)
+
+    def parts(self) -> list[Any]:
+        """What a per-item stage goes over: its images, or the class indices."""
+        return list(range(len(self.classes))) if self.recipe.over == "classes" else list(self.items)
+
+    def shards(self) -> list[Any]:
+        """The parts cut into shards; a class is as much work as many images and makes a shard of its own."""
+        parts = self.parts()
+        return [[part] for part in parts] if self.recipe.over == "classes" else shards(parts)
+
+    def name_of(self, part: Any) -> str:
+        """The record name of a part."""
+        return self.classes[part] if self.recipe.over == "classes" else part.id
+
+    def uses_network(self) -> bool:
+        """Whether a GPU would help."""
+        return any(source.network for source in self.inputs.values())
+
+
+def resolve(reference: str) -> Callable[..., Any]:
+    """The function that "package.module:function" names."""
+    module, _, name = reference.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def run_shard(job: Job, index: int, device: str) -> dict[str, float]:
+    """Do one shard of a per-item stage and write it; images done, wall and CPU seconds."""
+    started, cpu = time.monotonic(), time.process_time()
+    one = _prepared(job, device)
+    parts = job.shards()[index]
+    records = {}
+    for part in parts:
+        name = job.name_of(part)
+        try:
+            records[name] = one(part)
+        except Exception as error:
+            error.add_note(f"{job.name} failed on {name}")
+            raise
+    if job.recipe.store == "sum":
+        records = {"sum": _sum(list(records.values()))}
+    check_fence(job.folder / "lease.json", job.token)
+    write_shard(shard_path(job.folder, index), records, job.made_from)
+    return {"images": len(parts), "wall": time.monotonic() - started, "cpu": time.process_time() - cpu}
+
+
+def _sum(records: list[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    return {name: np.sum([record[name] for record in records], axis=0) for name in records[0]}
+
+
+@lru_cache(maxsize=2)  # two stages may take turns in one process
+def _prepared(job: Job, device: str) -> Callable[[Any], dict[str, np.ndarray]]:
+    """The stage's function of one item, with its networks loaded; kept while a process does shards of one stage."""
+    loop.set_threads(job.settings.get("extraction.threads", 1))
+    return resolve(job.recipe.call)(_context(job, device))
+
+
+def run_training(job: Job, rank: int, world: int, device: str) -> float:
+    """Train one stage's network to the end and write it (rank 0); CPU seconds of all workers."""
+    settings = Settings(job.settings)
+    cpu = time.process_time()
+    loop.set_threads(settings.training.threads)
+    purpose = (job.random_seed, job.recipe.call)
+    seed_torch(*purpose, "weights")
+    task = resolve(job.recipe.call)(_context(job, device))
+    run = loop.Run(
+        purpose=purpose,
+        folder=job.folder,
+        settings=settings.training,
+        device=torch.device(device),
+        rank=rank,
+        world=world,
+        report=_progress_writer(job.folder, task.steps) if rank == 0 else lambda step, losses: None,
+        asked_to_stop=(job.folder / "stop").exists,
+        fence=lambda: check_fence(job.folder / "lease.json", job.token),
+    )
+    history = loop.train(task, job.items, run)
+    if rank == 0:
+        loop.save_atomically(task.network.state_dict(), job.folder / "network.pt", run.fence)
+        write_json(job.folder / "history.json", history)
+    spent = torch.tensor(time.process_time() - cpu, device=device)
+    if world > 1:
+        distributed.all_reduce(spent)
+    return spent.item()
+
+
+def copy_network(job: Job) -> float:
+    """Write the network that a copying stage takes from a file; CPU seconds."""
+    cpu = time.process_time()
+    module = resolve(job.recipe.call)(_import_context(job.recipe, job.settings, job.classes, job.items))
+    loop.save_atomically(
+        module.state_dict(), job.folder / "network.pt", lambda: check_fence(job.folder / "lease.json", job.token)
+    )
+    return time.process_time() - cpu
+
+
+def import_problems(
+    recipe: StageRecipe, settings: Mapping[str, Any], classes: tuple[str, ...], items: Sequence[Item]
+) -> list[str]:
+    """What is wrong with the files that an importing stage takes in."""
+    return resolve(recipe.check)(_import_context(recipe, settings, classes, items))
+
+
+def _import_context(recipe: StageRecipe, settings: Mapping[str, Any], classes: tuple[str, ...], items: Sequence[Item]) -> Context:
+    own = Settings(settings)
+    untrained = {recipe.writes: resolve(recipe.network)(own, classes)} if recipe.network else {}
+    return Context(own, classes, items, 0, torch.device("cpu"), untrained)
+
+
+def _progress_writer(folder: Path, steps: int) -> Callable[[int, dict[str, float]], None]:
+    written = -PROGRESS_EVERY
+
+    def write(step: int, losses: dict[str, float]) -> None:
+        nonlocal written
+        if time.monotonic() - written >= PROGRESS_EVERY or step == steps:
+            written = time.monotonic()
+            write_atomically(folder / "progress.json", json.dumps({"step": step, "steps": steps, "losses": losses}).encode())
+
+    return write
+
+
+def _context(job: Job, device: str) -> Context:
+    where = torch.device(device)
+    inputs = {
+        word: load_network(source, job.classes, where) if source.network else StoredRecords(source.folder)
+        for word, source in job.inputs.items()
+    }
+    return Context(Settings(job.settings), job.classes, job.items, job.random_seed, where, inputs)
+
+
+def load_network(source: Input, classes: tuple[str, ...], device: torch.device) -> nn.Module:
+    """A finished training stage's network on `device`, in evaluation mode."""
+    module = resolve(source.network)(Settings(source.settings), classes)
+    path = source.folder / "network.pt"
+    try:
+        module.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    except RuntimeError as error:
+        raise WrongInput(
+            f"{path} does not hold the network that {source.network} builds: {str(error).splitlines()[0]}"
+        ) from error
+    module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return module.eval().requires_grad_(False)

@@ -1,0 +1,74 @@
+"""A comparison as one HTML page: sortable tables, figures, and the same images across methods with a slider between two.
+
+What is shown is decided here; how it looks is in pages/comparison.html.j2, how it moves in pages/comparison.js.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from imagesets.image_set import ImageSet
+from orchestrator.pages.comparison_figures import figures
+from orchestrator.pages.page import QUANTITIES, template
+from orchestrator.pages.report import SHEETS, layer_of
+from orchestrator.pages.samples import samples
+from orchestrator.planning.launch import open_images
+from orchestrator.reading import formats
+from orchestrator.reading.comparison import Comparison, Entry
+from orchestrator.storage.store import Store, write_atomically
+
+SAMPLES = 24  # images of each list in the image browser
+
+
+def write_page(comparison: Comparison, store: Path, path: Path) -> None:
+    """Write the page of a comparison of runs in `store` to `path`."""
+    page = template("comparison.html.j2").render(
+        comparison=comparison,
+        quantities=QUANTITIES,
+        columns=formats.COLUMNS,
+        numbers=formats.NUMBERS,
+        rows=formats.rows(comparison),
+        class_tables={quantity: formats.class_rows(comparison, quantity) for quantity in comparison.lines},
+        figures=figures(comparison),
+        sheets=_sheets(comparison.entries, store),
+    )
+    write_atomically(path, page.encode())
+
+
+def _sheets(entries: Sequence[Entry], store: Path) -> list[dict[str, Any]]:
+    """Per list the images with what each entry's first run made of them; nothing where the entries have not the same images."""
+    images = _images(entries, store)
+    if images is None:
+        return []
+    sheets = []
+    for role, title in SHEETS.items():
+        layers = [
+            layer_of(Store(store), row.about, f"{entry.label}: {QUANTITIES[row.about['quantity']].lower()}")
+            for entry in entries
+            for row in entry.last.values()
+            if row.about["list"] == role
+        ]
+        if layers:
+            items = images.items(entries[0].group.first["settings"][f"images.{role}"], with_masks=True)
+            shown, legend = samples(items, layers, images.classes, SAMPLES)
+            sheets.append({"title": title, "legend": legend, "samples": [_as_json(sample) for sample in shown]})
+    return sheets
+
+
+def _images(entries: Sequence[Entry], store: Path) -> ImageSet | None:
+    """The image set of all entries, if it is one."""
+    asked = [
+        (*(entry.group.first["command"][name] for name in ("images", "exclude")), _image_settings(entry)) for entry in entries
+    ]
+    if any(other != asked[0] for other in asked):
+        return None
+    images, exclude, settings = asked[0]
+    return open_images(images, settings, store, make=True, exclude=Path(exclude) if exclude else None)
+
+
+def _image_settings(entry: Entry) -> dict[str, Any]:
+    return {name: value for name, value in entry.group.first["settings"].items() if name.startswith("images.")}
+
+
+def _as_json(sample: Any) -> dict[str, Any]:
+    return {"id": sample.id, "labels": sample.labels, "pictures": dict(sample.pictures)}

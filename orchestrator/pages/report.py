@@ -1,0 +1,127 @@
+"""The report of a finished run: one HTML page that needs no network and no other file.
+
+What is shown is decided here; how it looks is in report.html.j2.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from orchestrator.pages import figures
+from orchestrator.pages.page import QUANTITIES, template
+from orchestrator.pages.samples import Layer, regions, samples
+from orchestrator.planning.launch import Prepared
+from orchestrator.planning.plan import Step
+from orchestrator.planning.published import published
+from orchestrator.planning.used_settings import used_settings
+from orchestrator.storage.store import Store, read_json, write_atomically
+
+SAMPLES = 8  # images shown of each list
+SCORES = {"miou": "mIoU", "precision": "Precision", "recall": "Recall", "fp": "FP", "fn": "FN"}
+ERRORS = {"tp": "right class", "fp_object": "another class", "fp_background": "background taken for a class", "fn": "missed"}
+SHEETS = {"scoring": "Training images", "validation": "Validation images"}
+
+
+def write_report(prepared: Prepared, results: Mapping[str, Any], folder: Path) -> Path:
+    """Write `<folder>/report.html` for a finished plan and its `results` (see `orchestrator.launch.results`); its path."""
+    steps = [step for step in prepared.steps if step.manifest is not None]
+    rows = [
+        {
+            **row,
+            "name": _name(row),
+            "published": published(results["images"], _metric(row), row["components"], results["segmenter"]),
+            "published_cost": published(results["images"], "cost.units", row["components"], results["segmenter"]),
+        }
+        for row in results["rows"]
+    ]
+    page = template("report.html.j2").render(
+        results=results,
+        quantities=QUANTITIES,
+        scores=SCORES,
+        errors=ERRORS,
+        finished=datetime.fromtimestamp(results["finished"], UTC),
+        rows=rows,
+        shared=_shared([row["protocol"] for row in rows]),
+        last=_last(rows),
+        stages=[_stage(step) for step in steps],
+        curves=[(row["name"], figures.threshold_curve(row, row["name"])) for row in rows if "curve" in row],
+        losses=[(step.stage.name, figures.losses(history, step.stage.name)) for step, history in _histories(steps)],
+        prototypes=[
+            (step.stage.component, regions(step, results["classes"])) for step in steps if step.stage.recipe.writes == "fitted"
+        ],
+        sheets=_sheets(prepared, rows),
+        settings=_groups(used_settings(results["settings"], {step.stage.component for step in steps})),
+        versions=_newest(steps).get("versions", {}),
+        commit=_newest(steps).get("commit", ""),
+    )
+    path = folder / "report.html"
+    write_atomically(path, page.encode())
+    return path
+
+
+def _name(row: Mapping[str, Any]) -> str:
+    return f"{QUANTITIES[row['quantity']].lower()} ({row['component']})"
+
+
+def _last(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The last row of each quantity: what the run comes to."""
+    return list({row["quantity"]: row for row in rows}.values())
+
+
+def _shared(protocols: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What all rows have in common, to be said once."""
+    first = protocols[0] if protocols else {}
+    return {name: value for name, value in first.items() if all(protocol.get(name) == value for protocol in protocols)}
+
+
+def _metric(row: Mapping[str, Any]) -> str:
+    return f"{row['quantity']}.miou/{row['split']}"
+
+
+def _stage(step: Step) -> dict[str, Any]:
+    assert step.manifest is not None
+    return {
+        "name": step.stage.name,
+        "kind": step.stage.recipe.kind,
+        "over": step.stage.recipe.over,
+        "images": len(step.items),
+        "reads": [source.stage.name for source in step.inputs.values()],
+        "cached": not step.reason,  # the reason why it had to be made stays after it is made
+        **{name: step.manifest[name] for name in ("wall", "cpu", "device", "engine")},
+    }
+
+
+def _histories(steps: Sequence[Step]) -> list[tuple[Step, list[dict[str, float]]]]:
+    """The trainings with their losses per epoch."""
+    histories: list[Any] = [read_json(step.folder / "history.json") for step in steps]
+    return [(step, history) for step, history in zip(steps, histories, strict=True) if history]
+
+
+def _sheets(prepared: Prepared, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Samples of the training and of the validation list, as far as anything of them was scored."""
+    sheets = []
+    for role, title in SHEETS.items():
+        layers = [layer_of(prepared.planner.store, row, row["name"]) for row in rows if row["list"] == role]
+        if layers:
+            items = prepared.planner.items(role, with_masks=True)
+            shown, legend = samples(items, layers, prepared.images.classes, SAMPLES)
+            sheets.append({"title": title, "samples": shown, "legend": legend})
+    return sheets
+
+
+def layer_of(store: Store, row: Mapping[str, Any], title: str) -> Layer:
+    """What a row of results has scored, as a layer of contact sheets."""
+    return Layer(title, store.folder(row["stage"], row["key"]), row["protocol"].get("threshold"))
+
+
+def _groups(settings: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, Any]]]]:
+    """Settings by the component that owns them."""
+    ordered = sorted(settings.items())
+    return [(owner, list(group)) for owner, group in groupby(ordered, lambda setting: setting[0].partition(".")[0])]
+
+
+def _newest(steps: Sequence[Step]) -> Mapping[str, Any]:
+    manifests = [step.manifest for step in steps if step.manifest is not None]
+    return max(manifests, key=lambda manifest: manifest["finished"], default={})

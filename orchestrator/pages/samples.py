@@ -1,0 +1,122 @@
+"""Some images of a run with what each scored stage made of them, as pictures that stand in the page itself."""
+
+import base64
+import io
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from imagesets.item import VOID, Item
+from imagesets.maps import Maps
+from imagesets.palette import PALETTE
+from orchestrator.planning.plan import Step
+from orchestrator.storage.shards import StoredRecords
+from orchestrator.storage.store import digest
+from refiners.threshold import label_map
+
+SIDE = 240  # pixels of a picture's long side, at most
+REGION, REGION_SIDE = 0.35, 72  # a region's share of the shorter side of its image, and its side in pixels
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image: its id, the names of its image-level labels, and titled pictures as data URIs."""
+
+    id: str
+    labels: tuple[str, ...]
+    pictures: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What was scored under a title: the records in a stage's `folder`, label maps or maps with their `threshold`."""
+
+    title: str
+    folder: Path
+    threshold: float | None
+
+    def label_map(self, image: str) -> np.ndarray:
+        """The label map of one image, uint8 [H,W]."""
+        record: dict[str, Any] = StoredRecords(self.folder)[image]
+        if "label" in record:
+            return record["label"]
+        maps = Maps.of(record)
+        assert self.threshold is not None  # maps are scored at one
+        return label_map(maps.full(), maps.keys, self.threshold)
+
+
+def samples(
+    items: Sequence[Item], layers: Sequence[Layer], classes: Sequence[str], count: int
+) -> tuple[list[Sample], list[tuple[str, str]]]:
+    """`count` of the images `items` with truth and the label maps of `layers`; and their legend.
+
+    The legend holds the name and CSS colour of every label that is seen.
+    """
+    seen: set[int] = set()
+    shown = []
+    for item in spread(items, count):
+        maps = {"truth": item.truth(), **{layer.title: layer.label_map(item.id) for layer in layers}}
+        seen.update(int(value) for label in maps.values() for value in np.unique(label))
+        pictures = (("image", _photograph(item.rgb())), *((title, _palette_picture(label)) for title, label in maps.items()))
+        shown.append(Sample(item.id, tuple(classes[index] for index in item.labels), pictures))
+    return shown, [(_name(value, classes), f"rgb({','.join(map(str, PALETTE[value]))})") for value in sorted(seen)]
+
+
+def regions(step: Step, classes: Sequence[str]) -> dict[str, list[list[str]]]:
+    """Per class and prototype of a fitted step the image regions that match it best, as data URIs, the best first."""
+    records, images = StoredRecords(step.folder), {item.id: item for item in step.items}
+    found = {}
+    for name in classes:
+        pairs = zip(records[name]["images"], records[name]["places"], strict=True)
+        found[name] = [[_region(images[str(id)].rgb(), place) for id, place in zip(*pair, strict=True)] for pair in pairs]
+    return found
+
+
+def _region(rgb: np.ndarray, place: np.ndarray) -> str:
+    """A square around a place (row, column as fractions), of a third of the image's shorter side, within the image."""
+    size = np.array(rgb.shape[:2])
+    side = max(int(size.min() * REGION), 1)
+    top, left = np.clip(np.round(place * size - side / 2), 0, size - side).astype(int)
+    picture = Image.fromarray(rgb[top : top + side, left : left + side])
+    return _data_uri(picture.resize((REGION_SIDE, REGION_SIDE)), "webp", quality=75)
+
+
+def spread(items: Sequence[Item], count: int) -> list[Item]:
+    """Up to `count` items that show the classes as evenly as can be; the same ones for the same items, in any order."""
+    left = sorted(items, key=lambda item: digest(item.id.encode()))  # neighbours in a list are often near copies
+    shown: Counter[int] = Counter()
+    chosen: list[Item] = []
+    while left and len(chosen) < count:
+        item = min(left, key=lambda item: min((shown[index] for index in item.labels), default=len(items)))
+        left.remove(item)
+        shown.update(item.labels)
+        chosen.append(item)
+    return chosen
+
+
+def _photograph(rgb: np.ndarray) -> str:
+    picture = Image.fromarray(rgb)
+    picture.thumbnail((SIDE, SIDE))
+    return _data_uri(picture, "webp", quality=80)
+
+
+def _palette_picture(label: np.ndarray) -> str:
+    picture = Image.fromarray(label)
+    picture.thumbnail((SIDE, SIDE), Image.Resampling.NEAREST)
+    picture.putpalette(PALETTE.tobytes())
+    return _data_uri(picture, "png", optimize=True)
+
+
+def _data_uri(picture: Image.Image, kind: str, **options: Any) -> str:
+    file = io.BytesIO()
+    picture.save(file, kind, **options)
+    return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def _name(value: int, classes: Sequence[str]) -> str:
+    return "background" if value == 0 else "void" if value == VOID else classes[value - 1]

@@ -1,0 +1,1 @@
+"""From recipes and a method expression to a plan: settings, stages, keys."""

@@ -1,0 +1,208 @@
+"""One launch, up to its plan.
+
+A `Request` resolves to an `Experiment` (settings, stages), that and opened images to a `Prepared` plan.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from imagesets import shapes
+from imagesets.errors import WrongInput, refuse
+from imagesets.image_set import ImageSet, read_list
+from imagesets.layout import open_image_set
+from orchestrator.planning import expression
+from orchestrator.planning.nearest import nearest
+from orchestrator.planning.plan import Planner, Step
+from orchestrator.planning.recipes import Recipe, find
+from orchestrator.planning.settings import declared, parse_assignments, resolve
+from orchestrator.storage.store import Store, digest
+
+ROLES = ("training", "scoring", "validation")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the command line asks for."""
+
+    method: str
+    images: str = "shapes"
+    segmenter: str = ""
+    recipe: str = ""  # name of a preset or path of a YAML file of settings
+    assignments: tuple[str, ...] = ()
+    random_seed: int = 0
+    store: Path = Path("wsss-store")
+    exclude: Path | None = None
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A request with everything resolved that needs no images: all settings and the expanded stages."""
+
+    request: Request
+    images_recipe: Recipe
+    settings: Mapping[str, Any]
+    stages: list[expression.Stage]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A planned experiment on opened images."""
+
+    request: Request
+    settings: Mapping[str, Any]
+    images: ImageSet
+    planner: Planner
+    steps: list[Step]
+
+    @property
+    def group(self) -> str:
+        """The name of this run and its repeats: method, image set, a hash of all settings and images."""
+        keys = [step.identity["images"] for step in self.steps]
+        identity = digest(repr((sorted(self.settings.items()), keys)).encode())[:8]
+        return f"{self.request.method}-{self.request.images.partition(':')[0]}-{identity}"
+
+    @property
+    def run(self) -> str:
+        """The run's name: its group's and the random seed."""
+        return f"{self.group}-{self.request.random_seed}"
+
+
+def experiment(request: Request) -> Experiment:
+    """Resolve a request's expression and settings; every problem is a WrongInput before anything is opened."""
+    images_recipe, _ = find(request.images.partition(":")[0], ("images",))
+    chain = expression.components(request.method, request.segmenter or images_recipe.segmenter)
+    settings = resolve(images_recipe, _layers(request, images_recipe, chain))
+    return Experiment(request, images_recipe, settings, expression.expand(chain, settings))
+
+
+def prepare(wanted: Experiment, images: ImageSet) -> Prepared:
+    """Plan an experiment; reads the store and the images, writes nothing."""
+    return plan_with(planner(wanted, images), wanted)
+
+
+def planner(wanted: Experiment, images: ImageSet) -> Planner:
+    """What plans an experiment, its repeats, and others on the same lists of the same images."""
+    lists = {role: wanted.settings[f"images.{role}"] for role in ROLES}
+    _check_lists(images, lists)
+    return Planner(Store(wanted.request.store), images, lists, declared(wanted.images_recipe))
+
+
+def plan_with(planner: Planner, wanted: Experiment, run: str = "") -> Prepared:
+    """Plan an experiment with a planner that others share; `run` names it among them."""
+    try:
+        steps = planner.plan(wanted.stages, wanted.request.random_seed, run)
+    except WrongInput:
+        refuse_damaged(planner.images, planner.lists, wanted.stages, decode=False)  # the whole list of what is missing, if so
+        raise
+    return Prepared(wanted.request, wanted.settings, planner.images, planner, steps)
+
+
+def repeat(wanted: Experiment, random_seeds: Sequence[int]) -> list[Experiment]:
+    """The same experiment for each random seed; nothing else of it depends on that."""
+    return [replace(wanted, request=replace(wanted.request, random_seed=seed)) for seed in random_seeds]
+
+
+def refuse_damaged(images: ImageSet, lists: Mapping[str, str], stages: list[expression.Stage], decode: bool) -> None:
+    """Raise WrongInput with all that is wrong with the lists that `stages` read; with `decode` every image is read whole."""
+    from imagesets.check import check  # opens images; a plan of whole ones never gets here
+
+    read = {lists[stage.recipe.list] for stage in stages}
+    scored = {lists[stage.recipe.list] for stage in stages if stage.recipe.truth}
+    refuse(check(images, sorted(read), sorted(scored), held_out=lists["validation"], decode=decode), images.name)
+
+
+def _layers(request: Request, images: Recipe, chain: list[Any]) -> list[Mapping[str, Any]]:
+    variants = {f"{recipe.name}.{name}": value for recipe, variant, _ in chain for name, value in variant.items()}
+    preset = _preset(request.recipe)
+    # a segmenter that was asked for by name beats a preset, one that merely comes with the image set does not
+    middle = [preset, variants] if request.segmenter else [variants, preset]
+    return [images.overrides, *middle, parse_assignments(list(request.assignments))]
+
+
+def _preset(recipe: str) -> Mapping[str, Any]:
+    """The settings of a preset of the package, or of a YAML file that maps settings to values."""
+    if not recipe:
+        return {}
+    path = Path(recipe).expanduser()
+    if path.suffix in (".yaml", ".yml"):
+        if not path.is_file():
+            raise WrongInput(f"--recipe {recipe}: there is no such file")
+        table = yaml.safe_load(path.read_text())
+        if not isinstance(table, dict):
+            raise WrongInput(f"--recipe {recipe} must map settings to values, such as cam.epochs: 3")
+        return table
+    return find(recipe, ("preset",))[0].overrides
+
+
+def open_images(spec: str, settings: Mapping[str, Any], store: Path, make: bool, exclude: Path | None = None) -> ImageSet | None:
+    """Open `spec`; built-in images lie in the store and are drawn first if `make`, else None where they are not there yet."""
+    kind, _, path = spec.partition(":")
+    own = {name.removeprefix("images."): value for name, value in settings.items() if name.startswith("images.")}
+    if kind == "shapes":
+        root = shapes.folder(store / "images", own)
+        if not root.exists():
+            if not make:
+                return None
+            shapes.generate(root, own)
+        path = str(root)
+    elif not path:
+        raise WrongInput(f"--images {kind} needs the folder of the images: --images {kind}:PATH")
+    images = open_image_set(f"{kind}:{path}", own)
+    return replace(images, excluded=frozenset(_read_excluded(exclude))) if exclude else images
+
+
+def images_alone(spec: str, assignments: Sequence[str], store: Path) -> tuple[ImageSet, Mapping[str, Any]]:
+    """An image set and its settings, for commands that run no method; built-in images are drawn if need be."""
+    recipe, _ = find(spec.partition(":")[0], ("images",))
+    settings = resolve(recipe, [recipe.overrides, parse_assignments(list(assignments))])
+    images = open_images(spec, settings, store, make=True)
+    assert images is not None  # made where need be
+    return images, settings
+
+
+def _read_excluded(path: Path) -> tuple[str, ...]:
+    if not path.is_file():
+        raise WrongInput(f"--exclude {path}: there is no such file; it holds one image id a line")
+    return read_list(path)
+
+
+def _check_lists(images: ImageSet, lists: Mapping[str, str]) -> None:
+    """Seeds are made for the training list alone, so the list they are scored on must lie inside it."""
+    outside = set(images.ids(lists["scoring"])) - set(images.ids(lists["training"]))
+    if outside:
+        raise WrongInput(
+            f"{len(outside)} images of images.scoring={lists['scoring']} (such as {min(outside)}) are not in "
+            f"images.training={lists['training']}; seeds are made for the training list, so it must contain the scoring list"
+        )
+
+
+def select(steps: list[Step], until: str, only: str) -> list[Step]:
+    """The steps that a launch runs: all, those that lead to a stage, or one stage alone."""
+    if not until and not only:
+        return steps
+    named = {step.stage.name: step for step in steps}
+    name = until or only
+    if name not in named:
+        raise WrongInput(f"this run has no stage {name!r}{nearest(name, named)}")
+    if until:
+        wanted = _with_sources(named[name])
+        return [step for step in steps if step.stage.name in wanted]
+    missing = [source.stage.name for source in named[name].inputs.values() if not source.cached]
+    if missing:
+        raise WrongInput(f"--only {name} needs {' and '.join(missing)} first; use --until {name} to make them too")
+    return [named[name]]
+
+
+def depending_on(steps: list[Step], name: str) -> list[Step]:
+    """The step called `name` and all that were made from it."""
+    if name not in {step.stage.name for step in steps}:
+        raise WrongInput(f"this run has no stage {name!r}{nearest(name, [step.stage.name for step in steps])}")
+    return [step for step in steps if name in _with_sources(step)]
+
+
+def _with_sources(step: Step) -> set[str]:
+    return {step.stage.name}.union(*(_with_sources(source) for source in step.inputs.values()))

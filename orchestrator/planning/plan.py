@@ -1,0 +1,151 @@
+"""The plan of a run: every stage with its key, and whether its result is there, missing or stale, and why.
+
+A key is the hash of exactly what a stage's result depends on: its code, the settings it receives, the random seed, the images
+(and masks) it reads and the keys of its inputs. Planning reads and never writes.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from imagesets.image_set import ImageSet
+from imagesets.item import Item
+from orchestrator.planning.expression import Stage
+from orchestrator.planning.fingerprint import Fingerprints
+from orchestrator.planning.recipes import Setting
+from orchestrator.planning.settings import PRESETS
+from orchestrator.storage.store import FORMAT, Store, digest, read_manifest
+
+LOOP = "training.loop:train"  # what runs every training stage's task, though no task refers to it
+
+
+@dataclass
+class Step:
+    """One stage of a plan."""
+
+    stage: Stage
+    key: str
+    identity: dict[str, Any]  # what the key is the hash of
+    folder: Path
+    items: Sequence[Item]
+    inputs: dict[str, "Step"]
+    manifest: dict[str, Any] | None = None  # of a finished result that still fits its inputs
+    reason: str = ""  # why it will run
+    estimate: float | None = None  # seconds, from the newest result of that name
+    run: str = ""  # what tells this step's run from others of the same launch, where there are several
+
+    @property
+    def name(self) -> str:
+        """The step as a person is told of it."""
+        return f"{self.stage.name} [{self.run}]" if self.run else self.stage.name
+
+    @property
+    def cached(self) -> bool:
+        """Whether nothing needs to be done."""
+        return self.manifest is not None
+
+
+class Planner:
+    """Plans stages over one image set and one store; `declared` tells which settings are files."""
+
+    def __init__(self, store: Store, images: ImageSet, lists: Mapping[str, str], declared: Mapping[str, Setting]):
+        self.store, self.images, self.lists = store, images, lists
+        self.fingerprints = Fingerprints(store.root)
+        self.files = {name for name, setting in declared.items() if setting.file}
+        self.folders = {name for name, setting in declared.items() if setting.folder}
+        self._items: dict[tuple[str, bool], list[Item]] = {}
+        self._folders: dict[str, Path] = {}
+        self._contents: dict[tuple[str, bool], dict[str, str]] = {}
+
+    def plan(self, stages: Sequence[Stage], random_seed: int, run: str = "") -> list[Step]:
+        """The steps of `stages`, in order, for one random seed; `run` names them where a launch has several runs."""
+        steps: dict[int, Step] = {}
+        for stage in stages:
+            inputs = {word: steps[id(source)] for word, source in stage.inputs.items()}
+            steps[id(stage)] = self._step(stage, inputs, random_seed, run)
+        return list(steps.values())
+
+    def items(self, role: str, with_masks: bool) -> list[Item]:
+        """The items of the list that plays `role` (training, scoring, validation)."""
+        wanted = (self.lists[role], with_masks)
+        if wanted not in self._items:
+            self._items[wanted] = self.images.items(*wanted)
+        return self._items[wanted]
+
+    def _step(self, stage: Stage, inputs: dict[str, Step], random_seed: int, run: str) -> Step:
+        items = self.items(stage.recipe.list, stage.recipe.truth)
+        code = [stage.recipe.call, stage.recipe.network, stage.recipe.result, LOOP if stage.recipe.kind == "train" else ""]
+        identity = {
+            "format": FORMAT,
+            "code": self.fingerprints.of_code(*filter(None, code)),
+            "settings": self._keyed(stage),
+            "random_seed": random_seed,
+            "classes": self.images.classes,
+            **self._content(stage.recipe.list, stage.recipe.truth),
+            "inputs": {word: source.key for word, source in inputs.items()},
+        }
+        key = digest(json.dumps(identity, sort_keys=True).encode())
+        folder = self._folders.setdefault(
+            key, self.store.folder(stage.name, key)
+        )  # steps of one key share it, whatever their names
+        step = Step(stage, key, identity, folder, items, inputs, run=run)
+        self.look(step)
+        newest = self.store.newest(stage.name)
+        step.estimate = newest["wall"] if newest else None
+        if not step.cached:
+            step.reason = reason(step, newest)
+        return step
+
+    def _content(self, role: str, with_masks: bool) -> dict[str, str]:
+        """The fingerprints of a list's images and, where a stage sees them, masks; each list's files are asked for once."""
+        wanted = (self.lists[role], with_masks)
+        if wanted not in self._contents:
+            items = self.items(role, with_masks)
+            masks = self.fingerprints.of_masks(items) if with_masks else ""
+            self._contents[wanted] = {"images": self.fingerprints.of_images(items), "masks": masks}
+        return self._contents[wanted]
+
+    def look(self, step: Step) -> None:
+        """Take a finished result into the plan if it was made from what its inputs hold now."""
+        manifest = read_manifest(step.folder)
+        current = {word: source.manifest and source.manifest["digest"] for word, source in step.inputs.items()}
+        step.manifest = manifest if manifest and manifest["made_from"] == current else None
+
+    def _keyed(self, stage: Stage) -> dict[str, Any]:
+        """The settings as the key sees them: a file or a folder counts by its content, not by its path."""
+        keyed = {}
+        for name, value in stage.settings.items():
+            owned = name if "." in name else f"{stage.component}.{name}"
+            keyed[name] = value
+            if owned in self.files and value not in PRESETS:
+                keyed[name] = f"content {self.fingerprints.of_file(Path(value))}"
+            elif owned in self.folders and value not in PRESETS:
+                ids = [item.id for item in self.items(stage.recipe.list, with_masks=False)]
+                keyed[name] = f"content {self.fingerprints.of_folder(Path(value), ids)}"
+        return keyed
+
+
+def reason(step: Step, newest: Mapping[str, Any] | None) -> str:
+    """Why a step is not cached: what differs from the newest result of that name."""
+    waiting = [source.stage.name for source in step.inputs.values() if not source.cached]
+    if newest is None:
+        return "not made yet"
+    if newest["key"] == step.key:
+        return "its inputs were made anew"
+    before, now = newest["identity"], step.identity
+    changed = [
+        f"{name} {before['settings'].get(name, 'unset')} -> {now['settings'].get(name, 'unset')}"
+        for name in sorted({*before["settings"], *now["settings"]})
+        if before["settings"].get(name) != now["settings"].get(name)
+    ]
+    names = {"code": "its code", "classes": "the classes", "images": "the images or labels", "masks": "the masks"}
+    changed += [
+        f"{what} changed" for name, what in names.items() if before[name] != (list(now[name]) if name == "classes" else now[name])
+    ]
+    if before["random_seed"] != now["random_seed"]:
+        changed.append(f"random seed {before['random_seed']} -> {now['random_seed']}")
+    if not changed and before["inputs"] != now["inputs"]:
+        changed.append("its input " + " and ".join(waiting or step.inputs) + " changed")
+    return "stale because " + ", ".join(changed) if changed else "not made yet"

@@ -1,0 +1,33 @@
+"""The published figure that a result is compared with."""
+
+from collections.abc import Iterable
+
+from imagesets.errors import WrongInput
+from orchestrator.planning.expression import BASE_NETWORK
+from orchestrator.planning.recipes import FOLD_ORDER, Published, Recipe, find, load_all
+
+
+def published(images: str, metric: str, components: Iterable[str], segmenter: str = "") -> Published | None:
+    """The figure of `metric` ("seed.miou/train") on `images` for exactly this chain of components, if a recipe has one.
+
+    A figure's chain is its recipe's name and what its `with` names; the base network goes without saying. Where it names
+    a segmenter, that must be `segmenter` in the same variant (deeplabv2-resnet101).
+    """
+    known, wanted = load_all(), {*components, BASE_NETWORK}
+    for name in sorted(wanted):
+        for figure in known[name].published:
+            if (figure.images, figure.metric) == (images, metric) and _fits(known[name], figure, wanted, segmenter):
+                return figure
+    return None
+
+
+def _fits(recipe: Recipe, figure: Published, wanted: set[str], segmenter: str) -> bool:
+    words = [word for word in figure.with_.replace(",", "+").replace(" ", "").split("+") if word not in ("", "none")]
+    try:
+        named = [find(word, FOLD_ORDER) for word in words]
+    except WrongInput:
+        return False  # it names a method that is not here
+    if {recipe.name, BASE_NETWORK, *(other.name for other, _ in named)} != wanted:
+        return False
+    own = find(segmenter, ("segmenter",)) if segmenter else None
+    return all((other, variant) == own for other, variant in named if other.kind == "segmenter")

@@ -1,0 +1,1 @@
+"""What finished runs have found: scores, groups of runs, comparisons, tables."""

@@ -1,0 +1,42 @@
+"""Finished runs as groups, found by what a person calls them."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from imagesets.errors import WrongInput
+from orchestrator.planning.nearest import nearest
+from orchestrator.reading.runs import current, read_results, result_files
+from orchestrator.reading.summary import Group, failure_in, group_name, group_of
+
+
+class Runs:
+    """The runs below `<store>/runs`, read once."""
+
+    def __init__(self, store: Path):
+        self.store = store
+        self.results = {path.parent.name: read_results(path) for path in result_files(store)}
+
+    def one(self, name: str) -> Mapping[str, Any]:
+        """The results of the run called `name`."""
+        if name not in self.results:
+            raise WrongInput(f"{self.store} has no finished run {name!r}{nearest(name, self.results)}")
+        return current(self.results[name])
+
+    def group(self, name: str) -> Group:
+        """One run, the runs of a launch (a run's name without its random seed), or the newest ones of a method expression."""
+        if name in self.results:
+            return group_of([self.one(name)])
+        of_method = [results for results in self.results.values() if results["method"] == name]
+        if of_method:
+            name = group_name(max(of_method, key=lambda results: results["finished"])["run"])
+        found = [self.one(run) for run in self.results if group_name(run) == name]
+        if not found:
+            known = {*self.results, *map(group_name, self.results), *(results["method"] for results in self.results.values())}
+            raise WrongInput(f"{self.store} has no finished run of {name!r}{nearest(name, known)}")
+        return group_of(found, self._failed(name))
+
+    def _failed(self, group: str) -> dict[int, str]:
+        folders = [path for path in (self.store / "runs").iterdir() if group_name(path.name) == group]
+        notes = {int(folder.name.rpartition("-")[2]): failure_in(folder) for folder in folders}
+        return {seed: note for seed, note in notes.items() if note is not None}

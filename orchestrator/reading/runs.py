@@ -1,0 +1,99 @@
+"""Finished runs, opened by name: what `results.json` says of one, and its stages in the store."""
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from imagesets.errors import WrongInput
+from orchestrator.planning import expression
+from orchestrator.planning.expression import Stage
+from orchestrator.planning.nearest import nearest
+from orchestrator.reading.results import FORMAT
+from orchestrator.storage.store import Store, read_manifest
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A run whose results are there."""
+
+    name: str
+    store: Store
+    results: dict[str, Any]
+
+    @property
+    def command(self) -> dict[str, Any]:
+        """What the run was launched with, as far as its settings do not tell (see `orchestrator.results`)."""
+        return self.results["command"]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The foreground class names."""
+        return tuple(self.results["classes"])
+
+    @cached_property
+    def stages(self) -> dict[str, Stage]:
+        """The run's stages by name, expanded anew from its settings."""
+        chain = expression.components(self.results["method"], self.results["segmenter"])
+        try:
+            return {stage.name: stage for stage in expression.expand(chain, self.results["settings"])}
+        except KeyError as error:
+            raise WrongInput(f"run {self.name} is of a version without the setting {error}; launch it again") from error
+
+    def scored(self, quantity: str) -> tuple[Stage, dict[str, Any]]:
+        """The last stage that was scored as `quantity` (seed, pseudo or seg), and its row of the results."""
+        rows = [row for row in self.results["rows"] if row["quantity"] == quantity]
+        scores = [stage for stage in self.stages.values() if stage.scores == quantity]
+        if not rows or not scores:
+            there = ", ".join(dict.fromkeys(row["quantity"] for row in self.results["rows"])) or "nothing"
+            raise WrongInput(f"run {self.name} has no {quantity}; it has scored {there}")
+        (source,) = scores[-1].inputs.values()
+        return source, rows[-1]
+
+    def manifests(self) -> dict[str, dict[str, Any] | None]:
+        """The manifest of every stage by its name in this run, None where its result is not in the store any more."""
+        return {entry["stage"]: read_manifest(self._folder(entry)) for entry in self.results["stages"]}
+
+    def result(self, stage: str) -> tuple[Path, dict[str, Any]]:
+        """The folder and the manifest of a stage's result."""
+        entry = next(entry for entry in self.results["stages"] if entry["stage"] == stage)
+        manifest = self.manifests()[stage]
+        if manifest is None:
+            raise WrongInput(f"the result of {stage} of run {self.name} is not in the store any more; launching the run makes it")
+        return self._folder(entry), manifest
+
+    def _folder(self, entry: dict[str, Any]) -> Path:
+        return self.store.folder(entry["stage"], entry["key"])
+
+
+def open_run(store: Path, name: str) -> FinishedRun:
+    """The finished run called `name` below `<store>/runs`; WrongInput with the nearest name where there is none."""
+    found = {path.parent.name: path for path in result_files(store)}
+    if name not in found:
+        if name and (store / "runs" / name).is_dir():
+            raise WrongInput(f"run {name} has no results yet; the command that launched it continues it")
+        raise WrongInput(f"there is no finished run {name!r} in {store / 'runs'}{nearest(name, found) if found else ''}")
+    return FinishedRun(name, Store(store), current(read_results(found[name])))
+
+
+def result_files(store: Path) -> list[Path]:
+    """The `results.json` of every finished run of a store."""
+    return sorted((store / "runs").glob("*/results.json"))
+
+
+def read_results(path: Path) -> dict[str, Any]:
+    """A `results.json`; WrongInput if it is not whole."""
+    try:
+        return json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise WrongInput(f"{path} is not whole ({error}); launching its run again writes it anew") from error
+
+
+def current(results: dict[str, Any]) -> dict[str, Any]:
+    """The same results, or WrongInput if an older version has written them."""
+    if results.get("format") != FORMAT:
+        raise WrongInput(
+            f"run {results['run']} was written by an older version; launching it again, from the store, notes the rest"
+        )
+    return results

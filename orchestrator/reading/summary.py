@@ -1,0 +1,128 @@
+"""Runs that differ in their random seed alone, as one: mean, standard deviation and range of every score.
+
+A run that failed is listed, never averaged away.
+"""
+
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from orchestrator.storage.store import read_json, write_json
+
+
+@dataclass(frozen=True)
+class Spread:
+    """The values that one figure takes over runs, by random seed; fractions, or whatever unit the figure has."""
+
+    by_seed: Mapping[int, float]
+
+    @property
+    def n(self) -> int:
+        """How many runs there are."""
+        return len(self.by_seed)
+
+    @property
+    def mean(self) -> float:
+        """Their mean."""
+        return statistics.fmean(self.by_seed.values())
+
+    @property
+    def std(self) -> float | None:
+        """Their standard deviation, divided by n - 1; of one value there is none."""
+        return statistics.stdev(self.by_seed.values()) if self.n > 1 else None
+
+    @property
+    def minimum(self) -> float:
+        """The lowest."""
+        return min(self.by_seed.values())
+
+    @property
+    def maximum(self) -> float:
+        """The highest."""
+        return max(self.by_seed.values())
+
+    def minus(self, other: "Spread") -> "Spread | None":
+        """The paired differences over the random seeds that both have, if there are any."""
+        shared = sorted(self.by_seed.keys() & other.by_seed.keys())
+        return Spread({seed: self.by_seed[seed] - other.by_seed[seed] for seed in shared}) if shared else None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One scored thing over all runs of a group; `about` is that row of the first run's results."""
+
+    about: Mapping[str, Any]
+    scores: Mapping[str, Spread]  # by metric
+    per_class: Mapping[str, Spread]  # IoU by class
+
+
+@dataclass(frozen=True)
+class Group:
+    """The runs of one experiment, by random seed, and the sentences that others failed with."""
+
+    name: str
+    runs: Sequence[Mapping[str, Any]]
+    failed: Mapping[int, str]
+
+    @property
+    def first(self) -> Mapping[str, Any]:
+        """The results of one of the runs, for what all have in common."""
+        return self.runs[0]
+
+    def rows(self) -> list[Row]:
+        """One per scored thing of the first run, over those runs that have it under the same protocol."""
+        return [_row(about, self.runs) for about in self.first["rows"]]
+
+
+def group_of(runs: Iterable[Mapping[str, Any]], failed: Mapping[int, str] | None = None) -> Group:
+    """The results of runs that differ in their random seed, as a group."""
+    ordered = sorted(runs, key=lambda run: run["random_seed"])
+    return Group(group_name(ordered[0]["run"]), ordered, failed or {})
+
+
+def group_name(run: str) -> str:
+    """A run's name without its random seed."""
+    return run.rpartition("-")[0]
+
+
+def note_failure(folder: Path, error: Exception) -> None:
+    """Keep in a run's folder what it failed on, for whoever looks at the group later."""
+    write_json(folder / "failed.json", {"error": sentence(error)})
+
+
+def failure_in(folder: Path) -> str | None:
+    """What the run in `folder` failed on when it was last tried, if it did."""
+    note = read_json(folder / "failed.json")
+    return note["error"] if note else None
+
+
+def sentence(error: BaseException) -> str:
+    """An error in one line, with the stage it happened in."""
+    where = f" ({'; '.join(notes)})" if (notes := getattr(error, "__notes__", [])) else ""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}{where}"
+
+
+def _row(about: Mapping[str, Any], runs: Sequence[Mapping[str, Any]]) -> Row:
+    same = {run["random_seed"]: row for run in runs for row in run["rows"] if _matches(row, about)}
+    scores = {name: _spread({seed: row["metrics"][name] for seed, row in same.items()}) for name in about["metrics"]}
+    if "oracle" in about:
+        scores["oracle"] = _spread({seed: row["oracle"]["miou"] for seed, row in same.items()})
+    per_class = {
+        name: _spread({seed: row["per_class"][name]["iou"] for seed, row in same.items()}) for name in about["per_class"]
+    }
+    return Row(about, _defined(scores), _defined(per_class))
+
+
+def _matches(row: Mapping[str, Any], about: Mapping[str, Any]) -> bool:
+    return all(row[name] == about[name] for name in ("quantity", "component", "split", "protocol"))
+
+
+def _spread(values: Mapping[int, float | None]) -> Spread:
+    """A score that is undefined in a run (a precision where nothing was predicted) is left out, which `n` shows."""
+    return Spread({seed: value for seed, value in values.items() if value is not None})
+
+
+def _defined(spreads: Mapping[str, Spread]) -> dict[str, Spread]:
+    return {name: spread for name, spread in spreads.items() if spread.n}

@@ -1,0 +1,1 @@
+"""The store: folders of results, shards of records, leases."""

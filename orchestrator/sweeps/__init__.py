@@ -1,0 +1,1 @@
+"""One experiment over many values of its settings."""

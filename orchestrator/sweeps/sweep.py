@@ -1,0 +1,119 @@
+"""A sweep: one experiment for every combination of values of some settings, each repeated for several random seeds.
+
+The trials are ordinary runs in the store; `<store>/sweeps/<name>/sweep.json` says which belong together.
+"""
+
+import json
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from imagesets.errors import WrongInput
+from orchestrator.engine.execution import Execution
+from orchestrator.engine.running import announced
+from orchestrator.planning.launch import Experiment, Request, experiment, plan_with, repeat, select
+from orchestrator.reading.results import write_results
+from orchestrator.reading.summary import Group, group_of, note_failure, sentence
+from orchestrator.storage.store import digest, write_json
+from orchestrator.sweeps.axes import THRESHOLD, Axis
+
+FORMAT = 1  # of sweep.json
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What is varied, over which random seeds, up to which stage; `thresholds` is the range that seeds are scored over."""
+
+    request: Request
+    axes: Sequence[Axis]
+    thresholds: tuple[float, float, float] | None
+    random_seeds: Sequence[int]
+    trials: int = 1
+    until: str = ""
+
+    @property
+    def name(self) -> str:
+        """Method, image set, and a hash of everything that the sweep is."""
+        request = self.request
+        what = (request.images, request.segmenter, request.recipe, request.assignments, self.axes, self.thresholds)
+        also = (tuple(self.random_seeds), self.trials, self.until, str(request.exclude))
+        return f"{request.method}-{request.images.partition(':')[0]}-{digest(repr((what, also)).encode())[:8]}"
+
+    @property
+    def folder(self) -> Path:
+        """Where the sweep keeps its list of trials, its log and its page."""
+        return self.request.store / "sweeps" / self.name
+
+    def experiment(self, values: Mapping[str, Any]) -> Experiment:
+        """The experiment of one trial, for the first random seed."""
+        given = {"evaluation.thresholds": list(self.thresholds), **values} if self.thresholds else values
+        assignments = (*self.request.assignments, *(f"{name}={json.dumps(value)}" for name, value in given.items()))
+        return experiment(replace(self.request, assignments=assignments, random_seed=self.random_seeds[0]))
+
+    def check(self) -> None:
+        """Refuse settings that do not exist or do not take a value, before anything runs."""
+        problems = []
+        for axis in self.axes:
+            if axis.name.startswith("images."):
+                problems.append(f"{axis.name} cannot be varied: runs on other images are no sweep; launch and compare them")
+            for value in axis.probes:
+                try:
+                    self.experiment({axis.name: value})
+                except WrongInput as error:
+                    problems.append(str(error))
+        if problems:
+            raise WrongInput("; ".join(dict.fromkeys(problems)))
+        drawn = [axis.name for axis in self.axes if axis.distribution]
+        if self.trials > 1 and not drawn:
+            raise WrongInput("--trials draws so many times from uniform(a,b) or loguniform(a,b); these axes have a grid")
+
+
+class Trials:
+    """Runs trials and keeps the list of those that are done; callable from several threads."""
+
+    def __init__(self, sweep: Sweep, execution: Execution):
+        self.sweep, self.execution = sweep, execution
+        self.lock = threading.Lock()  # planning and the list of trials are one thread's at a time
+        self.done: list[dict[str, Any]] = []
+
+    def run(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Bring one trial about and return its mean scores by name, or {"error": why} where no run of it came to its end."""
+        told = ", ".join(f"{name.rpartition('.')[2]} {value}" for name, value in values.items())
+        with self.lock:
+            wanted = repeat(self.sweep.experiment(values), self.sweep.random_seeds)
+            names = [f"{told}, random seed {one.request.random_seed}" if len(wanted) > 1 else told for one in wanted]
+            runs = [plan_with(self.execution.planner, one, name) for one, name in zip(wanted, names, strict=True)]
+        with announced(runs):
+            failures = self.execution.run([select(run.steps, self.sweep.until, "") for run in runs])
+        made, failed = [], {}
+        for run, failure in zip(runs, failures, strict=True):
+            if failure is None:
+                made.append(write_results(run)[0])
+            else:
+                note_failure(run.request.store / "runs" / run.run, failure)
+                failed[run.request.random_seed] = sentence(failure)
+        with self.lock:
+            self.done.append({"values": dict(values), "group": runs[0].group, "failed": failed})
+            self._write()
+        return scores(group_of(made, failed)) if made else {"error": next(iter(failed.values()))}
+
+    def _write(self) -> None:
+        sweep = self.sweep
+        axes = [{"name": axis.name, "values": list(axis.values), "distribution": axis.distribution} for axis in sweep.axes]
+        ordered = sorted(self.done, key=lambda trial: json.dumps(trial["values"]))
+        about = {"name": sweep.name, "method": sweep.request.method, "images": sweep.request.images.partition(":")[0]}
+        thresholds = list(sweep.thresholds) if sweep.thresholds else None
+        record = {"format": FORMAT, **about, "axes": axes, THRESHOLD: thresholds, "random_seeds": list(sweep.random_seeds)}
+        write_json(sweep.folder / "sweep.json", {**record, "trials": ordered})
+
+
+def scores(group: Group) -> dict[str, float]:
+    """Mean scores of the last row of each quantity: `seg.miou/val`, and with a threshold range `seed.oracle/train`."""
+    last = {row.about["quantity"]: row for row in group.rows()}
+    return {
+        f"{quantity}.{metric}/{row.about['split']}": spread.mean
+        for quantity, row in last.items()
+        for metric, spread in row.scores.items()
+    }

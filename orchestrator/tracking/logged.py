@@ -1,0 +1,124 @@
+"""What MLflow is told of a run, under names that it takes: settings, scores, times, losses, figures. Imports no MLflow."""
+
+import json
+import re
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from orchestrator.planning.used_settings import used_settings
+from orchestrator.storage.store import Store, read_json, read_manifest
+
+PARAM_LENGTH = 6000  # MLflow cuts longer values off; such a setting is in results.json alone
+TAG_LENGTH = 8000
+Manifests = Mapping[str, Mapping[str, Any]]
+
+
+def stage_folders(store: Store, results: Mapping[str, Any]) -> dict[str, Path]:
+    """Where a run's stages lie, by name."""
+    return {stage["stage"]: store.folder(stage["stage"], stage["key"]) for stage in results["stages"]}
+
+
+def stage_manifests(folders: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
+    """The manifests of the stages that are still there: one may have been discarded since the run ended."""
+    return {name: manifest for name, folder in folders.items() if (manifest := read_manifest(folder))}
+
+
+def params(results: Mapping[str, Any], manifests: Manifests) -> dict[str, str]:
+    """The settings that the run's components read."""
+    used = used_settings(results["settings"], {manifest["component"] for manifest in manifests.values()})
+    return {name: str(value) for name, value in used.items() if len(str(value)) <= PARAM_LENGTH}
+
+
+def tags(results: Mapping[str, Any]) -> dict[str, str]:
+    """Method, random seed, the key of every stage and the protocol of every score."""
+    rows = results["rows"]
+    found = {
+        "wsss.method": results["method"],
+        "wsss.random_seed": str(results["random_seed"]),
+        **{_allowed(f"stage.{stage['stage']}"): stage["key"] for stage in results["stages"]},
+        **{_allowed(f"protocol.{name}"): json.dumps(row["protocol"]) for name, row in zip(row_names(rows), rows, strict=True)},
+    }
+    return {name: value[:TAG_LENGTH] for name, value in found.items()}
+
+
+def scores(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Metrics by name: `seed.miou/train`, and `seed.cam.miou/train` where a later component's seed is the last."""
+    found = {}
+    for name, row in zip(row_names(rows), rows, strict=True):
+        oracle = {f"oracle_{key}": value for key, value in row.get("oracle", {}).items()}
+        threshold = {key: row["protocol"][key] for key in ("threshold",) if key in row["protocol"]}
+        for key, value in {**row["metrics"], **threshold, **oracle}.items():
+            if value is not None:
+                found[_allowed(f"{name}.{key}/{row['split']}")] = float(value)
+    return found
+
+
+def row_names(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """`seed`, `pseudo` and `seg` for the last row of each quantity, `seed.cam` and so on for the others."""
+    last = {row["quantity"]: index for index, row in enumerate(rows)}
+    names = (
+        row["quantity"] if last[row["quantity"]] == index else f"{row['quantity']}.{row['component']}"
+        for index, row in enumerate(rows)
+    )
+    return list(names)
+
+
+def summary(launch: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Mean and sample standard deviation over a launch's runs, of which these are the results: `seg.miou.mean/val`.
+
+    Only of scores that all of them have; empty for fewer than two, which have no deviation.
+    """
+    if len(launch) < 2:
+        return {}
+    found = [scores(results["rows"]) for results in launch]
+    summed = {"runs": float(len(launch))}
+    for name in sorted(set.intersection(*map(set, found))):
+        quantity, _, split = name.partition("/")
+        values = [run[name] for run in found]
+        summed[f"{quantity}.mean/{split}"] = statistics.fmean(values)
+        summed[f"{quantity}.std/{split}"] = statistics.stdev(values)
+    return summed
+
+
+def times(manifests: Manifests) -> dict[str, float]:
+    """Wall and CPU seconds of each stage, and the cores that it kept busy on average."""
+    seconds = {
+        _allowed(f"{key}_seconds.{name}"): float(manifest[key]) for name, manifest in manifests.items() for key in ("wall", "cpu")
+    }
+    busy = {name: manifest["cpu"] / manifest["wall"] for name, manifest in manifests.items() if manifest["wall"] > 0}
+    return seconds | {_allowed(f"busy_cores.{name}"): cores for name, cores in busy.items()}
+
+
+def loss_points(folders: Mapping[str, Path], manifests: Manifests) -> Iterator[tuple[str, float, int, int]]:
+    """Name, mean, milliseconds and epoch of every loss; at the time the stage finished, so that MLflow knows them again."""
+    for stage, history in _histories(folders).items():
+        if stage in manifests:
+            for epoch in history:
+                for name, value in epoch.items():
+                    if name != "epoch":
+                        moment = int(manifests[stage]["finished"] * 1000)
+                        yield _allowed(f"loss.{stage}.{name}"), value, moment, int(epoch["epoch"])
+
+
+def pictures(results: Mapping[str, Any], folders: Mapping[str, Path]) -> dict[str, str]:
+    """SVG figures by file name: every seed's scores over its threshold, every training's losses."""
+    from orchestrator.pages import figures  # loads matplotlib
+
+    rows = results["rows"]
+    curves = {name: row for name, row in zip(row_names(rows), rows, strict=True) if "curve" in row}
+    drawn = {f"threshold-{name}": figures.threshold_curve(row, name) for name, row in curves.items()}
+    drawn |= {f"losses-{stage}": figures.losses(history, stage) for stage, history in _histories(folders).items()}
+    # such a file has no page to take the colour of its text from; this grey reads on light and on dark
+    return {f"{_allowed(name)}.svg": svg.replace("<svg", '<svg color="#808080"', 1) for name, svg in drawn.items()}
+
+
+def _histories(folders: Mapping[str, Path]) -> dict[str, Any]:
+    """The losses per epoch of the stages that train."""
+    return {stage: history for stage, folder in folders.items() if (history := read_json(folder / "history.json"))}
+
+
+def _allowed(name: str) -> str:
+    """`name` in the characters that MLflow takes in names: a list or class may be called anything."""
+    return re.sub(r"[^\w\-. :/]", "_", name, flags=re.ASCII)

@@ -1,0 +1,93 @@
+"""A copy of a run's results in MLflow. The store stays the truth: this can be made again from it at any time.
+
+One experiment per image set, a parent run per launch, a child per random seed. Equal settings re-open their run: what has
+not changed is not logged a second time. Who calls this is `orchestrator.tracking`, which knows what to do when it fails.
+"""
+
+import fcntl
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from orchestrator.storage.store import Store, digest, read_json
+from orchestrator.tracking import logged
+from orchestrator.tracking.mlflow_experiment import Experiment, Metric, Run, open_experiment
+
+FORMAT = 1  # of what is logged; another number delivers every run anew
+DELIVERED = "wsss.delivered"  # the tag that is set last; a run without it was delivered in part
+
+
+@dataclass(frozen=True)
+class Tracked:
+    """Ids of a run and its experiment in MLflow, and whether it had to be delivered or was there."""
+
+    experiment: str
+    run: str
+    new: bool
+
+
+def track_run(store: Path, run: str, uri: str) -> Tracked:
+    """Copy the results of `run`, a name in the store's `runs`, to the MLflow server or database at `uri`.
+
+    Raises whatever MLflow, the database or the network does.
+    """
+    folder = store / "runs" / run
+    results: Any = read_json(folder / "results.json")
+    mark = _mark(results)
+    with _locked(store / "mlflow.lock"):  # two processes that create one sqlite database at once crash each other
+        experiment = open_experiment(uri, results["images"], str(store.resolve() / "mlflow-artifacts"))
+        for known in experiment.find("wsss.run", run):
+            if known.data.tags.get(DELIVERED) == mark:
+                return Tracked(experiment.id, known.info.run_id, new=False)
+        child = _deliver(experiment, Store(store), results, folder)
+        experiment.client.set_tag(child.info.run_id, DELIVERED, mark)
+        return Tracked(experiment.id, child.info.run_id, new=True)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.open("w") as file:
+        fcntl.lockf(file, fcntl.LOCK_EX)  # released when the file is closed
+        yield
+
+
+def _mark(results: Mapping[str, Any]) -> str:
+    """What tells these results from others of the same run: all but the time, which the same launch again renews."""
+    content = {name: value for name, value in results.items() if name != "finished"}
+    return f"{FORMAT}-{digest(json.dumps(content, sort_keys=True).encode())}"
+
+
+def _deliver(experiment: Experiment, store: Store, results: Mapping[str, Any], folder: Path) -> Run:
+    """Log everything of a run and of its launch; its run. What is there of an earlier try is kept."""
+    folders = logged.stage_folders(store, results)
+    manifests = logged.stage_manifests(folders)
+    end = int(results["finished"] * 1000)
+    start = end - int(sum(manifest["wall"] for manifest in manifests.values()) * 1000)
+    pictures = logged.pictures(results, folders)  # drawn first: a server may close a connection that waits
+    method, launch = results["method"], results["run"].rpartition("-")[0]  # the run's name without its random seed
+    parent = experiment.open(method, "wsss.launch", launch, start, {"wsss.method": method})
+    name, of = f"{method} random seed {results['random_seed']}", {"mlflow.parentRunId": parent.info.run_id}
+    child = experiment.open(name, "wsss.run", results["run"], start, of)
+    params = logged.params(results, manifests)
+    losses = [Metric(*point) for point in logged.loss_points(folders, manifests)]
+    experiment.log(child, logged.scores(results["rows"]) | logged.times(manifests), params, logged.tags(results), losses)
+    for path in (folder / "results.json", folder / "report.html"):
+        if path.exists():
+            experiment.client.log_artifact(child.info.run_id, str(path))
+    for name, svg in pictures.items():
+        experiment.client.log_text(child.info.run_id, svg, f"figures/{name}")
+    experiment.log(parent, _summary(experiment, parent, store), params, {})
+    for run in (child, parent):
+        experiment.client.set_terminated(run.info.run_id, end_time=end)
+    return child
+
+
+def _summary(experiment: Experiment, parent: Run, store: Store) -> dict[str, float]:
+    """Mean and deviation over those of the store's runs that are this parent's children."""
+    children = experiment.find("mlflow.parentRunId", parent.info.run_id)
+    names = sorted(child.data.tags["wsss.run"] for child in children)
+    found: list[Any] = [read_json(store.root / "runs" / name / "results.json") for name in names]
+    return logged.summary([results for results in found if results])

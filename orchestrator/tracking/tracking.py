@@ -1,0 +1,116 @@
+"""Where results are tracked, and their delivery: a server that is down costs a run some seconds and none of its results.
+
+Light to import: MLflow is loaded when something is delivered.
+"""
+
+import importlib.util
+import logging
+import os
+import re
+import shlex
+import socket
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from imagesets.errors import WrongInput
+from orchestrator.planning.nearest import nearest
+
+SERVERS, DATABASES = ("http", "https"), ("sqlite", "postgresql", "mysql", "mssql")
+LIMITS = {  # for our calls alone, and only where the user has not set them
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",  # seconds that one request may take, 120 by default
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # 7 by default; a repeated "create this run" makes two, a repeated delivery does not
+    "PGCONNECT_TIMEOUT": "10",  # seconds
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # we say where it is ourselves
+}
+
+
+class NotDelivered(Exception):
+    """MLflow did not take a run's results, which lie in the store as before."""
+
+
+def check_tracking(uri: str) -> None:
+    """Raise WrongInput, before anything runs, unless MLflow is installed and `uri` is none ("") or one that it takes."""
+    if importlib.util.find_spec("mlflow") is None:
+        raise WrongInput("tracking needs mlflow, which is not installed; --track none runs without it")
+    scheme = uri.partition("://")[0].partition("+")[0]
+    if uri and ("://" not in uri or scheme not in SERVERS + DATABASES):
+        raise WrongInput(
+            f"--tracking-uri {hidden(uri)} is neither a server, such as http://mlflow.example.org:5000, "
+            f"nor a database, such as sqlite:////absolute/path/mlflow.db"
+        )
+
+
+def database(store: Path) -> Path:
+    """The store's own MLflow database."""
+    return store.resolve() / "mlflow.db"
+
+
+def finished_runs(store: Path, named: Sequence[str]) -> list[str]:
+    """The runs in the store that have results: those `named`, or all, oldest first. Raises WrongInput where there is none."""
+    found = sorted((store / "runs").glob("*/results.json"), key=lambda path: path.stat().st_mtime)
+    names = [path.parent.name for path in found]
+    if not names:
+        raise WrongInput(f"there is no finished run in {store}; `wsss-orch launch` makes one")
+    for name in named:
+        if name not in names:
+            raise WrongInput(f"there is no finished run {name!r} in {store}{nearest(name, names)}")
+    return list(dict.fromkeys(named)) or names
+
+
+def deliver(store: Path, run: str, uri: str = "") -> tuple[str, bool]:
+    """Copy the results of a finished run to MLflow: where they are to be seen, and whether they were not there before.
+
+    `uri` is a server's or a database's, by default the store's own database. Raises NotDelivered for every reason there may be.
+    """
+    target = uri or f"sqlite:///{database(store)}"
+    try:
+        with _bounded():
+            from orchestrator.tracking.track import track_run
+
+            tracked = track_run(store, run, target)
+    except Exception as error:  # whatever it is, hours of computing must not end in it
+        raise NotDelivered(f"the results of {run} were not delivered to {hidden(target)}: {_reason(error)}") from error
+    if target.partition("://")[0] in SERVERS:
+        page = f"{hidden(target).rstrip('/')}/#/experiments/{tracked.experiment}/runs/{tracked.run}"
+    else:
+        page = hidden(target) if uri else f"{target}  (wsss-orch ui --store {shlex.quote(str(store))} shows it)"
+    return page, tracked.new
+
+
+def deliver_or_say(store: Path, run: str, uri: str = "") -> str:
+    """What a launch says of its tracking: where the results are to be seen, or why not and how to deliver them later."""
+    try:
+        return deliver(store, run, uri)[0]
+    except NotDelivered as error:
+        logging.info("%s", hidden("".join(traceback.format_exception(error))))  # for the run's log, where a launch has one
+        later = ["wsss-orch", "track", run, *(["--tracking-uri", hidden(uri)] if uri else []), "--store", str(store)]
+        return f"{error}; `{shlex.join(later)}` delivers them"
+
+
+def hidden(uri: str) -> str:
+    """`uri`, or any text with URIs in it, without passwords."""
+    return re.sub(r"(://[^:/@\s]*):[^@/\s]*@", r"\1:***@", uri)
+
+
+@contextmanager
+def _bounded() -> Iterator[None]:
+    """MLflow's requests give up soon while the block runs."""
+    ours = {name: value for name, value in LIMITS.items() if name not in os.environ}
+    os.environ.update(ours)
+    try:
+        yield
+    finally:
+        for name in ours:
+            del os.environ[name]
+
+
+def _reason(error: BaseException) -> str:
+    """An error in one line; of a server that cannot be reached, what the network said."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, (ConnectionError, TimeoutError, socket.gaierror)):
+            return f"the server does not answer ({cause})"
+        cause = cause.__cause__ or cause.__context__
+    return hidden(" ".join(f"{type(error).__name__}: {error}".split()))
