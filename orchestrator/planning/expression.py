@@ -4,12 +4,12 @@ Every stage reads and rebinds words (network, maps, labels, fitted, affinity, ma
 which; folding the components in a fixed order is all there is to it. Stages that nobody reads are pruned.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from imagesets.errors import WrongInput
-from orchestrator.planning.imports import IMPORTED, check_read, in_place
+from orchestrator.planning.imports import IMPORTED, in_place, wanted
 from orchestrator.planning.recipes import FOLD_ORDER, Recipe, StageRecipe, find, load_all
 
 BASE_NETWORK = "cam"  # what an expression without a network starts from
@@ -67,7 +67,7 @@ def expand(chain: Iterable[tuple[Recipe, dict[str, Any], bool]], settings: Mappi
         stages.append(stage)
         bound[part.writes] = stage
     kept = _pruned(stages, {IMPORTED, *(recipe.name for recipe, _, was_named in placed if was_named)}, settings)
-    check_read(kept, settings)
+    _check_imports_are_read(kept, settings)
     return kept
 
 
@@ -151,3 +151,11 @@ def _evaluation(stage: Stage, settings: Mapping[str, Any]) -> Stage:
     part = next(part for part in recipe.stages if part.name == stage.recipe.scored)
     inputs = {part.reads[0]: stage}
     return Stage(f"{stage.name}-score", stage.component, part, _received(recipe, part, inputs, settings), inputs, part.name)
+
+
+def _check_imports_are_read(stages: Sequence[Stage], settings: Mapping[str, Any]) -> None:
+    """Raise WrongInput for an import that no stage reads: it would be ignored without a word."""
+    kept = {stage.recipe.name for stage in stages if stage.component == IMPORTED}
+    for part in wanted(settings):
+        if part.name not in kept:
+            raise WrongInput(f"nothing in this run would read {IMPORTED}.{part.name}; leave it out")

@@ -1,4 +1,4 @@
-"""Imported results: which stages of an expression they take the place of, and whether they are fit for it.
+"""Imported results: which stages of an expression they take the place of.
 
 The recipe `imported` declares one stage for each kind of result; its setting of the same name switches it on.
 """
@@ -6,14 +6,10 @@ The recipe `imported` declares one stage for each kind of result; its setting of
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from imagesets.errors import WrongInput
 from orchestrator.planning.recipes import Recipe, StageRecipe, load_all
-
-if TYPE_CHECKING:
-    from orchestrator.planning.expression import Stage
-    from orchestrator.planning.plan import Step
 
 IMPORTED = "imported"  # the recipe, and the component that its stages count as
 OFF = "none"
@@ -33,7 +29,7 @@ def assignments(**given: Path | None) -> list[str]:
 def in_place(parts: Sequence[tuple[Recipe, StageRecipe]], settings: Mapping[str, Any]) -> dict[int, StageRecipe]:
     """The imports that `settings` switch on, by the place in `parts` (component, its stage) of the stage that each replaces."""
     found = {}
-    for part in _wanted(settings):
+    for part in wanted(settings):
         places = [
             place for place, (recipe, stage) in enumerate(parts) if stage.writes == part.writes and recipe.kind in part.replaces
         ]
@@ -44,27 +40,6 @@ def in_place(parts: Sequence[tuple[Recipe, StageRecipe]], settings: Mapping[str,
     return found
 
 
-def check_read(stages: Sequence["Stage"], settings: Mapping[str, Any]) -> None:
-    """Raise WrongInput for an import that no stage reads: it would be ignored without a word."""
-    kept = {stage.recipe.name for stage in stages if stage.component == IMPORTED}
-    for part in _wanted(settings):
-        if part.name not in kept:
-            raise WrongInput(f"nothing in this run would read {IMPORTED}.{part.name}; leave it out")
-
-
-def imports_of(steps: Sequence["Step"]) -> dict[str, str]:
-    """What a protocol says of the imported ones among the steps that a result comes from."""
-    return {
-        f"imported {step.stage.recipe.name}": f"{_content(step)} in place of {step.stage.in_place_of}'s"
-        for step in steps
-        if step.stage.component == IMPORTED and not step.stage.scores
-    }
-
-
-def _content(step: "Step") -> str:
-    """What identifies an imported result anywhere: "content" and the beginning of its hash."""
-    return step.identity["settings"][f"{IMPORTED}.{step.stage.recipe.name}"][: len("content ") + 12]
-
-
-def _wanted(settings: Mapping[str, Any]) -> list[StageRecipe]:
+def wanted(settings: Mapping[str, Any]) -> list[StageRecipe]:
+    """The imports that `settings` switch on."""
     return [part for part in load_all()[IMPORTED].stages if settings[f"{IMPORTED}.{part.name}"] != OFF]

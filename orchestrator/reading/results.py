@@ -1,10 +1,11 @@
 """What a finished plan has found: its scores, each with the protocol that it was made under."""
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from orchestrator.planning.imports import imports_of
+from orchestrator.planning.imports import IMPORTED
 from orchestrator.planning.launch import Prepared
 from orchestrator.planning.plan import Step
 from orchestrator.planning.recipes import find
@@ -72,7 +73,7 @@ def _row(prepared: Prepared, step: Step) -> dict[str, Any]:
     received = {name for source in behind for name in source.stage.settings}  # what none of them received tells nothing of it
     names = [*(name for name in PROTOCOL if name in received), *(name for name in own if name in prepared.settings)]
     settings = {name: shown(prepared.settings[name]) for name in names}
-    protocol = {**result["protocol"], **settings, **imports_of(behind), **about}
+    protocol = {**result["protocol"], **settings, **_imports(behind), **about}
     return {
         **{"quantity": step.stage.scores, "component": component, "split": split},
         "components": sorted({source.stage.component for source in behind}),
@@ -91,7 +92,7 @@ def _cost(prepared: Prepared, source: Step) -> dict[str, float | None]:
     """
     behind = list(_ancestors(source).values())
     wall = sum(stage.manifest["wall"] for stage in behind if stage.manifest)
-    if imports_of(behind):
+    if _imports(behind):
         return {"wall": wall, "units": None}
     images = len(prepared.planner.items("training", with_masks=False))
     here = {other.stage.name: other.manifest for other in prepared.steps}
@@ -121,3 +122,17 @@ def _stage(prepared: Prepared, step: Step) -> dict[str, Any]:
     manifest = step.manifest or {}
     figures = {name: manifest.get(name) for name in ("wall", "cpu", "items", "finished", "device")}
     return {"stage": step.stage.name, "key": step.key, "list": prepared.settings[f"images.{step.stage.recipe.list}"], **figures}
+
+
+def _imports(steps: Sequence[Step]) -> dict[str, str]:
+    """What a protocol says of the imported ones among the steps that a result comes from."""
+    return {
+        f"imported {step.stage.recipe.name}": f"{_content(step)} in place of {step.stage.in_place_of}'s"
+        for step in steps
+        if step.stage.component == IMPORTED and not step.stage.scores
+    }
+
+
+def _content(step: Step) -> str:
+    """What identifies an imported result anywhere: "content" and the beginning of its hash."""
+    return step.identity["settings"][f"{IMPORTED}.{step.stage.recipe.name}"][: len("content ") + 12]
