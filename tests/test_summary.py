@@ -7,8 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.reading.results import write_results
 from orchestrator.reading.summary import Spread, failure_in, group_of, note_failure
 from orchestrator.reading.tables import spread_percent
+from tests.conftest import write_image_set
+from tests.finished_run import finished_run
 
 VALUES = st.dictionaries(st.integers(0, 20), st.floats(0, 1), min_size=2, max_size=8)
 
@@ -75,3 +78,10 @@ def test_a_failure_is_remembered_in_one_line(tmp_path: Path) -> None:
     note_failure(tmp_path, error)
     assert failure_in(tmp_path) == "ValueError: of two lines (in stage cam-network)"
     assert failure_in(tmp_path / "elsewhere") is None
+
+
+def test_a_run_that_succeeds_after_all_is_no_longer_failed(tmp_path: Path) -> None:
+    prepared, _, folder = finished_run(tmp_path / "store", write_image_set(tmp_path / "images"), "cam+none")
+    note_failure(folder, ValueError("no"))
+    write_results(prepared)
+    assert failure_in(folder) is None

@@ -24,6 +24,7 @@ from orchestrator.planning.launch import (
     repeat,
     select,
 )
+from orchestrator.planning.plan import Step
 from orchestrator.reading.results import write_results
 from orchestrator.reading.summary import group_of, note_failure, sentence
 from orchestrator.reading.tables import group_table, print_plan, print_stages, result_table, terminal
@@ -94,13 +95,7 @@ def launch(
     plans = [select(run.steps, until, only) for run in prepared]
     if force:
         _discard(prepared, force)
-    failures: list[Exception | None] = [None] * len(prepared)
-    if all(step.cached for steps in plans for step in steps):
-        console.print(f"nothing to do: all {sum(map(len, plans))} stages of {method} are cached in {store}")
-    else:
-        log = request.store / "runs" / prepared[0].run / "log.txt"
-        with announced(prepared), Execution(console, shared, wanted.settings["training.workers"], where, log) as execution:
-            failures = execution.run(plans)
+    failures = _run(console, prepared, plans, where)
     if not only:
         _report(console, prepared, failures, tracking_uri if track == "mlflow" else None)
     _raise(console, prepared, failures)
@@ -117,6 +112,18 @@ def _discard(runs: Sequence[Prepared], name: str) -> None:
         step.manifest, step.reason = None, "forced"
 
 
+def _run(console: Console, runs: Sequence[Prepared], plans: Sequence[Sequence[Step]], where: Where) -> Sequence[Exception | None]:
+    """Bring about what is missing of each run's plan; what each run failed on."""
+    first = runs[0]
+    if all(step.cached for steps in plans for step in steps):
+        count = sum(map(len, plans))
+        console.print(f"nothing to do: all {count} stages of {first.request.method} are cached in {first.request.store}")
+        return [None] * len(runs)
+    log = first.request.store / "runs" / first.run / "log.txt"
+    with announced(runs), Execution(console, first.planner, first.settings["training.workers"], where, log) as execution:
+        return execution.run(plans)
+
+
 def _report(console: Console, runs: Sequence[Prepared], failures: Sequence[Exception | None], tracking_uri: str | None) -> None:
     """The tables and the page of every run that came to its end, its copy in MLflow unless `tracking_uri` is None, and of several
     runs what they come to together.
@@ -130,7 +137,6 @@ def _report(console: Console, runs: Sequence[Prepared], failures: Sequence[Excep
             note_failure(folder, failure)
             continue
         made.append(write_results(run)[0])
-        (folder / "failed.json").unlink(missing_ok=True)
         if len(runs) == 1:
             console.print(result_table(made[0]))
         console.print(f"report  {write_report(run, made[-1], folder)}")

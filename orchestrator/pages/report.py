@@ -25,7 +25,7 @@ SHEETS = {"scoring": "Training images", "validation": "Validation images"}
 
 
 def write_report(prepared: Prepared, results: Mapping[str, Any], folder: Path) -> Path:
-    """Write `<folder>/report.html` for a finished plan and its `results` (see `orchestrator.launch.results`); its path."""
+    """Write `<folder>/report.html` for a finished plan and its `results` (see `orchestrator.reading.results`); its path."""
     steps = [step for step in prepared.steps if step.manifest is not None]
     rows = [
         {

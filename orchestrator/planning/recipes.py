@@ -43,7 +43,7 @@ class Setting(_Table):
 
 
 class StageRecipe(_Table):
-    """One stage as a recipe declares it; see `orchestrator.expression.Stage` for what it becomes in a plan."""
+    """One stage as a recipe declares it; see `orchestrator.planning.expression.Stage` for what it becomes in a plan."""
 
     name: str = ""
     use: str = ""  # "crf.labels": the shared stage of another component, in place of everything below

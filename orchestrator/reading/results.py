@@ -13,6 +13,7 @@ from orchestrator.planning.settings import PRESETS
 from orchestrator.storage.store import write_json
 
 FORMAT = 2  # of results.json
+FAILED = "failed.json"  # in place of it, where a run failed (see `orchestrator.reading.summary`)
 UNIT = ("cam-network", "cam-maps")  # the stages whose time is one unit of cost (ReCAM Table 2)
 PROTOCOL = ("backbone.name", "backbone.weights", "training.workers", "training.threads", "training.precision")
 
@@ -47,6 +48,7 @@ def write_results(prepared: Prepared) -> tuple[dict[str, Any], Path]:
     found = results(prepared)
     folder = prepared.request.store / "runs" / prepared.run
     write_json(folder / "results.json", found)
+    (folder / FAILED).unlink(missing_ok=True)  # of an earlier try
     return found, folder
 
 

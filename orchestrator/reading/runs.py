@@ -24,7 +24,7 @@ class FinishedRun:
 
     @property
     def command(self) -> dict[str, Any]:
-        """What the run was launched with, as far as its settings do not tell (see `orchestrator.results`)."""
+        """What the run was launched with, as far as its settings do not tell (see `orchestrator.reading.results`)."""
         return self.results["command"]
 
     @property

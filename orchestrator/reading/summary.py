@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from orchestrator.reading.results import FAILED
 from orchestrator.storage.store import read_json, write_json
 
 
@@ -89,12 +90,12 @@ def group_name(run: str) -> str:
 
 def note_failure(folder: Path, error: Exception) -> None:
     """Keep in a run's folder what it failed on, for whoever looks at the group later."""
-    write_json(folder / "failed.json", {"error": sentence(error)})
+    write_json(folder / FAILED, {"error": sentence(error)})
 
 
 def failure_in(folder: Path) -> str | None:
     """What the run in `folder` failed on when it was last tried, if it did."""
-    note = read_json(folder / "failed.json")
+    note = read_json(folder / FAILED)
     return note["error"] if note else None
 
 

@@ -10,7 +10,7 @@ import secrets
 from pathlib import Path
 from typing import Any
 
-FORMAT = 1  # of stage folders and of what orchestrator.work does around a stage; part of every key
+FORMAT = 1  # of stage folders and of what orchestrator.engine.work does around a stage; part of every key
 
 
 class Store:

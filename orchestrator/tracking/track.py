@@ -1,7 +1,7 @@
 """A copy of a run's results in MLflow. The store stays the truth: this can be made again from it at any time.
 
 One experiment per image set, a parent run per launch, a child per random seed. Equal settings re-open their run: what has
-not changed is not logged a second time. Who calls this is `orchestrator.tracking`, which knows what to do when it fails.
+not changed is not logged a second time. Who calls this is `orchestrator.tracking.tracking`, which knows what to do when it fails.
 """
 
 import fcntl
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from orchestrator.reading.summary import group_name
 from orchestrator.storage.store import Store, digest, read_json
 from orchestrator.tracking import logged
 from orchestrator.tracking.mlflow_experiment import Experiment, Metric, Run, open_experiment
@@ -67,7 +68,7 @@ def _deliver(experiment: Experiment, store: Store, results: Mapping[str, Any], f
     end = int(results["finished"] * 1000)
     start = end - int(sum(manifest["wall"] for manifest in manifests.values()) * 1000)
     pictures = logged.pictures(results, folders)  # drawn first: a server may close a connection that waits
-    method, launch = results["method"], results["run"].rpartition("-")[0]  # the run's name without its random seed
+    method, launch = results["method"], group_name(results["run"])
     parent = experiment.open(method, "wsss.launch", launch, start, {"wsss.method": method})
     name, of = f"{method} random seed {results['random_seed']}", {"mlflow.parentRunId": parent.info.run_id}
     child = experiment.open(name, "wsss.run", results["run"], start, of)

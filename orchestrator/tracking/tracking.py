@@ -16,6 +16,7 @@ from pathlib import Path
 
 from imagesets.errors import WrongInput
 from orchestrator.planning.nearest import nearest
+from orchestrator.reading.runs import result_files
 
 SERVERS, DATABASES = ("http", "https"), ("sqlite", "postgresql", "mysql", "mssql")
 LIMITS = {  # for our calls alone, and only where the user has not set them
@@ -49,7 +50,7 @@ def database(store: Path) -> Path:
 
 def finished_runs(store: Path, named: Sequence[str]) -> list[str]:
     """The runs in the store that have results: those `named`, or all, oldest first. Raises WrongInput where there is none."""
-    found = sorted((store / "runs").glob("*/results.json"), key=lambda path: path.stat().st_mtime)
+    found = sorted(result_files(store), key=lambda path: path.stat().st_mtime)
     names = [path.parent.name for path in found]
     if not names:
         raise WrongInput(f"there is no finished run in {store}; `wsss-orch launch` makes one")
