@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from imagesets.errors import WrongInput
 from orchestrator.planning.recipes import Recipe, StageRecipe, load_all
 
@@ -36,7 +38,7 @@ def in_place(parts: Sequence[tuple[Recipe, StageRecipe]], settings: Mapping[str,
         if not places:
             method = "+".join(dict.fromkeys(recipe.name for recipe, _ in parts))
             raise WrongInput(f"{method} makes no {part.writes} whose place {IMPORTED}.{part.name} could take; leave it out")
-        found[places[-1]] = part.model_copy(update={"network": parts[places[-1]][1].network})
+        found[places[-1]] = msgspec.structs.replace(part, network=parts[places[-1]][1].network)
     return found
 
 

@@ -7,8 +7,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
+import msgspec
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 import recipes as package
 from imagesets.errors import WrongInput
@@ -21,11 +21,7 @@ Kind = Literal[
 ]
 
 
-class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Setting(_Table):
+class Setting(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One setting: its default gives its type; `null: true` admits null; `file: true` means that a path counts by its content.
 
     `folder: true` likewise, by the contents of the folder's files that are named after images of the stage's list.
@@ -42,7 +38,7 @@ class Setting(_Table):
     source: str = ""
 
 
-class StageRecipe(_Table):
+class StageRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One stage as a recipe declares it; see `orchestrator.planning.expression.Stage` for what it becomes in a plan."""
 
     name: str = ""
@@ -64,17 +60,17 @@ class StageRecipe(_Table):
     scored: Literal["", "seed", "pseudo", "seg"] = ""
 
 
-class Published(_Table):
+class Published(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A figure of a paper, in percent, with the table it stands in."""
 
     images: str
     metric: str
     value: float
     source: str
-    with_: str = Field("", alias="with")
+    with_: str = msgspec.field(default="", name="with")
 
 
-class Recipe(_Table):
+class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One component."""
 
     name: str
@@ -107,15 +103,9 @@ def load(path: Path) -> Recipe:
     """Read and check one recipe file."""
     try:
         table = yaml.load(path.read_text(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-        return Recipe.model_validate(table)
-    except (yaml.YAMLError, ValidationError) as error:
-        raise WrongInput(f"recipe {path.name} is malformed: {_in_one_line(error)}") from error
-
-
-def _in_one_line(error: yaml.YAMLError | ValidationError) -> str:
-    if isinstance(error, ValidationError):
-        return "; ".join(f"{'.'.join(map(str, part['loc']))}: {part['msg']}" for part in error.errors())
-    return " ".join(str(error).split())
+        return msgspec.convert(table, Recipe)
+    except (yaml.YAMLError, msgspec.ValidationError) as error:
+        raise WrongInput(f"recipe {path.name} is malformed: {' '.join(str(error).split())}") from error
 
 
 def find(name: str, kinds: tuple[str, ...]) -> tuple[Recipe, dict[str, Any]]:
