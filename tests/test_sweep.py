@@ -124,3 +124,22 @@ def test_a_real_sweep_shares_stages_between_trials_and_resumes(tmp_path: Path) -
     again = subprocess.run(words, capture_output=True, text=True, timeout=600)
     assert again.returncode == 0 and "done in" not in again.stdout
     assert made == {path: path.read_text() for path in (store / "stages").glob("*/manifest.json")}
+
+
+@pytest.mark.slow
+def test_random_draws_are_those_of_the_random_seed_and_every_run_is_tracked(tmp_path: Path) -> None:
+    images, store = write_image_set(tmp_path / "images"), tmp_path / "store"
+    words = command(images, store, "--vary", "lpcam.threshold=loguniform(0.05,0.5)", "--trials", "2", method="lpcam+none")
+    words[1] = "sweep"
+    words = [word for word in words if word not in ("--track", "none")] + ["--until", "lpcam-maps-score"]
+    first = subprocess.run(words, capture_output=True, text=True, timeout=600)
+    assert first.returncode == 0, first.stdout + first.stderr
+    (name,) = (path.name for path in (store / "sweeps").iterdir())
+    record = read_sweep(store, name)
+    assert record is not None
+    drawn = [trial["values"]["lpcam.threshold"] for trial in record["trials"]]
+    assert len(set(drawn)) == 2 and all(0.05 <= value <= 0.5 for value in drawn)
+    again = subprocess.run(words, capture_output=True, text=True, timeout=600)
+    assert again.returncode == 0 and "done in" not in again.stdout and read_sweep(store, name) == record
+    delivered = subprocess.run([words[0], "track", "--store", str(store)], capture_output=True, text=True, timeout=120)
+    assert delivered.stdout.splitlines()[-1] == "0 delivered, 2 already there"

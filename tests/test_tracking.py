@@ -127,9 +127,24 @@ def test_passwords_are_shown_nowhere(store: Path, run: str, caplog: pytest.LogCa
         == "see postgresql://me:***@host/db and http://host:5000"
     )
     with caplog.at_level("INFO"):
-        line = deliver_or_say(store, run, "http://me:secret@127.0.0.1:1")
+        line = deliver_or_say(store, [run], "http://me:secret@127.0.0.1:1")
     assert "me:***@127.0.0.1:1" in line and "Traceback" in caplog.text
     assert "secret" not in line and "secret" not in caplog.text
+
+
+def test_of_several_runs_a_dead_server_is_asked_for_the_first_alone(
+    store: Path, run: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def refuse(store: Path, run: str, uri: str) -> None:
+        asked.append(run)
+        raise NotDelivered(f"the results of {run} were not delivered to {uri}: no")
+
+    monkeypatch.setattr("orchestrator.tracking.tracking.deliver", refuse)
+    line = deliver_or_say(store, [run, "another", "a-third"], "http://127.0.0.1:1")
+    assert asked == [run]
+    assert line.endswith(f"`wsss-orch track --tracking-uri http://127.0.0.1:1 --store {store}` delivers them")
 
 
 def test_track_delivers_what_is_not_there_once(command: Command, store: Path, run: str) -> None:

@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from imagesets.errors import WrongInput
 from orchestrator.cli import options
 from orchestrator.engine.checks import check_images
 from orchestrator.engine.execution import Execution, Where
@@ -28,7 +27,7 @@ from orchestrator.planning.plan import Step
 from orchestrator.reading.results import write_results
 from orchestrator.reading.summary import group_of, note_failure, sentence
 from orchestrator.reading.tables import group_table, print_plan, print_stages, result_table, terminal
-from orchestrator.tracking.tracking import check_tracking, deliver_or_say
+from orchestrator.tracking.tracking import deliver_or_say
 
 EPILOG = """Examples:
 
@@ -56,10 +55,8 @@ def launch(
     store: options.StoreRoot = options.STORE,
     engine: Annotated[str, typer.Option(help="ray or local (this process, no Ray needed).")] = "ray",
     address: options.Address = "",
-    track: Annotated[str, typer.Option(help="mlflow or none.")] = "mlflow",
-    tracking_uri: Annotated[
-        str, typer.Option(envvar="MLFLOW_TRACKING_URI", help="An MLflow server or database; the store's own by default.")
-    ] = "",
+    track: options.Track = "mlflow",
+    tracking_uri: options.TrackingUri = "",
     plan: Annotated[bool, typer.Option("--plan", help="Show what would run and why; writes nothing.")] = False,
     until: options.Until = "",
     only: Annotated[str, typer.Option(help="Run this stage alone.")] = "",
@@ -71,10 +68,7 @@ def launch(
 ) -> None:
     """Run a method from image-level labels to a trained, evaluated segmenter."""
     console, where = terminal(), Where(engine, address)
-    if track not in ("mlflow", "none"):
-        raise WrongInput(f"--track {track} is neither mlflow nor none")
-    if track == "mlflow":
-        check_tracking(tracking_uri)
+    tracked = options.tracking(track, tracking_uri)
     seeds = options.seeds_of(random_seed, runs, random_seeds)
     assign = [*assign, *imports.assignments(network=network_from, maps=maps_from, masks=masks_from)]
     request = Request(method, images, segmenter, recipe, tuple(assign), seeds[0], store.resolve(), exclude)
@@ -97,7 +91,7 @@ def launch(
         _discard(prepared, force)
     failures = _run(console, prepared, plans, where)
     if not only:
-        _report(console, prepared, failures, tracking_uri if track == "mlflow" else None)
+        _report(console, prepared, failures, tracked)
     _raise(console, prepared, failures)
 
 
@@ -124,8 +118,8 @@ def _run(console: Console, runs: Sequence[Prepared], plans: Sequence[Sequence[St
         return execution.run(plans)
 
 
-def _report(console: Console, runs: Sequence[Prepared], failures: Sequence[Exception | None], tracking_uri: str | None) -> None:
-    """The tables and the page of every run that came to its end, its copy in MLflow unless `tracking_uri` is None, and of several
+def _report(console: Console, runs: Sequence[Prepared], failures: Sequence[Exception | None], tracked: str | None) -> None:
+    """The tables and the page of every run that came to its end, its copy in MLflow unless `tracked` is None, and of several
     runs what they come to together.
     """
     from orchestrator.pages.report import write_report
@@ -140,8 +134,8 @@ def _report(console: Console, runs: Sequence[Prepared], failures: Sequence[Excep
         if len(runs) == 1:
             console.print(result_table(made[0]))
         console.print(f"report  {write_report(run, made[-1], folder)}")
-        if tracking_uri is not None:
-            console.print(f"mlflow  {deliver_or_say(run.request.store, run.run, tracking_uri)}", markup=False)
+        if tracked is not None:
+            console.print(f"mlflow  {deliver_or_say(run.request.store, [run.run], tracked)}", markup=False)
         if len(runs) == 1:
             console.print(f"log     {folder / 'log.txt'}")
     if len(runs) > 1 and made:

@@ -7,6 +7,7 @@ import typer
 
 from imagesets.errors import WrongInput
 from orchestrator.cli import complete
+from orchestrator.tracking.tracking import check_tracking
 
 Method = Annotated[
     str, typer.Option(help="Names joined by '+', such as lpcam+amn (see `wsss-orch ls`).", autocompletion=complete.methods)
@@ -22,6 +23,10 @@ StoreRoot = Annotated[Path, typer.Option("--store", help="Where results are kept
 Address = Annotated[str, typer.Option(help="A running Ray cluster; a private one on this machine by default.")]
 Exclude = Annotated[Path | None, typer.Option(help="A file of image ids to leave out, one a line.")]
 Until = Annotated[str, typer.Option(help="Stop after this stage.")]
+Track = Annotated[str, typer.Option(help="mlflow or none.")]
+TrackingUri = Annotated[
+    str, typer.Option(envvar="MLFLOW_TRACKING_URI", help="An MLflow server or database; the store's own by default.")
+]
 
 STORE = Path("wsss-store")
 
@@ -37,3 +42,13 @@ def seeds_of(random_seed: int, runs: int, random_seeds: str) -> list[int]:
     if runs > 1 or len(set(seeds)) < len(seeds):
         raise WrongInput("--random-seeds takes each number once, and goes without --runs")
     return seeds
+
+
+def tracking(track: str, uri: str) -> str | None:
+    """Where --track and --tracking-uri deliver results to, "" for the store's own database and None for nowhere; checked."""
+    if track not in ("mlflow", "none"):
+        raise WrongInput(f"--track {track} is neither mlflow nor none")
+    if track == "none":
+        return None
+    check_tracking(uri)
+    return uri

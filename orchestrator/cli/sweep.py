@@ -11,6 +11,7 @@ from orchestrator.engine.checks import check_images
 from orchestrator.engine.execution import Execution, Where
 from orchestrator.planning.launch import Request, open_images, plan_with, planner, select
 from orchestrator.reading.tables import terminal
+from orchestrator.tracking.tracking import deliver_or_say
 
 if TYPE_CHECKING:
     from orchestrator.sweeps.sweep import Sweep
@@ -37,6 +38,8 @@ def sweep(
     at_once: Annotated[int, typer.Option(min=1, help="Trials under way at once; their stages share what room there is.")] = 4,
     store: options.StoreRoot = options.STORE,
     address: options.Address = "",
+    track: options.Track = "mlflow",
+    tracking_uri: options.TrackingUri = "",
     exclude: options.Exclude = None,
 ) -> None:
     """Vary settings with Ray Tune. Thresholds (seed.threshold) cost one pass and no trial; what trials share is made once.
@@ -55,6 +58,7 @@ def sweep(
     from orchestrator.sweeps.axes import split
     from orchestrator.sweeps.sweep import Sweep
 
+    tracked = options.tracking(track, tracking_uri)
     axes, thresholds = split(vary)
     seeds = options.seeds_of(random_seed, runs, random_seeds)
     request = Request(method, images, segmenter, recipe, tuple(assign), seeds[0], store.resolve(), exclude)
@@ -62,7 +66,7 @@ def sweep(
     asked.check()
     console = terminal()
     _run(console, asked, Where(address=address), at_once)
-    _report(console, asked, by)
+    _report(console, asked, by, tracked)
 
 
 def _run(console: Console, asked: "Sweep", where: Where, at_once: int) -> None:
@@ -83,8 +87,8 @@ def _run(console: Console, asked: "Sweep", where: Where, at_once: int) -> None:
         run_trials(asked.axes, asked.trials, request.random_seed, at_once, asked.folder, Trials(asked, execution).run)
 
 
-def _report(console: Console, asked: "Sweep", metric: str) -> None:
-    """The table of trials, the best one and the page; exit code 1 where a run failed."""
+def _report(console: Console, asked: "Sweep", metric: str, tracked: str | None) -> None:
+    """The table of trials, the best one, the page, and the runs' copies in MLflow; exit code 1 where a run failed."""
     from orchestrator.pages.sweep_page import write_page
     from orchestrator.reading.groups import Runs
     from orchestrator.sweeps.sweep_results import findings, read_sweep
@@ -100,5 +104,8 @@ def _report(console: Console, asked: "Sweep", metric: str) -> None:
     page = asked.folder / "sweep.html"
     write_page(found, page)
     console.print(f"page    {page}")
+    if tracked is not None:
+        runs = [results["run"] for trial in found.trials for results in trial.group.runs]
+        console.print(f"mlflow  {deliver_or_say(asked.request.store, runs, tracked)}", markup=False)
     if found.failed:
         raise typer.Exit(1)

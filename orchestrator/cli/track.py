@@ -11,9 +11,7 @@ from orchestrator.tracking.tracking import check_tracking, deliver, finished_run
 
 def track(
     runs: Annotated[list[str], typer.Argument(metavar="RUN", help="Names of runs, as in STORE/runs; all by default.")] = [],  # noqa: B006 (typer's way)
-    tracking_uri: Annotated[
-        str, typer.Option(envvar="MLFLOW_TRACKING_URI", help="An MLflow server or database; the store's own by default.")
-    ] = "",
+    tracking_uri: options.TrackingUri = "",
     store: options.StoreRoot = options.STORE,
 ) -> None:
     """Deliver finished runs to MLflow, as far as they are not there yet.

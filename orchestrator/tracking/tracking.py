@@ -80,14 +80,21 @@ def deliver(store: Path, run: str, uri: str = "") -> tuple[str, bool]:
     return page, tracked.new
 
 
-def deliver_or_say(store: Path, run: str, uri: str = "") -> str:
-    """What a launch says of its tracking: where the results are to be seen, or why not and how to deliver them later."""
-    try:
-        return deliver(store, run, uri)[0]
-    except NotDelivered as error:
-        logging.info("%s", hidden("".join(traceback.format_exception(error))))  # for the run's log, where a launch has one
-        later = ["wsss-orch", "track", run, *(["--tracking-uri", hidden(uri)] if uri else []), "--store", str(store)]
-        return f"{error}; `{shlex.join(later)}` delivers them"
+def deliver_or_say(store: Path, runs: Sequence[str], uri: str = "") -> str:
+    """What a command says of tracking its runs: where the last one is to be seen, or why not and how to deliver them later.
+
+    A server that does not take one run is not asked for the next.
+    """
+    where = ""
+    for index, run in enumerate(runs):
+        try:
+            where = deliver(store, run, uri)[0]
+        except NotDelivered as error:
+            logging.info("%s", hidden("".join(traceback.format_exception(error))))  # for the run's log, where a launch has one
+            missing = [] if len(runs) - index > 1 else [run]  # of several `track` finds by itself which are missing
+            later = ["wsss-orch", "track", *missing, *(["--tracking-uri", hidden(uri)] if uri else []), "--store", str(store)]
+            return f"{error}; `{shlex.join(later)}` delivers them"
+    return where
 
 
 def hidden(uri: str) -> str:
