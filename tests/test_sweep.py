@@ -3,6 +3,7 @@
 import json
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -104,21 +105,30 @@ def test_table_and_page_show_every_trial(found: tuple[Findings, Path], tmp_path:
     assert page.count("<svg") == 2 and "random seed 1 failed" in page
 
 
+def sweep_words(tmp_path: Path, *options: str, method: str, until: str) -> tuple[list[str], Path]:
+    """The command of a real sweep over a tiny image set, and its store; it is tracked as by default."""
+    images, store = write_image_set(tmp_path / "images"), tmp_path / "store"
+    words = [word for word in command(images, store, *options, method=method) if word not in ("--track", "none")]
+    words[1] = "sweep"
+    return [*words, "--until", until], store
+
+
+def the_sweep(store: Path) -> dict[str, Any]:
+    """The record of the one sweep in a store."""
+    (folder,) = (store / "sweeps").iterdir()
+    record = read_sweep(store, folder.name)
+    assert record is not None
+    return record
+
+
 @pytest.mark.slow
 def test_a_real_sweep_shares_stages_between_trials_and_resumes(tmp_path: Path) -> None:
-    images, store = write_image_set(tmp_path / "images"), tmp_path / "store"
-    words = command(images, store, "--vary", "recam.weights=w,sum", "--vary", "seed.threshold=0.1:0.6:0.1", method="recam+none")
-    words[1] = "sweep"
-    words = [word for word in words if word not in ("--track", "none")] + ["--until", "recam-maps-score"]
+    vary = ["--vary", "recam.weights=w,sum", "--vary", "seed.threshold=0.1:0.6:0.1"]
+    words, store = sweep_words(tmp_path, *vary, method="recam+none", until="recam-maps-score")
     first = subprocess.run(words, capture_output=True, text=True, timeout=600)
     assert first.returncode == 0, first.stdout + first.stderr
     assert first.stdout.count("recam-responses [weights") - first.stdout.count("cached") <= 2  # begins and ends once
-    (name,) = (path.name for path in (store / "sweeps").iterdir())
-    record = read_sweep(store, name)
-    assert record is not None and [trial["values"] for trial in record["trials"]] == [
-        {"recam.weights": "sum"},
-        {"recam.weights": "w"},
-    ]
+    assert [trial["values"] for trial in the_sweep(store)["trials"]] == [{"recam.weights": "sum"}, {"recam.weights": "w"}]
     made = {path: path.read_text() for path in (store / "stages").glob("*/manifest.json")}
     assert len([path for path in made if json.loads(made[path])["stage"] == "recam-responses"]) == 1
     again = subprocess.run(words, capture_output=True, text=True, timeout=600)
@@ -128,18 +138,14 @@ def test_a_real_sweep_shares_stages_between_trials_and_resumes(tmp_path: Path) -
 
 @pytest.mark.slow
 def test_random_draws_are_those_of_the_random_seed_and_every_run_is_tracked(tmp_path: Path) -> None:
-    images, store = write_image_set(tmp_path / "images"), tmp_path / "store"
-    words = command(images, store, "--vary", "lpcam.threshold=loguniform(0.05,0.5)", "--trials", "2", method="lpcam+none")
-    words[1] = "sweep"
-    words = [word for word in words if word not in ("--track", "none")] + ["--until", "lpcam-maps-score"]
+    vary = ["--vary", "lpcam.threshold=loguniform(0.05,0.5)", "--trials", "2"]
+    words, store = sweep_words(tmp_path, *vary, method="lpcam+none", until="lpcam-maps-score")
     first = subprocess.run(words, capture_output=True, text=True, timeout=600)
     assert first.returncode == 0, first.stdout + first.stderr
-    (name,) = (path.name for path in (store / "sweeps").iterdir())
-    record = read_sweep(store, name)
-    assert record is not None
+    record = the_sweep(store)
     drawn = [trial["values"]["lpcam.threshold"] for trial in record["trials"]]
     assert len(set(drawn)) == 2 and all(0.05 <= value <= 0.5 for value in drawn)
     again = subprocess.run(words, capture_output=True, text=True, timeout=600)
-    assert again.returncode == 0 and "done in" not in again.stdout and read_sweep(store, name) == record
+    assert again.returncode == 0 and "done in" not in again.stdout and the_sweep(store) == record
     delivered = subprocess.run([words[0], "track", "--store", str(store)], capture_output=True, text=True, timeout=120)
     assert delivered.stdout.splitlines()[-1] == "0 delivered, 2 already there"
