@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import ray
 from ray.cluster_utils import Cluster
 
 from imagesets.image_set import IMAGES, LABEL_LIST, LISTS
@@ -47,12 +48,14 @@ def cluster(nodes: int, cpus: int) -> Iterator[str]:
     # the workers import the benchmark by name
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (os.getcwd(), os.environ.get("PYTHONPATH"))))
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    started = Cluster()
-    # a folder of its own: the address in Ray's common one is what others on this machine connect to by `auto`
-    with tempfile.TemporaryDirectory(prefix="ray", dir="/tmp") as folder:
+    # not the folder that all of this machine share: it names the cluster that `--address auto` connects to
+    with tempfile.TemporaryDirectory(prefix="ray", dir="/tmp") as os.environ["RAY_TMPDIR"]:
+        started = Cluster()
         try:
             for _ in range(nodes):
-                started.add_node(num_cpus=cpus, object_store_memory=OBJECT_STORE, include_dashboard=False, temp_dir=folder)
+                started.add_node(num_cpus=cpus, object_store_memory=OBJECT_STORE, include_dashboard=False)
             yield started.address
         finally:
+            ray.shutdown()
             started.shutdown()
+            del os.environ["RAY_TMPDIR"]
