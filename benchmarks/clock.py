@@ -2,7 +2,9 @@
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,13 +23,37 @@ def median_time(work: Callable[[], Result], rounds: int = 5) -> tuple[Result, fl
 
 def measured(work: Callable[[], Result], rounds: int = 1) -> tuple[Result, float, float]:
     """As `median_time`, and the MB by which the peak of resident memory rose above what was in use before (Linux)."""
-    Path("/proc/self/clear_refs").write_text("5")  # resets the peak
-    before = _memory("VmRSS")
+    reset_peak()
+    before = memory("VmRSS")
     result, seconds = median_time(work, rounds)
-    return result, seconds, _memory("VmHWM") - before
+    return result, seconds, memory("VmHWM") - before
 
 
-def _memory(field: str) -> float:
+@dataclass
+class Cost:
+    """Of one phase: wall and CPU seconds, and the MB by which this process's peak memory rose over what it held before."""
+
+    wall: float = 0.0
+    cpu: float = 0.0
+    rise: float = 0.0
+
+
+@contextmanager
+def costs() -> Iterator[Cost]:
+    """What the block costs this process."""
+    cost = Cost()
+    reset_peak()
+    before, wall, cpu = memory("VmRSS"), time.perf_counter(), time.process_time()
+    yield cost
+    cost.wall, cost.cpu, cost.rise = time.perf_counter() - wall, time.process_time() - cpu, memory("VmHWM") - before
+
+
+def reset_peak() -> None:
+    """Let the peak of resident memory be what is in use now (Linux)."""
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+def memory(field: str) -> float:
     """VmRSS (now) or VmHWM (peak since it was last reset) of this process, in MB."""
     line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(field))
     return int(line.split()[1]) / 1024

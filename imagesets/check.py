@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ from PIL import ExifTags, Image
 from imagesets.errors import WrongInput
 from imagesets.image_set import IMAGES, ImageSet
 from imagesets.item import VOID, read_label_map
+from imagesets.side_by_side import side_by_side
 
 EIGHT_BIT_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
 
@@ -45,16 +45,14 @@ def check(
             found += attempt(mask, lambda: mask_problems(mask, image, len(image_set.classes)))
         return found
 
-    with ThreadPoolExecutor(threads) as pool:  # Pillow decodes without the interpreter lock
-        found = pool.map(of_one, dict.fromkeys(id for members in ids.values() for id in members))
-        return problems + [problem for of_image in found for problem in of_image]
+    found = side_by_side(of_one, dict.fromkeys(id for members in ids.values() for id in members), threads)
+    return problems + [problem for of_image in found for problem in of_image]
 
 
 def file_problems(images: Sequence[Path], threads: int = 4) -> list[str]:
     """What is wrong with image files that belong to no image set, each decoded in full; bad data never raises."""
-    with ThreadPoolExecutor(threads) as pool:
-        found = pool.map(lambda path: attempt(path, lambda: image_problems(path, decode=True)), images)
-        return [problem for of_image in found for problem in of_image]
+    found = side_by_side(lambda path: attempt(path, lambda: image_problems(path, decode=True)), images, threads)
+    return [problem for of_image in found for problem in of_image]
 
 
 def image_problems(path: Path, decode: bool) -> list[str]:

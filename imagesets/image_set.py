@@ -10,7 +10,7 @@ from pathlib import Path
 
 from imagesets import labels
 from imagesets.errors import WrongInput
-from imagesets.item import Item
+from imagesets.item_list import ItemList
 from imagesets.lists import IMAGE_SUFFIXES, read_list
 
 IMAGES = "JPEGImages"
@@ -46,7 +46,7 @@ class ImageSet:
             )
         return tuple(id for id in read_list(path) if id not in self.excluded)
 
-    def items(self, list_name: str, with_masks: bool = False) -> list[Item]:
+    def items(self, list_name: str, with_masks: bool = False) -> ItemList:
         """The images of a list with their labels; raises WrongInput if an image, its labels or a wanted mask is missing."""
         ids = self.ids(list_name)
         images = self.image_paths()
@@ -54,7 +54,8 @@ class ImageSet:
         masks = self.mask_paths() if with_masks else {}
         if with_masks:
             self._require(list_name, ids, masks, "mask in", self.mask_folders)
-        return [Item(id, Path(images[id]), self.labels(id), Path(masks[id]) if with_masks else None) for id in ids]
+        shown = (masks[id] for id in ids) if with_masks else None
+        return ItemList.of(self.root, ids, (images[id] for id in ids), map(self.labels, ids), shown)
 
     def labels(self, id: str) -> tuple[int, ...]:
         """Image-level labels of one image, 0-based and ascending; raises WrongInput where they are missing or name no class."""
@@ -63,7 +64,7 @@ class ImageSet:
         if self.label_source == "list":
             if id not in self.listed:
                 raise WrongInput(f"{self.root / LABEL_LIST} has no line for the image {id}")
-            return labels.from_names(self.listed[id], self.classes, f"{self.root / LABEL_LIST}, image {id},")
+            return labels.from_names(self.listed[id], self.classes, f"{self.root}/{LABEL_LIST}, image {id},")
         candidates = [self.root / folder / f"{id}.png" for folder in self.mask_folders]
         mask = next((path for path in candidates if path.is_file()), None)
         if mask is None:

@@ -1,12 +1,12 @@
 """A folder with one file an image, named after its id, that another program left: what is wrong with it, told in one go."""
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from imagesets.check import attempt
 from imagesets.errors import WrongInput
 from imagesets.item import Item
+from imagesets.side_by_side import side_by_side
 
 THREADS = 4  # files read at a time; decoding runs without the interpreter lock
 
@@ -33,10 +33,9 @@ def folder_problems(
     def of_one(item: Item) -> list[str]:
         return attempt(folder / item.id, lambda: look(file_of(folder, item.id, suffixes), item))
 
-    with ThreadPoolExecutor(THREADS) as pool:
-        left_out = set(missing)
-        found = pool.map(of_one, [item for item in items if item.id not in left_out])
-        return problems + [problem for of_image in found for problem in of_image]
+    left_out = set(missing)
+    found = side_by_side(of_one, (item for item in items if item.id not in left_out), THREADS)
+    return problems + [problem for of_image in found for problem in of_image]
 
 
 def _names(id: str, suffixes: Sequence[str]) -> str:

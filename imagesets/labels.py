@@ -17,7 +17,7 @@ def from_names(names: Iterable[str], classes: Sequence[str], where: object) -> t
     names = set(names)
     if unknown := sorted(names.difference(classes)):
         raise WrongInput(f"{where} names the class {unknown[0]!r}; the classes are {', '.join(classes)}")
-    return tuple(index for index, name in enumerate(classes) if name in names)
+    return tuple(sorted(map(classes.index, names)))
 
 
 def from_annotation(path: Path, classes: Sequence[str]) -> tuple[int, ...]:
@@ -43,5 +43,6 @@ def from_mask(path: Path, classes: Sequence[str]) -> tuple[int, ...]:
 
 def read_names(path: Path) -> dict[str, tuple[str, ...]]:
     """A label list as {image id: class names}; each line is an id and its class names, separated by blanks."""
+    same: dict[tuple[str, ...], tuple[str, ...]] = {}  # images of the same classes share their names
     lines = (line.split() for line in read_lines(path))
-    return {words[0]: tuple(words[1:]) for words in lines}
+    return {words[0]: same.setdefault(names := tuple(words[1:]), names) for words in lines}

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from imagesets.item import Item
+from imagesets.item_list import ItemList
 from orchestrator.pages.figures import INK, losses
 from orchestrator.pages.page import percent, seconds
 from orchestrator.pages.report import write_report
@@ -174,13 +174,17 @@ def test_used_settings_are_those_of_the_run_and_of_what_its_stages_share() -> No
 
 @given(st.lists(st.sets(st.integers(0, 4), max_size=3), min_size=1, max_size=30), st.integers(1, 8), st.randoms())
 def test_samples_show_every_class_there_is_room_for_whatever_the_order(labels: list[set[int]], count: int, random: Any) -> None:
-    items = [Item(f"image{index}", Path(), tuple(sorted(own))) for index, own in enumerate(labels)]
-    chosen = spread(items, count)
-    assert len({item.id for item in chosen}) == len(chosen) == min(count, len(items))
+    named = [(f"image{index}", tuple(sorted(own))) for index, own in enumerate(labels)]
+    chosen = spread(_list_of(named), count)
+    assert len({item.id for item in chosen}) == len(chosen) == min(count, len(named))
     there, seen = set().union(*labels), set().union(*(item.labels for item in chosen))
     assert seen == there or len(seen) >= min(len([item for item in chosen if item.labels]), len(there))
-    random.shuffle(items)
-    assert spread(items, count) == chosen
+    random.shuffle(named)
+    assert spread(_list_of(named), count) == chosen
+
+
+def _list_of(named: list[tuple[str, tuple[int, ...]]]) -> ItemList:
+    return ItemList.of(Path(), (id for id, _ in named), ("" for _ in named), (labels for _, labels in named))
 
 
 @pytest.mark.parametrize(("value", "shown"), [(4.21, "4.2 s"), (59.96, "1 min 0 s"), (185, "3 min 5 s"), (7799.6, "2 h 10 min")])

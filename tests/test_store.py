@@ -18,10 +18,10 @@ from orchestrator.storage import lease as leases
 from orchestrator.storage.lease import LeaseLost, try_lease
 from orchestrator.storage.shards import (
     SHARD,
+    Shards,
     StoredRecords,
     shard_is_from,
     shard_path,
-    shards,
     shards_digest,
     summed,
     write_shard,
@@ -35,9 +35,9 @@ def records(names: list[str]) -> dict[str, dict[str, np.ndarray]]:
 
 def test_records_come_back_by_name_from_their_shard(tmp_path: Path) -> None:
     names = [f"2007_{number:06d}" for number in range(SHARD + 5)]
-    for index, part in enumerate(shards(names)):
+    for index, part in enumerate(Shards(names)):
         write_shard(shard_path(tmp_path, index), {name: records(names)[name] for name in part}, "inputs")
-    write_json(tmp_path / "items.json", shards(names))
+    write_json(tmp_path / "items.json", list(Shards(names)))
     stored = StoredRecords(tmp_path)
     assert len(stored) == len(names)
     for name, expected in records(names).items():
@@ -48,7 +48,7 @@ def test_records_come_back_by_name_from_their_shard(tmp_path: Path) -> None:
 
 @given(st.integers(0, 300))
 def test_shards_keep_every_item_once_and_in_order(count: int) -> None:
-    assert [item for part in shards(range(count)) for item in part] == list(range(count))
+    assert [item for part in Shards(range(count)) for item in part] == list(range(count))
 
 
 def test_a_shard_counts_only_for_the_inputs_it_was_made_from_and_only_whole(tmp_path: Path) -> None:

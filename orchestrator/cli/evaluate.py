@@ -55,8 +55,10 @@ def score(masks: Path, images: ImageSet, list_name: str, miou: str) -> dict[str,
 
     items = images.items(list_name, with_masks=True)
     _require(masks, items)
-    records = [_record(item, masks / f"{item.id}.png", len(images.classes)) for item in items]
-    arrays = {name: sum(record[name] for record in records) for name in records[0]}
+    arrays: dict[str, Any] = {}
+    for item in items:
+        for name, array in _record(item, masks / f"{item.id}.png", len(images.classes)).items():
+            arrays[name] = arrays.get(name, 0) + array
     result = label_result(Settings({"miou": miou}), images.classes, arrays)
     result["protocol"] |= {"images from": images.name, "split": list_name, "images": len(items)}
     return result

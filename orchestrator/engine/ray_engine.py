@@ -9,11 +9,13 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_TRAIN_ENABLE_STATE_TRACKING", "0")
+os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")  # of shards in flight when a launch is stopped: their lease is gone
 os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")  # by default a finished training is noticed after 2 s
 
 import ray
@@ -75,12 +77,14 @@ class RayEngine:
         gpus = ray.cluster_resources().get("GPU", 0) if job.uses_network() else 0
         task = _shard.options(num_cpus=1, num_gpus=1 if gpus else 0, max_retries=RETRIES)
         shared = ray.put(job)
-        waiting = list(indices)
+        waiting = iter(indices)
         limit = IN_FLIGHT * max(int(gpus or ray.cluster_resources().get("CPU", 1)), 1)
         running: list[Any] = []
-        while waiting or running:
-            while waiting and len(running) < limit:
-                running.append(task.remote(shared, waiting.pop(0), "cuda" if gpus else "cpu"))
+        while True:
+            for index in islice(waiting, limit - len(running)):
+                running.append(task.remote(shared, index, "cuda" if gpus else "cpu"))
+            if not running:
+                return
             ready, running = ray.wait(running)
             try:
                 done(ray.get(ready[0]))

@@ -20,7 +20,7 @@ from orchestrator.engine.progress import Display
 from orchestrator.planning.plan import Planner, Step
 from orchestrator.storage.lease import Lease, LeaseLost, try_lease
 from orchestrator.storage.shards import shard_is_from, shard_path, shards_digest, summed
-from orchestrator.storage.store import digest, read_json, write_json
+from orchestrator.storage.store import digest, read_json, write_atomically, write_json
 from training.loop import CHECKPOINT, Stopped
 from training.stage import Settings
 
@@ -111,7 +111,7 @@ class Runner:
             settings=dict(stage.settings),
             random_seed=step.identity["random_seed"],
             classes=self.planner.images.classes,
-            items=tuple(step.items),
+            items=step.items,
             inputs=inputs,
             made_from=made_from,
         )
@@ -129,11 +129,12 @@ class Runner:
             write_json(note, {"made_from": job.made_from})
 
     def _map(self, job: work.Job, name: str) -> dict[str, Any]:
-        count = len(job.shards())
+        shards = job.shards()
+        count = len(shards)
         missing = [index for index in range(count) if not shard_is_from(shard_path(job.folder, index), job.made_from)]
         total = len(job.parts())
         made = {"images": 0.0, "cpu": 0.0}
-        begun = total - sum(len(job.shards()[index]) for index in missing)
+        begun = total - sum(len(shards[index]) for index in missing)
         self.display.start(name, total, "classes" if job.recipe.over == "classes" else "images", begun)
 
         def done(figures: dict[str, float]) -> None:
@@ -143,7 +144,7 @@ class Runner:
             self._check_not_stopping()
 
         self.engine.map(job, missing, done)
-        write_json(job.folder / "items.json", [[job.name_of(part) for part in shard] for shard in job.shards()])
+        write_atomically(job.folder / "items.json", json.dumps(job.names()).encode())
         result = self._result(job, count) if job.recipe.result else None
         return {"digest": shards_digest(job.folder, count), "cpu": made["cpu"], "result": result}
 

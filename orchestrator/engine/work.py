@@ -18,9 +18,10 @@ from torch import distributed, nn
 
 from imagesets.errors import WrongInput
 from imagesets.item import Item
+from imagesets.item_list import ItemList
 from orchestrator.planning.recipes import StageRecipe
 from orchestrator.storage.lease import check_fence
-from orchestrator.storage.shards import StoredRecords, shard_path, shards, write_shard
+from orchestrator.storage.shards import SHARD, Shards, StoredRecords, shard_path, write_shard
 from orchestrator.storage.store import write_atomically, write_json
 from training import loop
 from training.randomness import seed_torch
@@ -49,7 +50,7 @@ class Job:
     settings: Mapping[str, Any]
     random_seed: int
     classes: tuple[str, ...]
-    items: tuple[Item, ...]
+    items: ItemList
     inputs: Mapping[str, Input]
     made_from: str  # digest over the inputs' content
 
@@ -59,14 +60,18 @@ class Job:
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Job) and (self.folder, self.token) == (other.folder, other.token)
 
-    def parts(self) -> list[Any]:
+    def parts(self) -> Sequence[Any]:
         """What a per-item stage goes over: its images, or the class indices."""
-        return list(range(len(self.classes))) if self.recipe.over == "classes" else list(self.items)
+        return range(len(self.classes)) if self.recipe.over == "classes" else self.items
 
-    def shards(self) -> list[Any]:
+    def shards(self) -> Shards:
         """The parts cut into shards; a class is as much work as many images and makes a shard of its own."""
-        parts = self.parts()
-        return [[part] for part in parts] if self.recipe.over == "classes" else shards(parts)
+        return Shards(self.parts(), 1 if self.recipe.over == "classes" else SHARD)
+
+    def names(self) -> list[list[str]]:
+        """The record names of the parts, by shard."""
+        names = self.classes if self.recipe.over == "classes" else self.items.names()
+        return [list(shard) for shard in Shards(names, self.shards().size)]
 
     def name_of(self, part: Any) -> str:
         """The record name of a part."""

@@ -2,9 +2,11 @@
 
 import base64
 import io
+from bisect import insort
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from imagesets.item import VOID, Item
+from imagesets.item_list import ItemList
 from imagesets.maps import Maps
 from imagesets.palette import PALETTE
 from orchestrator.planning.plan import Step
@@ -42,16 +45,20 @@ class Layer:
 
     def label_map(self, image: str) -> np.ndarray:
         """The label map of one image, uint8 [H,W]."""
-        record: dict[str, Any] = StoredRecords(self.folder)[image]
+        record: dict[str, Any] = self._records[image]
         if "label" in record:
             return record["label"]
         maps = Maps.of(record)
         assert self.threshold is not None  # maps are scored at one
         return label_map(maps.full(), maps.keys, self.threshold)
 
+    @cached_property
+    def _records(self) -> StoredRecords:
+        return StoredRecords(self.folder)
+
 
 def samples(
-    items: Sequence[Item], layers: Sequence[Layer], classes: Sequence[str], count: int
+    items: ItemList, layers: Sequence[Layer], classes: Sequence[str], count: int
 ) -> tuple[list[Sample], list[tuple[str, str]]]:
     """`count` of the images `items` with truth and the label maps of `layers`; and their legend.
 
@@ -69,10 +76,13 @@ def samples(
 
 def regions(step: Step, classes: Sequence[str]) -> dict[str, list[list[str]]]:
     """Per class and prototype of a fitted step the image regions that match it best, as data URIs, the best first."""
-    records, images = StoredRecords(step.folder), {item.id: item for item in step.items}
+    stored = StoredRecords(step.folder)
+    records = {name: stored[name] for name in classes}
+    shown = {str(id) for record in records.values() for id in record["images"].ravel()}
+    images = {id: step.items[place] for place, id in enumerate(step.items.names()) if id in shown}
     found = {}
-    for name in classes:
-        pairs = zip(records[name]["images"], records[name]["places"], strict=True)
+    for name, record in records.items():
+        pairs = zip(record["images"], record["places"], strict=True)
         found[name] = [[_region(images[str(id)].rgb(), place) for id, place in zip(*pair, strict=True)] for pair in pairs]
     return found
 
@@ -86,16 +96,21 @@ def _region(rgb: np.ndarray, place: np.ndarray) -> str:
     return _data_uri(picture.resize((REGION_SIDE, REGION_SIDE)), "webp", quality=75)
 
 
-def spread(items: Sequence[Item], count: int) -> list[Item]:
+def spread(items: ItemList, count: int) -> list[Item]:
     """Up to `count` items that show the classes as evenly as can be; the same ones for the same items, in any order."""
-    left = sorted(items, key=lambda item: digest(item.id.encode()))  # neighbours in a list are often near copies
+    first: dict[tuple[int, ...], list[tuple[str, int]]] = {}  # of each set of labels: more than `count` are never wanted
+    for place, (id, labels) in enumerate(items.labelled()):
+        alike = first.setdefault(labels, [])
+        insort(alike, (digest(id.encode()), place))  # neighbours in a list are often near copies
+        del alike[count:]
+    left = sorted((*mark, labels) for labels, alike in first.items() for mark in alike)
     shown: Counter[int] = Counter()
     chosen: list[Item] = []
     while left and len(chosen) < count:
-        item = min(left, key=lambda item: min((shown[index] for index in item.labels), default=len(items)))
-        left.remove(item)
-        shown.update(item.labels)
-        chosen.append(item)
+        mark = min(left, key=lambda mark: min((shown[index] for index in mark[2]), default=len(items)))
+        left.remove(mark)
+        shown.update(mark[2])
+        chosen.append(items[mark[1]])
     return chosen
 
 

@@ -3,13 +3,16 @@
 Contents are hashed once; after that sizes and modification times, which never enter a key, tell that they are unchanged.
 """
 
+import hashlib
 import json
 import os
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain, islice
 from pathlib import Path
+from typing import Any
 
-from imagesets.item import Item
+from imagesets.item_list import ItemList
+from imagesets.side_by_side import AT_ONCE, side_by_side
 from orchestrator.planning.code_version import code_version, sources
 from orchestrator.storage.store import digest, read_json, write_json
 
@@ -22,19 +25,18 @@ class Fingerprints:
         self.known: dict[str, str] = read_json(self.path) or {}
         self._sources = ""
 
-    def of_images(self, items: Sequence[Item]) -> str:
+    def of_images(self, items: ItemList) -> str:
         """Covers ids, image-level labels and image contents, in order."""
-        labels = json.dumps([[item.id, item.labels] for item in items])
-        return digest((labels + self._of_files(item.image for item in items)).encode())
+        return _digest(_json(items.labelled()), [self._of_files(items.image_files)])
 
-    def of_masks(self, items: Sequence[Item]) -> str:
+    def of_masks(self, items: ItemList) -> str:
         """Covers mask contents, in order; an image without a mask counts as such."""
-        missing = json.dumps([item.mask is None for item in items])
-        return digest((missing + self._of_files(item.mask for item in items if item.mask)).encode())
+        missing = (items.masks is None for _ in range(len(items)))
+        return _digest(_json(missing), [self._of_files(items.mask_files)])
 
     def of_file(self, path: Path) -> str:
         """Content hash of one file."""
-        return self._of_files([path])
+        return self._of_files(lambda: [str(path)])
 
     def of_folder(self, folder: Path, ids: Iterable[str]) -> str:
         """Covers names and contents of the files that are named after `ids`, an id and one suffix each; not the folder's path."""
@@ -42,12 +44,12 @@ class Fingerprints:
         names = sorted(
             entry.name for entry in os.scandir(folder) if os.path.splitext(entry.name)[0] in wanted and entry.is_file()
         )
-        return digest((json.dumps(names) + self._of_files(folder / name for name in names)).encode())
+        return _digest(_json(names), [self._of_files(lambda: (os.path.join(folder, name) for name in names))])
 
     def of_code(self, *references: str) -> str:
         """The code version of functions, parsed anew only after some file of the project has changed."""
         if not self._sources:
-            self._sources = digest(json.dumps(_stats(sources())).encode())
+            self._sources = _digest(_json(_stats(map(str, sources()))))
         known_as = f"code {self._sources} {' '.join(references)}"
         if known_as not in self.known:
             self.known[known_as] = code_version(*references)
@@ -57,14 +59,30 @@ class Fingerprints:
         """Remember what was hashed."""
         write_json(self.path, self.known)
 
-    def _of_files(self, paths: Iterable[Path]) -> str:
-        files = list(paths)
-        known_as = digest(json.dumps(_stats(files)).encode())
+    def _of_files(self, paths: Callable[[], Iterable[str]]) -> str:
+        known_as = _digest(_json(_stats(paths())))
         if known_as not in self.known:
-            with ThreadPoolExecutor() as pool:
-                self.known[known_as] = digest("".join(pool.map(lambda path: digest(path.read_bytes()), files)).encode())
+            self.known[known_as] = _digest(side_by_side(lambda path: digest(Path(path).read_bytes()), paths()))
         return self.known[known_as]
 
 
-def _stats(files: Iterable[Path]) -> list[tuple[str, int, int]]:
-    return [(str(path), (stat := path.stat()).st_size, stat.st_mtime_ns) for path in files]
+def _stats(paths: Iterable[str]) -> Iterator[tuple[str, int, int]]:
+    return ((path, (stat := os.stat(path)).st_size, stat.st_mtime_ns) for path in paths)
+
+
+def _json(entries: Iterable[Any]) -> Iterator[str]:
+    """What json.dumps would give of the whole list, some at a time: as one text a million entries would be held thrice."""
+    left, between = iter(entries), ""
+    yield "["
+    while some := list(islice(left, AT_ONCE)):
+        yield between + json.dumps(some)[1:-1]
+        between = ", "
+    yield "]"
+
+
+def _digest(*texts: Iterable[str]) -> str:
+    """The `digest` of all parts joined."""
+    whole = hashlib.blake2b(digest_size=16)
+    for part in chain.from_iterable(texts):
+        whole.update(part.encode())
+    return whole.hexdigest()

@@ -172,7 +172,10 @@ def _read_excluded(path: Path) -> tuple[str, ...]:
 
 def _check_lists(images: ImageSet, lists: Mapping[str, str]) -> None:
     """Seeds are made for the training list alone, so the list they are scored on must lie inside it."""
-    outside = set(images.ids(lists["scoring"])) - set(images.ids(lists["training"]))
+    if lists["scoring"] == lists["training"]:
+        images.ids(lists["training"])  # refuses a list that is not there
+        return
+    outside = set(images.ids(lists["scoring"])).difference(images.ids(lists["training"]))
     if outside:
         raise WrongInput(
             f"{len(outside)} images of images.scoring={lists['scoring']} (such as {min(outside)}) are not in "

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from imagesets.image_set import ImageSet
-from imagesets.item import Item
+from imagesets.item_list import ItemList
 from orchestrator.planning.expression import Stage
 from orchestrator.planning.fingerprint import Fingerprints
 from orchestrator.planning.recipes import Setting
@@ -29,7 +29,7 @@ class Step:
     key: str
     identity: dict[str, Any]  # what the key is the hash of
     folder: Path
-    items: Sequence[Item]
+    items: ItemList
     inputs: dict[str, "Step"]
     manifest: dict[str, Any] | None = None  # of a finished result that still fits its inputs
     reason: str = ""  # why it will run
@@ -55,7 +55,7 @@ class Planner:
         self.fingerprints = Fingerprints(store.root)
         self.files = {name for name, setting in declared.items() if setting.file}
         self.folders = {name for name, setting in declared.items() if setting.folder}
-        self._items: dict[tuple[str, bool], list[Item]] = {}
+        self._items: dict[tuple[str, bool], ItemList] = {}
         self._folders: dict[str, Path] = {}
         self._contents: dict[tuple[str, bool], dict[str, str]] = {}
 
@@ -67,7 +67,7 @@ class Planner:
             steps[id(stage)] = self._step(stage, inputs, random_seed, run)
         return list(steps.values())
 
-    def items(self, role: str, with_masks: bool) -> list[Item]:
+    def items(self, role: str, with_masks: bool) -> ItemList:
         """The items of the list that plays `role` (training, scoring, validation)."""
         wanted = (self.lists[role], with_masks)
         if wanted not in self._items:
@@ -122,7 +122,7 @@ class Planner:
             if owned in self.files and value not in PRESETS:
                 keyed[name] = f"content {self.fingerprints.of_file(Path(value))}"
             elif owned in self.folders and value not in PRESETS:
-                ids = [item.id for item in self.items(stage.recipe.list, with_masks=False)]
+                ids = self.items(stage.recipe.list, with_masks=False).names()
                 keyed[name] = f"content {self.fingerprints.of_folder(Path(value), ids)}"
         return keyed
 

@@ -3,6 +3,7 @@
 Each shard is atomic and says which inputs it was made from, so that a shard made from other inputs is unfinished work.
 """
 
+import hashlib
 import json
 import os
 import secrets
@@ -19,9 +20,18 @@ from orchestrator.storage.store import digest
 SHARD = 32  # items per shard: small enough to lose little, large enough for a million images
 
 
-def shards(items: Sequence[Any]) -> list[Sequence[Any]]:
-    """`items` cut into shards, in order."""
-    return [items[start : start + SHARD] for start in range(0, len(items), SHARD)]
+class Shards(Sequence[Sequence[Any]]):
+    """`items` cut into shards of `size`, in order; each is cut when it is asked for."""
+
+    def __init__(self, items: Sequence[Any], size: int = SHARD):
+        self.items, self.size = items, size
+
+    def __len__(self) -> int:
+        return -(-len(self.items) // self.size)
+
+    def __getitem__(self, index: int) -> Sequence[Any]:  # type: ignore[override]  # no slices
+        start = range(len(self))[index] * self.size
+        return self.items[start : start + self.size]
 
 
 def shard_path(folder: Path, index: int) -> Path:
@@ -63,21 +73,38 @@ class StoredRecords(Mapping):
         self.folder = folder
 
     @cached_property
-    def _shard_of(self) -> dict[str, int]:
-        names = json.loads((self.folder / "items.json").read_text())
-        return {item: index for index, shard in enumerate(names) for item in shard}
+    def _index(self) -> tuple[np.ndarray, np.ndarray]:
+        """Hashes of all ids, ascending, and the shard of each: every worker holds them, and a dict is ten times as large."""
+        shards = self._names()
+        hashes = np.frombuffer(b"".join(_hash(item) for shard in shards for item in shard), np.uint64)
+        order = np.argsort(hashes)
+        return hashes[order], np.repeat(np.arange(len(shards), dtype=np.uint32), [len(shard) for shard in shards])[order]
+
+    def _names(self) -> list[list[str]]:
+        return json.loads((self.folder / "items.json").read_text())
 
     def __getitem__(self, item: str) -> dict[str, np.ndarray]:
+        hashes, shard_of = self._index
+        place = np.searchsorted(hashes, np.frombuffer(_hash(item), np.uint64)[0])
+        if place == len(hashes):
+            raise KeyError(item)
         # opened anew each time: an open zip file must not be shared by the processes that load training images
-        with np.load(shard_path(self.folder, self._shard_of[item])) as file:
+        with np.load(shard_path(self.folder, int(shard_of[place]))) as file:
             prefix = f"{item}/"
-            return {name[len(prefix) :]: file[name] for name in file.files if name.startswith(prefix)}
+            record = {name[len(prefix) :]: file[name] for name in file.files if name.startswith(prefix)}
+        if not record:
+            raise KeyError(item)
+        return record
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._shard_of)
+        return (item for shard in self._names() for item in shard)
 
     def __len__(self) -> int:
-        return len(self._shard_of)
+        return len(self._index[0])
+
+
+def _hash(item: str) -> bytes:
+    return hashlib.blake2b(item.encode(), digest_size=8).digest()
 
 
 def summed(folder: Path, count: int) -> dict[str, np.ndarray]:
