@@ -36,7 +36,7 @@ class PretendEngine:
     def __init__(self, images: ImageSet):
         self.masks = images.mask_paths()
 
-    def map(self, job: work.Job, indices: list[int], done: Callable[[dict[str, float]], None]) -> None:
+    def map(self, job: work.Job, indices: list[int], done: Callable[[dict[str, float]], None], ask: Callable[[], None]) -> None:
         for index in indices:
             if job.recipe.store == "sum" or job.recipe.check:
                 done(work.run_shard(job, index, "cpu"))
@@ -79,9 +79,9 @@ class PretendEngine:
 class UntrainedSegmenter(PretendEngine):
     """Delivers the segmenter as it was drawn, and makes its predictions for real."""
 
-    def map(self, job: work.Job, indices: list[int], done: Callable[[dict[str, float]], None]) -> None:
+    def map(self, job: work.Job, indices: list[int], done: Callable[[dict[str, float]], None], ask: Callable[[], None]) -> None:
         if job.recipe.writes != "predictions":
-            return super().map(job, indices, done)
+            return super().map(job, indices, done, ask)
         for index in indices:
             done(work.run_shard(job, index, "cpu"))
 
@@ -106,6 +106,7 @@ def finished_run(
     opened = open_images(request.images, wanted.settings, store, make=True, exclude=request.exclude)
     assert opened is not None
     prepared = prepare(wanted, opened)
+    prepared.planner.store.open()
     runner = Runner(engine(prepared.images), prepared.planner, Display(Console(file=io.StringIO())))
     for step in prepared.steps:
         runner.run(step)

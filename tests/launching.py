@@ -1,6 +1,8 @@
 """Real launches as a user's shell makes them, for the end-to-end tests."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -37,11 +39,10 @@ def launch(
     return subprocess.run(command(images, store, *options, method=method), capture_output=True, text=True, cwd=cwd, timeout=600)
 
 
-def start(images: Path, store: Path, *options: str) -> subprocess.Popen[str]:
+def start(images: Path, store: Path, *options: str, method: str = METHOD) -> subprocess.Popen[str]:
     """Start a launch in a session of its own."""
-    return subprocess.Popen(
-        command(images, store, *options), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
-    )
+    words = command(images, store, *options, method=method)
+    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
 
 
 def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str], seconds: float = 300) -> None:
@@ -51,6 +52,20 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str], seco
         assert process.poll() is None, f"the launch ended early:\n{process.communicate()[0]}"
         assert time.monotonic() < deadline, "the launch never got there"
         time.sleep(0.005)
+
+
+def under_way(store: Path, stage: str) -> bool:
+    """Whether a stage has a checkpoint or a shard, but no manifest."""
+    for folder in (store / "stages").glob(f"{stage}-*"):
+        begun = (folder / "checkpoint.pt").exists() or any((folder / "shards").glob("[0-9]*.npz"))
+        return begun and not (folder / "manifest.json").exists()
+    return False
+
+
+def kill(process: subprocess.Popen[str]) -> None:
+    """SIGKILL to a launch and its process group."""
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def manifests(store: Path) -> dict[str, dict]:

@@ -198,7 +198,7 @@ def test_every_launch_announces_itself(
         f"runs/RUN/.results.json.{TOKEN}",
         f"stages/STAGE/.manifest.json.{TOKEN}",
         f"stages/STAGE/.lease.dead.{TOKEN}",
-        f"stages/STAGE/shards/.000000.{TOKEN}.npz",
+        f"stages/STAGE/shards/.000000.npz.{TOKEN}",
         "stages/STAGE/network.partial",
         "images/.shapes-00112233.4711",
         ".doctor-x7",

@@ -1,15 +1,12 @@
 """SIGKILL in the middle of a stage, then the same command again: the numbers of an undisturbed run."""
 
-import os
-import signal
-import subprocess
 from pathlib import Path
 
 import psutil
 import pytest
 
 from tests.conftest import write_image_set
-from tests.launching import digests, launch, manifests, start, wait_for
+from tests.launching import digests, kill, launch, manifests, start, under_way, wait_for
 
 pytestmark = pytest.mark.slow
 STAGES = (
@@ -32,19 +29,6 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[st
     done = launch(images, root / "store", "--engine", "local")
     assert done.returncode == 0, done.stdout + done.stderr
     return images, digests(root / "store")
-
-
-def under_way(store: Path, stage: str) -> bool:
-    """Whether a stage has a checkpoint or a shard, but no manifest."""
-    for folder in (store / "stages").glob(f"{stage}-*"):
-        begun = (folder / "checkpoint.pt").exists() or any((folder / "shards").glob("[0-9]*.npz"))
-        return begun and not (folder / "manifest.json").exists()
-    return False
-
-
-def kill(process: subprocess.Popen[str]) -> None:
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
 
 
 def test_a_run_killed_in_every_stage_ends_bit_equal(undisturbed: tuple[Path, dict[str, str]], tmp_path: Path) -> None:

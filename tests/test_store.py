@@ -64,6 +64,7 @@ def test_a_shard_counts_only_for_the_inputs_it_was_made_from_and_only_whole(tmp_
 
 def test_equal_records_give_equal_digests(tmp_path: Path) -> None:
     for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
         write_shard(shard_path(tmp_path / folder, 0), records(["x", "y"]), "a")
     assert shards_digest(tmp_path / "one", 1) == shards_digest(tmp_path / "two", 1)
 

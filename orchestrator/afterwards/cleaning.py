@@ -26,9 +26,9 @@ TOKEN = "[0-9a-f]" * 16
 TEMPORARY = (  # what `doctor`, the drawing of images and the store's writers leave behind when they are killed
     ".doctor-*",
     "images/.shapes-*.*",
-    *(f"{place}/.*.{TOKEN}" for place in ("cache", "runs/*", "stages", "stages/*")),
+    *(f"{place}/.*.{TOKEN}" for place in ("cache", "runs/*", "stages", "stages/*", "stages/*/shards")),
     "stages/*/*.partial",
-    f"stages/*/shards/.*.{TOKEN}.npz",
+    f".probe.{TOKEN}",
 )
 
 

@@ -1,6 +1,6 @@
 """The command line: one file per group of commands; errors a person can put right are one sentence and exit code 2."""
 
-import os
+import shlex
 import sys
 import traceback
 
@@ -24,6 +24,7 @@ from orchestrator.cli import (
     track,
     ui,
 )
+from orchestrator.engine.interrupt import INTERRUPTED, end_at_once
 from orchestrator.reading.summary import sentence
 
 # plain help text: rich help panels would double the time that --help takes
@@ -45,6 +46,7 @@ app.add_typer(images.app, name="images")
 def main() -> None:
     """The entry point `wsss-orch`."""
     errors = Console(stderr=True, soft_wrap=True)
+    given = shlex.join(["wsss-orch", *sys.argv[1:]])
     debug = "--debug" in sys.argv
     if debug:
         sys.argv.remove("--debug")
@@ -53,7 +55,7 @@ def main() -> None:
     except WrongInput as error:
         code = _tell(errors, str(error), 2, debug)
     except KeyboardInterrupt:
-        code = _tell(errors, "interrupted; the same command continues", 130, debug)
+        code = _tell(errors, f"interrupted; the same command continues: {given}", INTERRUPTED, debug)
     except Exception as error:
         log = getattr(error, "log", None)
         more = f"; the whole story is in {log}" if log else "; --debug shows the traceback"
@@ -61,7 +63,7 @@ def main() -> None:
     else:
         return
     sys.stdout.flush()
-    os._exit(code) if code == 130 else sys.exit(code)
+    end_at_once(code) if code == INTERRUPTED else sys.exit(code)
 
 
 def _tell(console: Console, message: str, code: int, debug: bool) -> int:

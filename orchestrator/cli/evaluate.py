@@ -42,6 +42,7 @@ def evaluate(
     )
     console.print(_table(result))
     if json_file is not None:
+        json_file.parent.mkdir(parents=True, exist_ok=True)
         write_json(json_file, result)
 
 

@@ -85,6 +85,8 @@ def launch(
             print_plan(console, run, select(run.steps, until, only))
         return
     check_images(prepared[0])
+    if shared.store.open():
+        console.print(f"a new store: {shared.store.root}", markup=False, highlight=False, soft_wrap=True)
     shared.fingerprints.save()
     plans = [select(run.steps, until, only) for run in prepared]
     if force:

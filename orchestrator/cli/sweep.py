@@ -78,6 +78,7 @@ def _run(console: Console, asked: "Sweep", where: Where, at_once: int) -> None:
     one = plan_with(shared, wanted)
     select(one.steps, asked.until, "")  # refuses an unknown stage before anything runs
     check_images(one)
+    shared.store.open()
     shared.fingerprints.save()
     log = asked.folder / "log.txt"
     with Execution(console, shared, wanted.settings["training.workers"], where, log) as execution:

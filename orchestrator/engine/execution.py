@@ -1,7 +1,6 @@
 """Carries out planned runs: on an engine, with a display, a log and a way to stop."""
 
 import logging
-import signal
 import threading
 import time
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from imagesets.errors import WrongInput
+from orchestrator.engine.interrupt import asking
 from orchestrator.engine.progress import Display
 from orchestrator.planning.plan import Planner, Step
 
@@ -45,11 +45,12 @@ class Execution:
         self.display.__enter__()
         self.runner = Runner(self.engine, self.planner, self.display)
         self.room = threading.Semaphore(self.engine.room)
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: self.runner.stop())
+        self.asking = asking(self.runner.stop)
+        self.asking.__enter__()
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self.asking.__exit__(None, None, None)
         self.display.__exit__(*exception)
         self.engine.__exit__(*exception)
         if exception == (None, None, None):
@@ -65,7 +66,7 @@ class Execution:
         from training.loop import Stopped
 
         try:
-            return run_plans(plans, self._make, self.planner.look, self.engine.room)
+            return run_plans(plans, self._make, self.runner.look, self.engine.room)
         except Stopped:
             raise KeyboardInterrupt from None
 
@@ -91,7 +92,8 @@ class Execution:
 
 
 def _log_to(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(exist_ok=True)
+    logging.raiseExceptions = False  # a log on a full disk must not fill the screen
     logging.basicConfig(filename=path, level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s", force=True)
 
 

@@ -12,9 +12,12 @@ from torch import distributed, multiprocessing
 
 from imagesets.errors import WrongInput
 from orchestrator.engine import work
+from orchestrator.storage.lease import LeaseLost
+from orchestrator.storage.trouble import StoreAbsent
 from training.loop import Stopped
 
-REFUSAL = f"{WrongInput.__module__}.{WrongInput.__qualname__}: "  # how a worker's traceback announces a wrong input
+# what a worker's traceback announces by name, and this process goes by
+TOLD = {f"{kind.__module__}.{kind.__qualname__}: ": kind for kind in (WrongInput, StoreAbsent, LeaseLost)}
 
 
 class LocalEngine:
@@ -29,10 +32,12 @@ class LocalEngine:
     def __exit__(self, *exception: object) -> None:
         pass
 
-    def map(self, job: work.Job, indices: Iterable[int], done: Callable[[dict[str, float]], None]) -> None:
-        """Run the shards `indices` of a per-item stage, calling `done` with each one's figures."""
+    def map(
+        self, job: work.Job, indices: Iterable[int], done: Callable[[dict[str, float]], None], ask: Callable[[], None]
+    ) -> None:
+        """Run the shards `indices` of a per-item stage, calling `done` with each one's figures; `ask` may raise to end it."""
         for index in indices:
-            done(work.run_shard(job, index, _device(0)))
+            done(work.run_shard(job, index, _device(0), ask))
 
     def train(self, job: work.Job) -> float:
         """Run a training stage; CPU seconds of all workers."""
@@ -52,7 +57,8 @@ def _spawn(job: work.Job, world: int, meeting: Path, spent: Path) -> None:
     except multiprocessing.spawn.ProcessRaisedException as error:  # type: ignore[attr-defined]
         last = str(error).strip().splitlines()[-1]  # of the worker's traceback
         logging.error("%s", error)  # the worker's own traceback
-        raise WrongInput(last.removeprefix(REFUSAL)) if last.startswith(REFUSAL) else RuntimeError(last) from None
+        kinds = [(prefix, kind) for prefix, kind in TOLD.items() if last.startswith(prefix)]
+        raise kinds[0][1](last.removeprefix(kinds[0][0])) if kinds else RuntimeError(last) from None
 
 
 def _worker(rank: int, job: work.Job, world: int, meeting: Path, spent: Path) -> None:

@@ -6,6 +6,7 @@ system: a restarted worker group, a restarted driver and the local engine all co
 
 import logging
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable
@@ -16,21 +17,24 @@ from typing import Any
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_TRAIN_ENABLE_STATE_TRACKING", "0")
 os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")  # of shards in flight when a launch is stopped: their lease is gone
+os.environ.setdefault("RAY_task_oom_retries", "3")  # of a task that is killed for memory: for ever by default
 os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")  # by default a finished training is noticed after 2 s
 
 import ray
 from ray import train
 from ray.exceptions import RayError, RayTaskError
-from ray.train import RunConfig, ScalingConfig, WorkerGroupError
+from ray.train import ControllerError, RunConfig, ScalingConfig, TrainingFailedError, WorkerGroupError
 from ray.train.torch import TorchTrainer
 
 from imagesets.errors import WrongInput
 from orchestrator.engine import orphans, work
 from orchestrator.storage.lease import LeaseLost
+from orchestrator.storage.trouble import StoreAbsent, require
 from training.loop import Stopped
 
 IN_FLIGHT = 2  # shards submitted per CPU: one runs, one waits
-RETRIES = 3  # of a worker that dies; an exception in our own code would only come again
+POLL = 0.5  # seconds between two looks whether the stage is to stop
+FINAL = (WrongInput, LeaseLost, StoreAbsent)  # what another attempt at once would only meet again
 OBJECT_STORE = 256 << 20  # bytes: only jobs and figures pass through it
 
 
@@ -72,41 +76,51 @@ class RayEngine:
         resources = ray.cluster_resources()
         return max(int(resources.get("GPU", 0) or resources.get("CPU", 1)) // self.workers, 1)
 
-    def map(self, job: work.Job, indices: Iterable[int], done: Callable[[dict[str, float]], None]) -> None:
-        """Run the shards `indices` of a per-item stage, bounded in flight, calling `done` with each one's figures."""
+    def map(
+        self, job: work.Job, indices: Iterable[int], done: Callable[[dict[str, float]], None], ask: Callable[[], None]
+    ) -> None:
+        """Run the shards `indices` of a per-item stage, bounded in flight, calling `done` with each one's figures.
+
+        `ask` is called every half second and may raise to end it. Raises WorkerLost where a shard loses worker after worker.
+        """
         gpus = ray.cluster_resources().get("GPU", 0) if job.uses_network() else 0
-        task = _shard.options(num_cpus=1, num_gpus=1 if gpus else 0, max_retries=RETRIES)
+        task = _shard.options(num_cpus=1, num_gpus=1 if gpus else 0, max_retries=work.RETRIES)
         shared = ray.put(job)
         waiting = iter(indices)
         limit = IN_FLIGHT * max(int(gpus or ray.cluster_resources().get("CPU", 1)), 1)
         running: list[Any] = []
-        while True:
-            for index in islice(waiting, limit - len(running)):
-                running.append(task.remote(shared, index, "cuda" if gpus else "cpu"))
-            if not running:
-                return
-            ready, running = ray.wait(running)
-            try:
-                done(ray.get(ready[0]))
-            except RayTaskError as error:
-                for reference in running:
-                    ray.cancel(reference)
-                logging.error("%s", error)  # with the worker's own traceback
-                raise error.cause or error from None
+        try:
+            while True:
+                for index in islice(waiting, limit - len(running)):
+                    running.append(task.remote(shared, index, "cuda" if gpus else "cpu"))
+                if not running:
+                    return
+                ready, running = ray.wait(running, timeout=POLL)
+                for reference in ready:
+                    done(ray.get(reference))
+                ask()
+        except RayTaskError as error:
+            logging.error("%s", error)  # with the worker's own traceback
+            raise error.cause or error from None
+        except RayError as error:
+            raise work.WorkerLost(str(error)) from error
+        finally:
+            for reference in running:
+                ray.cancel(reference)
 
     def train(self, job: work.Job) -> float:
-        """Run a training stage under Ray Train; CPU seconds of all workers."""
-        for attempt in range(RETRIES + 1):
-            try:
-                return self._fit(job, attempt)
-            except WorkerGroupError as error:
-                logging.error("%s", error)  # with the workers' own tracebacks
-                causes = list(error.worker_failures.values())
-                if attempt == RETRIES or not _may_pass(causes):
-                    raise next((cause for cause in causes if not isinstance(cause, RayError)), error) from None
-        raise AssertionError("unreachable: the last attempt returns or raises")
+        """Run a training stage under Ray Train; CPU seconds of all workers. Raises WorkerLost where another attempt may do."""
+        try:
+            return self._fit(job)
+        except (TrainingFailedError, RayError) as error:
+            logging.error("%s", error)  # with the workers' own tracebacks
+            causes = _causes(error)
+            if _may_pass(causes):
+                raise work.WorkerLost("; ".join(str(cause) for cause in causes)) from error
+            told = [cause for cause in causes if not isinstance(cause, RayError)]
+            raise next((cause for cause in told if isinstance(cause, FINAL)), told[0] if told else error) from None
 
-    def _fit(self, job: work.Job, attempt: int) -> float:
+    def _fit(self, job: work.Job) -> float:
         """One attempt; its Ray run has a fresh name, because Ray would otherwise continue from its own snapshot."""
         workers, available = job.settings["training.workers"], ray.cluster_resources()
         cpus = max(min(job.settings["training.threads"], int(available.get("CPU", 1)) // workers), 1)
@@ -114,7 +128,8 @@ class RayEngine:
         places = int(available["GPU"] if gpus else available.get("CPU", 0))
         if workers > places:  # Ray would wait for ever
             raise WrongInput(f"training.workers={workers}, but the cluster has {places} {'GPUs' if gpus else 'CPUs'}")
-        name = f"{job.folder.name}-{job.token}-{attempt}"
+        require(self.store)  # Ray would make the folder for its notes anew
+        name = f"{job.folder.name}-{secrets.token_hex(8)}"
         trainer = TorchTrainer(
             _train_worker,  # type: ignore[arg-type]  # its return value is what Ray's annotation forgot
             train_loop_config={"job": job},
@@ -127,9 +142,16 @@ class RayEngine:
             shutil.rmtree(self.store / "ray" / name, ignore_errors=True)  # Ray's own notes, which nobody reads again
 
 
+def _causes(error: Exception) -> list[Exception]:
+    """What each worker failed on, or what Ray Train's controller did."""
+    if isinstance(error, WorkerGroupError):
+        return list(error.worker_failures.values())
+    return [error.controller_failure if isinstance(error, ControllerError) else error]
+
+
 def _may_pass(causes: list[Exception]) -> bool:
     """Whether another attempt may succeed: a worker died, or lost one that did, and nobody refused what it was given."""
-    refused = any(isinstance(cause, (WrongInput, LeaseLost)) for cause in causes)
+    refused = any(isinstance(cause, FINAL) for cause in causes)
     died = any(isinstance(cause, RayError) for cause in causes)
     cut_off = any("onnection" in str(cause) for cause in causes)  # how gloo and NCCL tell that a peer is gone
     return not refused and (died or cut_off)

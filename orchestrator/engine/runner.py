@@ -1,6 +1,7 @@
 """Brings about one step of a plan: what is cached is taken, what another launch is making is waited for, the rest is made."""
 
 import json
+import logging
 import os
 import shutil
 import socket
@@ -8,24 +9,32 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 
 from imagesets.errors import WrongInput
 from orchestrator.engine import work
+from orchestrator.engine.memory import out_of_memory, ran_out
 from orchestrator.engine.progress import Display
 from orchestrator.planning.plan import Planner, Step
 from orchestrator.storage.lease import Lease, LeaseLost, try_lease
 from orchestrator.storage.shards import shard_is_from, shard_path, shards_digest, summed
 from orchestrator.storage.store import digest, read_json, write_atomically, write_json
+from orchestrator.storage.trouble import patiently, require
 from training.loop import CHECKPOINT, Stopped
 from training.stage import Settings
 
 PACKAGES = ("wsss-orch", "torch", "torchvision", "ray", "numpy", "opencv-python-headless", "pydensecrf2")
 POLL = 0.5  # seconds between two looks at a training's progress, or at a stage that another launch is making
+
+
+Result = TypeVar("Result")
 
 
 class Engine(Protocol):
@@ -34,7 +43,9 @@ class Engine(Protocol):
     name: str
     room: int  # stages that may run side by side
 
-    def map(self, job: work.Job, indices: list[int], done: Callable[[dict[str, float]], None]) -> None: ...
+    def map(
+        self, job: work.Job, indices: list[int], done: Callable[[dict[str, float]], None], ask: Callable[[], None]
+    ) -> None: ...
 
     def train(self, job: work.Job) -> float: ...
 
@@ -45,19 +56,45 @@ class Runner:
     def __init__(self, engine: Engine, planner: Planner, display: Display):
         self.engine, self.planner, self.display = engine, planner, display
         self.stopping = threading.Event()
-        self._trainings: set[Path] = set()  # folders of the trainings that run now
 
     def stop(self) -> None:
         """Ask the running stages to checkpoint and end; callable from a signal handler."""
         self.stopping.set()
-        for folder in tuple(self._trainings):
-            (folder / "stop").touch()
 
     def run(self, step: Step) -> bool:
-        """Bring one step's result about; whether it had to be made by this launch."""
+        """Bring one step's result about; whether it had to be made by this launch. An absence of the store is waited out."""
+        return self._patiently(lambda: self._run(step))
+
+    def look(self, step: Step) -> None:
+        """Take a finished result into the plan, if there is one; the store must be there to tell, and is waited for."""
+        self._patiently(lambda: self._look(step))
+
+    def _look(self, step: Step) -> None:
+        self.planner.look(step)
+        if not step.cached:
+            require(self.planner.store.root)
+
+    def _patiently(self, do: Callable[[], Result]) -> Result:
+        root = self.planner.store.root
+
+        def blaming() -> Result:
+            with work.blaming(root):
+                return do()
+
+        return patiently(root, blaming, self._tell, self._pause)
+
+    def _tell(self, line: str) -> None:
+        logging.warning("%s", line)
+        self.display.say(line)
+
+    def _pause(self, seconds: float) -> None:
+        self.stopping.wait(seconds)
+        self._check_not_stopping()
+
+    def _run(self, step: Step) -> bool:
         told = False
         while True:
-            self.planner.look(step)
+            self._look(step)
             if step.cached:
                 return False
             self._check_not_stopping()
@@ -76,21 +113,27 @@ class Runner:
         with try_lease(step.folder) as lease:
             if lease is None:
                 return None
-            self.planner.look(step)  # it may have been finished between the last look and the lease
+            self._look(step)  # it may have been finished between the last look and the lease
             if step.cached:
                 return False
-            self._make(step, lease)
-            self.planner.look(step)
+            self._patiently(lambda: self._make(step, lease))
+            self._look(step)
             return True
 
     def _make(self, step: Step, lease: Lease) -> None:
         job = self._job(step, lease)
         self._discard_other_inputs(job)
         started = time.monotonic()
+        make: dict[str, Callable[[work.Job, str], dict[str, Any]]]
+        make = {"train": partial(self._train, lease), "map": self._map, "copy": self._copy}
         try:
-            figures = {"train": self._train, "map": self._map, "copy": self._copy}[step.stage.recipe.kind](job, step.name)
-        except BaseException:
+            figures = make[step.stage.recipe.kind](job, step.name)
+        except Exception as error:
             self.display.give_up(step.name)
+            if ran_out(error):
+                raise out_of_memory(
+                    step.name, step.stage.component, step.stage.recipe.kind, step.stage.settings, error
+                ) from error
             raise
         lease.fence()
         write_json(step.folder / "manifest.json", {**self._manifest(step), **figures, "wall": time.monotonic() - started})
@@ -141,9 +184,8 @@ class Runner:
             for quantity in made:
                 made[quantity] += figures[quantity]
             self.display.update(name, begun + made["images"])
-            self._check_not_stopping()
 
-        self.engine.map(job, missing, done)
+        self.engine.map(job, missing, done, self._check_not_stopping)
         write_atomically(job.folder / "items.json", json.dumps(job.names()).encode())
         result = self._result(job, count) if job.recipe.result else None
         return {"digest": shards_digest(job.folder, count), "cpu": made["cpu"], "result": result}
@@ -151,25 +193,33 @@ class Runner:
     def _result(self, job: work.Job, count: int) -> dict[str, Any]:
         return work.resolve(job.recipe.result)(Settings(job.settings), job.classes, summed(job.folder, count))
 
-    def _train(self, job: work.Job, name: str) -> dict[str, Any]:
-        self._trainings.add(job.folder)
-        if self.stopping.is_set():  # a signal that came before there was a folder to leave the wish in
-            self.stop()
+    def _train(self, lease: Lease, job: work.Job, name: str) -> dict[str, Any]:
         ended = threading.Event()
         self.display.start(name, 1, "steps")
         watcher = threading.Thread(target=self._watch, args=(name, job.folder, ended), daemon=True)
         watcher.start()
         try:
-            cpu = self.engine.train(job)
+            cpu = self._attempts(lease, job, name)
         finally:
             ended.set()
             watcher.join()
-            self._trainings.discard(job.folder)
         path = job.folder / "network.pt"
         if not path.exists():
             raise Stopped(f"{name} was stopped and checkpointed")
         (job.folder / CHECKPOINT).unlink(missing_ok=True)
         return {"digest": digest(path.read_bytes()), "cpu": cpu, "result": None}
+
+    def _attempts(self, lease: Lease, job: work.Job, name: str) -> float:
+        """Train until no worker is lost, up to RETRIES times anew, each time under a token of its own; CPU seconds."""
+        for attempt in range(1, work.RETRIES + 1):
+            try:
+                return self.engine.train(job)
+            except work.WorkerLost as lost:
+                self._check_not_stopping()
+                why = "out of memory" if ran_out(lost) else "it died"
+                self._tell(f"{name}: a worker was lost ({why}); going on from the checkpoint, {attempt} of {work.RETRIES}")
+                job = replace(job, token=lease.renew())
+        return self.engine.train(job)
 
     def _copy(self, job: work.Job, name: str) -> dict[str, Any]:
         """In this process whatever the engine: reading a file takes no second."""
@@ -178,12 +228,14 @@ class Runner:
         return {"digest": digest((job.folder / "network.pt").read_bytes()), "cpu": cpu, "result": None}
 
     def _watch(self, name: str, folder: Path, ended: threading.Event) -> None:
-        """Show what the training notes of its progress."""
+        """Show what the training notes of its progress, and leave it a wish to stop."""
         while not ended.wait(POLL):
-            note = read_json(folder / "progress.json")
-            if note:
-                losses = " ".join(f"{loss} {value:.3f}" for loss, value in note["losses"].items())
-                self.display.update(name, note["step"], note["steps"], losses)
+            with suppress(OSError):  # a store that fails for a moment: the next look will do
+                if self.stopping.is_set():
+                    (folder / "stop").touch()
+                if note := read_json(folder / "progress.json"):
+                    losses = " ".join(f"{loss} {value:.3f}" for loss, value in note["losses"].items())
+                    self.display.update(name, note["step"], note["steps"], losses)
 
     def _manifest(self, step: Step) -> dict[str, Any]:
         return {

@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from orchestrator.planning.launch import Prepared
@@ -30,7 +30,8 @@ def _announced(prepared: Prepared) -> Iterator[None]:
         with try_lease(folder):
             yield
     finally:
-        os.utime(folder / PLANNED)
+        with suppress(OSError):  # an absent store must not hide what the launch ended with
+            os.utime(folder / PLANNED)
 
 
 def keys_of_running(store: Path) -> set[str]:

@@ -6,7 +6,8 @@ A `Job` says all of it and can be sent to another node; nothing here knows which
 import importlib
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -20,14 +21,20 @@ from imagesets.errors import WrongInput
 from imagesets.item import Item
 from imagesets.item_list import ItemList
 from orchestrator.planning.recipes import StageRecipe
-from orchestrator.storage.lease import check_fence
+from orchestrator.storage.lease import LeaseLost, check_fence
 from orchestrator.storage.shards import SHARD, Shards, StoredRecords, shard_path, write_shard
 from orchestrator.storage.store import write_atomically, write_json
+from orchestrator.storage.trouble import StoreAbsent, blame
 from training import loop
 from training.randomness import seed_torch
 from training.stage import Context, Settings
 
+RETRIES = 3  # of what a worker died in; an exception in our own code would only come again
 PROGRESS_EVERY = 0.5  # seconds between two notes of a training's progress
+
+
+class WorkerLost(Exception):
+    """A worker died, or the node that it ran on; another attempt continues from the checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +63,11 @@ class Job:
 
     def __hash__(self) -> int:
         return hash((self.folder, self.token))
+
+    @property
+    def root(self) -> Path:
+        """The store's."""
+        return self.folder.parents[1]
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Job) and (self.folder, self.token) == (other.folder, other.token)
@@ -88,13 +100,31 @@ def resolve(reference: str) -> Callable[..., Any]:
     return getattr(importlib.import_module(module), name)
 
 
-def run_shard(job: Job, index: int, device: str) -> dict[str, float]:
-    """Do one shard of a per-item stage and write it; images done, wall and CPU seconds."""
+@contextmanager
+def blaming(root: Path) -> Iterator[None]:
+    """Tell a failure of the block that the store at `root` is to blame for as that: see `blame`."""
+    try:
+        yield
+    except (StoreAbsent, LeaseLost, loop.Stopped):
+        raise
+    except Exception as error:
+        blame(error, root)
+        raise
+
+
+def run_shard(job: Job, index: int, device: str, ask: Callable[[], None] = lambda: None) -> dict[str, float]:
+    """Do one shard of a per-item stage and write it; images done, wall and CPU seconds. `ask` is called before every item."""
+    with blaming(job.root):
+        return _run_shard(job, index, device, ask)
+
+
+def _run_shard(job: Job, index: int, device: str, ask: Callable[[], None]) -> dict[str, float]:
     started, cpu = time.monotonic(), time.process_time()
     one = _prepared(job, device)
     parts = job.shards()[index]
     records = {}
     for part in parts:
+        ask()
         name = job.name_of(part)
         try:
             records[name] = one(part)
@@ -121,6 +151,16 @@ def _prepared(job: Job, device: str) -> Callable[[Any], dict[str, np.ndarray]]:
 
 def run_training(job: Job, rank: int, world: int, device: str) -> float:
     """Train one stage's network to the end and write it (rank 0); CPU seconds of all workers."""
+    try:
+        with blaming(job.root):
+            return _run_training(job, rank, world, device)
+    finally:
+        if rank == 0:
+            for partial in job.folder.glob("*.partial"):  # of a write that failed: it would only keep a full disk full
+                partial.unlink(missing_ok=True)
+
+
+def _run_training(job: Job, rank: int, world: int, device: str) -> float:
     settings = Settings(job.settings)
     cpu = time.process_time()
     loop.set_threads(settings.training.threads)
@@ -135,7 +175,7 @@ def run_training(job: Job, rank: int, world: int, device: str) -> float:
         rank=rank,
         world=world,
         report=_progress_writer(job.folder, task.steps) if rank == 0 else lambda step, losses: None,
-        asked_to_stop=(job.folder / "stop").exists,
+        asked_to_stop=lambda: _exists(job.folder / "stop"),
         fence=lambda: check_fence(job.folder / "lease.json", job.token),
     )
     history = loop.train(task, job.items, run)
@@ -171,6 +211,13 @@ def _import_context(recipe: StageRecipe, settings: Mapping[str, Any], classes: t
     return Context(own, classes, items, 0, torch.device("cpu"), untrained)
 
 
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a store that fails for a moment asks for nothing
+        return False
+
+
 def _progress_writer(folder: Path, steps: int) -> Callable[[int, dict[str, float]], None]:
     written = -PROGRESS_EVERY
 
@@ -178,7 +225,11 @@ def _progress_writer(folder: Path, steps: int) -> Callable[[int, dict[str, float
         nonlocal written
         if time.monotonic() - written >= PROGRESS_EVERY or step == steps:
             written = time.monotonic()
-            write_atomically(folder / "progress.json", json.dumps({"step": step, "steps": steps, "losses": losses}).encode())
+            note = json.dumps({"step": step, "steps": steps, "losses": losses}).encode()
+            with suppress(
+                OSError, WrongInput
+            ):  # a note is not worth an epoch: the next checkpoint tells whether the store is well
+                write_atomically(folder / "progress.json", note)
 
     return write
 

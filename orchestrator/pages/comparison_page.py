@@ -32,6 +32,7 @@ def write_page(comparison: Comparison, store: Path, path: Path) -> None:
         figures=figures(comparison),
         sheets=_sheets(comparison.entries, store),
     )
+    path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, page.encode())
 
 

@@ -98,6 +98,7 @@ def write(comparison: Comparison, path: Path) -> None:
     """Write a comparison in the format that the file's ending names."""
     if path.suffix not in WRITERS:
         raise WrongInput(f"{path} must end in one of {', '.join([*WRITERS, '.html'])}")
+    path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, WRITERS[path.suffix](comparison).encode())
 
 

@@ -5,10 +5,12 @@ A run that failed is listed, never averaged away.
 
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from imagesets.errors import WrongInput
 from orchestrator.reading.results import FAILED
 from orchestrator.storage.store import read_json, write_json
 
@@ -90,7 +92,8 @@ def group_name(run: str) -> str:
 
 def note_failure(folder: Path, error: Exception) -> None:
     """Keep in a run's folder what it failed on, for whoever looks at the group later."""
-    write_json(folder / FAILED, {"error": sentence(error)})
+    with suppress(OSError, WrongInput):  # a store that cannot be written is what the run failed on, most likely
+        write_json(folder / FAILED, {"error": sentence(error)})
 
 
 def failure_in(folder: Path) -> str | None:

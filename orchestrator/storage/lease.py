@@ -14,6 +14,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from orchestrator.storage.trouble import require, room_for
+
 HEARTBEAT = 5.0  # seconds between touches
 SILENCE = 60.0  # seconds without a touch after which a holder counts as dead: twelve missed heartbeats
 
@@ -27,15 +29,31 @@ class Lease:
 
     def __init__(self, path: Path, token: str):
         self.path, self.token = path, token
+        self._lock = threading.Lock()  # the heart must not look between the two halves of `renew`
 
     def fence(self) -> None:
         """Raise LeaseLost unless this attempt still holds the lease."""
-        check_fence(self.path, self.token)
+        with self._lock:
+            check_fence(self.path, self.token)
+
+    def renew(self) -> str:
+        """Hold the lease under a new token, so that what still runs of the attempt so far can write no more; the token."""
+        with self._lock:
+            check_fence(self.path, self.token)
+            token = secrets.token_hex(8)
+            partial = self.path.with_name(f".lease.{token}")
+            with room_for(self.path):
+                partial.write_text(_content(token))
+            os.replace(partial, self.path)
+            self.token = token
+        return token
 
 
 def check_fence(path: Path, token: str) -> None:
     """Raise LeaseLost unless the lease at `path` is held under `token` (for workers, which get both with their job)."""
     holder = _read(path)
+    if holder is None:
+        require(path.parents[2])  # stages and runs lie two below the root: without that, nobody has taken anything over
     if holder is None or holder.get("token") != token:
         raise LeaseLost(f"another launch has taken over {path.parent.name}")
 
@@ -49,7 +67,7 @@ def held(folder: Path) -> bool:
 @contextlib.contextmanager
 def try_lease(folder: Path) -> Iterator[Lease | None]:
     """Hold the lease of a stage's folder while the block runs, or yield None when a living launch holds it."""
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(exist_ok=True)  # and none above it: see `replacing`
     path = folder / "lease.json"
     token = secrets.token_hex(8)
     if not _create(path, token):
@@ -66,7 +84,7 @@ def try_lease(folder: Path) -> Iterator[Lease | None]:
     finally:
         ended.set()
         heart.join()
-        with contextlib.suppress(LeaseLost):
+        with contextlib.suppress(LeaseLost, OSError):  # an absent store keeps the lease until it has been silent for long enough
             lease.fence()
             path.unlink(missing_ok=True)
 
@@ -75,13 +93,18 @@ def _create(path: Path, token: str) -> bool:
     """Create the lease file with its whole content in one step; False where there is one already."""
     partial = path.with_name(f".lease.{token}")
     try:
-        partial.write_text(json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "token": token}))
-        os.link(partial, path)  # atomic, also on NFS, and fails where the file exists
+        with room_for(path):
+            partial.write_text(_content(token))
+            os.link(partial, path)  # atomic, also on NFS, and fails where the file exists
         return True
     except (FileExistsError, FileNotFoundError):  # the folder itself is gone where `clean` has just removed it
         return False
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _content(token: str) -> str:
+    return json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "token": token})
 
 
 def _take_over(path: Path, token: str, dead: dict) -> bool:

@@ -5,8 +5,6 @@ Each shard is atomic and says which inputs it was made from, so that a shard mad
 
 import hashlib
 import json
-import os
-import secrets
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
@@ -15,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from orchestrator.storage.store import digest
+from orchestrator.storage.store import digest, replacing
 
 SHARD = 32  # items per shard: small enough to lose little, large enough for a million images
 
@@ -42,14 +40,9 @@ def shard_path(folder: Path, index: int) -> Path:
 def write_shard(path: Path, records: Mapping[str, Mapping[str, np.ndarray]], made_from: str) -> None:
     """Write the records of one shard; `made_from` is the digest of the inputs."""
     arrays = {f"{item}/{name}": array for item, record in records.items() for name, array in record.items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.stem}.{secrets.token_hex(8)}.npz")
     arrays["/made_from"] = np.asarray(made_from)
-    with partial.open("wb") as file:
+    with replacing(path) as file:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
 
 
 def shard_is_from(path: Path, made_from: str) -> bool:

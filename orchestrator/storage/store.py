@@ -7,10 +7,15 @@ import hashlib
 import json
 import os
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
+
+from orchestrator.storage.trouble import MARKER, room_for
 
 FORMAT = 1  # of stage folders and of what orchestrator.engine.work does around a stage; part of every key
+FOLDERS = ("cache", "ray", "runs", "stages", "sweeps")  # made once: below them, no writer makes more than one folder
 
 
 class Store:
@@ -18,6 +23,15 @@ class Store:
 
     def __init__(self, root: Path):
         self.root = root
+
+    def open(self) -> bool:
+        """Make the store ready to be written; whether it is new."""
+        new = not (self.root / "stages").is_dir()
+        for name in FOLDERS:
+            (self.root / name).mkdir(parents=True, exist_ok=True)
+        if not (self.root / MARKER).exists():
+            write_json(self.root / MARKER, {"format": FORMAT})
+        return new
 
     def folder(self, name: str, key: str) -> Path:
         """Where the result with `key` lies, or would: the key finds it, `name` is for people and may be another's that made it.
@@ -54,14 +68,30 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Replace `path` by `content` in one step, through a file that no other process writes."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    with partial.open("wb") as file:
+    """Replace `path` by `content` in one step."""
+    with replacing(path) as file:
         file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file that no other process writes, which takes the place of `path` once the block has ended well.
+
+    The folder is made, but not the one above: where that is gone, so is the store. Raises WrongInput where the disk is full.
+    """
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    try:
+        with room_for(path):
+            path.parent.mkdir(exist_ok=True)
+            with partial.open("wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(partial, path)
+    except BaseException:
+        with suppress(OSError):
+            partial.unlink()
+        raise
 
 
 def digest(content: bytes) -> str:

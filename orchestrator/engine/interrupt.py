@@ -1,0 +1,41 @@
+"""Ctrl-C and SIGTERM: the first asks the running stages to checkpoint and end, the second ends this process at once."""
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+INTERRUPTED = 130  # the exit code that shells give to what Ctrl-C ended
+
+
+@contextmanager
+def asking(stop: Callable[[], None]) -> Iterator[None]:
+    """Call `stop` on the first SIGINT or SIGTERM while the block runs."""
+    told: list[int] = []
+
+    def handle(number: int, frame: object) -> None:
+        told.append(number)
+        if len(told) > 1:
+            end_at_once(INTERRUPTED)
+        stop()
+        # not through the console, whose lock the interrupted line may hold
+        os.write(2, b"stopping: what runs is brought to a checkpoint; once more (Ctrl-C) stops at once\n")
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def end_at_once(code: int) -> None:
+    """End this process and all that it has started, without any farewell."""
+    import psutil  # no command should wait for it that is not interrupted
+
+    for child in psutil.Process().children(recursive=True):
+        try:
+            child.kill()
+        except psutil.NoSuchProcess:
+            continue
+    os._exit(code)

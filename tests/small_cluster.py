@@ -1,0 +1,71 @@
+"""A Ray cluster of several nodes on this machine for tests, whose nodes can be lost like machines."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+OBJECT_STORE = 80 << 20  # bytes for each node: Ray asks for no less than 75 MB
+
+
+class SmallCluster:
+    """A head without CPUs and nodes of one CPU each."""
+
+    def __init__(self, temporary: Path, nodes: int):
+        from ray.cluster_utils import Cluster
+
+        head = {"num_cpus": 0, "object_store_memory": OBJECT_STORE, "include_dashboard": False, "_temp_dir": str(temporary)}
+        self.cluster = Cluster(initialize_head=True, head_node_args=head)
+        for _ in range(nodes):
+            self.add()
+
+    @property
+    def address(self) -> str:
+        """What --address takes."""
+        return self.cluster.address
+
+    def add(self) -> None:
+        """One more node."""
+        self.cluster.add_node(num_cpus=1, object_store_memory=OBJECT_STORE)
+
+    def carrier(self, title: str) -> Any:
+        """A node with a worker process whose title has `title` in it, or None."""
+        for node in self.cluster.worker_nodes:
+            if any(title in " ".join(_cmdline(child)) for child in _raylet(node).children()):
+                return node
+        return None
+
+    def lose(self, node: Any) -> None:
+        """Lose a node as when its machine fails: all its processes are gone at once."""
+        workers = _raylet(node).children(recursive=True)
+        self.cluster.remove_node(node, allow_graceful=False)
+        for worker in workers:
+            try:
+                worker.kill()
+            except psutil.NoSuchProcess:
+                continue
+
+
+@contextmanager
+def small_cluster(temporary: Path, nodes: int = 2) -> Iterator[SmallCluster]:
+    """A cluster while the block runs; `temporary` must be short, as sockets lie below it."""
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    cluster = SmallCluster(temporary, nodes)
+    try:
+        yield cluster
+    finally:
+        cluster.cluster.shutdown()
+
+
+def _raylet(node: Any) -> psutil.Process:
+    return psutil.Process(node.all_processes["raylet"][0].process.pid)
+
+
+def _cmdline(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.NoSuchProcess:
+        return []
