@@ -108,7 +108,7 @@ def _temporary(store: Path) -> Iterator[tuple[Path, str]]:
 def _ray(store: Path) -> Iterator[tuple[Path, str]]:
     """What Ray and the launches on it have noted, unless a launch of this or of another host may still need it."""
     folder = store / "ray"
-    if folder.is_dir() and not orphans.may_live(store):
+    if folder.is_dir() and any(folder.iterdir()) and not orphans.may_live(store):
         yield folder, "notes of launches on Ray that have ended"
 
 
