@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
@@ -20,10 +21,17 @@ from pathlib import Path
 
 import psutil
 
-from tests.mlflow_servers import free_port, wait_until
+from tests.mlflow_servers import free_port
 
 PROJECT = Path(__file__).parent.parent
-RAY = Path(sys.executable).with_name("ray")
+STARTUP = 400  # seconds
+BUSY = {  # Ray's own patience ends sooner on a machine that is busy with other things
+    "RAY_DASHBOARD_STARTUP_TIMEOUT_S": "300",
+    "RAY_DASHBOARD_SUBPROCESS_MODULE_WAIT_READY_TIMEOUT": "300",
+    "RAY_worker_register_timeout_seconds": "300",
+    "RAY_agent_register_timeout_ms": "300000",
+    "RAY_health_check_failure_threshold": "60",
+}
 
 
 @dataclass(frozen=True)
@@ -55,9 +63,8 @@ def cluster(cpus: int = 2) -> Iterator[Cluster]:
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(folder / "token"),
         "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_DASHBOARD_STARTUP_TIMEOUT_S": "240",  # on a machine that is busy with other things
-        "RAY_DASHBOARD_SUBPROCESS_MODULE_WAIT_READY_TIMEOUT": "240",
-        "PATH": f"{RAY.parent}:{os.environ['PATH']}",
+        **BUSY,
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",  # where a job finds its Python
         "PYTHONPATH": str(PROJECT),
         "COLUMNS": "200",
     }
@@ -65,7 +72,10 @@ def cluster(cpus: int = 2) -> Iterator[Cluster]:
     made = Cluster(f"http://127.0.0.1:{dashboard}", f"127.0.0.1:{port}", environment, folder)
     try:
         with node(made, *words, "--dashboard-host=127.0.0.1", f"--temp-dir={folder / 'ray'}") as (head, log):
-            wait_until(lambda: _answers(made), head, log)
+            deadline = time.monotonic() + STARTUP
+            while not _answers(made):
+                assert head.poll() is None and time.monotonic() < deadline, log.read_text()
+                time.sleep(0.5)
             yield made
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -77,10 +87,19 @@ def node(
 ) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
     """One node, by `ray start` with these words, inside the command `wrapped` if there is one; its process and its log."""
     log = of.folder / f"node-{secrets.token_hex(3)}.log"
-    line = [*wrapped, sys.executable, RAY, "start", "--block", "--node-ip-address=127.0.0.1", "--object-store-memory=100000000", *words]
+    line = [
+        *wrapped,
+        sys.executable,
+        "-P",
+        PROJECT / "tests" / "patient_ray.py",
+        "start",
+        "--block",
+        "--object-store-memory=100000000",
+        *words,
+    ]
     with log.open("wb") as file:
         started = subprocess.Popen(
-            [str(word) for word in line],
+            [*map(str, line), "--node-ip-address=127.0.0.1"],
             env={**of.environment, **(environment or {})},
             cwd=of.folder,
             stdout=file,
@@ -121,10 +140,11 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _answers(made: Cluster) -> bool:
+    """Whether the dashboard is there, and a node that takes jobs."""
     token = (made.folder / "token").read_text()
-    asked = urllib.request.Request(f"{made.url}/api/jobs/", headers={"Authorization": f"Bearer {token}"})
+    asked = urllib.request.Request(f"{made.url}/api/v0/nodes", headers={"Authorization": f"Bearer {token}"})
     try:
         with urllib.request.urlopen(asked, timeout=10) as page:
-            return bool(page.status == 200)
+            return b"ALIVE" in page.read()
     except (urllib.error.URLError, OSError):
         return False

@@ -58,7 +58,8 @@ def test_what_is_sent_is_what_a_wheel_holds() -> None:
 
 def test_code_alone_is_sent_and_it_knows_its_commit(tmp_path: Path) -> None:
     root = tmp_path / "checkout"
-    for name in ("methods/cam.py", "orchestrator/pages/page.css", "methods/big.npy", ".git/x.py", "wsss-store/a.yaml", ".venv/b.py"):
+    beside = ("methods/big.npy", ".git/x.py", "wsss-store/a.yaml", ".venv/b.py")
+    for name in ("methods/cam.py", "orchestrator/pages/page.css", *beside):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text("content")
     packages = shipping.stage(tmp_path / "sent", "abc1234+", root)
@@ -96,7 +97,7 @@ def test_the_code_version_tells_one_changed_character(tmp_path: Path) -> None:
 def test_arguments_reach_the_job_as_they_were_written() -> None:
     from orchestrator.cluster.submission import Submission
 
-    words = (*LAUNCH, "--set", "images.training=it's; rm -rf $HOME `x` \"y\"", "--recipe", "/a b/c.yaml")
+    words = (*LAUNCH, "--set", 'images.training=it\'s; rm -rf $HOME `x` "y"', "--recipe", "/a b/c.yaml")
     entrypoint = Submission(words, {}).entrypoint
     shown = subprocess.run(
         ["sh", "-c", entrypoint.replace("exec python -P -m orchestrator", "printf '%s\\n'")], capture_output=True, text=True

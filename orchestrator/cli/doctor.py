@@ -65,7 +65,7 @@ def _visit(address: str, store: Path, timeout: float) -> None:
     found = problems(driver(), nodes, store)
     for problem in found:
         typer.echo(problem)
-    typer.echo(f"not ready: {len(found)} problems" if found else f"ready: {len(nodes)} nodes")
+    typer.echo(f"not ready: {len(found)} of the above" if found else f"ready, nodes: {len(nodes)}")
     if found:
         raise typer.Exit(1)
 

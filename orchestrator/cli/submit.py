@@ -20,9 +20,7 @@ def submit(
     context: typer.Context,
     words: Annotated[list[str], typer.Argument(metavar="COMMAND [OPTIONS]...", help="launch, sweep or doctor, and its options.")],
     address: Dashboard,
-    installed: Annotated[
-        bool, typer.Option("--installed", help="Send no code: the nodes have the same wsss-orch.")
-    ] = False,
+    installed: Annotated[bool, typer.Option("--installed", help="Send no code: the nodes have the same wsss-orch.")] = False,
 ) -> None:
     """Run a launch or sweep on a running cluster as a Ray job, which outlives this shell.
 

@@ -18,7 +18,7 @@ QUIET = 60.0  # seconds without a line after which the connection is made anew: 
 PAUSE = 2.0  # seconds between two tries, or two looks
 LOST = 600.0  # seconds without the job server after which following ends
 BROKEN = (aiohttp.ClientError, requests.RequestException, OSError)
-INTERRUPTED = "interrupted; the same command continues"  # what a launch ends with that has checkpointed
+CHECKPOINTED = "the same command continues"  # what a launch says last that was stopped in good order
 
 Write = Callable[[str], None]
 
@@ -97,7 +97,7 @@ def stop(client: Client, job: str) -> str:
         time.sleep(PAUSE)
     if info.status != JobStatus.STOPPED:
         return f"{job} ended by itself: {info.status.value}"
-    if INTERRUPTED in client.get_job_logs(job):
+    if CHECKPOINTED in client.get_job_logs(job):
         return f"{job} is stopped and checkpointed; the same command submitted again continues it"
     return f"{job} is stopped; submitted again it continues from its last checkpoint"
 

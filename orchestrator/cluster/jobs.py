@@ -22,6 +22,11 @@ OVERRIDING = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")  # Ray takes these before
 OURS = "wsss-orch"  # the key of a job's metadata that tells who submitted it: its version
 COMMAND = "command"  # and what it runs
 
+REFUSALS = {  # what an answer with an error says, and what it means
+    "status code 413": "takes no request as large as the code is; --installed sends none",
+    "No available agent": "has no node yet that takes jobs; it is starting, so try again in a minute",
+}
+
 
 class Client(JobSubmissionClient):
     """Ray's client, none of whose requests waits for ever."""
@@ -50,7 +55,7 @@ def connect(address: str) -> Client:
     url = url_of(address)
     for name in OVERRIDING:
         os.environ.pop(name, None)
-    logging.getLogger("ray").setLevel(logging.WARNING)  # it tells every upload
+    logging.disable(logging.INFO)  # Ray tells every upload
     with answered(url):
         client = Client(url)
         there = client.get("/api/version")["ray_version"]
@@ -71,8 +76,9 @@ def answered(url: str) -> Iterator[None]:
     except (requests.ConnectionError, ConnectionError) as error:
         raise WrongInput(f"nothing answers at {url}; {_where()}") from error
     except (requests.RequestException, KeyError, RuntimeError) as error:
-        if "status code 413" in str(error):
-            raise WrongInput(f"{url} takes no request as large as the code is; --installed sends none") from error
+        for part, meaning in REFUSALS.items():
+            if part in str(error):
+                raise WrongInput(f"{url} {meaning}") from error
         raise WrongInput(f"{url} answers, but not as Ray's job server does ({_first_line(error)}); {_where()}") from error
 
 

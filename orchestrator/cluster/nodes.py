@@ -1,5 +1,6 @@
 """Every node of a running cluster, visited: one task on each looks at what is there and at the store."""
 
+import contextlib
 import secrets
 import shutil
 import socket
@@ -130,7 +131,7 @@ def _require_reachable(address: str) -> None:
 def _marked(store: Path) -> Iterator[tuple[Path, str]]:
     """A folder of the store with the driver's marker in it, while the block lasts; the store itself if it was not there yet."""
     place, token = store / f".doctor-{secrets.token_hex(8)}", secrets.token_hex(16)
-    made = next((folder for folder in reversed((place, *place.parents)) if not folder.exists()), place)
+    missing = [folder for folder in place.parents if not folder.exists()]
     try:
         place.mkdir(parents=True)
         (place / probe.ASKED).write_text(token)
@@ -139,4 +140,7 @@ def _marked(store: Path) -> Iterator[tuple[Path, str]]:
     try:
         yield place, token
     finally:
-        shutil.rmtree(made)
+        shutil.rmtree(place)
+        with contextlib.suppress(OSError):  # not empty: somebody has begun to use the store
+            for folder in missing:
+                folder.rmdir()
