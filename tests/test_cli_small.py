@@ -26,6 +26,10 @@ COMMANDS = (
     "track",
     "ui",
     "doctor",
+    "submit",
+    "status",
+    "logs",
+    "stop",
 )
 WORDS = [("images", "check"), ("images", "show"), *((name,) for name in COMMANDS)]
 HEAVY = ("torch", "ray", "mlflow", "matplotlib", "jinja2", "cv2")

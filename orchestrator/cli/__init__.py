@@ -16,10 +16,12 @@ from orchestrator.cli import (
     evaluate,
     export,
     images,
+    jobs,
     launch,
     predict,
     report,
     reproduce,
+    submit,
     sweep,
     track,
     ui,
@@ -38,8 +40,10 @@ app = typer.Typer(
 for command in (
     *(launch.launch, sweep.sweep, compare.compare, report.report, catalogue.ls, catalogue.show, evaluate.evaluate),
     *(export.export, predict.predict, reproduce.reproduce, track.track, ui.ui, clean.clean, doctor.doctor),
+    *(jobs.status, jobs.logs, jobs.stop),
 ):
     app.command(command.__name__)(command)
+app.command(submit.submit.__name__, context_settings=submit.SETTINGS)(submit.submit)
 app.add_typer(images.app, name="images")
 
 

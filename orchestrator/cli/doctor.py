@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from orchestrator import environment
+from orchestrator.reading.tables import terminal
 
 OPTIONAL = {"ray": "--engine local runs without it", "mlflow": "--track none runs without it"}
 
@@ -16,16 +17,26 @@ OPTIONAL = {"ray": "--engine local runs without it", "mlflow": "--track none run
 def doctor(
     store: Annotated[Path, typer.Option(help="The store, whose disk is looked at and tried.")] = Path("wsss-store"),
     ray: Annotated[bool, typer.Option("--ray", help="Start a private Ray and run a task on it.")] = False,
+    address: Annotated[str, typer.Option(help="Visit every node of this running cluster instead: auto or host:port.")] = "",
+    timeout: Annotated[float, typer.Option(min=1, help="Seconds that the nodes have to answer.")] = 60,
 ) -> None:
     """Show versions, cores, memory, GPUs and disk, and try what a run needs; exit code 1 if something essential fails.
+
+    With --address, on a node of a running cluster: a task on every node looks for what the others wrote to the store, and for
+    other versions than the driver's.
 
     Examples:
 
       wsss-orch doctor
 
       wsss-orch doctor --ray --store /shared/wsss-store
+
+      wsss-orch doctor --address auto --store /shared/wsss-store
     """
     place = store.resolve()
+    if address:
+        _visit(address, place, timeout)
+        return
     checks: dict[str, Callable[[], str]] = {
         "wsss-orch": environment.project,
         "machine": environment.machine,
@@ -41,6 +52,21 @@ def doctor(
     essential = [name for name in failed if name not in OPTIONAL]
     typer.echo(f"not ready: {', '.join(essential)}" if essential else "ready")
     if essential:
+        raise typer.Exit(1)
+
+
+def _visit(address: str, store: Path, timeout: float) -> None:
+    """The table of a cluster's nodes and what is wrong with them; exit code 1 if anything is."""
+    from orchestrator.cluster.findings import node_table, problems
+    from orchestrator.cluster.nodes import driver, visit
+
+    nodes = visit(address, store, timeout)
+    terminal().print(node_table(nodes))
+    found = problems(driver(), nodes, store)
+    for problem in found:
+        typer.echo(problem)
+    typer.echo(f"not ready: {len(found)} of the above" if found else f"ready, nodes: {len(nodes)}")
+    if found:
         raise typer.Exit(1)
 
 

@@ -284,8 +284,10 @@ def versions() -> dict[str, str]:
 
 
 def git_commit() -> str:
-    """The commit of this checkout, with + where files differ from it; empty outside a checkout."""
+    """The commit of this checkout, with + where files differ from it; a copy on a cluster carries it; empty elsewhere."""
     here = Path(__file__).parent
+    if (carried := here.parent / "COMMIT").is_file():
+        return carried.read_text()
     try:
         shown = subprocess.run(["git", "describe", "--always", "--dirty=+"], cwd=here, capture_output=True, text=True, timeout=10)
     except (OSError, subprocess.TimeoutExpired):

@@ -1,0 +1,102 @@
+"""`wsss-orch status`, `logs` and `stop`: the jobs that `submit` has sent to a cluster."""
+
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from orchestrator.cli.submit import Dashboard
+from orchestrator.reading.tables import table, terminal
+
+if TYPE_CHECKING:
+    from ray.dashboard.modules.job.pydantic_models import JobDetails
+
+Job = Annotated[str, typer.Argument(help="A job's name as `submit` and `status` tell it, or the beginning of one.")]
+
+
+def status(address: Dashboard) -> None:
+    """Show the jobs that were submitted to a cluster, and how much of the cluster is in use.
+
+    Examples:
+
+      wsss-orch status --address http://head.example.org:8265
+    """
+    from orchestrator.cluster.jobs import COMMAND, answered, connect, submitted
+    from orchestrator.cluster.usage import usage
+
+    client, console = connect(address), terminal()
+    with answered(client.get_address()):
+        jobs, used = submitted(client), usage(client)
+    made = table("job", "state", "since", ">took", "what", "message")
+    for job in jobs:
+        began, ended = job.start_time or 0, job.end_time or 1000 * time.time()
+        since = time.strftime("%d %b %H:%M", time.localtime(began / 1000))
+        made.add_row(str(job.submission_id), job.status.value, since, _duration(ended - began), job.metadata[COMMAND], _told(job))
+    if jobs:
+        console.print(made)
+    else:
+        console.print("no job was submitted to this cluster")
+    console.print(used)
+
+
+def logs(
+    job: Job,
+    address: Dashboard,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job ends; the exit code is the job's.")] = False,
+) -> None:
+    """Show what a job has printed.
+
+    With -f the exit code is the job's: 0, its command's own, or 130 where it was stopped. Ctrl-C ends the following, not the job.
+
+    Examples:
+
+      wsss-orch logs lpcam-amn-voc12-3f9a1c --address http://head.example.org:8265
+
+      wsss-orch logs lpcam-amn-voc12-3f9a1c -f --address head.example.org
+    """
+    from orchestrator.cluster import following
+    from orchestrator.cluster.jobs import answered, connect, find
+
+    client = connect(address)
+    with answered(client.get_address()):
+        name = str(find(client, job).submission_id)
+        if not follow:
+            typer.echo(client.get_job_logs(name), nl=False)
+            return
+    info = following.follow(client, name, _write, lambda note: typer.echo(note, err=True))
+    typer.echo(f"{name}: {info.status.value}", err=True)
+    raise typer.Exit(following.exit_code(info))
+
+
+def stop(job: Job, address: Dashboard) -> None:
+    """Stop a job: its launch finishes the step or shard, checkpoints and ends; the same command submitted again continues it.
+
+    Examples:
+
+      wsss-orch stop lpcam-amn-voc12-3f9a1c --address http://head.example.org:8265
+    """
+    from orchestrator.cluster import following
+    from orchestrator.cluster.jobs import answered, connect, find
+
+    client = connect(address)
+    with answered(client.get_address()):
+        name = str(find(client, job).submission_id)
+        typer.echo(f"{name} is asked to checkpoint and end; Ray kills it after {following.STOP_WAIT} s", err=True)
+        typer.echo(following.stop(client, name))
+
+
+def _write(text: str) -> None:
+    print(text, end="", flush=True)
+
+
+def _duration(milliseconds: float) -> str:
+    """Hours, minutes, seconds."""
+    minutes, seconds = divmod(int(milliseconds / 1000), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{seconds:02}"
+
+
+def _told(job: "JobDetails") -> str:
+    """What there is to say about a job in one line: of a failed one, the error that its log ends with."""
+    lines = [line for line in (job.message or "").splitlines() if line.strip()]
+    errors: list[Any] = [line for line in lines if line.startswith("error: ")]
+    return str((errors[-1:] or lines[:1] or [""])[0]) if job.status.value in ("FAILED", "PENDING") else ""

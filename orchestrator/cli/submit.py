@@ -1,0 +1,65 @@
+"""`wsss-orch submit`: a launch or sweep, sent to a running cluster as a Ray job."""
+
+from typing import Annotated
+
+import typer
+
+from imagesets.errors import WrongInput
+from orchestrator.cli import options
+from orchestrator.planning.nearest import nearest
+
+COMMANDS = ("launch", "sweep", "doctor")
+SETTINGS = {"allow_interspersed_args": False}  # what follows the command is the command's
+
+Dashboard = Annotated[
+    str, typer.Option("--address", envvar="RAY_API_SERVER_ADDRESS", help="Dashboard: head, head:8265 or http(s)://head:8265.")
+]
+
+
+def submit(
+    context: typer.Context,
+    words: Annotated[list[str], typer.Argument(metavar="COMMAND [OPTIONS]...", help="launch, sweep or doctor, and its options.")],
+    address: Dashboard,
+    installed: Annotated[bool, typer.Option("--installed", help="Send no code: the nodes have the same wsss-orch.")] = False,
+) -> None:
+    """Run a launch or sweep on a running cluster as a Ray job, which outlives this shell.
+
+    This project's code is sent; paths must be absolute and lie on what all nodes see. The cluster's environment counts, not this
+    shell's: give --tracking-uri where MLFLOW_TRACKING_URI is not set there.
+
+    Examples:
+
+      wsss-orch submit --address http://head.example.org:8265 launch --method lpcam+amn --images voc12:/shared/VOC2012 --store
+      /shared/wsss/store --set training.workers=4
+
+      wsss-orch submit --address head.example.org sweep --method recam --vary recam.lambda=0.1,0.5,1 --store /shared/wsss/store
+
+      wsss-orch submit --address head.example.org doctor --store /shared/wsss/store
+    """
+    # the checks that need no Ray come first: they answer at once
+    if words[0] not in COMMANDS:
+        raise WrongInput(f"submit runs {', '.join(COMMANDS)}, not {words[0]!r}{nearest(words[0], COMMANDS)}")
+    values = _values(context, words)
+    from orchestrator.cluster.submission import Submission, send
+    from orchestrator.cluster.jobs import connect  # isort: skip
+
+    if "runs" in values:
+        options.seeds_of(values["random_seed"], values["runs"], values["random_seeds"])
+    submission = Submission(tuple(words), values)
+    submission.check()
+    client = connect(address)
+    from orchestrator.engine.runner import git_commit, versions  # loads torch
+
+    job = send(client, submission, versions().get("wsss-orch", ""), None if installed else git_commit())
+    typer.echo(f"{job} is submitted to {client.get_address()}")
+    for command in ("logs -f", "status", "stop"):
+        about = "" if command == "status" else f" {job}"
+        typer.echo(f"  wsss-orch {command}{about} --address {client.get_address()}")
+
+
+def _values(context: typer.Context, words: list[str]) -> dict[str, object]:
+    """The options of the command in `words`, by its own parser, whose errors are the user's."""
+    group = context.find_root().command
+    command = group.get_command(context, words[0])  # type: ignore[attr-defined]  # of a group
+    assert command is not None  # one of COMMANDS
+    return dict(command.make_context(words[0], list(words[1:]), parent=context).params)

@@ -1,0 +1,75 @@
+"""What is wrong with the nodes of a cluster, one sentence for each thing, and their table."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from orchestrator.cluster.nodes import Node
+from orchestrator.cluster.probe import PACKAGES
+from orchestrator.reading.tables import table
+
+CLOCK = 5.0  # seconds: a lease counts as left after sixty
+FREE = 1e9  # bytes
+GIGABYTE = 1e9
+
+
+def problems(driver: Mapping[str, Any], nodes: Sequence[Node], store: Path) -> list[str]:
+    """One sentence for everything that would go wrong on these nodes, or make their results differ from the driver's."""
+    return [f"{node.name}: {problem}" for node in nodes for problem in _problems(driver, node, store)]
+
+
+def _problems(driver: Mapping[str, Any], node: Node, store: Path) -> Iterator[str]:
+    if node.silent:
+        yield node.silent
+        return
+    yield from _differences(driver, node.found)
+    if node.found["store"]:
+        yield f"{store} is not the driver's: {node.found['store']}; every node must see the same folder there, and write to it"
+    if node.unseen:
+        yield f"what it writes to {store} does not get to the driver; every node must see the same folder there"
+    if node.skew > CLOCK:
+        yield f"its clock is off by {node.skew:.0f} s or more, and leases go by the clock; set it by NTP"
+    if node.found["free"] < FREE:
+        yield f"{node.found['free'] / GIGABYTE:.1f} GB are free where {store} is"
+    yield from _gpu_problems(len(node.found["gpus"]), int(node.resources.get("GPU", 0)))
+
+
+def _differences(driver: Mapping[str, Any], found: Mapping[str, Any]) -> Iterator[str]:
+    """Where the node has other software than the driver."""
+    had = {"Python": found["python"], **found["packages"]}
+    wanted = {"Python": driver["python"], **driver["packages"]}
+    for name, version in wanted.items():
+        if had[name] != version:
+            yield f"{name} {had[name] or 'is missing'}, the driver has {version or 'none'}; install the same on every node"
+    if found["code"] != driver["code"]:
+        yield (
+            f"other code of wsss-orch ({found['code'] or 'none'}) than the driver's ({driver['code']}); install the "
+            "same on every node, or `wsss-orch submit`, which sends it"
+        )
+
+
+def _gpu_problems(there: int, told: int) -> Iterator[str]:
+    if there > told:
+        yield f"{there} GPUs, of which Ray was told {told}; start Ray there with --num-gpus={there}"
+    if told > there:
+        yield f"Ray was told of {told} GPUs, nvidia-smi shows {there}; is the driver of NVIDIA installed there?"
+
+
+def node_table(nodes: Sequence[Node]) -> Table:
+    """A row for each node; what was not found out is left empty."""
+    made = table("node", ">CPUs", "GPUs", ">GB free", "Python", *PACKAGES, "code", "store")
+    for node in nodes:
+        found = node.found
+        if not found:
+            made.add_row(node.name, f"{node.resources.get('CPU', 0):.0f}")
+            continue
+        cpus = f"{node.resources.get('CPU', 0):.0f} of {found['cpus']}"
+        gpus = ", ".join(f"{name} {memory / 1024:.0f} GiB" for name, memory in found["gpus"]) or "none"
+        seen = "another" if found["store"] or node.unseen else "the same"
+        versions = (found["packages"][package] or "none" for package in PACKAGES)
+        made.add_row(
+            node.name, cpus, gpus, f"{found['free'] / GIGABYTE:.0f}", found["python"], *versions, found["code"] or "none", seen
+        )
+    return made

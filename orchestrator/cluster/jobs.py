@@ -1,0 +1,115 @@
+"""A cluster's job server: reached, or refused in one sentence, and the jobs there that wsss-orch has submitted."""
+
+import logging
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import ray
+import requests
+from ray.dashboard.modules.job.pydantic_models import JobDetails
+from ray.exceptions import AuthenticationError
+from ray.job_submission import JobSubmissionClient
+
+from imagesets.errors import WrongInput
+from orchestrator.planning.nearest import nearest
+
+PORT = 8265  # Ray's dashboard, which is its job server too
+PATIENCE = 30  # seconds for an answer
+OVERRIDING = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")  # Ray takes these before the address that it is given
+OURS = "wsss-orch"  # the key of a job's metadata that tells who submitted it: its version
+COMMAND = "command"  # and what it runs
+
+REFUSALS = {  # what an answer with an error says, and what it means
+    "status code 413": "takes no request as large as the code is; --installed sends none",
+    "No available agent": "has no node yet that takes jobs; it is starting, so try again in a minute",
+}
+
+
+class Client(JobSubmissionClient):
+    """Ray's client, none of whose requests waits for ever."""
+
+    def _do_request(self, *arguments: Any, **options: Any) -> requests.Response:
+        return super()._do_request(*arguments, **{"timeout": PATIENCE, **options})
+
+    def get(self, path: str) -> Any:
+        """What the server has at `path`, read as JSON."""
+        answer = self._do_request("GET", path)
+        answer.raise_for_status()
+        return answer.json()
+
+
+def url_of(address: str) -> str:
+    """The dashboard's URL: of a host, of host:port, or as it stands."""
+    if re.fullmatch(r"https?://[^/\s]+(/\S*)?", address):
+        return address.rstrip("/")
+    if not re.fullmatch(r"[\w.-]+(:\d+)?", address) or address == "auto":
+        raise WrongInput(f"--address {address} is no address of a dashboard, such as head.example.org or http://localhost:{PORT}")
+    return f"http://{address}" if ":" in address else f"http://{address}:{PORT}"
+
+
+def connect(address: str) -> Client:
+    """A client of the cluster at `address`, which runs this Ray; WrongInput says why there is none."""
+    url = url_of(address)
+    for name in OVERRIDING:
+        os.environ.pop(name, None)
+    logging.disable(logging.INFO)  # Ray tells every upload
+    with answered(url):
+        client = Client(url)
+        there = client.get("/api/version")["ray_version"]
+    if there != ray.__version__:
+        raise WrongInput(f"the cluster at {url} runs Ray {there} and this is Ray {ray.__version__}; install ray=={there} here")
+    return client
+
+
+@contextmanager
+def answered(url: str) -> Iterator[None]:
+    """Say in one sentence what is wrong where the server does not answer, or refuses to."""
+    try:
+        yield
+    except AuthenticationError as error:
+        raise WrongInput(_refusal(url, error.message)) from error
+    except requests.Timeout as error:
+        raise WrongInput(f"{url} did not answer in {PATIENCE} s; is it the dashboard of a Ray head that runs?") from error
+    except (requests.ConnectionError, ConnectionError) as error:
+        raise WrongInput(f"nothing answers at {url}; {_where()}") from error
+    except (requests.RequestException, KeyError, RuntimeError) as error:
+        for part, meaning in REFUSALS.items():
+            if part in str(error):
+                raise WrongInput(f"{url} {meaning}") from error
+        raise WrongInput(f"{url} answers, but not as Ray's job server does ({_first_line(error)}); {_where()}") from error
+
+
+def submitted(client: Client) -> list[JobDetails]:
+    """The jobs of the cluster that wsss-orch has submitted, oldest first."""
+    ours = [job for job in client.list_jobs() if job.submission_id and OURS in (job.metadata or {})]
+    return sorted(ours, key=lambda job: job.start_time or 0)
+
+
+def find(client: Client, name: str) -> JobDetails:
+    """The submitted job called `name`, or the only one whose name begins so; WrongInput with the nearest name."""
+    known = {str(job.submission_id): job for job in submitted(client)}
+    begun = [known[name]] if name in known else [job for full, job in known.items() if full.startswith(name)]
+    if len(begun) == 1:
+        return begun[0]
+    there = nearest(name, known) if known else "; it has none that wsss-orch submitted"
+    raise WrongInput(f"the cluster has no job {name!r}{there}")
+
+
+def _refusal(url: str, message: str) -> str:
+    given = "RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH"
+    if message.startswith("Authentication failed"):  # 403
+        return f"{url} refuses the token; {given} must give that of this cluster"
+    if message.startswith("Authentication required"):  # 401
+        return f"{url} wants a token: export RAY_AUTH_MODE=token, and the cluster's token by {given}"
+    return f"RAY_AUTH_MODE=token, but there is no token: {given} gives one"
+
+
+def _where() -> str:
+    return f"--address takes the dashboard of a Ray head, whose port is {PORT} by default"
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0][:200]

@@ -1,0 +1,146 @@
+"""Every node of a running cluster, visited: one task on each looks at what is there and at the store."""
+
+import contextlib
+import secrets
+import shutil
+import socket
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.exceptions import AuthenticationError, RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from imagesets.errors import WrongInput
+from orchestrator.cluster import probe
+from orchestrator.cluster.shipping import ROOT
+
+CONNECT = 10  # seconds for the head to take a connection
+
+
+@dataclass(frozen=True)
+class Node:
+    """A living node, and what was found on it, or why nothing was."""
+
+    address: str
+    resources: Mapping[str, float]
+    found: Mapping[str, Any] = field(default_factory=dict)
+    silent: str = ""  # why nothing was found
+    unseen: bool = False  # what it says it has written to the store is not there for the driver
+    skew: float = 0.0  # seconds that its clock is off by at least
+
+    @property
+    def name(self) -> str:
+        """Host and address, as far as they are known."""
+        return f"{self.found['host']} ({self.address})" if self.found else self.address
+
+
+def visit(address: str, store: Path, seconds: float) -> list[Node]:
+    """Every living node of the cluster at `address`; one that does not answer within `seconds` is silent.
+
+    Leaves nothing in the store. Raises WrongInput where the cluster or the store cannot be reached from here.
+    """
+    with _connected(address), _marked(store) as (place, token):
+        ray.cloudpickle.register_pickle_by_value(probe)  # a node may have another version of it, or none
+        living = [node for node in ray.nodes() if node["Alive"]]
+        began = time.time()
+        tasks = [_task(node["NodeID"]).remote(str(store), place.name, token, _answer(node)) for node in living]
+        ray.wait(tasks, num_returns=len(tasks), timeout=seconds)
+        return [_node(node, task, place, token, (began, seconds)) for node, task in zip(living, tasks, strict=True)]
+
+
+def driver() -> Mapping[str, Any]:
+    """What the driver itself has, to compare the nodes with."""
+    return {"python": probe.python(), "packages": probe.packages(), "code": probe.code_version(ROOT)}
+
+
+def _task(node: str) -> Any:
+    where = NodeAffinitySchedulingStrategy(node, soft=False)
+    return ray.remote(probe.look).options(num_cpus=0, max_retries=0, scheduling_strategy=where)
+
+
+def _answer(node: Mapping[str, Any]) -> str:
+    return f"{node['NodeID']}.txt"
+
+
+def _node(node: Mapping[str, Any], task: Any, place: Path, token: str, asked: tuple[float, float]) -> Node:
+    address, resources = node["NodeManagerAddress"], node["Resources"]
+    began, seconds = asked
+    try:
+        found = ray.get(task, timeout=0)
+    except ray.exceptions.GetTimeoutError:
+        return Node(address, resources, silent=f"did not answer in {seconds:.0f} s")
+    except RayError as error:
+        return Node(address, resources, silent=f"could not be asked: {str(error).strip().splitlines()[-1]}")
+    now = time.time()
+    skew = max(began - found["clock"], found["clock"] - now, 0.0)
+    return Node(address, resources, found, unseen=not found["store"] and not _is_there(place / _answer(node), token), skew=skew)
+
+
+def _is_there(path: Path, token: str) -> bool:
+    try:
+        return path.read_text() == token
+    except OSError:
+        return False
+
+
+@contextmanager
+def _connected(address: str) -> Iterator[None]:
+    """A driver of the running cluster, in an empty working directory as a launch has it."""
+    _require_reachable(address)
+    with tempfile.TemporaryDirectory(prefix="wsss-orch-") as empty:
+        quiet = {"log_to_driver": False, "logging_level": "ERROR"}
+        try:
+            ray.init(address=address, runtime_env={"working_dir": empty}, **quiet)
+        except AuthenticationError as error:
+            raise WrongInput(f"the cluster at {address} and this shell differ in RAY_AUTH_MODE or the token") from error
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            why = str(error).strip().splitlines()[0]
+            raise WrongInput(f"--address {address}: {why}") from error
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+
+def _require_reachable(address: str) -> None:
+    """Ray itself would try for minutes."""
+    if "://" in address:
+        raise WrongInput(
+            f"doctor runs on a node of the cluster, with --address auto; `wsss-orch submit --address {address} doctor "
+            "--store DIR` runs it there"
+        )
+    host, colon, port = address.rpartition(":")
+    if address == "auto":
+        return
+    if not colon or not port.isdigit():
+        raise WrongInput(f"--address {address} is neither auto nor host:port, such as head.example.org:6379")
+    try:
+        with closing(socket.create_connection((host, int(port)), CONNECT)):
+            return
+    except OSError as error:
+        raise WrongInput(f"nothing answers at {address} ({error.strerror or error}); a Ray head listens on port 6379") from error
+
+
+@contextmanager
+def _marked(store: Path) -> Iterator[tuple[Path, str]]:
+    """A folder of the store with the driver's marker in it, while the block lasts; the store itself if it was not there yet."""
+    place, token = store / f".doctor-{secrets.token_hex(8)}", secrets.token_hex(16)
+    missing = [folder for folder in place.parents if not folder.exists()]
+    try:
+        place.mkdir(parents=True)
+        (place / probe.ASKED).write_text(token)
+    except OSError as error:
+        raise WrongInput(f"--store {store} cannot be written on this node: {error.strerror}") from error
+    try:
+        yield place, token
+    finally:
+        shutil.rmtree(place)
+        with contextlib.suppress(OSError):  # not empty: somebody has begun to use the store
+            for folder in missing:
+                folder.rmdir()

@@ -1,0 +1,101 @@
+"""What one node of a cluster has and sees.
+
+Stands on the standard library alone: it is sent whole to nodes, some of which may have another version of this project or none.
+"""
+
+import hashlib
+import os
+import platform
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+ROOMS = ("orchestrator", "methods", "refiners", "segmentation", "training", "imagesets", "backbones", "metrics", "recipes")
+KINDS = (".py", ".yaml", ".j2", ".css", ".js")  # of the files that make up the project
+PACKAGES = ("ray", "torch", "wsss-orch")
+ASKED = "asked.txt"  # the driver's marker in a folder of the store
+
+
+def code_files(root: Path) -> Iterator[Path]:
+    """The project's files below the folder that holds its packages, relative to it, in order."""
+    found = (path.relative_to(root) for room in ROOMS for path in (root / room).rglob("*"))
+    return iter(sorted(path for path in found if path.suffix in KINDS))
+
+
+def code_version(root: Path) -> str:
+    """Hash of the project's files below `root`: another one where any of them differs."""
+    whole = hashlib.blake2b(digest_size=4)
+    for path in code_files(root):
+        whole.update(f"{path.as_posix()}\n{hashlib.blake2b((root / path).read_bytes()).hexdigest()}\n".encode())
+    return whole.hexdigest()
+
+
+def look(store: str, place: str, token: str, answer: str) -> dict[str, Any]:
+    """What this node has, and what it sees in the folder `place` of `store`: the driver's `token`. It writes `answer` there."""
+    return {
+        "host": socket.gethostname(),
+        "python": python(),
+        "packages": packages(),
+        "code": _code(),
+        "cpus": os.cpu_count(),
+        "gpus": _gpus(),
+        "free": _free(Path(store)),
+        "clock": time.time(),
+        "store": _trouble(Path(store, place), token, answer),
+    }
+
+
+def python() -> str:
+    """Of this process."""
+    return platform.python_version()
+
+
+def packages() -> dict[str, str]:
+    """The version of each of PACKAGES, "" where it is not installed."""
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = ""
+    return found
+
+
+def _code() -> str:
+    spec = find_spec("orchestrator")
+    return code_version(Path(spec.origin).parents[1]) if spec and spec.origin else ""
+
+
+def _gpus() -> list[tuple[str, int]]:
+    """Name and memory (MiB) of every GPU of the machine, which Ray hides from a task that asked for none; [] without a driver."""
+    query = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
+    try:
+        shown = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return []
+    rows = (line.rsplit(",", 1) for line in shown.splitlines() if "," in line)
+    return [(name.strip(), int(memory)) for name, memory in rows]
+
+
+def _free(store: Path) -> int:
+    """Free bytes where the store is or would be."""
+    return shutil.disk_usage(next(folder for folder in (store, *store.parents) if folder.is_dir())).free
+
+
+def _trouble(folder: Path, token: str, answer: str) -> str:
+    """Read the driver's marker and write this node's; what went wrong, or ""."""
+    try:
+        if (folder / ASKED).read_text() != token:
+            return "another marker than the driver's is there"
+        (folder / answer).write_text(token)
+    except FileNotFoundError:
+        return "what the driver has written there is not there"
+    except OSError as error:
+        return f"{error.strerror} ({Path(error.filename).name})"
+    return ""

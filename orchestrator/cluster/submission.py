@@ -1,0 +1,106 @@
+"""A command that a cluster is to run as a job: checked here as far as that goes without its files, then sent."""
+
+import re
+import secrets
+import shlex
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from imagesets.errors import WrongInput
+from orchestrator.cluster import jobs, shipping
+from orchestrator.planning import launch
+from orchestrator.planning.recipes import find
+from orchestrator.planning.settings import PRESETS, declared, parse_assignments
+
+STOP_WAIT = 600  # seconds after SIGTERM before Ray kills a job: a launch finishes its step or shard and checkpoints
+FILES = ("exclude", "network_from", "maps_from", "masks_from")  # options that name one
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A command with its words, and the values of its options as its own parser reads them."""
+
+    words: tuple[str, ...]
+    values: Mapping[str, Any]
+
+    @property
+    def entrypoint(self) -> str:
+        """What a shell of the head node runs; replaced by the command, so that a stop reaches the launch and nothing else."""
+        # -P: a folder of the user's that is called metrics/ must not be imported
+        return f"exec python -P -m orchestrator {shlex.join(self.words)} --address auto"
+
+    def check(self) -> None:
+        """Refuse what cannot go well on a cluster: WrongInput in one sentence."""
+        if self.values.get("address"):
+            raise WrongInput("--address goes before the command: the job itself runs on the cluster's own")
+        if self.values.get("engine", "ray") != "ray":
+            raise WrongInput("--engine local would run on the head node alone; leave --engine out")
+        relative = [f"{option} {path}".rstrip() for option, path in self._paths() if not PurePosixPath(path).is_absolute()]
+        if relative:
+            raise WrongInput(f"{', '.join(relative)}: a cluster needs absolute paths, to what all its nodes see")
+        if "method" in self.values:
+            self._check_settings()
+
+    def name(self) -> str:
+        """A fresh submission id: what is run, on which images, and six digits."""
+        about = [self.values[key].partition(":")[0] for key in ("method", "images") if key in self.values] or [self.words[0]]
+        return re.sub(r"[^\w.-]+", "-", "-".join([*about, secrets.token_hex(3)]))
+
+    def _check_settings(self) -> None:
+        """Resolve method and settings as the cluster will, but for the files that may be there alone."""
+        values = self.values
+        preset = "" if _is_file(values["recipe"]) else values["recipe"]
+        assignments = tuple(text for text in values["assign"] if not self._file_of(text))
+        request = launch.Request(values["method"], values["images"], values["segmenter"], preset, assignments)
+        if "vary" not in values:
+            launch.experiment(request)
+            return
+        from orchestrator.sweeps.axes import split
+        from orchestrator.sweeps.sweep import Sweep  # loads torch
+
+        axes, thresholds = split(values["vary"])
+        Sweep(request, axes, thresholds, [values["random_seed"]], values["trials"], values["until"]).check()
+
+    def _paths(self) -> Iterator[tuple[str, str]]:
+        """Every path of the command line, with the option that gives it."""
+        values = self.values
+        yield "--store", str(values["store"])
+        kind, _, path = values.get("images", "shapes").partition(":")
+        if kind != "shapes":
+            yield f"--images {kind}:", path
+        if _is_file(values.get("recipe", "")):
+            yield "--recipe", values["recipe"]
+        yield from ((f"--{option.replace('_', '-')}", str(values[option])) for option in FILES if values.get(option))
+        for text in values.get("assign", ()):
+            if path := self._file_of(text):
+                yield f"--set {text.partition('=')[0]}=", path
+        uri = values.get("tracking_uri") or ""
+        if uri.startswith("sqlite:///"):
+            yield "--tracking-uri", uri.removeprefix("sqlite:///")
+
+    def _file_of(self, assignment: str) -> str:
+        """The path that a `--set` gives a setting which takes one, else ""."""
+        recipe, _ = find(self.values["images"].partition(":")[0], ("images",))
+        ((name, value),) = parse_assignments([assignment]).items()
+        setting = declared(recipe).get(name)
+        takes_path = setting is not None and (setting.file or setting.folder)
+        return str(value) if takes_path and str(value) not in PRESETS else ""
+
+
+def send(client: jobs.Client, submission: Submission, version: str, commit: str | None) -> str:
+    """Submit with this project's code at `commit`, or without any for None; the job's name."""
+    about = {jobs.OURS: version, jobs.COMMAND: shlex.join(submission.words)}
+    environment: dict[str, Any] = {"env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT)}}
+    with tempfile.TemporaryDirectory(prefix="wsss-orch-") as folder, jobs.answered(client.get_address()):
+        if commit is not None:
+            environment["py_modules"] = shipping.stage(Path(folder), commit)
+        return client.submit_job(
+            entrypoint=submission.entrypoint, runtime_env=environment, metadata=about, submission_id=submission.name()
+        )
+
+
+def _is_file(recipe: str) -> bool:
+    return Path(recipe).suffix in (".yaml", ".yml")

@@ -1,0 +1,26 @@
+"""The program `ray`, more patient: it gives a node 30 s to come up, which may be too short on a busy machine."""
+
+import sys
+import time
+
+from ray._private import services
+from ray.scripts.scripts import main
+
+SECONDS = 300.0
+ask = services.get_node
+
+
+def get_node(*arguments: object) -> object:
+    """Ray's own, asked until it knows."""
+    deadline = time.monotonic() + SECONDS
+    while True:
+        try:
+            return ask(*arguments)
+        except RuntimeError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.5)
+
+
+services.get_node = get_node
+sys.exit(main())

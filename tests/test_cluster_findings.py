@@ -1,0 +1,137 @@
+"""What is said of a cluster's nodes and of its jobs, without a cluster."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from imagesets.errors import WrongInput
+from orchestrator.cluster import following, probe
+from orchestrator.cluster.findings import problems
+from orchestrator.cluster.nodes import Node
+from tests.conftest import Command
+
+STORE = Path("/shared/store")
+DRIVER = {"python": "3.11.7", "packages": {"ray": "2.60.0", "torch": "2.9.0", "wsss-orch": "0.1.0"}, "code": "aaaa"}
+FOUND = {**DRIVER, "host": "worker1", "cpus": 8, "gpus": [("NVIDIA A100", 81920)], "free": 5e11, "clock": 0.0, "store": ""}
+WHOLE = Node("10.0.0.2", {"CPU": 8, "GPU": 1}, FOUND)
+
+
+def found(**changed: Any) -> Node:
+    return replace(WHOLE, found={**FOUND, **changed})
+
+
+def test_nothing_is_wrong_with_a_node_like_the_driver() -> None:
+    assert problems(DRIVER, [WHOLE, WHOLE], STORE) == []
+
+
+@pytest.mark.parametrize(
+    ("node", "sentence"),
+    [
+        (Node("10.0.0.2", {}, silent="did not answer in 60 s"), "10.0.0.2: did not answer in 60 s"),
+        (found(python="3.12.1"), "worker1 (10.0.0.2): Python 3.12.1, the driver has 3.11.7; install the same on every node"),
+        (found(packages={**DRIVER["packages"], "torch": "2.8.0"}), "torch 2.8.0, the driver has 2.9.0"),
+        (found(packages={**DRIVER["packages"], "wsss-orch": ""}), "wsss-orch is missing, the driver has 0.1.0"),
+        (found(code="bbbb"), "other code of wsss-orch (bbbb) than the driver's (aaaa)"),
+        (found(store="Permission denied (a.txt)"), "/shared/store is not the driver's: Permission denied (a.txt)"),
+        (replace(WHOLE, unseen=True), "what it writes to /shared/store does not get to the driver"),
+        (replace(WHOLE, skew=70.0), "its clock is off by 70 s"),
+        (found(free=3e8), "0.3 GB are free where /shared/store is"),
+        (found(gpus=[]), "Ray was told of 1 GPUs, nvidia-smi shows 0"),
+        (replace(WHOLE, resources={"CPU": 8}), "1 GPUs, of which Ray was told 0; start Ray there with --num-gpus=1"),
+    ],
+)
+def test_each_thing_that_is_wrong_is_one_sentence(node: Node, sentence: str) -> None:
+    (told,) = problems(DRIVER, [WHOLE, node], STORE)
+    assert sentence in told
+
+
+def test_a_probe_reads_the_drivers_marker_and_writes_its_own(tmp_path: Path) -> None:
+    (tmp_path / "place").mkdir()
+    assert "not there" in probe.look(str(tmp_path), "place", "token", "answer")["store"]
+    (tmp_path / "place" / probe.ASKED).write_text("token")
+    assert "another marker" in probe.look(str(tmp_path), "place", "other", "answer")["store"]
+    assert not (tmp_path / "place" / "answer").exists()
+    assert probe.look(str(tmp_path), "place", "token", "answer")["store"] == ""
+    assert (tmp_path / "place" / "answer").read_text() == "token"
+
+
+@pytest.mark.parametrize(
+    ("address", "sentence"),
+    [
+        ("http://head:8265", "wsss-orch submit --address http://head:8265 doctor"),
+        ("head", "neither auto nor host:port"),
+        ("127.0.0.1:1", "nothing answers at 127.0.0.1:1"),
+    ],
+)
+def test_doctor_says_which_address_it_takes(command: Command, address: str, sentence: str) -> None:
+    code, _, errors = command("doctor", "--address", address)
+    assert code == 2 and sentence in errors and len(errors.splitlines()) == 1
+
+
+class Server:
+    """What following asks of a job server: each connection sends the output from its beginning, in chunks; some break off."""
+
+    def __init__(self, output: str, breaks: list[int], status: str, code: int | None = None):
+        self.output, self.breaks = output, breaks
+        self.info = SimpleNamespace(status=following.JobStatus(status), driver_exit_code=code)
+
+    async def tail_job_logs(self, job: str) -> AsyncIterator[str]:
+        size = 7 if len(self.breaks) % 2 else 5  # chunks need not be cut alike
+        end = self.breaks.pop(0) if self.breaks else len(self.output)
+        for start in range(0, end, size):
+            yield self.output[start : min(start + size, end)]
+        if end < len(self.output):
+            raise RuntimeError("WebSocket connection closed unexpectedly")
+
+    def get_job_info(self, job: str) -> Any:
+        return self.info
+
+    def get_address(self) -> str:
+        return "http://head:8265"
+
+
+def test_what_a_job_prints_is_written_once_however_often_the_connection_breaks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(following, "PAUSE", 0.0)
+    output = "".join(f"line {number}\n" for number in range(30))
+    written, notes = list[str](), list[str]()
+    info = following.follow(Server(output, [0, 13, 14, 100, 99], "FAILED", 2), "job", written.append, notes.append)  # type: ignore[arg-type]
+    assert "".join(written) == output and following.exit_code(info) == 2
+    assert "is lost" in notes[0] and notes[-1] == "connected again"
+
+
+def test_a_server_that_stays_away_ends_the_following_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(following, "PAUSE", 0.0)
+    monkeypatch.setattr(following, "LOST", 0.05)
+    with pytest.raises(WrongInput, match="is away for"):
+        following.follow(Server("text", [1] * 10**6, "RUNNING"), "job", lambda _: None, lambda _: None)  # type: ignore[arg-type]
+
+
+def test_a_quiet_connection_is_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(following, "PAUSE", 0.0)
+    monkeypatch.setattr(following, "QUIET", 0.05)
+
+    class Quiet(Server):
+        silent = True
+
+        async def tail_job_logs(self, job: str) -> AsyncIterator[str]:
+            if self.silent:
+                self.silent = False
+                await asyncio.sleep(60)
+            yield self.output
+
+    written = list[str]()
+    following.follow(Quiet("text", [], "SUCCEEDED"), "job", written.append, lambda _: None)  # type: ignore[arg-type]
+    assert written == ["text"]
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "shell"),
+    [("SUCCEEDED", 0, 0), ("STOPPED", None, 130), ("FAILED", 2, 2), ("FAILED", -9, 137), ("FAILED", None, 1)],
+)
+def test_how_a_job_ended_is_the_exit_code(status: str, code: int | None, shell: int) -> None:
+    assert following.exit_code(Server("", [], status, code).info) == shell

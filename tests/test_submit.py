@@ -1,0 +1,187 @@
+"""`submit` up to the moment of sending: what is sent, and what is refused in one sentence."""
+
+import http.server
+import shlex
+import subprocess
+import sys
+import threading
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from imagesets.errors import WrongInput
+from orchestrator.cluster import probe, shipping
+from tests.conftest import Command
+from tests.mlflow_servers import free_port
+
+PROJECT = Path(__file__).parent.parent
+LAUNCH = ("launch", "--method", "cam+none", "--store", "/shared/store")
+VERSION = '{"version": "4", "ray_version": "%s", "ray_commit": "0", "session_name": "0"}'
+
+
+@pytest.fixture(autouse=True)
+def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@contextmanager
+def answering(status: int, body: str) -> Iterator[str]:
+    """The address of a server that answers everything alike."""
+
+    class Answer(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(body.encode())
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+def test_what_is_sent_is_what_a_wheel_holds() -> None:
+    packaging = tomllib.loads((PROJECT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    files = {path for package in packaging["packages"] for path in (PROJECT / package.replace(".", "/")).glob("*.py")}
+    for package, patterns in packaging["package-data"].items():
+        files |= {path for pattern in patterns for path in (PROJECT / package.replace(".", "/")).glob(pattern)}
+    assert {PROJECT / path for path in probe.code_files(PROJECT)} == files
+
+
+def test_code_alone_is_sent_and_it_knows_its_commit(tmp_path: Path) -> None:
+    root = tmp_path / "checkout"
+    beside = ("methods/big.npy", ".git/x.py", "wsss-store/a.yaml", ".venv/b.py")
+    for name in ("methods/cam.py", "orchestrator/pages/page.css", *beside):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text("content")
+    packages = shipping.stage(tmp_path / "sent", "abc1234+", root)
+    sent = {str(path.relative_to(tmp_path / "sent")) for path in (tmp_path / "sent").rglob("*") if path.is_file()}
+    assert sent == {"methods/cam.py", "orchestrator/pages/page.css", "orchestrator/COMMIT"}
+    assert str(tmp_path / "sent" / "methods") in packages
+
+
+def test_a_carried_commit_is_the_commit(tmp_path: Path) -> None:
+    shipping.stage(tmp_path, "abc1234+")
+    program = "from orchestrator.engine.runner import git_commit; print(git_commit())"
+    shown = subprocess.run(
+        [sys.executable, "-P", "-c", program], env={"PYTHONPATH": str(tmp_path), "PATH": ""}, capture_output=True, text=True
+    )
+    assert shown.stdout.strip() == "abc1234+", shown.stderr
+
+
+def test_code_larger_than_ray_takes_is_refused_with_the_largest_file(tmp_path: Path) -> None:
+    (tmp_path / "methods").mkdir()
+    (tmp_path / "methods" / "table.py").write_bytes(b"#" * (3 << 20))
+    (tmp_path / "methods" / "cam.py").write_bytes(b"#" * 10)
+    with pytest.raises(WrongInput, match=r"3\.0 MiB and Ray takes 2\.0 MiB; the largest file is methods/table\.py"):
+        shipping.stage(tmp_path / "sent", "", tmp_path, limit=2 << 20)
+    assert not (tmp_path / "sent").exists()
+
+
+def test_the_code_version_tells_one_changed_character(tmp_path: Path) -> None:
+    shipping.stage(tmp_path, "")
+    assert probe.code_version(tmp_path) == probe.code_version(PROJECT)
+    path = tmp_path / "recipes" / "cam.yaml"
+    path.write_text(path.read_text() + " ")
+    assert probe.code_version(tmp_path) != probe.code_version(PROJECT)
+
+
+def test_arguments_reach_the_job_as_they_were_written() -> None:
+    from orchestrator.cluster.submission import Submission
+
+    words = (*LAUNCH, "--set", 'images.training=it\'s; rm -rf $HOME `x` "y"', "--recipe", "/a b/c.yaml")
+    entrypoint = Submission(words, {}).entrypoint
+    shown = subprocess.run(
+        ["sh", "-c", entrypoint.replace("exec python -P -m orchestrator", "printf '%s\\n'")], capture_output=True, text=True
+    )
+    assert shown.stdout.splitlines() == [*words, "--address", "auto"]
+    assert shlex.split(entrypoint)[0] == "exec"
+
+
+@pytest.mark.parametrize(
+    ("address", "url"),
+    [
+        ("head", "http://head:8265"),
+        ("10.0.0.1:9000", "http://10.0.0.1:9000"),
+        ("https://ray.example.org/", "https://ray.example.org"),
+        ("http://head:8265", "http://head:8265"),
+    ],
+)
+def test_an_address_may_be_a_host_a_port_or_a_url(address: str, url: str) -> None:
+    from orchestrator.cluster.jobs import url_of
+
+    assert url_of(address) == url
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("launch", "--method", "cam+none"), "--store wsss-store: a cluster needs absolute paths"),
+        ((*LAUNCH, "--images", "folder:photographs"), "--images folder: photographs: a cluster needs absolute paths"),
+        ((*LAUNCH, "--set", "backbone.weights=resnet.pth"), "--set backbone.weights= resnet.pth: a cluster needs"),
+        ((*LAUNCH, "--maps-from", "maps"), "--maps-from maps: a cluster needs"),
+        ((*LAUNCH, "--tracking-uri", "sqlite:///mlflow.db"), "--tracking-uri mlflow.db: a cluster needs"),
+        ((*LAUNCH, "--engine", "local"), "--engine local would run on the head node alone"),
+        ((*LAUNCH, "--address", "auto"), "--address goes before the command"),
+        ((*LAUNCH, "--set", "cam.epoch=3"), "there is no setting 'cam.epoch'; did you mean 'cam.epochs'?"),
+        ((*LAUNCH, "--random-seeds", "1,x"), "--random-seeds 1,x is not a list"),
+        (("launch", "--method", "camm", "--store", "/s"), "camm"),
+        (("lunch",), "submit runs launch, sweep, doctor, not 'lunch'; did you mean 'launch'?"),
+        (("sweep", "--method", "recam", "--vary", "recam.lambada=1,2", "--store", "/s"), "recam.lambada"),
+        ((*LAUNCH, "--metod", "cam"), "No such option: --metod"),
+    ],
+)
+def test_what_cannot_go_well_is_refused_before_anything_is_asked(command: Command, words: tuple[str, ...], sentence: str) -> None:
+    code, _, errors = command("submit", "--address", f"127.0.0.1:{free_port()}", *words)
+    assert code == 2 and sentence in errors and "Traceback" not in errors
+
+
+def test_files_that_only_the_cluster_sees_are_left_to_it(command: Command) -> None:
+    there = ("--recipe", "/shared/tiny.yaml", "--set", "backbone.weights=/shared/resnet.pth", "--images", "voc12:/shared/VOC2012")
+    code, _, errors = command("submit", "--address", f"127.0.0.1:{free_port()}", *LAUNCH, *there)
+    assert code == 2 and "nothing answers at http://127.0.0.1" in errors  # so it got as far as asking
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "sentence"),
+    [
+        (401, "no", "wants a token: export RAY_AUTH_MODE=token"),
+        (403, "no", "refuses the token"),
+        (200, VERSION % "2.9.9", "runs Ray 2.9.9 and this is Ray"),
+        (200, "<html>", "answers, but not as Ray's job server does"),
+        (404, "no", "answers, but not as Ray's job server does"),
+        (503, "no", "answers, but not as Ray's job server does"),
+    ],
+)
+@pytest.mark.parametrize("words", [("submit", *LAUNCH), ("status",), ("logs", "job"), ("stop", "job")])
+def test_a_server_that_refuses_is_told_in_one_sentence(
+    command: Command, words: tuple[str, ...], status: int, body: str, sentence: str
+) -> None:
+    with answering(status, body) as address:
+        code, _, errors = command(words[0], "--address", address, *words[1:])
+    assert code == 2 and sentence in errors and len(errors.splitlines()) == 1
+
+
+def test_the_address_that_is_given_beats_ray_address(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    with answering(403, "no") as address:
+        monkeypatch.setenv("RAY_ADDRESS", f"http://127.0.0.1:{free_port()}")
+        code, _, errors = command("status", "--address", address)
+    assert code == 2 and "refuses the token" in errors
+
+
+def test_a_token_that_is_asked_for_and_not_there_is_told(
+    command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    program = "from orchestrator.cli import main; main()"
+    environment = {"RAY_AUTH_MODE": "token", "HOME": str(tmp_path), "PATH": "", "PYTHONPATH": str(PROJECT)}
+    words = [sys.executable, "-c", program, "status", "--address", f"127.0.0.1:{free_port()}"]
+    done = subprocess.run(words, env=environment, capture_output=True, text=True)
+    assert done.returncode == 2 and "RAY_AUTH_MODE=token, but there is no token" in done.stderr
