@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import psutil
 
@@ -17,8 +18,9 @@ class SmallCluster:
     def __init__(self, temporary: Path, nodes: int):
         from ray.cluster_utils import Cluster
 
-        head = {"num_cpus": 0, "object_store_memory": OBJECT_STORE, "include_dashboard": False, "_temp_dir": str(temporary)}
-        self.cluster = Cluster(initialize_head=True, head_node_args=head)
+        head = {"num_cpus": 0, "object_store_memory": OBJECT_STORE, "include_dashboard": False, "temp_dir": str(temporary)}
+        with patch("ray._private.utils.write_ray_address"):  # or `--address auto` of other people would find this one
+            self.cluster = Cluster(initialize_head=True, head_node_args=head)
         for _ in range(nodes):
             self.add()
 
@@ -57,7 +59,8 @@ def small_cluster(temporary: Path, nodes: int = 2) -> Iterator[SmallCluster]:
     try:
         yield cluster
     finally:
-        cluster.cluster.shutdown()
+        with patch("ray._common.utils.reset_ray_address"):
+            cluster.cluster.shutdown()
 
 
 def _raylet(node: Any) -> psutil.Process:

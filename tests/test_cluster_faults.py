@@ -16,13 +16,13 @@ from tests.small_cluster import SmallCluster, small_cluster
 
 pytestmark = pytest.mark.slow
 METHOD = "cam+irn"
-OPTIONS = ("--set", "cam.epochs=4", "--set", "cam.scales=[1.0,0.5,1.5,2.0]", "--until", "irn-masks")
+OPTIONS = ("--set", "cam.epochs=3", "--set", "cam.scales=[1.0,0.5,1.5,2.0]", "--until", "irn-masks")
 PAIR = (*OPTIONS, "--set", "training.workers=2", "--set", "irn.batch=2")
 
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_image_set(tmp_path_factory.mktemp("set") / "images", train=130)
+    return write_image_set(tmp_path_factory.mktemp("set") / "images", train=100)
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from tests.launching import digests, kill, launch, manifests, start, under_way, 
 from tests.small_disk import fill, small_disk
 
 pytestmark = pytest.mark.slow
-OPTIONS = ("--set", "cam.epochs=6", "--until", "cam-maps")
+OPTIONS = ("--set", "cam.epochs=3", "--until", "cam-maps")
 ENGINES = ("local", "ray")
 
 
@@ -19,7 +19,7 @@ ENGINES = ("local", "ray")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
     """An image set and the digests of a run that nobody disturbed."""
     root = tmp_path_factory.mktemp("whole")
-    images = write_image_set(root / "images", train=160)
+    images = write_image_set(root / "images", train=100)
     done = launch(images, root / "store", *OPTIONS, "--engine", "local", method="cam+none")
     assert done.returncode == 0, done.stdout + done.stderr
     return images, digests(root / "store")

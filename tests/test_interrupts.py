@@ -14,7 +14,7 @@ from tests.conftest import write_image_set
 from tests.launching import command, digests, launch, start, under_way, wait_for
 
 pytestmark = pytest.mark.slow
-OPTIONS = ("--set", "cam.epochs=12", "--set", "cam.scales=[1.0,0.5,1.5,2.0]", "--until", "cam-maps")
+OPTIONS = ("--set", "cam.epochs=4", "--set", "cam.scales=[1.0,0.5,1.5,2.0]", "--until", "cam-maps")
 WITHIN = 20.0  # seconds, on a machine that does other things too
 ENGINES = ("local", "ray")
 
@@ -23,7 +23,7 @@ ENGINES = ("local", "ray")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
     """An image set, in a folder whose name needs quotes, and the digests of a run that nobody disturbed."""
     root = tmp_path_factory.mktemp("whole run")
-    images = write_image_set(root / "images", train=160)
+    images = write_image_set(root / "images", train=100)
     done = launch(images, root / "store", *OPTIONS, "--engine", "local", method="cam+none")
     assert done.returncode == 0, done.stdout + done.stderr
     return images, digests(root / "store")
