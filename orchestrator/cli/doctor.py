@@ -9,12 +9,16 @@ from typing import Annotated
 import typer
 
 from orchestrator import environment
+from orchestrator.cli import options
+from orchestrator.storage.mirror import mirror_folder
 
 OPTIONAL = {"ray": "--engine local runs without it", "mlflow": "--track none runs without it"}
 
 
 def doctor(
-    store: Annotated[Path, typer.Option(help="The store, whose disk is looked at and tried.")] = Path("wsss-store"),
+    store: Annotated[Path, typer.Option(help="The store, whose disk, or bucket and mirror, is looked at and tried.")] = Path(
+        "wsss-store"
+    ),
     ray: Annotated[bool, typer.Option("--ray", help="Start a private Ray and run a task on it.")] = False,
 ) -> None:
     """Show versions, cores, memory, GPUs and disk, and try what a run needs; exit code 1 if something essential fails.
@@ -25,7 +29,8 @@ def doctor(
 
       wsss-orch doctor --ray --store /shared/wsss-store
     """
-    place = store.resolve()
+    address = options.s3_address(store)
+    place = mirror_folder(address) if address else store.resolve()
     checks: dict[str, Callable[[], str]] = {
         "wsss-orch": environment.project,
         "machine": environment.machine,
@@ -36,6 +41,7 @@ def doctor(
         "ray": partial(environment.ray_task, place) if ray else environment.ray_import,
         "mlflow": environment.tracking,
         "store": partial(environment.storage, place),
+        **({"s3": partial(environment.remote_storage, address)} if address else {}),
     }
     failed = [name for name, check in checks.items() if not _works(name, check)]
     essential = [name for name in failed if name not in OPTIONAL]

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 
 def sweep(
+    context: typer.Context,
     method: options.Method,
     vary: Annotated[
         list[str],
@@ -36,7 +37,7 @@ def sweep(
     until: options.Until = "",
     at_once: Annotated[int, typer.Option(min=1, help="Trials under way at once; their stages share what room there is.")] = 4,
     store: options.StoreRoot = options.STORE,
-    address: options.Address = "",
+    address: options.RayAddress = "",
     exclude: options.Exclude = None,
 ) -> None:
     """Vary settings with Ray Tune. Thresholds (seed.threshold) cost one pass and no trial; what trials share is made once.
@@ -60,6 +61,7 @@ def sweep(
     request = Request(method, images, segmenter, recipe, tuple(assign), seeds[0], store.resolve(), exclude)
     asked = Sweep(request, axes, thresholds, seeds, trials, until)
     asked.check()
+    options.drive(context, request.store)
     console = terminal()
     _run(console, asked, Where(address=address), at_once)
     _report(console, asked, by)

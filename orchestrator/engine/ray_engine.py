@@ -24,7 +24,10 @@ from ray.train.torch import TorchTrainer
 
 from imagesets.errors import WrongInput
 from orchestrator.engine import orphans, work
+from orchestrator.storage.driver import DriverLost
 from orchestrator.storage.lease import LeaseLost
+from orchestrator.storage.mirror import mirror_of, remove_remote
+from orchestrator.storage.remote import file_system
 from training.loop import Stopped
 
 IN_FLIGHT = 2  # shards submitted per CPU: one runs, one waits
@@ -115,17 +118,25 @@ class RayEngine:
             _train_worker,  # type: ignore[arg-type]  # its return value is what Ray's annotation forgot
             train_loop_config={"job": job},
             scaling_config=ScalingConfig(num_workers=workers, use_gpu=bool(gpus), resources_per_worker={"CPU": cpus, **gpus}),
-            run_config=RunConfig(name=name, storage_path=str(self.store / "ray")),
+            run_config=RunConfig(name=name, **self._notes()),
         )
         try:  # stages never run in the main thread, where fit() would put its own handler of Ctrl-C in place of ours
             return trainer.fit().return_value  # type: ignore[attr-defined]
         finally:
-            shutil.rmtree(self.store / "ray" / name, ignore_errors=True)  # Ray's own notes, which nobody reads again
+            remove_remote(self.store / "ray" / name)  # Ray's own notes, which nobody reads again
+            shutil.rmtree(self.store / "ray" / name, ignore_errors=True)
+
+    def _notes(self) -> dict[str, Any]:
+        """Where Ray Train keeps its notes: in the store, as that is where all nodes can write."""
+        if mirror := mirror_of(self.store):
+            address = mirror.remote.address
+            return {"storage_path": f"{address.path}/ray", "storage_filesystem": file_system(address)}
+        return {"storage_path": str(self.store / "ray")}
 
 
 def _may_pass(causes: list[Exception]) -> bool:
     """Whether another attempt may succeed: a worker died, or lost one that did, and nobody refused what it was given."""
-    refused = any(isinstance(cause, (WrongInput, LeaseLost)) for cause in causes)
+    refused = any(isinstance(cause, (WrongInput, LeaseLost, DriverLost)) for cause in causes)
     died = any(isinstance(cause, RayError) for cause in causes)
     cut_off = any("onnection" in str(cause) for cause in causes)  # how gloo and NCCL tell that a peer is gone
     return not refused and (died or cut_off)

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from orchestrator.storage.mirror import fetched, fetched_all, publish
 from orchestrator.storage.store import digest
 
 SHARD = 32  # items per shard: small enough to lose little, large enough for a million images
@@ -39,6 +40,7 @@ def write_shard(path: Path, records: Mapping[str, Mapping[str, np.ndarray]], mad
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
         file.flush()
         os.fsync(file.fileno())
+    publish(partial, path)
     os.replace(partial, path)
 
 
@@ -53,7 +55,8 @@ def shard_is_from(path: Path, made_from: str) -> bool:
 
 def shards_digest(folder: Path, count: int) -> str:
     """One digest over the content of all shards, in order."""
-    return digest("".join(digest(shard_path(folder, index).read_bytes()) for index in range(count)).encode())
+    paths = fetched_all(shard_path(folder, index) for index in range(count))
+    return digest("".join(digest(path.read_bytes()) for path in paths).encode())
 
 
 class StoredRecords(Mapping):
@@ -64,12 +67,12 @@ class StoredRecords(Mapping):
 
     @cached_property
     def _shard_of(self) -> dict[str, int]:
-        names = json.loads((self.folder / "items.json").read_text())
+        names = json.loads(fetched(self.folder / "items.json").read_text())
         return {item: index for index, shard in enumerate(names) for item in shard}
 
     def __getitem__(self, item: str) -> dict[str, np.ndarray]:
         # opened anew each time: an open zip file must not be shared by the processes that load training images
-        with np.load(shard_path(self.folder, self._shard_of[item])) as file:
+        with np.load(fetched(shard_path(self.folder, self._shard_of[item]))) as file:
             prefix = f"{item}/"
             return {name[len(prefix) :]: file[name] for name in file.files if name.startswith(prefix)}
 
@@ -84,7 +87,7 @@ def summed(folder: Path, count: int) -> dict[str, np.ndarray]:
     """The sum over shards of a stage that keeps only sums."""
     total: dict[str, np.ndarray] = {}
     for index in range(count):
-        with np.load(shard_path(folder, index)) as file:
+        with np.load(fetched(shard_path(folder, index))) as file:
             for name in file.files:
                 if name != "/made_from":
                     total[name] = total.get(name, 0) + file[name]

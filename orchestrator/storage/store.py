@@ -1,4 +1,4 @@
-"""The store: one folder per stage result, named by its key, on a local or a shared file system.
+"""The store: one folder per stage result, named by its key, on a local or a shared file system, or mirrored from S3.
 
 A stage's folder counts as a result only once its manifest is there, and the manifest is written last and atomically.
 """
@@ -9,6 +9,8 @@ import os
 import secrets
 from pathlib import Path
 from typing import Any
+
+from orchestrator.storage.mirror import publish
 
 FORMAT = 1  # of stage folders and of what orchestrator.engine.work does around a stage; part of every key
 
@@ -61,6 +63,7 @@ def write_atomically(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
+    publish(partial, path)
     os.replace(partial, path)
 
 

@@ -1,0 +1,235 @@
+"""A store on S3 is a folder of this machine, its mirror, whose files are copied to the remote place as they are written.
+
+The remote is the truth. A file is put there first and only then takes its place in the mirror, so that the mirror never has a
+result that the remote has not. A stage's folder in a mirror belongs to the two notes in it (manifest, what it is made from):
+where one of them differs from the remote's, the folder is emptied. Everything big is fetched when it is read.
+
+Every function here does nothing, at the cost of one look into an empty table, for a store that is no mirror.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from orchestrator.storage.lease import held
+from orchestrator.storage.remote import PATIENCE, SHORT, Address, Remote, refuse_unusable
+
+VARIABLE = "WSSS_ORCH_MIRRORS"  # the folder in which mirrors lie, on each machine its own
+NOTE = "remote.json"
+FOLDERS = ("stages", "runs", "sweeps")  # what the remote has, besides
+CACHE, REPORTS = "cache", "reports"
+OWN = ("lease.json", "progress.json", "stop")  # of one attempt on one machine
+STAGE_NOTES = ("manifest.json", "made_from.json")
+AT_ONCE = 16  # requests side by side
+
+
+@dataclass(frozen=True)
+class Attachment:
+    """What a worker on another node needs to reach the store: its address, the driver's mirror and the driver's token."""
+
+    address: Address
+    root: Path
+    driver: str
+
+
+class Mirror:
+    """One mirror folder and its remote place; `driver` is the token of the launch that writes, in its processes."""
+
+    def __init__(self, root: Path, remote: Remote):
+        self.root, self.remote, self.driver = root, remote, ""
+
+    def key(self, path: Path) -> str:
+        """The remote name of a file or folder of the mirror."""
+        return path.relative_to(self.root).as_posix()
+
+    def keeps(self, path: Path) -> bool:
+        """Whether the remote has such a file too."""
+        return path.relative_to(self.root).parts[0] in (*FOLDERS, CACHE, REPORTS) and path.name not in OWN
+
+    def get(self, path: Path, info: Any = None) -> bool:
+        """Bring a file in one step, unless `info` (pyarrow's FileInfo of it) says that it is here; whether it is there."""
+        if info is not None and same(path, info):
+            return True
+        try:
+            content = self.remote.get(self.key(path))
+        except FileNotFoundError:
+            return False
+        if path.parent.parent.name == "stages" and path.name in STAGE_NOTES and _content(path) != content:
+            shutil.rmtree(path.parent, ignore_errors=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+        partial.write_bytes(content)
+        if info is not None:
+            os.utime(partial, ns=(info.mtime_ns, info.mtime_ns))  # tells next time that it is the same
+        os.replace(partial, path)
+        return True
+
+    def bring(self, folder: Path, pattern: str, at_once: int = 1) -> None:
+        """Make the files of a folder that match `pattern` the remote's: bring those that differ, drop those it has not."""
+        listed = [info for info in self.remote.listed(self.key(folder)) if info.is_file and info.base_name not in OWN]
+        infos = {info.base_name: info for info in listed if fnmatch(info.base_name, pattern)}
+        gone = [path for path in folder.glob(pattern) if path.name not in infos and path.name not in OWN]
+        if any(path.name in STAGE_NOTES for path in gone):
+            shutil.rmtree(folder)
+        for path in gone:
+            path.unlink(missing_ok=True)
+        notes = [name for name in STAGE_NOTES if name in infos]  # first: they may empty the folder
+        for name in notes:
+            self.get(folder / name, infos[name])
+        with ThreadPoolExecutor(at_once) as pool:
+            list(pool.map(lambda name: self.get(folder / name, infos[name]), infos.keys() - notes))
+
+    def refresh(self) -> None:
+        """Take over the small files of the remote's stages, runs and sweeps: one request each where nothing is new."""
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            there = [info.path for listed in pool.map(self.remote.listed, FOLDERS) for info in listed if not info.is_file]
+            here = [self.key(path) for name in FOLDERS for path in (self.root / name).glob("[!.]*") if path.is_dir()]
+            folders = {name.strip("/") for name in [*there, *here, CACHE]}
+            list(pool.map(lambda name: self.bring(self.root / name, "*.json"), sorted(folders)))
+
+
+_mirrors: dict[Path, Mirror] = {}  # of this process, by root
+
+
+def mirror_of(path: Path) -> Mirror | None:
+    """The mirror that a path lies in, None for a local store."""
+    return next((mirror for root, mirror in _mirrors.items() if path.is_relative_to(root)), None) if _mirrors else None
+
+
+def publish(file: Path, path: Path) -> None:
+    """Put the content of `file` where `path` is kept remotely; before `path` is replaced by it."""
+    if (mirror := mirror_of(path)) and mirror.keeps(path):
+        mirror.remote.put(file.read_bytes(), mirror.key(path))
+
+
+def fetched(path: Path) -> Path:
+    """`path`, brought here if it was not and the remote has it."""
+    if (mirror := mirror_of(path)) and not path.exists():
+        mirror.get(path)
+    return path
+
+
+def fetched_all(paths: Iterable[Path]) -> list[Path]:
+    """The same for many, several at once."""
+    wanted = list(paths)
+    if not wanted or mirror_of(wanted[0]) is None:
+        return wanted
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        return list(pool.map(fetched, wanted))
+
+
+def remove_remote(path: Path) -> None:
+    """Delete what the remote has of a file or a folder, of a folder its manifest first."""
+    if mirror := mirror_of(path):
+        if path.is_dir():
+            mirror.remote.delete(mirror.key(path / "manifest.json"))
+            mirror.remote.delete_folder(mirror.key(path))
+        else:
+            mirror.remote.delete(mirror.key(path))
+
+
+def remove(path: Path) -> None:
+    """Remove a file, if there is one, here and remotely."""
+    if mirror := mirror_of(path):
+        mirror.remote.delete(mirror.key(path))
+    path.unlink(missing_ok=True)
+
+
+def attach(root: Path, address: Address, patience: float) -> Mirror:
+    """Make `root` the mirror of an address in this process."""
+    if root not in _mirrors:
+        root.mkdir(parents=True, exist_ok=True)
+        _write_note(root / NOTE, address)
+        _mirrors[root] = Mirror(root, Remote(address, patience))
+    return _mirrors[root]
+
+
+def attachment(root: Path) -> Attachment | None:
+    """What workers are told of the store at `root`; None for a local one."""
+    mirror = mirror_of(root)
+    return Attachment(mirror.remote.address, mirror.root, mirror.driver) if mirror else None
+
+
+def attach_worker(told: Attachment) -> Path:
+    """Attach this process, a worker's; the root of its machine's mirror."""
+    root = told.root if told.root in _mirrors else mirror_folder(told.address)
+    return attach(root, told.address, PATIENCE).root
+
+
+def belongs(folder: Path, digest: str) -> None:
+    """Make sure that what a mirror has of a finished stage is of the result with this digest: else it is emptied."""
+    mirror = mirror_of(folder)
+    assert mirror is not None
+    with locked(mirror.root):
+        path = folder / "manifest.json"
+        if json.loads(_content(path) or b"{}").get("digest") != digest:
+            mirror.get(path)
+
+
+def open_mirror(root: Path, address: Address) -> Path:
+    """Attach for a command: WrongInput if the place cannot be used; what is new there is taken over. The mirror's root."""
+    mirror = attach(root, address, SHORT)
+    refuse_unusable(mirror.remote)
+    with locked(root):
+        if not held(root):  # else a launch of this machine keeps it up to date, and must not be disturbed
+            mirror.refresh()
+    return root
+
+
+def noted_address(root: Path) -> Address | None:
+    """The address whose mirror a folder is, None for any other folder."""
+    note = _content(root / NOTE)
+    return Address(**json.loads(note)) if note else None
+
+
+def mirror_folder(address: Address) -> Path:
+    """Where on this machine the mirror of an address lies."""
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    parent = os.environ.get(VARIABLE) or Path(cache) / "wsss-orch"
+    place = f"{urlsplit(address.endpoint).netloc or 's3'}/{address.path}"
+    told = hashlib.blake2b(place.encode(), digest_size=4).hexdigest()  # two places may differ in what a file name cannot hold
+    return Path(parent).expanduser().absolute() / f"{re.sub(r'[^A-Za-z0-9.-]+', '_', place)}-{told}"
+
+
+@contextlib.contextmanager
+def locked(root: Path) -> Iterator[None]:
+    """Nobody else on this machine changes what a mirror takes from its remote while the block runs."""
+    with (root / ".lock").open("w") as file:
+        fcntl.lockf(file, fcntl.LOCK_EX)  # released when the file is closed
+        yield
+
+
+def same(path: Path, info: Any) -> bool:
+    """Whether a file is here as it was brought when the remote's was as `info` says."""
+    try:
+        stat = path.stat()
+    except FileNotFoundError:
+        return False
+    return (stat.st_size, stat.st_mtime_ns) == (info.size, info.mtime_ns)
+
+
+def _write_note(path: Path, address: Address) -> None:
+    content = json.dumps(asdict(address)).encode()
+    if _content(path) != content:
+        partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+        partial.write_bytes(content)
+        os.replace(partial, path)
+
+
+def _content(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
