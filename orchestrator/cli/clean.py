@@ -13,7 +13,8 @@ MEGABYTE = 1e6
 
 def clean(
     context: typer.Context,
-    yes: Annotated[bool, typer.Option("--yes", help="Remove what is shown.")] = False, store: options.StoreRoot = options.STORE
+    yes: Annotated[bool, typer.Option("--yes", help="Remove what is shown.")] = False,
+    store: options.StoreRoot = options.STORE,
 ) -> None:
     """Show what of a store no finished and no running launch needs; with --yes, remove it.
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from orchestrator.storage.mirror import Mirror, mirror_of
 from orchestrator.storage.remote import Remote
 
-PACE = 5.0  # seconds between two looks; a look is a request for each file
+PACE = 2.0  # seconds between two looks; a look is a request for each file
 
 
 @contextlib.contextmanager

@@ -66,30 +66,36 @@ class Mirror:
             content = self.remote.get(self.key(path))
         except FileNotFoundError:
             return False
-        if path.parent.parent.name == "stages" and path.name in STAGE_NOTES and _content(path) != content:
-            shutil.rmtree(path.parent, ignore_errors=True)
+        self._write(path, content, info)
+        return True
+
+    def _write(self, path: Path, content: bytes, info: Any = None) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
         partial.write_bytes(content)
         if info is not None:
             os.utime(partial, ns=(info.mtime_ns, info.mtime_ns))  # tells next time that it is the same
         os.replace(partial, path)
-        return True
 
     def bring(self, folder: Path, pattern: str, at_once: int = 1) -> None:
         """Make the files of a folder that match `pattern` the remote's: bring those that differ, drop those it has not."""
         listed = [info for info in self.remote.listed(self.key(folder)) if info.is_file and info.base_name not in OWN]
         infos = {info.base_name: info for info in listed if fnmatch(info.base_name, pattern)}
         gone = [path for path in folder.glob(pattern) if path.name not in infos and path.name not in OWN]
-        if any(path.name in STAGE_NOTES for path in gone):
-            shutil.rmtree(folder)
+        notes = {name: self._content(folder / name, infos[name]) for name in STAGE_NOTES if name in infos}
+        others = [name for name, content in notes.items() if _content(folder / name) != content]
+        if others or any(path.name in STAGE_NOTES for path in gone):
+            shutil.rmtree(folder, ignore_errors=True)
         for path in gone:
             path.unlink(missing_ok=True)
-        notes = [name for name in STAGE_NOTES if name in infos]  # first: they may empty the folder
-        for name in notes:
-            self.get(folder / name, infos[name])
+        for name, content in notes.items():
+            self._write(folder / name, content, infos[name])
         with ThreadPoolExecutor(at_once) as pool:
             list(pool.map(lambda name: self.get(folder / name, infos[name]), infos.keys() - notes))
+
+    def _content(self, path: Path, info: Any) -> bytes:
+        """What the remote has of a small file that is there."""
+        return path.read_bytes() if same(path, info) else self.remote.get(self.key(path))
 
     def refresh(self) -> None:
         """Take over the small files of the remote's stages, runs and sweeps: one request each where nothing is new."""
@@ -175,6 +181,7 @@ def belongs(folder: Path, digest: str) -> None:
     with locked(mirror.root):
         path = folder / "manifest.json"
         if json.loads(_content(path) or b"{}").get("digest") != digest:
+            shutil.rmtree(folder, ignore_errors=True)
             mirror.get(path)
 
 

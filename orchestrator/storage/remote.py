@@ -40,7 +40,7 @@ def address_of(uri: str) -> Address:
     """The address of s3://bucket/prefix under this process's AWS variables; WrongInput where it is none."""
     path = uri.removeprefix(SCHEME).strip("/")
     if not path or any(part in ("", ".", "..") for part in path.split("/")):
-        raise WrongInput(f"--store {uri} does not name a bucket and a prefix, such as s3://bucket/wsss-store")
+        raise WrongInput(f"--store {uri} names no bucket and prefix, such as s3://bucket/wsss-store")
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
     if endpoint and not urlsplit(endpoint).netloc:
         raise WrongInput(f"AWS_ENDPOINT_URL {endpoint} is no URL such as https://s3.example.org")
