@@ -6,6 +6,8 @@ import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,10 +15,11 @@ from fsspec.implementations.local import LocalFileSystem
 from pyarrow.fs import FSSpecHandler, PyFileSystem, SubTreeFileSystem
 
 from imagesets.errors import WrongInput
-from orchestrator.storage import driver, mirror, remote
+from orchestrator.engine import work
+from orchestrator.storage import attached, driver, mirror, remote
+from orchestrator.storage.attached import Attachment, belongs, fetched, mirror_of, remove, remove_remote
 from orchestrator.storage.driver import DriverLost, check_driver, driving
 from orchestrator.storage.in_step import in_step
-from orchestrator.storage.mirror import Attachment, belongs, fetched, mirror_of, remove, remove_remote
 from orchestrator.storage.remote import Address, Remote, address_of
 from orchestrator.storage.shards import StoredRecords, shard_path, write_shard
 from orchestrator.storage.store import read_json, write_json
@@ -30,15 +33,15 @@ def there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     files = SubTreeFileSystem(str(tmp_path / "s3"), PyFileSystem(FSSpecHandler(LocalFileSystem(auto_mkdir=True))))
     monkeypatch.setattr(remote, "file_system", lambda address: files)
     monkeypatch.setattr(driver, "STEP_BACK", 0.0)
-    monkeypatch.setattr(mirror, "_mirrors", {})
+    monkeypatch.setattr(attached, "_mirrors", {})
     (tmp_path / "s3/lab/store").mkdir(parents=True)
     return tmp_path / "s3/lab/store"
 
 
 def opened(root: Path) -> Path:
     """A mirror as a command opens it, alone in its process."""
-    mirror._mirrors.clear()
-    return mirror.open_mirror(root, ADDRESS)
+    attached._mirrors.clear()
+    return attached.open_mirror(root, ADDRESS)
 
 
 def stage(root: Path, name: str = "cam-maps-00112233aabb", value: int = 1, digest: str = "d1") -> Path:
@@ -110,8 +113,8 @@ def test_a_stage_made_anew_elsewhere_replaces_all_that_a_mirror_has_of_it(tmp_pa
 def test_a_worker_s_mirror_has_only_the_result_that_its_job_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(mirror.VARIABLE, str(tmp_path / "node"))
     stage(opened(tmp_path / "one"))
-    mirror._mirrors.clear()
-    root = mirror.attach_worker(Attachment(ADDRESS, tmp_path / "one", "token"))
+    attached._mirrors.clear()
+    root = attached.attach_worker(Attachment(ADDRESS, tmp_path / "one", "token"))
     folder = root / "stages" / "cam-maps-00112233aabb"
     assert tmp_path / "node" in root.parents and not folder.exists()
     shard_path(folder, 0).parent.mkdir(parents=True)
@@ -165,6 +168,19 @@ def test_a_checkpoint_goes_up_while_the_training_runs_and_the_last_one_when_it_i
     assert (there / "stages/x/checkpoint.pt").read_bytes() == b"last"
 
 
+def test_every_training_worker_starts_from_the_remote_checkpoint(tmp_path: Path, there: Path) -> None:
+    root = opened(tmp_path / "one")
+    path = root / "stages/x/checkpoint.pt"
+    (there / "stages/x").mkdir(parents=True)
+    (there / "stages/x/checkpoint.pt").write_bytes(b"epoch 3")
+    job: Any = SimpleNamespace(folder=path.parent, token="token")
+    with work._checkpoints(job, rank=1):
+        assert path.read_bytes() == b"epoch 3"
+    (there / "stages/x/checkpoint.pt").unlink()
+    with work._checkpoints(job, rank=1):
+        assert not path.exists()  # of nobody knows what: workers elsewhere cannot have it
+
+
 def raise_flag(there: Path, host: str, pid: int) -> Path:
     path = there / "drivers" / "0123.json"
     path.parent.mkdir(exist_ok=True)
@@ -205,8 +221,8 @@ def test_a_dead_driver_s_store_is_taken_over_and_its_writes_are_refused(
 def test_a_driver_sees_what_was_made_until_it_began(tmp_path: Path) -> None:
     root = opened(tmp_path / "two")
     stage(opened(tmp_path / "one"))
-    mirror._mirrors.clear()
-    mirror.attach(root, ADDRESS, 1.0)
+    attached._mirrors.clear()
+    attached.attach(root, ADDRESS, 1.0)
     with driving(root):
         assert (root / "stages" / "cam-maps-00112233aabb" / "manifest.json").exists()
 
@@ -217,7 +233,7 @@ def test_a_reader_leaves_the_mirror_of_a_running_launch_alone(tmp_path: Path) ->
         unpublished = root / "stages" / "x" / "manifest.json"
         unpublished.parent.mkdir(parents=True)
         unpublished.touch()
-        mirror.open_mirror(root, ADDRESS)
+        attached.open_mirror(root, ADDRESS)
         assert unpublished.exists()
 
 

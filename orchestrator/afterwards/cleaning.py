@@ -17,8 +17,8 @@ from imagesets.errors import WrongInput
 from orchestrator.engine import orphans
 from orchestrator.engine.running import keys_of_running, keys_of_stopped
 from orchestrator.reading.runs import read_results, result_files
+from orchestrator.storage.attached import mirror_of, remove_remote
 from orchestrator.storage.lease import held, try_lease
-from orchestrator.storage.mirror import mirror_of, remove_remote
 
 SHORT = 12  # characters of a key that a stage's folder ends in
 STAGE = re.compile(rf".+-[0-9a-f]{{{SHORT}}}")

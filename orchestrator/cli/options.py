@@ -7,7 +7,8 @@ import typer
 
 from imagesets.errors import WrongInput
 from orchestrator.cli import complete
-from orchestrator.storage.mirror import mirror_folder, noted_address, open_mirror
+from orchestrator.storage.attached import open_mirror
+from orchestrator.storage.mirror import mirror_folder, noted_address
 from orchestrator.storage.remote import SCHEME, Address, address_of
 
 Method = Annotated[

@@ -15,7 +15,7 @@ from rich.console import Console
 from imagesets.errors import WrongInput
 from orchestrator.engine.progress import Display
 from orchestrator.planning.plan import Planner, Step
-from orchestrator.storage.mirror import publish
+from orchestrator.storage.attached import publish
 
 
 @dataclass(frozen=True)

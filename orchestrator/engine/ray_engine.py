@@ -24,9 +24,9 @@ from ray.train.torch import TorchTrainer
 
 from imagesets.errors import WrongInput
 from orchestrator.engine import orphans, work
+from orchestrator.storage.attached import mirror_of, remove_remote
 from orchestrator.storage.driver import DriverLost
 from orchestrator.storage.lease import LeaseLost
-from orchestrator.storage.mirror import mirror_of, remove_remote
 from orchestrator.storage.remote import file_system
 from training.loop import Stopped
 

@@ -18,9 +18,10 @@ from imagesets.errors import WrongInput
 from orchestrator.engine import work
 from orchestrator.engine.progress import Display
 from orchestrator.planning.plan import Planner, Step
+from orchestrator.storage.attached import attachment, fetched, mirror_of, remove, remove_remote
 from orchestrator.storage.in_step import in_step
 from orchestrator.storage.lease import Lease, LeaseLost, try_lease
-from orchestrator.storage.mirror import AT_ONCE, attachment, fetched, mirror_of, remove, remove_remote
+from orchestrator.storage.mirror import AT_ONCE
 from orchestrator.storage.shards import shard_is_from, shard_path, shards_digest, summed
 from orchestrator.storage.store import digest, read_json, write_json
 from training.loop import CHECKPOINT, Stopped
@@ -168,6 +169,9 @@ class Runner:
         self._trainings.add(job.folder)
         if self.stopping.is_set():  # a signal that came before there was a folder to leave the wish in
             self.stop()
+        path = job.folder / "network.pt"
+        if mirror_of(job.folder):
+            remove(path)  # of an earlier attempt: what a worker elsewhere makes is brought where nothing is
         ended = threading.Event()
         self.display.start(name, 1, "steps")
         watcher = threading.Thread(target=self._watch, args=(name, job.folder, ended), daemon=True)
@@ -179,9 +183,9 @@ class Runner:
             ended.set()
             watcher.join()
             self._trainings.discard(job.folder)
-        path, _ = fetched(job.folder / "network.pt"), fetched(job.folder / "history.json")
-        if not path.exists():
+        if not fetched(path).exists():
             raise Stopped(f"{name} was stopped and checkpointed")
+        fetched(job.folder / "history.json")  # for the report
         return {"digest": digest(path.read_bytes()), "cpu": cpu, "result": None}
 
     def _copy(self, job: work.Job, name: str) -> dict[str, Any]:

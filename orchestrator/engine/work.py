@@ -20,10 +20,10 @@ from torch import distributed, nn
 from imagesets.errors import WrongInput
 from imagesets.item import Item
 from orchestrator.planning.recipes import StageRecipe
+from orchestrator.storage.attached import Attachment, attach_worker, belongs, fetched, mirror_of, publish
 from orchestrator.storage.driver import check_driver
 from orchestrator.storage.in_step import in_step
 from orchestrator.storage.lease import LeaseLost, check_fence
-from orchestrator.storage.mirror import Attachment, attach_worker, belongs, fetched, mirror_of, publish
 from orchestrator.storage.shards import StoredRecords, shard_path, shards, write_shard
 from orchestrator.storage.store import write_atomically, write_json
 from training import loop

@@ -10,7 +10,7 @@ from orchestrator.planning.launch import Prepared
 from orchestrator.planning.plan import Step
 from orchestrator.planning.recipes import find
 from orchestrator.planning.settings import PRESETS
-from orchestrator.storage.mirror import remove
+from orchestrator.storage.attached import remove
 from orchestrator.storage.store import write_json
 
 FORMAT = 2  # of results.json

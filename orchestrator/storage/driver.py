@@ -18,8 +18,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from imagesets.errors import WrongInput
+from orchestrator.storage.attached import mirror_of
 from orchestrator.storage.lease import SILENCE, alive, try_lease
-from orchestrator.storage.mirror import Mirror, locked, mirror_of
+from orchestrator.storage.mirror import Mirror, locked
 from orchestrator.storage.remote import PATIENCE, SHORT, Remote
 
 FLAGS = "drivers"

@@ -6,7 +6,8 @@ import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from orchestrator.storage.mirror import Mirror, mirror_of
+from orchestrator.storage.attached import mirror_of
+from orchestrator.storage.mirror import Mirror
 from orchestrator.storage.remote import Remote
 
 PACE = 2.0  # seconds between two looks; a look is a request for each file

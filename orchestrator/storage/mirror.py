@@ -3,8 +3,6 @@
 The remote is the truth. A file is put there first and only then takes its place in the mirror, so that the mirror never has a
 result that the remote has not. A stage's folder in a mirror belongs to the two notes in it (manifest, what it is made from):
 where one of them differs from the remote's, the folder is emptied. Everything big is fetched when it is read.
-
-Every function here does nothing, at the cost of one look into an empty table, for a store that is no mirror.
 """
 
 import contextlib
@@ -15,16 +13,15 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from orchestrator.storage.lease import held
-from orchestrator.storage.remote import PATIENCE, SHORT, Address, Remote, refuse_unusable
+from orchestrator.storage.remote import Address, Remote
 
 VARIABLE = "WSSS_ORCH_MIRRORS"  # the folder in which mirrors lie, on each machine its own
 NOTE = "remote.json"
@@ -33,15 +30,6 @@ CACHE, REPORTS = "cache", "reports"
 OWN = ("lease.json", "progress.json", "stop")  # of one attempt on one machine
 STAGE_NOTES = ("manifest.json", "made_from.json")
 AT_ONCE = 16  # requests side by side
-
-
-@dataclass(frozen=True)
-class Attachment:
-    """What a worker on another node needs to reach the store: its address, the driver's mirror and the driver's token."""
-
-    address: Address
-    root: Path
-    driver: str
 
 
 class Mirror:
@@ -83,7 +71,7 @@ class Mirror:
         infos = {info.base_name: info for info in listed if fnmatch(info.base_name, pattern)}
         gone = [path for path in folder.glob(pattern) if path.name not in infos and path.name not in OWN]
         notes = {name: self._content(folder / name, infos[name]) for name in STAGE_NOTES if name in infos}
-        others = [name for name, content in notes.items() if _content(folder / name) != content]
+        others = [name for name, content in notes.items() if content_of(folder / name) != content]
         if others or any(path.name in STAGE_NOTES for path in gone):
             shutil.rmtree(folder, ignore_errors=True)
         for path in gone:
@@ -106,98 +94,9 @@ class Mirror:
             list(pool.map(lambda name: self.bring(self.root / name, "*.json"), sorted(folders)))
 
 
-_mirrors: dict[Path, Mirror] = {}  # of this process, by root
-
-
-def mirror_of(path: Path) -> Mirror | None:
-    """The mirror that a path lies in, None for a local store."""
-    return next((mirror for root, mirror in _mirrors.items() if path.is_relative_to(root)), None) if _mirrors else None
-
-
-def publish(file: Path, path: Path) -> None:
-    """Put the content of `file` where `path` is kept remotely; before `path` is replaced by it."""
-    if (mirror := mirror_of(path)) and mirror.keeps(path):
-        mirror.remote.put(file.read_bytes(), mirror.key(path))
-
-
-def fetched(path: Path) -> Path:
-    """`path`, brought here if it was not and the remote has it."""
-    if (mirror := mirror_of(path)) and not path.exists():
-        mirror.get(path)
-    return path
-
-
-def fetched_all(paths: Iterable[Path]) -> list[Path]:
-    """The same for many, several at once."""
-    wanted = list(paths)
-    if not wanted or mirror_of(wanted[0]) is None:
-        return wanted
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        return list(pool.map(fetched, wanted))
-
-
-def remove_remote(path: Path) -> None:
-    """Delete what the remote has of a file or a folder, of a folder its manifest first."""
-    if mirror := mirror_of(path):
-        if path.is_dir():
-            mirror.remote.delete(mirror.key(path / "manifest.json"))
-            mirror.remote.delete_folder(mirror.key(path))
-        else:
-            mirror.remote.delete(mirror.key(path))
-
-
-def remove(path: Path) -> None:
-    """Remove a file, if there is one, here and remotely."""
-    if mirror := mirror_of(path):
-        mirror.remote.delete(mirror.key(path))
-    path.unlink(missing_ok=True)
-
-
-def attach(root: Path, address: Address, patience: float) -> Mirror:
-    """Make `root` the mirror of an address in this process."""
-    if root not in _mirrors:
-        root.mkdir(parents=True, exist_ok=True)
-        _write_note(root / NOTE, address)
-        _mirrors[root] = Mirror(root, Remote(address, patience))
-    return _mirrors[root]
-
-
-def attachment(root: Path) -> Attachment | None:
-    """What workers are told of the store at `root`; None for a local one."""
-    mirror = mirror_of(root)
-    return Attachment(mirror.remote.address, mirror.root, mirror.driver) if mirror else None
-
-
-def attach_worker(told: Attachment) -> Path:
-    """Attach this process, a worker's; the root of its machine's mirror."""
-    root = told.root if told.root in _mirrors else mirror_folder(told.address)
-    return attach(root, told.address, PATIENCE).root
-
-
-def belongs(folder: Path, digest: str) -> None:
-    """Make sure that what a mirror has of a finished stage is of the result with this digest: else it is emptied."""
-    mirror = mirror_of(folder)
-    assert mirror is not None
-    with locked(mirror.root):
-        path = folder / "manifest.json"
-        if json.loads(_content(path) or b"{}").get("digest") != digest:
-            shutil.rmtree(folder, ignore_errors=True)
-            mirror.get(path)
-
-
-def open_mirror(root: Path, address: Address) -> Path:
-    """Attach for a command: WrongInput if the place cannot be used; what is new there is taken over. The mirror's root."""
-    mirror = attach(root, address, SHORT)
-    refuse_unusable(mirror.remote)
-    with locked(root):
-        if not held(root):  # else a launch of this machine keeps it up to date, and must not be disturbed
-            mirror.refresh()
-    return root
-
-
 def noted_address(root: Path) -> Address | None:
     """The address whose mirror a folder is, None for any other folder."""
-    note = _content(root / NOTE)
+    note = content_of(root / NOTE)
     return Address(**json.loads(note)) if note else None
 
 
@@ -227,15 +126,17 @@ def same(path: Path, info: Any) -> bool:
     return (stat.st_size, stat.st_mtime_ns) == (info.size, info.mtime_ns)
 
 
-def _write_note(path: Path, address: Address) -> None:
-    content = json.dumps(asdict(address)).encode()
-    if _content(path) != content:
+def write_note(root: Path, address: Address) -> None:
+    """Note in a folder that it is the mirror of an address."""
+    path, content = root / NOTE, json.dumps(asdict(address)).encode()
+    if content_of(path) != content:
         partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
         partial.write_bytes(content)
         os.replace(partial, path)
 
 
-def _content(path: Path) -> bytes | None:
+def content_of(path: Path) -> bytes | None:
+    """A file's content, None where there is none."""
     try:
         return path.read_bytes()
     except FileNotFoundError:

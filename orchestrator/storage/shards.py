@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from orchestrator.storage.mirror import fetched, fetched_all, publish
+from orchestrator.storage.attached import fetched, fetched_all, publish
 from orchestrator.storage.store import digest
 
 SHARD = 32  # items per shard: small enough to lose little, large enough for a million images

@@ -10,7 +10,7 @@ import secrets
 from pathlib import Path
 from typing import Any
 
-from orchestrator.storage.mirror import publish
+from orchestrator.storage.attached import publish
 
 FORMAT = 1  # of stage folders and of what orchestrator.engine.work does around a stage; part of every key
 

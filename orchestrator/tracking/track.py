@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.reading.summary import group_name
-from orchestrator.storage.mirror import fetched
+from orchestrator.storage.attached import fetched
 from orchestrator.storage.store import Store, digest, read_json
 from orchestrator.tracking import logged
 from orchestrator.tracking.mlflow_experiment import Experiment, Metric, Run, open_experiment
