@@ -8,8 +8,6 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-import boto3
-
 from tests.mlflow_servers import free_port, process, wait_until
 
 BUCKET = "lab"
@@ -30,6 +28,8 @@ def s3_server(log: Path) -> Iterator[str]:
 
 def bucket(address: str):  # boto3 makes its classes as it goes
     """The bucket as boto3 sees it."""
+    import boto3  # only what starts a server needs it
+
     keys = {"aws_access_key_id": "tests", "aws_secret_access_key": "tests", "region_name": "us-east-1"}
     return boto3.resource("s3", endpoint_url=address, **keys).Bucket(BUCKET)
 

@@ -173,6 +173,17 @@ def test_a_second_launch_is_refused_and_readers_are_not(
     assert not [name for name in objects(server, uri) if name.startswith("drivers/")]
 
 
+def test_a_launch_that_has_lost_the_store_stops(undisturbed: tuple[Path, dict[str, str]], machine: Machine, server: str) -> None:
+    images, uri = undisturbed[0], "s3://lab/lost"
+    process = begin(images, uri, "--set", "cam.epochs=1000")
+    wait_for(lambda: any(name.endswith("checkpoint.pt") for name in objects(server, uri)), process)
+    (flag,) = (name for name in objects(server, uri) if name.startswith("drivers/"))
+    bucket(server).Object(f"lost/{flag}").delete()
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 1 and f"another launch has taken over the store {uri}" in output and "Traceback" not in output
+    assert not manifests(mirrored(uri)) and not [name for name in objects(server, uri) if name.startswith("drivers/")]
+
+
 @pytest.fixture
 def way(server: str, machine: Machine, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
     """What stands between this machine and the server."""

@@ -27,8 +27,11 @@ def store_root(context: typer.Context, store: Path) -> Path:
     """The folder of `--store`: of s3://bucket/prefix (or its mirror) the mirror, attached; WrongInput if it cannot be used."""
     if context.resilient_parsing:
         return store
-    address = s3_address(store) or noted_address(store)
-    return store if address is None else open_mirror(mirror_folder(address) if s3_address(store) else store.resolve(), address)
+    if address := s3_address(store):
+        return open_mirror(mirror_folder(address), address)
+    if address := noted_address(store):
+        return open_mirror(store.resolve(), address)
+    return store
 
 
 def s3_address(store: Path) -> Address | None:
