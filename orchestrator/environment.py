@@ -5,11 +5,14 @@ Each check returns one line or raises what is wrong; each imports what it tries,
 
 import os
 import platform
+import secrets
 import shutil
 import sys
 import tempfile
 from importlib import metadata
 from pathlib import Path
+
+from orchestrator.storage.remote import SHORT, Address, Remote, refuse_unusable
 
 GIGABYTE = 1e9
 
@@ -135,3 +138,16 @@ def storage(store: Path) -> str:
             raise OSError(f"what is written to {place} is not what is read back")
     disk = shutil.disk_usage(place)
     return f"a lease and a write in {place}, {disk.free / GIGABYTE:.0f} of {disk.total / GIGABYTE:.0f} GB free"
+
+
+def remote_storage(address: Address) -> str:
+    """An object written, listed, read back and deleted where a store on S3 is or would be."""
+    remote, key = Remote(address, SHORT), f"doctor/{secrets.token_hex(8)}"
+    refuse_unusable(remote)
+    remote.put(b"whole", key)
+    try:
+        if remote.get(key) != b"whole" or key not in [info.path for info in remote.listed("doctor")]:
+            raise OSError(f"what is written to {address.uri} is not what is read back and listed")
+    finally:
+        remote.delete_folder("doctor")
+    return f"an object written, listed, read and deleted in {address.uri}{f' on {address.endpoint}' if address.endpoint else ''}"

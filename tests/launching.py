@@ -14,7 +14,7 @@ TINY = Path(__file__).with_name("tiny.yaml")
 METHOD = "lpcam+amn"
 
 
-def command(images: Path, store: Path, *options: str, method: str = METHOD) -> list[str]:
+def command(images: Path, store: Path | str, *options: str, method: str = METHOD) -> list[str]:
     """A launch of a small run on the image set at `images`."""
     return [
         *(str(PROGRAM), "launch", "--method", method, "--images", f"folder:{images}", "--recipe", str(TINY)),
@@ -33,13 +33,13 @@ def command(images: Path, store: Path, *options: str, method: str = METHOD) -> l
 
 
 def launch(
-    images: Path, store: Path, *options: str, method: str = METHOD, cwd: Path | None = None
+    images: Path, store: Path | str, *options: str, method: str = METHOD, cwd: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Run a launch to its end."""
     return subprocess.run(command(images, store, *options, method=method), capture_output=True, text=True, cwd=cwd, timeout=600)
 
 
-def start(images: Path, store: Path, *options: str, method: str = METHOD) -> subprocess.Popen[str]:
+def start(images: Path, store: Path | str, *options: str, method: str = METHOD) -> subprocess.Popen[str]:
     """Start a launch in a session of its own."""
     words = command(images, store, *options, method=method)
     return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)

@@ -17,6 +17,7 @@ from imagesets.errors import WrongInput
 from orchestrator.engine import orphans
 from orchestrator.engine.running import keys_of_running, keys_of_stopped
 from orchestrator.reading.runs import read_results, result_files
+from orchestrator.storage.attached import mirror_of, remove_remote
 from orchestrator.storage.lease import held, try_lease
 
 SHORT = 12  # characters of a key that a stage's folder ends in
@@ -57,7 +58,10 @@ def remove(store: Path, waste: Iterable[Waste]) -> list[Waste]:
 
 
 def size(path: Path) -> int:
-    """Bytes of a file, or of all files below a folder."""
+    """Bytes of a file, or of all files below a folder; of a store on S3 what the bucket has."""
+    if mirror := mirror_of(path):
+        listed = mirror.remote.listed(mirror.key(path), recursive=True) if path.is_dir() else []
+        return sum(info.size for info in listed if info.is_file)
     if path.is_dir() and not path.is_symlink():
         return sum(_size(Path(folder) / name) for folder, _, names in os.walk(path) for name in names)
     return _size(path)
@@ -117,6 +121,7 @@ def _remove(store: Path, path: Path) -> bool:
         return _remove_stage(store, path)
     if path == store / "ray" and orphans.may_live(store):
         return False  # a launch has begun meanwhile
+    remove_remote(path)
     _delete(path)
     return True
 
@@ -127,6 +132,7 @@ def _remove_stage(store: Path, folder: Path) -> bool:
     with try_lease(folder) as lease:
         if lease is None or folder.name[-SHORT:] in {key[:SHORT] for key in keys_of_running(store)}:
             return False
+        remove_remote(folder)
         folder.rename(aside)
     _delete(aside)
     return True

@@ -12,7 +12,9 @@ MEGABYTE = 1e6
 
 
 def clean(
-    yes: Annotated[bool, typer.Option("--yes", help="Remove what is shown.")] = False, store: options.StoreRoot = options.STORE
+    context: typer.Context,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove what is shown.")] = False,
+    store: options.StoreRoot = options.STORE,
 ) -> None:
     """Show what of a store no finished and no running launch needs; with --yes, remove it.
 
@@ -28,6 +30,7 @@ def clean(
     from orchestrator.afterwards.cleaning import find_waste, remove  # loads psutil
 
     place = store.resolve()
+    options.drive(context, place)  # what a launch on another machine is making would look unneeded here
     waste = find_waste(place)
     if not waste:
         typer.echo(f"nothing to remove in {store}")

@@ -8,14 +8,19 @@ from typing import Annotated
 
 import typer
 
+from imagesets.errors import WrongInput
 from orchestrator import environment
+from orchestrator.cli import options
 from orchestrator.reading.tables import terminal
+from orchestrator.storage.mirror import mirror_folder
 
 OPTIONAL = {"ray": "--engine local runs without it", "mlflow": "--track none runs without it"}
 
 
 def doctor(
-    store: Annotated[Path, typer.Option(help="The store, whose disk is looked at and tried.")] = Path("wsss-store"),
+    store: Annotated[Path, typer.Option(help="The store, whose disk, or bucket and mirror, is looked at and tried.")] = Path(
+        "wsss-store"
+    ),
     ray: Annotated[bool, typer.Option("--ray", help="Start a private Ray and run a task on it.")] = False,
     address: Annotated[str, typer.Option(help="Visit every node of this running cluster instead: auto or host:port.")] = "",
     timeout: Annotated[float, typer.Option(min=1, help="Seconds that the nodes have to answer.")] = 60,
@@ -33,8 +38,13 @@ def doctor(
 
       wsss-orch doctor --address auto --store /shared/wsss-store
     """
-    place = store.resolve()
+    remote = options.s3_address(store)
+    place = mirror_folder(remote) if remote else store.resolve()
     if address:
+        if remote:
+            raise WrongInput(
+                "--address visits nodes that share a folder; for a store on S3 run doctor --store on each node instead"
+            )
         _visit(address, place, timeout)
         return
     checks: dict[str, Callable[[], str]] = {
@@ -47,6 +57,7 @@ def doctor(
         "ray": partial(environment.ray_task, place) if ray else environment.ray_import,
         "mlflow": environment.tracking,
         "store": partial(environment.storage, place),
+        **({"s3": partial(environment.remote_storage, remote)} if remote else {}),
     }
     failed = [name for name, check in checks.items() if not _works(name, check)]
     essential = [name for name in failed if name not in OPTIONAL]

@@ -10,6 +10,7 @@ from rich.table import Table
 from imagesets.errors import WrongInput
 from imagesets.image_set import ImageSet
 from imagesets.item import Item
+from orchestrator.cli import options
 from orchestrator.planning.launch import ROLES, images_alone
 from orchestrator.reading.tables import table, terminal
 
@@ -20,11 +21,10 @@ Spec = Annotated[str, typer.Argument(help="shapes, voc12:PATH or folder:PATH.")]
 Assign = Annotated[
     list[str], typer.Option("--set", help="key=value of the image set, such as images.training=train_aug; may be repeated.")
 ]
-StoreFolder = Annotated[Path, typer.Option("--store", help="Where built-in images are kept.")]
 
 
 @app.command("check")
-def check_images(spec: Spec, assign: Assign = [], store: StoreFolder = Path("wsss-store")) -> None:  # noqa: B006 (typer's way)
+def check_images(spec: Spec, assign: Assign = [], store: options.ImagesRoot = options.STORE) -> None:  # noqa: B006 (typer's way)
     """Decode every image and mask that a run would read; all problems at once, exit code 2 if there is one.
 
     Examples:
@@ -64,7 +64,7 @@ def show_images(
     list_name: Annotated[str, typer.Option("--list", help="An image list.")] = "train",
     count: Annotated[int, typer.Option(min=1, help="Number of images.")] = 12,
     assign: Assign = [],  # noqa: B006 (typer's way)
-    store: StoreFolder = Path("wsss-store"),
+    store: options.ImagesRoot = options.STORE,
 ) -> None:
     """Draw a contact sheet of images of a list, their masks and their labels.
 

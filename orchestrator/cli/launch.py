@@ -44,6 +44,7 @@ EPILOG = """Examples:
 
 
 def launch(
+    context: typer.Context,
     method: options.Method,
     images: options.Images = "shapes",
     segmenter: options.Segmenter = "",
@@ -54,7 +55,7 @@ def launch(
     random_seeds: options.Seeds = "",
     store: options.StoreRoot = options.STORE,
     engine: Annotated[str, typer.Option(help="ray or local (this process, no Ray needed).")] = "ray",
-    address: options.Address = "",
+    address: options.RayAddress = "",
     track: options.Track = "mlflow",
     tracking_uri: options.TrackingUri = "",
     plan: Annotated[bool, typer.Option("--plan", help="Show what would run and why; writes nothing.")] = False,
@@ -73,6 +74,8 @@ def launch(
     assign = [*assign, *imports.assignments(network=network_from, maps=maps_from, masks=masks_from)]
     request = Request(method, images, segmenter, recipe, tuple(assign), seeds[0], store.resolve(), exclude)
     wanted = experiment(request)
+    if not plan:
+        options.drive(context, request.store)
     opened = open_images(images, wanted.settings, request.store, make=not plan, exclude=exclude)
     if opened is None:
         print_stages(console, wanted)

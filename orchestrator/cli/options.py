@@ -7,6 +7,9 @@ import typer
 
 from imagesets.errors import WrongInput
 from orchestrator.cli import complete
+from orchestrator.storage.attached import open_mirror
+from orchestrator.storage.mirror import mirror_folder, noted_address
+from orchestrator.storage.remote import SCHEME, Address, address_of
 from orchestrator.tracking.tracking import check_tracking
 
 Method = Annotated[
@@ -19,8 +22,30 @@ Preset = Annotated[
 ]
 Assignments = Annotated[list[str], typer.Option("--set", help="key=value; may be repeated.", autocompletion=complete.settings)]
 Seeds = Annotated[str, typer.Option("--random-seeds", help="Repeat with just these, such as 0,1,2.")]
-StoreRoot = Annotated[Path, typer.Option("--store", help="Where results are kept.")]
-Address = Annotated[str, typer.Option(help="A running Ray cluster; a private one on this machine by default.")]
+
+
+def store_root(context: typer.Context, store: Path) -> Path:
+    """The folder of `--store`: of s3://bucket/prefix (or its mirror) the mirror, attached; WrongInput if it cannot be used."""
+    if context.resilient_parsing:
+        return store
+    if address := s3_address(store):
+        return open_mirror(mirror_folder(address), address)
+    if address := noted_address(store):
+        return open_mirror(store.resolve(), address)
+    return store
+
+
+def s3_address(store: Path) -> Address | None:
+    """The address that `--store` names, None of a folder; a path has lost one of the two slashes."""
+    kind, _, place = store.as_posix().partition("/")
+    return address_of(f"{SCHEME}{place}") if kind == "s3:" else None
+
+
+StoreRoot = Annotated[
+    Path, typer.Option("--store", callback=store_root, help="Where results are kept: a folder, or s3://bucket/prefix.")
+]
+ImagesRoot = Annotated[Path, typer.Option("--store", callback=store_root, help="Where built-in images are kept.")]
+RayAddress = Annotated[str, typer.Option(help="A running Ray cluster; a private one on this machine by default.")]
 Exclude = Annotated[Path | None, typer.Option(help="A file of image ids to leave out, one a line.")]
 Until = Annotated[str, typer.Option(help="Stop after this stage.")]
 Track = Annotated[str, typer.Option(help="mlflow or none.")]
@@ -29,6 +54,13 @@ TrackingUri = Annotated[
 ]
 
 STORE = Path("wsss-store")
+
+
+def drive(context: typer.Context, store: Path) -> None:
+    """Be the one that writes to the store until the command ends, where it is one on S3; WrongInput where another launch is."""
+    from orchestrator.storage.driver import driving
+
+    context.with_resource(driving(store))
 
 
 def seeds_of(random_seed: int, runs: int, random_seeds: str) -> list[int]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 
 def sweep(
+    context: typer.Context,
     method: options.Method,
     vary: Annotated[
         list[str],
@@ -37,7 +38,7 @@ def sweep(
     until: options.Until = "",
     at_once: Annotated[int, typer.Option(min=1, help="Trials under way at once; their stages share what room there is.")] = 4,
     store: options.StoreRoot = options.STORE,
-    address: options.Address = "",
+    address: options.RayAddress = "",
     track: options.Track = "mlflow",
     tracking_uri: options.TrackingUri = "",
     exclude: options.Exclude = None,
@@ -64,6 +65,7 @@ def sweep(
     request = Request(method, images, segmenter, recipe, tuple(assign), seeds[0], store.resolve(), exclude)
     asked = Sweep(request, axes, thresholds, seeds, trials, until)
     asked.check()
+    options.drive(context, request.store)
     console = terminal()
     _run(console, asked, Where(address=address), at_once)
     _report(console, asked, by, tracked)

@@ -1,5 +1,6 @@
 """Carries out planned runs: on an engine, with a display, a log and a way to stop."""
 
+import contextlib
 import logging
 import threading
 import time
@@ -14,6 +15,7 @@ from imagesets.errors import WrongInput
 from orchestrator.engine.interrupt import asking
 from orchestrator.engine.progress import Display
 from orchestrator.planning.plan import Planner, Step
+from orchestrator.storage.attached import publish
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,8 @@ class Execution:
         self.asking.__exit__(None, None, None)
         self.display.__exit__(*exception)
         self.engine.__exit__(*exception)
+        with contextlib.suppress(OSError):  # of a store on S3; the log is not worth a failure
+            publish(self.log, self.log)
         if exception == (None, None, None):
             self.console.print(f"ran in {time.monotonic() - self.began:.0f} s; log {self.log}")
 

@@ -12,12 +12,13 @@ from torch import distributed, multiprocessing
 
 from imagesets.errors import WrongInput
 from orchestrator.engine import work
+from orchestrator.storage.driver import DriverLost
 from orchestrator.storage.lease import LeaseLost
 from orchestrator.storage.trouble import StoreAbsent
 from training.loop import Stopped
 
 # what a worker's traceback announces by name, and this process goes by
-TOLD = {f"{kind.__module__}.{kind.__qualname__}: ": kind for kind in (WrongInput, StoreAbsent, LeaseLost)}
+TOLD = {f"{kind.__module__}.{kind.__qualname__}: ": kind for kind in (WrongInput, StoreAbsent, LeaseLost, DriverLost)}
 
 
 class LocalEngine:

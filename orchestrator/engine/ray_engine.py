@@ -28,13 +28,16 @@ from ray.train.torch import TorchTrainer
 
 from imagesets.errors import WrongInput
 from orchestrator.engine import orphans, work
+from orchestrator.storage.attached import mirror_of, remove_remote
+from orchestrator.storage.driver import DriverLost
 from orchestrator.storage.lease import LeaseLost
+from orchestrator.storage.remote import file_system
 from orchestrator.storage.trouble import StoreAbsent, require
 from training.loop import Stopped
 
 IN_FLIGHT = 2  # shards submitted per CPU: one runs, one waits
 POLL = 0.5  # seconds between two looks whether the stage is to stop
-FINAL = (WrongInput, LeaseLost, StoreAbsent)  # what another attempt at once would only meet again
+FINAL = (WrongInput, LeaseLost, DriverLost, StoreAbsent)  # what another attempt at once would only meet again
 OBJECT_STORE = 256 << 20  # bytes: only jobs and figures pass through it
 
 
@@ -134,12 +137,20 @@ class RayEngine:
             _train_worker,  # type: ignore[arg-type]  # its return value is what Ray's annotation forgot
             train_loop_config={"job": job},
             scaling_config=ScalingConfig(num_workers=workers, use_gpu=bool(gpus), resources_per_worker={"CPU": cpus, **gpus}),
-            run_config=RunConfig(name=name, storage_path=str(self.store / "ray")),
+            run_config=RunConfig(name=name, **self._notes()),
         )
         try:  # stages never run in the main thread, where fit() would put its own handler of Ctrl-C in place of ours
             return trainer.fit().return_value  # type: ignore[attr-defined]
         finally:
-            shutil.rmtree(self.store / "ray" / name, ignore_errors=True)  # Ray's own notes, which nobody reads again
+            remove_remote(self.store / "ray" / name)  # Ray's own notes, which nobody reads again
+            shutil.rmtree(self.store / "ray" / name, ignore_errors=True)
+
+    def _notes(self) -> dict[str, Any]:
+        """Where Ray Train keeps its notes: in the store, as that is where all nodes can write."""
+        if mirror := mirror_of(self.store):
+            address = mirror.remote.address
+            return {"storage_path": f"{address.path}/ray", "storage_filesystem": file_system(address)}
+        return {"storage_path": str(self.store / "ray")}
 
 
 def _causes(error: Exception) -> list[Exception]:

@@ -23,7 +23,10 @@ from orchestrator.engine import work
 from orchestrator.engine.memory import out_of_memory, ran_out
 from orchestrator.engine.progress import Display
 from orchestrator.planning.plan import Planner, Step
+from orchestrator.storage.attached import attachment, fetched, mirror_of, remove, remove_remote
+from orchestrator.storage.in_step import in_step
 from orchestrator.storage.lease import Lease, LeaseLost, try_lease
+from orchestrator.storage.mirror import AT_ONCE
 from orchestrator.storage.shards import shard_is_from, shard_path, shards_digest, summed
 from orchestrator.storage.store import digest, read_json, write_atomically, write_json
 from orchestrator.storage.trouble import patiently, require
@@ -136,16 +139,17 @@ class Runner:
                 ) from error
             raise
         lease.fence()
+        work.check_attempt(job)
         write_json(step.folder / "manifest.json", {**self._manifest(step), **figures, "wall": time.monotonic() - started})
+        remove(step.folder / CHECKPOINT)  # not before the result counts
         self.display.finish(step.name, f"{figures['cpu']:.1f} s CPU")
 
     def _job(self, step: Step, lease: Lease) -> work.Job:
-        stage = step.stage
+        stage, made_from = step.stage, self._made_from(step)
         inputs = {
-            word: work.Input(source.folder, source.stage.recipe.network, dict(source.stage.settings))
+            word: work.Input(source.folder, source.stage.recipe.network, dict(source.stage.settings), made_from[word])
             for word, source in step.inputs.items()
         }
-        made_from = digest(json.dumps(self._made_from(step), sort_keys=True).encode())
         return work.Job(
             name=stage.name,
             folder=step.folder,
@@ -156,7 +160,8 @@ class Runner:
             classes=self.planner.images.classes,
             items=step.items,
             inputs=inputs,
-            made_from=made_from,
+            made_from=digest(json.dumps(made_from, sort_keys=True).encode()),
+            remote=attachment(self.planner.store.root),
         )
 
     def _made_from(self, step: Step) -> dict[str, str]:
@@ -164,17 +169,17 @@ class Runner:
 
     def _discard_other_inputs(self, job: work.Job) -> None:
         """Drop a checkpoint that was made from other inputs, and a request to stop that an earlier launch left."""
-        (job.folder / "stop").unlink(missing_ok=True)
+        remove(job.folder / "stop")
         note = job.folder / "made_from.json"
         if (read_json(note) or {}).get("made_from") != job.made_from:
             for name in (CHECKPOINT, "network.pt", "manifest.json"):
-                (job.folder / name).unlink(missing_ok=True)
+                remove(job.folder / name)
             write_json(note, {"made_from": job.made_from})
 
     def _map(self, job: work.Job, name: str) -> dict[str, Any]:
         shards = job.shards()
         count = len(shards)
-        missing = [index for index in range(count) if not shard_is_from(shard_path(job.folder, index), job.made_from)]
+        missing = self._missing(job, count)
         total = len(job.parts())
         made = {"images": 0.0, "cpu": 0.0}
         begun = total - sum(len(shards[index]) for index in missing)
@@ -190,23 +195,36 @@ class Runner:
         result = self._result(job, count) if job.recipe.result else None
         return {"digest": shards_digest(job.folder, count), "cpu": made["cpu"], "result": result}
 
+    def _missing(self, job: work.Job, count: int) -> list[int]:
+        """The shards that are not there, or not of these inputs."""
+        if mirror := mirror_of(job.folder):
+            mirror.bring(shard_path(job.folder, 0).parent, "[0-9]*.npz", AT_ONCE)  # another machine may have made some
+        missing = [index for index in range(count) if not shard_is_from(shard_path(job.folder, index), job.made_from)]
+        if mirror:
+            for index in missing:  # workers on other machines make them, and what they made is brought where nothing is
+                shard_path(job.folder, index).unlink(missing_ok=True)
+        return missing
+
     def _result(self, job: work.Job, count: int) -> dict[str, Any]:
         return work.resolve(job.recipe.result)(Settings(job.settings), job.classes, summed(job.folder, count))
 
     def _train(self, lease: Lease, job: work.Job, name: str) -> dict[str, Any]:
+        path = job.folder / "network.pt"
+        if mirror_of(job.folder):
+            remove(path)  # of an earlier attempt: what a worker elsewhere makes is brought where nothing is
         ended = threading.Event()
         self.display.start(name, 1, "steps")
         watcher = threading.Thread(target=self._watch, args=(name, job.folder, ended), daemon=True)
         watcher.start()
         try:
-            cpu = self._attempts(lease, job, name)
+            with in_step(job.folder, push=["stop"], pull=["progress.json"]):
+                cpu = self._attempts(lease, job, name)
         finally:
             ended.set()
             watcher.join()
-        path = job.folder / "network.pt"
-        if not path.exists():
+        if not fetched(path).exists():
             raise Stopped(f"{name} was stopped and checkpointed")
-        (job.folder / CHECKPOINT).unlink(missing_ok=True)
+        fetched(job.folder / "history.json")  # for the report
         return {"digest": digest(path.read_bytes()), "cpu": cpu, "result": None}
 
     def _attempts(self, lease: Lease, job: work.Job, name: str) -> float:
@@ -264,6 +282,7 @@ def discard(step: Step) -> None:
     with try_lease(step.folder) as lease:
         if lease is None:
             raise WrongInput(f"{step.stage.name} is being made by another launch; it cannot be discarded now")
+        remove_remote(step.folder)
         (step.folder / "manifest.json").unlink(missing_ok=True)  # first: without it nothing here counts
         for path in step.folder.iterdir():
             if path.is_dir():

@@ -7,8 +7,8 @@ import importlib
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,9 @@ from imagesets.errors import WrongInput
 from imagesets.item import Item
 from imagesets.item_list import ItemList
 from orchestrator.planning.recipes import StageRecipe
+from orchestrator.storage.attached import Attachment, attach_worker, belongs, fetched, mirror_of, publish
+from orchestrator.storage.driver import DriverLost, check_driver
+from orchestrator.storage.in_step import in_step
 from orchestrator.storage.lease import LeaseLost, check_fence
 from orchestrator.storage.shards import SHARD, Shards, StoredRecords, shard_path, write_shard
 from orchestrator.storage.store import write_atomically, write_json
@@ -44,6 +47,7 @@ class Input:
     folder: Path
     network: str
     settings: Mapping[str, Any]
+    digest: str = ""  # of its result
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +64,7 @@ class Job:
     items: ItemList
     inputs: Mapping[str, Input]
     made_from: str  # digest over the inputs' content
+    remote: Attachment | None = None  # of a store on S3
 
     def __hash__(self) -> int:
         return hash((self.folder, self.token))
@@ -100,12 +105,39 @@ def resolve(reference: str) -> Callable[..., Any]:
     return getattr(importlib.import_module(module), name)
 
 
+def at_home(job: Job) -> Job:
+    """The job with its folders in this machine's own mirror, where the store is on S3."""
+    return job if job.remote is None else _at_home(job)
+
+
+@lru_cache(maxsize=4)
+def _at_home(job: Job) -> Job:
+    assert job.remote is not None
+    here, there = attach_worker(job.remote), job.remote.root
+    inputs = {}
+    for word, source in job.inputs.items():
+        folder = here / source.folder.relative_to(there)
+        belongs(folder, source.digest)
+        inputs[word] = replace(source, folder=folder)
+    own = here / job.folder.relative_to(there)
+    own.mkdir(parents=True, exist_ok=True)
+    return replace(job, folder=own, inputs=inputs)
+
+
+def check_attempt(job: Job) -> None:
+    """Raise LeaseLost or DriverLost where another launch has taken the stage, or the whole store, over."""
+    if job.remote is None:
+        check_fence(job.folder / "lease.json", job.token)
+    else:
+        check_driver(job.folder, job.remote.driver)  # the lease of the stage is in the driver's mirror alone
+
+
 @contextmanager
 def blaming(root: Path) -> Iterator[None]:
     """Tell a failure of the block that the store at `root` is to blame for as that: see `blame`."""
     try:
         yield
-    except (StoreAbsent, LeaseLost, loop.Stopped):
+    except (StoreAbsent, LeaseLost, DriverLost, loop.Stopped):
         raise
     except Exception as error:
         blame(error, root)
@@ -114,8 +146,9 @@ def blaming(root: Path) -> Iterator[None]:
 
 def run_shard(job: Job, index: int, device: str, ask: Callable[[], None] = lambda: None) -> dict[str, float]:
     """Do one shard of a per-item stage and write it; images done, wall and CPU seconds. `ask` is called before every item."""
-    with blaming(job.root):
-        return _run_shard(job, index, device, ask)
+    home = at_home(job)
+    with blaming(home.root):
+        return _run_shard(home, index, device, ask)
 
 
 def _run_shard(job: Job, index: int, device: str, ask: Callable[[], None]) -> dict[str, float]:
@@ -133,7 +166,7 @@ def _run_shard(job: Job, index: int, device: str, ask: Callable[[], None]) -> di
             raise
     if job.recipe.store == "sum":
         records = {"sum": _sum(list(records.values()))}
-    check_fence(job.folder / "lease.json", job.token)
+    check_attempt(job)
     write_shard(shard_path(job.folder, index), records, job.made_from)
     return {"images": len(parts), "wall": time.monotonic() - started, "cpu": time.process_time() - cpu}
 
@@ -151,12 +184,13 @@ def _prepared(job: Job, device: str) -> Callable[[Any], dict[str, np.ndarray]]:
 
 def run_training(job: Job, rank: int, world: int, device: str) -> float:
     """Train one stage's network to the end and write it (rank 0); CPU seconds of all workers."""
+    home = at_home(job)
     try:
-        with blaming(job.root):
-            return _run_training(job, rank, world, device)
+        with blaming(home.root):
+            return _run_training(home, rank, world, device)
     finally:
         if rank == 0:
-            for partial in job.folder.glob("*.partial"):  # of a write that failed: it would only keep a full disk full
+            for partial in home.folder.glob("*.partial"):  # of a write that failed: it would only keep a full disk full
                 partial.unlink(missing_ok=True)
 
 
@@ -176,11 +210,13 @@ def _run_training(job: Job, rank: int, world: int, device: str) -> float:
         world=world,
         report=_progress_writer(job.folder, task.steps) if rank == 0 else lambda step, losses: None,
         asked_to_stop=lambda: _exists(job.folder / "stop"),
-        fence=lambda: check_fence(job.folder / "lease.json", job.token),
+        fence=lambda: check_attempt(job),
     )
-    history = loop.train(task, job.items, run)
+    with _checkpoints(job, rank):
+        history = loop.train(task, job.items, run)
     if rank == 0:
         loop.save_atomically(task.network.state_dict(), job.folder / "network.pt", run.fence)
+        publish(job.folder / "network.pt", job.folder / "network.pt")
         write_json(job.folder / "history.json", history)
     spent = torch.tensor(time.process_time() - cpu, device=device)
     if world > 1:
@@ -188,13 +224,27 @@ def _run_training(job: Job, rank: int, world: int, device: str) -> float:
     return spent.item()
 
 
+def _checkpoints(job: Job, rank: int) -> AbstractContextManager[None]:
+    """Starts every worker from the checkpoint that a store on S3 has, and brings there what this training writes."""
+    if (mirror := mirror_of(job.folder)) is None:
+        return nullcontext()
+    mirror.bring(job.folder, loop.CHECKPOINT)  # all workers must start from the same one, and only this is what all can have
+    if rank:
+        return nullcontext()
+    try:  # the driver's own mirror has the lease: there it sees the progress, and its wish to stop is seen, without the remote
+        check_fence(job.folder / "lease.json", job.token)
+        push, pull = [loop.CHECKPOINT], list[str]()
+    except LeaseLost:
+        push, pull = [loop.CHECKPOINT, "progress.json"], ["stop"]
+    return in_step(job.folder, push, pull, last=(loop.CHECKPOINT,))
+
+
 def copy_network(job: Job) -> float:
     """Write the network that a copying stage takes from a file; CPU seconds."""
     cpu = time.process_time()
     module = resolve(job.recipe.call)(_import_context(job.recipe, job.settings, job.classes, job.items))
-    loop.save_atomically(
-        module.state_dict(), job.folder / "network.pt", lambda: check_fence(job.folder / "lease.json", job.token)
-    )
+    loop.save_atomically(module.state_dict(), job.folder / "network.pt", lambda: check_attempt(job))
+    publish(job.folder / "network.pt", job.folder / "network.pt")
     return time.process_time() - cpu
 
 
@@ -246,7 +296,7 @@ def _context(job: Job, device: str) -> Context:
 def load_network(source: Input, classes: tuple[str, ...], device: torch.device) -> nn.Module:
     """A finished training stage's network on `device`, in evaluation mode."""
     module = resolve(source.network)(Settings(source.settings), classes)
-    path = source.folder / "network.pt"
+    path = fetched(source.folder / "network.pt")
     try:
         module.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     except RuntimeError as error:

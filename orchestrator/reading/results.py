@@ -10,6 +10,7 @@ from orchestrator.planning.launch import Prepared
 from orchestrator.planning.plan import Step
 from orchestrator.planning.recipes import find
 from orchestrator.planning.settings import PRESETS
+from orchestrator.storage.attached import remove
 from orchestrator.storage.store import write_json
 
 FORMAT = 2  # of results.json
@@ -48,7 +49,7 @@ def write_results(prepared: Prepared) -> tuple[dict[str, Any], Path]:
     found = results(prepared)
     folder = prepared.request.store / "runs" / prepared.run
     write_json(folder / "results.json", found)
-    (folder / FAILED).unlink(missing_ok=True)  # of an earlier try
+    remove(folder / FAILED)  # of an earlier try
     return found, folder
 
 

@@ -127,7 +127,7 @@ def _dead_holder(path: Path) -> dict | None:
     holder = _read(path)
     if holder is None:
         return None
-    if holder["host"] == socket.gethostname() and not _alive(holder["pid"]):
+    if holder["host"] == socket.gethostname() and not alive(holder["pid"]):
         return holder
     try:
         return holder if time.time() - path.stat().st_mtime > SILENCE else None
@@ -135,7 +135,8 @@ def _dead_holder(path: Path) -> dict | None:
         return None
 
 
-def _alive(pid: int) -> bool:
+def alive(pid: int) -> bool:
+    """Whether a process of this host lives."""
     try:
         os.kill(pid, 0)
         return True

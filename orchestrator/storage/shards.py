@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from orchestrator.storage.attached import fetched, fetched_all
 from orchestrator.storage.store import digest, replacing
 
 SHARD = 32  # items per shard: small enough to lose little, large enough for a million images
@@ -56,7 +57,8 @@ def shard_is_from(path: Path, made_from: str) -> bool:
 
 def shards_digest(folder: Path, count: int) -> str:
     """One digest over the content of all shards, in order."""
-    return digest("".join(digest(shard_path(folder, index).read_bytes()) for index in range(count)).encode())
+    paths = fetched_all(shard_path(folder, index) for index in range(count))
+    return digest("".join(digest(path.read_bytes()) for path in paths).encode())
 
 
 class StoredRecords(Mapping):
@@ -74,7 +76,7 @@ class StoredRecords(Mapping):
         return hashes[order], np.repeat(np.arange(len(shards), dtype=np.uint32), [len(shard) for shard in shards])[order]
 
     def _names(self) -> list[list[str]]:
-        return json.loads((self.folder / "items.json").read_text())
+        return json.loads(fetched(self.folder / "items.json").read_text())
 
     def __getitem__(self, item: str) -> dict[str, np.ndarray]:
         hashes, shard_of = self._index
@@ -82,7 +84,7 @@ class StoredRecords(Mapping):
         if place == len(hashes):
             raise KeyError(item)
         # opened anew each time: an open zip file must not be shared by the processes that load training images
-        with np.load(shard_path(self.folder, int(shard_of[place]))) as file:
+        with np.load(fetched(shard_path(self.folder, int(shard_of[place])))) as file:
             prefix = f"{item}/"
             record = {name[len(prefix) :]: file[name] for name in file.files if name.startswith(prefix)}
         if not record:
@@ -104,7 +106,7 @@ def summed(folder: Path, count: int) -> dict[str, np.ndarray]:
     """The sum over shards of a stage that keeps only sums."""
     total: dict[str, np.ndarray] = {}
     for index in range(count):
-        with np.load(shard_path(folder, index)) as file:
+        with np.load(fetched(shard_path(folder, index))) as file:
             for name in file.files:
                 if name != "/made_from":
                     total[name] = total.get(name, 0) + file[name]

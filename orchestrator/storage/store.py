@@ -1,4 +1,4 @@
-"""The store: one folder per stage result, named by its key, on a local or a shared file system.
+"""The store: one folder per stage result, named by its key, on a local or a shared file system, or mirrored from S3.
 
 A stage's folder counts as a result only once its manifest is there, and the manifest is written last and atomically.
 """
@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from orchestrator.storage.attached import publish
 from orchestrator.storage.trouble import MARKER, room_for
 
 FORMAT = 1  # of stage folders and of what orchestrator.engine.work does around a stage; part of every key
@@ -87,6 +88,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
+            publish(partial, path)
             os.replace(partial, path)
     except BaseException:
         with suppress(OSError):

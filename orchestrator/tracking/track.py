@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.reading.summary import group_name
+from orchestrator.storage.attached import fetched
 from orchestrator.storage.store import Store, digest, read_json
 from orchestrator.tracking import logged
 from orchestrator.tracking.mlflow_experiment import Experiment, Metric, Run, open_experiment
@@ -76,7 +77,7 @@ def _deliver(experiment: Experiment, store: Store, results: Mapping[str, Any], f
     losses = [Metric(*point) for point in logged.loss_points(folders, manifests)]
     experiment.log(child, logged.scores(results["rows"]) | logged.times(manifests), params, logged.tags(results), losses)
     for path in (folder / "results.json", folder / "report.html"):
-        if path.exists():
+        if fetched(path).exists():
             experiment.client.log_artifact(child.info.run_id, str(path))
     for name, svg in pictures.items():
         experiment.client.log_text(child.info.run_id, svg, f"figures/{name}")

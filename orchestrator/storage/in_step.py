@@ -1,0 +1,83 @@
+"""Keeps some files of a stage's folder in step with the remote place while a training runs, beside it and not in its way."""
+
+import contextlib
+import logging
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from orchestrator.storage.attached import mirror_of
+from orchestrator.storage.mirror import Mirror
+from orchestrator.storage.remote import Remote
+
+PACE = 2.0  # seconds between two looks; a look is a request for each file
+
+
+@contextlib.contextmanager
+def in_step(folder: Path, push: Sequence[str], pull: Sequence[str], last: Sequence[str] = ()) -> Iterator[None]:
+    """Push the files of `folder` that are named in `push` as they change, and pull others, while the block lasts.
+
+    Where the block ends in an exception (a wish to stop, above all), those named `last` are pushed once more, for certain.
+    A network that fails for a while costs the training nothing: the next look does it.
+    """
+    mirror = mirror_of(folder)
+    if mirror is None:
+        yield
+        return
+    pair = _Pair(folder, mirror, push, pull)
+    ended = threading.Event()
+    thread = threading.Thread(target=pair.keep, args=(ended,), daemon=True)
+    thread.start()
+    try:
+        yield
+    except BaseException:
+        _end(thread, ended)
+        for name in last:
+            pair.push_changed(name, mirror.remote)
+        raise
+    _end(thread, ended)
+
+
+class _Pair:
+    def __init__(self, folder: Path, mirror: Mirror, push: Sequence[str], pull: Sequence[str]):
+        self.folder, self.mirror, self.push, self.pull = folder, mirror, push, pull
+        self.patient = Remote(mirror.remote.address, patience=0)
+        self.pushed = {name: _version(folder / name) for name in push}
+        self.pulled: dict[str, int] = {}
+
+    def keep(self, ended: threading.Event) -> None:
+        while not ended.wait(PACE):
+            try:
+                for name in self.push:
+                    self.push_changed(name, self.patient)
+                for name in self.pull:
+                    self._pull_changed(name)
+            except OSError as error:
+                logging.warning("%s is not in step with the remote place: %s", self.folder.name, error)
+
+    def push_changed(self, name: str, remote: Remote) -> None:
+        path = self.folder / name
+        version = _version(path)
+        if version and version != self.pushed.get(name):
+            remote.put(path.read_bytes(), self.mirror.key(path))
+            self.pushed[name] = version
+
+    def _pull_changed(self, name: str) -> None:
+        path = self.folder / name
+        info = self.patient.about(self.mirror.key(path))
+        if info is not None and info.mtime_ns != self.pulled.get(name):
+            self.mirror.get(path)
+            self.pulled[name] = info.mtime_ns
+
+
+def _end(thread: threading.Thread, ended: threading.Event) -> None:
+    ended.set()
+    thread.join()
+
+
+def _version(path: Path) -> int:
+    """Tells one content of a file from another; 0 where there is none."""
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0

@@ -1,0 +1,151 @@
+"""A place on S3, opened with the standard AWS variables and asked again while the network or the server fails.
+
+Keys are told relative to the place. pyarrow, which comes with MLflow, speaks to the server; it is loaded when it is needed.
+"""
+
+import logging
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+from imagesets.errors import WrongInput
+
+SCHEME = "s3://"
+PATIENCE = 300.0  # seconds for which a request is repeated before a launch fails
+SHORT = 10.0  # the same before a launch begins, when somebody waits for an answer
+PAUSES = (0.5, 10.0)  # seconds after the first failure, doubled up to the second number
+CONNECT, REQUEST = 5, 30  # seconds that the server has to take a connection and to answer
+PASSING = ("NETWORK_CONNECTION", "SLOW_DOWN", "SERVICE_UNAVAILABLE", "INTERNAL_FAILURE", "REQUEST_TIMEOUT", "THROTTL", "status 5")
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a store lies: `uri` s3://bucket/prefix, `endpoint` the URL of a server that is not Amazon's. Never credentials."""
+
+    uri: str
+    endpoint: str = ""
+
+    @property
+    def path(self) -> str:
+        """Bucket and prefix."""
+        return self.uri.removeprefix(SCHEME)
+
+
+def address_of(uri: str) -> Address:
+    """The address of s3://bucket/prefix under this process's AWS variables; WrongInput where it is none."""
+    path = uri.removeprefix(SCHEME).strip("/")
+    if not path or any(part in ("", ".", "..") for part in path.split("/")):
+        raise WrongInput(f"--store {uri} names no bucket and prefix, such as s3://bucket/wsss-store")
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
+    if endpoint and not urlsplit(endpoint).netloc:
+        raise WrongInput(f"AWS_ENDPOINT_URL {endpoint} is no URL such as https://s3.example.org")
+    return Address(SCHEME + path, endpoint)
+
+
+class Remote:
+    """The objects below an address; every request is repeated for `patience` seconds while it fails for what may pass."""
+
+    def __init__(self, address: Address, patience: float = PATIENCE):
+        self.address, self.patience = address, patience
+        self._opened: tuple[int, Any] | None = None
+
+    @property
+    def files(self) -> Any:
+        """pyarrow's file system at the address; a process that was forked opens its own."""
+        if self._opened is None or self._opened[0] != os.getpid():
+            from pyarrow.fs import SubTreeFileSystem
+
+            self._opened = os.getpid(), SubTreeFileSystem(self.address.path, file_system(self.address))
+        return self._opened[1]
+
+    def put(self, content: bytes, key: str) -> None:
+        """Replace an object in one step."""
+
+        def request() -> None:
+            with self.files.open_output_stream(key) as stream:
+                stream.write(content)
+
+        self._asked(request)
+
+    def get(self, key: str) -> bytes:
+        """An object's content; FileNotFoundError where there is none."""
+
+        def request() -> bytes:
+            with self.files.open_input_file(key) as file:
+                content, size = file.read(), file.size()
+            if len(content) != size:
+                raise OSError(f"NETWORK_CONNECTION: {len(content)} of the {size} bytes of {key} came")
+            return content
+
+        return self._asked(request)
+
+    def about(self, key: str) -> Any | None:
+        """Size and time of an object as pyarrow's FileInfo, None where there is none."""
+        (info,) = self._asked(lambda: self.files.get_file_info([key]))
+        return info if info.is_file else None
+
+    def listed(self, folder: str, recursive: bool = False) -> Sequence[Any]:
+        """pyarrow's FileInfo of what lies in a folder; nothing where there is no such folder."""
+        from pyarrow.fs import FileSelector
+
+        return self._asked(lambda: self.files.get_file_info(FileSelector(folder, allow_not_found=True, recursive=recursive)))
+
+    def delete(self, key: str) -> None:
+        """Delete an object, if it is there."""
+        try:
+            self._asked(lambda: self.files.delete_file(key))
+        except FileNotFoundError:
+            return
+
+    def delete_folder(self, folder: str) -> None:
+        """Delete everything below a folder, if there is anything."""
+        try:
+            self._asked(lambda: self.files.delete_dir(folder))
+        except FileNotFoundError:
+            return
+
+    def _asked(self, request: Callable[[], T]) -> T:
+        began, pause = time.monotonic(), PAUSES[0]
+        while True:
+            try:
+                return request()
+            except FileNotFoundError:
+                raise
+            except OSError as error:
+                if not any(word in str(error) for word in PASSING) or time.monotonic() - began + pause > self.patience:
+                    raise
+                logging.warning("%s; asked again in %.1f s", error, pause)
+            time.sleep(pause)
+            pause = min(2 * pause, PAUSES[1])
+
+
+def file_system(address: Address) -> Any:
+    """pyarrow's S3 file system for an address; credentials and region are those of the AWS variables, files or role."""
+    from pyarrow.fs import S3FileSystem
+
+    options: dict[str, Any] = {"connect_timeout": CONNECT, "request_timeout": REQUEST, "allow_delayed_open": True}
+    if address.endpoint:  # pyarrow itself does not look at AWS_ENDPOINT_URL
+        server = urlsplit(address.endpoint)
+        options |= {"endpoint_override": server.netloc + server.path.rstrip("/"), "scheme": server.scheme}
+    if region := os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION"):
+        options["region"] = region
+    return S3FileSystem(**options)
+
+
+def refuse_unusable(remote: Remote) -> None:
+    """Raise WrongInput unless the place can be listed and its bucket exists."""
+    address = remote.address
+    bucket = address.path.partition("/")[0]
+    try:
+        there = remote.listed("") or remote.files.base_fs.get_file_info(bucket).type.name != "NotFound"
+    except OSError as error:
+        reason = " ".join(str(error).split())
+        hint = "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION and AWS_ENDPOINT_URL say who asks which server"
+        raise WrongInput(f"the store {address.uri} cannot be used: {reason}; {hint}") from error
+    if not there:
+        raise WrongInput(f"there is no bucket {bucket} on {address.endpoint or 'Amazon S3'}; make it first, or name another one")

@@ -1,0 +1,267 @@
+"""Mirrors of a remote place, which is a folder here: what is published, what a mirror takes over, and who may write."""
+
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from fsspec.implementations.local import LocalFileSystem
+from pyarrow.fs import FSSpecHandler, PyFileSystem, SubTreeFileSystem
+
+from imagesets.errors import WrongInput
+from orchestrator.engine import work
+from orchestrator.storage import attached, driver, mirror, remote
+from orchestrator.storage.attached import Attachment, belongs, fetched, mirror_of, remove, remove_remote
+from orchestrator.storage.driver import DriverLost, check_driver, driving
+from orchestrator.storage.in_step import in_step
+from orchestrator.storage.remote import Address, Remote, address_of
+from orchestrator.storage.shards import StoredRecords, shard_path, write_shard
+from orchestrator.storage.store import read_json, write_json
+
+ADDRESS = Address("s3://lab/store")
+
+
+@pytest.fixture(autouse=True)
+def there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The folder that plays the remote place."""
+    files = SubTreeFileSystem(str(tmp_path / "s3"), PyFileSystem(FSSpecHandler(LocalFileSystem(auto_mkdir=True))))
+    monkeypatch.setattr(remote, "file_system", lambda address: files)
+    monkeypatch.setattr(driver, "STEP_BACK", 0.0)
+    monkeypatch.setattr(attached, "_mirrors", {})
+    (tmp_path / "s3/lab/store").mkdir(parents=True)
+    return tmp_path / "s3/lab/store"
+
+
+def opened(root: Path) -> Path:
+    """A mirror as a command opens it, alone in its process."""
+    attached._mirrors.clear()
+    return attached.open_mirror(root, ADDRESS)
+
+
+def stage(root: Path, name: str = "cam-maps-00112233aabb", value: int = 1, digest: str = "d1") -> Path:
+    """A finished stage of two shards."""
+    folder = root / "stages" / name
+    write_json(folder / "made_from.json", {"made_from": "inputs"})
+    for index in range(2):
+        write_shard(shard_path(folder, index), {f"image{index}": {"label": np.full(3, value)}}, "inputs")
+    write_json(folder / "items.json", [["image0"], ["image1"]])
+    write_json(folder / "manifest.json", {"digest": digest, "stage": "cam-maps", "finished": 1.0})
+    return folder
+
+
+def test_a_local_store_is_no_mirror(tmp_path: Path, there: Path) -> None:
+    folder = stage(tmp_path / "local")
+    assert mirror_of(folder) is None and not list(there.iterdir())
+    with driving(tmp_path / "local"):
+        assert not (tmp_path / "local" / "lease.json").exists()
+
+
+def test_what_is_written_is_there_under_the_same_names(tmp_path: Path, there: Path) -> None:
+    folder = stage(opened(tmp_path / "one"))
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    kept = sorted(path.relative_to(there).as_posix() for path in there.rglob("*") if path.is_file())
+    assert kept == [f"stages/{folder.name}/{name}" for name in names] and len(names) == 5
+
+
+def test_what_belongs_to_one_machine_stays_on_it(tmp_path: Path, there: Path) -> None:
+    root = opened(tmp_path / "one")
+    for place in ("ray/processes-host-1.json", "stages/x/progress.json", "images/shapes/a.json"):
+        write_json(root / place, {})
+    assert not list(there.iterdir())
+
+
+def test_another_mirror_takes_small_files_and_fetches_shards_as_they_are_read(tmp_path: Path) -> None:
+    stage(opened(tmp_path / "one"))
+    folder = opened(tmp_path / "two") / "stages" / "cam-maps-00112233aabb"
+    assert (folder / "manifest.json").exists() and not (folder / "shards").exists()
+    assert StoredRecords(folder)["image1"]["label"].tolist() == [1, 1, 1]
+    assert [path.name for path in (folder / "shards").iterdir()] == ["000001.npz"]
+
+
+def test_a_file_that_could_not_be_put_is_not_in_the_mirror_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = opened(tmp_path / "one")
+
+    def fail(self: Remote, content: bytes, key: str) -> None:
+        raise OSError("ACCESS_DENIED")
+
+    monkeypatch.setattr(Remote, "put", fail)
+    with pytest.raises(OSError, match="DENIED"):
+        write_json(root / "stages/x/manifest.json", {})
+    assert read_json(root / "stages/x/manifest.json") is None
+
+
+def test_what_was_deleted_remotely_does_not_come_back(tmp_path: Path) -> None:
+    stage(opened(tmp_path / "one"))
+    remove_remote(opened(tmp_path / "two") / "stages" / "cam-maps-00112233aabb")
+    folder = opened(tmp_path / "one") / "stages" / "cam-maps-00112233aabb"
+    assert not (folder / "manifest.json").exists() and not (folder / "shards").exists()
+
+
+def test_a_stage_made_anew_elsewhere_replaces_all_that_a_mirror_has_of_it(tmp_path: Path) -> None:
+    folder = stage(opened(tmp_path / "one"))
+    stage(opened(tmp_path / "two"), value=2, digest="d2")
+    opened(tmp_path / "one")
+    assert StoredRecords(folder)["image0"]["label"].tolist() == [2, 2, 2]
+
+
+def test_a_worker_s_mirror_has_only_the_result_that_its_job_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(mirror.VARIABLE, str(tmp_path / "node"))
+    stage(opened(tmp_path / "one"))
+    attached._mirrors.clear()
+    root = attached.attach_worker(Attachment(ADDRESS, tmp_path / "one", "token"))
+    folder = root / "stages" / "cam-maps-00112233aabb"
+    assert tmp_path / "node" in root.parents and not folder.exists()
+    shard_path(folder, 0).parent.mkdir(parents=True)
+    shard_path(folder, 0).write_bytes(b"of another result")
+    belongs(folder, "d1")
+    assert StoredRecords(folder)["image0"]["label"].tolist() == [1, 1, 1]
+    before = shard_path(folder, 0).stat().st_ino
+    belongs(folder, "d1")
+    assert shard_path(folder, 0).stat().st_ino == before
+
+
+def test_an_unfinished_stage_s_shards_are_the_remote_s(tmp_path: Path) -> None:
+    folder = stage(opened(tmp_path / "one"))
+    root = opened(tmp_path / "two")
+    other = root / folder.relative_to(tmp_path / "one") / "shards"
+    other.mkdir()
+    (other / "000007.npz").write_bytes(b"left over")
+    found = mirror_of(root)
+    assert found is not None
+    found.bring(other, "[0-9]*.npz", 4)
+    assert sorted(path.name for path in other.iterdir()) == ["000000.npz", "000001.npz"]
+    before = {path: path.stat().st_ino for path in other.iterdir()}
+    found.bring(other, "[0-9]*.npz")
+    assert before == {path: path.stat().st_ino for path in other.iterdir()}  # nothing is brought twice
+
+
+def test_a_removed_file_is_gone_in_both_places(tmp_path: Path, there: Path) -> None:
+    root = opened(tmp_path / "one")
+    write_json(root / "runs/run/failed.json", {})
+    remove(root / "runs/run/failed.json")
+    remove(root / "runs/run/never.json")
+    assert not (there / "runs/run/failed.json").exists() and not fetched(root / "runs/run/failed.json").exists()
+
+
+def test_a_checkpoint_goes_up_while_the_training_runs_and_the_last_one_when_it_is_stopped(
+    tmp_path: Path, there: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.storage.in_step.PACE", 0.02)
+    folder = opened(tmp_path / "one") / "stages" / "x"
+    folder.mkdir(parents=True)
+    (there / "stages/x").mkdir(parents=True)
+    (there / "stages/x/stop").touch()
+    with pytest.raises(KeyboardInterrupt), in_step(folder, ["checkpoint.pt"], ["stop"], last=["checkpoint.pt"]):
+        (folder / "checkpoint.pt").write_bytes(b"first")
+        deadline = time.monotonic() + 20
+        while not ((there / "stages/x/checkpoint.pt").exists() and (folder / "stop").exists()):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        (folder / "checkpoint.pt").write_bytes(b"last")
+        raise KeyboardInterrupt
+    assert (there / "stages/x/checkpoint.pt").read_bytes() == b"last"
+
+
+def test_every_training_worker_starts_from_the_remote_checkpoint(tmp_path: Path, there: Path) -> None:
+    root = opened(tmp_path / "one")
+    path = root / "stages/x/checkpoint.pt"
+    (there / "stages/x").mkdir(parents=True)
+    (there / "stages/x/checkpoint.pt").write_bytes(b"epoch 3")
+    job: Any = SimpleNamespace(folder=path.parent, token="token")
+    with work._checkpoints(job, rank=1):
+        assert path.read_bytes() == b"epoch 3"
+    (there / "stages/x/checkpoint.pt").unlink()
+    with work._checkpoints(job, rank=1):
+        assert not path.exists()  # of nobody knows what: workers elsewhere cannot have it
+
+
+def raise_flag(there: Path, host: str, pid: int) -> Path:
+    path = there / "drivers" / "0123.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps({"host": host, "pid": pid, "token": "0123"}))
+    return path
+
+
+def test_a_second_driver_is_refused_in_one_sentence_and_may_read(tmp_path: Path, there: Path) -> None:
+    flag = raise_flag(there, "elsewhere", 4711)
+    root = opened(tmp_path / "one")
+    with pytest.raises(WrongInput, match="in use by a launch on elsewhere, process 4711; one launch at a time"), driving(root):
+        pass
+    assert list((there / "drivers").iterdir()) == [flag] and not (root / "lease.json").exists()
+
+
+def test_two_processes_with_one_mirror_are_told_apart_too(tmp_path: Path, there: Path) -> None:
+    root = opened(tmp_path / "one")
+    with driving(root), pytest.raises(WrongInput, match="in use by another process of this machine"), driving(root):
+        pass
+    assert not list((there / "drivers").iterdir())
+
+
+@pytest.mark.parametrize(("host", "pid", "silence"), [("elsewhere", 1, 61), (socket.gethostname(), 2**22 + 1, 0)])
+def test_a_dead_driver_s_store_is_taken_over_and_its_writes_are_refused(
+    tmp_path: Path, there: Path, host: str, pid: int, silence: float
+) -> None:
+    flag = raise_flag(there, host, pid)
+    os.utime(flag, (time.time() - silence,) * 2)
+    root = opened(tmp_path / "one")
+    with driving(root):
+        found = mirror_of(root)
+        assert found is not None and not flag.exists()
+        check_driver(root, found.driver)
+        with pytest.raises(DriverLost, match="taken over the store s3://lab/store"):
+            check_driver(root, "0123")
+
+
+def test_a_driver_sees_what_was_made_until_it_began(tmp_path: Path) -> None:
+    root = opened(tmp_path / "two")
+    stage(opened(tmp_path / "one"))
+    attached._mirrors.clear()
+    attached.attach(root, ADDRESS, 1.0)
+    with driving(root):
+        assert (root / "stages" / "cam-maps-00112233aabb" / "manifest.json").exists()
+
+
+def test_a_reader_leaves_the_mirror_of_a_running_launch_alone(tmp_path: Path) -> None:
+    root = opened(tmp_path / "one")
+    with driving(root):
+        unpublished = root / "stages" / "x" / "manifest.json"
+        unpublished.parent.mkdir(parents=True)
+        unpublished.touch()
+        attached.open_mirror(root, ADDRESS)
+        assert unpublished.exists()
+
+
+@pytest.mark.parametrize("uri", ["s3://", "s3://lab/../x", "s3://lab//x"])
+def test_an_address_must_name_a_place(uri: str) -> None:
+    with pytest.raises(WrongInput, match="names no bucket"):
+        address_of(uri)
+
+
+def test_every_place_has_a_mirror_of_its_own() -> None:
+    places = [Address(f"s3://{path}", server) for path in ("a/b", "a_b", "a/b/c") for server in ("", "http://a:1", "http://a:2")]
+    assert len({mirror.mirror_folder(address) for address in places}) == len(places)
+
+
+def test_a_failing_network_is_asked_again_and_a_refusal_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "PAUSES", (0.01, 0.02))
+    place, asked = Remote(ADDRESS, patience=5.0), list[str]()
+
+    def answer(errors: list[str]) -> str:
+        asked.append("")
+        if errors:
+            raise OSError(errors.pop())
+        return "whole"
+
+    errors = ["AWS Error NETWORK_CONNECTION", "AWS Error SLOW_DOWN", "AWS Error UNKNOWN (HTTP status 503)"]
+    assert place._asked(lambda: answer(errors)) == "whole" and len(asked) == 4
+    with pytest.raises(OSError, match="DENIED"):
+        place._asked(lambda: answer(["AWS Error ACCESS_DENIED"]))
+    assert len(asked) == 5
+    with pytest.raises(OSError, match="NETWORK"):
+        Remote(ADDRESS, patience=0.05)._asked(lambda: answer(["AWS Error NETWORK_CONNECTION"] * 99))
