@@ -6,7 +6,7 @@ import time
 from ray._private import services
 from ray.scripts.scripts import main
 
-SECONDS = 300.0
+SECONDS = 60.0
 ask = services.get_node
 
 

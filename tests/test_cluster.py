@@ -98,7 +98,7 @@ def test_a_submitted_launch_runs_to_its_results_though_the_connection_breaks(
     here = subprocess.run(["git", "describe", "--always", "--dirty=+"], cwd=PROJECT, capture_output=True, text=True).stdout
     assert {manifest["commit"] for manifest in manifests(store).values()} == {here.strip()}  # the code that was sent, then
     shown = cluster.run("status", "--address", cluster.url).stdout
-    (row,) = (line for line in shown.splitlines() if line.startswith(job))
+    (row,) = (line for line in shown.splitlines() if line.split()[:1] == [job])
     assert "SUCCEEDED" in row and "1 node, " in shown and " of 2 CPUs in use" in shown
 
 
@@ -125,7 +125,7 @@ def test_the_exit_code_of_logs_is_the_jobs_and_status_tells_its_error(cluster: C
     job = submit(cluster, *words(tmp_path / "nowhere", tmp_path / "store"))
     followed = cluster.run("logs", job, "-f", "--address", cluster.url)
     assert followed.returncode == 2 and "error: " in followed.stdout
-    (row,) = (line for line in cluster.run("status", "--address", cluster.url).stdout.splitlines() if line.startswith(job))
+    (row,) = (line for line in cluster.run("status", "--address", cluster.url).stdout.splitlines() if line.split()[:1] == [job])
     assert "FAILED" in row and "error: " in row
     unknown = cluster.run("stop", job[:-6] + "zzzzzz", "--address", cluster.url)
     assert unknown.returncode == 2 and f"did you mean '{job}'?" in unknown.stderr

@@ -31,7 +31,9 @@ def status(address: Dashboard) -> None:
     for job in jobs:
         began, ended = job.start_time or 0, job.end_time or 1000 * time.time()
         since = time.strftime("%d %b %H:%M", time.localtime(began / 1000))
-        made.add_row(str(job.submission_id), job.status.value, since, _duration(ended - began), job.metadata[COMMAND], _told(job))
+        made.add_row(
+            str(job.submission_id), job.status.value, since, _duration(ended - began), (job.metadata or {})[COMMAND], _told(job)
+        )
     if jobs:
         console.print(made)
     else:

@@ -1,6 +1,6 @@
 """`wsss-orch submit`: a launch or sweep, sent to a running cluster as a Ray job."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -57,7 +57,7 @@ def submit(
         typer.echo(f"  wsss-orch {command}{about} --address {client.get_address()}")
 
 
-def _values(context: typer.Context, words: list[str]) -> dict[str, object]:
+def _values(context: typer.Context, words: list[str]) -> dict[str, Any]:
     """The options of the command in `words`, by its own parser, whose errors are the user's."""
     group = context.find_root().command
     command = group.get_command(context, words[0])  # type: ignore[attr-defined]  # of a group

@@ -94,7 +94,7 @@ def _connected(address: str) -> Iterator[None]:
     """A driver of the running cluster, in an empty working directory as a launch has it."""
     _require_reachable(address)
     with tempfile.TemporaryDirectory(prefix="wsss-orch-") as empty:
-        quiet = {"log_to_driver": False, "logging_level": "ERROR"}
+        quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
         try:
             ray.init(address=address, runtime_env={"working_dir": empty}, **quiet)
         except AuthenticationError as error:
