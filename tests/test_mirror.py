@@ -196,6 +196,14 @@ def test_a_second_driver_is_refused_in_one_sentence_and_may_read(tmp_path: Path,
     assert list((there / "drivers").iterdir()) == [flag] and not (root / "lease.json").exists()
 
 
+def test_credentials_that_may_only_read_are_told_before_anything_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = opened(tmp_path / "one")
+    monkeypatch.setattr(Remote, "put", lambda self, content, key: (_ for _ in ()).throw(OSError("AWS Error ACCESS_DENIED")))
+    with pytest.raises(WrongInput, match="store s3://lab/store cannot be written to: AWS Error ACCESS_DENIED"), driving(root):
+        pass
+    assert not (root / "lease.json").exists()
+
+
 def test_two_processes_with_one_mirror_are_told_apart_too(tmp_path: Path, there: Path) -> None:
     root = opened(tmp_path / "one")
     with driving(root), pytest.raises(WrongInput, match="in use by another process of this machine"), driving(root):

@@ -21,7 +21,7 @@ from imagesets.errors import WrongInput
 from orchestrator.storage.attached import mirror_of
 from orchestrator.storage.lease import SILENCE, alive, try_lease
 from orchestrator.storage.mirror import Mirror, locked
-from orchestrator.storage.remote import PATIENCE, SHORT, Remote
+from orchestrator.storage.remote import PATIENCE, SHORT, Remote, unusable
 
 FLAGS = "drivers"
 HEARTBEAT = 15.0  # seconds between touches: a touch is a request
@@ -47,7 +47,10 @@ def driving(root: Path) -> Iterator[None]:
         with locked(root):
             if stack.enter_context(try_lease(root)) is None:
                 raise WrongInput(_refusal(mirror, "another process of this machine"))
-            token = _raise_flag(mirror)
+            try:
+                token = _raise_flag(mirror)
+            except OSError as error:
+                raise unusable(mirror.remote.address, "written to", error) from error
             mirror.refresh()  # what another machine made until a moment ago
         mirror.driver, mirror.remote.patience = token, PATIENCE
         ended = threading.Event()

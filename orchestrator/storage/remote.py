@@ -144,8 +144,13 @@ def refuse_unusable(remote: Remote) -> None:
     try:
         there = remote.listed("") or remote.files.base_fs.get_file_info(bucket).type.name != "NotFound"
     except OSError as error:
-        reason = " ".join(str(error).split())
-        hint = "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION and AWS_ENDPOINT_URL say who asks which server"
-        raise WrongInput(f"the store {address.uri} cannot be used: {reason}; {hint}") from error
+        raise unusable(address, "used", error) from error
     if not there:
         raise WrongInput(f"there is no bucket {bucket} on {address.endpoint or 'Amazon S3'}; make it first, or name another one")
+
+
+def unusable(address: Address, how: str, error: OSError) -> WrongInput:
+    """What a person is told of a place that cannot be used, or written to."""
+    reason = " ".join(str(error).split())
+    hint = "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION and AWS_ENDPOINT_URL say who asks which server"
+    return WrongInput(f"the store {address.uri} cannot be {how}: {reason}; {hint}")
