@@ -22,7 +22,7 @@ from orchestrator.storage.driver import DriverLost, check_driver, driving
 from orchestrator.storage.in_step import in_step
 from orchestrator.storage.remote import Address, Remote, address_of
 from orchestrator.storage.shards import StoredRecords, shard_path, write_shard
-from orchestrator.storage.store import read_json, write_json
+from orchestrator.storage.store import Store, read_json, write_json
 
 ADDRESS = Address("s3://lab/store")
 
@@ -41,12 +41,15 @@ def there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def opened(root: Path) -> Path:
     """A mirror as a command opens it, alone in its process."""
     attached._mirrors.clear()
-    return attached.open_mirror(root, ADDRESS)
+    attached.open_mirror(root, ADDRESS)
+    Store(root).open()
+    return root
 
 
 def stage(root: Path, name: str = "cam-maps-00112233aabb", value: int = 1, digest: str = "d1") -> Path:
     """A finished stage of two shards."""
     folder = root / "stages" / name
+    Store(root).open()
     write_json(folder / "made_from.json", {"made_from": "inputs"})
     for index in range(2):
         write_shard(shard_path(folder, index), {f"image{index}": {"label": np.full(3, value)}}, "inputs")
@@ -71,6 +74,7 @@ def test_what_is_written_is_there_under_the_same_names(tmp_path: Path, there: Pa
 
 def test_what_belongs_to_one_machine_stays_on_it(tmp_path: Path, there: Path) -> None:
     root = opened(tmp_path / "one")
+    (root / "images").mkdir()
     for place in ("ray/processes-host-1.json", "stages/x/progress.json", "images/shapes/a.json"):
         write_json(root / place, {})
     assert not list(there.iterdir())
