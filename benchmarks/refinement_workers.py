@@ -76,6 +76,7 @@ def refined(prepared: Prepared, where: Where) -> tuple[Timed, str]:
     """Refine all images anew: times, and the digest of what is stored."""
     step = next(step for step in prepared.steps if step.stage.name == STAGE)
     shutil.rmtree(step.folder, ignore_errors=True)
+    prepared.planner.look(step)
     manifest = run(prepared, STAGE, where)
     return (manifest["wall"], manifest["cpu"]), manifest["digest"]
 
