@@ -175,9 +175,9 @@ class Looking(PretendEngine):
     def __exit__(self, *exception: object) -> None:
         pass
 
-    def map(self, job: work.Job, indices: list[int], done: Callable[[dict[str, float]], None]) -> None:
+    def map(self, job: work.Job, indices: list[int], done: Callable[[dict[str, float]], None], ask: Callable[[], None]) -> None:
         self.found.append(find_waste(self.store))
-        super().map(job, indices, done)
+        super().map(job, indices, done, ask)
 
 
 def test_every_launch_announces_itself(

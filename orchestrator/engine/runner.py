@@ -124,15 +124,14 @@ class Runner:
         job = self._job(step, lease)
         self._discard_other_inputs(job)
         started = time.monotonic()
-        make = {"train": partial(self._train, lease), "map": self._map, "copy": self._copy}[step.stage.recipe.kind]
+        make: dict[str, Callable[[work.Job, str], dict[str, Any]]]
+        make = {"train": partial(self._train, lease), "map": self._map, "copy": self._copy}
         try:
-            figures = make(job, step.name)
+            figures = make[step.stage.recipe.kind](job, step.name)
         except Exception as error:
             self.display.give_up(step.name)
             if ran_out(error):
-                raise out_of_memory(
-                    step.name, step.stage.component, step.stage.recipe.kind, step.stage.settings, error
-                ) from error
+                raise out_of_memory(step.name, step.stage, error) from error
             raise
         lease.fence()
         write_json(step.folder / "manifest.json", {**self._manifest(step), **figures, "wall": time.monotonic() - started})
