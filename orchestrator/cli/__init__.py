@@ -1,6 +1,7 @@
 """The command line: one file per group of commands; errors a person can put right are one sentence and exit code 2."""
 
 import shlex
+import signal
 import sys
 import traceback
 
@@ -50,6 +51,7 @@ app.add_typer(images.app, name="images")
 def main() -> None:
     """The entry point `wsss-orch`."""
     errors = Console(stderr=True, soft_wrap=True)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's wish is told like Ctrl-C
     given = shlex.join(["wsss-orch", *sys.argv[1:]])
     debug = "--debug" in sys.argv
     if debug:
@@ -58,7 +60,9 @@ def main() -> None:
         app()
     except WrongInput as error:
         code = _tell(errors, str(error), 2, debug)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit) as ended:  # typer makes the second of the first
+        if isinstance(ended, SystemExit) and ended.code != INTERRUPTED:
+            raise
         code = _tell(errors, f"interrupted; the same command continues: {given}", INTERRUPTED, debug)
     except Exception as error:
         log = getattr(error, "log", None)

@@ -3,12 +3,10 @@
 It comes as Ray's memory monitor, which stops a worker before the node is full, or as an allocation that fails.
 """
 
-from collections.abc import Mapping
-from typing import Any
-
 import torch
 
 from imagesets.errors import WrongInput
+from orchestrator.planning.expression import Stage
 
 SIGNS = ("low on memory", "OUT_OF_MEMORY", "out of memory", "can't allocate memory", "not enough memory", "MemoryError")
 LOWER = ("batch", "crop", "long_side", "scales")  # what a stage's memory grows with, where it has such a setting
@@ -19,10 +17,10 @@ def ran_out(error: BaseException) -> bool:
     return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(sign in str(error) for sign in SIGNS)
 
 
-def out_of_memory(name: str, component: str, kind: str, settings: Mapping[str, Any], error: BaseException) -> WrongInput:
+def out_of_memory(name: str, stage: Stage, error: BaseException) -> WrongInput:
     """What a person is told of a stage called `name` that ran out of memory."""
-    own = [f"{component}.{setting}" for setting in LOWER if setting in settings]
-    if kind == "train":
+    own = [f"{stage.component}.{setting}" for setting in LOWER if setting in stage.settings]
+    if stage.recipe.kind == "train":
         also = "training.workers or training.loaders, or give it a machine with more"
     else:
         also = "how many run at once (`ray start --num-cpus`, or --engine local for one), or give it a machine with more"

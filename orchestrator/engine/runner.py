@@ -134,9 +134,7 @@ class Runner:
         except Exception as error:
             self.display.give_up(step.name)
             if ran_out(error):
-                raise out_of_memory(
-                    step.name, step.stage.component, step.stage.recipe.kind, step.stage.settings, error
-                ) from error
+                raise out_of_memory(step.name, step.stage, error) from error
             raise
         lease.fence()
         work.check_attempt(job)

@@ -16,7 +16,7 @@ from orchestrator.storage.attached import publish
 from orchestrator.storage.trouble import MARKER, room_for
 
 FORMAT = 1  # of stage folders and of what orchestrator.engine.work does around a stage; part of every key
-FOLDERS = ("cache", "ray", "runs", "stages", "sweeps")  # made once: below them, no writer makes more than one folder
+FOLDERS = ("runs", "stages", "sweeps")  # made when a store is opened: no writer makes more than one folder at a time
 
 
 class Store:
