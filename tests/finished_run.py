@@ -19,6 +19,7 @@ from imagesets.maps import Maps
 from orchestrator.engine import work
 from orchestrator.engine.progress import Display
 from orchestrator.engine.runner import Runner
+from orchestrator.engine.spent import Spent
 from orchestrator.planning.launch import Prepared, Request, experiment, open_images, prepare
 from orchestrator.reading.results import write_results
 from orchestrator.storage.shards import shard_path, write_shard
@@ -36,10 +37,10 @@ class PretendEngine:
     def __init__(self, images: ImageSet):
         self.masks = images.mask_paths()
 
-    def map(self, job: work.Job, indices: list[int], done: Callable[[dict[str, float]], None], ask: Callable[[], None]) -> None:
+    def map(self, job: work.Job, indices: list[int], done: Callable[[int, Spent], None], ask: Callable[[], None]) -> None:
         for index in indices:
             if job.recipe.store == "sum" or job.recipe.check:
-                done(work.run_shard(job, index, "cpu"))
+                done(*work.run_shard(job, index, "cpu"))
                 continue
             parts = job.shards()[index]
             if job.recipe.over == "classes":
@@ -47,16 +48,16 @@ class PretendEngine:
             else:
                 records = {part.id: self._record(job, part.id) for part in parts}
             write_shard(shard_path(job.folder, index), records, job.made_from)
-            done({"images": len(parts), "cpu": 0.5 * len(parts)})
+            done(len(parts), Spent(cpu=0.5 * len(parts), memory=3e8))
 
-    def train(self, job: work.Job) -> float:
+    def train(self, job: work.Job) -> Spent:
         rng = generator(job.name)
         falling = [
             {"epoch": epoch, "classification": 0.7 / epoch + 0.05 * rng.random(), "other": 0.2 / epoch} for epoch in range(1, 9)
         ]
         (job.folder / "network.pt").write_bytes(job.name.encode())
         write_json(job.folder / "history.json", falling)
-        return 100.0
+        return Spent(cpu=100.0, memory=1.2e9)
 
     def _fitted(self, job: work.Job, class_index: int) -> dict[str, np.ndarray]:
         """Two prototypes of a class, each closest to the middle of the first image that shows it."""
@@ -79,13 +80,13 @@ class PretendEngine:
 class UntrainedSegmenter(PretendEngine):
     """Delivers the segmenter as it was drawn, and makes its predictions for real."""
 
-    def map(self, job: work.Job, indices: list[int], done: Callable[[dict[str, float]], None], ask: Callable[[], None]) -> None:
+    def map(self, job: work.Job, indices: list[int], done: Callable[[int, Spent], None], ask: Callable[[], None]) -> None:
         if job.recipe.writes != "predictions":
             return super().map(job, indices, done, ask)
         for index in indices:
-            done(work.run_shard(job, index, "cpu"))
+            done(*work.run_shard(job, index, "cpu"))
 
-    def train(self, job: work.Job) -> float:
+    def train(self, job: work.Job) -> Spent:
         spent = super().train(job)
         if job.recipe.writes == "segmenter":
             seed_torch(0)

@@ -15,6 +15,7 @@ from orchestrator.afterwards import cleaning
 from orchestrator.afterwards.cleaning import find_waste, remove
 from orchestrator.engine import orphans, work
 from orchestrator.engine.running import announced
+from orchestrator.engine.spent import Spent
 from orchestrator.planning.launch import Prepared
 from orchestrator.storage import lease as leases
 from orchestrator.storage.lease import held, try_lease
@@ -175,7 +176,7 @@ class Looking(PretendEngine):
     def __exit__(self, *exception: object) -> None:
         pass
 
-    def map(self, job: work.Job, indices: list[int], done: Callable[[dict[str, float]], None], ask: Callable[[], None]) -> None:
+    def map(self, job: work.Job, indices: list[int], done: Callable[[int, Spent], None], ask: Callable[[], None]) -> None:
         self.found.append(find_waste(self.store))
         super().map(job, indices, done, ask)
 

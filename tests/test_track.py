@@ -95,12 +95,14 @@ def test_losses_are_there_for_every_epoch(tracked: tuple[Any, str], finished: Fi
     assert [point.step for point in history] == list(range(1, 9))
 
 
-def test_the_times_of_a_stage_and_the_cores_it_kept_busy_are_there(tracked: tuple[Any, str], finished: Finished) -> None:
+def test_what_a_stage_took_is_there(tracked: tuple[Any, str], finished: Finished) -> None:
     (child,) = runs(tracked[0], "wsss.run", finished[1]["run"])
     (stage,) = (stage for stage in finished[1]["stages"] if stage["stage"] == "amn-maps")
     seconds = {key: child.data.metrics[f"{key}_seconds.amn-maps"] for key in ("wall", "cpu")}
     assert seconds == {key: stage[key] for key in seconds}
     assert child.data.metrics["busy_cores.amn-maps"] == stage["cpu"] / stage["wall"]
+    assert child.data.metrics["memory_bytes.amn-maps"] == stage["memory"] > 0
+    assert "gpu_memory_bytes.amn-maps" not in child.data.metrics
 
 
 def test_report_results_and_figures_are_artifacts(tracked: tuple[Any, str], finished: Finished) -> None:

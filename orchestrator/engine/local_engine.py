@@ -1,10 +1,12 @@
 """Runs stages on this machine without Ray: the same code, and equal results at equal workers and threads."""
 
+import json
 import logging
 import os
 import signal
 import tempfile
 from collections.abc import Callable, Iterable
+from dataclasses import astuple
 from pathlib import Path
 
 import torch
@@ -12,6 +14,7 @@ from torch import distributed, multiprocessing
 
 from imagesets.errors import WrongInput
 from orchestrator.engine import work
+from orchestrator.engine.spent import Spent
 from orchestrator.storage.driver import DriverLost
 from orchestrator.storage.lease import LeaseLost
 from orchestrator.storage.trouble import StoreAbsent
@@ -33,23 +36,24 @@ class LocalEngine:
     def __exit__(self, *exception: object) -> None:
         pass
 
-    def map(
-        self, job: work.Job, indices: Iterable[int], done: Callable[[dict[str, float]], None], ask: Callable[[], None]
-    ) -> None:
-        """Run the shards `indices` of a per-item stage, calling `done` with each one's figures; `ask` may raise to end it."""
-        for index in indices:
-            done(work.run_shard(job, index, _device(0), ask))
+    def map(self, job: work.Job, indices: Iterable[int], done: Callable[[int, Spent], None], ask: Callable[[], None]) -> None:
+        """Run the shards `indices` of a per-item stage, calling `done` with the items of each and what it took.
 
-    def train(self, job: work.Job) -> float:
-        """Run a training stage; CPU seconds of all workers."""
+        `ask` may raise to end it.
+        """
+        for index in indices:
+            done(*work.run_shard(job, index, _device(0), ask))
+
+    def train(self, job: work.Job) -> Spent:
+        """Run a training stage; what all workers spent."""
         world = job.settings["training.workers"]
         with tempfile.TemporaryDirectory(prefix="wsss-orch-") as folder:
-            meeting, spent = Path(folder) / "meeting", Path(folder) / "cpu"
+            meeting, spent = Path(folder) / "meeting", Path(folder) / "spent"
             if world == 1:
                 _worker(0, job, world, meeting, spent)
             else:
                 _spawn(job, world, meeting, spent)
-            return float(spent.read_text())
+            return Spent(*json.loads(spent.read_text()))
 
 
 def _spawn(job: work.Job, world: int, meeting: Path, spent: Path) -> None:
@@ -68,11 +72,11 @@ def _worker(rank: int, job: work.Job, world: int, meeting: Path, spent: Path) ->
         backend = "nccl" if torch.cuda.is_available() else "gloo"
         distributed.init_process_group(backend, init_method=f"file://{meeting}", rank=rank, world_size=world)
     try:
-        cpu = work.run_training(job, rank, world, _device(rank))
+        own = work.run_training(job, rank, world, _device(rank))
     except Stopped:
-        cpu = 0.0  # asked for: the runner sees that there is no network yet
+        own = Spent()  # asked for: the runner sees that there is no network yet
     if rank == 0:
-        spent.write_text(str(cpu))
+        spent.write_text(json.dumps(astuple(own)))
     if world > 1:
         distributed.destroy_process_group()
 

@@ -28,6 +28,7 @@ from ray.train.torch import TorchTrainer
 
 from imagesets.errors import WrongInput
 from orchestrator.engine import orphans, work
+from orchestrator.engine.spent import Spent
 from orchestrator.storage.attached import mirror_of, remove_remote
 from orchestrator.storage.driver import DriverLost
 from orchestrator.storage.lease import LeaseLost
@@ -79,10 +80,8 @@ class RayEngine:
         resources = ray.cluster_resources()
         return max(int(resources.get("GPU", 0) or resources.get("CPU", 1)) // self.workers, 1)
 
-    def map(
-        self, job: work.Job, indices: Iterable[int], done: Callable[[dict[str, float]], None], ask: Callable[[], None]
-    ) -> None:
-        """Run the shards `indices` of a per-item stage, bounded in flight, calling `done` with each one's figures.
+    def map(self, job: work.Job, indices: Iterable[int], done: Callable[[int, Spent], None], ask: Callable[[], None]) -> None:
+        """Run the shards `indices` of a per-item stage, bounded in flight, calling `done` with its items and what it took.
 
         `ask` is called every half second and may raise to end it. Raises WorkerLost where a shard loses worker after worker.
         """
@@ -100,7 +99,7 @@ class RayEngine:
                     return
                 ready, running = ray.wait(running, timeout=POLL)
                 for reference in ready:
-                    done(ray.get(reference))
+                    done(*ray.get(reference))
                 ask()
         except RayTaskError as error:
             logging.error("%s", error)  # with the worker's own traceback
@@ -111,8 +110,8 @@ class RayEngine:
             for reference in running:
                 ray.cancel(reference)
 
-    def train(self, job: work.Job) -> float:
-        """Run a training stage under Ray Train; CPU seconds of all workers. Raises WorkerLost where another attempt may do."""
+    def train(self, job: work.Job) -> Spent:
+        """Run a training stage under Ray Train; what all workers spent. Raises WorkerLost where another attempt may do."""
         try:
             return self._fit(job)
         except (TrainingFailedError, RayError) as error:
@@ -123,7 +122,7 @@ class RayEngine:
             told = [cause for cause in causes if not isinstance(cause, RayError)]
             raise next((cause for cause in told if isinstance(cause, FINAL)), told[0] if told else error) from None
 
-    def _fit(self, job: work.Job) -> float:
+    def _fit(self, job: work.Job) -> Spent:
         """One attempt; its Ray run has a fresh name, because Ray would otherwise continue from its own snapshot."""
         workers, available = job.settings["training.workers"], ray.cluster_resources()
         cpus = max(min(job.settings["training.threads"], int(available.get("CPU", 1)) // workers), 1)
@@ -169,15 +168,15 @@ def _may_pass(causes: list[Exception]) -> bool:
 
 
 @ray.remote(max_calls=0)  # a worker keeps its networks loaded from one shard to the next, on GPUs too
-def _shard(job: work.Job, index: int, device: str) -> dict[str, float]:
+def _shard(job: work.Job, index: int, device: str) -> tuple[int, Spent]:
     return work.run_shard(job, index, device)
 
 
-def _train_worker(config: dict[str, Any]) -> float:
+def _train_worker(config: dict[str, Any]) -> Spent:
     context = train.get_context()
     device = str(train.torch.get_device())
     rank, world = context.get_world_rank(), context.get_world_size()
     try:
         return work.run_training(config["job"], rank, world, device)
     except Stopped:
-        return 0.0  # asked for: not a failure to retry; the runner sees that there is no network yet
+        return Spent()  # asked for: not a failure to retry; the runner sees that there is no network yet

@@ -22,6 +22,7 @@ from imagesets.errors import WrongInput
 from orchestrator.engine import work
 from orchestrator.engine.memory import out_of_memory, ran_out
 from orchestrator.engine.progress import Display
+from orchestrator.engine.spent import Spent
 from orchestrator.planning.plan import Planner, Step
 from orchestrator.storage.attached import attachment, fetched, mirror_of, remove, remove_remote
 from orchestrator.storage.in_step import in_step
@@ -46,11 +47,9 @@ class Engine(Protocol):
     name: str
     room: int  # stages that may run side by side
 
-    def map(
-        self, job: work.Job, indices: list[int], done: Callable[[dict[str, float]], None], ask: Callable[[], None]
-    ) -> None: ...
+    def map(self, job: work.Job, indices: list[int], done: Callable[[int, Spent], None], ask: Callable[[], None]) -> None: ...
 
-    def train(self, job: work.Job) -> float: ...
+    def train(self, job: work.Job) -> Spent: ...
 
 
 class Runner:
@@ -179,19 +178,19 @@ class Runner:
         count = len(shards)
         missing = self._missing(job, count)
         total = len(job.parts())
-        made = {"images": 0.0, "cpu": 0.0}
-        begun = total - sum(len(shards[index]) for index in missing)
-        self.display.start(name, total, "classes" if job.recipe.over == "classes" else "images", begun)
+        spent = Spent()
+        ready = total - sum(len(shards[index]) for index in missing)
+        self.display.start(name, total, "classes" if job.recipe.over == "classes" else "images", ready)
 
-        def done(figures: dict[str, float]) -> None:
-            for quantity in made:
-                made[quantity] += figures[quantity]
-            self.display.update(name, begun + made["images"])
+        def done(items: int, own: Spent) -> None:
+            nonlocal ready, spent
+            ready, spent = ready + items, spent + own
+            self.display.update(name, ready)
 
         self.engine.map(job, missing, done, self._check_not_stopping)
         write_atomically(job.folder / "items.json", json.dumps(job.names()).encode())
         result = self._result(job, count) if job.recipe.result else None
-        return {"digest": shards_digest(job.folder, count), "cpu": made["cpu"], "result": result}
+        return {"digest": shards_digest(job.folder, count), "result": result, **spent.figures()}
 
     def _missing(self, job: work.Job, count: int) -> list[int]:
         """The shards that are not there, or not of these inputs."""
@@ -216,17 +215,17 @@ class Runner:
         watcher.start()
         try:
             with in_step(job.folder, push=["stop"], pull=["progress.json"]):
-                cpu = self._attempts(lease, job, name)
+                spent = self._attempts(lease, job, name)
         finally:
             ended.set()
             watcher.join()
         if not fetched(path).exists():
             raise Stopped(f"{name} was stopped and checkpointed")
         fetched(job.folder / "history.json")  # for the report
-        return {"digest": digest(path.read_bytes()), "cpu": cpu, "result": None}
+        return {"digest": digest(path.read_bytes()), "result": None, **spent.figures()}
 
-    def _attempts(self, lease: Lease, job: work.Job, name: str) -> float:
-        """Train until no worker is lost, up to RETRIES times anew, each time under a token of its own; CPU seconds."""
+    def _attempts(self, lease: Lease, job: work.Job, name: str) -> Spent:
+        """Train until no worker is lost, up to RETRIES times anew, each time under a token of its own."""
         for attempt in range(1, work.RETRIES + 1):
             try:
                 return self.engine.train(job)
@@ -240,8 +239,8 @@ class Runner:
     def _copy(self, job: work.Job, name: str) -> dict[str, Any]:
         """In this process whatever the engine: reading a file takes no second."""
         self.display.start(name, 1, "file")
-        cpu = work.copy_network(job)
-        return {"digest": digest((job.folder / "network.pt").read_bytes()), "cpu": cpu, "result": None}
+        spent = work.copy_network(job)
+        return {"digest": digest((job.folder / "network.pt").read_bytes()), "result": None, **spent.figures()}
 
     def _watch(self, name: str, folder: Path, ended: threading.Event) -> None:
         """Show what the training notes of its progress, and leave it a wish to stop."""

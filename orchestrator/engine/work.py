@@ -8,7 +8,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from torch import distributed, nn
 from imagesets.errors import WrongInput
 from imagesets.item import Item
 from imagesets.item_list import ItemList
+from orchestrator.engine.spent import Meter, Spent
 from orchestrator.planning.recipes import StageRecipe
 from orchestrator.storage.attached import Attachment, attach_worker, belongs, fetched, mirror_of, publish
 from orchestrator.storage.driver import DriverLost, check_driver
@@ -144,15 +145,15 @@ def blaming(root: Path) -> Iterator[None]:
         raise
 
 
-def run_shard(job: Job, index: int, device: str, ask: Callable[[], None] = lambda: None) -> dict[str, float]:
-    """Do one shard of a per-item stage and write it; images done, wall and CPU seconds. `ask` is called before every item."""
+def run_shard(job: Job, index: int, device: str, ask: Callable[[], None] = lambda: None) -> tuple[int, Spent]:
+    """Do one shard of a per-item stage and write it; the number of its items. `ask` is called before every item."""
     home = at_home(job)
     with blaming(home.root):
         return _run_shard(home, index, device, ask)
 
 
-def _run_shard(job: Job, index: int, device: str, ask: Callable[[], None]) -> dict[str, float]:
-    started, cpu = time.monotonic(), time.process_time()
+def _run_shard(job: Job, index: int, device: str, ask: Callable[[], None]) -> tuple[int, Spent]:
+    meter = Meter(torch.device(device))
     one = _prepared(job, device)
     parts = job.shards()[index]
     records = {}
@@ -168,7 +169,7 @@ def _run_shard(job: Job, index: int, device: str, ask: Callable[[], None]) -> di
         records = {"sum": _sum(list(records.values()))}
     check_attempt(job)
     write_shard(shard_path(job.folder, index), records, job.made_from)
-    return {"images": len(parts), "wall": time.monotonic() - started, "cpu": time.process_time() - cpu}
+    return len(parts), meter.spent()
 
 
 def _sum(records: list[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
@@ -182,8 +183,8 @@ def _prepared(job: Job, device: str) -> Callable[[Any], dict[str, np.ndarray]]:
     return resolve(job.recipe.call)(_context(job, device))
 
 
-def run_training(job: Job, rank: int, world: int, device: str) -> float:
-    """Train one stage's network to the end and write it (rank 0); CPU seconds of all workers."""
+def run_training(job: Job, rank: int, world: int, device: str) -> Spent:
+    """Train one stage's network to the end and write it (rank 0); what all workers spent."""
     home = at_home(job)
     try:
         with blaming(home.root):
@@ -194,9 +195,8 @@ def run_training(job: Job, rank: int, world: int, device: str) -> float:
                 partial.unlink(missing_ok=True)
 
 
-def _run_training(job: Job, rank: int, world: int, device: str) -> float:
-    settings = Settings(job.settings)
-    cpu = time.process_time()
+def _run_training(job: Job, rank: int, world: int, device: str) -> Spent:
+    settings, meter = Settings(job.settings), Meter(torch.device(device))
     loop.set_threads(settings.training.threads)
     purpose = (job.random_seed, job.recipe.call)
     seed_torch(*purpose, "weights")
@@ -218,10 +218,15 @@ def _run_training(job: Job, rank: int, world: int, device: str) -> float:
         loop.save_atomically(task.network.state_dict(), job.folder / "network.pt", run.fence)
         publish(job.folder / "network.pt", job.folder / "network.pt")
         write_json(job.folder / "history.json", history)
-    spent = torch.tensor(time.process_time() - cpu, device=device)
-    if world > 1:
-        distributed.all_reduce(spent)
-    return spent.item()
+    return _of_all(meter.spent(), world, device)
+
+
+def _of_all(own: Spent, world: int, device: str) -> Spent:
+    if world == 1:
+        return own
+    every = [torch.empty(3, dtype=torch.float64, device=device) for _ in range(world)]
+    distributed.all_gather(every, torch.tensor(astuple(own), dtype=torch.float64, device=device))
+    return sum((Spent(*figures.tolist()) for figures in every), Spent())
 
 
 def _checkpoints(job: Job, rank: int) -> AbstractContextManager[None]:
@@ -239,13 +244,13 @@ def _checkpoints(job: Job, rank: int) -> AbstractContextManager[None]:
     return in_step(job.folder, push, pull, last=(loop.CHECKPOINT,))
 
 
-def copy_network(job: Job) -> float:
-    """Write the network that a copying stage takes from a file; CPU seconds."""
-    cpu = time.process_time()
+def copy_network(job: Job) -> Spent:
+    """Write the network that a copying stage takes from a file."""
+    meter = Meter(torch.device("cpu"))
     module = resolve(job.recipe.call)(_import_context(job.recipe, job.settings, job.classes, job.items))
     loop.save_atomically(module.state_dict(), job.folder / "network.pt", lambda: check_attempt(job))
     publish(job.folder / "network.pt", job.folder / "network.pt")
-    return time.process_time() - cpu
+    return meter.spent()
 
 
 def import_problems(

@@ -90,6 +90,7 @@ def _stage(step: Step) -> dict[str, Any]:
         "reads": [source.stage.name for source in step.inputs.values()],
         "cached": not step.reason,  # the reason why it had to be made stays after it is made
         **{name: step.manifest[name] for name in ("wall", "cpu", "device", "engine")},
+        "memory": step.manifest.get("memory"),  # unknown of what was made before it was measured
     }
 
 

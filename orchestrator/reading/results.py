@@ -123,7 +123,7 @@ def shown(value: Any) -> Any:
 
 def _stage(prepared: Prepared, step: Step) -> dict[str, Any]:
     manifest = step.manifest or {}
-    figures = {name: manifest.get(name) for name in ("wall", "cpu", "items", "finished", "device")}
+    figures = {name: manifest.get(name) for name in ("wall", "cpu", "memory", "gpu_memory", "items", "finished", "device")}
     return {"stage": step.stage.name, "key": step.key, "list": prepared.settings[f"images.{step.stage.recipe.list}"], **figures}
 
 

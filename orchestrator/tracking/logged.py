@@ -82,13 +82,19 @@ def summary(launch: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     return summed
 
 
-def times(manifests: Manifests) -> dict[str, float]:
-    """Wall and CPU seconds of each stage, and the cores that it kept busy on average."""
+def system(manifests: Manifests) -> dict[str, float]:
+    """Wall and CPU seconds of each stage, the cores that it kept busy on average, and the bytes that it held at most."""
     seconds = {
         _allowed(f"{key}_seconds.{name}"): float(manifest[key]) for name, manifest in manifests.items() for key in ("wall", "cpu")
     }
     busy = {name: manifest["cpu"] / manifest["wall"] for name, manifest in manifests.items() if manifest["wall"] > 0}
-    return seconds | {_allowed(f"busy_cores.{name}"): cores for name, cores in busy.items()}
+    held = {
+        _allowed(f"{key}_bytes.{name}"): manifest[key]
+        for name, manifest in manifests.items()
+        for key in ("memory", "gpu_memory")
+        if manifest.get(key)  # unknown of what was made before it was measured
+    }
+    return seconds | {_allowed(f"busy_cores.{name}"): cores for name, cores in busy.items()} | held
 
 
 def loss_points(folders: Mapping[str, Path], manifests: Manifests) -> Iterator[tuple[str, float, int, int]]:

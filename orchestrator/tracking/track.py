@@ -75,7 +75,7 @@ def _deliver(experiment: Experiment, store: Store, results: Mapping[str, Any], f
     child = experiment.open(name, "wsss.run", results["run"], start, of)
     params = logged.params(results, manifests)
     losses = [Metric(*point) for point in logged.loss_points(folders, manifests)]
-    experiment.log(child, logged.scores(results["rows"]) | logged.times(manifests), params, logged.tags(results), losses)
+    experiment.log(child, logged.scores(results["rows"]) | logged.system(manifests), params, logged.tags(results), losses)
     for path in (folder / "results.json", folder / "report.html"):
         if fetched(path).exists():
             experiment.client.log_artifact(child.info.run_id, str(path))

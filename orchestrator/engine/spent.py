@@ -1,0 +1,53 @@
+"""What a piece of work took: CPU seconds, and the most memory that one of its processes held."""
+
+import re
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+PROCESS = Path("/proc/self")
+RESET_PEAK = "5"  # to clear_refs: the peak counts from here on (proc(5))
+
+
+@dataclass(frozen=True)
+class Spent:
+    """CPU seconds of all processes; bytes at the peak of the one that held most, 0 where the system does not tell."""
+
+    cpu: float = 0.0
+    memory: float = 0.0
+    gpu_memory: float = 0.0
+
+    def __add__(self, other: "Spent") -> "Spent":
+        return Spent(self.cpu + other.cpu, max(self.memory, other.memory), max(self.gpu_memory, other.gpu_memory))
+
+    def figures(self) -> dict[str, float | None]:
+        """As a manifest tells it: none where it is unknown."""
+        return {"cpu": self.cpu, "memory": self.memory or None, "gpu_memory": self.gpu_memory or None}
+
+
+class Meter:
+    """Measures this process, and its tensors on `device`, from now on."""
+
+    def __init__(self, device: torch.device):
+        self.device, self.cpu = device, time.process_time()
+        with suppress(OSError):  # not Linux, or not allowed: then `spent` tells no peak either
+            (PROCESS / "clear_refs").write_text(RESET_PEAK)
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+
+    def spent(self) -> Spent:
+        """What was spent so far."""
+        on_gpu = torch.cuda.max_memory_allocated(self.device) if self.device.type == "cuda" else 0
+        return Spent(time.process_time() - self.cpu, _peak(), on_gpu)
+
+
+def _peak() -> float:
+    """Bytes that this process held at most (VmHWM)."""
+    try:
+        found = re.search(r"^VmHWM:\s+(\d+) kB", (PROCESS / "status").read_text(), re.MULTILINE)
+    except FileNotFoundError:
+        return 0.0
+    return 1024.0 * int(found[1]) if found else 0.0
