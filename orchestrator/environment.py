@@ -19,7 +19,7 @@ GIGABYTE = 1e9
 
 def project() -> str:
     """Version and commit of this project, and of the packages that its results depend on."""
-    from orchestrator.engine.runner import git_commit, versions
+    from orchestrator.engine.provenance import git_commit, versions
 
     commit = git_commit()
     return ", ".join([*(f"{name} {version}" for name, version in versions().items()), *([f"commit {commit}"] if commit else [])])

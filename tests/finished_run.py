@@ -16,9 +16,10 @@ from scipy.ndimage import gaussian_filter
 from imagesets.image_set import ImageSet
 from imagesets.item import VOID, read_label_map
 from imagesets.maps import Maps
-from orchestrator.engine import work
+from orchestrator.engine.job import Job, resolve
 from orchestrator.engine.progress import Display
 from orchestrator.engine.runner import Runner
+from orchestrator.engine.shard_work import run_shard
 from orchestrator.engine.spent import Spent
 from orchestrator.planning.launch import Prepared, Request, experiment, open_images, prepare
 from orchestrator.reading.results import write_results
@@ -37,10 +38,10 @@ class PretendEngine:
     def __init__(self, images: ImageSet):
         self.masks = images.mask_paths()
 
-    def map(self, job: work.Job, indices: list[int], done: Callable[[int, Spent], None], ask: Callable[[], None]) -> None:
+    def map(self, job: Job, indices: list[int], done: Callable[[int, Spent], None], ask: Callable[[], None]) -> None:
         for index in indices:
             if job.recipe.store == "sum" or job.recipe.check:
-                done(*work.run_shard(job, index, "cpu"))
+                done(*run_shard(job, index, "cpu"))
                 continue
             parts = job.shards()[index]
             if job.recipe.over == "classes":
@@ -50,7 +51,7 @@ class PretendEngine:
             write_shard(shard_path(job.folder, index), records, job.made_from)
             done(len(parts), Spent(cpu=0.5 * len(parts), memory=3e8))
 
-    def train(self, job: work.Job) -> Spent:
+    def train(self, job: Job) -> Spent:
         rng = generator(job.name)
         falling = [
             {"epoch": epoch, "classification": 0.7 / epoch + 0.05 * rng.random(), "other": 0.2 / epoch} for epoch in range(1, 9)
@@ -59,12 +60,12 @@ class PretendEngine:
         write_json(job.folder / "history.json", falling)
         return Spent(cpu=100.0, memory=1.2e9)
 
-    def _fitted(self, job: work.Job, class_index: int) -> dict[str, np.ndarray]:
+    def _fitted(self, job: Job, class_index: int) -> dict[str, np.ndarray]:
         """Two prototypes of a class, each closest to the middle of the first image that shows it."""
         having = [item.id for item in job.items if class_index in item.labels][:1]
         return {"images": np.array([having] * 2, str), "places": np.full((2, len(having), 2), 0.5)}
 
-    def _record(self, job: work.Job, image: str) -> dict[str, np.ndarray]:
+    def _record(self, job: Job, image: str) -> dict[str, np.ndarray]:
         rng = generator(job.name, image)
         truth = read_label_map(self.masks[image])
         keys = np.array([value - 1 for value in np.unique(truth) if 0 < value < VOID])
@@ -80,17 +81,17 @@ class PretendEngine:
 class UntrainedSegmenter(PretendEngine):
     """Delivers the segmenter as it was drawn, and makes its predictions for real."""
 
-    def map(self, job: work.Job, indices: list[int], done: Callable[[int, Spent], None], ask: Callable[[], None]) -> None:
+    def map(self, job: Job, indices: list[int], done: Callable[[int, Spent], None], ask: Callable[[], None]) -> None:
         if job.recipe.writes != "predictions":
             return super().map(job, indices, done, ask)
         for index in indices:
-            done(*work.run_shard(job, index, "cpu"))
+            done(*run_shard(job, index, "cpu"))
 
-    def train(self, job: work.Job) -> Spent:
+    def train(self, job: Job) -> Spent:
         spent = super().train(job)
         if job.recipe.writes == "segmenter":
             seed_torch(0)
-            network = work.resolve(job.recipe.network)(Settings(job.settings), job.classes)
+            network = resolve(job.recipe.network)(Settings(job.settings), job.classes)
             torch.save(network.state_dict(), job.folder / "network.pt")
         return spent
 

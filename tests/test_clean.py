@@ -13,7 +13,8 @@ import pytest
 from imagesets.image_set import ImageSet
 from orchestrator.afterwards import cleaning
 from orchestrator.afterwards.cleaning import find_waste, remove
-from orchestrator.engine import orphans, work
+from orchestrator.engine import orphans
+from orchestrator.engine.job import Job
 from orchestrator.engine.running import announced
 from orchestrator.engine.spent import Spent
 from orchestrator.planning.launch import Prepared
@@ -176,7 +177,7 @@ class Looking(PretendEngine):
     def __exit__(self, *exception: object) -> None:
         pass
 
-    def map(self, job: work.Job, indices: list[int], done: Callable[[int, Spent], None], ask: Callable[[], None]) -> None:
+    def map(self, job: Job, indices: list[int], done: Callable[[int, Spent], None], ask: Callable[[], None]) -> None:
         self.found.append(find_waste(self.store))
         super().map(job, indices, done, ask)
 

@@ -7,7 +7,7 @@ import torch
 
 from imagesets.errors import WrongInput
 from imagesets.image_set import ImageSet
-from orchestrator.engine import work
+from orchestrator.engine.job import RETRIES, Job, WorkerLost
 from orchestrator.storage.lease import LeaseLost, check_fence
 from tests.conftest import write_image_set
 from tests.finished_run import PretendEngine, finished_run
@@ -23,17 +23,17 @@ class LosingEngine(PretendEngine):
 
     def __init__(self, images: ImageSet):
         super().__init__(images)
-        self.jobs: list[work.Job] = []
+        self.jobs: list[Job] = []
         LosingEngine.last = self
 
-    def train(self, job: work.Job) -> float:
+    def train(self, job: Job) -> float:
         check_fence(job.folder / "lease.json", job.token)
         for earlier in self.jobs:
             with pytest.raises(LeaseLost):  # what still runs of it on a node that is merely cut off
                 check_fence(job.folder / "lease.json", earlier.token)
         self.jobs.append(job)
         if len(self.jobs) <= self.losses:
-            raise work.WorkerLost(self.why)
+            raise WorkerLost(self.why)
         return super().train(job)
 
     last: "LosingEngine"
@@ -63,7 +63,7 @@ def test_a_training_that_always_runs_out_of_memory_ends_after_four_tries_with_a_
     images = write_image_set(tmp_path / "images")
     with pytest.raises(WrongInput, match=r"^out of memory in cam-network: lower cam.batch, cam.crop, .*same command continues"):
         finished_run(tmp_path / "store", images, "cam+none", StarvedEngine)
-    assert len(LosingEngine.last.jobs) == work.RETRIES + 1
+    assert len(LosingEngine.last.jobs) == RETRIES + 1
     assert not list(tmp_path.glob("store/stages/*/lease.json"))
     finished_run(tmp_path / "store", images, "cam+none")
 

@@ -15,7 +15,7 @@ from fsspec.implementations.local import LocalFileSystem
 from pyarrow.fs import FSSpecHandler, PyFileSystem, SubTreeFileSystem
 
 from imagesets.errors import WrongInput
-from orchestrator.engine import work
+from orchestrator.engine import training_work
 from orchestrator.storage import attached, driver, mirror, remote
 from orchestrator.storage.attached import Attachment, belongs, fetched, mirror_of, remove, remove_remote
 from orchestrator.storage.driver import DriverLost, check_driver, driving
@@ -178,10 +178,10 @@ def test_every_training_worker_starts_from_the_remote_checkpoint(tmp_path: Path,
     (there / "stages/x").mkdir(parents=True)
     (there / "stages/x/checkpoint.pt").write_bytes(b"epoch 3")
     job: Any = SimpleNamespace(folder=path.parent, token="token")
-    with work._checkpoints(job, rank=1):
+    with training_work._checkpoints(job, rank=1):
         assert path.read_bytes() == b"epoch 3"
     (there / "stages/x/checkpoint.pt").unlink()
-    with work._checkpoints(job, rank=1):
+    with training_work._checkpoints(job, rank=1):
         assert not path.exists()  # of nobody knows what: workers elsewhere cannot have it
 
 

@@ -70,7 +70,7 @@ def test_code_alone_is_sent_and_it_knows_its_commit(tmp_path: Path) -> None:
 
 def test_a_carried_commit_is_the_commit(tmp_path: Path) -> None:
     shipping.stage(tmp_path, "abc1234+")
-    program = "from orchestrator.engine.runner import git_commit; print(git_commit())"
+    program = "from orchestrator.engine.provenance import git_commit; print(git_commit())"
     shown = subprocess.run(
         [sys.executable, "-P", "-c", program], env={"PYTHONPATH": str(tmp_path), "PATH": ""}, capture_output=True, text=True
     )

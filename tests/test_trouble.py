@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from imagesets.errors import WrongInput
-from orchestrator.engine.work import blaming
+from orchestrator.engine.job import blaming
 from orchestrator.storage import trouble
 from orchestrator.storage.lease import LeaseLost, check_fence, try_lease
 from orchestrator.storage.shards import shard_path, write_shard

@@ -13,8 +13,9 @@ from imagesets.item import Item
 from imagesets.lists import IMAGE_SUFFIXES
 from orchestrator.afterwards.export import about_run, check_form, write
 from orchestrator.afterwards.new_folder import refuse_used
+from orchestrator.engine.context import load_network
+from orchestrator.engine.job import Input, resolve
 from orchestrator.engine.progress import Display
-from orchestrator.engine.work import Input, load_network, resolve
 from orchestrator.reading.runs import FinishedRun
 from training.loop import set_threads
 from training.stage import Context, Settings

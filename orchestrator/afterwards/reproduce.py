@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from imagesets.errors import WrongInput
-from orchestrator.engine.runner import git_commit, versions
+from orchestrator.engine.provenance import git_commit, versions
 from orchestrator.planning.launch import Request, experiment, open_images, prepare
 from orchestrator.planning.plan import Step
 from orchestrator.planning.recipes import Setting, find

@@ -48,7 +48,7 @@ def submit(
     submission = Submission(tuple(words), values)
     submission.check()
     client = connect(address)
-    from orchestrator.engine.runner import git_commit, versions  # loads torch
+    from orchestrator.engine.provenance import git_commit, versions
 
     job = send(client, submission, versions().get("wsss-orch", ""), None if installed else git_commit())
     typer.echo(f"{job} is submitted to {client.get_address()}")

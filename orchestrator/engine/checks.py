@@ -24,7 +24,7 @@ def check_imports(steps: Sequence[Step], images: ImageSet) -> None:
     problems = []
     for step in steps:
         if step.stage.recipe.check and not step.cached:
-            from orchestrator.engine.work import import_problems  # loads torch; without imports nothing gets here
+            from orchestrator.engine.importing import import_problems  # loads torch; without imports nothing gets here
 
             problems += import_problems(step.stage.recipe, step.stage.settings, images.classes, step.items)
     refuse(problems, "what is imported")

@@ -13,8 +13,10 @@ import torch
 from torch import distributed, multiprocessing
 
 from imagesets.errors import WrongInput
-from orchestrator.engine import work
+from orchestrator.engine.job import Job
+from orchestrator.engine.shard_work import run_shard
 from orchestrator.engine.spent import Spent
+from orchestrator.engine.training_work import run_training
 from orchestrator.storage.driver import DriverLost
 from orchestrator.storage.lease import LeaseLost
 from orchestrator.storage.trouble import StoreAbsent
@@ -36,15 +38,15 @@ class LocalEngine:
     def __exit__(self, *exception: object) -> None:
         pass
 
-    def map(self, job: work.Job, indices: Iterable[int], done: Callable[[int, Spent], None], ask: Callable[[], None]) -> None:
+    def map(self, job: Job, indices: Iterable[int], done: Callable[[int, Spent], None], ask: Callable[[], None]) -> None:
         """Run the shards `indices` of a per-item stage, calling `done` with the items of each and what it took.
 
         `ask` may raise to end it.
         """
         for index in indices:
-            done(*work.run_shard(job, index, _device(0), ask))
+            done(*run_shard(job, index, _device(0), ask))
 
-    def train(self, job: work.Job) -> Spent:
+    def train(self, job: Job) -> Spent:
         """Run a training stage; what all workers spent."""
         world = job.settings["training.workers"]
         with tempfile.TemporaryDirectory(prefix="wsss-orch-") as folder:
@@ -56,7 +58,7 @@ class LocalEngine:
             return Spent(*json.loads(spent.read_text()))
 
 
-def _spawn(job: work.Job, world: int, meeting: Path, spent: Path) -> None:
+def _spawn(job: Job, world: int, meeting: Path, spent: Path) -> None:
     try:
         multiprocessing.spawn(_worker, (job, world, meeting, spent), nprocs=world)  # type: ignore[attr-defined]
     except multiprocessing.spawn.ProcessRaisedException as error:  # type: ignore[attr-defined]
@@ -66,13 +68,13 @@ def _spawn(job: work.Job, world: int, meeting: Path, spent: Path) -> None:
         raise kinds[0][1](last.removeprefix(kinds[0][0])) if kinds else RuntimeError(last) from None
 
 
-def _worker(rank: int, job: work.Job, world: int, meeting: Path, spent: Path) -> None:
+def _worker(rank: int, job: Job, world: int, meeting: Path, spent: Path) -> None:
     if world > 1:
         _leave_signals_to(os.getppid())
         backend = "nccl" if torch.cuda.is_available() else "gloo"
         distributed.init_process_group(backend, init_method=f"file://{meeting}", rank=rank, world_size=world)
     try:
-        own = work.run_training(job, rank, world, _device(rank))
+        own = run_training(job, rank, world, _device(rank))
     except Stopped:
         own = Spent()  # asked for: the runner sees that there is no network yet
     if rank == 0:

@@ -27,8 +27,11 @@ from ray.train import ControllerError, RunConfig, ScalingConfig, TrainingFailedE
 from ray.train.torch import TorchTrainer
 
 from imagesets.errors import WrongInput
-from orchestrator.engine import orphans, work
+from orchestrator.engine import orphans
+from orchestrator.engine.job import RETRIES, Job, WorkerLost
+from orchestrator.engine.shard_work import run_shard
 from orchestrator.engine.spent import Spent
+from orchestrator.engine.training_work import run_training
 from orchestrator.storage.attached import mirror_of, remove_remote
 from orchestrator.storage.driver import DriverLost
 from orchestrator.storage.lease import LeaseLost
@@ -80,13 +83,13 @@ class RayEngine:
         resources = ray.cluster_resources()
         return max(int(resources.get("GPU", 0) or resources.get("CPU", 1)) // self.workers, 1)
 
-    def map(self, job: work.Job, indices: Iterable[int], done: Callable[[int, Spent], None], ask: Callable[[], None]) -> None:
+    def map(self, job: Job, indices: Iterable[int], done: Callable[[int, Spent], None], ask: Callable[[], None]) -> None:
         """Run the shards `indices` of a per-item stage, bounded in flight, calling `done` with its items and what it took.
 
         `ask` is called every half second and may raise to end it. Raises WorkerLost where a shard loses worker after worker.
         """
         gpus = ray.cluster_resources().get("GPU", 0) if job.uses_network() else 0
-        task = _shard.options(num_cpus=1, num_gpus=1 if gpus else 0, max_retries=work.RETRIES)
+        task = _shard.options(num_cpus=1, num_gpus=1 if gpus else 0, max_retries=RETRIES)
         shared = ray.put(job)
         waiting = iter(indices)
         limit = IN_FLIGHT * max(int(gpus or ray.cluster_resources().get("CPU", 1)), 1)
@@ -105,12 +108,12 @@ class RayEngine:
             logging.error("%s", error)  # with the worker's own traceback
             raise error.cause or error from None
         except RayError as error:
-            raise work.WorkerLost(str(error)) from error
+            raise WorkerLost(str(error)) from error
         finally:
             for reference in running:
                 ray.cancel(reference)
 
-    def train(self, job: work.Job) -> Spent:
+    def train(self, job: Job) -> Spent:
         """Run a training stage under Ray Train; what all workers spent. Raises WorkerLost where another attempt may do."""
         try:
             return self._fit(job)
@@ -118,11 +121,11 @@ class RayEngine:
             logging.error("%s", error)  # with the workers' own tracebacks
             causes = _causes(error)
             if _may_pass(causes):
-                raise work.WorkerLost("; ".join(str(cause) for cause in causes)) from error
+                raise WorkerLost("; ".join(str(cause) for cause in causes)) from error
             told = [cause for cause in causes if not isinstance(cause, RayError)]
             raise next((cause for cause in told if isinstance(cause, FINAL)), told[0] if told else error) from None
 
-    def _fit(self, job: work.Job) -> Spent:
+    def _fit(self, job: Job) -> Spent:
         """One attempt; its Ray run has a fresh name, because Ray would otherwise continue from its own snapshot."""
         workers, available = job.settings["training.workers"], ray.cluster_resources()
         cpus = max(min(job.settings["training.threads"], int(available.get("CPU", 1)) // workers), 1)
@@ -168,8 +171,8 @@ def _may_pass(causes: list[Exception]) -> bool:
 
 
 @ray.remote(max_calls=0)  # a worker keeps its networks loaded from one shard to the next, on GPUs too
-def _shard(job: work.Job, index: int, device: str) -> tuple[int, Spent]:
-    return work.run_shard(job, index, device)
+def _shard(job: Job, index: int, device: str) -> tuple[int, Spent]:
+    return run_shard(job, index, device)
 
 
 def _train_worker(config: dict[str, Any]) -> Spent:
@@ -177,6 +180,6 @@ def _train_worker(config: dict[str, Any]) -> Spent:
     device = str(train.torch.get_device())
     rank, world = context.get_world_rank(), context.get_world_size()
     try:
-        return work.run_training(config["job"], rank, world, device)
+        return run_training(config["job"], rank, world, device)
     except Stopped:
         return Spent()  # asked for: not a failure to retry; the runner sees that there is no network yet

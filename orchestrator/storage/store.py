@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 from orchestrator.storage.attached import publish
 from orchestrator.storage.trouble import MARKER, room_for
 
-FORMAT = 1  # of stage folders and of what orchestrator.engine.work does around a stage; part of every key
+FORMAT = 1  # of stage folders and of what the engine does around a stage; part of every key
 FOLDERS = ("runs", "stages", "sweeps")  # made when a store is opened: no writer makes more than one folder at a time
 
 

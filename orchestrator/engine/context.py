@@ -1,0 +1,34 @@
+"""What a stage's function gets to see: its settings, its items and what the stages before it made."""
+
+import torch
+from torch import nn
+
+from imagesets.errors import WrongInput
+from orchestrator.engine.job import Input, Job, resolve
+from orchestrator.storage.attached import fetched
+from orchestrator.storage.shards import StoredRecords
+from training.stage import Context, Settings
+
+
+def context(job: Job, device: str) -> Context:
+    """The context of a job on a device, with the networks that it reads loaded."""
+    where = torch.device(device)
+    inputs = {
+        word: load_network(source, job.classes, where) if source.network else StoredRecords(source.folder)
+        for word, source in job.inputs.items()
+    }
+    return Context(Settings(job.settings), job.classes, job.items, job.random_seed, where, inputs)
+
+
+def load_network(source: Input, classes: tuple[str, ...], device: torch.device) -> nn.Module:
+    """A finished training stage's network on `device`, in evaluation mode."""
+    module = resolve(source.network)(Settings(source.settings), classes)
+    path = fetched(source.folder / "network.pt")
+    try:
+        module.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    except RuntimeError as error:
+        raise WrongInput(
+            f"{path} does not hold the network that {source.network} builds: {str(error).splitlines()[0]}"
+        ) from error
+    module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return module.eval().requires_grad_(False)

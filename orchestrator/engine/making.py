@@ -1,0 +1,136 @@
+"""Makes the results of stages on an engine: in shards, by a training, or from a file; the figures of each for its manifest."""
+
+import json
+import logging
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from orchestrator.engine.importing import copy_network
+from orchestrator.engine.job import RETRIES, Job, WorkerLost, resolve
+from orchestrator.engine.memory import ran_out
+from orchestrator.engine.progress import Display
+from orchestrator.engine.spent import Spent
+from orchestrator.storage.attached import fetched, mirror_of, remove
+from orchestrator.storage.in_step import in_step
+from orchestrator.storage.lease import Lease
+from orchestrator.storage.mirror import AT_ONCE
+from orchestrator.storage.shards import shard_is_from, shard_path, shards_digest, summed
+from orchestrator.storage.store import digest, read_json, write_atomically
+from training.loop import Stopped
+from training.stage import Settings
+
+LOOK = 0.5  # seconds between two looks at a training's progress
+
+
+class Engine(Protocol):
+    """What carries out jobs: see `local_engine` and `ray_engine`."""
+
+    name: str
+    room: int  # stages that may run side by side
+
+    def map(self, job: Job, indices: list[int], done: Callable[[int, Spent], None], ask: Callable[[], None]) -> None: ...
+
+    def train(self, job: Job) -> Spent: ...
+
+
+class Making:
+    """Makes stages side by side on one engine; `stopping` is set by whoever wants all of them to end."""
+
+    def __init__(self, engine: Engine, display: Display):
+        self.engine, self.display = engine, display
+        self.stopping = threading.Event()
+
+    def map(self, job: Job, name: str) -> dict[str, Any]:
+        """The shards that are missing, and what all of them come to."""
+        shards = job.shards()
+        count = len(shards)
+        missing = self._missing(job, count)
+        total = len(job.parts())
+        spent = Spent()
+        ready = total - sum(len(shards[index]) for index in missing)
+        self.display.start(name, total, "classes" if job.recipe.over == "classes" else "images", ready)
+
+        def done(items: int, own: Spent) -> None:
+            nonlocal ready, spent
+            ready, spent = ready + items, spent + own
+            self.display.update(name, ready)
+
+        self.engine.map(job, missing, done, self.check_not_stopping)
+        write_atomically(job.folder / "items.json", json.dumps(job.names()).encode())
+        result = self._result(job, count) if job.recipe.result else None
+        return {"digest": shards_digest(job.folder, count), "result": result, **spent.figures()}
+
+    def _missing(self, job: Job, count: int) -> list[int]:
+        """The shards that are not there, or not of these inputs."""
+        if mirror := mirror_of(job.folder):
+            mirror.bring(shard_path(job.folder, 0).parent, "[0-9]*.npz", AT_ONCE)  # another machine may have made some
+        missing = [index for index in range(count) if not shard_is_from(shard_path(job.folder, index), job.made_from)]
+        if mirror:
+            for index in missing:  # workers on other machines make them, and what they made is brought where nothing is
+                shard_path(job.folder, index).unlink(missing_ok=True)
+        return missing
+
+    def _result(self, job: Job, count: int) -> dict[str, Any]:
+        return resolve(job.recipe.result)(Settings(job.settings), job.classes, summed(job.folder, count))
+
+    def train(self, lease: Lease, job: Job, name: str) -> dict[str, Any]:
+        """A network; raises Stopped where the training was asked to end before its last step."""
+        path = job.folder / "network.pt"
+        if mirror_of(job.folder):
+            remove(path)  # of an earlier attempt: what a worker elsewhere makes is brought where nothing is
+        ended = threading.Event()
+        self.display.start(name, 1, "steps")
+        watcher = threading.Thread(target=self._watch, args=(name, job.folder, ended), daemon=True)
+        watcher.start()
+        try:
+            with in_step(job.folder, push=["stop"], pull=["progress.json"]):
+                spent = self._attempts(lease, job, name)
+        finally:
+            ended.set()
+            watcher.join()
+        if not fetched(path).exists():
+            raise Stopped(f"{name} was stopped and checkpointed")
+        fetched(job.folder / "history.json")  # for the report
+        return {"digest": digest(path.read_bytes()), "result": None, **spent.figures()}
+
+    def _attempts(self, lease: Lease, job: Job, name: str) -> Spent:
+        """Train until no worker is lost, up to RETRIES times anew, each time under a token of its own."""
+        for attempt in range(1, RETRIES + 1):
+            try:
+                return self.engine.train(job)
+            except WorkerLost as lost:
+                self.check_not_stopping()
+                why = "out of memory" if ran_out(lost) else "it died"
+                self.tell(f"{name}: a worker was lost ({why}); going on from the checkpoint, {attempt} of {RETRIES}")
+                job = replace(job, token=lease.renew())
+        return self.engine.train(job)
+
+    def copy(self, job: Job, name: str) -> dict[str, Any]:
+        """A network from a file; in this process whatever the engine, since reading a file takes no second."""
+        self.display.start(name, 1, "file")
+        spent = copy_network(job)
+        return {"digest": digest((job.folder / "network.pt").read_bytes()), "result": None, **spent.figures()}
+
+    def _watch(self, name: str, folder: Path, ended: threading.Event) -> None:
+        """Show what the training notes of its progress, and leave it a wish to stop."""
+        while not ended.wait(LOOK):
+            with suppress(OSError):  # a store that fails for a moment: the next look will do
+                if self.stopping.is_set():
+                    (folder / "stop").touch()
+                if note := read_json(folder / "progress.json"):
+                    losses = " ".join(f"{loss} {value:.3f}" for loss, value in note["losses"].items())
+                    self.display.update(name, note["step"], note["steps"], losses)
+
+    def tell(self, line: str) -> None:
+        """Say a line on the screen and in the log."""
+        logging.warning("%s", line)
+        self.display.say(line)
+
+    def check_not_stopping(self) -> None:
+        """Raise Stopped once somebody has asked the launch to stop."""
+        if self.stopping.is_set():
+            raise Stopped("stopped")

@@ -1,0 +1,52 @@
+"""The work on one shard of a per-item stage, in whichever process it is done."""
+
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+
+from orchestrator.engine.context import context
+from orchestrator.engine.job import Job, at_home, blaming, check_attempt, resolve
+from orchestrator.engine.spent import Meter, Spent
+from orchestrator.storage.shards import shard_path, write_shard
+from training.loop import set_threads
+
+
+def run_shard(job: Job, index: int, device: str, ask: Callable[[], None] = lambda: None) -> tuple[int, Spent]:
+    """Do one shard of a per-item stage and write it; the number of its items. `ask` is called before every item."""
+    home = at_home(job)
+    with blaming(home.root):
+        return _run_shard(home, index, device, ask)
+
+
+def _run_shard(job: Job, index: int, device: str, ask: Callable[[], None]) -> tuple[int, Spent]:
+    meter = Meter(torch.device(device))
+    one = _prepared(job, device)
+    parts = job.shards()[index]
+    records = {}
+    for part in parts:
+        ask()
+        name = job.name_of(part)
+        try:
+            records[name] = one(part)
+        except Exception as error:
+            error.add_note(f"{job.name} failed on {name}")
+            raise
+    if job.recipe.store == "sum":
+        records = {"sum": _sum(list(records.values()))}
+    check_attempt(job)
+    write_shard(shard_path(job.folder, index), records, job.made_from)
+    return len(parts), meter.spent()
+
+
+def _sum(records: list[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    return {name: np.sum([record[name] for record in records], axis=0) for name in records[0]}
+
+
+@lru_cache(maxsize=2)  # two stages may take turns in one process
+def _prepared(job: Job, device: str) -> Callable[[Any], dict[str, np.ndarray]]:
+    """The stage's function of one item, with its networks loaded; kept while a process does shards of one stage."""
+    set_threads(job.settings.get("extraction.threads", 1))
+    return resolve(job.recipe.call)(context(job, device))

@@ -1,0 +1,107 @@
+"""One worker's part in a training, in whichever process it runs."""
+
+import json
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import astuple
+from pathlib import Path
+
+import torch
+from torch import distributed
+
+from imagesets.errors import WrongInput
+from orchestrator.engine.context import context
+from orchestrator.engine.job import Job, at_home, blaming, check_attempt, resolve
+from orchestrator.engine.spent import Meter, Spent
+from orchestrator.storage.attached import mirror_of, publish
+from orchestrator.storage.in_step import in_step
+from orchestrator.storage.lease import LeaseLost, check_fence
+from orchestrator.storage.store import write_atomically, write_json
+from training import loop
+from training.randomness import seed_torch
+from training.stage import Settings
+
+PROGRESS_EVERY = 0.5  # seconds between two notes of a training's progress
+
+
+def run_training(job: Job, rank: int, world: int, device: str) -> Spent:
+    """Train one stage's network to the end and write it (rank 0); what all workers spent."""
+    home = at_home(job)
+    try:
+        with blaming(home.root):
+            return _run_training(home, rank, world, device)
+    finally:
+        if rank == 0:
+            for partial in home.folder.glob("*.partial"):  # of a write that failed: it would only keep a full disk full
+                partial.unlink(missing_ok=True)
+
+
+def _run_training(job: Job, rank: int, world: int, device: str) -> Spent:
+    settings, meter = Settings(job.settings), Meter(torch.device(device))
+    loop.set_threads(settings.training.threads)
+    purpose = (job.random_seed, job.recipe.call)
+    seed_torch(*purpose, "weights")
+    task = resolve(job.recipe.call)(context(job, device))
+    run = loop.Run(
+        purpose=purpose,
+        folder=job.folder,
+        settings=settings.training,
+        device=torch.device(device),
+        rank=rank,
+        world=world,
+        report=_progress_writer(job.folder, task.steps) if rank == 0 else lambda step, losses: None,
+        asked_to_stop=lambda: _exists(job.folder / "stop"),
+        fence=lambda: check_attempt(job),
+    )
+    with _checkpoints(job, rank):
+        history = loop.train(task, job.items, run)
+    if rank == 0:
+        loop.save_atomically(task.network.state_dict(), job.folder / "network.pt", run.fence)
+        publish(job.folder / "network.pt", job.folder / "network.pt")
+        write_json(job.folder / "history.json", history)
+    return _of_all(meter.spent(), world, device)
+
+
+def _of_all(own: Spent, world: int, device: str) -> Spent:
+    if world == 1:
+        return own
+    every = [torch.empty(3, dtype=torch.float64, device=device) for _ in range(world)]
+    distributed.all_gather(every, torch.tensor(astuple(own), dtype=torch.float64, device=device))
+    return sum((Spent(*figures.tolist()) for figures in every), Spent())
+
+
+def _checkpoints(job: Job, rank: int) -> AbstractContextManager[None]:
+    """Starts every worker from the checkpoint that a store on S3 has, and brings there what this training writes."""
+    if (mirror := mirror_of(job.folder)) is None:
+        return nullcontext()
+    mirror.bring(job.folder, loop.CHECKPOINT)  # all workers must start from the same one, and only this is what all can have
+    if rank:
+        return nullcontext()
+    try:  # the driver's own mirror has the lease: there it sees the progress, and its wish to stop is seen, without the remote
+        check_fence(job.folder / "lease.json", job.token)
+        push, pull = [loop.CHECKPOINT], list[str]()
+    except LeaseLost:
+        push, pull = [loop.CHECKPOINT, "progress.json"], ["stop"]
+    return in_step(job.folder, push, pull, last=(loop.CHECKPOINT,))
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a store that fails for a moment asks for nothing
+        return False
+
+
+def _progress_writer(folder: Path, steps: int) -> Callable[[int, dict[str, float]], None]:
+    written = -PROGRESS_EVERY
+
+    def write(step: int, losses: dict[str, float]) -> None:
+        nonlocal written
+        if time.monotonic() - written >= PROGRESS_EVERY or step == steps:
+            written = time.monotonic()
+            note = json.dumps({"step": step, "steps": steps, "losses": losses}).encode()
+            with suppress(OSError, WrongInput):  # not worth an epoch: the next checkpoint tells whether the store is well
+                write_atomically(folder / "progress.json", note)
+
+    return write
