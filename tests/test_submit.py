@@ -185,3 +185,18 @@ def test_a_token_that_is_asked_for_and_not_there_is_told(
     words = [sys.executable, "-c", program, "status", "--address", f"127.0.0.1:{free_port()}"]
     done = subprocess.run(words, env=environment, capture_output=True, text=True)
     assert done.returncode == 2 and "RAY_AUTH_MODE=token, but there is no token" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("answer", "sentence"),
+    [
+        ("Request failed with status code 413: Maximum request body size 104857600 exceeded.", "takes no request as large"),
+        ("Request failed with status code 500: No available agent to submit job, please try again later..", "has no node yet"),
+        ("Request failed with status code 500: Traceback", r"not as Ray's job server does \(Request failed with status code 500"),
+    ],
+)
+def test_what_the_server_objects_to_while_a_job_is_sent_is_told(answer: str, sentence: str) -> None:
+    from orchestrator.cluster.jobs import answered
+
+    with pytest.raises(WrongInput, match=sentence), answered("http://head:8265"):
+        raise RuntimeError(answer)
