@@ -11,7 +11,6 @@ from pathlib import Path
 import psutil
 import pytest
 
-from orchestrator.storage.store import read_json
 from tests.conftest import write_image_set
 from tests.launching import command, digests, launch, start, under_way, wait_for
 
@@ -32,13 +31,14 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[st
 
 
 def working(process: subprocess.Popen[str], store: Path, stage: str) -> Callable[[], bool]:
-    """Whether a stage is half done, and it is this launch that works on it, not one before it."""
+    """Whether a stage is half done, and it is this launch that has brought it forward, not one before it."""
+    began = time.time()
 
-    def held() -> bool:
-        leases = [read_json(path) or {} for path in store.glob(f"stages/{stage}-*/lease.json")]
-        return under_way(store, stage) and any(lease.get("pid") == process.pid for lease in leases)
+    def forward() -> bool:
+        notes = [path for name in ("progress.json", "shards/0*.npz") for path in store.glob(f"stages/{stage}-*/{name}")]
+        return under_way(store, stage) and any(path.stat().st_mtime > began for path in notes)
 
-    return held
+    return forward
 
 
 def family_of(process: subprocess.Popen[str]) -> list[psutil.Process]:

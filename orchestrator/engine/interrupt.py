@@ -1,10 +1,15 @@
-"""Ctrl-C and SIGTERM: the first asks the running stages to checkpoint and end, the second ends this process at once."""
+"""Ctrl-C and SIGTERM: the first asks the running stages to checkpoint and end, the second ends this process at once.
+
+So does the first where they have not ended after a while: the last checkpoint is good enough.
+"""
 
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+GRACE = 30.0  # seconds: what schedulers leave between SIGTERM and SIGKILL
 INTERRUPTED = 130  # the exit code that shells give to what Ctrl-C ended
 
 
@@ -18,15 +23,25 @@ def asking(stop: Callable[[], None]) -> Iterator[None]:
         if len(told) > 1:
             end_at_once(INTERRUPTED)
         stop()
+        timer.start()
         # not through the console, whose lock the interrupted line may hold
         os.write(2, b"stopping: what runs is brought to a checkpoint; once more (Ctrl-C) stops at once\n")
 
+    timer = threading.Timer(GRACE, give_up)
+    timer.daemon = True
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
+        timer.cancel()
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def give_up() -> None:
+    """End this process at once, and say so."""
+    os.write(2, f"not at a checkpoint after {GRACE:.0f} s: stopped at once; the same command continues\n".encode())
+    end_at_once(INTERRUPTED)
 
 
 def end_at_once(code: int) -> None:

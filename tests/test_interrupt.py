@@ -1,0 +1,35 @@
+"""The second signal, and one that is not heeded in time."""
+
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+DEAF = """
+import subprocess, sys, time
+from orchestrator.engine import interrupt
+interrupt.GRACE = 0.5
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+with interrupt.asking(lambda: None):
+    print(child.pid, flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("signals", [1, 2])
+def test_a_launch_that_does_not_end_is_ended_with_all_it_has_started(signals: int) -> None:
+    began = time.monotonic()
+    process = subprocess.Popen([sys.executable, "-c", DEAF], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    child = int(process.stdout.readline())
+    for _ in range(signals):
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.1)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 130 and said.startswith("stopping: ")
+    assert ("not at a checkpoint" in said) == (signals == 1)
+    assert time.monotonic() - began < 30
+    assert not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE  # whom init has yet to bury
