@@ -4,6 +4,7 @@ As Python objects a million items take most of a gigabyte and seconds to send. I
 processes of one machine share them: the columns are pickled as buffers, which Ray leaves where they lie.
 """
 
+import os
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -61,14 +62,14 @@ class ItemList(Sequence[Item]):
         labels: Iterable[tuple[int, ...]],
         masks: Iterable[str] | None = None,
     ) -> "ItemList":
-        """The list of columns of equal length; `images` and `masks` are paths below `root`."""
-        start = len(str(root))
+        """The list of columns of equal length; what `images` and `masks` have of `root` is kept once."""
+        start = os.path.join(root, "")
         return cls(
             root,
             Column.of(id.encode() for id in ids),
-            Column.of(path[start:].encode() for path in images),
+            Column.of(path.removeprefix(start).encode() for path in images),
             Column.of(array("i", own).tobytes() for own in labels),
-            None if masks is None else Column.of(path[start:].encode() for path in masks),
+            None if masks is None else Column.of(path.removeprefix(start).encode() for path in masks),
         )
 
     def __len__(self) -> int:
@@ -93,15 +94,15 @@ class ItemList(Sequence[Item]):
 
     def image_files(self) -> Iterator[str]:
         """The path of each image."""
-        return (self.root + path.decode() for path in self.images)
+        return (os.path.join(self.root, path.decode()) for path in self.images)
 
     def mask_files(self) -> Iterator[str]:
         """The path of each mask; none where the list goes without."""
-        return (self.root + path.decode() for path in self.masks or ())
+        return (os.path.join(self.root, path.decode()) for path in self.masks or ())
 
     def _item(self, place: int) -> Item:
-        mask = None if self.masks is None else Path(self.root + self.masks[place].decode())
-        image = Path(self.root + self.images[place].decode())
+        mask = None if self.masks is None else Path(self.root, self.masks[place].decode())
+        image = Path(self.root, self.images[place].decode())
         return Item(self.ids[place].decode(), image, _numbers(self.labels[place]), mask)
 
 

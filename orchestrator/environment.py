@@ -101,13 +101,13 @@ def ray_import() -> str:
     return f"{TorchTrainer.__name__} of Ray {ray.__version__}; --ray starts one"
 
 
-def ray_task(store: Path) -> str:
+def ray_task() -> str:
     """A private Ray, started as a launch starts it, that runs a task."""
     import ray
 
     from orchestrator.engine.ray_engine import RayEngine
 
-    with RayEngine(store):
+    with tempfile.TemporaryDirectory() as folder, RayEngine(Path(folder)):
         ray.get(ray.remote(platform.node).remote(), timeout=60)
         resources = ray.cluster_resources()
         return f"a task of a private Ray with {resources['CPU']:.0f} CPUs and {resources.get('GPU', 0):.0f} GPUs"
@@ -142,12 +142,13 @@ def storage(store: Path) -> str:
 
 def remote_storage(address: Address) -> str:
     """An object written, listed, read back and deleted where a store on S3 is or would be."""
-    remote, key = Remote(address, SHORT), f"doctor/{secrets.token_hex(8)}"
+    remote, folder = Remote(address, SHORT), f"doctor-{secrets.token_hex(8)}"
+    key = f"{folder}/whole"
     refuse_unusable(remote)
     remote.put(b"whole", key)
     try:
-        if remote.get(key) != b"whole" or key not in [info.path for info in remote.listed("doctor")]:
+        if remote.get(key) != b"whole" or key not in [info.path for info in remote.listed(folder)]:
             raise OSError(f"what is written to {address.uri} is not what is read back and listed")
     finally:
-        remote.delete_folder("doctor")
+        remote.delete_folder(folder)
     return f"an object written, listed, read and deleted in {address.uri}{f' on {address.endpoint}' if address.endpoint else ''}"

@@ -7,6 +7,9 @@ import time
 
 import psutil
 import pytest
+import typer
+
+from orchestrator import cli
 
 DEAF = """
 import subprocess, sys, time
@@ -17,6 +20,18 @@ with interrupt.asking(lambda: None):
     print(child.pid, flush=True)
     time.sleep(60)
 """
+
+
+def test_an_exit_code_of_130_is_no_ctrl_c(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def leave() -> None:
+        raise typer.Exit(130)
+
+    monkeypatch.setattr(cli, "app", lambda: typer.main.get_command(made)([]))
+    made = typer.Typer()
+    made.command()(leave)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 130 and "interrupted" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("signals", [1, 2])

@@ -48,6 +48,12 @@ def test_columns_give_back_the_items_that_went_in(tmp_path: Path) -> None:
         items[3]
 
 
+def test_files_that_lie_elsewhere_keep_their_paths(tmp_path: Path) -> None:
+    masks = ["/masks/augmented/a.png", f"{tmp_path}x/b.png", f"{tmp_path}/c.png"]
+    items = ItemList.of(tmp_path, "abc", [f"{tmp_path}/{id}.jpg" for id in "abc"], [(0,)] * 3, masks)
+    assert list(items.mask_files()) == masks == [str(item.mask) for item in items]
+
+
 def test_an_empty_list_has_no_items(tmp_path: Path) -> None:
     assert list(ItemList.of(tmp_path, [], [], [])) == []
 

@@ -72,6 +72,21 @@ def test_what_is_written_is_there_under_the_same_names(tmp_path: Path, there: Pa
     assert kept == [f"stages/{folder.name}/{name}" for name in names] and len(names) == 5
 
 
+def test_a_mirror_behind_a_link_is_the_mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "scratch").mkdir()
+    (tmp_path / "home").symlink_to(tmp_path / "scratch")
+    monkeypatch.setenv(mirror.VARIABLE, str(tmp_path / "home"))
+    root = opened(mirror.mirror_folder(ADDRESS))
+    assert mirror_of(root.resolve() / "stages") is mirror_of(root) is not None
+
+
+def test_a_mirror_that_is_not_attached_is_never_written_as_if_it_were_a_store(tmp_path: Path) -> None:
+    root = opened(tmp_path / "one")
+    attached._mirrors.clear()
+    with pytest.raises(WrongInput, match="the mirror of a store on S3"), driving(root):
+        raise AssertionError("it was written")
+
+
 def test_what_belongs_to_one_machine_stays_on_it(tmp_path: Path, there: Path) -> None:
     root = opened(tmp_path / "one")
     (root / "images").mkdir()

@@ -100,8 +100,8 @@ def test_the_best_threshold_is_that_of_the_mean_curve(found: tuple[Findings, Pat
 def test_table_and_page_show_every_trial(found: tuple[Findings, Path], tmp_path: Path) -> None:
     assert [row[0] for row in sweep_rows(found[0])] == [str(trial.values["cam.epochs"]) for trial in found[0].trials]
     assert [value for value, _ in slices(found[0])["cam.epochs"]] == [1, 2, 3]
-    write_page(found[0], tmp_path / "sweep.html")
-    page = (tmp_path / "sweep.html").read_text()
+    write_page(found[0], tmp_path / "new" / "sweep.html")
+    page = (tmp_path / "new" / "sweep.html").read_text()
     assert page.count("<svg") == 2 and "random seed 1 failed" in page
 
 

@@ -12,7 +12,8 @@ import pytest
 from imagesets.errors import WrongInput
 from orchestrator.cli import main
 from orchestrator.pages.report import write_report
-from orchestrator.tracking.tracking import LIMITS, NotDelivered, check_tracking, deliver, deliver_or_say, hidden
+from orchestrator.reading.hidden import hidden
+from orchestrator.tracking.tracking import LIMITS, NotDelivered, check_tracking, deliver, deliver_or_say
 from tests.conftest import write_image_set
 from tests.finished_run import finished_run
 

@@ -16,7 +16,7 @@ from orchestrator.storage import trouble
 from orchestrator.storage.lease import LeaseLost, check_fence, try_lease
 from orchestrator.storage.shards import shard_path, write_shard
 from orchestrator.storage.store import Store, write_json
-from orchestrator.storage.trouble import StoreAbsent, patiently, require
+from orchestrator.storage.trouble import StoreAbsent, StoreGone, patiently, require
 from tests.conftest import write_image_set
 from tests.finished_run import PretendEngine, finished_run
 from tests.small_disk import fill, small_disk
@@ -82,6 +82,23 @@ def test_an_absence_of_more_than_the_patience_ends_the_launch_with_a_sentence(
     store.rename(store.with_name("away"))
     with pytest.raises(WrongInput, match=r"is not there .* nothing is written in its place: once it is back, the same command"):
         patiently(store, lambda: require(store), lambda line: None, lambda seconds: time.sleep(0.02))
+
+
+def test_an_image_s_disk_that_fails_is_not_the_store(store: Path, tmp_path: Path) -> None:
+    with pytest.raises(OSError, match=r"a\.jpg") as told, blaming(store):
+        raise OSError(errno.EIO, "Input/output error", str(tmp_path / "images" / "a.jpg"))
+    assert not isinstance(told.value, StoreAbsent)
+
+
+def test_what_was_waited_out_in_vain_is_not_waited_for_again(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trouble, "PATIENCE", 0.1)
+    store.rename(store.with_name("away"))
+
+    def inner() -> None:
+        patiently(store, lambda: require(store), lambda line: None, lambda seconds: time.sleep(0.02))
+
+    with pytest.raises(StoreGone), blaming(store):
+        inner()
 
 
 def test_an_error_of_our_own_is_not_the_store_s(store: Path) -> None:

@@ -28,6 +28,7 @@ from orchestrator.cli import (
     ui,
 )
 from orchestrator.engine.interrupt import INTERRUPTED, end_at_once
+from orchestrator.reading.hidden import hidden
 from orchestrator.reading.summary import sentence
 
 # plain help text: rich help panels would double the time that --help takes
@@ -61,9 +62,9 @@ def main() -> None:
     except WrongInput as error:
         code = _tell(errors, str(error), 2, debug)
     except (KeyboardInterrupt, SystemExit) as ended:  # typer makes the second of the first
-        if isinstance(ended, SystemExit) and ended.code != INTERRUPTED:
+        if not _interrupted(ended):
             raise
-        code = _tell(errors, f"interrupted; the same command continues: {given}", INTERRUPTED, debug)
+        code = _tell(errors, f"interrupted; the same command continues: {hidden(given)}", INTERRUPTED, debug)
     except Exception as error:
         log = getattr(error, "log", None)
         more = f"; the whole story is in {log}" if log else "; --debug shows the traceback"
@@ -72,6 +73,13 @@ def main() -> None:
         return
     sys.stdout.flush()
     end_at_once(code) if code == INTERRUPTED else sys.exit(code)
+
+
+def _interrupted(error: BaseException | None) -> bool:
+    """Whether an error began as Ctrl-C: an exit code of 130 may also be another command's, which `logs` passes on."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def _tell(console: Console, message: str, code: int, debug: bool) -> int:

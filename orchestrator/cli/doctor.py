@@ -54,7 +54,7 @@ def doctor(
         "torchvision": environment.backbone,
         "pydensecrf": environment.crf,
         "opencv": environment.opencv,
-        "ray": partial(environment.ray_task, place) if ray else environment.ray_import,
+        "ray": environment.ray_task if ray else environment.ray_import,
         "mlflow": environment.tracking,
         "store": partial(environment.storage, place),
         **({"s3": partial(environment.remote_storage, remote)} if remote else {}),

@@ -26,7 +26,7 @@ Seeds = Annotated[str, typer.Option("--random-seeds", help="Repeat with just the
 
 def store_root(context: typer.Context, store: Path) -> Path:
     """The folder of `--store`: of s3://bucket/prefix (or its mirror) the mirror, attached; WrongInput if it cannot be used."""
-    if context.resilient_parsing:
+    if context.resilient_parsing or context.obj == ELSEWHERE:
         return store
     if address := s3_address(store):
         return open_mirror(mirror_folder(address), address)
@@ -54,6 +54,7 @@ TrackingUri = Annotated[
 ]
 
 STORE = Path("wsss-store")
+ELSEWHERE = "elsewhere"  # of a context: the command is looked at here and runs on a cluster
 
 
 def drive(context: typer.Context, store: Path) -> None:

@@ -62,4 +62,5 @@ def _values(context: typer.Context, words: list[str]) -> dict[str, Any]:
     group = context.find_root().command
     command = group.get_command(context, words[0])  # type: ignore[attr-defined]  # of a group
     assert command is not None  # one of COMMANDS
+    context.obj = options.ELSEWHERE
     return dict(command.make_context(words[0], list(words[1:]), parent=context).params)

@@ -18,7 +18,7 @@ QUIET = 60.0  # seconds without a line after which the connection is made anew: 
 PAUSE = 2.0  # seconds between two tries, or two looks
 LOST = 600.0  # seconds without the job server after which following ends
 BROKEN = (aiohttp.ClientError, requests.RequestException, OSError)
-CHECKPOINTED = "the same command continues"  # what a launch says last that was stopped in good order
+CHECKPOINTED = "interrupted; the same command continues"  # what a launch says last that was stopped in good order
 
 Write = Callable[[str], None]
 

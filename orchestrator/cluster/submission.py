@@ -6,7 +6,7 @@ import shlex
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from imagesets.errors import WrongInput
@@ -14,6 +14,7 @@ from orchestrator.cluster import jobs, shipping
 from orchestrator.planning import launch
 from orchestrator.planning.recipes import find
 from orchestrator.planning.settings import PRESETS, declared, parse_assignments
+from orchestrator.reading.hidden import hidden
 
 STOP_WAIT = 600  # seconds after SIGTERM before Ray kills a job: a launch finishes its step or shard and checkpoints
 FILES = ("exclude", "network_from", "maps_from", "masks_from")  # options that name one
@@ -38,7 +39,7 @@ class Submission:
             raise WrongInput("--address goes before the command: the job itself runs on the cluster's own")
         if self.values.get("engine", "ray") != "ray":
             raise WrongInput("--engine local would run on the head node alone; leave --engine out")
-        relative = [f"{option} {path}".rstrip() for option, path in self._paths() if not PurePosixPath(path).is_absolute()]
+        relative = [f"{option} {path}".rstrip() for option, path in self._paths() if not path.startswith(("/", "s3:/"))]
         if relative:
             raise WrongInput(f"{', '.join(relative)}: a cluster needs absolute paths, to what all its nodes see")
         if "method" in self.values:
@@ -92,7 +93,7 @@ class Submission:
 
 def send(client: jobs.Client, submission: Submission, version: str, commit: str | None) -> str:
     """Submit with this project's code at `commit`, or without any for None; the job's name."""
-    about = {jobs.OURS: version, jobs.COMMAND: shlex.join(submission.words)}
+    about = {jobs.OURS: version, jobs.COMMAND: hidden(shlex.join(submission.words))}
     environment: dict[str, Any] = {"env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT)}}
     with tempfile.TemporaryDirectory(prefix="wsss-orch-") as folder, jobs.answered(client.get_address()):
         if commit is not None:

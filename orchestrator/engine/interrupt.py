@@ -9,7 +9,8 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-GRACE = 30.0  # seconds: what schedulers leave between SIGTERM and SIGKILL
+# seconds: what schedulers leave between SIGTERM and SIGKILL, and what a submitted job is given
+GRACE = float(os.environ.get("RAY_JOB_STOP_WAIT_TIME_S", "30"))
 INTERRUPTED = 130  # the exit code that shells give to what Ctrl-C ended
 
 

@@ -10,11 +10,11 @@ from typing import Any
 
 from imagesets.item_list import ItemList
 from orchestrator.planning.recipes import StageRecipe
-from orchestrator.storage.attached import Attachment, attach_worker, belongs
+from orchestrator.storage.attached import Attachment, attach_worker, belongs, fetched
 from orchestrator.storage.driver import DriverLost, check_driver
 from orchestrator.storage.lease import LeaseLost, check_fence
 from orchestrator.storage.shards import SHARD, Shards
-from orchestrator.storage.trouble import StoreAbsent, blame
+from orchestrator.storage.trouble import StoreAbsent, StoreGone, blame
 from training.loop import Stopped
 
 RETRIES = 3  # of what a worker died in; an exception in our own code would only come again
@@ -105,6 +105,7 @@ def _at_home(job: Job) -> Job:
         inputs[word] = replace(source, folder=folder)
     own = here / job.folder.relative_to(there)
     own.mkdir(parents=True, exist_ok=True)
+    fetched(own / "made_from.json")  # without it, a command on this machine would take the folder for another result's
     return replace(job, folder=own, inputs=inputs)
 
 
@@ -121,7 +122,7 @@ def blaming(root: Path) -> Iterator[None]:
     """Tell a failure of the block that the store at `root` is to blame for as that: see `blame`."""
     try:
         yield
-    except (StoreAbsent, LeaseLost, DriverLost, Stopped):
+    except (StoreAbsent, StoreGone, LeaseLost, DriverLost, Stopped):
         raise
     except Exception as error:
         blame(error, root)

@@ -9,7 +9,7 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")  # by default 
 import ray
 from ray import train
 from ray.exceptions import RayError, RayTaskError
-from ray.train import ControllerError, RunConfig, ScalingConfig, TrainingFailedError, WorkerGroupError
+from ray.train import ControllerError, FailureConfig, RunConfig, ScalingConfig, TrainingFailedError, WorkerGroupError
 from ray.train.torch import TorchTrainer
 
 from imagesets.errors import WrongInput
@@ -39,6 +39,7 @@ from orchestrator.storage.remote import file_system
 from orchestrator.storage.trouble import StoreAbsent, require
 from training.loop import Stopped
 
+STARTS = 5  # minutes that a training waits for room on a cluster that has lost some: Ray tries once a minute, by default for ever
 IN_FLIGHT = 2  # shards submitted per CPU: one runs, one waits
 POLL = 0.5  # seconds between two looks whether the stage is to stop
 FINAL = (WrongInput, LeaseLost, DriverLost, StoreAbsent)  # what another attempt at once would only meet again
@@ -127,19 +128,16 @@ class RayEngine:
 
     def _fit(self, job: Job) -> Spent:
         """One attempt; its Ray run has a fresh name, because Ray would otherwise continue from its own snapshot."""
-        workers, available = job.settings["training.workers"], ray.cluster_resources()
-        cpus = max(min(job.settings["training.threads"], int(available.get("CPU", 1)) // workers), 1)
-        gpus = {"GPU": 1} if available.get("GPU") else {}
-        places = int(available["GPU"] if gpus else available.get("CPU", 0))
-        if workers > places:  # Ray would wait for ever
-            raise WrongInput(f"training.workers={workers}, but the cluster has {places} {'GPUs' if gpus else 'CPUs'}")
+        workers, nodes = job.settings["training.workers"], [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        cpus, gpus = worker_needs(workers, job.settings["training.threads"], nodes)
         require(self.store)  # Ray would make the folder for its notes anew
         name = f"{job.folder.name}-{secrets.token_hex(8)}"
+        waiting = FailureConfig(controller_failure_limit=STARTS)  # type: ignore[call-arg]  # the annotation is Ray Train 1's
         trainer = TorchTrainer(
             _train_worker,  # type: ignore[arg-type]  # its return value is what Ray's annotation forgot
             train_loop_config={"job": job},
             scaling_config=ScalingConfig(num_workers=workers, use_gpu=bool(gpus), resources_per_worker={"CPU": cpus, **gpus}),
-            run_config=RunConfig(name=name, **self._notes()),
+            run_config=RunConfig(name=name, failure_config=waiting, **self._notes()),
         )
         try:  # stages never run in the main thread, where fit() would put its own handler of Ctrl-C in place of ours
             return trainer.fit().return_value  # type: ignore[attr-defined]
@@ -153,6 +151,26 @@ class RayEngine:
             address = mirror.remote.address
             return {"storage_path": f"{address.path}/ray", "storage_filesystem": file_system(address)}
         return {"storage_path": str(self.store / "ray")}
+
+
+def worker_needs(workers: int, threads: int, nodes: Sequence[Mapping[str, float]]) -> tuple[int, dict[str, int]]:
+    """CPUs and GPUs of each of so many training workers, by what each living node has.
+
+    Raises WrongInput where they do not fit, since Ray would wait for ever.
+    """
+    gpus = {"GPU": 1} if any(node.get("GPU") for node in nodes) else {}
+    hosts = [node for node in nodes if node.get("GPU") or not gpus]
+    room = [int(node.get("CPU", 0)) for node in hosts]
+    cpus = max(min(threads, sum(room) // workers, max(room, default=0)), 1)
+    while cpus > 1 and _places(hosts, cpus) < workers:  # fewer CPUs each, where that lets more of them fit a node
+        cpus -= 1
+    if workers > (places := _places(hosts, cpus)):
+        raise WrongInput(f"training.workers={workers}, but the cluster has {places} {'GPUs' if gpus else 'CPUs'}")
+    return cpus, gpus
+
+
+def _places(nodes: Sequence[Mapping[str, float]], cpus: int) -> int:
+    return sum(int(min(node.get("GPU", node.get("CPU", 0)), node.get("CPU", 0) // cpus)) for node in nodes)
 
 
 def _causes(error: Exception) -> list[Exception]:

@@ -6,6 +6,7 @@ import shutil
 import socket
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -24,7 +25,6 @@ from orchestrator.storage.store import digest, read_json, write_json
 from orchestrator.storage.trouble import patiently, require
 from training.loop import CHECKPOINT
 
-PACKAGES = ("wsss-orch", "torch", "torchvision", "ray", "numpy", "opencv-python-headless", "pydensecrf2")
 POLL = 0.5  # seconds between two looks at a stage that another launch is making
 
 Result = TypeVar("Result")
@@ -109,8 +109,7 @@ class Runner:
             if ran_out(error):
                 raise out_of_memory(step.name, step.stage, error) from error
             raise
-        lease.fence()
-        check_attempt(job)
+        check_attempt(replace(job, token=lease.token))  # which a lost worker may have renewed
         write_json(step.folder / "manifest.json", {**self._manifest(step), **figures, "wall": time.monotonic() - started})
         remove(step.folder / CHECKPOINT)  # not before the result counts
         self.display.finish(step.name, f"{figures['cpu']:.1f} s CPU")
@@ -143,7 +142,7 @@ class Runner:
         remove(job.folder / "stop")
         note = job.folder / "made_from.json"
         if (read_json(note) or {}).get("made_from") != job.made_from:
-            for name in (CHECKPOINT, "network.pt", "manifest.json"):
+            for name in (CHECKPOINT, "network.pt", "history.json", "manifest.json"):
                 remove(job.folder / name)
             write_json(note, {"made_from": job.made_from})
 

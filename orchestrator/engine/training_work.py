@@ -75,15 +75,23 @@ def _checkpoints(job: Job, rank: int) -> AbstractContextManager[None]:
     """Starts every worker from the checkpoint that a store on S3 has, and brings there what this training writes."""
     if (mirror := mirror_of(job.folder)) is None:
         return nullcontext()
+    beside = _beside_the_driver(job)
+    if not beside:
+        (job.folder / "stop").unlink(missing_ok=True)  # an earlier launch's; a wish of this one is pulled again
     mirror.bring(job.folder, loop.CHECKPOINT)  # all workers must start from the same one, and only this is what all can have
     if rank:
         return nullcontext()
-    try:  # the driver's own mirror has the lease: there it sees the progress, and its wish to stop is seen, without the remote
+    push, pull = ([], []) if beside else (["progress.json"], ["stop"])
+    return in_step(job.folder, [loop.CHECKPOINT, *push], pull, last=(loop.CHECKPOINT,), fence=lambda: check_attempt(job))
+
+
+def _beside_the_driver(job: Job) -> bool:
+    """Whether this is the driver's own mirror, which has the lease: progress and a wish to stop are seen there at once."""
+    try:
         check_fence(job.folder / "lease.json", job.token)
-        push, pull = [loop.CHECKPOINT], list[str]()
+        return True
     except LeaseLost:
-        push, pull = [loop.CHECKPOINT, "progress.json"], ["stop"]
-    return in_step(job.folder, push, pull, last=(loop.CHECKPOINT,))
+        return False
 
 
 def _exists(path: Path) -> bool:

@@ -20,6 +20,7 @@ def write_page(found: Findings, path: Path) -> None:
     if curves:
         figures.append(("mIoU of seeds over their threshold", _curves(curves)))
     page = template("sweep.html.j2").render(found=found, columns=sweep_columns(found), rows=sweep_rows(found), figures=figures)
+    path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, page.encode())
 
 

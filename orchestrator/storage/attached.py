@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.storage.lease import held
-from orchestrator.storage.mirror import AT_ONCE, Mirror, content_of, locked, mirror_folder, write_note
+from orchestrator.storage.mirror import AT_ONCE, STAGE_NOTES, Mirror, content_of, locked, mirror_folder, write_note
 from orchestrator.storage.remote import PATIENCE, SHORT, Address, Remote, refuse_unusable
 from orchestrator.storage.trouble import MARKER
 
@@ -101,7 +101,8 @@ def belongs(folder: Path, digest: str) -> None:
         path = folder / "manifest.json"
         if json.loads(content_of(path) or b"{}").get("digest") != digest:
             shutil.rmtree(folder, ignore_errors=True)
-            mirror.get(path)
+        for name in STAGE_NOTES:  # without both, the next command here would take the folder for another result's
+            fetched(folder / name)
 
 
 def open_mirror(root: Path, address: Address) -> Path:

@@ -20,7 +20,7 @@ from pathlib import Path
 from imagesets.errors import WrongInput
 from orchestrator.storage.attached import mirror_of
 from orchestrator.storage.lease import SILENCE, alive, try_lease
-from orchestrator.storage.mirror import Mirror, locked
+from orchestrator.storage.mirror import Mirror, locked, noted_address
 from orchestrator.storage.remote import PATIENCE, SHORT, Remote, unusable
 
 FLAGS = "drivers"
@@ -41,6 +41,8 @@ def driving(root: Path) -> Iterator[None]:
     """
     mirror = mirror_of(root)
     if mirror is None:
+        if noted_address(root):  # whoever wrote here now would lose it
+            raise WrongInput(f"{root} is the mirror of a store on S3, reached by a path that --store does not give")
         yield
         return
     with contextlib.ExitStack() as stack:

@@ -3,10 +3,12 @@
 import contextlib
 import logging
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from orchestrator.storage.attached import mirror_of
+from orchestrator.storage.driver import DriverLost
+from orchestrator.storage.lease import LeaseLost
 from orchestrator.storage.mirror import Mirror
 from orchestrator.storage.remote import Remote
 
@@ -14,22 +16,32 @@ PACE = 2.0  # seconds between two looks; a look is a request for each file
 
 
 @contextlib.contextmanager
-def in_step(folder: Path, push: Sequence[str], pull: Sequence[str], last: Sequence[str] = ()) -> Iterator[None]:
+def in_step(
+    folder: Path,
+    push: Sequence[str],
+    pull: Sequence[str],
+    last: Sequence[str] = (),
+    fence: Callable[[], None] = lambda: None,
+) -> Iterator[None]:
     """Push the files of `folder` that are named in `push` as they change, and pull others, while the block lasts.
 
     Where the block ends in an exception (a wish to stop, above all), those named `last` are pushed once more, for certain.
-    A network that fails for a while costs the training nothing: the next look does it.
+    A network that fails for a while costs the training nothing: the next look does it. `fence` raises LeaseLost or DriverLost
+    where somebody else has taken over: from then on nothing is pushed.
     """
     mirror = mirror_of(folder)
     if mirror is None:
         yield
         return
-    pair = _Pair(folder, mirror, push, pull)
+    pair = _Pair(folder, mirror, push, pull, fence)
     ended = threading.Event()
     thread = threading.Thread(target=pair.keep, args=(ended,), daemon=True)
     thread.start()
     try:
         yield
+    except (LeaseLost, DriverLost):
+        _end(thread, ended)
+        raise
     except BaseException:
         _end(thread, ended)
         for name in last:
@@ -39,8 +51,8 @@ def in_step(folder: Path, push: Sequence[str], pull: Sequence[str], last: Sequen
 
 
 class _Pair:
-    def __init__(self, folder: Path, mirror: Mirror, push: Sequence[str], pull: Sequence[str]):
-        self.folder, self.mirror, self.push, self.pull = folder, mirror, push, pull
+    def __init__(self, folder: Path, mirror: Mirror, push: Sequence[str], pull: Sequence[str], fence: Callable[[], None]):
+        self.folder, self.mirror, self.push, self.pull, self.fence = folder, mirror, push, pull, fence
         self.patient = Remote(mirror.remote.address, patience=0)
         self.pushed = {name: _version(folder / name) for name in push}
         self.pulled: dict[str, int] = {}
@@ -52,6 +64,8 @@ class _Pair:
                     self.push_changed(name, self.patient)
                 for name in self.pull:
                     self._pull_changed(name)
+            except (LeaseLost, DriverLost):
+                return  # the training meets it too, at its next checkpoint
             except OSError as error:
                 logging.warning("%s is not in step with the remote place: %s", self.folder.name, error)
 
@@ -59,6 +73,7 @@ class _Pair:
         path = self.folder / name
         version = _version(path)
         if version and version != self.pushed.get(name):
+            self.fence()
             remote.put(path.read_bytes(), self.mirror.key(path))
             self.pushed[name] = version
 

@@ -106,7 +106,7 @@ def mirror_folder(address: Address) -> Path:
     parent = os.environ.get(VARIABLE) or Path(cache) / "wsss-orch"
     place = f"{urlsplit(address.endpoint).netloc or 's3'}/{address.path}"
     told = hashlib.blake2b(place.encode(), digest_size=4).hexdigest()  # two places may differ in what a file name cannot hold
-    return Path(parent).expanduser().absolute() / f"{re.sub(r'[^A-Za-z0-9.-]+', '_', place)}-{told}"
+    return Path(parent).expanduser().resolve() / f"{re.sub(r'[^A-Za-z0-9.-]+', '_', place)}-{told}"
 
 
 @contextlib.contextmanager

@@ -27,6 +27,10 @@ PASSING = {errno.ESTALE, errno.EIO, errno.EREMOTEIO, errno.ETIMEDOUT, errno.ENOT
 Result = TypeVar("Result")
 
 
+class StoreGone(WrongInput):
+    """A store's absence was waited out in vain."""
+
+
 class StoreAbsent(OSError):
     """The store is not where it was, or its file system fails; that may pass."""
 
@@ -58,7 +62,7 @@ def blame(error: Exception, root: Path) -> None:
     """
     try:
         require(root)
-        if isinstance(error, OSError) and error.errno in PASSING:
+        if isinstance(error, OSError) and error.errno in PASSING and _may_be_below(root, error.filename):
             raise StoreAbsent(f"the store {root} fails ({error.strerror})")
         if not isinstance(error, WrongInput):
             _probe(root)
@@ -71,7 +75,7 @@ def patiently(
 ) -> Result:
     """Call `do`; where it raises StoreAbsent, wait until the store is back and call it again.
 
-    `say` is told; `pause(seconds)` may raise what is to end the wait. Raises WrongInput after PATIENCE seconds of one absence.
+    `say` is told; `pause(seconds)` may raise what is to end the wait. Raises StoreGone after PATIENCE seconds of one absence.
     """
     for seconds in PAUSES:
         try:
@@ -81,7 +85,7 @@ def patiently(
     try:
         return do()
     except StoreAbsent as absence:
-        raise WrongInput(f"{absence}, for the {len(PAUSES) + 1}th time in one stage; the same command continues") from absence
+        raise StoreGone(f"{absence}, for the {len(PAUSES) + 1}th time in one stage; the same command continues") from absence
 
 
 def _wait(root: Path, absence: StoreAbsent, seconds: float, say: Callable[[str], None], pause: Callable[[float], None]) -> None:
@@ -94,13 +98,18 @@ def _wait(root: Path, absence: StoreAbsent, seconds: float, say: Callable[[str],
             require(root)
         except StoreAbsent as still:
             if waited > PATIENCE:
-                raise WrongInput(
+                raise StoreGone(
                     f"{still}, and has not been for {waited:.0f} s; nothing is written in its place: once it is back, the same "
                     "command continues"
                 ) from still
         else:
             return say(f"the store {root} is there after {waited:.0f} s; going on")
         seconds = min(2 * seconds, LOOK)
+
+
+def _may_be_below(root: Path, name: object) -> bool:
+    """Whether a file that failed may be the store's; images and weights have disks of their own."""
+    return not isinstance(name, str | os.PathLike) or Path(name).is_relative_to(root)
 
 
 def _probe(root: Path) -> None:

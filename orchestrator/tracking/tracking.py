@@ -6,7 +6,6 @@ Light to import: MLflow is loaded when something is delivered.
 import importlib.util
 import logging
 import os
-import re
 import shlex
 import socket
 import traceback
@@ -16,6 +15,7 @@ from pathlib import Path
 
 from imagesets.errors import WrongInput
 from orchestrator.planning.nearest import nearest
+from orchestrator.reading.hidden import hidden
 from orchestrator.reading.runs import result_files
 
 SERVERS, DATABASES = ("http", "https"), ("sqlite", "postgresql", "mysql", "mssql")
@@ -95,11 +95,6 @@ def deliver_or_say(store: Path, runs: Sequence[str], uri: str = "") -> str:
             later = ["wsss-orch", "track", *missing, *(["--tracking-uri", hidden(uri)] if uri else []), "--store", str(store)]
             return f"{error}; `{shlex.join(later)}` delivers them"
     return where
-
-
-def hidden(uri: str) -> str:
-    """`uri`, or any text with URIs in it, without passwords."""
-    return re.sub(r"(://[^:/@\s]*):[^@/\s]*@", r"\1:***@", uri)
 
 
 @contextmanager

@@ -1,0 +1,31 @@
+"""What each training worker asks Ray for: what some node can give, or a sentence in place of a wait without end."""
+
+import pytest
+
+from imagesets.errors import WrongInput
+
+worker_needs = pytest.importorskip("orchestrator.engine.ray_engine").worker_needs
+HEAD = {"CPU": 64.0, "memory": 1e11}
+
+
+def test_threads_are_had_as_far_as_a_node_has_cpus() -> None:
+    assert worker_needs(1, 4, [{"CPU": 8.0}]) == (4, {})
+    assert worker_needs(2, 4, [{"CPU": 2.0}, {"CPU": 2.0}]) == (2, {})
+    assert worker_needs(2, 4, [{"CPU": 4.0}]) == (2, {})
+
+
+def test_workers_with_gpus_take_their_cpus_from_the_nodes_that_have_gpus() -> None:
+    assert worker_needs(4, 8, [HEAD, {"CPU": 4.0, "GPU": 4.0}]) == (1, {"GPU": 1})
+    assert worker_needs(2, 8, [HEAD, {"CPU": 16.0, "GPU": 2.0}]) == (8, {"GPU": 1})
+
+
+def test_workers_spread_over_uneven_nodes_by_what_the_smaller_one_can_give() -> None:
+    assert worker_needs(3, 3, [{"CPU": 5.0}, {"CPU": 4.0}]) == (2, {})
+
+
+@pytest.mark.parametrize(
+    ("nodes", "told"), [([HEAD, {"CPU": 8.0, "GPU": 1.0}], "1 GPUs"), ([{"CPU": 1.0}, {"CPU": 0.0}], "1 CPUs")]
+)
+def test_what_does_not_fit_is_refused(nodes: list[dict[str, float]], told: str) -> None:
+    with pytest.raises(WrongInput, match=f"training.workers=2, but the cluster has {told}"):
+        worker_needs(2, 1, nodes)
