@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 PROGRAM = Path(sys.executable).with_name("wsss-orch")
@@ -64,7 +65,8 @@ def under_way(store: Path, stage: str) -> bool:
 
 def kill(process: subprocess.Popen[str]) -> None:
     """SIGKILL to a launch and its process group."""
-    os.killpg(process.pid, signal.SIGKILL)
+    with suppress(ProcessLookupError):  # it has ended by itself
+        os.killpg(process.pid, signal.SIGKILL)
     process.wait()
 
 

@@ -182,6 +182,7 @@ def test_names_that_mlflow_refuses_are_rewritten() -> None:
 def test_two_launches_may_create_the_database_at_once_and_say_nothing(finished: Finished, tmp_path: Path) -> None:
     for number in range(3):
         made = {**finished[1], "stages": [], "run": f"run-{number}"}
+        (tmp_path / "runs").mkdir(exist_ok=True)
         write_json(tmp_path / "runs" / f"run-{number}" / "results.json", made)
     program = (
         "import sys; from pathlib import Path; from orchestrator.tracking.tracking import deliver\n"

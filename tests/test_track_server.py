@@ -38,7 +38,7 @@ def store(tmp_path: Path) -> Path:
     """A store with the runs of two random seeds; its images lie beside it."""
     images = write_image_set(tmp_path / "images")
     for random_seed in (0, 1):
-        write_report(*finished_run(tmp_path / "store", images, "cam+none", random_seed))
+        write_report(*finished_run(tmp_path / "store", images, "cam+none", random_seed=random_seed))
     return tmp_path / "store"
 
 
