@@ -99,7 +99,7 @@ def node(
     ]
     with log.open("wb") as file:
         started = subprocess.Popen(
-            [*map(str, line), "--node-ip-address=127.0.0.1"],
+            [*map(str, line), "--node-ip-address=127.0.0.1", f"--dashboard-agent-listen-port={free_port()}"],  # not another Ray's
             env={**of.environment, **(environment or {})},
             cwd=of.folder,
             stdout=file,
