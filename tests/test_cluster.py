@@ -42,9 +42,7 @@ def words(images: Path, store: Path, *options: object) -> list[object]:
 def submit(cluster: Cluster, *command: object) -> str:
     """The name of a job that was submitted."""
     began = time.monotonic()
-    while (
-        done := cluster.run("submit", "--address", cluster.url, *command)
-    ).returncode and "it is still starting" in done.stderr:
+    while (done := cluster.run("submit", "--address", cluster.url, *command)).returncode and "it is starting" in done.stderr:
         assert time.monotonic() - began < 120, done.stderr
     assert done.returncode == 0, done.stderr
     assert f"wsss-orch logs -f {done.stdout.split()[0]} --address {cluster.url}" in done.stdout

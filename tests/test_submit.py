@@ -198,7 +198,10 @@ def test_a_token_that_is_asked_for_and_not_there_is_told(
     ("answer", "sentence"),
     [
         ("Request failed with status code 413: Maximum request body size 104857600 exceeded.", "takes no request as large"),
-        ("Request failed with status code 500: No available agent to submit job, please try again later..", "has no node yet"),
+        (
+            "Request failed with status code 500: No available agent to submit job, please try again later..",
+            "has no node that takes jobs",
+        ),
         ("Request failed with status code 500: Traceback", r"not as Ray's job server does \(Request failed with status code 500"),
     ],
 )

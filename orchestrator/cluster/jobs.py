@@ -24,7 +24,7 @@ COMMAND = "command"  # and what it runs
 
 REFUSALS = {  # what an answer with an error says, and what it means
     "status code 413": "takes no request as large as the code is; --installed sends none",
-    "No available agent": "has no node that takes jobs: it is still starting, or another Ray has the port of its agent (see docs/cluster.md)",
+    "No available agent": "has no node that takes jobs: it is starting, or another Ray has its port (docs/cluster.md)",
 }
 
 
