@@ -4,9 +4,10 @@ import torch
 from torch import nn
 
 from imagesets.errors import WrongInput
-from orchestrator.engine.job import Input, Job, resolve
-from orchestrator.storage.attached import fetched
+from orchestrator.engine.job import Input, Job, check_attempt, resolve
+from orchestrator.storage.attached import fetched, publish
 from orchestrator.storage.shards import StoredRecords
+from training.loop import save_atomically
 from training.stage import Context, Settings
 
 
@@ -18,6 +19,13 @@ def context(job: Job, device: str) -> Context:
         for word, source in job.inputs.items()
     }
     return Context(Settings(job.settings), job.classes, job.items, job.random_seed, where, inputs)
+
+
+def save_network(module: nn.Module, job: Job) -> None:
+    """Write the network that a job delivers; raises what `check_attempt` does where somebody else has taken over."""
+    path = job.folder / "network.pt"
+    save_atomically(module.state_dict(), path, lambda: check_attempt(job))
+    publish(path, path)
 
 
 def load_network(source: Input, classes: tuple[str, ...], device: torch.device) -> nn.Module:

@@ -6,11 +6,10 @@ from typing import Any
 import torch
 
 from imagesets.item import Item
-from orchestrator.engine.job import Job, check_attempt, resolve
+from orchestrator.engine.context import save_network
+from orchestrator.engine.job import Job, resolve
 from orchestrator.engine.spent import Meter, Spent
 from orchestrator.planning.recipes import StageRecipe
-from orchestrator.storage.attached import publish
-from training.loop import save_atomically
 from training.stage import Context, Settings
 
 
@@ -18,8 +17,7 @@ def copy_network(job: Job) -> Spent:
     """Write the network that a copying stage takes from a file."""
     meter = Meter(torch.device("cpu"))
     module = resolve(job.recipe.call)(_context(job.recipe, job.settings, job.classes, job.items))
-    save_atomically(module.state_dict(), job.folder / "network.pt", lambda: check_attempt(job))
-    publish(job.folder / "network.pt", job.folder / "network.pt")
+    save_network(module, job)
     return meter.spent()
 
 

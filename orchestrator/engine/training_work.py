@@ -11,10 +11,10 @@ import torch
 from torch import distributed
 
 from imagesets.errors import WrongInput
-from orchestrator.engine.context import context
+from orchestrator.engine.context import context, save_network
 from orchestrator.engine.job import Job, at_home, blaming, check_attempt, resolve
 from orchestrator.engine.spent import Meter, Spent
-from orchestrator.storage.attached import mirror_of, publish
+from orchestrator.storage.attached import mirror_of
 from orchestrator.storage.in_step import in_step
 from orchestrator.storage.lease import LeaseLost, check_fence
 from orchestrator.storage.store import write_atomically, write_json
@@ -57,8 +57,7 @@ def _run_training(job: Job, rank: int, world: int, device: str) -> Spent:
     with _checkpoints(job, rank):
         history = loop.train(task, job.items, run)
     if rank == 0:
-        loop.save_atomically(task.network.state_dict(), job.folder / "network.pt", run.fence)
-        publish(job.folder / "network.pt", job.folder / "network.pt")
+        save_network(task.network, job)
         write_json(job.folder / "history.json", history)
     return _of_all(meter.spent(), world, device)
 
