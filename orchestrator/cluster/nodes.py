@@ -3,24 +3,21 @@
 import contextlib
 import secrets
 import shutil
-import socket
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import AuthenticationError, RayError
+from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from imagesets.errors import WrongInput
 from orchestrator.cluster import probe
 from orchestrator.cluster.shipping import ROOT
-
-CONNECT = 10  # seconds for the head to take a connection
+from orchestrator.engine.ray_session import connected
 
 
 @dataclass(frozen=True)
@@ -45,7 +42,7 @@ def visit(address: str, store: Path, seconds: float) -> list[Node]:
 
     Leaves nothing in the store. Raises WrongInput where the cluster or the store cannot be reached from here.
     """
-    with _connected(address), _marked(store) as (place, token):
+    with connected(address), _marked(store) as (place, token):
         ray.cloudpickle.register_pickle_by_value(probe)  # a node may have another version of it, or none
         living = [node for node in ray.nodes() if node["Alive"]]
         began = time.time()
@@ -87,44 +84,6 @@ def _is_there(path: Path, token: str) -> bool:
         return path.read_text() == token
     except OSError:
         return False
-
-
-@contextmanager
-def _connected(address: str) -> Iterator[None]:
-    """A driver of the running cluster, in an empty working directory as a launch has it."""
-    _require_reachable(address)
-    with tempfile.TemporaryDirectory(prefix="wsss-orch-") as empty:
-        quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
-        try:
-            ray.init(address=address, runtime_env={"working_dir": empty}, **quiet)
-        except AuthenticationError as error:
-            raise WrongInput(f"the cluster at {address} and this shell differ in RAY_AUTH_MODE or the token") from error
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            why = str(error).strip().splitlines()[0]
-            raise WrongInput(f"--address {address}: {why}") from error
-        try:
-            yield
-        finally:
-            ray.shutdown()
-
-
-def _require_reachable(address: str) -> None:
-    """Ray itself would try for minutes."""
-    if "://" in address:
-        raise WrongInput(
-            f"doctor runs on a node of the cluster, with --address auto; `wsss-orch submit --address {address} doctor "
-            "--store DIR` runs it there"
-        )
-    host, colon, port = address.rpartition(":")
-    if address == "auto":
-        return
-    if not colon or not port.isdigit():
-        raise WrongInput(f"--address {address} is neither auto nor host:port, such as head.example.org:6379")
-    try:
-        with closing(socket.create_connection((host, int(port)), CONNECT)):
-            return
-    except OSError as error:
-        raise WrongInput(f"nothing answers at {address} ({error.strerror or error}); a Ray head listens on port 6379") from error
 
 
 @contextmanager

@@ -5,20 +5,12 @@ system: a restarted worker group, a restarted driver and the local engine all co
 """
 
 import logging
-import os
 import secrets
 import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
-
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-os.environ.setdefault("RAY_TRAIN_ENABLE_STATE_TRACKING", "0")
-os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")  # of shards in flight when a launch is stopped: their lease is gone
-os.environ.setdefault("RAY_task_oom_retries", "3")  # of a task that is killed for memory: for ever by default
-os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")  # by default a finished training is noticed after 2 s
 
 import ray
 from ray import train
@@ -29,6 +21,7 @@ from ray.train.torch import TorchTrainer
 from imagesets.errors import WrongInput
 from orchestrator.engine import orphans
 from orchestrator.engine.job import RETRIES, Job, WorkerLost
+from orchestrator.engine.ray_session import connected
 from orchestrator.engine.shard_work import run_shard
 from orchestrator.engine.spent import Spent
 from orchestrator.engine.training_work import run_training
@@ -43,7 +36,6 @@ STARTS = 5  # minutes that a training waits for room on a cluster that has lost 
 IN_FLIGHT = 2  # shards submitted per CPU: one runs, one waits
 POLL = 0.5  # seconds between two looks whether the stage is to stop
 FINAL = (WrongInput, LeaseLost, DriverLost, StoreAbsent)  # what another attempt at once would only meet again
-OBJECT_STORE = 256 << 20  # bytes: only jobs and figures pass through it
 
 
 class RayEngine:
@@ -55,28 +47,15 @@ class RayEngine:
         self.store, self.address, self.workers = store, address, workers
 
     def __enter__(self) -> "RayEngine":
-        # an empty working directory: a folder of the user's that is called metrics/ must not be imported by workers
-        self.empty = tempfile.TemporaryDirectory(prefix="wsss-orch-")
-        options: dict[str, Any] = {
-            "runtime_env": {"working_dir": self.empty.name},
-            "log_to_driver": False,
-            "logging_level": "ERROR",
-        }
-        if not self.address:
-            options |= {
-                "include_dashboard": False,
-                "num_cpus": max(os.cpu_count() or 1, self.workers),
-                "object_store_memory": OBJECT_STORE,
-            }
         orphans.reap(self.store)
-        ray.init(address=self.address or "local", **options)
+        self.connection = connected(self.address, self.workers)
+        self.connection.__enter__()
         self.note = orphans.record(self.store)
         return self
 
     def __exit__(self, *exception: object) -> None:
-        ray.shutdown()
+        self.connection.__exit__(None, None, None)
         self.note.unlink(missing_ok=True)
-        self.empty.cleanup()
 
     @property
     def room(self) -> int:
