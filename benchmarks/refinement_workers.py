@@ -25,7 +25,7 @@ from imagesets.image_set import IMAGES, LABEL_LIST, LISTS
 from imagesets.maps import strided
 from orchestrator.engine.execution import Execution, Where
 from orchestrator.planning.launch import Prepared, Request, experiment, open_images, prepare, select
-from orchestrator.storage.store import read_manifest
+from orchestrator.storage.store import Store, read_manifest
 
 CLASSES = 20
 STAGE = "crf-masks"
@@ -56,6 +56,7 @@ def planned(root: Path, maps: Path, store: Path) -> Prepared:
     """The plan of `cam+crf` on imported maps."""
     lists = ("images.masks=[JPEGImages]", "images.validation=train")  # masks are read by scores, which are not made here
     wanted = experiment(Request("cam+crf", f"folder:{root}", assignments=(f"imported.maps={maps}", *lists), store=store))
+    Store(store).open()
     images = open_images(wanted.request.images, wanted.settings, store, make=False)
     assert images is not None  # not the built-in ones
     return prepare(wanted, images)

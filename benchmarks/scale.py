@@ -158,6 +158,7 @@ def measure(count: int, nodes: int, cpus: int, limit: float, folder: Path) -> No
 
     shards = -(-count // SHARD)
     images, store = write_images(folder / "images", count), folder / "store"
+    Store(store).open()
     with costs() as first:
         planner, steps = planned(images, store)
     planner.fingerprints.save()

@@ -18,8 +18,9 @@ from imagesets.errors import WrongInput
 from orchestrator.engine import training_work
 from orchestrator.storage import attached, driver, mirror, remote
 from orchestrator.storage.attached import Attachment, belongs, fetched, mirror_of, remove, remove_remote
-from orchestrator.storage.driver import DriverLost, check_driver, driving
+from orchestrator.storage.driver import DriverLost, begin_attempt, check_begun, check_driver, driving
 from orchestrator.storage.in_step import in_step
+from orchestrator.storage.lease import LeaseLost
 from orchestrator.storage.remote import Address, Remote, address_of
 from orchestrator.storage.shards import StoredRecords, shard_path, write_shard
 from orchestrator.storage.store import Store, read_json, write_json
@@ -243,6 +244,16 @@ def test_a_dead_driver_s_store_is_taken_over_and_its_writes_are_refused(
         check_driver(root, found.driver)
         with pytest.raises(DriverLost, match="taken over the store s3://lab/store"):
             check_driver(root, "0123")
+
+
+def test_of_two_attempts_at_a_training_the_later_may_write(tmp_path: Path) -> None:
+    folder = opened(tmp_path / "one") / "stages" / "cam-network-00112233aabb"
+    begin_attempt(folder, "first")
+    check_begun(folder, "first")
+    begin_attempt(folder, "second")
+    check_begun(folder, "second")
+    with pytest.raises(LeaseLost, match="another attempt has taken over cam-network"):
+        check_begun(folder, "first")
 
 
 def test_a_driver_sees_what_was_made_until_it_began(tmp_path: Path) -> None:

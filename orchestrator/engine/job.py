@@ -11,7 +11,7 @@ from typing import Any
 from imagesets.item_list import ItemList
 from orchestrator.planning.recipes import StageRecipe
 from orchestrator.storage.attached import Attachment, attach_worker, belongs, fetched
-from orchestrator.storage.driver import DriverLost, check_driver
+from orchestrator.storage.driver import DriverLost, check_begun, check_driver
 from orchestrator.storage.lease import LeaseLost, check_fence
 from orchestrator.storage.shards import SHARD, Shards
 from orchestrator.storage.trouble import StoreAbsent, StoreGone, blame
@@ -110,11 +110,13 @@ def _at_home(job: Job) -> Job:
 
 
 def check_attempt(job: Job) -> None:
-    """Raise LeaseLost or DriverLost where another launch has taken the stage, or the whole store, over."""
+    """Raise LeaseLost or DriverLost where another attempt has taken the stage over, or another launch the whole store."""
     if job.remote is None:
         check_fence(job.folder / "lease.json", job.token)
-    else:
-        check_driver(job.folder, job.remote.driver)  # the lease of the stage is in the driver's mirror alone
+        return
+    check_driver(job.folder, job.remote.driver)  # the lease of the stage is in the driver's mirror alone
+    if job.recipe.kind == "train":  # a shard is the same whoever makes it
+        check_begun(job.folder, job.token)
 
 
 @contextmanager

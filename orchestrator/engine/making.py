@@ -15,6 +15,7 @@ from orchestrator.engine.memory import ran_out
 from orchestrator.engine.progress import Display
 from orchestrator.engine.spent import Spent
 from orchestrator.storage.attached import fetched, mirror_of, remove
+from orchestrator.storage.driver import begin_attempt
 from orchestrator.storage.in_step import in_step
 from orchestrator.storage.lease import Lease
 from orchestrator.storage.mirror import AT_ONCE
@@ -99,15 +100,18 @@ class Making:
 
     def _attempts(self, lease: Lease, job: Job, name: str) -> Spent:
         """Train until no worker is lost, up to RETRIES times anew, each time under a token of its own."""
-        for attempt in range(1, RETRIES + 1):
+        for attempt in range(RETRIES + 1):
+            begin_attempt(job.folder, job.token)
             try:
                 return self.engine.train(job)
             except WorkerLost as lost:
                 self.check_not_stopping()
+                if attempt == RETRIES:
+                    raise
                 why = "out of memory" if ran_out(lost) else "it died"
-                self.tell(f"{name}: a worker was lost ({why}); going on from the checkpoint, {attempt} of {RETRIES}")
+                self.tell(f"{name}: a worker was lost ({why}); going on from the checkpoint, {attempt + 1} of {RETRIES}")
                 job = replace(job, token=lease.renew())
-        return self.engine.train(job)
+        raise AssertionError("unreachable: the last attempt returns or raises")
 
     def copy(self, job: Job, name: str) -> dict[str, Any]:
         """A network from a file; in this process whatever the engine, since reading a file takes no second."""

@@ -19,11 +19,12 @@ from pathlib import Path
 
 from imagesets.errors import WrongInput
 from orchestrator.storage.attached import mirror_of
-from orchestrator.storage.lease import SILENCE, alive, try_lease
+from orchestrator.storage.lease import SILENCE, LeaseLost, alive, try_lease
 from orchestrator.storage.mirror import Mirror, locked, noted_address
 from orchestrator.storage.remote import PATIENCE, SHORT, Remote, unusable
 
 FLAGS = "drivers"
+ATTEMPT = "attempt"  # in the remote folder of a training: the token of the attempt whose writes count
 HEARTBEAT = 15.0  # seconds between touches: a touch is a request
 TRIES = 3  # where two begin at the same moment both step back, and try again after up to so many seconds
 STEP_BACK = 2.0
@@ -73,6 +74,19 @@ def check_driver(root: Path, token: str) -> None:
     mirror = mirror_of(root)
     if mirror is not None and token and mirror.remote.about(_key(token)) is None:
         raise DriverLost(f"another launch has taken over the store {mirror.remote.address.uri}")
+
+
+def begin_attempt(folder: Path, token: str) -> None:
+    """From now on only the attempt with this token may write to a training's folder; on a local store the lease says so."""
+    if mirror := mirror_of(folder):
+        mirror.remote.put(token.encode(), mirror.key(folder / ATTEMPT))
+
+
+def check_begun(folder: Path, token: str) -> None:
+    """Raise LeaseLost unless the attempt with this token is the last that has begun."""
+    mirror = mirror_of(folder)
+    if mirror is not None and mirror.remote.get(mirror.key(folder / ATTEMPT)) != token.encode():
+        raise LeaseLost(f"another attempt has taken over {folder.name}")
 
 
 def _raise_flag(mirror: Mirror) -> str:
