@@ -15,7 +15,7 @@ from orchestrator.cluster.findings import problems
 from orchestrator.cluster.nodes import Node
 from tests.conftest import Command
 
-STORE = Path("/shared/store")
+STORE = "/shared/store"
 DRIVER = {"python": "3.11.7", "packages": {"ray": "2.60.0", "torch": "2.9.0", "wsss-orch": "0.1.0"}, "code": "aaaa"}
 FOUND = {**DRIVER, "host": "worker1", "cpus": 8, "gpus": [("NVIDIA A100", 81920)], "free": 5e11, "clock": 0.0, "store": ""}
 WHOLE = Node("10.0.0.2", {"CPU": 8, "GPU": 1}, FOUND)
@@ -40,7 +40,7 @@ def test_nothing_is_wrong_with_a_node_like_the_driver() -> None:
         (found(store="Permission denied (a.txt)"), "/shared/store is not the driver's: Permission denied (a.txt)"),
         (replace(WHOLE, unseen=True), "what it writes to /shared/store does not get to the driver"),
         (replace(WHOLE, skew=70.0), "its clock is off by 70 s"),
-        (found(free=3e8), "0.3 GB are free where /shared/store is"),
+        (found(free=3e8), "0.3 GB are free on the disk of /shared/store"),
         (found(gpus=[]), "Ray was told of 1 GPUs, nvidia-smi shows 0"),
         (replace(WHOLE, resources={"CPU": 8}), "1 GPUs, of which Ray was told 0; start Ray there with --num-gpus=1"),
     ],
@@ -52,18 +52,19 @@ def test_each_thing_that_is_wrong_is_one_sentence(node: Node, sentence: str) -> 
 
 def test_a_probe_reads_the_drivers_marker_and_writes_its_own(tmp_path: Path) -> None:
     (tmp_path / "place").mkdir()
-    assert "not there" in probe.look(str(tmp_path), "place", "token", "answer")["store"]
+    place = str(tmp_path / "place")
+    assert "not there" in probe.look(str(tmp_path), place, None, "token", "answer")["store"]
     (tmp_path / "place" / probe.ASKED).write_text("token")
-    assert "another marker" in probe.look(str(tmp_path), "place", "other", "answer")["store"]
+    assert "another marker" in probe.look(str(tmp_path), place, None, "other", "answer")["store"]
     assert not (tmp_path / "place" / "answer").exists()
-    assert probe.look(str(tmp_path), "place", "token", "answer")["store"] == ""
+    assert probe.look(str(tmp_path), place, None, "token", "answer")["store"] == ""
     assert (tmp_path / "place" / "answer").read_text() == "token"
 
 
 @pytest.mark.parametrize(
     ("address", "sentence"),
     [
-        ("http://head:8265", "wsss-orch submit --address http://head:8265 doctor"),
+        ("http://head:8265", "wsss-orch submit --address http://head:8265 ..."),
         ("head", "neither auto nor host:port"),
         ("127.0.0.1:1", "nothing answers at 127.0.0.1:1"),
     ],

@@ -15,8 +15,8 @@ from imagesets.labels import read_names
 from imagesets.layout import open_image_set
 from imagesets.side_by_side import side_by_side
 from orchestrator.planning.fingerprint import Fingerprints
-from orchestrator.storage.shards import SHARD, Shards, StoredRecords, shard_path, write_shard
-from orchestrator.storage.store import digest, write_json
+from orchestrator.storage.shards import SHARD, Shards, StoredRecords, shard_path, write_names, write_shard
+from orchestrator.storage.store import digest
 
 IDS = ("a", "ä", "c" * 40)
 LABELS: tuple[tuple[int, ...], ...] = ((0,), (), (3, 300))
@@ -39,7 +39,7 @@ def test_columns_give_back_the_items_that_went_in(tmp_path: Path) -> None:
     items = listed(tmp_path)
     assert list(items) == plain(tmp_path)
     assert items[1:] == plain(tmp_path)[1:] and items[-1] == plain(tmp_path)[-1]
-    assert items.names() == list(IDS) and list(items.labelled()) == list(zip(IDS, LABELS, strict=True))
+    assert list(items.names()) == list(IDS) and list(items.labelled()) == list(zip(IDS, LABELS, strict=True))
     assert list(items.image_files()) == [str(item.image) for item in plain(tmp_path)]
     assert list(items.mask_files()) == [str(item.mask) for item in plain(tmp_path)]
     unmasked = listed(tmp_path, with_masks=False)
@@ -137,7 +137,7 @@ def test_an_id_that_no_shard_has_is_no_record(tmp_path: Path) -> None:
     names = [f"image{number}" for number in range(2 * SHARD)]
     for index, part in enumerate(Shards(names)):
         write_shard(shard_path(tmp_path, index), {name: {"label": np.zeros(1)} for name in part}, "inputs")
-    write_json(tmp_path / "items.json", list(Shards(names)))
+    write_names(tmp_path, Shards(names))
     stored = StoredRecords(tmp_path)
     assert list(stored) == names and len(pickle.loads(pickle.dumps(stored))) == len(names)
     for unknown in ("image", *(f"other{number}" for number in range(50))):

@@ -22,7 +22,7 @@ from orchestrator.storage.driver import DriverLost, begin_attempt, check_begun, 
 from orchestrator.storage.in_step import in_step
 from orchestrator.storage.lease import LeaseLost
 from orchestrator.storage.remote import Address, Remote, address_of
-from orchestrator.storage.shards import StoredRecords, shard_path, write_shard
+from orchestrator.storage.shards import StoredRecords, shard_path, write_names, write_shard
 from orchestrator.storage.store import Store, read_json, write_json
 
 ADDRESS = Address("s3://lab/store")
@@ -54,7 +54,7 @@ def stage(root: Path, name: str = "cam-maps-00112233aabb", value: int = 1, diges
     write_json(folder / "made_from.json", {"made_from": "inputs"})
     for index in range(2):
         write_shard(shard_path(folder, index), {f"image{index}": {"label": np.full(3, value)}}, "inputs")
-    write_json(folder / "items.json", [["image0"], ["image1"]])
+    write_names(folder, [["image0"], ["image1"]])
     write_json(folder / "manifest.json", {"digest": digest, "stage": "cam-maps", "finished": 1.0})
     return folder
 

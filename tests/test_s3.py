@@ -6,18 +6,20 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from orchestrator.storage.mirror import VARIABLE, mirror_folder
+from orchestrator.storage.mirror import CACHE, FOLDERS, VARIABLE, mirror_folder
 from orchestrator.storage.remote import address_of
 from tests.conftest import Command, write_image_set
+from tests.launching import PROGRAM, digests, launch, manifests, start, wait_for
 from tests.launching import command as words
-from tests.launching import digests, launch, manifests, start, wait_for
 from tests.s3_servers import KEYS, Proxy, bucket, proxy, s3_server
+from tests.small_cluster import small_cluster
 
 pytestmark = pytest.mark.slow
 METHOD = "cam+none"
@@ -125,6 +127,24 @@ def test_a_launch_that_was_killed_is_continued_on_other_machines(machine: Machin
     assert digests(mirrored(uri)) == digests(tmp_path / "store")
 
 
+def test_a_sweep_is_whole_in_the_bucket_and_not_made_again_elsewhere(
+    undisturbed: tuple[Path, dict[str, str]], machine: Machine, server: str, command: Command
+) -> None:
+    images, uri = undisturbed[0], "s3://lab/sweep"
+    launching = words(images, uri, "--vary", "recam.weights=w,sum", "--until", "recam-maps-score", method="recam+none")
+    sweep = [*launching[:1], "sweep", *launching[2:]]
+    first = subprocess.run(sweep, capture_output=True, text=True, timeout=600)
+    assert first.returncode == 0, first.stdout + first.stderr
+    assert {name.split("/")[0] for name in objects(server, uri)} == {*FOLDERS, CACHE}
+    machine("second")
+    again = subprocess.run(sweep, capture_output=True, text=True, timeout=600)
+    assert again.returncode == 0 and "done in" not in again.stdout, again.stdout + again.stderr
+    (record,) = (path.name for path in (mirrored(uri) / "sweeps").iterdir())
+    machine("third")
+    code, shown, errors = command("compare", record, "--store", uri)
+    assert code == 0 and "recam.weights=sum" in shown, shown + errors
+
+
 def test_workers_whose_mirror_is_not_the_driver_s(
     undisturbed: tuple[Path, dict[str, str]], machine: Machine, server: str, tmp_path: Path
 ) -> None:
@@ -205,6 +225,29 @@ def test_a_network_that_fails_for_some_seconds_costs_nothing_but_them(
     output, _ = process.communicate(timeout=300)
     assert process.returncode == 0, output
     assert digests(mirrored(uri)) == expected and way.cut > 0
+
+
+def test_doctor_visits_the_nodes_of_a_cluster_and_leaves_nothing(
+    machine: Machine, server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Path(tempfile.mkdtemp(prefix="ws-"))
+    with small_cluster(folder / "ray", nodes=1) as cluster:
+        doctor = [str(PROGRAM), "doctor", "--address", cluster.address, "--store", "s3://lab/doctor"]
+        whole = subprocess.run(doctor, capture_output=True, text=True, timeout=120)
+        assert whole.returncode == 0 and "ready, nodes: 2" in whole.stdout, whole.stdout + whole.stderr
+        monkeypatch.setenv("AWS_ENDPOINT_URL", "")
+        with monkeypatch.context() as without:
+            for name in KEYS:
+                without.delenv(name)
+            without.setenv("AWS_EC2_METADATA_DISABLED", "true")
+            cluster.add()
+        monkeypatch.setenv("AWS_ENDPOINT_URL", server)
+        found = subprocess.run(doctor, capture_output=True, text=True, timeout=120)
+        assert found.returncode == 1 and "not ready: 1" in found.stdout and "s3://lab/doctor is not the driver's" in found.stdout
+        missing = subprocess.run([*doctor[:-1], "s3://nowhere/doctor"], capture_output=True, text=True, timeout=120)
+        assert missing.returncode == 2 and "there is no bucket nowhere" in missing.stderr
+    assert not objects(server, "s3://lab/doctor")
+    shutil.rmtree(folder)
 
 
 def test_a_server_that_refuses_is_told_in_one_sentence_before_anything_runs(image_set: Path, way: Proxy) -> None:

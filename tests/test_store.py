@@ -24,9 +24,10 @@ from orchestrator.storage.shards import (
     shard_path,
     shards_digest,
     summed,
+    write_names,
     write_shard,
 )
-from orchestrator.storage.store import Store, write_json
+from orchestrator.storage.store import Store
 
 
 def records(names: list[str]) -> dict[str, dict[str, np.ndarray]]:
@@ -37,7 +38,7 @@ def test_records_come_back_by_name_from_their_shard(tmp_path: Path) -> None:
     names = [f"2007_{number:06d}" for number in range(SHARD + 5)]
     for index, part in enumerate(Shards(names)):
         write_shard(shard_path(tmp_path, index), {name: records(names)[name] for name in part}, "inputs")
-    write_json(tmp_path / "items.json", list(Shards(names)))
+    write_names(tmp_path, Shards(names))
     stored = StoredRecords(tmp_path)
     assert len(stored) == len(names)
     for name, expected in records(names).items():

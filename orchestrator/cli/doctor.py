@@ -8,11 +8,11 @@ from typing import Annotated
 
 import typer
 
-from imagesets.errors import WrongInput
 from orchestrator import environment
 from orchestrator.cli import options
 from orchestrator.reading.tables import terminal
 from orchestrator.storage.mirror import mirror_folder
+from orchestrator.storage.remote import Address
 
 OPTIONAL = {"ray": "--engine local runs without it", "mlflow": "--track none runs without it"}
 
@@ -41,11 +41,7 @@ def doctor(
     remote = options.s3_address(store)
     place = mirror_folder(remote) if remote else store.resolve()
     if address:
-        if remote:
-            raise WrongInput(
-                "--address visits nodes that share a folder; for a store on S3 run doctor --store on each node instead"
-            )
-        _visit(address, place, timeout)
+        _visit(address, place, remote, timeout)
         return
     checks: dict[str, Callable[[], str]] = {
         "wsss-orch": environment.project,
@@ -66,14 +62,14 @@ def doctor(
         raise typer.Exit(1)
 
 
-def _visit(address: str, store: Path, timeout: float) -> None:
+def _visit(address: str, folder: Path, remote: Address | None, timeout: float) -> None:
     """The table of a cluster's nodes and what is wrong with them; exit code 1 if anything is."""
     from orchestrator.cluster.findings import node_table, problems
     from orchestrator.cluster.nodes import driver, visit
 
-    nodes = visit(address, store, timeout)
+    nodes = visit(address, folder, remote, timeout)
     terminal().print(node_table(nodes))
-    found = problems(driver(), nodes, store)
+    found = problems(driver(), nodes, remote.uri if remote else str(folder))
     for problem in found:
         typer.echo(problem)
     typer.echo(f"not ready: {len(found)} of the above" if found else f"ready, nodes: {len(nodes)}")

@@ -1,7 +1,6 @@
 """What is wrong with the nodes of a cluster, one sentence for each thing, and their table."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from rich.table import Table
@@ -15,24 +14,24 @@ FREE = 1e9  # bytes
 GIGABYTE = 1e9
 
 
-def problems(driver: Mapping[str, Any], nodes: Sequence[Node], store: Path) -> list[str]:
+def problems(driver: Mapping[str, Any], nodes: Sequence[Node], store: str) -> list[str]:
     """One sentence for everything that would go wrong on these nodes, or make their results differ from the driver's."""
     return [f"{node.name}: {problem}" for node in nodes for problem in _problems(driver, node, store)]
 
 
-def _problems(driver: Mapping[str, Any], node: Node, store: Path) -> Iterator[str]:
+def _problems(driver: Mapping[str, Any], node: Node, store: str) -> Iterator[str]:
     if node.silent:
         yield node.silent
         return
     yield from _differences(driver, node.found)
     if node.found["store"]:
-        yield f"{store} is not the driver's: {node.found['store']}; every node must see the same folder there, and write to it"
+        yield f"{store} is not the driver's: {node.found['store']}; every node must see the same there, and write to it"
     if node.unseen:
-        yield f"what it writes to {store} does not get to the driver; every node must see the same folder there"
+        yield f"what it writes to {store} does not get to the driver; every node must see the same there"
     if node.skew > CLOCK:
         yield f"its clock is off by {node.skew:.0f} s or more, and leases go by the clock; set it by NTP"
     if node.found["free"] < FREE:
-        yield f"{node.found['free'] / GIGABYTE:.1f} GB are free where {store} is"
+        yield f"{node.found['free'] / GIGABYTE:.1f} GB are free on the disk of {store}"
     yield from _gpu_problems(len(node.found["gpus"]), int(node.resources.get("GPU", 0)))
 
 

@@ -4,9 +4,10 @@ import contextlib
 import secrets
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,9 @@ from imagesets.errors import WrongInput
 from orchestrator.cluster import probe
 from orchestrator.cluster.shipping import ROOT
 from orchestrator.engine.ray_session import connected
+from orchestrator.storage.remote import SHORT, Address, Remote, refuse_unusable, server_options, unusable
+
+Seen = Callable[[str], bool]  # whether the note of this name, which a node says it has left, got to the driver
 
 
 @dataclass(frozen=True)
@@ -37,18 +41,20 @@ class Node:
         return f"{self.found['host']} ({self.address})" if self.found else self.address
 
 
-def visit(address: str, store: Path, seconds: float) -> list[Node]:
+def visit(address: str, folder: Path, remote: Address | None, seconds: float) -> list[Node]:
     """Every living node of the cluster at `address`; one that does not answer within `seconds` is silent.
 
-    Leaves nothing in the store. Raises WrongInput where the cluster or the store cannot be reached from here.
+    The store is `folder`, or `remote` with its mirror there. Leaves nothing in it. Raises WrongInput where the cluster or the
+    store cannot be reached from here.
     """
-    with connected(address), _marked(store) as (place, token):
+    token, s3 = secrets.token_hex(16), server_options(remote) if remote else None
+    with connected(address), _marked_remote(remote, token) if remote else _marked(folder, token) as (place, seen):
         ray.cloudpickle.register_pickle_by_value(probe)  # a node may have another version of it, or none
         living = [node for node in ray.nodes() if node["Alive"]]
         began = time.time()
-        tasks = [_task(node["NodeID"]).remote(str(store), place.name, token, _answer(node)) for node in living]
+        tasks = [_task(node["NodeID"]).remote(str(folder), place, s3, token, _answer(node)) for node in living]
         ray.wait(tasks, num_returns=len(tasks), timeout=seconds)
-        return [_node(node, task, place, token, (began, seconds)) for node, task in zip(living, tasks, strict=True)]
+        return [_node(node, task, seen, (began, seconds)) for node, task in zip(living, tasks, strict=True)]
 
 
 def driver() -> Mapping[str, Any]:
@@ -65,7 +71,7 @@ def _answer(node: Mapping[str, Any]) -> str:
     return f"{node['NodeID']}.txt"
 
 
-def _node(node: Mapping[str, Any], task: Any, place: Path, token: str, asked: tuple[float, float]) -> Node:
+def _node(node: Mapping[str, Any], task: Any, seen: Seen, asked: tuple[float, float]) -> Node:
     address, resources = node["NodeManagerAddress"], node["Resources"]
     began, seconds = asked
     try:
@@ -76,20 +82,13 @@ def _node(node: Mapping[str, Any], task: Any, place: Path, token: str, asked: tu
         return Node(address, resources, silent=f"could not be asked: {str(error).strip().splitlines()[-1]}")
     now = time.time()
     skew = max(began - found["clock"], found["clock"] - now, 0.0)
-    return Node(address, resources, found, unseen=not found["store"] and not _is_there(place / _answer(node), token), skew=skew)
-
-
-def _is_there(path: Path, token: str) -> bool:
-    try:
-        return path.read_text() == token
-    except OSError:
-        return False
+    return Node(address, resources, found, unseen=not found["store"] and not seen(_answer(node)), skew=skew)
 
 
 @contextmanager
-def _marked(store: Path) -> Iterator[tuple[Path, str]]:
+def _marked(store: Path, token: str) -> Iterator[tuple[str, Seen]]:
     """A folder of the store with the driver's marker in it, while the block lasts; the store itself if it was not there yet."""
-    place, token = store / f".doctor-{secrets.token_hex(8)}", secrets.token_hex(16)
+    place = store / _name()
     missing = [folder for folder in place.parents if not folder.exists()]
     try:
         place.mkdir(parents=True)
@@ -97,9 +96,35 @@ def _marked(store: Path) -> Iterator[tuple[Path, str]]:
     except OSError as error:
         raise WrongInput(f"--store {store} cannot be written on this node: {error.strerror}") from error
     try:
-        yield place, token
+        yield str(place), partial(_reads, lambda name: (place / name).read_bytes(), token)
     finally:
         shutil.rmtree(place)
         with contextlib.suppress(OSError):  # not empty: somebody has begun to use the store
             for folder in missing:
                 folder.rmdir()
+
+
+@contextmanager
+def _marked_remote(address: Address, token: str) -> Iterator[tuple[str, Seen]]:
+    """The same of a store on S3."""
+    remote, place = Remote(address, SHORT), _name()
+    refuse_unusable(remote)
+    try:
+        remote.put(token.encode(), f"{place}/{probe.ASKED}")
+    except OSError as error:
+        raise unusable(address, "written to", error) from error
+    try:
+        yield f"{address.path}/{place}", partial(_reads, lambda name: remote.get(f"{place}/{name}"), token)
+    finally:
+        remote.delete_folder(place)
+
+
+def _name() -> str:
+    return f".doctor-{secrets.token_hex(8)}"
+
+
+def _reads(read: Callable[[str], bytes], token: str, name: str) -> bool:
+    try:
+        return read(name) == token.encode()
+    except OSError:
+        return False

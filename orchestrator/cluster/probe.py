@@ -1,6 +1,7 @@
 """What one node of a cluster has and sees.
 
-Stands on the standard library alone: it is sent whole to nodes, some of which may have another version of this project or none.
+Stands on the standard library, and for the store on pyarrow: it is sent whole to nodes, some of which may have another version
+of this project or none.
 """
 
 import hashlib
@@ -36,8 +37,11 @@ def code_version(root: Path) -> str:
     return whole.hexdigest()
 
 
-def look(store: str, place: str, token: str, answer: str) -> dict[str, Any]:
-    """What this node has, and what it sees in the folder `place` of `store`: the driver's `token`. It writes `answer` there."""
+def look(folder: str, place: str, s3: dict[str, Any] | None, token: str, answer: str) -> dict[str, Any]:
+    """What this node has, and what it sees in `place` of the store: the driver's `token`. It writes `answer` there.
+
+    `folder` is on the disk that the store uses; `s3` has pyarrow's options of the server that `place` is on, None of a folder.
+    """
     return {
         "host": socket.gethostname(),
         "python": python(),
@@ -45,9 +49,9 @@ def look(store: str, place: str, token: str, answer: str) -> dict[str, Any]:
         "code": _code(),
         "cpus": os.cpu_count(),
         "gpus": _gpus(),
-        "free": _free(Path(store)),
+        "free": _free(Path(folder)),
         "clock": time.time(),
-        "store": _trouble(Path(store, place), token, answer),
+        "store": _trouble(place, s3, token, answer),
     }
 
 
@@ -83,19 +87,24 @@ def _gpus() -> list[tuple[str, int]]:
     return [(name.strip(), int(memory)) for name, memory in rows]
 
 
-def _free(store: Path) -> int:
-    """Free bytes where the store is or would be."""
-    return shutil.disk_usage(next(folder for folder in (store, *store.parents) if folder.is_dir())).free
+def _free(folder: Path) -> int:
+    """Free bytes where a folder is or would be."""
+    return shutil.disk_usage(next(there for there in (folder, *folder.parents) if there.is_dir())).free
 
 
-def _trouble(folder: Path, token: str, answer: str) -> str:
+def _trouble(place: str, s3: dict[str, Any] | None, token: str, answer: str) -> str:
     """Read the driver's marker and write this node's; what went wrong, or ""."""
     try:
-        if (folder / ASKED).read_text() != token:
-            return "another marker than the driver's is there"
-        (folder / answer).write_text(token)
+        from pyarrow import fs
+
+        files = fs.LocalFileSystem() if s3 is None else fs.S3FileSystem(**s3)
+        with files.open_input_file(f"{place}/{ASKED}") as file:
+            if file.read() != token.encode():
+                return "another marker than the driver's is there"
+        with files.open_output_stream(f"{place}/{answer}") as file:
+            file.write(token.encode())
     except FileNotFoundError:
         return "what the driver has written there is not there"
-    except OSError as error:
-        return f"{error.strerror} ({Path(error.filename).name})"
+    except (ImportError, OSError) as error:
+        return " ".join(str(error).split())
     return ""

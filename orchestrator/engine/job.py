@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -69,10 +70,11 @@ class Job:
         """The parts cut into shards; a class is as much work as many images and makes a shard of its own."""
         return Shards(self.parts(), 1 if self.recipe.over == "classes" else SHARD)
 
-    def names(self) -> list[list[str]]:
-        """The record names of the parts, by shard."""
-        names = self.classes if self.recipe.over == "classes" else self.items.names()
-        return [list(shard) for shard in Shards(names, self.shards().size)]
+    def names(self) -> Iterator[list[str]]:
+        """The record names of the parts, shard by shard."""
+        names = iter(self.classes) if self.recipe.over == "classes" else self.items.names()
+        while shard := list(islice(names, self.shards().size)):
+            yield shard
 
     def name_of(self, part: Any) -> str:
         """The record name of a part."""

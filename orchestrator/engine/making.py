@@ -1,6 +1,5 @@
 """Makes the results of stages on an engine: in shards, by a training, or from a file; the figures of each for its manifest."""
 
-import json
 import logging
 import threading
 from collections.abc import Callable
@@ -19,8 +18,8 @@ from orchestrator.storage.driver import begin_attempt
 from orchestrator.storage.in_step import in_step
 from orchestrator.storage.lease import Lease
 from orchestrator.storage.mirror import AT_ONCE
-from orchestrator.storage.shards import shard_is_from, shard_path, shards_digest, summed
-from orchestrator.storage.store import digest, read_json, write_atomically
+from orchestrator.storage.shards import shard_is_from, shard_path, shards_digest, summed, write_names
+from orchestrator.storage.store import digest, read_json
 from training.loop import Stopped
 from training.stage import Settings
 
@@ -61,7 +60,7 @@ class Making:
             self.display.update(name, ready)
 
         self.engine.map(job, missing, done, self.check_not_stopping)
-        write_atomically(job.folder / "items.json", json.dumps(job.names()).encode())
+        write_names(job.folder, job.names())
         result = self._result(job, count) if job.recipe.result else None
         return {"digest": shards_digest(job.folder, count), "result": result, **spent.figures()}
 

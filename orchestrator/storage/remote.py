@@ -128,13 +128,18 @@ def file_system(address: Address) -> Any:
     """pyarrow's S3 file system for an address; credentials and region are those of the AWS variables, files or role."""
     from pyarrow.fs import S3FileSystem
 
+    return S3FileSystem(**server_options(address))
+
+
+def server_options(address: Address) -> dict[str, Any]:
+    """What pyarrow is told of an address's server; never credentials."""
     options: dict[str, Any] = {"connect_timeout": CONNECT, "request_timeout": REQUEST, "allow_delayed_open": True}
     if address.endpoint:  # pyarrow itself does not look at AWS_ENDPOINT_URL
         server = urlsplit(address.endpoint)
         options |= {"endpoint_override": server.netloc + server.path.rstrip("/"), "scheme": server.scheme}
     if region := os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION"):
         options["region"] = region
-    return S3FileSystem(**options)
+    return options
 
 
 def refuse_unusable(remote: Remote) -> None:

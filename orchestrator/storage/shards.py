@@ -6,7 +6,7 @@ Each shard is atomic and says which inputs it was made from, so that a shard mad
 import hashlib
 import json
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import numpy as np
 from orchestrator.storage.attached import fetched, fetched_all
 from orchestrator.storage.store import digest, replacing
 
+NAMES = "items.json"  # record names, a list for each shard
 SHARD = 32  # items per shard: small enough to lose little, large enough for a million images
 
 
@@ -61,6 +62,15 @@ def shards_digest(folder: Path, count: int) -> str:
     return digest("".join(digest(path.read_bytes()) for path in paths).encode())
 
 
+def write_names(folder: Path, shards: Iterable[Sequence[str]]) -> None:
+    """Note the record names of every shard, one shard at a time: of a million images they would take a hundred megabytes."""
+    with replacing(folder / NAMES) as file:
+        file.write(b"[")
+        for number, names in enumerate(shards):
+            file.write(f"{',' if number else ''}{json.dumps(names)}".encode())
+        file.write(b"]")
+
+
 class StoredRecords(Mapping):
     """The records of a finished per-item stage, read one at a time: item id -> named arrays."""
 
@@ -76,7 +86,7 @@ class StoredRecords(Mapping):
         return hashes[order], np.repeat(np.arange(len(shards), dtype=np.uint32), [len(shard) for shard in shards])[order]
 
     def _names(self) -> list[list[str]]:
-        return json.loads(fetched(self.folder / "items.json").read_text())
+        return json.loads(fetched(self.folder / NAMES).read_text())
 
     def __getitem__(self, item: str) -> dict[str, np.ndarray]:
         hashes, shard_of = self._index
