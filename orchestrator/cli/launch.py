@@ -137,7 +137,7 @@ def _report(console: Console, runs: Sequence[Prepared], failures: Sequence[Excep
             continue
         made.append(write_results(run)[0])
         if len(runs) == 1:
-            console.print(result_table(made[0]))
+            console.print(result_table(made[0]) if made[0]["rows"] else "nothing was scored: no stage that was to run is a score")
         console.print(f"report  {write_report(run, made[-1], folder)}")
         if tracked is not None:
             console.print(f"mlflow  {deliver_or_say(run.request.store, [run.run], tracked)}", markup=False)

@@ -83,7 +83,7 @@ class Making:
         if mirror_of(job.folder):
             remove(path)  # of an earlier attempt: what a worker elsewhere makes is brought where nothing is
         ended = threading.Event()
-        self.display.start(name, 1, "steps")
+        self.display.start(name, 1, "steps", note="the workers start")
         watcher = threading.Thread(target=self._watch, args=(name, job.folder, ended), daemon=True)
         watcher.start()
         try:

@@ -5,13 +5,21 @@ from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
 
 
 @dataclass(frozen=True)
 class _Line:
     began: float
     task: Any  # rich's, where the display is live
+
+
+class _Rate(ProgressColumn):
+    """Units a second of late."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed:.1f}/s" if task.speed else "")
 
 
 class Display:
@@ -24,6 +32,7 @@ class Display:
             TextColumn("  {task.description}"),
             BarColumn(24),
             TextColumn("{task.completed:.0f}/{task.total:.0f} {task.fields[unit]}"),
+            _Rate(),
         )
         self.bars = Progress(
             *columns,
@@ -47,11 +56,11 @@ class Display:
         """Print one line above the live display."""
         self.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
-    def start(self, name: str, total: int, unit: str, done: int = 0) -> None:
-        """A stage begins, `done` of its `total` units being there already."""
+    def start(self, name: str, total: int, unit: str, done: int = 0, note: str = "") -> None:
+        """A stage begins, `done` of its `total` units being there already; a live line ends in `note` until there is more."""
         task = None
         if self.live:
-            task = self.bars.add_task(name, total=total, completed=done, unit=unit, note="")
+            task = self.bars.add_task(name, total=total, completed=done, unit=unit, note=note)
         else:
             self.say(f"{name}: begins{f', {done} of {total} {unit} there already' if done else ''}")
         self.lines[name] = _Line(time.monotonic(), task)
