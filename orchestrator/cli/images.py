@@ -1,4 +1,4 @@
-"""`wsss-orch images`: whether an image set is whole, what is in it, and what it looks like."""
+"""`wsss-orch images`: whether an image set is whole, what is in it, what it looks like, and what VOC takes from SBD."""
 
 from collections import Counter
 from pathlib import Path
@@ -16,7 +16,7 @@ from orchestrator.reading.tables import table, terminal
 
 COLUMNS = 3  # images side by side on a contact sheet
 
-app = typer.Typer(help="Check and look at image sets.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(help="Check, prepare and look at image sets.", no_args_is_help=True, rich_markup_mode=None)
 Spec = Annotated[str, typer.Argument(help="shapes, voc12:PATH or folder:PATH.")]
 Assign = Annotated[
     list[str], typer.Option("--set", help="key=value of the image set, such as images.training=train_aug; may be repeated.")
@@ -55,6 +55,28 @@ def _counts(images: ImageSet, lists: list[str]) -> Table:
     for index, label in enumerate(images.classes):
         made.add_row(label, *(str(counts[name][index]) for name in lists))
     return made
+
+
+@app.command("prepare")
+def prepare_images(
+    spec: Annotated[str, typer.Argument(help="voc12:PATH.")],
+    sbd: Annotated[Path, typer.Option(help="The unpacked Semantic Boundaries Dataset, benchmark_RELEASE.")],
+) -> None:
+    """Make VOC's augmented training list, train_aug, and its masks from the Semantic Boundaries Dataset.
+
+    The list is VOC's train and all of SBD but VOC's val: 10,582 images. Where VOC has a mask of its own, that stands.
+
+    Examples:
+
+      wsss-orch images prepare voc12:VOCdevkit/VOC2012 --sbd benchmark_RELEASE
+    """
+    from imagesets.sbd import LIST, MASKS, prepare
+
+    kind, _, path = spec.partition(":")
+    if kind != "voc12" or not path:
+        raise WrongInput(f"there is nothing to prepare in {spec}; voc12:PATH gets its list {LIST} from --sbd")
+    listed, written = prepare(path, sbd)
+    terminal().print(f"{LIST}: {listed} images; {written} masks written to {MASKS}", markup=False)
 
 
 @app.command("show")

@@ -1,0 +1,94 @@
+"""VOC's augmented training list, from the Semantic Boundaries Dataset (Hariharan et al., ICCV 2011).
+
+The list is VOC's train and all of SBD but VOC's val: 10,582 images. VOC's own masks stand where there are any, as in the folder
+SegmentationClassAug that the field passes around; SBD's have no void border.
+"""
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from imagesets.errors import WrongInput
+from imagesets.image_set import LISTS
+from imagesets.layout import VOC_CLASSES, find_root
+from imagesets.lists import read_list
+from imagesets.palette import save_label_map
+
+LIST = "train_aug"
+MASKS = "SegmentationClassAug"
+OFFICIAL = "SegmentationClass"
+
+
+def prepare(voc: str, sbd: Path) -> tuple[int, int]:
+    """Write SBD's masks of the images that VOC has none of, then the list `train_aug`; how many images it has, and masks written.
+
+    `voc` is VOCdevkit/VOC2012 or its parent, `sbd` the folder `dataset` of the benchmark or its parent. What an earlier call has
+    written is kept, so one that was stopped goes on. Raises WrongInput where either is not whole, or has another such list.
+    """
+    root, dataset = find_root(voc, "VOC2012"), _dataset(sbd)
+    ids = augmented(root, dataset)
+    there = {path.stem for folder in (OFFICIAL, MASKS) for path in (root / folder).glob("*.png")}
+    wanted = [id for id in ids if id not in there]
+    _require(wanted, dataset)
+    path = root / LISTS / f"{LIST}.txt"
+    if path.is_file() and set(read_list(path)) != set(ids):
+        raise WrongInput(
+            f"{path} is there already, with other images than VOC's train and SBD without VOC's val; move it away first"
+        )
+    (root / MASKS).mkdir(exist_ok=True)
+    for id in wanted:
+        save_label_map(root / MASKS / f"{id}.png", read_mask(_mat(dataset, id)))
+    if not path.is_file():
+        partial = path.with_name(f".{path.name}.{os.getpid()}")
+        partial.write_text("".join(f"{id}\n" for id in ids))
+        os.replace(partial, path)  # last: whoever has the list has the masks
+    return len(ids), len(wanted)
+
+
+def augmented(root: Path, dataset: Path) -> list[str]:
+    """The ids of VOC's train and of SBD without VOC's val, in order."""
+    train, val = (set(_listed(root / LISTS / f"{name}.txt")) for name in ("train", "val"))
+    both = set(_listed(dataset / "train.txt")) | set(_listed(dataset / "val.txt"))
+    return sorted((train | both) - val)
+
+
+def read_mask(path: Path) -> np.ndarray:
+    """The uint8 [H,W] label map of one of SBD's class files; raises WrongInput where it is none."""
+    from scipy.io import loadmat
+
+    try:
+        label = np.asarray(loadmat(path)["GTcls"]["Segmentation"][0, 0])
+    except (OSError, ValueError, KeyError, IndexError, TypeError, NotImplementedError) as error:
+        raise WrongInput(f"{path} is not a class file of SBD ({error})") from error
+    if label.ndim != 2 or label.min() < 0 or label.max() > len(VOC_CLASSES):
+        raise WrongInput(f"{path} holds no label map of VOC's {len(VOC_CLASSES)} classes")
+    return label.astype(np.uint8)
+
+
+def _dataset(path: Path) -> Path:
+    start = path.expanduser().absolute()
+    for folder in (start, start / "dataset", start / "benchmark_RELEASE" / "dataset"):
+        if (folder / "cls").is_dir():
+            return folder
+    raise WrongInput(
+        f"{start} is not SBD; it needs the folder cls and the lists train.txt and val.txt, as in benchmark_RELEASE/dataset"
+    )
+
+
+def _listed(path: Path) -> tuple[str, ...]:
+    if not path.is_file():
+        raise WrongInput(f"{path} is missing; the list {LIST} is made from VOC's train and val and from SBD's")
+    return read_list(path)
+
+
+def _mat(dataset: Path, id: str) -> Path:
+    return dataset / "cls" / f"{id}.mat"
+
+
+def _require(ids: list[str], dataset: Path) -> None:
+    missing = [id for id in ids if not _mat(dataset, id).is_file()]
+    if missing:
+        raise WrongInput(
+            f"{dataset / 'cls'} lacks {len(missing)} of its masks: {', '.join(missing[:5])}{', ...' if missing[5:] else ''}"
+        )
