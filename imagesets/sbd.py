@@ -5,6 +5,7 @@ SegmentationClassAug that the field passes around; SBD's have no void border.
 """
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -28,9 +29,10 @@ def prepare(voc: str, sbd: Path) -> tuple[int, int]:
     """
     root, dataset = find_root(voc, "VOC2012"), _dataset(sbd)
     ids = augmented(root, dataset)
+    _require("VOC's train", root / OFFICIAL, read_list(root / LISTS / "train.txt"), ".png")
     there = {path.stem for folder in (OFFICIAL, MASKS) for path in (root / folder).glob("*.png")}
     wanted = [id for id in ids if id not in there]
-    _require(wanted, dataset)
+    _require("SBD", dataset / "cls", wanted, ".mat")
     path = root / LISTS / f"{LIST}.txt"
     if path.is_file() and set(read_list(path)) != set(ids):
         raise WrongInput(
@@ -38,7 +40,7 @@ def prepare(voc: str, sbd: Path) -> tuple[int, int]:
         )
     (root / MASKS).mkdir(exist_ok=True)
     for id in wanted:
-        save_label_map(root / MASKS / f"{id}.png", read_mask(_mat(dataset, id)))
+        save_label_map(root / MASKS / f"{id}.png", read_mask(dataset / "cls" / f"{id}.mat"))
     if not path.is_file():
         partial = path.with_name(f".{path.name}.{os.getpid()}")
         partial.write_text("".join(f"{id}\n" for id in ids))
@@ -58,10 +60,11 @@ def read_mask(path: Path) -> np.ndarray:
     from scipy.io import loadmat
 
     try:
-        label = np.asarray(loadmat(path)["GTcls"]["Segmentation"][0, 0])
-    except (OSError, ValueError, KeyError, IndexError, TypeError, NotImplementedError) as error:
+        label = loadmat(path)["GTcls"]["Segmentation"][0, 0]
+        whole = label.ndim == 2 and label.min() >= 0 and label.max() <= len(VOC_CLASSES)
+    except Exception as error:  # a damaged file raises anything
         raise WrongInput(f"{path} is not a class file of SBD ({error})") from error
-    if label.ndim != 2 or label.min() < 0 or label.max() > len(VOC_CLASSES):
+    if not whole:
         raise WrongInput(f"{path} holds no label map of VOC's {len(VOC_CLASSES)} classes")
     return label.astype(np.uint8)
 
@@ -82,13 +85,8 @@ def _listed(path: Path) -> tuple[str, ...]:
     return read_list(path)
 
 
-def _mat(dataset: Path, id: str) -> Path:
-    return dataset / "cls" / f"{id}.mat"
-
-
-def _require(ids: list[str], dataset: Path) -> None:
-    missing = [id for id in ids if not _mat(dataset, id).is_file()]
+def _require(whose: str, folder: Path, ids: Iterable[str], suffix: str) -> None:
+    missing = [id for id in ids if not (folder / f"{id}{suffix}").is_file()]
     if missing:
-        raise WrongInput(
-            f"{dataset / 'cls'} lacks {len(missing)} of its masks: {', '.join(missing[:5])}{', ...' if missing[5:] else ''}"
-        )
+        named = ", ".join(missing[:5]) + (", ..." if missing[5:] else "")
+        raise WrongInput(f"{folder} lacks {len(missing)} masks of {whose}: {named}")

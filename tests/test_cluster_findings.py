@@ -53,11 +53,11 @@ def test_each_thing_that_is_wrong_is_one_sentence(node: Node, sentence: str) -> 
 def test_a_probe_reads_the_drivers_marker_and_writes_its_own(tmp_path: Path) -> None:
     (tmp_path / "place").mkdir()
     place = str(tmp_path / "place")
-    assert "not there" in probe.look(str(tmp_path), place, None, "token", "answer")["store"]
+    assert "not there" in probe.look(place, None, "token", "answer")["store"]
     (tmp_path / "place" / probe.ASKED).write_text("token")
-    assert "another marker" in probe.look(str(tmp_path), place, None, "other", "answer")["store"]
+    assert "another marker" in probe.look(place, None, "other", "answer")["store"]
     assert not (tmp_path / "place" / "answer").exists()
-    assert probe.look(str(tmp_path), place, None, "token", "answer")["store"] == ""
+    assert probe.look(place, None, "token", "answer")["store"] == ""
     assert (tmp_path / "place" / "answer").read_text() == "token"
 
 
@@ -136,3 +136,13 @@ def test_a_quiet_connection_is_made_anew(monkeypatch: pytest.MonkeyPatch) -> Non
 )
 def test_how_a_job_ended_is_the_exit_code(status: str, code: int | None, shell: int) -> None:
     assert following.exit_code(Server("", [], status, code).info) == shell
+
+
+@pytest.mark.parametrize(
+    "words", [("launch", "--method", "cam", "--force", "cam-network"), ("sweep", "--method", "cam", "--vary", "cam.epochs=1,2")]
+)
+def test_a_cluster_that_does_not_answer_is_told_before_anything_is_made(
+    command: Command, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    code, _, errors = command(*words, "--address", "127.0.0.1:1", "--store", tmp_path / "store")
+    assert code == 2 and "nothing answers at 127.0.0.1:1" in errors and not (tmp_path / "store").exists()

@@ -16,6 +16,7 @@ from pyarrow.fs import FSSpecHandler, PyFileSystem, SubTreeFileSystem
 
 from imagesets.errors import WrongInput
 from orchestrator.engine import training_work
+from orchestrator.engine.job import check_attempt
 from orchestrator.storage import attached, driver, mirror, remote
 from orchestrator.storage.attached import Attachment, belongs, fetched, mirror_of, remove, remove_remote
 from orchestrator.storage.driver import DriverLost, begin_attempt, check_begun, check_driver, driving
@@ -254,6 +255,10 @@ def test_of_two_attempts_at_a_training_the_later_may_write(tmp_path: Path) -> No
     check_begun(folder, "second")
     with pytest.raises(LeaseLost, match="another attempt has taken over cam-network"):
         check_begun(folder, "first")
+    told = Attachment(ADDRESS, folder.parents[1], driver="")
+    early = SimpleNamespace(folder=folder, token="first", remote=told, recipe=SimpleNamespace(kind="train"))
+    with pytest.raises(LeaseLost, match="another attempt"):  # as a training asks it before each of its writes
+        check_attempt(early)  # type: ignore[arg-type]
 
 
 def test_a_driver_sees_what_was_made_until_it_began(tmp_path: Path) -> None:

@@ -67,7 +67,10 @@ def test_what_is_not_whole_is_refused_before_anything_is_written(voc: Path, sbd:
     with pytest.raises(WrongInput, match="is not SBD; it needs the folder cls"):
         prepare(str(voc), tmp_path / "VOCdevkit")
     (sbd / "dataset/cls/2008_4.mat").unlink()
-    with pytest.raises(WrongInput, match="lacks 1 of its masks: 2008_4"):
+    with pytest.raises(WrongInput, match="lacks 1 masks of SBD: 2008_4"):
+        prepare(str(voc), sbd)
+    (voc / "SegmentationClass/2007_2.png").unlink()
+    with pytest.raises(WrongInput, match="lacks 1 masks of VOC's train: 2007_2"):
         prepare(str(voc), sbd)
     (sbd / "dataset/val.txt").unlink()
     with pytest.raises(WrongInput, match=r"val.txt is missing"):
@@ -86,6 +89,9 @@ def test_another_list_of_that_name_is_kept(voc: Path, sbd: Path) -> None:
 def test_a_file_that_is_no_label_map_is_named(tmp_path: Path) -> None:
     path = tmp_path / "2008_4.mat"
     path.write_bytes(b"no MATLAB file" * 20)
+    with pytest.raises(WrongInput, match=r"2008_4.mat is not a class file of SBD"):
+        read_mask(path)
+    path.write_bytes(b"")
     with pytest.raises(WrongInput, match=r"2008_4.mat is not a class file of SBD"):
         read_mask(path)
     savemat(path, {"other": 1})

@@ -75,6 +75,7 @@ def launch(
     request = Request(method, images, segmenter, recipe, tuple(assign), seeds[0], store.resolve(), exclude)
     wanted = experiment(request)
     if not plan:
+        where.check()
         options.drive(context, request.store)
     opened = open_images(images, wanted.settings, request.store, make=not plan, exclude=exclude)
     if opened is None:

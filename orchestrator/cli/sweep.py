@@ -65,9 +65,10 @@ def sweep(
     request = Request(method, images, segmenter, recipe, tuple(assign), seeds[0], store.resolve(), exclude)
     asked = Sweep(request, axes, thresholds, seeds, trials, until)
     asked.check()
+    console, where = terminal(), Where(address=address)
+    where.check()
     options.drive(context, request.store)
-    console = terminal()
-    _run(console, asked, Where(address=address), at_once)
+    _run(console, asked, where, at_once)
     _report(console, asked, by, tracked)
 
 

@@ -18,6 +18,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from imagesets.errors import WrongInput
 from orchestrator.cluster import probe
 from orchestrator.cluster.shipping import ROOT
+from orchestrator.engine.address import require_reachable
 from orchestrator.engine.ray_session import connected
 from orchestrator.storage.remote import SHORT, Address, Remote, refuse_unusable, server_options, unusable
 
@@ -44,15 +45,16 @@ class Node:
 def visit(address: str, folder: Path, remote: Address | None, seconds: float) -> list[Node]:
     """Every living node of the cluster at `address`; one that does not answer within `seconds` is silent.
 
-    The store is `folder`, or `remote` with its mirror there. Leaves nothing in it. Raises WrongInput where the cluster or the
+    The store is `folder`, or `remote`. Leaves no file in it. Raises WrongInput where the cluster or the
     store cannot be reached from here.
     """
+    require_reachable(address)
     token, s3 = secrets.token_hex(16), server_options(remote) if remote else None
     with connected(address), _marked_remote(remote, token) if remote else _marked(folder, token) as (place, seen):
         ray.cloudpickle.register_pickle_by_value(probe)  # a node may have another version of it, or none
         living = [node for node in ray.nodes() if node["Alive"]]
         began = time.time()
-        tasks = [_task(node["NodeID"]).remote(str(folder), place, s3, token, _answer(node)) for node in living]
+        tasks = [_task(node["NodeID"]).remote(place, s3, token, _answer(node)) for node in living]
         ray.wait(tasks, num_returns=len(tasks), timeout=seconds)
         return [_node(node, task, seen, (began, seconds)) for node, task in zip(living, tasks, strict=True)]
 
@@ -116,7 +118,8 @@ def _marked_remote(address: Address, token: str) -> Iterator[tuple[str, Seen]]:
     try:
         yield f"{address.path}/{place}", partial(_reads, lambda name: remote.get(f"{place}/{name}"), token)
     finally:
-        remote.delete_folder(place)
+        with contextlib.suppress(OSError):  # a network that fails now must not hide what was found
+            remote.delete_folder(place)
 
 
 def _name() -> str:

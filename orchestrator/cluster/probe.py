@@ -1,7 +1,7 @@
 """What one node of a cluster has and sees.
 
-Stands on the standard library, and for the store on pyarrow: it is sent whole to nodes, some of which may have another version
-of this project or none.
+Stands on the standard library, and for a store on S3 on pyarrow: it is sent whole to nodes, some of which may have another
+version of this project or none.
 """
 
 import hashlib
@@ -37,10 +37,10 @@ def code_version(root: Path) -> str:
     return whole.hexdigest()
 
 
-def look(folder: str, place: str, s3: dict[str, Any] | None, token: str, answer: str) -> dict[str, Any]:
+def look(place: str, s3: dict[str, Any] | None, token: str, answer: str) -> dict[str, Any]:
     """What this node has, and what it sees in `place` of the store: the driver's `token`. It writes `answer` there.
 
-    `folder` is on the disk that the store uses; `s3` has pyarrow's options of the server that `place` is on, None of a folder.
+    `s3` has pyarrow's options of the server that `place` is on, None of a folder.
     """
     return {
         "host": socket.gethostname(),
@@ -49,7 +49,7 @@ def look(folder: str, place: str, s3: dict[str, Any] | None, token: str, answer:
         "code": _code(),
         "cpus": os.cpu_count(),
         "gpus": _gpus(),
-        "free": _free(Path(folder)),
+        "free": _free(Path(place) if s3 is None else _cache()),
         "clock": time.time(),
         "store": _trouble(place, s3, token, answer),
     }
@@ -87,24 +87,35 @@ def _gpus() -> list[tuple[str, int]]:
     return [(name.strip(), int(memory)) for name, memory in rows]
 
 
+def _cache() -> Path:
+    """Where this node keeps its mirrors of stores on S3."""
+    return Path(os.environ.get("WSSS_ORCH_MIRRORS") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+
+
 def _free(folder: Path) -> int:
     """Free bytes where a folder is or would be."""
-    return shutil.disk_usage(next(there for there in (folder, *folder.parents) if there.is_dir())).free
+    return shutil.disk_usage(next(there for there in (folder, *folder.parents) if os.path.isdir(there))).free
 
 
 def _trouble(place: str, s3: dict[str, Any] | None, token: str, answer: str) -> str:
     """Read the driver's marker and write this node's; what went wrong, or ""."""
     try:
-        from pyarrow import fs
-
-        files = fs.LocalFileSystem() if s3 is None else fs.S3FileSystem(**s3)
-        with files.open_input_file(f"{place}/{ASKED}") as file:
+        with _opened(f"{place}/{ASKED}", s3) as file:
             if file.read() != token.encode():
                 return "another marker than the driver's is there"
-        with files.open_output_stream(f"{place}/{answer}") as file:
+        with _opened(f"{place}/{answer}", s3, write=True) as file:
             file.write(token.encode())
     except FileNotFoundError:
         return "what the driver has written there is not there"
-    except (ImportError, OSError) as error:
-        return " ".join(str(error).split())
+    except (OSError, ImportError, TypeError) as error:  # TypeError: an older pyarrow, which lacks an option
+        return getattr(error, "strerror", None) or " ".join(str(error).split())
     return ""
+
+
+def _opened(path: str, s3: dict[str, Any] | None, write: bool = False) -> Any:
+    if s3 is None:
+        return open(path, "wb" if write else "rb")
+    from pyarrow.fs import S3FileSystem
+
+    files = S3FileSystem(**s3)
+    return files.open_output_stream(path) if write else files.open_input_file(path)

@@ -12,6 +12,7 @@ from typing import Any
 from rich.console import Console
 
 from imagesets.errors import WrongInput
+from orchestrator.engine.address import require_reachable
 from orchestrator.engine.interrupt import asking
 from orchestrator.engine.progress import Display
 from orchestrator.planning.plan import Planner, Step
@@ -28,6 +29,11 @@ class Where:
     def __post_init__(self) -> None:
         if self.engine not in ("ray", "local"):
             raise WrongInput(f"--engine {self.engine} is neither ray nor local")
+
+    def check(self) -> None:
+        """Raise WrongInput where a cluster that is to be used does not answer; before anything is made ready or discarded."""
+        if self.address:
+            require_reachable(self.address)
 
 
 class Execution:

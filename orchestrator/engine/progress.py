@@ -8,6 +8,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
+SPEED = 600  # seconds over which it is measured: a shard of a slow stage takes minutes
+
 
 @dataclass(frozen=True)
 class _Line:
@@ -19,7 +21,9 @@ class _Rate(ProgressColumn):
     """Units a second of late."""
 
     def render(self, task: Task) -> Text:
-        return Text(f"{task.speed:.1f}/s" if task.speed else "")
+        if not task.speed:
+            return Text()
+        return Text(f"{task.speed:.1f}/s" if task.speed >= 1 else f"{task.speed:.3f}/s")
 
 
 class Display:
@@ -41,6 +45,7 @@ class Display:
             TextColumn("{task.fields[note]}"),
             console=console,
             transient=True,
+            speed_estimate_period=SPEED,
         )
         self.lines: dict[str, _Line] = {}
 

@@ -1,10 +1,9 @@
-"""A connection to Ray: a private one, or a running cluster that is asked first whether it is there."""
+"""A connection to Ray: a private one, or a running cluster."""
 
 import os
-import socket
 import tempfile
 from collections.abc import Iterator
-from contextlib import chdir, closing, contextmanager
+from contextlib import chdir, contextmanager
 from typing import Any
 
 import ray
@@ -19,7 +18,6 @@ DEFAULTS = {  # settings of Ray, unless the user's shell has others
     "RAY_task_oom_retries": "3",  # of a task that is killed for memory: for ever by default
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # by default a finished training is noticed after 2 s
 }
-CONNECT = 10  # seconds for the head to take a connection
 OBJECT_STORE = 256 << 20  # bytes of a private Ray: only jobs and figures pass through it
 
 
@@ -27,14 +25,14 @@ OBJECT_STORE = 256 << 20  # bytes of a private Ray: only jobs and figures pass t
 def connected(address: str = "", cpus: int = 1) -> Iterator[None]:
     """A driver of the cluster at `address` while the block lasts, or of a private Ray with at least so many CPUs.
 
-    Raises WrongInput where no cluster answers, or refuses.
+    Raises WrongInput where the cluster refuses.
     """
     for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)
+    if token := os.environ.get("RAY_AUTH_TOKEN_PATH"):
+        os.environ["RAY_AUTH_TOKEN_PATH"] = os.path.abspath(os.path.expanduser(token))  # read in another folder below
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
-    if address:
-        _require_reachable(address)
-    else:
+    if not address:
         room = max(os.cpu_count() or 1, cpus)
         options |= {"include_dashboard": False, "num_cpus": room, "object_store_memory": OBJECT_STORE}
     # workers import from the folder in which a driver begins: from an empty one, as a folder of the user's that is called
@@ -43,33 +41,14 @@ def connected(address: str = "", cpus: int = 1) -> Iterator[None]:
         try:
             with chdir(empty):
                 ray.init(address=address or "local", **options)
-        except AuthenticationError as error:
-            raise WrongInput(f"the cluster at {address} and this shell differ in RAY_AUTH_MODE or the token") from error
-        except (ConnectionError, RuntimeError, ValueError) as error:
+        except (AuthenticationError, ConnectionError, RuntimeError, ValueError) as error:
             if not address:
                 raise
-            raise WrongInput(f"--address {address}: {str(error).strip().splitlines()[0]}") from error
+            why = " ".join(str(error).partition("Traceback")[0].split())
+            if isinstance(error, AuthenticationError):
+                why = "the cluster and this shell differ in RAY_AUTH_MODE or the token"
+            raise WrongInput(f"--address {address}: {why}") from error
         try:
             yield
         finally:
             ray.shutdown()
-
-
-def _require_reachable(address: str) -> None:
-    """Ray itself would try for minutes."""
-    if "://" in address:
-        raise WrongInput(
-            f"--address {address} is a cluster seen from outside: this command runs on one of its nodes, with --address auto; "
-            f"`wsss-orch submit --address {address} ...` runs it there"
-        )
-    if address == "auto":
-        return
-    host, colon, port = address.rpartition(":")
-    if not colon or not port.isdigit():
-        raise WrongInput(f"--address {address} is neither auto nor host:port, such as head.example.org:6379")
-    try:
-        with closing(socket.create_connection((host, int(port)), CONNECT)):
-            return
-    except (OSError, OverflowError) as error:
-        why = getattr(error, "strerror", None) or error
-        raise WrongInput(f"nothing answers at {address} ({why}); a Ray head listens on port 6379") from error

@@ -58,6 +58,7 @@ def _run_training(job: Job, rank: int, world: int, device: str) -> Spent:
         history = loop.train(task, job.items, run)
     if rank == 0:
         save_network(task.network, job)
+        check_attempt(job)
         write_json(job.folder / "history.json", history)
     return _of_all(meter.spent(), world, device)
 

@@ -29,6 +29,7 @@ class Address:
 
     uri: str
     endpoint: str = ""
+    region: str = ""  # of the shell that named the store; Amazon's own default where it is empty
 
     @property
     def path(self) -> str:
@@ -44,7 +45,8 @@ def address_of(uri: str) -> Address:
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
     if endpoint and not urlsplit(endpoint).netloc:
         raise WrongInput(f"AWS_ENDPOINT_URL {endpoint} is no URL such as https://s3.example.org")
-    return Address(SCHEME + path, endpoint)
+    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or ""
+    return Address(SCHEME + path, endpoint, region)
 
 
 class Remote:
@@ -125,7 +127,7 @@ class Remote:
 
 
 def file_system(address: Address) -> Any:
-    """pyarrow's S3 file system for an address; credentials and region are those of the AWS variables, files or role."""
+    """pyarrow's S3 file system for an address; credentials are those of the AWS variables, files or role."""
     from pyarrow.fs import S3FileSystem
 
     return S3FileSystem(**server_options(address))
@@ -137,8 +139,8 @@ def server_options(address: Address) -> dict[str, Any]:
     if address.endpoint:  # pyarrow itself does not look at AWS_ENDPOINT_URL
         server = urlsplit(address.endpoint)
         options |= {"endpoint_override": server.netloc + server.path.rstrip("/"), "scheme": server.scheme}
-    if region := os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION"):
-        options["region"] = region
+    if address.region:
+        options["region"] = address.region
     return options
 
 
