@@ -129,7 +129,7 @@ def test_the_exit_code_of_logs_is_the_jobs_and_status_tells_its_error(cluster: C
     assert followed.returncode == 2 and "error: " in followed.stdout
     (row,) = (line for line in cluster.run("status", "--address", cluster.url).stdout.splitlines() if line.split()[:1] == [job])
     assert "FAILED" in row and "error: " in row
-    unknown = cluster.run("stop", job[:-6] + "zzzzzz", "--address", cluster.url)
+    unknown = cluster.run("stop", f"{job[:-1]}z", "--address", cluster.url)
     assert unknown.returncode == 2 and f"did you mean '{job}'?" in unknown.stderr
 
 
