@@ -24,7 +24,7 @@ ENGINES = ("local", "ray")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
     """An image set, in a folder whose name needs quotes, and the digests of a run that nobody disturbed."""
     root = tmp_path_factory.mktemp("whole run")
-    images = write_image_set(root / "images", train=100)
+    images = write_image_set(root / "images", train=200)  # so many that half of a stage takes seconds
     done = launch(images, root / "store", *OPTIONS, "--engine", "local", method="cam+none")
     assert done.returncode == 0, done.stdout + done.stderr
     return images, digests(root / "store")
@@ -77,7 +77,7 @@ def test_a_launch_ends_within_seconds_and_says_how_to_go_on(
     for stage, send in (("cam-network", ctrl_c), ("cam-network", subprocess.Popen.terminate), ("cam-maps", ctrl_c)):
         process = start(images, store, *options, method="cam+none")
         wait_for(working(process, store, stage), process)
-        time.sleep(1)
+        time.sleep(0.5)
         family, began = family_of(process), time.monotonic()
         send(process)
         output, _ = process.communicate(timeout=60)
