@@ -187,6 +187,8 @@ def measure(count: int, nodes: int, cpus: int, limit: float, folder: Path) -> No
 
 def shown(name: str, cost: Cost, tasks: int) -> None:
     """Print a cost per shard or task."""
+    if not tasks:
+        raise SystemExit(f"{name}: --limit ended it before its first shard; allow it more seconds")
     each = f"driver {1e3 * cost.cpu / tasks:6.2f} ms CPU a shard, wall {1e3 * cost.wall / tasks:6.2f} ms"
     print(f"  {name:24} {cost.wall:7.2f} s, {tasks} shards, {each}, peak +{cost.rise:.0f} MB", flush=True)
 
