@@ -23,7 +23,7 @@ test-all: install ## everything but what needs a GPU
 check: install ## format, lint, types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy orchestrator methods refiners segmentation training imagesets backbones metrics
+	$(BIN)/mypy orchestrator methods refiners segmentation maps training imagesets backbones clustering metrics
 
 benchmarks: demo ## each beside the published procedure; the start-up times need a store that a launch has used
 	for file in benchmarks/*.py; do $(BIN)/python -m benchmarks.$$(basename $$file .py) || exit 1; done

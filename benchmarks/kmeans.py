@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from benchmarks.clock import measured
-from methods.kmeans import lloyd
-from methods.vector_file import VectorFile
+from clustering.kmeans import lloyd
+from clustering.vector_file import VectorFile
 
 CLUSTERS, CHANNELS, CHUNK_ROWS, ITERATIONS = 12, 2048, 512, 3
 

@@ -11,7 +11,7 @@ import torch
 
 from imagesets import shapes
 from imagesets.layout import open_image_set
-from imagesets.maps import Maps
+from maps.maps import Maps
 from methods import cam
 from metrics import thresholds
 from training.loop import Run, train

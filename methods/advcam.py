@@ -26,8 +26,8 @@ import numpy as np
 import torch
 
 from imagesets.item import Item
-from imagesets.maps import Maps
 from imagesets.transforms import views
+from maps.maps import Maps
 from training.stage import Context
 
 Features = Callable[[torch.Tensor], torch.Tensor]  # normalised images [B,3,H,W] to features [B,C,h,w]

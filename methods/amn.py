@@ -26,8 +26,8 @@ from torch import nn
 
 import backbones
 from imagesets.item import VOID, Item
-from imagesets.maps import EPSILON, Maps, resize, strided
 from imagesets.transforms import rescale, segmentation_sample, views
+from maps.maps import EPSILON, Maps, resize, strided
 from segmentation.aspp import ASPP
 from segmentation.losses import shrunk
 from training import optimisers

@@ -25,7 +25,7 @@ from torch.nn import functional
 import backbones
 from imagesets.item import Item
 from imagesets.transforms import classification_sample
-from methods.linear_maps import per_image
+from maps.extraction import per_image
 from training import optimisers
 from training.randomness import seed_torch
 from training.stage import Context, Settings, Task

@@ -14,8 +14,8 @@ from imagesets.check import label_problems, size_of
 from imagesets.errors import WrongInput
 from imagesets.imported import file_of, folder_problems
 from imagesets.item import Item, read_label_map
-from imagesets.map_files import SUFFIXES, read_maps
-from imagesets.map_files import map_problems as problems_of_maps
+from maps.files import SUFFIXES, read_maps
+from maps.files import map_problems as problems_of_maps
 from training.stage import Context
 
 MASK_SUFFIXES = (".png",)

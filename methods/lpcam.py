@@ -19,7 +19,7 @@ Where we depart from the code:
 * the maximum gets CAM's epsilon before the division (code: none, so an all-zero map becomes NaN); `Maps.arrays` has then
   scaled each class to a peak of 1 or so, since a difference of cosines may be as small as 0.02 and the epsilon would tell;
 * COCO code draws 100 images of a class with replacement; `images_per_class` draws without, and takes all where there are fewer;
-* k-means: see `methods.kmeans`.
+* k-means: see `clustering.kmeans`.
 """
 
 from collections.abc import Callable
@@ -29,13 +29,13 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from clustering.kmeans import initial_rows, lloyd
+from clustering.vector_file import VectorFile
 from imagesets.errors import WrongInput
 from imagesets.item import Item
-from imagesets.maps import Maps
 from imagesets.transforms import normalise
-from methods.kmeans import initial_rows, lloyd
-from methods.linear_maps import per_image
-from methods.vector_file import VectorFile
+from maps.extraction import per_image
+from maps.maps import Maps
 from training.randomness import generator
 from training.stage import Context
 

@@ -19,9 +19,9 @@ from torch import nn
 
 import backbones
 from imagesets.item import Item
-from imagesets.maps import Maps, normalise
+from maps.extraction import per_image
+from maps.maps import Maps, normalise
 from methods import cam
-from methods.linear_maps import per_image
 from training import optimisers
 from training.randomness import seed_torch
 from training.stage import Context, Settings, Task

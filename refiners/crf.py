@@ -14,7 +14,7 @@ import torch
 
 from imagesets.errors import WrongInput
 from imagesets.item import VOID, Item
-from imagesets.maps import Maps, resize, strided
+from maps.maps import Maps, resize, strided
 from refiners.threshold import to_labels, winners
 from training.stage import Context
 

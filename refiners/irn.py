@@ -16,7 +16,7 @@ import backbones
 from imagesets import transforms
 from imagesets.errors import WrongInput
 from imagesets.item import Item
-from imagesets.maps import Maps, strided
+from maps.maps import Maps, strided
 from refiners.irn_losses import losses
 from refiners.irnet import IRNet, boundary
 from refiners.random_walk import walk

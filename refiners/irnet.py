@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 from backbones import Backbone
-from imagesets.maps import strided
+from maps.maps import strided
 
 BOUNDARY_WIDTH = 32  # channels per tap of the boundary branch
 DISPLACEMENT_WIDTHS = (64, 128, 256, 256, 256)  # channels per tap of the displacement branch

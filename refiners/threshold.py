@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from imagesets.item import Item
-from imagesets.maps import Maps
+from maps.maps import Maps
 from training.stage import Context
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from imagesets.errors import WrongInput
 from imagesets.item import Item
-from imagesets.maps import Maps
+from maps.maps import Maps
 from metrics import region, thresholds
 from training.stage import Context, Settings
 

@@ -15,7 +15,7 @@ from scipy.ndimage import gaussian_filter
 
 from imagesets.image_set import ImageSet
 from imagesets.item import VOID, read_label_map
-from imagesets.maps import Maps
+from maps.maps import Maps
 from orchestrator.engine.job import Job, resolve
 from orchestrator.engine.progress import Display
 from orchestrator.engine.runner import Runner

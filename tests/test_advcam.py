@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from imagesets.maps import Maps, normalise
+from maps.maps import Maps, normalise
 from methods import advcam, cam, recam
 from tests.two_colours import CLASSES, SHARED, context, write_items
 from training.stage import Settings

@@ -11,7 +11,7 @@ from torch import nn
 
 import backbones
 from imagesets.errors import WrongInput
-from imagesets.maps import Maps, strided
+from maps.maps import Maps, strided
 from methods import amn, cam
 from segmentation.losses import shrunk
 from tests.two_colours import CLASSES, COLOURS, SHARED, context, write_items

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 import backbones
-from imagesets.maps import Maps, normalise
+from maps.maps import Maps, normalise
 from methods import cam
 from tests import two_colours
 from tests.two_colours import CLASSES, SHARED, context, write_items

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imagesets.errors import WrongInput
-from imagesets.maps import Maps
+from maps.maps import Maps
 from orchestrator.planning.recipes import load_all
 from refiners import crf
 from refiners.threshold import winners

@@ -13,8 +13,8 @@ from PIL import Image
 
 from imagesets.errors import WrongInput
 from imagesets.item import read_label_map
-from imagesets.maps import Maps, strided
 from imagesets.palette import save_label_map
+from maps.maps import Maps, strided
 from methods import cam
 from orchestrator.engine.checks import check_images
 from orchestrator.planning.expression import Stage, components, expand

@@ -10,7 +10,7 @@ from torch import nn
 import backbones
 from imagesets.errors import WrongInput
 from imagesets.item import Item
-from imagesets.maps import Maps
+from maps.maps import Maps
 from refiners import irn
 from tests.two_colours import COLOURS, context, write_items
 from training import loop

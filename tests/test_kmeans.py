@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import normalize
 
+from clustering.kmeans import assign, initial_rows, lloyd, update
+from clustering.vector_file import VectorFile
 from imagesets.errors import WrongInput
-from methods.kmeans import assign, initial_rows, lloyd, update
-from methods.vector_file import VectorFile
 from training.randomness import generator
 
 GOLDEN = np.load(Path(__file__).parent / "golden" / "lpcam_kmeans.npz")

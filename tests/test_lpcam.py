@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import cosine_similarity
 
+from clustering.kmeans import lloyd
 from imagesets.errors import WrongInput
-from imagesets.maps import Maps, normalise, sum_scales
+from maps.maps import Maps, normalise, sum_scales
 from methods import cam, lpcam
-from methods.kmeans import lloyd
 from tests.two_colours import CLASSES, SHARED, context, write_items
 from training.stage import Settings
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from imagesets import restricted_pickle
 from imagesets.errors import WrongInput
-from imagesets.map_files import map_problems, read_maps
+from maps.files import map_problems, read_maps
 
 SIZE = (9, 14)  # of the image; its stride-4 grid is 3 x 4
 

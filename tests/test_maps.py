@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imagesets.maps import Maps, normalise, strided, sum_scales
+from maps.maps import Maps, normalise, strided, sum_scales
 
 GOLDEN = dict(np.load(Path(__file__).parent / "golden" / "cam_multiscale.npz"))
 

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imagesets.maps import Maps
+from maps.maps import Maps
 from methods import cam, recam
 from tests import two_colours
 from tests.two_colours import CLASSES, SHARED, context, write_items

@@ -7,22 +7,22 @@ from types import SimpleNamespace
 import pytest
 
 from orchestrator.engine.schedule import run_plans
-from orchestrator.planning.plan import Step
+from orchestrator.planning.plan import PlannedStage
 from training.loop import Stopped
 
 
-def step(key: str, *inputs: Step) -> Step:
+def step(key: str, *inputs: PlannedStage) -> PlannedStage:
     """A step that is not made yet."""
-    return Step(SimpleNamespace(name=key), key, {}, Path(), [], {source.key: source for source in inputs})
+    return PlannedStage(SimpleNamespace(name=key), key, {}, Path(), [], {source.key: source for source in inputs})
 
 
-def look(one: Step) -> None:
+def look(one: PlannedStage) -> None:
     one.manifest = {"key": one.key}
 
 
-def chain(*keys: str) -> list[Step]:
+def chain(*keys: str) -> list[PlannedStage]:
     """Steps of which each reads the one before."""
-    made: list[Step] = []
+    made: list[PlannedStage] = []
     for key in keys:
         made.append(step(key, *made[-1:]))
     return made
@@ -45,7 +45,7 @@ def test_plans_go_side_by_side_where_there_is_room() -> None:
 def test_no_more_run_at_once_than_there_is_room_for() -> None:
     running, most, lock = 0, 0, threading.Lock()
 
-    def make(one: Step) -> None:
+    def make(one: PlannedStage) -> None:
         nonlocal running, most
         with lock:
             running += 1
@@ -59,7 +59,7 @@ def test_no_more_run_at_once_than_there_is_room_for() -> None:
 
 
 def test_a_step_never_begins_before_its_inputs_are_there() -> None:
-    def make(one: Step) -> None:
+    def make(one: PlannedStage) -> None:
         assert all(source.cached for source in one.inputs.values())
 
     assert run_plans([chain(*"abcd"), chain(*"abxy")], make, look, room=4) == [None, None]
@@ -68,7 +68,7 @@ def test_a_step_never_begins_before_its_inputs_are_there() -> None:
 def test_a_plan_that_fails_is_given_up_and_the_other_goes_on() -> None:
     made: list[str] = []
 
-    def make(one: Step) -> None:
+    def make(one: PlannedStage) -> None:
         if one.key == "bad":
             raise ValueError("no")
         made.append(one.key)
@@ -82,7 +82,7 @@ def test_a_wish_to_stop_ends_everything_once_what_runs_has_ended() -> None:
     ended = threading.Event()
     begun = threading.Event()
 
-    def make(one: Step) -> None:
+    def make(one: PlannedStage) -> None:
         if one.key == "slow":
             begun.set()
             threading.Event().wait(0.05)

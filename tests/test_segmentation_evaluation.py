@@ -10,7 +10,7 @@ from PIL import Image
 
 from imagesets.errors import WrongInput
 from imagesets.item import Item
-from imagesets.maps import Maps
+from maps.maps import Maps
 from methods import supervised
 from metrics import region
 from segmentation import evaluation

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagesets.maps import Maps
+from maps.maps import Maps
 from refiners import threshold
 from tests.two_colours import context, write_items
 

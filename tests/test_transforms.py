@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imagesets.item import VOID
-from imagesets.maps import rounded_up, strided
 from imagesets.transforms import (
     classification_sample,
     crop_windows,
@@ -19,6 +18,7 @@ from imagesets.transforms import (
     top_left_crop,
     views,
 )
+from maps.maps import rounded_up, strided
 
 GOLDEN = dict(np.load(Path(__file__).parent / "golden" / "preproc.npz"))
 sides = st.integers(1, 70)

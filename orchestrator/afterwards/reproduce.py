@@ -12,7 +12,7 @@ from typing import Any
 from imagesets.errors import WrongInput
 from orchestrator.engine.provenance import git_commit, versions
 from orchestrator.planning.launch import Request, experiment, open_images, prepare
-from orchestrator.planning.plan import Step
+from orchestrator.planning.plan import PlannedStage
 from orchestrator.planning.recipes import Setting, find
 from orchestrator.planning.settings import declared
 from orchestrator.reading.results import shown
@@ -52,7 +52,7 @@ def compared(run: FinishedRun, request: Request) -> Iterator[Line]:
     yield from _stages(run, manifests, steps)
 
 
-def _plan(request: Request) -> list[Step]:
+def _plan(request: Request) -> list[PlannedStage]:
     wanted = experiment(request)
     images = open_images(request.images, wanted.settings, request.store, make=False, exclude=request.exclude)
     if images is None:
@@ -100,7 +100,7 @@ def _declared(run: FinishedRun) -> dict[str, Setting]:
     return declared(find(run.results["images"], ("images",))[0])
 
 
-def _images(run: FinishedRun, manifests: Mapping[str, Any], steps: Mapping[str, Step]) -> Iterator[Line]:
+def _images(run: FinishedRun, manifests: Mapping[str, Any], steps: Mapping[str, PlannedStage]) -> Iterator[Line]:
     """The fingerprints of the lists that stages read, of images with their labels and of masks."""
     found = {}
     lists = {entry["stage"]: entry["list"] for entry in run.results["stages"]}
@@ -114,7 +114,7 @@ def _images(run: FinishedRun, manifests: Mapping[str, Any], steps: Mapping[str, 
         yield Line(what, f"{count}, fingerprint {was}", changed)
 
 
-def _stages(run: FinishedRun, manifests: Mapping[str, Any], steps: Mapping[str, Step]) -> Iterator[Line]:
+def _stages(run: FinishedRun, manifests: Mapping[str, Any], steps: Mapping[str, PlannedStage]) -> Iterator[Line]:
     """Whether code, and with it all that a key is made of, is what it was."""
     keys = {entry["stage"]: entry["key"] for entry in run.results["stages"]}
     code = [

@@ -23,7 +23,7 @@ from orchestrator.planning.launch import (
     repeat,
     select,
 )
-from orchestrator.planning.plan import Step
+from orchestrator.planning.plan import PlannedStage
 from orchestrator.reading.results import write_results
 from orchestrator.reading.summary import group_of, note_failure, sentence
 from orchestrator.reading.tables import group_table, print_plan, print_stages, result_table, terminal
@@ -112,7 +112,9 @@ def _discard(runs: Sequence[Prepared], name: str) -> None:
         step.manifest, step.reason = None, "forced"
 
 
-def _run(console: Console, runs: Sequence[Prepared], plans: Sequence[Sequence[Step]], where: Where) -> Sequence[Exception | None]:
+def _run(
+    console: Console, runs: Sequence[Prepared], plans: Sequence[Sequence[PlannedStage]], where: Where
+) -> Sequence[Exception | None]:
     """Bring about what is missing of each run's plan; what each run failed on."""
     first = runs[0]
     if all(step.cached for steps in plans for step in steps):

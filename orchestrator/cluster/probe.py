@@ -17,7 +17,21 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-ROOMS = ("orchestrator", "methods", "refiners", "segmentation", "training", "imagesets", "backbones", "metrics", "recipes")
+ROOMS = (
+    *(
+        "orchestrator",
+        "methods",
+        "refiners",
+        "segmentation",
+        "maps",
+        "training",
+        "imagesets",
+        "backbones",
+        "clustering",
+        "metrics",
+    ),
+    "recipes",
+)
 KINDS = (".py", ".yaml", ".j2", ".css", ".js")  # of the files that make up the project
 PACKAGES = ("ray", "torch", "wsss-orch")
 ASKED = "asked.txt"  # the driver's marker in a folder of the store

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from imagesets.errors import refuse
 from imagesets.image_set import ImageSet
 from orchestrator.planning.launch import Prepared, refuse_damaged
-from orchestrator.planning.plan import Step
+from orchestrator.planning.plan import PlannedStage
 from orchestrator.storage.store import digest
 
 
@@ -19,7 +19,7 @@ def check_images(prepared: Prepared) -> None:
     check_imports(prepared.steps, prepared.images)
 
 
-def check_imports(steps: Sequence[Step], images: ImageSet) -> None:
+def check_imports(steps: Sequence[PlannedStage], images: ImageSet) -> None:
     """Read every imported file that a step has yet to take in; WrongInput with the whole list of what is wrong."""
     problems = []
     for step in steps:

@@ -15,7 +15,7 @@ from imagesets.errors import WrongInput
 from orchestrator.engine.address import require_reachable
 from orchestrator.engine.interrupt import asking
 from orchestrator.engine.progress import Display
-from orchestrator.planning.plan import Planner, Step
+from orchestrator.planning.plan import PlannedStage, Planner
 from orchestrator.storage.attached import publish
 
 
@@ -66,7 +66,7 @@ class Execution:
         if exception == (None, None, None):
             self.console.print(f"ran in {time.monotonic() - self.began:.0f} s; log {self.log}")
 
-    def run(self, plans: Sequence[Sequence[Step]]) -> list[Exception | None]:
+    def run(self, plans: Sequence[Sequence[PlannedStage]]) -> list[Exception | None]:
         """Bring about the steps of each plan; what each failed on, its whole story being in the log.
 
         Several threads may each run plans: together they use the room there is once. Raises KeyboardInterrupt where a signal
@@ -80,7 +80,7 @@ class Execution:
         except Stopped:
             raise KeyboardInterrupt from None
 
-    def _make(self, step: Step) -> None:
+    def _make(self, step: PlannedStage) -> None:
         from training.loop import Stopped
 
         reason = step.reason

@@ -18,7 +18,7 @@ from orchestrator.engine.making import Engine, Making
 from orchestrator.engine.memory import out_of_memory, ran_out
 from orchestrator.engine.progress import Display
 from orchestrator.engine.provenance import git_commit, versions
-from orchestrator.planning.plan import Planner, Step
+from orchestrator.planning.plan import PlannedStage, Planner
 from orchestrator.storage.attached import attachment, remove, remove_remote
 from orchestrator.storage.lease import Lease, LeaseLost, try_lease
 from orchestrator.storage.store import digest, read_json, write_json
@@ -41,15 +41,15 @@ class Runner:
         """Ask the running stages to checkpoint and end; callable from a signal handler."""
         self.making.stopping.set()
 
-    def run(self, step: Step) -> bool:
+    def run(self, step: PlannedStage) -> bool:
         """Bring one step's result about; whether it had to be made by this launch. An absence of the store is waited out."""
         return self._patiently(lambda: self._run(step))
 
-    def look(self, step: Step) -> None:
+    def look(self, step: PlannedStage) -> None:
         """Take a finished result into the plan, if there is one; the store must be there to tell, and is waited for."""
         self._patiently(lambda: self._look(step))
 
-    def _look(self, step: Step) -> None:
+    def _look(self, step: PlannedStage) -> None:
         self.planner.look(step)
         if not step.cached:
             require(self.planner.store.root)
@@ -67,7 +67,7 @@ class Runner:
         self.making.stopping.wait(seconds)
         self.making.check_not_stopping()
 
-    def _run(self, step: Step) -> bool:
+    def _run(self, step: PlannedStage) -> bool:
         told = False
         while True:
             self._look(step)
@@ -84,7 +84,7 @@ class Runner:
                 told = True
             time.sleep(POLL)
 
-    def _try(self, step: Step) -> bool | None:
+    def _try(self, step: PlannedStage) -> bool | None:
         """Make the step if its lease can be had: whether it had to be made, or None where another launch holds it."""
         with try_lease(step.folder) as lease:
             if lease is None:
@@ -96,7 +96,7 @@ class Runner:
             self._look(step)
             return True
 
-    def _make(self, step: Step, lease: Lease) -> None:
+    def _make(self, step: PlannedStage, lease: Lease) -> None:
         job = self._job(step, lease)
         self._discard_other_inputs(job)
         started = time.monotonic()
@@ -114,7 +114,7 @@ class Runner:
         remove(step.folder / CHECKPOINT)  # not before the result counts
         self.display.finish(step.name, f"{figures['cpu']:.1f} s CPU")
 
-    def _job(self, step: Step, lease: Lease) -> Job:
+    def _job(self, step: PlannedStage, lease: Lease) -> Job:
         stage, made_from = step.stage, self._made_from(step)
         inputs = {
             word: Input(source.folder, source.stage.recipe.network, dict(source.stage.settings), made_from[word])
@@ -134,7 +134,7 @@ class Runner:
             remote=attachment(self.planner.store.root),
         )
 
-    def _made_from(self, step: Step) -> dict[str, str]:
+    def _made_from(self, step: PlannedStage) -> dict[str, str]:
         return {word: source.manifest["digest"] for word, source in step.inputs.items() if source.manifest}
 
     def _discard_other_inputs(self, job: Job) -> None:
@@ -146,7 +146,7 @@ class Runner:
                 remove(job.folder / name)
             write_json(note, {"made_from": job.made_from})
 
-    def _manifest(self, step: Step) -> dict[str, Any]:
+    def _manifest(self, step: PlannedStage) -> dict[str, Any]:
         return {
             "stage": step.stage.name,
             "component": step.stage.component,
@@ -164,7 +164,7 @@ class Runner:
         }
 
 
-def discard(step: Step) -> None:
+def discard(step: PlannedStage) -> None:
     """Remove a step's result and whatever is half done of it."""
     with try_lease(step.folder) as lease:
         if lease is None:

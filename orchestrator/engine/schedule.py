@@ -7,12 +7,15 @@ the others go on.
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
-from orchestrator.planning.plan import Step
+from orchestrator.planning.plan import PlannedStage
 from training.loop import Stopped
 
 
 def run_plans(
-    plans: Sequence[Sequence[Step]], make: Callable[[Step], object], look: Callable[[Step], None], room: int
+    plans: Sequence[Sequence[PlannedStage]],
+    make: Callable[[PlannedStage], object],
+    look: Callable[[PlannedStage], None],
+    room: int,
 ) -> list[Exception | None]:
     """Call `make` on every step of all plans, up to `room` at once, in the order of the plans; what each plan failed on.
 
@@ -21,7 +24,7 @@ def run_plans(
     """
     failures: list[Exception | None] = [None] * len(plans)
     begun: set[str] = set()
-    running: dict[Future, Step] = {}
+    running: dict[Future, PlannedStage] = {}
     with ThreadPoolExecutor(room) as pool:
         while True:
             for step in _ready(plans, failures, begun):
@@ -34,7 +37,7 @@ def run_plans(
                 _take(future, running.pop(future), plans, failures, look)
 
 
-def _ready(plans: Sequence[Sequence[Step]], failures: Sequence[Exception | None], begun: set[str]) -> list[Step]:
+def _ready(plans: Sequence[Sequence[PlannedStage]], failures: Sequence[Exception | None], begun: set[str]) -> list[PlannedStage]:
     """One step of each key that is not begun and whose inputs are all there, of plans that have not failed."""
     steps = [step for plan, failure in zip(plans, failures, strict=True) if failure is None for step in plan]
     ready = {step.key: step for step in reversed(steps) if all(source.cached for source in step.inputs.values())}
@@ -43,10 +46,10 @@ def _ready(plans: Sequence[Sequence[Step]], failures: Sequence[Exception | None]
 
 def _take(
     future: Future,
-    made: Step,
-    plans: Sequence[Sequence[Step]],
+    made: PlannedStage,
+    plans: Sequence[Sequence[PlannedStage]],
     failures: list[Exception | None],
-    look: Callable[[Step], None],
+    look: Callable[[PlannedStage], None],
 ) -> None:
     error = future.exception()
     if isinstance(error, Stopped) or (error is not None and not isinstance(error, Exception)):

@@ -13,7 +13,7 @@ from orchestrator.pages import figures
 from orchestrator.pages.page import QUANTITIES, template
 from orchestrator.pages.samples import Layer, regions, samples
 from orchestrator.planning.launch import Prepared
-from orchestrator.planning.plan import Step
+from orchestrator.planning.plan import PlannedStage
 from orchestrator.planning.published import published
 from orchestrator.planning.used_settings import used_settings
 from orchestrator.storage.store import Store, read_json, write_atomically
@@ -80,7 +80,7 @@ def _metric(row: Mapping[str, Any]) -> str:
     return f"{row['quantity']}.miou/{row['split']}"
 
 
-def _stage(step: Step) -> dict[str, Any]:
+def _stage(step: PlannedStage) -> dict[str, Any]:
     assert step.manifest is not None
     return {
         "name": step.stage.name,
@@ -94,7 +94,7 @@ def _stage(step: Step) -> dict[str, Any]:
     }
 
 
-def _histories(steps: Sequence[Step]) -> list[tuple[Step, list[dict[str, float]]]]:
+def _histories(steps: Sequence[PlannedStage]) -> list[tuple[PlannedStage, list[dict[str, float]]]]:
     """The trainings with their losses per epoch."""
     histories: list[Any] = [read_json(step.folder / "history.json") for step in steps]
     return [(step, history) for step, history in zip(steps, histories, strict=True) if history]
@@ -123,6 +123,6 @@ def _groups(settings: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, Any]
     return [(owner, list(group)) for owner, group in groupby(ordered, lambda setting: setting[0].partition(".")[0])]
 
 
-def _newest(steps: Sequence[Step]) -> Mapping[str, Any]:
+def _newest(steps: Sequence[PlannedStage]) -> Mapping[str, Any]:
     manifests = [step.manifest for step in steps if step.manifest is not None]
     return max(manifests, key=lambda manifest: manifest["finished"], default={})

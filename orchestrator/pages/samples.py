@@ -15,9 +15,9 @@ from PIL import Image
 
 from imagesets.item import VOID, Item
 from imagesets.item_list import ItemList
-from imagesets.maps import Maps
 from imagesets.palette import PALETTE
-from orchestrator.planning.plan import Step
+from maps.maps import Maps
+from orchestrator.planning.plan import PlannedStage
 from orchestrator.storage.shards import StoredRecords
 from orchestrator.storage.store import digest
 from refiners.threshold import label_map
@@ -74,7 +74,7 @@ def samples(
     return shown, [(_name(value, classes), f"rgb({','.join(map(str, PALETTE[value]))})") for value in sorted(seen)]
 
 
-def regions(step: Step, classes: Sequence[str]) -> dict[str, list[list[str]]]:
+def regions(step: PlannedStage, classes: Sequence[str]) -> dict[str, list[list[str]]]:
     """Per class and prototype of a fitted step the image regions that match it best, as data URIs, the best first."""
     stored = StoredRecords(step.folder)
     records = {name: stored[name] for name in classes}

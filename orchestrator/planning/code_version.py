@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 # the floors below the orchestrator: code above them decides what runs, never what a stage computes
-PACKAGES = ("methods", "refiners", "segmentation", "training", "imagesets", "backbones", "metrics")
+PACKAGES = ("methods", "refiners", "segmentation", "maps", "training", "imagesets", "backbones", "clustering", "metrics")
 
 
 def code_version(*references: str) -> str:

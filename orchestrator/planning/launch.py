@@ -16,7 +16,7 @@ from imagesets.image_set import ImageSet, read_list
 from imagesets.layout import open_image_set
 from orchestrator.planning import expression
 from orchestrator.planning.nearest import nearest
-from orchestrator.planning.plan import Planner, Step
+from orchestrator.planning.plan import PlannedStage, Planner
 from orchestrator.planning.recipes import Recipe, find
 from orchestrator.planning.settings import declared, parse_assignments, resolve
 from orchestrator.storage.store import Store, digest
@@ -56,7 +56,7 @@ class Prepared:
     settings: Mapping[str, Any]
     images: ImageSet
     planner: Planner
-    steps: list[Step]
+    steps: list[PlannedStage]
 
     @property
     def group(self) -> str:
@@ -183,7 +183,7 @@ def _check_lists(images: ImageSet, lists: Mapping[str, str]) -> None:
         )
 
 
-def select(steps: list[Step], until: str, only: str) -> list[Step]:
+def select(steps: list[PlannedStage], until: str, only: str) -> list[PlannedStage]:
     """The steps that a launch runs: all, those that lead to a stage, or one stage alone."""
     if not until and not only:
         return steps
@@ -200,12 +200,12 @@ def select(steps: list[Step], until: str, only: str) -> list[Step]:
     return [named[name]]
 
 
-def depending_on(steps: list[Step], name: str) -> list[Step]:
+def depending_on(steps: list[PlannedStage], name: str) -> list[PlannedStage]:
     """The step called `name` and all that were made from it."""
     if name not in {step.stage.name for step in steps}:
         raise WrongInput(f"this run has no stage {name!r}{nearest(name, [step.stage.name for step in steps])}")
     return [step for step in steps if name in _with_sources(step)]
 
 
-def _with_sources(step: Step) -> set[str]:
+def _with_sources(step: PlannedStage) -> set[str]:
     return {step.stage.name}.union(*(_with_sources(source) for source in step.inputs.values()))

@@ -22,7 +22,7 @@ LOOP = "training.loop:train"  # what runs every training stage's task, though no
 
 
 @dataclass
-class Step:
+class PlannedStage:
     """One stage of a plan."""
 
     stage: Stage
@@ -30,7 +30,7 @@ class Step:
     identity: dict[str, Any]  # what the key is the hash of
     folder: Path
     items: ItemList
-    inputs: dict[str, "Step"]
+    inputs: dict[str, "PlannedStage"]
     manifest: dict[str, Any] | None = None  # of a finished result that still fits its inputs
     reason: str = ""  # why it will run
     estimate: float | None = None  # seconds, from the newest result of that name
@@ -59,9 +59,9 @@ class Planner:
         self._folders: dict[str, Path] = {}
         self._contents: dict[tuple[str, bool], dict[str, str]] = {}
 
-    def plan(self, stages: Sequence[Stage], random_seed: int, run: str = "") -> list[Step]:
+    def plan(self, stages: Sequence[Stage], random_seed: int, run: str = "") -> list[PlannedStage]:
         """The steps of `stages`, in order, for one random seed; `run` names them where a launch has several runs."""
-        steps: dict[int, Step] = {}
+        steps: dict[int, PlannedStage] = {}
         for stage in stages:
             inputs = {word: steps[id(source)] for word, source in stage.inputs.items()}
             steps[id(stage)] = self._step(stage, inputs, random_seed, run)
@@ -74,7 +74,7 @@ class Planner:
             self._items[wanted] = self.images.items(*wanted)
         return self._items[wanted]
 
-    def _step(self, stage: Stage, inputs: dict[str, Step], random_seed: int, run: str) -> Step:
+    def _step(self, stage: Stage, inputs: dict[str, PlannedStage], random_seed: int, run: str) -> PlannedStage:
         items = self.items(stage.recipe.list, stage.recipe.truth)
         code = [stage.recipe.call, stage.recipe.network, stage.recipe.result, LOOP if stage.recipe.kind == "train" else ""]
         identity = {
@@ -90,7 +90,7 @@ class Planner:
         folder = self._folders.setdefault(
             key, self.store.folder(stage.name, key)
         )  # steps of one key share it, whatever their names
-        step = Step(stage, key, identity, folder, items, inputs, run=run)
+        step = PlannedStage(stage, key, identity, folder, items, inputs, run=run)
         self.look(step)
         newest = self.store.newest(stage.name)
         step.estimate = newest["wall"] if newest else None
@@ -107,7 +107,7 @@ class Planner:
             self._contents[wanted] = {"images": self.fingerprints.of_images(items), "masks": masks}
         return self._contents[wanted]
 
-    def look(self, step: Step) -> None:
+    def look(self, step: PlannedStage) -> None:
         """Take a finished result into the plan if it was made from what its inputs hold now."""
         manifest = read_manifest(step.folder)
         current = {word: source.manifest and source.manifest["digest"] for word, source in step.inputs.items()}
@@ -127,7 +127,7 @@ class Planner:
         return keyed
 
 
-def reason(step: Step, newest: Mapping[str, Any] | None) -> str:
+def reason(step: PlannedStage, newest: Mapping[str, Any] | None) -> str:
     """Why a step is not cached: what differs from the newest result of that name."""
     waiting = [source.stage.name for source in step.inputs.values() if not source.cached]
     if newest is None:

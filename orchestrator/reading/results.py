@@ -7,7 +7,7 @@ from typing import Any
 
 from orchestrator.planning.imports import IMPORTED
 from orchestrator.planning.launch import Prepared
-from orchestrator.planning.plan import Step
+from orchestrator.planning.plan import PlannedStage
 from orchestrator.planning.recipes import find
 from orchestrator.planning.settings import PRESETS
 from orchestrator.storage.attached import remove
@@ -65,7 +65,7 @@ def _command(prepared: Prepared) -> dict[str, str]:
     }
 
 
-def _row(prepared: Prepared, step: Step) -> dict[str, Any]:
+def _row(prepared: Prepared, step: PlannedStage) -> dict[str, Any]:
     assert step.manifest is not None
     result, component = step.manifest["result"], step.stage.component
     (source,) = step.inputs.values()
@@ -87,7 +87,7 @@ def _row(prepared: Prepared, step: Step) -> dict[str, Any]:
     }
 
 
-def _cost(prepared: Prepared, source: Step) -> dict[str, float | None]:
+def _cost(prepared: Prepared, source: PlannedStage) -> dict[str, float | None]:
     """Wall seconds of `source` and all stages that it comes from, and as a multiple of training CAM and extracting its maps.
 
     Where those maps are no stage of the run, the newest of the store count if they are of as many images. What is imported
@@ -104,7 +104,7 @@ def _cost(prepared: Prepared, source: Step) -> dict[str, float | None]:
     return {"wall": wall, "units": wall / sum(known) if len(known) == len(UNIT) else None}
 
 
-def _ancestors(step: Step) -> dict[str, Step]:
+def _ancestors(step: PlannedStage) -> dict[str, PlannedStage]:
     """A step and all that it comes from, by key."""
     found = {step.key: step}
     for source in step.inputs.values():
@@ -121,13 +121,13 @@ def shown(value: Any) -> Any:
     return f"{Path(value).name} (sha256 {weights_digest(value)})"
 
 
-def _stage(prepared: Prepared, step: Step) -> dict[str, Any]:
+def _stage(prepared: Prepared, step: PlannedStage) -> dict[str, Any]:
     manifest = step.manifest or {}
     figures = {name: manifest.get(name) for name in ("wall", "cpu", "memory", "gpu_memory", "items", "finished", "device")}
     return {"stage": step.stage.name, "key": step.key, "list": prepared.settings[f"images.{step.stage.recipe.list}"], **figures}
 
 
-def _imports(steps: Sequence[Step]) -> dict[str, str]:
+def _imports(steps: Sequence[PlannedStage]) -> dict[str, str]:
     """What a protocol says of the imported ones among the steps that a result comes from."""
     return {
         f"imported {step.stage.recipe.name}": f"{_content(step)} in place of {step.stage.in_place_of}'s"
@@ -136,6 +136,6 @@ def _imports(steps: Sequence[Step]) -> dict[str, str]:
     }
 
 
-def _content(step: Step) -> str:
+def _content(step: PlannedStage) -> str:
     """What identifies an imported result anywhere: "content" and the beginning of its hash."""
     return step.identity["settings"][f"{IMPORTED}.{step.stage.recipe.name}"][: len("content ") + 12]

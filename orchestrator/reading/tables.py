@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from orchestrator.planning.launch import Experiment, Prepared
-from orchestrator.planning.plan import Step
+from orchestrator.planning.plan import PlannedStage
 from orchestrator.reading.summary import Group, Spread
 
 PIPED_WIDTH = 200  # columns where output goes to a file or another program, which has no width of its own
@@ -85,7 +85,7 @@ def print_stages(console: Console, wanted: Experiment) -> None:
     console.print(made)
 
 
-def print_plan(console: Console, prepared: Prepared, steps: list[Step]) -> None:
+def print_plan(console: Console, prepared: Prepared, steps: list[PlannedStage]) -> None:
     """Every stage with its state and the reason for it, and what the rest will take as far as that is known."""
     made = table("stage", "over", "state", ">seconds last time", title=f"{prepared.request.method} on {prepared.request.images}")
     for step in steps:
@@ -96,7 +96,7 @@ def print_plan(console: Console, prepared: Prepared, steps: list[Step]) -> None:
     console.print(_summary(steps))
 
 
-def _summary(steps: list[Step]) -> str:
+def _summary(steps: list[PlannedStage]) -> str:
     missing = [step for step in steps if not step.cached]
     if not missing:
         return f"all {len(steps)} stages cached; nothing to do"

@@ -12,7 +12,7 @@ from numpy.lib import format as npy
 
 from imagesets import restricted_pickle
 from imagesets.errors import WrongInput
-from imagesets.maps import Maps, strided
+from maps.maps import Maps, strided
 
 NAMES = ("keys", "cam", "high_res")
 SUFFIXES = (".npy", ".npz")

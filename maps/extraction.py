@@ -6,8 +6,8 @@ import numpy as np
 import torch
 
 from imagesets.item import Item
-from imagesets.maps import Maps
 from imagesets.transforms import views
+from maps.maps import Maps
 from training.stage import Context
 
 # (features [2,C,h,w] of image and mirror, 0-based class indices [n]) -> maps [n,h,w]

@@ -1,0 +1,1 @@
+"""k-means over vectors that need not fit in memory."""
