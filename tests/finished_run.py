@@ -63,7 +63,7 @@ class PretendEngine:
     def _fitted(self, job: Job, class_index: int) -> dict[str, np.ndarray]:
         """Two prototypes of a class, each closest to the middle of the first image that shows it."""
         having = [item.id for item in job.items if class_index in item.labels][:1]
-        return {"images": np.array([having] * 2, str), "places": np.full((2, len(having), 2), 0.5)}
+        return {"prototypes": np.ones((2, 4)), "images": np.array([having] * 2, str), "places": np.full((2, len(having), 2), 0.5)}
 
     def _record(self, job: Job, image: str) -> dict[str, np.ndarray]:
         rng = generator(job.name, image)

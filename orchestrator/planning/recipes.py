@@ -16,8 +16,20 @@ from orchestrator.planning.nearest import nearest
 
 # the order in which the components of an expression are folded (design 4); `shared` and `images` hold settings only
 FOLD_ORDER = ("network", "reactivation", "extractor", "relearning", "refiner", "segmenter")
+ADD_ONS = ("addon", "mixing")  # they add to a training and have no place of their own in the order
 Kind = Literal[
-    "network", "reactivation", "extractor", "relearning", "refiner", "segmenter", "evaluation", "shared", "images", "preset"
+    "network",
+    "reactivation",
+    "extractor",
+    "relearning",
+    "refiner",
+    "segmenter",
+    "addon",
+    "mixing",
+    "evaluation",
+    "shared",
+    "images",
+    "preset",
 ]
 
 
@@ -49,15 +61,29 @@ class StageRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     replaces: tuple[Kind, ...] = ()  # of an import: it stands for the last stage of such a component that writes the same word
     check: str = ""  # of an import: `function(context)` says what is wrong with it before anything runs
     over: Literal["images", "classes"] = "images"
-    list: Literal["training", "scoring", "validation"] = "training"
+    list: Literal["training", "fitting", "scoring", "validation"] = "training"
+    if_bound: dict[str, bool] = {}  # the stage exists only where components before this one wrote these words, or did not
     reads: tuple[str, ...] = ()
     reads_if: dict[str, dict[str, Any]] = {}  # words that are read only where settings have these values
     writes: str = ""
-    settings: tuple[str, ...] = ()
+    read: str = ""  # of maps: the pure function that reads what is stored
+    provides: tuple[str, ...] = ()  # what the written word can do for its readers, such as class-weights
+    requires: dict[str, tuple[str, ...]] = {}  # what a word, or what a setting names, must provide
+    settings: tuple[str, ...] = ()  # "name?": None where there is no such setting
+    warnings: str = ""  # `function(records) -> sentences` about what the stage made, told when it is done
     truth: bool = False  # masks reach this stage
     store: Literal["each", "sum"] = "each"  # keep one record per item, or only their sum
     result: str = ""  # turns a summed record into the JSON result
     scored: Literal["", "seed", "pseudo", "seg"] = ""
+
+
+class AddOn(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What an add-on or a mixing does to the training of a network."""
+
+    call: str  # `function(training, context) -> training`
+    reads: tuple[str, ...] = ()
+    requires: tuple[str, ...] = ()  # what the training's network must provide
+    settings: tuple[str, ...] = ()
 
 
 class Published(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -83,11 +109,14 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     after: str = ""  # the setting that may name another component for this one to be folded after
     segmenter: str = ""  # of an image set: the segmenter that its runs take unless another is named
     settings: dict[str, Setting] = {}
+    table: dict[str, Any] = {}
+    provides: tuple[str, ...] = ()
     variants: dict[str, dict[str, Any]] = {}
     overrides: dict[str, Any] = {}
     published_settings: dict[str, dict[str, Any]] = {}
     shared_stages: tuple[StageRecipe, ...] = ()
     stages: tuple[StageRecipe, ...] = ()
+    adds: AddOn | None = None  # of an add-on or a mixing
     published: tuple[Published, ...] = ()
 
 
