@@ -22,7 +22,7 @@ def predictions(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:
         image = torch.from_numpy(transforms.normalise(rgb)).to(context.device)
         scores = probabilities(network, image, settings.test_scales, settings.mirror, settings.fusion).cpu().numpy()
         if settings.crf != "none":
-            scores = crf.soft(rgb, scores, crf.PARAMETERS[settings.crf])
+            scores = crf.soft(rgb, scores, crf.Parameters(**settings.crf))
         return {"label": scores.argmax(0).astype(np.uint8)}
 
     return one

@@ -10,7 +10,7 @@ from typing import Any
 
 from imagesets.errors import WrongInput
 from orchestrator.planning.imports import IMPORTED, in_place, wanted
-from orchestrator.planning.recipes import FOLD_ORDER, Recipe, StageRecipe, find, load_all
+from orchestrator.planning.recipes import FOLD_ORDER, Recipe, StageRecipe, entries, find, load_all
 
 BASE_NETWORK = "cam"  # what an expression without a network starts from
 SINGLE = ("network", "reactivation", "extractor", "relearning")  # one name fits each of these places
@@ -27,6 +27,9 @@ class Stage:
     inputs: Mapping[str, "Stage"] = field(hash=False)  # word -> the stage that wrote it
     scores: str = ""  # of an evaluation: seed, pseudo or seg
     in_place_of: str = ""  # of an imported result: the component whose place it takes
+    names: Mapping[str, str] = field(
+        default_factory=dict, hash=False
+    )  # settings that are entries of tables: as the run names them
 
 
 def components(expression: str, segmenter: str) -> list[tuple[Recipe, dict[str, Any], bool]]:
@@ -102,27 +105,47 @@ def _bind(owner: Recipe, part: StageRecipe, bound: Mapping[str, Stage], settings
     if missing:
         raise WrongInput(f"{within.name} needs {' and '.join(missing)}, which nothing before it in the expression makes")
     inputs = {word: bound[word] for word in reads}
-    return Stage(f"{within.name}-{part.name}", within.name, part, _received(owner, part, inputs, settings), inputs)
+    return _stage(f"{within.name}-{part.name}", within.name, owner, part, inputs, settings)
 
 
-def _received(owner: Recipe, part: StageRecipe, inputs: Mapping[str, Stage], settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that a stage lists: its own by bare name, shared ones and those of a word's writer by prefix."""
-    received = {}
+def _stage(
+    name: str, component: str, owner: Recipe, part: StageRecipe, inputs: Mapping[str, Stage], settings: Mapping[str, Any]
+) -> Stage:
+    """A stage with the settings that it lists: where one names an entry of a table, that entry."""
+    received, names = {}, {}
+    for listed, setting in _listed(owner, part, inputs, settings).items():
+        received[listed] = settings[setting]
+        if (table := _table(setting)) and settings[setting] in table:
+            names[listed] = settings[setting]
+            received[listed] = table[settings[setting]]
+    return Stage(name, component, part, received, inputs, names=names)
+
+
+def _table(setting: str) -> Mapping[str, Any]:
+    """The entries that the values of a setting ("owner.name") name, if they do."""
+    owner, _, name = setting.partition(".")
+    recipe = load_all().get(owner)
+    return entries(recipe.settings[name].choices_from) if recipe and name in recipe.settings else {}
+
+
+def _listed(owner: Recipe, part: StageRecipe, inputs: Mapping[str, Stage], settings: Mapping[str, Any]) -> dict[str, str]:
+    """The full names of a stage's settings: it lists its own by bare name, shared ones and those of a word's writer by prefix."""
+    full = {}
     for listed in part.settings:
         prefix, dot, name = listed.partition(".")
         if not dot:
-            received[listed] = settings[f"{owner.name}.{listed}"]
+            full[listed] = f"{owner.name}.{listed}"
         elif prefix in inputs:
             writer = inputs[prefix].in_place_of or inputs[prefix].component
             wanted = f"{writer}.{name}"
             if wanted not in settings:
                 raise WrongInput(f"{owner.name} cannot work on {writer}: that has no setting {name!r}")
-            received[listed] = settings[wanted]
+            full[listed] = wanted
         elif name == "*":
-            received |= {key: value for key, value in settings.items() if key.startswith(f"{prefix}.")}
+            full |= {key: key for key in settings if key.startswith(f"{prefix}.")}
         else:
-            received[listed] = settings[listed]
-    return received
+            full[listed] = listed
+    return full
 
 
 def _pruned(stages: list[Stage], named: set[str], settings: Mapping[str, Any]) -> list[Stage]:
@@ -150,7 +173,7 @@ def _evaluation(stage: Stage, settings: Mapping[str, Any]) -> Stage:
     recipe = load_all()["evaluation"]
     part = next(part for part in recipe.stages if part.name == stage.recipe.scored)
     inputs = {part.reads[0]: stage}
-    return Stage(f"{stage.name}-score", stage.component, part, _received(recipe, part, inputs, settings), inputs, part.name)
+    return replace(_stage(f"{stage.name}-score", stage.component, recipe, part, inputs, settings), scores=part.name)
 
 
 def _check_imports_are_read(stages: Sequence[Stage], settings: Mapping[str, Any]) -> None:

@@ -14,7 +14,7 @@ from imagesets.image_set import ImageSet
 from imagesets.item_list import ItemList
 from orchestrator.planning.expression import Stage
 from orchestrator.planning.fingerprint import Fingerprints
-from orchestrator.planning.recipes import Setting
+from orchestrator.planning.recipes import Reference, Setting
 from orchestrator.planning.settings import PRESETS
 from orchestrator.storage.store import FORMAT, Store, digest, read_manifest
 
@@ -114,12 +114,14 @@ class Planner:
         step.manifest = manifest if manifest and manifest["made_from"] == current else None
 
     def _keyed(self, stage: Stage) -> dict[str, Any]:
-        """The settings as the key sees them: a file or a folder counts by its content, not by its path."""
+        """The settings as the key sees them: a file or a folder counts by its content, a function by its code."""
         keyed = {}
         for name, value in stage.settings.items():
             owned = name if "." in name else f"{stage.component}.{name}"
             keyed[name] = value
-            if owned in self.files and value not in PRESETS:
+            if isinstance(value, Reference):
+                keyed[name] = f"code {self.fingerprints.of_code(value)}"
+            elif owned in self.files and value not in PRESETS:
                 keyed[name] = f"content {self.fingerprints.of_file(Path(value))}"
             elif owned in self.folders and value not in PRESETS:
                 ids = self.items(stage.recipe.list, with_masks=False).names()
@@ -135,9 +137,12 @@ def reason(step: PlannedStage, newest: Mapping[str, Any] | None) -> str:
     if newest["key"] == step.key:
         return "its inputs were made anew"
     before, now = newest["identity"], step.identity
+    old, new = before["settings"] | newest.get("names", {}), now["settings"] | step.stage.names
     changed = [
-        f"{name} {before['settings'].get(name, 'unset')} -> {now['settings'].get(name, 'unset')}"
-        for name in sorted({*before["settings"], *now["settings"]})
+        f"{name} {old.get(name, 'unset')} -> {new.get(name, 'unset')}"
+        if old.get(name) != new.get(name)
+        else f"{name} {new[name]} changed"
+        for name in sorted({*old, *new})
         if before["settings"].get(name) != now["settings"].get(name)
     ]
     names = {"code": "its code", "classes": "the classes", "images": "the images or labels", "masks": "the masks"}
