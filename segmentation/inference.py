@@ -32,7 +32,7 @@ def _predictions(context: Context, segment: Segment) -> Callable[[Item], dict[st
         image = torch.from_numpy(transforms.normalise(rgb)).to(context.device)
         scores = probabilities(segment, image, settings.test_scales, settings.mirror, settings.fusion).cpu().numpy()
         if settings.crf != "none":
-            scores = crf.soft(rgb, scores, crf.PARAMETERS[settings.crf])
+            scores = crf.soft(rgb, scores, crf.Parameters(**settings.crf))
         return {"label": scores.argmax(0).astype(np.uint8)}
 
     return one

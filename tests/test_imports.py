@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from backbones import resnet
 from imagesets.errors import WrongInput
 from imagesets.item import read_label_map
 from imagesets.palette import save_label_map
@@ -30,6 +31,7 @@ from tests.launching import digests, launch
 from training.stage import Settings
 
 SETTINGS = resolve(find("shapes", ("images",))[0], [])
+SMALL = Settings({"backbone.name": resnet.small, "backbone.weights": "none"})
 IDS = [f"train_{number}" for number in range(6)]
 
 
@@ -60,8 +62,7 @@ def write_maps(image_set: Path, folder: Path) -> Path:
 
 
 def write_network(path: Path, classes: int = 2) -> Path:
-    settings = Settings({"backbone.name": "small", "backbone.weights": "none"})
-    torch.save(cam.network(settings, tuple("abcdef"[:classes])).state_dict(), path)
+    torch.save(cam.network(SMALL, tuple("abcdef"[:classes])).state_dict(), path)
     return path
 
 
@@ -207,7 +208,7 @@ def test_everything_wrong_with_maps_is_told_at_once(image_set: Path, tmp_path: P
         (lambda path: write_network(path, 3), "1 of another shape (first: classifier.weight [3, 256, 1, 1] for [2, 256, 1, 1])"),
         (lambda path: path.write_bytes(b"nothing"), "cannot be read safely"),
         (lambda path: torch.save({"state_dict": {}}, path), "is not a plain state dict"),
-        (lambda path: torch.save(cam.network(Settings({"backbone.name": "small", "backbone.weights": "none"}), ("a", "b")), path),
+        (lambda path: torch.save(cam.network(SMALL, ("a", "b")), path),
          "cannot be read safely"),
     ],
 )  # fmt: skip

@@ -58,8 +58,8 @@ def another(setting: Setting, value: Any, root: Path) -> str:
         path = root / "weights.pth"
         path.write_bytes(b"weights")
         return str(path)
-    if setting.choices:
-        return str(next(choice for choice in setting.choices if choice != value))
+    if setting.allowed:
+        return str(next(choice for choice in setting.allowed if choice != value))
     if isinstance(value, bool):
         return str(not value).lower()
     if isinstance(value, (int, float)):
@@ -98,7 +98,7 @@ def test_every_setting_in_turn_changes_exactly_its_readers_and_what_they_feed(im
     for name, setting in table.items():
         if name.startswith(("images.", "imported.")):
             continue  # these choose files; the fingerprint tests below and tests/test_imports.py cover them
-        if (setting.choices and len(setting.choices) == 1) or name == "lpcam.on":
+        if (setting.allowed and len(setting.allowed) == 1) or name == "lpcam.on":
             continue  # nothing to change; another order of stages (tests/test_expression.py)
         value = another(setting, before.settings[name], image_set)
         after = prepare(request(image_set, method=method, assignments=("backbone.weights=none", f"{name}={value}")))

@@ -13,7 +13,7 @@ from imagesets.errors import WrongInput
 from orchestrator.planning.capabilities import check_add_on, check_requirements
 from orchestrator.planning.components import Component
 from orchestrator.planning.imports import IMPORTED, in_place, wanted
-from orchestrator.planning.recipes import AddOn, Recipe, StageRecipe, load_all
+from orchestrator.planning.recipes import AddOn, Recipe, StageRecipe, entries, load_all
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,7 @@ class Stage:
     add_ons: Mapping[str, AddOn] = field(default_factory=dict)  # what adds to this training, by component
     scores: str = ""  # of an evaluation: seed, pseudo or seg
     in_place_of: str = ""  # of an imported result: the component whose place it takes
+    names: Mapping[str, str] = field(default_factory=dict)  # settings that are entries of tables: as the run names them
 
     @property
     def base(self) -> str:
@@ -122,20 +123,19 @@ def _bind(part: _Part, bound: Mapping[str, Stage], settings: Mapping[str, Any]) 
     if missing:
         raise WrongInput(f"{part.within.name} needs {' and '.join(missing)}, which nothing before it in the expression makes")
     inputs = {word: bound[word] for word in reads}
-    names = _setting_names(part.owner.name, recipe.settings, inputs, settings)
+    owned = _full_names(part.owner.name, recipe.settings, inputs, settings)
     for name, add_on in add_ons.items():
         check_add_on(name, add_on, part.within.name, recipe)
-        names |= {f"{name}.{own}": f"{name}.{own}" for own in add_on.settings}
+        owned |= {f"{name}.{own}": f"{name}.{own}" for own in add_on.settings}
     check_requirements(part.within.name, part.owner.name, recipe, inputs, settings)
     return Stage(
         name=f"{part.within.name}-{recipe.name}",
         component=part.within.name,
         recipe=recipe,
         list_name=_list(recipe.list, settings),
-        settings=_values(names, settings),
-        owned=names,
         inputs=inputs,
         add_ons=add_ons,
+        **_received(owned, settings),
     )
 
 
@@ -145,7 +145,7 @@ def _list(role: str, settings: Mapping[str, Any]) -> str:
     return value[0] if isinstance(value, list) else value
 
 
-def _setting_names(owner: str, listed: Iterable[str], inputs: Mapping[str, Stage], settings: Mapping[str, Any]) -> dict[str, str]:
+def _full_names(owner: str, listed: Iterable[str], inputs: Mapping[str, Stage], settings: Mapping[str, Any]) -> dict[str, str]:
     """The settings that a stage lists, by the name that it knows each by: its full name, or "" of an optional one that is not.
 
     A stage's own settings go by their bare name, shared ones and those of a word's writer by a prefix.
@@ -165,8 +165,23 @@ def _setting_names(owner: str, listed: Iterable[str], inputs: Mapping[str, Stage
     return names
 
 
-def _values(names: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: settings[full] if full else None for name, full in names.items()}
+def _received(owned: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a stage that tell its settings: where one names an entry of a table, the stage receives that entry."""
+    values = {name: settings[full] if full else None for name, full in owned.items()}
+    tables = {name: _table(full) for name, full in owned.items()}
+    names = {name: value for name, value in values.items() if isinstance(value, str) and value in tables[name]}
+    return {
+        "settings": {**values, **{name: tables[name][value] for name, value in names.items()}},
+        "owned": owned,
+        "names": names,
+    }
+
+
+def _table(setting: str) -> Mapping[str, Any]:
+    """The entries that the values of a setting ("owner.name") name, if they do."""
+    owner, _, name = setting.partition(".")
+    recipe = load_all().get(owner)
+    return entries(recipe.settings[name].choices_from) if recipe and name in recipe.settings else {}
 
 
 def _kept(stages: Sequence[Stage], chain: Sequence[Component], last_import: int, settings: Mapping[str, Any]) -> list[Stage]:
@@ -201,12 +216,11 @@ def _evaluations(stage: Stage, settings: Mapping[str, Any]) -> Iterator[Stage]:
     owner = load_all()["evaluation"]
     recipe = next(part for part in owner.stages if part.name == stage.recipe.scored)
     inputs = {recipe.reads[0]: stage}
-    names = _setting_names(owner.name, recipe.settings, inputs, settings)
-    received = _values(names, settings)
+    received = _received(_full_names(owner.name, recipe.settings, inputs, settings), settings)
     lists = [*settings[f"images.{recipe.list}"], *filter(None, [settings["images.selection"]])]
     for number, list_name in enumerate(dict.fromkeys(lists)):
         name = f"{stage.name}-score{f'-{list_name}' if number else ''}"
-        yield Stage(name, stage.component, recipe, list_name, received, names, inputs, scores=recipe.name)
+        yield Stage(name, stage.component, recipe, list_name, inputs=inputs, scores=recipe.name, **received)
 
 
 def _check_nothing_is_dropped(stages: Sequence[Stage], chain: Sequence[Component], settings: Mapping[str, Any]) -> None:

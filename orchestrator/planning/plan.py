@@ -14,7 +14,7 @@ from imagesets.image_set import ImageSet
 from imagesets.item_list import ItemList
 from orchestrator.planning.expression import Stage, over
 from orchestrator.planning.fingerprint import Fingerprints
-from orchestrator.planning.recipes import Setting
+from orchestrator.planning.recipes import Reference, Setting
 from orchestrator.planning.settings import PRESETS
 from orchestrator.storage.store import FORMAT, Store, digest, read_manifest
 
@@ -139,11 +139,13 @@ class Planner:
         step.manifest = manifest if manifest and manifest["made_from"] == current else None
 
     def _keyed(self, stage: Stage) -> dict[str, Any]:
-        """The settings as the key sees them: a file or a folder counts by its content, not by its path."""
+        """The settings as the key sees them: a file or a folder counts by its content, a function by its code."""
         keyed = {}
         for name, value in stage.settings.items():
             keyed[name] = value
-            if stage.owned[name] in self.files and value not in PRESETS:
+            if isinstance(value, Reference):
+                keyed[name] = f"code {self.fingerprints.of_code(value)}"
+            elif stage.owned[name] in self.files and value not in PRESETS:
                 keyed[name] = f"content {self.fingerprints.of_file(Path(value))}"
             elif stage.owned[name] in self.folders and value not in PRESETS:
                 ids = self.items(stage.list_name, with_masks=False).names()
@@ -159,9 +161,12 @@ def reason(step: PlannedStage, newest: Mapping[str, Any] | None) -> str:
     if newest["key"] == step.key:
         return "its inputs were made anew"
     before, now = newest["identity"], step.identity
+    old, new = before["settings"] | newest.get("names", {}), now["settings"] | step.stage.names
     changed = [
-        f"{name} {before['settings'].get(name, 'unset')} -> {now['settings'].get(name, 'unset')}"
-        for name in sorted({*before["settings"], *now["settings"]})
+        f"{name} {old.get(name, 'unset')} -> {new.get(name, 'unset')}"
+        if old.get(name) != new.get(name)
+        else f"{name} {new[name]} changed"
+        for name in sorted({*old, *new})
         if before["settings"].get(name) != now["settings"].get(name)
     ]
     names = {"code": "its code", "classes": "the classes", "images": "the images or labels", "masks": "the masks"}

@@ -26,6 +26,7 @@ Kind = Literal[
     "segmenter",
     "addon",
     "mixing",
+    "backbone",
     "evaluation",
     "shared",
     "images",
@@ -33,21 +34,32 @@ Kind = Literal[
 ]
 
 
+class Reference(str):
+    """A table's entry that names a function, "package.module:function": a stage receives that function."""
+
+
 class Setting(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One setting: its default gives its type; `null: true` admits null; `file: true` means that a path counts by its content.
 
     `folder: true` likewise, by the contents of the folder's files that are named after images of the stage's list.
+    `choices_from` is a recipe or a kind: the value is a name in its tables, and a stage receives what stands there.
     """
 
     default: Any
     minimum: float | None = None
     maximum: float | None = None
-    choices: tuple[Any, ...] | None = None
+    choices: tuple[Any, ...] = ()
+    choices_from: str = ""
     null: bool = False
     file: bool = False
     folder: bool = False
     help: str = ""
     source: str = ""
+
+    @property
+    def allowed(self) -> tuple[Any, ...]:
+        """The values to choose from, tables' names among them; none where the default's type and the bounds say it all."""
+        return (*self.choices, *entries(self.choices_from))
 
 
 class StageRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -108,9 +120,9 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     default_refiners: tuple[str, ...] = ()
     after: str = ""  # the setting that may name another component for this one to be folded after
     segmenter: str = ""  # of an image set: the segmenter that its runs take unless another is named
+    provides: tuple[str, ...] = ()  # of a backbone: what its entries offer to the networks that are built on them
+    table: dict[str, Any] = {}  # things by name: "package.module:function" or values; see Setting.choices_from
     settings: dict[str, Setting] = {}
-    table: dict[str, Any] = {}
-    provides: tuple[str, ...] = ()
     variants: dict[str, dict[str, Any]] = {}
     overrides: dict[str, Any] = {}
     published_settings: dict[str, dict[str, Any]] = {}
@@ -126,6 +138,13 @@ def load_all() -> dict[str, Recipe]:
     folder = Path(package.__file__).parent
     found = [load(path) for path in sorted(folder.glob("*.yaml"))]
     return {recipe.name: recipe for recipe in found}
+
+
+@cache
+def entries(source: str) -> dict[str, Any]:
+    """The entries of the tables of the recipe called `source` and of those of the kind `source`, by name."""
+    tables = [recipe.table for recipe in load_all().values() if source in (recipe.name, recipe.kind)]
+    return {name: Reference(entry) if isinstance(entry, str) else entry for table in tables for name, entry in table.items()}
 
 
 def load(path: Path) -> Recipe:
