@@ -4,9 +4,10 @@ import pytest
 
 from imagesets.errors import WrongInput
 from orchestrator.planning.components import components
-from orchestrator.planning.expression import Stage, expand
+from orchestrator.planning.expression import expand
 from orchestrator.planning.recipes import find
 from orchestrator.planning.settings import resolve
+from orchestrator.planning.stage import Stage
 
 SETTINGS = resolve(find("shapes", ("images",))[0], [])
 

@@ -19,11 +19,12 @@ from maps.maps import Maps, strided
 from methods import cam
 from orchestrator.engine.checks import check_images
 from orchestrator.planning.components import components
-from orchestrator.planning.expression import Stage, expand
+from orchestrator.planning.expression import expand
 from orchestrator.planning.imports import assignments
 from orchestrator.planning.launch import Prepared, Request, experiment, open_images, prepare
 from orchestrator.planning.recipes import find
 from orchestrator.planning.settings import resolve
+from orchestrator.planning.stage import Stage
 from orchestrator.storage.shards import StoredRecords
 from tests.conftest import write_image_set
 from tests.finished_run import finished_run

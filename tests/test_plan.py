@@ -10,11 +10,11 @@ import pytest
 from imagesets.item import read_label_map
 from imagesets.palette import save_label_map
 from orchestrator.planning.code_version import code_version
-from orchestrator.planning.expression import Stage
 from orchestrator.planning.launch import Prepared, Request, experiment, open_images
 from orchestrator.planning.launch import prepare as plan
 from orchestrator.planning.recipes import Setting, find
 from orchestrator.planning.settings import declared
+from orchestrator.planning.stage import Stage
 
 METHOD = "lpcam+amn"
 

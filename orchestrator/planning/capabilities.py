@@ -7,7 +7,7 @@ from imagesets.errors import WrongInput
 from orchestrator.planning.recipes import AddOn, StageRecipe, load_all
 
 if TYPE_CHECKING:
-    from orchestrator.planning.expression import Stage
+    from orchestrator.planning.stage import Stage
 
 
 def check_requirements(

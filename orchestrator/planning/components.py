@@ -1,6 +1,6 @@
 """The components that a method expression names, in the order in which they are folded into stages."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -76,8 +76,3 @@ def _with_add_ons(named: Sequence[Component]) -> list[Component]:
 
 def _learns_from_masks(segmenter: Recipe) -> bool:
     return any("masks" in stage.reads for stage in segmenter.stages)
-
-
-def names(chain: Iterable[Component]) -> list[str]:
-    """The names of components and of their add-ons."""
-    return [recipe.name for component in chain for recipe in (component.recipe, *component.add_ons)]

@@ -15,11 +15,12 @@ from imagesets.errors import WrongInput, refuse
 from imagesets.image_set import ImageSet, read_list
 from imagesets.layout import open_image_set
 from orchestrator.planning.components import Component, components
-from orchestrator.planning.expression import Stage, expand, narrowed
+from orchestrator.planning.expression import expand
 from orchestrator.planning.nearest import nearest
 from orchestrator.planning.plan import PlannedStage, Planner
 from orchestrator.planning.recipes import Recipe, find
 from orchestrator.planning.settings import declared, parse_assignments, resolve
+from orchestrator.planning.stage import Stage, narrowed
 from orchestrator.storage.store import Store, digest
 
 

@@ -8,8 +8,9 @@ from typing import Any
 
 from imagesets.errors import WrongInput
 from orchestrator.planning.components import components
-from orchestrator.planning.expression import Stage, expand
+from orchestrator.planning.expression import expand
 from orchestrator.planning.nearest import nearest
+from orchestrator.planning.stage import Stage
 from orchestrator.reading.results import FORMAT
 from orchestrator.storage.store import Store, read_manifest
 
