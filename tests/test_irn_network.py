@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 import backbones
-from maps.maps import strided
+from maps.grids import strided
 from refiners.irnet import IRNet, boundary, upsample
 
 GOLDEN = {

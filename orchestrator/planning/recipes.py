@@ -53,6 +53,7 @@ class StageRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     reads: tuple[str, ...] = ()
     reads_if: dict[str, dict[str, Any]] = {}  # words that are read only where settings have these values
     writes: str = ""
+    read: str = ""  # of a stage that writes maps: the function that reads them, see `maps.reading`
     settings: tuple[str, ...] = ()
     truth: bool = False  # masks reach this stage
     store: Literal["each", "sum"] = "each"  # keep one record per item, or only their sum
