@@ -78,7 +78,7 @@ class StageRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     reads: tuple[str, ...] = ()
     reads_if: dict[str, dict[str, Any]] = {}  # words that are read only where settings have these values
     writes: str = ""
-    read: str = ""  # of maps: the pure function that reads what is stored
+    read: str = ""  # of a stage that writes maps: the function that reads them, see `maps.reading`
     provides: tuple[str, ...] = ()  # what the written word can do for its readers, such as class-weights
     requires: dict[str, tuple[str, ...]] = {}  # what a word, or what a setting names, must provide
     settings: tuple[str, ...] = ()  # "name?": None where there is no such setting
