@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from orchestrator.cli import options
+from orchestrator.cli import options, paths
 from orchestrator.engine.checks import check_images
 from orchestrator.engine.execution import Execution, Where
 from orchestrator.engine.running import announced
@@ -63,9 +63,9 @@ def launch(
     only: Annotated[str, typer.Option(help="Run this stage alone.")] = "",
     exclude: options.Exclude = None,
     force: Annotated[str, typer.Option(help="Discard this stage and what depends on it first.")] = "",
-    network_from: Annotated[Path | None, typer.Option(help=imports.HELP["network"])] = None,
-    maps_from: Annotated[Path | None, typer.Option(help=imports.HELP["maps"])] = None,
-    masks_from: Annotated[Path | None, typer.Option(help=imports.HELP["masks"])] = None,
+    network_from: Annotated[Path | None, paths.option(help=imports.HELP["network"])] = None,
+    maps_from: Annotated[Path | None, paths.option(help=imports.HELP["maps"])] = None,
+    masks_from: Annotated[Path | None, paths.option(help=imports.HELP["masks"])] = None,
 ) -> None:
     """Run a method from image-level labels to a trained, evaluated segmenter."""
     console, where = terminal(), Where(engine, address)

@@ -8,8 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from imagesets import shapes
 from imagesets.errors import WrongInput, refuse
 from imagesets.image_set import ImageSet, read_list
@@ -19,7 +17,7 @@ from orchestrator.planning.expression import expand
 from orchestrator.planning.nearest import nearest
 from orchestrator.planning.plan import PlannedStage, Planner
 from orchestrator.planning.recipes import Recipe, find
-from orchestrator.planning.settings import declared, parse_assignments, resolve
+from orchestrator.planning.settings import declared, parse_assignments, read_file, resolve
 from orchestrator.planning.stage import Stage, narrowed
 from orchestrator.storage.store import Store, digest
 
@@ -162,10 +160,7 @@ def _preset(recipe: str) -> Mapping[str, Any]:
     if path.suffix in (".yaml", ".yml"):
         if not path.is_file():
             raise WrongInput(f"--recipe {recipe}: there is no such file")
-        table = yaml.safe_load(path.read_text())
-        if not isinstance(table, dict):
-            raise WrongInput(f"--recipe {recipe} must map settings to values, such as cam.epochs: 3")
-        return table
+        return read_file(path)
     return find(recipe, ("preset",))[0].overrides
 
 
