@@ -85,7 +85,7 @@ def test_a_preset_and_a_segmenter_by_name_stay_names(image_set: Path, tmp_path: 
 
 @given(values)
 def test_any_value_comes_back_from_its_assignment(value: Any) -> None:
-    setting = Setting(default=value, null=value is None)
+    setting = Setting(default=value)
     assert checked("it", parse_assignments([f"it={as_text(value)}"])["it"], setting) == value
 
 

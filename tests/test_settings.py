@@ -79,7 +79,7 @@ def test_a_text_in_a_file_of_settings_stays_what_is_written_there(tmp_path: Path
     path = tmp_path / "mine.yaml"
     path.write_text("images.training: 007\nimages.scoring: no\ncam.lr: 5e-4\ncam.scales: [1, 0.5]\nirn.mean_shift: no\n")
     settings = resolve(SHAPES, [read_file(path)])
-    assert (settings["images.training"], settings["images.scoring"]) == ("007", "no")
+    assert (settings["images.training"], settings["images.scoring"]) == ("007", ["no"])
     assert (settings["cam.lr"], settings["cam.scales"], settings["irn.mean_shift"]) == (5e-4, [1.0, 0.5], False)
 
 
@@ -135,9 +135,8 @@ def test_every_list_of_every_recipe_refuses_to_be_empty_and_bounds_its_numbers()
     }
     assert len(lists) > 10
     for name, setting in lists.items():
-        if not setting.empty:
-            with pytest.raises(WrongInput, match="at least one value"):
-                checked(name, [], setting)
+        with pytest.raises(WrongInput, match="at least one value"):
+            checked(name, [], setting)
         if isinstance(setting.default[0], (int, float)):
             with pytest.raises(WrongInput, match="must be"):
                 checked(name, [-1 for _ in setting.default], setting)

@@ -47,12 +47,12 @@ class Least(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
 
 class Setting(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One setting: its default gives its type; `null: true` admits null; `file: true` means that a path counts by its content.
+    """One setting: its default gives its type; null stands for a whole number that is found out later.
 
-    `folder: true` likewise, by the contents of the folder's files that are named after images of the stage's list.
+    `file: true` means that a path counts by its content, `folder: true` likewise by those of the folder's files
+    that are named after images of the stage's list.
     `choices_from` is a recipe or a kind: the value is a name in its tables, and a stage receives what stands there.
-    A list's elements lie within the bounds; it has at least one unless `empty: true`, and `length` and `order` tell its form.
-    What is null by default is a whole number.
+    A list's elements lie within the bounds; it has at least one, and `length` and `order` tell its form.
     """
 
     default: Any
@@ -60,10 +60,8 @@ class Setting(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     maximum: float | None = None
     choices: tuple[Any, ...] = ()
     choices_from: str = ""
-    null: bool = False
     length: int | None = None
     order: Literal["", "ascending", "range"] = ""  # range: start, stop, step
-    empty: bool = False
     at_least: Least | None = None
     file: bool = False
     folder: bool = False

@@ -22,9 +22,9 @@ class Typed(str):
 
 def read(name: str, value: Any, setting: Setting) -> Any:
     """`value` in the type of the setting's default, or WrongInput; a list's elements in that of the default's first one."""
-    if setting.null and (value is None or (isinstance(value, str) and value in NULL)):
+    if setting.default is None and (value is None or (isinstance(value, str) and value in NULL)):
         return None
-    kind = int if setting.default is None else type(setting.default)  # what is null by default is a number
+    kind = int if setting.default is None else type(setting.default)
     if kind is not list:
         return _scalar(name, _unquoted(name, value), kind, setting)
     if isinstance(value, Typed):
@@ -83,7 +83,7 @@ def bounded(name: str, number: Any, setting: Setting) -> None:
 
 def ordered(name: str, values: list[Any], setting: Setting) -> None:
     """Raise WrongInput for a list without elements, or of another length or order than the setting declares."""
-    if not values and not setting.empty:
+    if not values:
         raise WrongInput(f"{name}=[] must hold at least one value, such as {setting.default}")
     if setting.length is not None and len(values) != setting.length:
         raise WrongInput(f"{name}={values} must hold {setting.length} values, such as {setting.default}")
