@@ -21,6 +21,22 @@ from tests.two_colours import context, write_items
 
 GOLDEN = Path(__file__).parent / "golden"
 IRN = crf.PARAMETERS["irn-labels"]
+PUBLISHED = {  # iterations; Gaussian sxy, weight; bilateral sxy, srgb, weight
+    # jiwoon-ahn/irn, misc/imutils.py; the labels of AdvCAM, AMN, ReCAM, LPCAM, SIPE and CDA
+    "irn-labels": (10, 3, 3, 50, 5, 10),
+    # kazuto1011/deeplab-pytorch, configs/voc12.yaml; RecurSeed and EdgePredictMix
+    "deeplab": (10, 1, 3, 67, 3, 4),
+    # jiwoon-ahn/psa, tool/imutils.py; SEAM, PMM's and MCTformer's labels, EPS
+    "seam": (10, 3, 3, 80, 13, 10),
+    # HFPL's library file: the test of its segmentation network
+    "hfpl": (1, 3, 3, 32, 13, 10),
+    # EDAM code: SEAM's kernels
+    "edam": (3, 3, 3, 80, 13, 10),
+    # MCTformer code: the test of its segmentation network
+    "mctformer": (10, 4, 3, 83, 5, 3),
+    # Spatial-BCE code: labels
+    "spatial-bce": (10, 3, 3, 40, 5, 10),
+}
 ALONE = replace(IRN, gaussian_weight=0, bilateral_weight=0)  # no pixel hears of another
 
 
@@ -156,7 +172,7 @@ def test_the_stages_read_their_method_s_thresholds_and_write_label_values(tmp_pa
     }
     where = context(values, items, maps=records)
     labels, masks, refined = crf.confident_labels(where), crf.masks(where), crf.maps(where)
-    assert set(np.unique(labels(items[0])["label"])) <= {0, 2, 255}
+    assert set(np.unique(labels(items[0])["label"])) == {0, 2, 255}
     assert set(np.unique(masks(items[0])["label"])) == {0, 2}
     assert labels(items[1])["label"].max() == masks(items[1])["label"].max() == 0
     found = Maps.of(refined(items[0]), as_they_are)
@@ -207,6 +223,19 @@ def test_undecided_pixels_stay_undecided_and_speak_for_no_label():
     energy_free = crf.hard(rgb, np.where(holed == 255, 255, holed // 8).astype(np.uint8), 2, IRN)
     assert np.array_equal(energy_free, label // 8)  # their neighbours' colours decide
     assert np.array_equal(crf.refined_labels(rgb, np.where(holed == 8, np.uint8(255), holed), IRN), np.where(holed == 3, 3, 255))
+
+
+@pytest.mark.parametrize(("name", "published"), PUBLISHED.items())
+def test_each_parameter_set_is_the_published_one(name, published):
+    own = crf.PARAMETERS[name]
+    assert own.iterations == published[0]
+    assert (own.gaussian_sxy, own.gaussian_weight) == published[1:3]
+    assert (own.bilateral_sxy, own.bilateral_srgb, own.bilateral_weight) == published[3:6]
+    assert own.certainty == 0.7  # in all code that makes unaries of labels
+
+
+def test_all_parameter_sets_are_compared_with_their_sources():
+    assert set(PUBLISHED) == set(crf.PARAMETERS)
 
 
 def test_the_recipe_offers_exactly_the_parameter_sets_there_are():

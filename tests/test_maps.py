@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from maps.extraction import to_unit_peaks
 from maps.grids import resize
 from maps.maps import Maps, Reader, StoredMaps
-from maps.reading import as_they_are, divided_by_maximum, resized, summed, unit_maximum
+from maps.reading import as_they_are, divided_by_maximum, summed, summed_as_irn, unit_maximum
 from orchestrator.engine.job import resolve
 from orchestrator.planning.recipes import load_all
 
@@ -60,7 +60,7 @@ def test_stored_maps_come_back_up_to_half_precision_at_any_magnitude(classes, he
     maps = random_maps(classes, (height, width), seed)
     back = stored(maps)
     assert back.keys.tolist() == maps.keys.tolist() and back.size == maps.size
-    np.testing.assert_allclose(back.full(), unit_maximum(summed(maps, full=True), epsilon=1e-20), atol=2e-3)
+    np.testing.assert_allclose(back.full(), unit_maximum(summed_as_irn(maps, full=True), epsilon=1e-20), atol=2e-3)
 
 
 def test_finished_maps_come_back_as_they_are_and_a_missing_size_is_made_of_the_other():
@@ -115,25 +115,26 @@ def summed_at_stride_4(maps: Maps, full: bool) -> torch.Tensor:
 
 def of_edam(maps: Maps, full: bool) -> torch.Tensor:
     """The sum over scales divided by its maximum, without epsilon."""
-    return unit_maximum(resized(maps, full).sum(0), epsilon=0)
+    return unit_maximum(summed(maps, full), epsilon=0)
 
 
 def of_mctformer(maps: Maps, full: bool) -> torch.Tensor:
     """The sum over views between its minimum and its maximum; SEAM's differs in its epsilons."""
-    planes = resized(maps, full).sum(0)
+    planes = summed(maps, full)
     low, high = planes.amin((1, 2), keepdim=True), planes.amax((1, 2), keepdim=True)
     return (planes - low) / (high - low + 1e-8)
 
 
 def of_spatial_bce(maps: Maps, full: bool) -> torch.Tensor:
     """Sigmoid of the mean logit, of each pixel's best class alone, divided by the maximum."""
-    probabilities = resized(maps, full).mean(0).sigmoid()
+    probabilities = (summed(maps, full) / len(maps.grids)).sigmoid()
     return unit_maximum(torch.where(probabilities == probabilities.amax(0), probabilities, 0), epsilon=1e-8)
 
 
 def of_eps(maps: Maps, full: bool) -> torch.Tensor:
     """Softmax over all labels, background last, at every scale; the image's own classes summed and divided by the maximum."""
-    return unit_maximum(resized(maps, full).softmax(1).sum(0)[maps.keys])
+    probabilities = [resize(logits, maps.extent(full)).softmax(0)[maps.keys] for logits in maps.tensors()]
+    return unit_maximum(torch.stack(probabilities).sum(0))
 
 
 def of_pmm(maps: Maps, full: bool) -> torch.Tensor:
