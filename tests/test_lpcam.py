@@ -203,6 +203,14 @@ def test_prototypes_of_each_colour_point_along_it_and_maps_lie_on_it(fitted):
     assert Maps.of(one(fitted.items[4]), divided_by_maximum).full().shape == (0, 48, 64)
 
 
+def test_prototypes_of_a_class_come_from_that_class_s_own_map(fitted):
+    values = PROTOTYPES | {"threshold": 0.6}  # the hearts of the two squares in one image
+    where = context(values, fitted.items[2:3], network=fitted.network, maps=fitted.maps)
+    for index in range(2):
+        found = lpcam.prototypes(where)(index)["prototypes"]
+        assert (found[:, index] > found[:, 1 - index]).all()
+
+
 def test_the_regions_that_match_a_prototype_lie_on_the_colour_it_stands_for(fitted):
     found = fitted.fit()
     for name, left in {"red": True, "blue": False}.items():
