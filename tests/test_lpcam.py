@@ -204,11 +204,11 @@ def test_prototypes_of_each_colour_point_along_it_and_maps_lie_on_it(fitted):
 
 
 def test_prototypes_of_a_class_come_from_that_class_s_own_map(fitted):
-    values = PROTOTYPES | {"threshold": 0.6}  # the hearts of the two squares in one image
+    values = PROTOTYPES | {"threshold": 0.4}  # so high that a map is above it on its own square alone
     where = context(values, fitted.items[2:3], network=fitted.network, maps=fitted.maps)
     for index in range(2):
         found = lpcam.prototypes(where)(index)["prototypes"]
-        assert (found[:, index] > found[:, 1 - index]).all()
+        assert len(found) and (found[:, index] > found[:, 1 - index]).all()
 
 
 def test_the_regions_that_match_a_prototype_lie_on_the_colour_it_stands_for(fitted):
