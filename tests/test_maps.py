@@ -12,8 +12,10 @@ from maps.extraction import to_unit_peaks
 from maps.grids import resize
 from maps.maps import Maps, Reader, StoredMaps
 from maps.reading import as_they_are, divided_by_maximum, summed, summed_as_irn, unit_maximum
+from orchestrator.engine.context import stored as stored_by_a_stage
 from orchestrator.engine.job import resolve
 from orchestrator.planning.recipes import load_all
+from orchestrator.storage.shards import shard_path, write_names, write_shard
 
 GOLDEN = dict(np.load(Path(__file__).parent / "golden" / "cam_multiscale.npz"))
 
@@ -214,6 +216,15 @@ def test_an_image_s_maps_are_read_once_a_size():
     maps = Maps(np.array([1]), (15, 23), (planes(1),), read=lambda maps, full: calls.append(full) or summed(maps, full))
     maps.full(), maps.background(True), maps.full(), maps.strided(), maps.background(False)
     assert calls == [True, False]
+
+
+def test_a_stage_gets_the_maps_of_the_one_before_with_the_reader_that_its_recipe_names(tmp_path):
+    records = {"a": Maps(np.array([1, 4]), (15, 23), (np.abs(planes(3)),)).arrays()}
+    write_shard(shard_path(tmp_path, 0), records, made_from="")
+    write_names(tmp_path, [["a"]])
+    maps = stored_by_a_stage(tmp_path, "tests.test_maps:of_sipe")["a"]
+    assert maps.full().shape == (2, 15, 23) and maps.background(full=True).shape == (15, 23)
+    assert stored_by_a_stage(tmp_path, "")["a"]["grid0"].shape == (3, 4, 6)  # of any other word, arrays
 
 
 def test_stored_maps_are_records_with_a_reader():
