@@ -28,7 +28,7 @@ import backbones
 from imagesets.item import VOID, Item
 from imagesets.transforms import rescale, segmentation_sample, views
 from maps.maps import Maps
-from maps.reading import EPSILON, resized
+from maps.reading import EPSILON, summed
 from segmentation.aspp import ASPP
 from segmentation.losses import shrunk
 from training import optimisers
@@ -117,7 +117,7 @@ def read(maps: Maps, full: bool) -> torch.Tensor:
     """The reader of what is kept: softmax over all labels of the mean over scales, stretched where labels are confident."""
     height, width = maps.size
     confident = np.unpackbits(maps.extras["confident"], count=height * width).reshape(height, width)
-    probabilities = resized(maps, full).mean(dim=0).softmax(dim=0)[maps.keys + 1]
+    probabilities = (summed(maps, full) / len(maps.grids)).softmax(dim=0)[maps.keys + 1]
     return stretched(probabilities, torch.from_numpy(rescale(confident, maps.extent(full), bicubic=False) != 0))
 
 

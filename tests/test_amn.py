@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from torch import nn
 
 import backbones
@@ -202,6 +203,19 @@ def test_a_vector_s_probability_is_the_head_s_answer_in_the_middle_of_a_constant
     labels = torch.zeros((3, 20)).index_fill(1, torch.tensor([4]), 1.0)
     logits = network.head(vectors[:, :, None, None].expand(-1, -1, 49, 49), labels)[:, :, 24, 24]
     torch.testing.assert_close(network.probability(vectors, 4), logits.softmax(dim=1)[:, 5])
+
+
+def test_the_maps_of_a_mirrored_image_are_the_mirrored_maps(labelled, tmp_path):
+    item = labelled.items[2]
+    Image.fromarray(item.rgb()[:, ::-1].copy()).save(tmp_path / "mirrored.png")
+    mirrored = replace(item, id="mirrored", image=tmp_path / "mirrored.png")
+    labels = {name: {"label": np.full((48, 64), 255, np.uint8)} for name in (item.id, "mirrored")}
+    torch.manual_seed(3)
+    network = amn.network(Settings(SHARED | {"dropout": 0.0}), CLASSES).eval()
+    one = amn.maps(context({"scales": [1.0, 0.5]}, labelled.items, network=network, labels=labels))
+    found, expected = (Maps.of(one(each), amn.read).full() for each in (mirrored, item))
+    torch.testing.assert_close(found, expected.flip(-1), rtol=0, atol=5e-3)  # half precision
+    assert (expected - expected.flip(-1)).abs().max() > 0.1  # of a symmetric map this would say nothing
 
 
 def test_it_learns_the_labels_and_its_maps_lie_on_their_objects(labelled, tmp_path):
