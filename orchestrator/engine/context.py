@@ -7,7 +7,7 @@ from imagesets.errors import WrongInput
 from orchestrator.engine.job import Input, Job, check_attempt, resolve
 from orchestrator.storage.attached import fetched, publish
 from orchestrator.storage.shards import StoredRecords
-from training.loop import save_atomically
+from training.checkpoint import save_atomically
 from training.stage import Context, Settings
 
 
@@ -18,7 +18,7 @@ def context(job: Job, device: str) -> Context:
         word: load_network(source, job.classes, where) if source.network else StoredRecords(source.folder)
         for word, source in job.inputs.items()
     }
-    return Context(Settings(job.settings), job.classes, job.items, job.random_seed, where, inputs)
+    return Context(Settings(job.settings), job.classes, job.items, (job.random_seed, job.purpose), where, inputs)
 
 
 def save_network(module: nn.Module, job: Job) -> None:

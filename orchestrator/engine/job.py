@@ -45,6 +45,7 @@ class Job:
     recipe: StageRecipe
     settings: Mapping[str, Any]
     random_seed: int
+    purpose: str  # of its random numbers: two stages that call one function have a name each
     classes: tuple[str, ...]
     items: ItemList
     inputs: Mapping[str, Input]
