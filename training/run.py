@@ -38,7 +38,9 @@ class Run:
             return module
         if self.device.type == "cuda":
             torch.cuda.set_device(self.device)  # the one that NCCL gathers objects on
-        # parameters may be without gradient in some steps: a loss begins later, or one worker's images do not have it
+        # parameters may be without gradient in some steps: a loss begins later, or one worker's images do not have it; one
+        # parameter always is, because DDP warns on the terminal where it looks for such and there are none
+        module.register_parameter("without_gradient", nn.Parameter(torch.zeros((), device=self.device)))
         return DistributedDataParallel(module, find_unused_parameters=True)
 
     def agreed_to_stop(self) -> bool:
