@@ -26,8 +26,9 @@ import torch
 from torch import nn
 
 import backbones
+from imagesets.crops import Crop, by_scale
 from imagesets.item import VOID, Item
-from imagesets.transforms import rescale, segmentation_sample, views
+from imagesets.transforms import rescale, views
 from maps.maps import EPSILON, Maps, resize, strided
 from segmentation.aspp import ASPP
 from segmentation.losses import shrunk
@@ -150,8 +151,9 @@ class LabelledCrop:
     classes: int
 
     def __call__(self, item: Item, rng: np.random.Generator) -> dict[str, torch.Tensor]:
-        image, label = segmentation_sample(item.rgb(), self.labels[item.id]["label"], self.scale_range, self.crop, rng)
-        arrays = {"image": image, "label": label, "labels": item.multi_hot(self.classes)}
+        rgb, label = item.rgb(), self.labels[item.id]["label"]
+        crop = Crop.drawn(by_scale(rgb.shape[:2], self.scale_range, rng), self.crop, rng)
+        arrays = {"image": crop.image(rgb), "label": crop.label(label), "labels": item.multi_hot(self.classes)}
         return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 

@@ -24,8 +24,8 @@ from torch import nn
 from torch.nn import functional
 
 import backbones
+from imagesets.crops import Crop, by_long_side
 from imagesets.item import Item
-from imagesets.transforms import classification_sample
 from maps.extraction import per_image
 from training import optimisers
 from training.stage import Context, Losses, Outputs, Settings, Training
@@ -147,8 +147,9 @@ class LabelledImage:
     classes: int
 
     def __call__(self, item: Item, rng: np.random.Generator) -> dict[str, torch.Tensor]:
-        image = classification_sample(item.rgb(), self.long_side, self.crop, rng)
-        return {"image": torch.from_numpy(image), "labels": torch.from_numpy(item.multi_hot(self.classes))}
+        rgb = item.rgb()
+        crop = Crop.drawn(by_long_side(rgb.shape[:2], self.long_side, rng), self.crop, rng)
+        return {"image": torch.from_numpy(crop.image(rgb)), "labels": torch.from_numpy(item.multi_hot(self.classes))}
 
 
 def maps(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:

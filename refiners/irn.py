@@ -15,6 +15,7 @@ from torch.nn import functional
 
 import backbones
 from imagesets import transforms
+from imagesets.crops import Crop, by_scale
 from imagesets.errors import WrongInput
 from imagesets.item import Item
 from maps.maps import Maps, strided
@@ -63,11 +64,11 @@ class GridLabelledCrop:
     crop: int
 
     def __call__(self, item: Item, rng: np.random.Generator) -> dict[str, torch.Tensor]:
-        label = self.labels[item.id]["label"]
-        image, label = transforms.segmentation_sample(item.rgb(), label, self.scale_range, self.crop, rng)
+        rgb, label = item.rgb(), self.labels[item.id]["label"]
+        crop = Crop.drawn(by_scale(rgb.shape[:2], self.scale_range, rng), self.crop, rng)
         # nearest at cell centres: rows and columns 2, 6, 10, ... of a crop of 512
-        coarse = transforms.rescale(label, strided(label.shape, GRID), bicubic=False)
-        return {"image": torch.from_numpy(image), "label": torch.from_numpy(coarse.copy())}
+        coarse = transforms.rescale(crop.label(label), strided((self.crop, self.crop), GRID), bicubic=False)
+        return {"image": torch.from_numpy(crop.image(rgb)), "label": torch.from_numpy(coarse.copy())}
 
 
 class PairObjective(nn.Module):

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 import backbones
-from imagesets import transforms
+from imagesets.crops import Crop, by_scale
 from imagesets.errors import WrongInput
 from imagesets.item import VOID, Item
 from segmentation.aspp import ASPP
@@ -117,8 +117,8 @@ class MaskedCrop:
         rgb, label = item.rgb(), self.masks[item.id]["label"]
         check_mask(label, rgb.shape[:2], self.labels, item.id)
         scale = float(rng.choice(self.scales))  # one of a few, not a range
-        image, label = transforms.segmentation_sample(rgb, label, (scale, scale), self.crop, rng)
-        return {"image": torch.from_numpy(image), "label": torch.from_numpy(label)}
+        crop = Crop.drawn(by_scale(rgb.shape[:2], (scale, scale), rng), self.crop, rng)
+        return {"image": torch.from_numpy(crop.image(rgb)), "label": torch.from_numpy(crop.label(label))}
 
 
 def check_mask(label: np.ndarray, size: tuple[int, int], labels: int, name: str) -> None:
