@@ -84,10 +84,10 @@ class Maps:
     @classmethod
     def of(cls, arrays: Mapping[str, np.ndarray], read: Reader) -> "Maps":
         """The inverse of `arrays`, up to half precision, with the reader of the stage that wrote them."""
-        grids = {name: array for name, array in arrays.items() if name.startswith("grid")}
-        extras = {name: array for name, array in arrays.items() if name not in grids and name not in ("keys", "size")}
+        grids = [name for index in range(len(arrays)) if (name := f"grid{index}") in arrays]
+        extras = {name: array for name, array in arrays.items() if name not in ("keys", "size", *grids)}
         height, width = (int(side) for side in arrays["size"])
-        return cls(arrays["keys"], (height, width), tuple(grids[f"grid{index}"] for index in range(len(grids))), extras, read)
+        return cls(arrays["keys"], (height, width), tuple(arrays[name] for name in grids), extras, read)
 
 
 class StoredMaps(Mapping[str, Maps]):
