@@ -66,3 +66,16 @@ def test_the_settings_published_for_an_image_set_are_settings_of_their_recipe_wi
     assert published
     for recipe, values in published:
         resolve(SHAPES, [{f"{recipe.name}.{name}": value for name, value in values.items()}])
+
+
+def test_a_part_to_freeze_is_one_of_the_chosen_backbone_s() -> None:
+    for backbone in ("small", "mobilenetv2"):
+        assert resolve(SHAPES, [{"backbone.name": backbone, "cam.frozen": "layer3"}])["cam.frozen"] == "layer3"
+    with pytest.raises(WrongInput, match=r"^recam.frozen=layer5 is not one of none, stem, layer1, .*layer4$"):
+        resolve(SHAPES, [{"recam.frozen": "layer5"}])
+
+
+def test_a_part_that_only_another_backbone_has_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orchestrator.planning.settings.parts_of", lambda backbone: ("stem", "block1"))
+    with pytest.raises(WrongInput, match=r"^cam.frozen=layer2 is no part of backbone.name=small, which has none, stem, block1$"):
+        resolve(SHAPES, [{"backbone.name": "small", "cam.frozen": "layer2"}])

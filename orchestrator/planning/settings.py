@@ -11,7 +11,7 @@ import yaml
 
 from imagesets.errors import WrongInput
 from orchestrator.planning.nearest import nearest
-from orchestrator.planning.recipes import Recipe, Setting, load_all
+from orchestrator.planning.recipes import Recipe, Setting, load_all, parts_of
 
 PRESETS = {"none", "imagenet"}  # values of a `file` or `folder` setting that are words, not paths
 
@@ -52,9 +52,20 @@ def resolve(images: Recipe, layers: list[Mapping[str, Any]]) -> dict[str, Any]:
                 values[name] = checked(name, value, table[name])
             except WrongInput as error:
                 problems.append(str(error))
+    problems += _foreign_parts(values, table)
     if problems:
         raise WrongInput("; ".join(problems))
     return values
+
+
+def _foreign_parts(values: Mapping[str, Any], table: Mapping[str, Setting]) -> list[str]:
+    """Settings that name a part of a network which the chosen backbone does not have."""
+    problems = []
+    for name, setting in table.items():
+        if setting.part_of and values[name] not in (allowed := (*setting.choices, *parts_of(values[setting.part_of]))):
+            told = f"{name}={values[name]} is no part of {setting.part_of}={values[setting.part_of]}"
+            problems.append(f"{told}, which has {', '.join(map(str, allowed))}")
+    return problems
 
 
 def checked(name: str, value: Any, setting: Setting) -> Any:
