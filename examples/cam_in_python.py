@@ -13,6 +13,7 @@ from backbones import resnet
 from imagesets import shapes
 from imagesets.layout import open_image_set
 from maps.maps import Maps
+from maps.reading import divided_by_maximum
 from methods import cam
 from metrics import thresholds
 from training.loop import Run, train
@@ -46,7 +47,7 @@ def main() -> None:
         grid = np.arange(0.0, 1.0, 0.05)
         confusion = 0
         for item in items:
-            maps = Maps.of(extract(item))
+            maps = Maps.of(extract(item), divided_by_maximum)
             confusion += thresholds.sweep(maps.full().numpy(), maps.keys, item.truth(), grid, len(images.classes))
         best = thresholds.best(thresholds.curve(confusion, grid, "union"))
         print(f"seed mIoU {100 * best['miou']:.1f} at the best threshold {best['threshold']:.2f} (oracle)")

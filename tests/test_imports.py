@@ -15,14 +15,18 @@ from backbones import resnet
 from imagesets.errors import WrongInput
 from imagesets.item import read_label_map
 from imagesets.palette import save_label_map
-from maps.maps import Maps, strided
+from maps.grids import strided
+from maps.maps import Maps
+from maps.reading import divided_by_maximum
 from methods import cam
 from orchestrator.engine.checks import check_images
-from orchestrator.planning.expression import Stage, components, expand
+from orchestrator.planning.components import components
+from orchestrator.planning.expression import expand
 from orchestrator.planning.imports import assignments
 from orchestrator.planning.launch import Prepared, Request, experiment, open_images, prepare
 from orchestrator.planning.recipes import find
 from orchestrator.planning.settings import resolve
+from orchestrator.planning.stage import Stage
 from orchestrator.storage.shards import StoredRecords
 from tests.conftest import write_image_set
 from tests.finished_run import finished_run
@@ -122,7 +126,7 @@ def test_a_network_replaces_the_network_component_s_training_alone() -> None:
     plan = stages("recam+advcam+irn", imported__network="x")
     assert "cam-network" not in plan and plan["recam-network"].inputs["network"].name == "imported-network"
     assert plan["imported-network"].recipe.network == "methods.cam:network"
-    assert stages("advcam+irn", imported__network="x")["advcam-maps"].settings["network.weights"] == "w"
+    assert stages("advcam+irn", imported__network="x")["advcam-maps"].settings["network.weights"] is None
 
 
 @pytest.mark.parametrize(
@@ -285,7 +289,7 @@ def test_a_run_from_exported_maps_scores_as_the_one_they_come_from(finished: tup
     images, store = finished
     (tmp_path / "maps").mkdir()
     for id, record in StoredRecords(stage_folder(store, "cam-maps")).items():
-        maps = Maps.of(record)
+        maps = Maps.of(record, divided_by_maximum)
         content = {"keys": torch.from_numpy(maps.keys), "cam": maps.strided(), "high_res": maps.full().numpy()}
         np.save(tmp_path / "maps" / f"{id}.npy", content, allow_pickle=True)  # type: ignore[arg-type]
     options = ("--engine", "local", "--maps-from", str(tmp_path / "maps"))

@@ -14,7 +14,7 @@ def check_images(prepared: Prepared) -> None:
     known = prepared.planner.fingerprints.known
     known_as = "checked " + digest("".join(step.identity["images"] + step.identity["masks"] for step in prepared.steps).encode())
     if known_as not in known:
-        refuse_damaged(prepared.images, prepared.planner.lists, [step.stage for step in prepared.steps], decode=True)
+        refuse_damaged(prepared.images, [step.stage for step in prepared.steps], prepared.settings, decode=True)
         known[known_as] = "whole"
     check_imports(prepared.steps, prepared.images)
 

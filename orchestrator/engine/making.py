@@ -19,7 +19,7 @@ from orchestrator.storage.driver import begin_attempt
 from orchestrator.storage.in_step import in_step
 from orchestrator.storage.lease import Lease
 from orchestrator.storage.mirror import AT_ONCE
-from orchestrator.storage.shards import shard_is_from, shard_path, shards_digest, summed, write_names
+from orchestrator.storage.shards import StoredRecords, shard_is_from, shard_path, shards_digest, summed, write_names
 from orchestrator.storage.store import digest, read_json
 from training.loop import Stopped
 
@@ -62,7 +62,10 @@ class Making:
         self.engine.map(job, missing, done, self.check_not_stopping)
         write_names(job.folder, job.names())
         result = self._result(job, count) if job.recipe.result else None
-        return {"digest": shards_digest(job.folder, count), "result": result, **spent.figures()}
+        warnings = resolve(job.recipe.warnings)(StoredRecords(job.folder)) if job.recipe.warnings else []
+        for sentence in warnings:
+            self.tell(f"{name}: {sentence}")
+        return {"digest": shards_digest(job.folder, count), "result": result, "warnings": warnings, **spent.figures()}
 
     def _missing(self, job: Job, count: int) -> list[int]:
         """The shards that are not there, or not of these inputs."""

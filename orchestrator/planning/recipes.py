@@ -16,6 +16,7 @@ from orchestrator.planning.nearest import nearest
 
 # the order in which the components of an expression are folded (design 4); `shared` and `images` hold settings only
 FOLD_ORDER = ("network", "reactivation", "extractor", "relearning", "refiner", "segmenter")
+ADD_ONS = ("addon", "mixing")  # they add to a training and have no place of their own in the order
 Kind = Literal[
     "network",
     "reactivation",
@@ -23,6 +24,8 @@ Kind = Literal[
     "relearning",
     "refiner",
     "segmenter",
+    "addon",
+    "mixing",
     "backbone",
     "evaluation",
     "shared",
@@ -35,12 +38,22 @@ class Reference(str):
     """A table's entry that names a function, "package.module:function": a stage receives that function."""
 
 
-class Setting(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One setting: its default gives its type; `null: true` admits null; `file: true` means that a path counts by its content.
+class Least(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A bound that another setting of the same recipe moves: the value is at least `times` that one `plus` so much."""
 
-    `folder: true` likewise, by the contents of the folder's files that are named after images of the stage's list.
+    setting: str
+    times: float = 1
+    plus: float = 0
+
+
+class Setting(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One setting: its default gives its type; null stands for a whole number that is found out later.
+
+    `file: true` means that a path counts by its content, `folder: true` likewise by those of the folder's files
+    that are named after images of the stage's list.
     `choices_from` is a recipe or a kind: the value is a name in its tables, and a stage receives what stands there.
     `part_of` is the setting that names the backbone whose parts (and `choices`) are the values.
+    A list's elements lie within the bounds; it has at least one, and `length` and `order` tell its form.
     """
 
     default: Any
@@ -49,7 +62,9 @@ class Setting(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     choices: tuple[Any, ...] = ()
     choices_from: str = ""
     part_of: str = ""
-    null: bool = False
+    length: int | None = None
+    order: Literal["", "ascending", "range"] = ""  # range: start, stop, step
+    at_least: Least | None = None
     file: bool = False
     folder: bool = False
     help: str = ""
@@ -73,15 +88,29 @@ class StageRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     replaces: tuple[Kind, ...] = ()  # of an import: it stands for the last stage of such a component that writes the same word
     check: str = ""  # of an import: `function(context)` says what is wrong with it before anything runs
     over: Literal["images", "classes"] = "images"
-    list: Literal["training", "scoring", "validation"] = "training"
+    list: Literal["training", "fitting", "scoring", "validation"] = "training"
+    if_bound: dict[str, bool] = {}  # the stage exists only where components before this one wrote these words, or did not
     reads: tuple[str, ...] = ()
     reads_if: dict[str, dict[str, Any]] = {}  # words that are read only where settings have these values
     writes: str = ""
-    settings: tuple[str, ...] = ()
+    read: str = ""  # of a stage that writes maps: the function that reads them, see `maps.reading`
+    provides: tuple[str, ...] = ()  # what the written word can do for its readers, such as class-weights
+    requires: dict[str, tuple[str, ...]] = {}  # what a word, or what a setting names, must provide
+    settings: tuple[str, ...] = ()  # "name?": None where there is no such setting
+    warnings: str = ""  # `function(records) -> sentences` about what the stage made, told when it is done
     truth: bool = False  # masks reach this stage
     store: Literal["each", "sum"] = "each"  # keep one record per item, or only their sum
     result: str = ""  # turns a summed record into the JSON result
     scored: Literal["", "seed", "pseudo", "seg"] = ""
+
+
+class AddOn(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What an add-on or a mixing does to the training of a network."""
+
+    call: str  # `function(training, context) -> training`
+    reads: tuple[str, ...] = ()
+    requires: tuple[str, ...] = ()  # what the training's network must provide
+    settings: tuple[str, ...] = ()
 
 
 class Published(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -106,7 +135,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     default_refiners: tuple[str, ...] = ()
     after: str = ""  # the setting that may name another component for this one to be folded after
     segmenter: str = ""  # of an image set: the segmenter that its runs take unless another is named
-    provides: tuple[str, ...] = ()  # what its result offers to the stages that read it
+    provides: tuple[str, ...] = ()  # of a backbone: what its entries offer to the networks that are built on them
     table: dict[str, Any] = {}  # things by name: "package.module:function" or values; see Setting.choices_from
     parts: tuple[str, ...] = ()  # of a backbone: what can be frozen, in the order that an image meets it
     settings: dict[str, Setting] = {}
@@ -115,6 +144,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     published_settings: dict[str, dict[str, Any]] = {}
     shared_stages: tuple[StageRecipe, ...] = ()
     stages: tuple[StageRecipe, ...] = ()
+    adds: AddOn | None = None  # of an add-on or a mixing
     published: tuple[Published, ...] = ()
 
 
