@@ -51,6 +51,42 @@ def test_a_recipe_tells_the_parts_and_what_its_backbones_provide(recipe):
         assert isinstance(backbone, backbones.TokenBackbone) == ("tokens" in recipe.provides)
 
 
+# (output stride, rule) -> the dilation of the first 3x3 convolution and of all others, in the stages that reach /16 and /32
+DILATIONS = {
+    (8, False): ((1, 1), (1, 1)),
+    (8, True): ((1, 2), (2, 4)),
+    (8, "uniform"): ((2, 2), (4, 4)),
+    (16, False): ((1, 1), (1, 1)),
+    (16, True): ((1, 1), (1, 2)),
+    (16, "uniform"): ((1, 1), (2, 2)),
+    (32, False): ((1, 1), (1, 1)),
+    (32, True): ((1, 1), (1, 1)),
+    (32, "uniform"): ((1, 1), (1, 1)),
+}
+
+
+@pytest.mark.parametrize(
+    "architecture", [architecture for architecture in ARCHITECTURES if 8 in outline(architecture).output_strides]
+)
+def test_every_3x3_convolution_is_dilated_by_the_rule(architecture):
+    for (stride, rule), expected in DILATIONS.items():
+        with torch.device("meta"):
+            backbone = architecture(stride=stride, dilated=rule, frozen_statistics=True)
+        parts = {name: [module for part in members for module in part.modules()] for name, members in backbone.parts().items()}
+        found = {
+            name: [module for module in modules if isinstance(module, nn.Conv2d) and module.kernel_size == (3, 3)]
+            for name, modules in parts.items()
+        }
+        for name, (first, others) in zip(("layer3", "layer4"), expected, strict=True):
+            dilations = [convolution.dilation for convolution in found[name]]
+            assert dilations == [(first, first), *[(others, others)] * (len(dilations) - 1)], (stride, rule, name)
+            assert all(convolution.padding == convolution.dilation for convolution in found[name])
+            kept = stride >= {"layer3": 16, "layer4": 32}[name]
+            halving = [module for module in parts[name] if isinstance(module, nn.Conv2d) and module.stride != (1, 1)]
+            assert bool(halving) == kept, (stride, rule, name)
+        assert all(convolution.dilation == (1, 1) for name in ("layer1", "layer2") for convolution in found[name])
+
+
 def test_freezing_up_to_layer2_leaves_the_last_two_stages():
     backbone = backbones.build(resnet18, frozen_statistics=True)
     backbone.freeze("layer2")
