@@ -9,7 +9,7 @@ from rich.console import Console
 
 from imagesets.errors import refuse
 from orchestrator.cli import options, paths
-from orchestrator.engine.checks import check_images
+from orchestrator.engine.checks import check_images, weights_problems
 from orchestrator.engine.execution import Execution, Where
 from orchestrator.engine.running import announced
 from orchestrator.planning import imports
@@ -96,7 +96,7 @@ def launch(
     for note in dict.fromkeys(note for run in prepared for note in made_otherwise(run)):
         console.print(f"note: {note}", markup=False)
     for run in prepared:
-        refuse_run(run)
+        refuse_run(run, [] if plan or address else weights_problems(run))
     if plan:
         for run in prepared:
             print_plan(console, run, select(run.steps, only))

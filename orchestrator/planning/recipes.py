@@ -65,6 +65,7 @@ class Setting(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     length: int | None = None
     order: Literal["", "ascending", "range"] = ""  # range: start, stop, step
     at_least: Least | None = None
+    weights_of: str = ""  # the setting of the same recipe that names the architecture whose weights these are
     file: bool = False
     folder: bool = False
     help: str = ""

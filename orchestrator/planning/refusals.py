@@ -17,11 +17,13 @@ from orchestrator.planning.stage import Stage
 from orchestrator.planning.workers import WORKERS, divides, gpus, shared_batches
 
 
-def refuse_run(prepared: Prepared) -> None:
-    """Raise WrongInput with all that would stop a stage of this plan, if anything would."""
+def refuse_run(prepared: Prepared, further: Sequence[str] = ()) -> None:
+    """Raise WrongInput with all that would stop a stage of this plan, if anything would; `further` is found elsewhere."""
     stages = [step.stage for step in prepared.steps if not step.cached]
     counts = {step.stage.list_name: len(step.items) for step in prepared.steps}
-    refuse([*problems(prepared.experiment, stages, counts), *_overlaps(prepared)], f"the plan of {prepared.request.method}")
+    refuse(
+        [*problems(prepared.experiment, stages, counts), *_overlaps(prepared), *further], f"the plan of {prepared.request.method}"
+    )
 
 
 def problems(wanted: Experiment, stages: Sequence[Stage], counts: Mapping[str, int]) -> list[str]:
@@ -92,7 +94,9 @@ def _overlaps(prepared: Prepared) -> Iterator[str]:
         return
     held = set(over[held_out].items.names())
     for name in sorted(learnt):
-        if shared := sorted(held.intersection(over[name].items.names())):
+        if name == held_out:
+            yield f"trainings would learn from the images of the list {name}, which is held out (images.validation)"
+        elif shared := sorted(held.intersection(over[name].items.names())):
             where = f"the lists {name} and {held_out} (images.validation)"
             yield f"{where} share {len(shared)} images, such as {shared[0]}; a list that is held out shares none"
 
