@@ -80,6 +80,13 @@ def test_imagenet_weights_come_by_timm_where_the_architecture_says_so(monkeypatc
         backbones.build(tiny_vit, weights="imagenet", frozen_statistics=True)
 
 
+def test_a_network_of_one_stride_is_built_with_it_where_none_is_asked_for(monkeypatch) -> None:
+    monkeypatch.setattr("tests.tiny_vit.TinyViT.output_strides", (14,))
+    assert backbones.build(tiny_vit, frozen_statistics=True).output_strides == (14,)
+    with pytest.raises(WrongInput, match="the output stride of backbone tiny_vit is 14, not 16"):
+        backbones.build(tiny_vit, stride=16, frozen_statistics=True)
+
+
 def test_a_transformer_learns_classes_through_the_pooling_of_cam() -> None:
     torch.manual_seed(0)
     network = cam.network(Settings({"backbone.name": tiny_vit, "backbone.weights": "none"}), ("red", "blue"))
