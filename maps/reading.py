@@ -4,6 +4,8 @@ A stage that writes maps names one in its recipe. Here are those that several me
 file, made of the same steps: resize every grid, put the scales together, normalise.
 """
 
+from functools import reduce
+
 import torch
 
 from maps.grids import resize, rounded_up
@@ -14,7 +16,7 @@ EPSILON = 1e-5  # added to a maximum before dividing (IRN code; papers: the maxi
 
 def divided_by_maximum(maps: Maps, full: bool) -> torch.Tensor:
     """The sum over scales, each class divided by its maximum: CAM, ReCAM, LPCAM and AdvCAM, as in IRN's code."""
-    return unit_maximum(summed(maps, full))
+    return unit_maximum(summed_as_irn(maps, full))
 
 
 def as_they_are(maps: Maps, full: bool) -> torch.Tensor:
@@ -23,15 +25,19 @@ def as_they_are(maps: Maps, full: bool) -> torch.Tensor:
 
 
 def summed(maps: Maps, full: bool) -> torch.Tensor:
-    """The sum [m,h,w] over all grids, at full size by way of the next multiple of 16 (IRN's code)."""
-    extent = rounded_up(maps.size) if full else maps.extent(full)
+    """The sum [m,h,w] over all grids, each resized straight to where it is wanted."""
+    return _summed(maps, maps.extent(full))
+
+
+def summed_as_irn(maps: Maps, full: bool) -> torch.Tensor:
+    """The sum [m,h,w] over all grids, at full size by way of the next multiple of 16 and a crop to it."""
     height, width = maps.extent(full)
-    return torch.stack([resize(grid, extent) for grid in maps.tensors()]).sum(0)[:, :height, :width]
+    return _summed(maps, rounded_up(maps.size) if full else (height, width))[:, :height, :width]
 
 
-def resized(maps: Maps, full: bool) -> torch.Tensor:
-    """All grids [R,m,h,w], each resized straight to where it is wanted."""
-    return torch.stack([resize(grid, maps.extent(full)) for grid in maps.tensors()])
+def _summed(maps: Maps, extent: tuple[int, int]) -> torch.Tensor:
+    # one scale after the other: all logits of a segmentation network at full size are large
+    return reduce(torch.add, (resize(grid, extent) for grid in maps.tensors()))
 
 
 def unit_maximum(planes: torch.Tensor, epsilon: float = EPSILON) -> torch.Tensor:

@@ -15,25 +15,26 @@ Where we depart from it:
 * the loss of a batch without background, or without foreground, counts that half as 0 (code: NaN);
 * without initial weights (`backbone.weights=none`) the backbone is that of the network which made the maps;
 * the maps have no background of their own: every reader of the code drops its channel 0, and so do we.
-The loss is a ratio over the batch: with several workers each one balances its own share.
+The loss is a ratio over the batch: with several workers, or in several parts, each share is balanced alone.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import nn
 
 import backbones
+from imagesets.crops import Crop, by_scale
 from imagesets.item import VOID, Item
-from imagesets.transforms import rescale, segmentation_sample, views
+from imagesets.transforms import rescale, views
 from maps.maps import Maps
-from maps.reading import EPSILON, resized
+from maps.reading import EPSILON, summed
 from segmentation.aspp import ASPP
 from segmentation.losses import shrunk
 from training import optimisers
-from training.randomness import seed_torch
-from training.stage import Context, Records, Settings, Task
+from training.stage import Context, Losses, Outputs, Records, Settings, Training
 
 RATES = (6, 12, 18, 24)  # dilations of the parallel 3x3 convolutions (DeepLabV2's ASPP)
 
@@ -70,17 +71,21 @@ class AMN(nn.Module):
         return self.aspp(self.dropout(features * self.condition(labels)[:, :, None, None]))
 
 
-class Step(nn.Module):
-    """One training step on the confident labels of a batch."""
+class ConfidentLabelObjective(nn.Module):
+    """The balanced loss on the confident labels of a batch."""
 
     def __init__(self, network: AMN, smoothing: float) -> None:
         super().__init__()
         self.network, self.smoothing = network, smoothing
 
-    def forward(self, batch: dict[str, torch.Tensor], progress: float) -> dict[str, torch.Tensor]:
-        """`batch` holds image [B,3,crop,crop], label uint8 [B,crop,crop] and labels, the multi-hot [B,K]."""
+    def forward(self, batch: dict[str, torch.Tensor], step: int) -> tuple[Losses, Outputs]:
+        """`batch` holds image [B,3,crop,crop], label uint8 [B,crop,crop] and labels, the multi-hot [B,K].
+
+        The output is logits [B,K+1,h,w].
+        """
         logits = self.network(batch["image"], batch["labels"])
-        return {"pixel_classification": balanced_loss(logits, shrunk(batch["label"], logits.shape[-2:]), self.smoothing)}
+        loss = balanced_loss(logits, shrunk(batch["label"], logits.shape[-2:]), self.smoothing)
+        return {"pixel_classification": loss}, {"logits": logits}
 
 
 def balanced_loss(logits: torch.Tensor, label: torch.Tensor, smoothing: float) -> torch.Tensor:
@@ -117,7 +122,7 @@ def read(maps: Maps, full: bool) -> torch.Tensor:
     """The reader of what is kept: softmax over all labels of the mean over scales, stretched where labels are confident."""
     height, width = maps.size
     confident = np.unpackbits(maps.extras["confident"], count=height * width).reshape(height, width)
-    probabilities = resized(maps, full).mean(dim=0).softmax(dim=0)[maps.keys + 1]
+    probabilities = (summed(maps, full) / len(maps.grids)).softmax(dim=0)[maps.keys + 1]
     return stretched(probabilities, torch.from_numpy(rescale(confident, maps.extent(full), bicubic=False) != 0))
 
 
@@ -126,20 +131,19 @@ def network(settings: Settings, classes: tuple[str, ...]) -> AMN:
     return _build(settings, classes, weights="none")
 
 
-def training(context: Context) -> Task:
+def training(context: Context) -> Training:
     """Train on the confident labels (word `labels`), from ImageNet weights or the backbone of the word `network`."""
     settings = context.settings
-    seed_torch(context.random_seed, "amn", "initial weights")
     module = _build(settings, context.classes, settings.backbone.weights)
     if settings.backbone.weights == "none":
         module.backbone.adopt(context.inputs["network"])
     module.backbone.freeze("stem")
     head = [parameter for name, parameter in module.named_parameters() if not name.startswith("backbone.")]
     groups = optimisers.groups(settings.weight_decay, (module.backbone.parameters(), settings.lr), (head, settings.head_lr))
-    return Task(
+    return Training(
         network=module,
-        step=Step(module, settings.smoothing),
-        sample=sampler(settings, context.inputs["labels"], len(context.classes)),
+        objective=ConfidentLabelObjective(module, settings.smoothing),
+        sample=LabelledCrop(context.inputs["labels"], settings.scale_range, settings.crop, len(context.classes)),
         optimiser=optimisers.build("adam", groups),
         schedule=optimisers.constant,
         batch=settings.batch,
@@ -147,15 +151,20 @@ def training(context: Context) -> Task:
     )
 
 
-def sampler(settings: Settings, labels: Records, classes: int) -> Callable[[Item, np.random.Generator], dict[str, torch.Tensor]]:
-    """What makes one training example: image float32 [3,crop,crop], label uint8 [crop,crop] and multi-hot labels [K]."""
+@dataclass(frozen=True)
+class LabelledCrop:
+    """Makes one training example: image float32 [3,crop,crop], label uint8 [crop,crop] and multi-hot labels float32 [K]."""
 
-    def sample(item: Item, rng: np.random.Generator) -> dict[str, torch.Tensor]:
-        image, label = segmentation_sample(item.rgb(), labels[item.id]["label"], settings.scale_range, settings.crop, rng)
-        arrays = {"image": image, "label": label, "labels": item.multi_hot(classes)}
+    labels: Records
+    scale_range: Sequence[float]
+    crop: int
+    classes: int
+
+    def __call__(self, item: Item, rng: np.random.Generator) -> dict[str, torch.Tensor]:
+        rgb, label = item.rgb(), self.labels[item.id]["label"]
+        crop = Crop.drawn(by_scale(rgb.shape[:2], self.scale_range, rng), self.crop, rng)
+        arrays = {"image": crop.image(rgb), "label": crop.label(label), "labels": item.multi_hot(self.classes)}
         return {name: torch.from_numpy(array) for name, array in arrays.items()}
-
-    return sample
 
 
 def maps(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:

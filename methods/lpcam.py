@@ -35,7 +35,6 @@ from imagesets.errors import WrongInput
 from imagesets.item import Item
 from imagesets.transforms import normalise
 from maps.extraction import per_image
-from training.randomness import generator
 from training.stage import Context, Records
 
 MATCHES = 3  # regions kept per prototype for people to look at
@@ -177,7 +176,7 @@ def _matches(prototypes: torch.Tensor, vectors: VectorFile, origins: Origins) ->
 def _images(context: Context, class_index: int) -> list[Item]:
     having = [item for item in context.items if class_index in item.labels]
     limit = context.settings.images_per_class or len(having)
-    rng = generator(context.random_seed, "lpcam", "images", context.classes[class_index])
+    rng = context.generator("images", context.classes[class_index])
     return having if len(having) <= limit else [having[row] for row in sorted(rng.choice(len(having), limit, replace=False))]
 
 
@@ -198,6 +197,6 @@ def _mask(context: Context, item: Item, class_index: int) -> torch.Tensor:
 
 def _cluster(context: Context, vectors: VectorFile, *purpose: str) -> torch.Tensor:
     """Cluster centres [min(N, clusters),C] from initial centres drawn for this class and set."""
-    settings, rng = context.settings, generator(context.random_seed, "lpcam", *purpose)
+    settings, rng = context.settings, context.generator(*purpose)
     first = vectors.rows(initial_rows(len(vectors), settings.clusters, rng))
     return lloyd(vectors.chunks, first, settings.tolerance, settings.max_iterations)[0]

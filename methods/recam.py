@@ -24,8 +24,7 @@ from maps.extraction import per_image
 from maps.reading import unit_maximum
 from methods import cam
 from training import optimisers
-from training.randomness import seed_torch
-from training.stage import Context, Settings, Task
+from training.stage import Context, Losses, Outputs, Settings, Training
 
 # weight choice -> w'' from the weights of FC1 and of FC2, both [K,C] (Table 1)
 CHOICES: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
@@ -48,21 +47,26 @@ class Reactivated(cam.Classifier):
         return self.weights if choice is None else CHOICES[choice](self.weights, self.reactivation.weight.flatten(1))
 
 
-class ReactivationStep(nn.Module):
-    """One training step: FC1's binary cross-entropy plus `balance` (lambda) times FC2's softmax cross-entropy (Eq. 8)."""
+class ReactivationObjective(nn.Module):
+    """FC1's binary cross-entropy plus `balance` (lambda) times FC2's softmax cross-entropy (Eq. 8)."""
 
     def __init__(self, network: Reactivated, balance: float) -> None:
         super().__init__()
         self.network, self.balance = network, balance
 
-    def forward(self, batch: dict[str, torch.Tensor], progress: float) -> dict[str, torch.Tensor]:
-        """`batch` holds image [B,3,crop,crop] and labels [B,K] in {0,1}."""
+    def forward(self, batch: dict[str, torch.Tensor], step: int) -> tuple[Losses, Outputs]:
+        """`batch` holds image [B,3,crop,crop] and labels [B,K] in {0,1}.
+
+        Outputs are features [B,C,h,w] and the logits [B,K] of FC1.
+        """
         first, second = self.network.chosen_weights("w"), self.network.chosen_weights("w2")
         features, labels = self.network.features(batch["image"]), batch["labels"]
-        return {
-            "classification": cam.classification_loss(cam.class_scores(features, first), labels, "bce"),
+        logits = cam.class_scores(features, first)
+        losses = {
+            "classification": cam.classification_loss(logits, labels, "bce"),
             "reactivation": self.balance * reactivation_loss(class_features(features, first) @ second.T, labels),
         }
+        return losses, {"features": features, "logits": logits}
 
 
 def class_features(features: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
@@ -89,10 +93,9 @@ def network(settings: Settings, classes: tuple[str, ...]) -> Reactivated:
     return cam.build(Reactivated, settings, classes, weights="none")
 
 
-def training(context: Context) -> Task:
+def training(context: Context) -> Training:
     """Train both classifiers and the backbone, from the trained CAM network (word `network`)."""
     settings = context.settings
-    seed_torch(context.random_seed, "recam", "initial weights")
     module = network(settings, context.classes)
     told = "recam starts from the network before it in the expression, which here is none that it can take over"
     load_state(module, context.inputs["network"].state_dict(), told, own=("reactivation.",))  # all but FC2
@@ -100,14 +103,15 @@ def training(context: Context) -> Task:
         module.backbone.freeze(settings.frozen)
     converged = [*module.backbone.parameters(), *module.classifier.parameters()]
     parts = (converged, settings.lr), (module.reactivation.parameters(), settings.head_lr)
-    return Task(
+    steps = optimisers.steps(len(context.items), settings.batch, settings.epochs)
+    return Training(
         network=module,
-        step=ReactivationStep(module, getattr(settings, "lambda")),
-        sample=cam.sampler(settings, len(context.classes)),
+        objective=ReactivationObjective(module, getattr(settings, "lambda")),
+        sample=cam.LabelledImage(settings.long_side, settings.crop, len(context.classes)),
         optimiser=optimisers.build(settings.optimiser, optimisers.groups(settings.weight_decay, *parts), settings.momentum),
-        schedule=optimisers.poly(),
+        schedule=optimisers.poly(steps),
         batch=settings.batch,
-        steps=optimisers.steps(len(context.items), settings.batch, settings.epochs),
+        steps=steps,
     )
 
 

@@ -42,7 +42,8 @@ def hard(rgb: np.ndarray, labels: np.ndarray, n: int, parameters: Parameters) ->
     """Refine a label map [H,W] of values 0..n-1 on the image uint8 [H,W,3]: uint8 [H,W].
 
     The energy of a pixel's own label is -log(certainty), of each other one -log((1 - certainty) / (n - 1)). Label 0 is
-    a label like any other. The result depends on n: count the labels present, not those of the image set.
+    a label like any other; a pixel of 255 prefers none. The result depends on n: count the labels present, not those of
+    the image set.
     """
     return _hard(_Lattices(rgb, n, parameters), labels)
 
@@ -51,6 +52,18 @@ def soft(rgb: np.ndarray, probabilities: np.ndarray, parameters: Parameters) -> 
     """Marginals float32 [n,H,W] of scores [n,H,W], clipped to 1e-5..1 (they need not sum to one), on uint8 [H,W,3]."""
     energy = -np.log(np.clip(probabilities, CLIP, 1.0))
     return _Lattices(rgb, len(probabilities), parameters).infer(energy)
+
+
+def refined_labels(rgb: np.ndarray, label: np.ndarray, parameters: Parameters) -> np.ndarray:
+    """Refine a label map of any values uint8 [H,W] on the image uint8 [H,W,3], each pixel among the labels present.
+
+    255 stays 255: a segmenter would learn the guess that the CRF makes there from colours alone.
+    """
+    present = np.unique(label[label != VOID])
+    if len(present) < 2:
+        return label
+    places = np.where(label == VOID, np.uint8(VOID), np.searchsorted(present, label).astype(np.uint8))
+    return np.where(label == VOID, label, present[hard(rgb, places, len(present), parameters)])
 
 
 def confident(
@@ -124,6 +137,12 @@ def masks(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:
     return one
 
 
+def masks_of_masks(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:
+    """Stage of the refiner `crf` after another refiner: the label map that one made, refined."""
+    parameters, records = _parameters(context.settings), context.inputs["masks"]
+    return lambda item: {"label": refined_labels(item.rgb(), records[item.id]["label"], parameters)}
+
+
 def _parameters(settings: Settings) -> Parameters:
     return Parameters(**settings.parameters)
 
@@ -166,7 +185,8 @@ def _hard(lattices: _Lattices, labels: np.ndarray) -> np.ndarray:
     if labels.min() == labels.max():
         # where all pixels agree, every message favours the label they have: nothing can change (n = 1 has no other label)
         return labels.astype(np.uint8)
-    certainty = lattices.parameters.certainty
+    certainty, void = lattices.parameters.certainty, labels == VOID
     energy = np.full(lattices.shape, -np.log((1 - certainty) / (n - 1)), np.float32)
-    np.put_along_axis(energy, labels[None].astype(np.intp), np.float32(-np.log(certainty)), axis=0)
+    np.put_along_axis(energy, np.where(void, 0, labels)[None].astype(np.intp), np.float32(-np.log(certainty)), axis=0)
+    energy[:, void] = 0
     return lattices.infer(energy).argmax(axis=0).astype(np.uint8)

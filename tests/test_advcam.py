@@ -118,7 +118,9 @@ def test_the_stage_climbs_on_cam_and_on_recam_whatever_the_batch(tmp_path, choic
     torch.manual_seed(0)
     network = (recam if choice else cam).network(Settings(SHARED), CLASSES).eval()
     values = CLIMB | {"scales": [1.0, 0.5], "network.weights": choice}
-    together = Maps.of(advcam.maps(context(values, items, network=network))(items[0]), divided_by_maximum)
+    record = advcam.maps(context(values, items, network=network))(items[0])
+    assert (np.max([record[f"grid{scale}"].max(axis=(1, 2)) for scale in range(len(values["scales"]))], axis=0) == 1).all()
+    together = Maps.of(record, divided_by_maximum)
     apart = Maps.of(advcam.maps(context(values | {"classes_at_once": 1}, items, network=network))(items[0]), divided_by_maximum)
     assert together.full().shape == (2, 48, 64) and len(together.grids) == 2
     torch.testing.assert_close(together.full(), apart.full(), rtol=1e-2, atol=5e-3)

@@ -14,7 +14,7 @@ from clustering.kmeans import lloyd
 from imagesets.errors import WrongInput
 from maps.extraction import to_unit_peaks
 from maps.maps import Maps
-from maps.reading import divided_by_maximum, summed, unit_maximum
+from maps.reading import divided_by_maximum, summed_as_irn, unit_maximum
 from methods import cam, lpcam
 from tests.two_colours import CLASSES, SHARED, context, write_items
 from training.stage import Settings
@@ -80,7 +80,7 @@ def test_maps_are_the_golden_ones_with_and_without_contexts():
     grids = tuple(lpcam.class_maps(data[f"feat{scale}"], directions).numpy() for scale in range(4))
     maps = Maps(data["keys"].numpy(), tuple(data["size"].tolist()), grids)
     for full, expected in ((False, data["cam"]), (True, data["high_res"])):
-        published = unit_maximum(summed(maps, full), epsilon=0)
+        published = unit_maximum(summed_as_irn(maps, full), epsilon=0)
         torch.testing.assert_close(published, expected, rtol=1e-4, atol=1e-5)
     # what is read back from the store adds an epsilon to a maximum of about 1 or more, and half precision
     stored = Maps.of(replace(maps, grids=to_unit_peaks(grids)).arrays(), divided_by_maximum)
@@ -201,6 +201,14 @@ def test_prototypes_of_each_colour_point_along_it_and_maps_lie_on_it(fitted):
     columns = maps.full().sum(dim=1).argmax(dim=1)  # red is drawn left, blue right
     assert columns[0] < 32 < columns[1]
     assert Maps.of(one(fitted.items[4]), divided_by_maximum).full().shape == (0, 48, 64)
+
+
+def test_prototypes_of_a_class_come_from_that_class_s_own_map(fitted):
+    values = PROTOTYPES | {"threshold": 0.4}  # so high that a map is above it on its own square alone
+    where = context(values, fitted.items[2:3], network=fitted.network, maps=fitted.maps)
+    for index in range(2):
+        found = lpcam.prototypes(where)(index)["prototypes"]
+        assert len(found) and (found[:, index] > found[:, 1 - index]).all()
 
 
 def test_the_regions_that_match_a_prototype_lie_on_the_colour_it_stands_for(fitted):

@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 from maps.extraction import to_unit_peaks
 from maps.grids import resize
 from maps.maps import Maps, Reader, StoredMaps
-from maps.reading import as_they_are, divided_by_maximum, resized, summed, unit_maximum
+from maps.reading import as_they_are, divided_by_maximum, summed, summed_as_irn, unit_maximum
+from orchestrator.engine.context import stored as stored_by_a_stage
 from orchestrator.engine.job import resolve
 from orchestrator.planning.recipes import load_all
+from orchestrator.storage.shards import shard_path, write_names, write_shard
 
 GOLDEN = dict(np.load(Path(__file__).parent / "golden" / "cam_multiscale.npz"))
 
@@ -60,7 +62,7 @@ def test_stored_maps_come_back_up_to_half_precision_at_any_magnitude(classes, he
     maps = random_maps(classes, (height, width), seed)
     back = stored(maps)
     assert back.keys.tolist() == maps.keys.tolist() and back.size == maps.size
-    np.testing.assert_allclose(back.full(), unit_maximum(summed(maps, full=True), epsilon=1e-20), atol=2e-3)
+    np.testing.assert_allclose(back.full(), unit_maximum(summed_as_irn(maps, full=True), epsilon=1e-20), atol=2e-3)
 
 
 def test_finished_maps_come_back_as_they_are_and_a_missing_size_is_made_of_the_other():
@@ -115,25 +117,26 @@ def summed_at_stride_4(maps: Maps, full: bool) -> torch.Tensor:
 
 def of_edam(maps: Maps, full: bool) -> torch.Tensor:
     """The sum over scales divided by its maximum, without epsilon."""
-    return unit_maximum(resized(maps, full).sum(0), epsilon=0)
+    return unit_maximum(summed(maps, full), epsilon=0)
 
 
 def of_mctformer(maps: Maps, full: bool) -> torch.Tensor:
     """The sum over views between its minimum and its maximum; SEAM's differs in its epsilons."""
-    planes = resized(maps, full).sum(0)
+    planes = summed(maps, full)
     low, high = planes.amin((1, 2), keepdim=True), planes.amax((1, 2), keepdim=True)
     return (planes - low) / (high - low + 1e-8)
 
 
 def of_spatial_bce(maps: Maps, full: bool) -> torch.Tensor:
     """Sigmoid of the mean logit, of each pixel's best class alone, divided by the maximum."""
-    probabilities = resized(maps, full).mean(0).sigmoid()
+    probabilities = (summed(maps, full) / len(maps.grids)).sigmoid()
     return unit_maximum(torch.where(probabilities == probabilities.amax(0), probabilities, 0), epsilon=1e-8)
 
 
 def of_eps(maps: Maps, full: bool) -> torch.Tensor:
     """Softmax over all labels, background last, at every scale; the image's own classes summed and divided by the maximum."""
-    return unit_maximum(resized(maps, full).softmax(1).sum(0)[maps.keys])
+    probabilities = [resize(logits, maps.extent(full)).softmax(0)[maps.keys] for logits in maps.tensors()]
+    return unit_maximum(torch.stack(probabilities).sum(0))
 
 
 def of_pmm(maps: Maps, full: bool) -> torch.Tensor:
@@ -213,6 +216,15 @@ def test_an_image_s_maps_are_read_once_a_size():
     maps = Maps(np.array([1]), (15, 23), (planes(1),), read=lambda maps, full: calls.append(full) or summed(maps, full))
     maps.full(), maps.background(True), maps.full(), maps.strided(), maps.background(False)
     assert calls == [True, False]
+
+
+def test_a_stage_gets_the_maps_of_the_one_before_with_the_reader_that_its_recipe_names(tmp_path):
+    records = {"a": Maps(np.array([1, 4]), (15, 23), (np.abs(planes(3)),)).arrays()}
+    write_shard(shard_path(tmp_path, 0), records, made_from="")
+    write_names(tmp_path, [["a"]])
+    maps = stored_by_a_stage(tmp_path, "tests.test_maps:of_sipe")["a"]
+    assert maps.full().shape == (2, 15, 23) and maps.background(full=True).shape == (15, 23)
+    assert stored_by_a_stage(tmp_path, "")["a"]["grid0"].shape == (3, 4, 6)  # of any other word, arrays
 
 
 def test_stored_maps_are_records_with_a_reader():

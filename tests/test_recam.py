@@ -57,7 +57,7 @@ def test_class_features_and_both_losses_are_the_golden_ones():
 @pytest.mark.parametrize("balance", [1.0, 0.1])
 def test_the_total_and_its_gradients_are_the_golden_ones(balance):
     network, features = Fixed(LOSS["W1"], LOSS["W2"]), LOSS["feat"].clone().requires_grad_()
-    losses = recam.ReactivationStep(network, balance)({"image": features, "labels": LOSS["label"]}, 0.0)
+    losses, _ = recam.ReactivationObjective(network, balance)({"image": features, "labels": LOSS["label"]}, 0)
     total = sum(losses.values())
     total.backward()
     close(total, LOSS[f"total_lam{balance}"])
@@ -68,7 +68,8 @@ def test_the_total_and_its_gradients_are_the_golden_ones(balance):
 
 def test_lambda_0_leaves_the_loss_of_the_first_classifier_alone():
     network, features = Fixed(LOSS["W1"], LOSS["W2"]), LOSS["feat"].clone().requires_grad_()
-    sum(recam.ReactivationStep(network, 0.0)({"image": features, "labels": LOSS["label"]}, 0.0).values()).backward()
+    losses, _ = recam.ReactivationObjective(network, 0.0)({"image": features, "labels": LOSS["label"]}, 0)
+    sum(losses.values()).backward()
     alone = LOSS["feat"].clone().requires_grad_()
     cam.classification_loss(cam.class_scores(alone, LOSS["W1"]), LOSS["label"], "bce").backward()
     torch.testing.assert_close(features.grad, alone.grad)
@@ -129,14 +130,14 @@ def test_one_forward_pass_serves_all_choices(tmp_path):
 def test_training_starts_from_the_cam_network_and_the_second_classifier_learns(tmp_path):
     items, plain = trained_cam(tmp_path)
     where = context(TRAINING, items, network=plain)
-    task = recam.training(where)
+    training = recam.training(where)
     for name, values in plain.state_dict().items():
-        assert torch.equal(task.network.state_dict()[name], values)
+        assert torch.equal(training.network.state_dict()[name], values)
     run = loop.Run(("test",), tmp_path, where.settings.training, torch.device("cpu"))
-    history = loop.train(task, items, run)
+    history = loop.train(training, items, run)
     assert history[-1]["reactivation"] < 0.5 * history[0]["reactivation"]
     rebuilt = recam.network(Settings(SHARED), CLASSES)
-    rebuilt.load_state_dict(task.network.state_dict())
+    rebuilt.load_state_dict(training.network.state_dict())
     one = recam.responses(context({"scales": [1.0]}, items, network=rebuilt.eval()))
     assert Maps.of(one(items[3]), divided_by_maximum).full().shape == (0, 48, 64)
 

@@ -13,7 +13,7 @@ from orchestrator.engine.job import Input, Job, check_attempt, resolve
 from orchestrator.planning.recipes import Reference
 from orchestrator.storage.attached import fetched, publish
 from orchestrator.storage.shards import StoredRecords
-from training.loop import save_atomically
+from training.checkpoint import save_atomically
 from training.stage import Context, Records, Settings
 
 
@@ -24,7 +24,7 @@ def context(job: Job, device: str) -> Context:
         word: load_network(source, job.classes, where) if source.network else stored(source.folder, source.read)
         for word, source in job.inputs.items()
     }
-    return Context(settings_of(job.settings), job.classes, job.items, job.random_seed, where, inputs)
+    return Context(settings_of(job.settings), job.classes, job.items, (job.random_seed, job.purpose), where, inputs)
 
 
 def settings_of(values: Mapping[str, Any]) -> Settings:

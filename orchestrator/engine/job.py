@@ -46,6 +46,8 @@ class Job:
     recipe: StageRecipe
     settings: Mapping[str, Any]
     random_seed: int
+    purpose: str  # of its random numbers: two stages that call one function have a name each
+    add_ons: tuple[str, ...]  # functions that add to a training
     classes: tuple[str, ...]
     items: ItemList
     inputs: Mapping[str, Input]

@@ -23,7 +23,7 @@ from orchestrator.storage.attached import attachment, remove, remove_remote
 from orchestrator.storage.lease import Lease, LeaseLost, try_lease
 from orchestrator.storage.store import digest, read_json, write_json
 from orchestrator.storage.trouble import patiently, require
-from training.loop import CHECKPOINT
+from training.checkpoint import CHECKPOINT
 
 POLL = 0.5  # seconds between two looks at a stage that another launch is making
 
@@ -129,6 +129,8 @@ class Runner:
             recipe=stage.recipe,
             settings=dict(stage.settings),
             random_seed=step.identity["random_seed"],
+            purpose=stage.purpose,
+            add_ons=tuple(add_on.call for add_on in stage.add_ons.values()),
             classes=self.planner.images.classes,
             items=step.items,
             inputs=inputs,

@@ -99,7 +99,7 @@ class Planner:
             "code": self.fingerprints.of_code(*self._code(stage)),
             "settings": self._keyed(stage),
             "random_seed": random_seed,
-            "purpose": stage.base if stage.recipe.kind == "train" else "",
+            "purpose": stage.purpose,
             "classes": self.images.classes,
             **self._content(stage.list_name, stage.recipe.truth),
             "inputs": {word: source.key for word, source in inputs.items()},
