@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 import backbones
+from backbones.state import load_state
 from imagesets.item import Item
 from maps.extraction import per_image
 from maps.reading import unit_maximum
@@ -96,7 +97,8 @@ def training(context: Context) -> Training:
     """Train both classifiers and the backbone, from the trained CAM network (word `network`)."""
     settings = context.settings
     module = network(settings, context.classes)
-    module.load_state_dict(context.inputs["network"].state_dict(), strict=False)  # all but FC2
+    told = "recam starts from the network before it in the expression, which here is none that it can take over"
+    load_state(module, context.inputs["network"].state_dict(), told, own=("reactivation.",))  # all but FC2
     if cam.pretrained(settings):
         module.backbone.freeze(settings.frozen)
     converged = [*module.backbone.parameters(), *module.classifier.parameters()]

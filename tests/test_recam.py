@@ -6,6 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from backbones import resnet
+from imagesets.errors import WrongInput
 from maps.maps import Maps
 from maps.reading import divided_by_maximum
 from methods import cam, recam
@@ -72,6 +74,22 @@ def test_lambda_0_leaves_the_loss_of_the_first_classifier_alone():
     cam.classification_loss(cam.class_scores(alone, LOSS["W1"]), LOSS["label"], "bce").backward()
     torch.testing.assert_close(features.grad, alone.grad)
     assert not network.second.grad.any()
+
+
+def test_a_network_of_another_kind_is_refused_in_one_sentence(tmp_path):
+    items, plain = trained_cam(tmp_path)
+    other = {"backbone.name": resnet.resnet18, "backbone.weights": "none"}
+    for foreign, wrong in (
+        (torch.nn.Linear(2, 2), r"61 missing \(first: backbone.conv1.weight\), 2 unexpected \(first: weight\)"),
+        (cam.network(Settings(other), CLASSES), r".*unexpected \(first: .*of another shape \(first: backbone.conv1.weight .*"),
+        (
+            cam.network(Settings(SHARED), (*CLASSES, "green")),
+            r"1 of another shape \(first: classifier.weight \[3, .* for \[2, .*\)",
+        ),
+    ):
+        with pytest.raises(WrongInput, match=f"^recam starts from the network before it .* none that it can take over: {wrong}$"):
+            recam.training(context(TRAINING, items, network=foreign))
+    recam.training(context(TRAINING, items, network=plain))
 
 
 @settings(max_examples=30, deadline=None)

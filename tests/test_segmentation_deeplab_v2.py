@@ -144,6 +144,15 @@ def test_resnet101_has_the_published_size_and_grid():
             assert network(torch.zeros(1, 3, side, 33)).shape[2] == cells
 
 
+@pytest.mark.parametrize(("stride", "expected"), [(8, (2, 4)), (16, (1, 2))])
+def test_every_3x3_convolution_of_a_stage_is_dilated_alike(stride, expected):
+    with torch.device("meta"):
+        backbone = deeplab_v2.network(Settings(SMALL | {"backbone": resnet.resnet101, "stride": stride}), ["a"]).backbone
+    for stage, dilation in zip((backbone.layer3, backbone.layer4), expected, strict=True):
+        spatial = [module for module in stage.modules() if isinstance(module, nn.Conv2d) and module.kernel_size == (3, 3)]
+        assert {convolution.dilation for convolution in spatial} == {(dilation, dilation)}
+
+
 def test_batch_norms_are_constants_from_pretrained_weights_and_train_from_scratch():
     for weights, trains in (("imagenet", False), ("none", True)):
         network = deeplab_v2.network(Settings(SMALL | {"weights": weights}), ["a"])

@@ -7,7 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imagesets.errors import WrongInput
+from orchestrator.planning.launch import Request, experiment
 from orchestrator.planning.recipes import Setting, find, load_all
+from orchestrator.planning.refusals import problems
 from orchestrator.planning.settings import checked, declared, parse_assignments, read_file, resolve
 
 SHAPES = find("shapes", ("images",))[0]
@@ -161,3 +163,18 @@ def test_the_settings_published_for_an_image_set_are_settings_of_their_recipe_wi
     assert published
     for recipe, values in published:
         resolve(SHAPES, [{f"{recipe.name}.{name}": value for name, value in values.items()}])
+
+
+def test_a_part_to_freeze_is_one_of_the_chosen_backbone_s() -> None:
+    for backbone in ("small", "mobilenetv2"):
+        assert resolve(SHAPES, [{"backbone.name": backbone, "cam.frozen": "layer3"}])["cam.frozen"] == "layer3"
+    with pytest.raises(WrongInput, match=r"^recam.frozen=layer5 is not one of none, stem, layer1, .*layer4$"):
+        resolve(SHAPES, [{"recam.frozen": "layer5"}])
+
+
+def test_a_part_that_only_another_backbone_has_is_refused_with_the_plan(monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = experiment(Request("cam", assignments=("cam.frozen=layer2",)))
+    assert not problems(wanted, wanted.stages, {})
+    monkeypatch.setattr("orchestrator.planning.refusals.parts_of", lambda backbone: ("stem", "block1"))
+    told = "cam.frozen=layer2 is no part of backbone.name=small, which has none, stem, block1"
+    assert told in problems(wanted, wanted.stages, {})

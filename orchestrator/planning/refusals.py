@@ -11,7 +11,7 @@ from imagesets.errors import refuse
 from orchestrator.planning.launch import Experiment, Prepared
 from orchestrator.planning.nearest import closest
 from orchestrator.planning.plan import PlannedStage
-from orchestrator.planning.recipes import load_all
+from orchestrator.planning.recipes import load_all, parts_of
 from orchestrator.planning.settings import declared, parse_assignments
 from orchestrator.planning.stage import Stage
 from orchestrator.planning.workers import WORKERS, divides, gpus, shared_batches
@@ -30,7 +30,7 @@ def problems(wanted: Experiment, stages: Sequence[Stage], counts: Mapping[str, i
     """What is wrong with the settings of `stages`; `counts` has the number of images of the lists that are known."""
     found, allowed = [], _allowed(stages)
     for stage in stages:
-        found += [*_bounds(wanted, stage), *_size(stage, counts), *_shares(stage, allowed)]
+        found += [*_bounds(wanted, stage), *_foreign_parts(wanted, stage), *_size(stage, counts), *_shares(stage, allowed)]
     room = 0 if wanted.request.room else gpus()
     if 0 < room < wanted.settings[WORKERS]:
         found.append(f"{WORKERS}={wanted.settings[WORKERS]} needs as many GPUs, and this machine has {room}")
@@ -46,6 +46,16 @@ def _bounds(wanted: Experiment, stage: Stage) -> Iterator[str]:
             bound = least.times * wanted.settings[other] + least.plus
             if wanted.settings[name] < bound:
                 yield f"{name}={wanted.settings[name]} must be at least {bound:g} where {other}={wanted.settings[other]}"
+
+
+def _foreign_parts(wanted: Experiment, stage: Stage) -> Iterator[str]:
+    """Settings that name a part which the chosen backbone does not have."""
+    table, values = declared(wanted.images_recipe), wanted.settings
+    for name in filter(None, stage.owned.values()):
+        if backbone := table[name].part_of:
+            parts = (*table[name].choices, *parts_of(values[backbone]))
+            if values[name] not in parts:
+                yield f"{name}={values[name]} is no part of {backbone}={values[backbone]}, which has {', '.join(parts)}"
 
 
 def _size(stage: Stage, counts: Mapping[str, int]) -> Iterator[str]:
