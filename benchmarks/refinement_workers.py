@@ -21,7 +21,8 @@ from rich.console import Console
 
 from benchmarks.crf_labels import example
 from benchmarks.simulated import cluster
-from imagesets.image_set import IMAGES, LABEL_LIST, LISTS
+from imagesets.image_set import IMAGES, LISTS
+from imagesets.labels import LABEL_LIST
 from maps.maps import strided
 from orchestrator.engine.execution import Execution, Where
 from orchestrator.planning.launch import Prepared, Request, experiment, open_images, prepare, select

@@ -10,7 +10,8 @@ import numpy as np
 import ray
 from ray.cluster_utils import Cluster
 
-from imagesets.image_set import IMAGES, LABEL_LIST, LISTS
+from imagesets.image_set import IMAGES, LISTS
+from imagesets.labels import LABEL_LIST
 from imagesets.palette import save_label_map
 
 CLASSES = 20

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from imagesets import shapes
-from imagesets.layout import open_image_set
+from imagesets.folder import open_folder
 from maps.maps import Maps
 from methods import cam
 from metrics import thresholds
@@ -31,7 +31,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         root, device = Path(folder) / "shapes", torch.device("cpu")
         shapes.generate(root, DRAWN)
-        images = open_image_set(f"shapes:{root}", READ)
+        images = open_folder(root, READ)
         items = images.items("train", with_masks=True)
 
         settings = Settings({**NETWORK, **TRAINING, **SAMPLES})

@@ -52,7 +52,8 @@ def show(name: Annotated[str, typer.Argument(help="A component, such as lpcam.")
             settings.add_row(f"{prefix}.{key}", str(setting.default), _allowed(setting), setting.help, setting.source)
         console.print(settings)
     for images, values in recipe.published_settings.items():
-        console.print(f"  on {images}: {', '.join(f'{prefix}.{key}={value}' for key, value in values.items())}", markup=False)
+        told = ", ".join(f"{prefix}.{key}={value}" for key, value in values.items())
+        console.print(f"  defaults on {images}: {told}", markup=False)
     for figure in recipe.published:
         told = f"  published: {figure.images} {figure.metric} {figure.value}"
         console.print(f"{told} {f'with {figure.with_} ' if figure.with_ else ''}({figure.source})", markup=False)

@@ -88,7 +88,8 @@ def launch(
         for run in prepared:
             print_plan(console, run, select(run.steps, until, only))
         return
-    check_images(prepared[0])
+    for warning in check_images(prepared[0]):
+        console.print(f"warning: {warning}", markup=False, highlight=False, soft_wrap=True)
     if shared.store.open():
         console.print(f"a new store: {shared.store.root}", markup=False, highlight=False, soft_wrap=True)
     shared.fingerprints.save()

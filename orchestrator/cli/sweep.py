@@ -80,7 +80,8 @@ def _run(console: Console, asked: "Sweep", where: Where, at_once: int) -> None:
     shared = planner(wanted, opened)
     one = plan_with(shared, wanted)
     select(one.steps, asked.until, "")  # refuses an unknown stage before anything runs
-    check_images(one)
+    for warning in check_images(one):
+        console.print(f"warning: {warning}", markup=False, highlight=False, soft_wrap=True)
     shared.store.open()
     shared.fingerprints.save()
     log = asked.folder / "log.txt"

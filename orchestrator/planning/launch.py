@@ -3,6 +3,7 @@
 A `Request` resolves to an `Experiment` (settings, stages), that and opened images to a `Prepared` plan.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,18 +11,20 @@ from typing import Any
 
 import yaml
 
-from imagesets import shapes
 from imagesets.errors import WrongInput, refuse
-from imagesets.image_set import ImageSet, read_list
-from imagesets.layout import open_image_set
+from imagesets.image_set import ImageSet
+from imagesets.layout import name_of
+from imagesets.lists import read_list
 from orchestrator.planning import expression
 from orchestrator.planning.nearest import nearest
 from orchestrator.planning.plan import PlannedStage, Planner
-from orchestrator.planning.recipes import Recipe, find
+from orchestrator.planning.recipes import Recipe, find, load_all
+from orchestrator.planning.references import resolve as function
 from orchestrator.planning.settings import declared, parse_assignments, resolve
 from orchestrator.storage.store import Store, digest
 
 ROLES = ("training", "scoring", "validation")
+UNSAFE = re.compile(r"[^\w.-]+")  # in the name of a folder
 
 
 @dataclass(frozen=True)
@@ -62,8 +65,7 @@ class Prepared:
     def group(self) -> str:
         """The name of this run and its repeats: method, image set, a hash of all settings and images."""
         keys = [step.identity["images"] for step in self.steps]
-        identity = digest(repr((sorted(self.settings.items()), keys)).encode())[:8]
-        return f"{self.request.method}-{self.request.images.partition(':')[0]}-{identity}"
+        return name_in_store(self.request.method, self.images.name, (sorted(self.settings.items()), keys))
 
     @property
     def run(self) -> str:
@@ -77,6 +79,11 @@ def experiment(request: Request) -> Experiment:
     chain = expression.components(request.method, request.segmenter or images_recipe.segmenter)
     settings = resolve(images_recipe, _layers(request, images_recipe, chain))
     return Experiment(request, images_recipe, settings, expression.expand(chain, settings))
+
+
+def name_in_store(method: str, images: str, identity: object) -> str:
+    """The name of a run's group or a sweep, as a folder can have it: method, name of the image set, a hash of what it is."""
+    return f"{method}-{UNSAFE.sub('-', images)[:40]}-{digest(repr(identity).encode())[:8]}"
 
 
 def prepare(wanted: Experiment, images: ImageSet) -> Prepared:
@@ -106,13 +113,18 @@ def repeat(wanted: Experiment, random_seeds: Sequence[int]) -> list[Experiment]:
     return [replace(wanted, request=replace(wanted.request, random_seed=seed)) for seed in random_seeds]
 
 
-def refuse_damaged(images: ImageSet, lists: Mapping[str, str], stages: list[expression.Stage], decode: bool) -> None:
-    """Raise WrongInput with all that is wrong with the lists that `stages` read; with `decode` every image is read whole."""
+def refuse_damaged(images: ImageSet, lists: Mapping[str, str], stages: list[expression.Stage], decode: bool) -> list[str]:
+    """What is suspicious about the lists that `stages` read; with `decode` every image is read whole.
+
+    Raises WrongInput with all that is wrong with them.
+    """
     from imagesets.check import check  # opens images; a plan of whole ones never gets here
 
     read = {lists[stage.recipe.list] for stage in stages}
     scored = {lists[stage.recipe.list] for stage in stages if stage.recipe.truth}
-    refuse(check(images, sorted(read), sorted(scored), held_out=lists["validation"], decode=decode), images.name)
+    found = check(images, sorted(read), sorted(scored), [lists["training"]], [lists["validation"]], decode)
+    refuse(found.problems, images.name)
+    return found.warnings
 
 
 def _layers(request: Request, images: Recipe, chain: list[Any]) -> list[Mapping[str, Any]]:
@@ -120,7 +132,17 @@ def _layers(request: Request, images: Recipe, chain: list[Any]) -> list[Mapping[
     preset = _preset(request.recipe)
     # a segmenter that was asked for by name beats a preset, one that merely comes with the image set does not
     middle = [preset, variants] if request.segmenter else [variants, preset]
-    return [images.overrides, *middle, parse_assignments(list(request.assignments))]
+    return [*image_layers(images), *middle, parse_assignments(list(request.assignments))]
+
+
+def image_layers(images: Recipe) -> list[Mapping[str, Any]]:
+    """What applies to every run on a kind of image set: what the components' recipes say of it, then what its own says."""
+    published = {
+        f"{recipe.name}.{name}": value
+        for recipe in load_all().values()
+        for name, value in recipe.published_settings.get(images.name, {}).items()
+    }
+    return [published, images.overrides]
 
 
 def _preset(recipe: str) -> Mapping[str, Any]:
@@ -139,26 +161,34 @@ def _preset(recipe: str) -> Mapping[str, Any]:
 
 
 def open_images(spec: str, settings: Mapping[str, Any], store: Path, make: bool, exclude: Path | None = None) -> ImageSet | None:
-    """Open `spec`; built-in images lie in the store and are drawn first if `make`, else None where they are not there yet."""
-    kind, _, path = spec.partition(":")
-    own = {name.removeprefix("images."): value for name, value in settings.items() if name.startswith("images.")}
-    if kind == "shapes":
-        root = shapes.folder(store / "images", own)
-        if not root.exists():
-            if not make:
-                return None
-            shapes.generate(root, own)
-        path = str(root)
-    elif not path:
+    """Open `spec`; built-in images lie in the store and are made first if `make`, else None where they are not there yet."""
+    kind, colon, given = spec.partition(":")
+    recipe, own = find(kind, ("images",))[0], _own(settings)
+    if recipe.make and colon:
+        raise WrongInput(f"--images {spec}: {kind} is built in and takes no folder; it is --images {kind}")
+    if not recipe.make and not given:
         raise WrongInput(f"--images {kind} needs the folder of the images: --images {kind}:PATH")
-    images = open_image_set(f"{kind}:{path}", own)
-    return replace(images, excluded=frozenset(_read_excluded(exclude))) if exclude else images
+    path = function(recipe.make)(store / "images", own, make) if recipe.make else given
+    if path is None:
+        return None
+    images = function(recipe.open)(path, own)
+    return images.without(_read_excluded(exclude), f"--exclude {exclude}") if exclude else images
+
+
+def images_name(spec: str, settings: Mapping[str, Any]) -> str:
+    """What the image set `spec` will be called once it is open."""
+    return name_of(spec.partition(":")[2], _own(settings))
+
+
+def _own(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The image set's own settings, by their bare names."""
+    return {name.removeprefix("images."): value for name, value in settings.items() if name.startswith("images.")}
 
 
 def images_alone(spec: str, assignments: Sequence[str], store: Path) -> tuple[ImageSet, Mapping[str, Any]]:
     """An image set and its settings, for commands that run no method; built-in images are drawn if need be."""
     recipe, _ = find(spec.partition(":")[0], ("images",))
-    settings = resolve(recipe, [recipe.overrides, parse_assignments(list(assignments))])
+    settings = resolve(recipe, [*image_layers(recipe), parse_assignments(list(assignments))])
     images = open_images(spec, settings, store, make=True)
     assert images is not None  # made where need be
     return images, settings

@@ -81,6 +81,8 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     summary: str = ""
     default_refiners: tuple[str, ...] = ()
     after: str = ""  # the setting that may name another component for this one to be folded after
+    open: str = ""  # of an image set: `function(path, settings) -> ImageSet` opens it; settings are its own, by their bare names
+    make: str = ""  # of a built-in one: `function(parent, settings, make) -> path | None` makes it, or says that it is not there
     segmenter: str = ""  # of an image set: the segmenter that its runs take unless another is named
     settings: dict[str, Setting] = {}
     variants: dict[str, dict[str, Any]] = {}

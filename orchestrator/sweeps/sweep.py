@@ -7,16 +7,17 @@ import json
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from imagesets.errors import WrongInput
 from orchestrator.engine.execution import Execution
 from orchestrator.engine.running import announced
-from orchestrator.planning.launch import Experiment, Request, experiment, plan_with, repeat, select
+from orchestrator.planning.launch import Experiment, Request, experiment, images_name, name_in_store, plan_with, repeat, select
 from orchestrator.reading.results import write_results
 from orchestrator.reading.summary import Group, group_of, note_failure, sentence
-from orchestrator.storage.store import digest, write_json
+from orchestrator.storage.store import write_json
 from orchestrator.sweeps.axes import THRESHOLD, Axis
 
 FORMAT = 1  # of sweep.json
@@ -39,7 +40,12 @@ class Sweep:
         request = self.request
         what = (request.images, request.segmenter, request.recipe, request.assignments, self.axes, self.thresholds)
         also = (tuple(self.random_seeds), self.trials, self.until, str(request.exclude))
-        return f"{request.method}-{request.images.partition(':')[0]}-{digest(repr((what, also)).encode())[:8]}"
+        return name_in_store(request.method, self.images, (what, also))
+
+    @cached_property
+    def images(self) -> str:
+        """The name of the image set."""
+        return images_name(self.request.images, experiment(self.request).settings)
 
     @property
     def folder(self) -> Path:
@@ -103,7 +109,7 @@ class Trials:
         sweep = self.sweep
         axes = [{"name": axis.name, "values": list(axis.values), "distribution": axis.distribution} for axis in sweep.axes]
         ordered = sorted(self.done, key=lambda trial: json.dumps(trial["values"]))
-        about = {"name": sweep.name, "method": sweep.request.method, "images": sweep.request.images.partition(":")[0]}
+        about = {"name": sweep.name, "method": sweep.request.method, "images": sweep.images}
         thresholds = list(sweep.thresholds) if sweep.thresholds else None
         record = {"format": FORMAT, **about, "axes": axes, THRESHOLD: thresholds, "random_seeds": list(sweep.random_seeds)}
         write_json(sweep.folder / "sweep.json", {**record, "trials": ordered})
