@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from backbones import resnet
 from imagesets import shapes
 from imagesets.folder import open_folder
 from maps.maps import Maps
@@ -19,7 +20,7 @@ from training.stage import Context, Settings
 
 DRAWN = {"size": 96, "train_images": 160, "val_images": 1, "drawing_seed": 0}
 READ = {"labels": "auto", "masks": ["SegmentationClass"]}
-NETWORK = {"backbone.name": "small", "backbone.weights": "none", "frozen": "none"}
+NETWORK = {"backbone.name": resnet.small, "backbone.weights": "none", "frozen": "none"}
 TRAINING = {"epochs": 12, "batch": 16, "optimiser": "adamw", "lr": 0.001, "head_lr": 0.003, "momentum": 0.0, "weight_decay": 1e-4}
 SAMPLES = {"long_side": [88, 128], "crop": 96, "scales": [1.0, 1.5, 2.0]}
 HOW = {"workers": 1, "threads": 1, "precision": "float32", "loaders": 0}

@@ -62,6 +62,10 @@ class ImageSet:
         """How many images of a list have a mask; one listing of the folders of masks tells it."""
         return len(self.masks().paths.keys() & set(self.ids(list_name)))
 
+    def has_masks(self, list_name: str) -> bool:
+        """Whether any image of a list has a mask, so that something can be scored on it."""
+        return self.with_mask(list_name) > 0
+
     def label_reader(self) -> Callable[[str], tuple[int, ...]]:
         """A function that gives the image-level labels of an image id, 0-based and ascending.
 

@@ -37,7 +37,7 @@ from imagesets.transforms import normalise
 from maps.extraction import per_image
 from maps.maps import Maps
 from training.randomness import generator
-from training.stage import Context
+from training.stage import Context, Records
 
 MATCHES = 3  # regions kept per prototype for people to look at
 NORM_FLOOR = 1e-8  # of a cosine's denominator: the similarity to an all-zero vector is 0
@@ -131,6 +131,16 @@ def maps(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:
     pairs = [(torch.from_numpy(found["prototypes"]), torch.from_numpy(found["contexts"])) for found in fitted]
     directions = torch.stack([direction(*pair) for pair in pairs]).to(context.device)
     return per_image(context, lambda features, keys: class_maps(features, directions[keys]))
+
+
+def without_prototypes(records: Records) -> list[str]:
+    """A sentence for each class that has no class prototype: its maps are zero everywhere."""
+    return [
+        f"the class {name} has no prototype: no image of the list that LPCAM fits on (images.fitting) has a foreground vector of "
+        "it, and its maps will be empty"
+        for name in records
+        if not len(records[name]["prototypes"])
+    ]
 
 
 Origins = list[tuple[str, tuple[int, int], np.ndarray]]  # image id, its feature grid (h,w), positions whose vectors were kept

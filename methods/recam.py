@@ -42,9 +42,9 @@ class Reactivated(cam.Classifier):
         super().__init__(backbone, classes)
         self.reactivation = nn.Conv2d(backbone.channels[-1], classes, 1, bias=False)
 
-    def chosen_weights(self, choice: str) -> torch.Tensor:
-        """The weights w'' [K,C] of a choice in `CHOICES`."""
-        return CHOICES[choice](self.weights, self.reactivation.weight.flatten(1))
+    def chosen_weights(self, choice: str | None = None) -> torch.Tensor:
+        """The weights w'' [K,C] of a choice in `CHOICES`, the first classifier's by default."""
+        return self.weights if choice is None else CHOICES[choice](self.weights, self.reactivation.weight.flatten(1))
 
 
 class ReactivationStep(nn.Module):

@@ -23,9 +23,10 @@ CLIP = 1e-5  # smallest probability of a soft unary: -log stays finite (pydensec
 
 @dataclass(frozen=True)
 class Parameters:
-    """One published setting: mean-field iterations; standard deviations in pixels (sxy) and grey levels (srgb); weights.
+    """One setting: mean-field iterations; standard deviations in pixels (sxy) and grey levels (srgb); weights.
 
-    `certainty` is the probability that a given label is right, for unaries made of label maps.
+    `certainty` is the probability that a given label is right, for unaries made of label maps. The table of
+    `recipes/crf.yaml` holds the published ones.
     """
 
     iterations: int
@@ -35,18 +36,6 @@ class Parameters:
     bilateral_srgb: float
     bilateral_weight: float
     certainty: float = 0.7  # IRN code
-
-
-# the names are the choices of the setting `crf.parameters`
-PARAMETERS = {
-    "irn-labels": Parameters(10, 3, 3, 50, 5, 10),  # IRN code: labels for IRN and AMN in the whole CAM family
-    "deeplab": Parameters(10, 1, 3, 67, 3, 4),  # kazuto1011/deeplab-pytorch, RSEPM, PuzzleCAM
-    "seam": Parameters(10, 3, 3, 80, 13, 10),  # PSA, SEAM and visinf code
-    "hfpl": Parameters(1, 3, 3, 32, 13, 10),  # HFPL library file
-    "edam": Parameters(3, 3, 3, 80, 13, 10),  # EDAM code: SEAM's with 3 iterations
-    "mctformer": Parameters(10, 4, 3, 83, 5, 3),  # MCTformer code, segmentation
-    "spatial-bce": Parameters(10, 3, 3, 40, 5, 10),  # Spatial-BCE code: IRN's with a narrower bilateral kernel
-}
 
 
 def hard(rgb: np.ndarray, labels: np.ndarray, n: int, parameters: Parameters) -> np.ndarray:
@@ -81,7 +70,7 @@ def confident(
 def confident_labels(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:
     """Stage: the labels that affinity networks and AMN learn from, at the thresholds of the method that wrote the maps."""
     settings = context.settings
-    parameters = PARAMETERS[settings.parameters]
+    parameters = Parameters(**settings.parameters)
 
     def one(item: Item) -> dict[str, np.ndarray]:
         maps = Maps.of(context.inputs["maps"][item.id])
@@ -99,7 +88,7 @@ def refined(rgb: np.ndarray, maps: torch.Tensor, threshold: float, parameters: P
 
 def maps(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:
     """Stage of the refiner `crf` where another refiner follows: refined maps, at stride 4 and at full size."""
-    threshold, parameters = context.settings.maps.seed_threshold, PARAMETERS[context.settings.parameters]
+    threshold, parameters = context.settings.maps.seed_threshold, Parameters(**context.settings.parameters)
 
     def one(item: Item) -> dict[str, np.ndarray]:
         found = Maps.of(context.inputs["maps"][item.id])
@@ -112,7 +101,7 @@ def maps(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:
 
 def masks(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:
     """Stage of the refiner `crf`: the seeds at the method's own threshold, refined."""
-    threshold, parameters = context.settings.maps.seed_threshold, PARAMETERS[context.settings.parameters]
+    threshold, parameters = context.settings.maps.seed_threshold, Parameters(**context.settings.parameters)
 
     def one(item: Item) -> dict[str, np.ndarray]:
         maps = Maps.of(context.inputs["maps"][item.id])

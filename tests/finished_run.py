@@ -16,6 +16,7 @@ from scipy.ndimage import gaussian_filter
 from imagesets.image_set import ImageSet
 from imagesets.item import VOID, read_label_map
 from maps.maps import Maps
+from orchestrator.engine.context import settings_of
 from orchestrator.engine.job import Job, resolve
 from orchestrator.engine.progress import Display
 from orchestrator.engine.runner import Runner
@@ -26,7 +27,6 @@ from orchestrator.reading.results import write_results
 from orchestrator.storage.shards import shard_path, write_shard
 from orchestrator.storage.store import write_json
 from training.randomness import generator, seed_torch
-from training.stage import Settings
 
 
 class PretendEngine:
@@ -63,7 +63,7 @@ class PretendEngine:
     def _fitted(self, job: Job, class_index: int) -> dict[str, np.ndarray]:
         """Two prototypes of a class, each closest to the middle of the first image that shows it."""
         having = [item.id for item in job.items if class_index in item.labels][:1]
-        return {"images": np.array([having] * 2, str), "places": np.full((2, len(having), 2), 0.5)}
+        return {"prototypes": np.ones((2, 4)), "images": np.array([having] * 2, str), "places": np.full((2, len(having), 2), 0.5)}
 
     def _record(self, job: Job, image: str) -> dict[str, np.ndarray]:
         rng = generator(job.name, image)
@@ -91,7 +91,7 @@ class UntrainedSegmenter(PretendEngine):
         spent = super().train(job)
         if job.recipe.writes == "segmenter":
             seed_torch(0)
-            network = resolve(job.recipe.network)(Settings(job.settings), job.classes)
+            network = resolve(job.recipe.network)(settings_of(job.settings), job.classes)
             torch.save(network.state_dict(), job.folder / "network.pt")
         return spent
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 import backbones
+from backbones import resnet
 from imagesets.errors import WrongInput
 from maps.maps import Maps, strided
 from methods import amn, cam
@@ -179,14 +180,14 @@ def test_without_initial_weights_the_backbone_is_the_classifiers_with_frozen_sta
 
 
 def test_initial_weights_are_taken_from_their_file_and_not_from_the_classifier(labelled, tmp_path):
-    state = backbones.build("small", frozen_statistics=True).state_dict()
+    state = backbones.build(resnet.small, frozen_statistics=True).state_dict()
     torch.save(state, tmp_path / "weights.pt")
     given_weights = TRAINING | {"backbone.weights": str(tmp_path / "weights.pt")}
     task = amn.training(context(given_weights, labelled.items, network=labelled.network, labels=labelled.labels))
     assert torch.equal(task.network.backbone.state_dict()["layer1.0.conv1.weight"], state["layer1.0.conv1.weight"])
 
 
-@pytest.mark.parametrize("other", [nn.Linear(2, 2), cam.network(Settings(SHARED | {"backbone.name": "resnet18"}), CLASSES)])
+@pytest.mark.parametrize("other", [nn.Linear(2, 2), cam.network(Settings(SHARED | {"backbone.name": resnet.resnet18}), CLASSES)])
 def test_a_network_of_another_kind_before_it_is_refused_with_what_to_set(labelled, other):
     with pytest.raises(WrongInput, match=r"backbone\.weights"):
         amn.training(context(TRAINING, labelled.items, network=other, labels=labelled.labels))

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 import backbones
+from backbones import resnet
 from maps.maps import Maps, normalise
 from methods import cam
 from tests import two_colours
@@ -90,7 +91,7 @@ def test_without_initial_weights_statistics_are_live_and_nothing_is_frozen(tmp_p
 
 
 def test_with_initial_weights_statistics_and_the_stem_are_frozen(tmp_path):
-    torch.save(backbones.build("small", frozen_statistics=False).state_dict(), tmp_path / "weights.pt")
+    torch.save(backbones.build(resnet.small, frozen_statistics=False).state_dict(), tmp_path / "weights.pt")
     given_weights = TRAINING | {"backbone.weights": str(tmp_path / "weights.pt")}
     network = cam.training(context(given_weights, write_items(tmp_path, [(0,)] * 8))).network
     frozen = {name for name, parameter in network.named_parameters() if not parameter.requires_grad}

@@ -18,7 +18,8 @@ from refiners.threshold import winners
 from tests.two_colours import context, write_items
 
 GOLDEN = Path(__file__).parent / "golden"
-IRN = crf.PARAMETERS["irn-labels"]
+SETS = load_all()["crf"].table
+IRN = crf.Parameters(**SETS["irn-labels"])
 ALONE = replace(IRN, gaussian_weight=0, bilateral_weight=0)  # no pixel hears of another
 
 
@@ -44,7 +45,7 @@ def test_refined_label_maps_are_the_golden_ones():
 @pytest.mark.parametrize(("output", "parameters"), [("deeplabv2_q", "deeplab"), ("seam_q", "hfpl"), ("visinf_q", "seam")])
 def test_marginals_are_the_golden_ones(output, parameters):
     golden = np.load(GOLDEN / "crf_postprocess.npz")
-    found = crf.soft(golden["image_uint8"], golden["prob"], crf.PARAMETERS[parameters])
+    found = crf.soft(golden["image_uint8"], golden["prob"], crf.Parameters(**SETS[parameters]))
     np.testing.assert_allclose(found, golden[output], atol=2e-3)
 
 
@@ -138,7 +139,7 @@ def test_the_stages_read_their_method_s_thresholds_and_write_label_values(tmp_pa
     empty = Maps(np.array([], np.int64), (24, 32), ())
     records = {"image0": Maps(np.array([1]), (24, 32), (hill, hill), linear=False).arrays(), "image1": empty.arrays()}
     values = {
-        "parameters": "irn-labels",
+        "parameters": SETS["irn-labels"],
         "maps.confident_foreground": 0.6,
         "maps.confident_background": 0.1,
         "maps.seed_threshold": 0.3,
@@ -152,10 +153,6 @@ def test_the_stages_read_their_method_s_thresholds_and_write_label_values(tmp_pa
     assert found.keys.tolist() == [1] and found.strided().shape == (1, 6, 8) and found.full().shape == (1, 24, 32)
     assert found.full().min() < 0.1 and 0.5 < found.full().max() <= 1
     assert Maps.of(refined(items[1])).full().shape == (0, 24, 32)
-
-
-def test_the_recipe_offers_exactly_the_parameter_sets_there_are():
-    assert set(load_all()["crf"].settings["parameters"].choices) == set(crf.PARAMETERS)
 
 
 def test_a_missing_library_is_named_with_the_command_that_installs_it(monkeypatch):

@@ -1,5 +1,6 @@
 """IRN as stages: its training task and its pseudo masks."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 from torch import nn
 
 import backbones
+from backbones import resnet
 from imagesets.errors import WrongInput
 from imagesets.item import Item
 from maps.maps import Maps
@@ -42,10 +44,10 @@ WALKING = {
 }
 
 
-def classifier(name: str = "small") -> nn.Module:
+def classifier(architecture: Callable[..., backbones.Backbone] = resnet.small) -> nn.Module:
     torch.manual_seed(0)
     module = nn.Module()
-    module.backbone = backbones.build(name, frozen_statistics=False)
+    module.backbone = backbones.build(architecture, frozen_statistics=False)
     return module
 
 
@@ -79,7 +81,7 @@ def test_with_initial_weights_the_backbone_is_theirs(tmp_path):
 
 def test_a_network_of_another_kind_before_it_is_refused_with_what_to_set(tmp_path):
     with pytest.raises(WrongInput, match=r"set backbone\.weights"):
-        irn.training(prepared(tmp_path, network=classifier("resnet18")))
+        irn.training(prepared(tmp_path, network=classifier(resnet.resnet18)))
     with pytest.raises(WrongInput, match=r"set backbone\.weights"):
         irn.training(prepared(tmp_path, network=nn.Linear(2, 2)))
 

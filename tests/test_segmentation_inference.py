@@ -9,6 +9,7 @@ from PIL import Image
 from torch.nn import functional
 
 from imagesets.item import Item
+from orchestrator.planning.recipes import load_all
 from segmentation import inference
 from segmentation.multi_scale import at_scales, enlarged, largest
 from training.stage import Context, Settings
@@ -88,7 +89,7 @@ def test_an_unknown_rule_is_refused():
         inference.fuse([torch.zeros(1, 2, 3, 3)], (3, 3), "median")
 
 
-@pytest.mark.parametrize("crf", ["none", "deeplab"])
+@pytest.mark.parametrize("crf", ["none", load_all()["crf"].table["deeplab"]])
 def test_predictions_are_label_maps_of_the_images_own_size(tmp_path, crf):
     Image.fromarray(GOLDEN["image_uint8_rgb"]).save(tmp_path / "a.png")
     settings = Settings({"test_scales": [1.0, 0.5], "mirror": True, "fusion": "mean_softmax", "crf": crf})

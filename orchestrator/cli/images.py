@@ -11,7 +11,7 @@ from imagesets.errors import WrongInput
 from imagesets.image_set import ImageSet
 from imagesets.item import Item
 from orchestrator.cli import options
-from orchestrator.planning.launch import ROLES, images_alone
+from orchestrator.planning.launch import images_alone
 from orchestrator.reading.tables import table, terminal
 
 COLUMNS = 3  # images side by side on a contact sheet
@@ -41,9 +41,10 @@ def check_images(
     from imagesets.check import check
 
     images, settings = images_alone(spec, assign, store.resolve())
-    lists = {role: settings[f"images.{role}"] for role in ROLES}
-    names, masked = list(dict.fromkeys(lists.values())), [lists["scoring"], lists["validation"]]
-    found, console = check(images, names, masked, [lists["training"]], [lists["validation"]]), terminal()
+    scored = [*settings["images.scoring"], *settings["images.validation"], *filter(None, [settings["images.selection"]])]
+    learnt = [settings["images.training"], settings["images.fitting"] or settings["images.training"]]
+    names, held_out = list(dict.fromkeys([*learnt, *scored])), settings["images.validation"][:1]
+    found, console = check(images, names, scored, learnt, held_out), terminal()
     for warning in found.warnings:
         console.print(f"warning: {warning}", markup=False, highlight=False, soft_wrap=True)
     if bad is not None:

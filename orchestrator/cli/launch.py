@@ -83,17 +83,20 @@ def launch(
         return
     shared = planner(wanted, opened)
     named = [f"random seed {seed}" if len(seeds) > 1 else "" for seed in seeds]
-    prepared = [plan_with(shared, one, name) for one, name in zip(repeat(wanted, seeds), named, strict=True)]
+    runs_wanted = zip(repeat(wanted, seeds), named, strict=True)
+    prepared = [plan_with(shared, one, name, until, only) for one, name in runs_wanted]
+    for name in prepared[0].unscored:
+        console.print(f"list {name} has no masks: what is made for it is not scored", markup=False)
     if plan:
         for run in prepared:
-            print_plan(console, run, select(run.steps, until, only))
+            print_plan(console, run, select(run.steps, only))
         return
     for warning in check_images(prepared[0]):
         console.print(f"warning: {warning}", markup=False, highlight=False, soft_wrap=True)
     if shared.store.open():
         console.print(f"a new store: {shared.store.root}", markup=False, highlight=False, soft_wrap=True)
     shared.fingerprints.save()
-    plans = [select(run.steps, until, only) for run in prepared]
+    plans = [select(run.steps, only) for run in prepared]
     if force:
         _discard(prepared, force)
     failures = _run(console, prepared, plans, where)

@@ -9,7 +9,7 @@ from imagesets.errors import WrongInput
 from orchestrator.cli import complete, options
 from orchestrator.engine.checks import check_images
 from orchestrator.engine.execution import Execution, Where
-from orchestrator.planning.launch import Request, open_images, plan_with, planner, select
+from orchestrator.planning.launch import Request, open_images, plan_with, planner
 from orchestrator.reading.tables import terminal
 from orchestrator.tracking.tracking import deliver_or_say
 
@@ -78,8 +78,7 @@ def _run(console: Console, asked: "Sweep", where: Where, at_once: int) -> None:
     opened = open_images(request.images, wanted.settings, request.store, make=True, exclude=request.exclude)
     assert opened is not None  # made where need be
     shared = planner(wanted, opened)
-    one = plan_with(shared, wanted)
-    select(one.steps, asked.until, "")  # refuses an unknown stage before anything runs
+    one = plan_with(shared, wanted, until=asked.until)  # refuses an unknown stage before anything runs
     for warning in check_images(one):
         console.print(f"warning: {warning}", markup=False, highlight=False, soft_wrap=True)
     shared.store.open()

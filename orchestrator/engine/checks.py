@@ -17,7 +17,7 @@ def check_images(prepared: Prepared) -> list[str]:
     known = prepared.planner.fingerprints.known
     known_as = "checked " + digest("".join(step.identity["images"] + step.identity["masks"] for step in prepared.steps).encode())
     if known_as not in known:
-        warnings = refuse_damaged(prepared.images, prepared.planner.lists, [step.stage for step in prepared.steps], decode=True)
+        warnings = refuse_damaged(prepared.images, [step.stage for step in prepared.steps], prepared.settings, decode=True)
         known[known_as] = "\n".join(warnings)
     check_imports(prepared.steps, prepared.images)
     return known[known_as].splitlines()

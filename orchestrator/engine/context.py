@@ -1,10 +1,14 @@
 """What a stage's function gets to see: its settings, its items and what the stages before it made."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import nn
 
 from imagesets.errors import WrongInput
 from orchestrator.engine.job import Input, Job, check_attempt, resolve
+from orchestrator.planning.recipes import Reference
 from orchestrator.storage.attached import fetched, publish
 from orchestrator.storage.shards import StoredRecords
 from training.loop import save_atomically
@@ -18,7 +22,12 @@ def context(job: Job, device: str) -> Context:
         word: load_network(source, job.classes, where) if source.network else StoredRecords(source.folder)
         for word, source in job.inputs.items()
     }
-    return Context(Settings(job.settings), job.classes, job.items, job.random_seed, where, inputs)
+    return Context(settings_of(job.settings), job.classes, job.items, job.random_seed, where, inputs)
+
+
+def settings_of(values: Mapping[str, Any]) -> Settings:
+    """A stage's settings as its function gets them: functions in place of the references to them."""
+    return Settings({name: resolve(value) if isinstance(value, Reference) else value for name, value in values.items()})
 
 
 def save_network(module: nn.Module, job: Job) -> None:
@@ -30,7 +39,7 @@ def save_network(module: nn.Module, job: Job) -> None:
 
 def load_network(source: Input, classes: tuple[str, ...], device: torch.device) -> nn.Module:
     """A finished training stage's network on `device`, in evaluation mode."""
-    module = resolve(source.network)(Settings(source.settings), classes)
+    module = resolve(source.network)(settings_of(source.settings), classes)
     path = fetched(source.folder / "network.pt")
     try:
         module.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))

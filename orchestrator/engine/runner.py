@@ -152,6 +152,7 @@ class Runner:
             "component": step.stage.component,
             "key": step.key,
             "identity": step.identity,
+            "names": step.stage.names,
             "made_from": self._made_from(step),
             "items": len(step.items),
             "finished": time.time(),

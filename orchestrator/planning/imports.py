@@ -38,7 +38,8 @@ def in_place(parts: Sequence[tuple[Recipe, StageRecipe]], settings: Mapping[str,
         if not places:
             method = "+".join(dict.fromkeys(recipe.name for recipe, _ in parts))
             raise WrongInput(f"{method} makes no {part.writes} whose place {IMPORTED}.{part.name} could take; leave it out")
-        found[places[-1]] = msgspec.structs.replace(part, network=parts[places[-1]][1].network)
+        replaced = parts[places[-1]][1]
+        found[places[-1]] = msgspec.structs.replace(part, network=replaced.network, provides=replaced.provides)
     return found
 
 

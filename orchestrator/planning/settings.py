@@ -68,8 +68,8 @@ def checked(name: str, value: Any, setting: Setting) -> Any:
             raise WrongInput(f"{name}={value} is neither {' nor '.join(sorted(PRESETS))} nor an existing {kind}")
         return str(path)
     value = _typed(name, value, setting)
-    if setting.choices is not None and value not in setting.choices:
-        choices = ", ".join(map(str, setting.choices))
+    if setting.allowed and value not in setting.allowed:
+        choices = ", ".join(map(str, setting.allowed))
         raise WrongInput(f"{name}={value} is not one of {choices}")
     for number in value if isinstance(value, list) else [value]:
         if isinstance(number, (int, float)) and not isinstance(number, bool):

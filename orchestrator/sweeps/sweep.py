@@ -14,7 +14,7 @@ from typing import Any
 from imagesets.errors import WrongInput
 from orchestrator.engine.execution import Execution
 from orchestrator.engine.running import announced
-from orchestrator.planning.launch import Experiment, Request, experiment, images_name, name_in_store, plan_with, repeat, select
+from orchestrator.planning.launch import Experiment, Request, experiment, images_name, name_in_store, plan_with, repeat
 from orchestrator.reading.results import write_results
 from orchestrator.reading.summary import Group, group_of, note_failure, sentence
 from orchestrator.storage.store import write_json
@@ -90,9 +90,10 @@ class Trials:
         with self.lock:
             wanted = repeat(self.sweep.experiment(values), self.sweep.random_seeds)
             names = [f"{told}, random seed {one.request.random_seed}" if len(wanted) > 1 else told for one in wanted]
-            runs = [plan_with(self.execution.planner, one, name) for one, name in zip(wanted, names, strict=True)]
+            planned = zip(wanted, names, strict=True)
+            runs = [plan_with(self.execution.planner, one, name, self.sweep.until) for one, name in planned]
         with announced(runs):
-            failures = self.execution.run([select(run.steps, self.sweep.until, "") for run in runs])
+            failures = self.execution.run([run.steps for run in runs])
         made, failed = [], {}
         for run, failure in zip(runs, failures, strict=True):
             if failure is None:
