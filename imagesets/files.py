@@ -20,7 +20,7 @@ def by_id(folder: Path, suffixes: Sequence[str]) -> Files:
     if not folder.is_dir():
         return found
     for name in os.listdir(folder):
-        id, suffix = os.path.splitext(name)
+        id, suffix = os.path.splitext(name if name.isascii() else os.fsencode(name).decode("utf-8", "surrogateescape"))
         if suffix.lower() not in suffixes:
             continue
         path = os.path.join(folder, name)

@@ -54,6 +54,9 @@ def show(name: Annotated[str, typer.Argument(help="A component, such as lpcam.")
     for entry, value in recipe.table.items():
         told = ", ".join(f"{key} {number}" for key, number in value.items()) if isinstance(value, dict) else value
         console.print(f"  {entry}: {told}", markup=False)
+    if recipe.kind == "images" and recipe.overrides:
+        told = ", ".join(f"{name}={value}" for name, value in recipe.overrides.items())
+        console.print(f"  sets {told}", markup=False)
     for images, values in recipe.published_settings.items():
         told = ", ".join(f"{prefix}.{key}={value}" for key, value in values.items())
         console.print(f"  defaults on {images}: {told}", markup=False)

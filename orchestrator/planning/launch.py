@@ -14,7 +14,7 @@ import yaml
 from imagesets.errors import WrongInput, refuse
 from imagesets.image_set import ImageSet
 from imagesets.layout import name_of
-from imagesets.lists import read_list
+from imagesets.lists import read_list, read_utf8
 from orchestrator.planning.components import Component, components
 from orchestrator.planning.expression import expand
 from orchestrator.planning.nearest import nearest
@@ -186,7 +186,7 @@ def _preset(recipe: str) -> Mapping[str, Any]:
     if path.suffix in (".yaml", ".yml"):
         if not path.is_file():
             raise WrongInput(f"--recipe {recipe}: there is no such file")
-        table = yaml.safe_load(path.read_text())
+        table = yaml.safe_load(read_utf8(path))
         if not isinstance(table, dict):
             raise WrongInput(f"--recipe {recipe} must map settings to values, such as cam.epochs: 3")
         return table

@@ -152,7 +152,7 @@ def entries(source: str) -> dict[str, Any]:
 def load(path: Path) -> Recipe:
     """Read and check one recipe file."""
     try:
-        table = yaml.load(path.read_text(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        table = yaml.load(path.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
         return msgspec.convert(table, Recipe)
     except (yaml.YAMLError, msgspec.ValidationError) as error:
         raise WrongInput(f"recipe {path.name} is malformed: {' '.join(str(error).split())}") from error
