@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -114,6 +114,8 @@ def _read_lists(image_set: ImageSet, lists: Sequence[str]) -> tuple[dict[str, tu
 
 def _list_problems(image_set: ImageSet, name: str, ids: Sequence[str]) -> list[str]:
     path = image_set.list_path(name)
+    if not ids and replace(image_set, excluded=frozenset()).ids(name):
+        return [f"all images of {path} are excluded; a list must name at least one image"]
     if not ids:
         return [f"{path} is empty; a list must name at least one image"]
     counts = Counter(ids)

@@ -3,7 +3,7 @@
 Nothing here opens an image, so that plans and fingerprints stay quick; what is in the files is `imagesets.check`'s business.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -42,11 +42,7 @@ class ImageSet:
             raise WrongInput(
                 f"image set {self.name} has no list {list_name!r} in {path.parent}; it has {', '.join(known) or 'none'}"
             )
-        lines = read_lines(path)
-        spaced = {id_of(line) for line in lines if len(line.split()) > 1}
-        if spaced and (there := sorted(spaced & self.images().paths.keys())):
-            raise WrongInput(f"{path} names the image {there[0]!r}, but an id must not hold blanks; rename such files")
-        return tuple(id for id in ids_of(lines, path) if id not in self.excluded)
+        return tuple(id for id in self._read(path) if id not in self.excluded)
 
     def items(self, list_name: str, with_masks: bool = False) -> ItemList:
         """The images of a list with their labels; raises WrongInput if an image, its labels or a wanted mask is missing."""
@@ -71,18 +67,12 @@ class ImageSet:
 
         It raises WrongInput where they are missing or name no class.
         """
-        if self.label_source == "xml":
-            return lambda id: labels.from_annotation(self.root / labels.ANNOTATIONS / f"{id}.xml", self.classes)
         if self.label_source == "list":
             return self._listed
-        masks = self.masks().paths
-
-        def of_mask(id: str) -> tuple[int, ...]:
-            if id not in masks:
-                raise WrongInput(f"image {id} has no mask to take its labels from in {self._folders()} under {self.root}")
-            return labels.from_mask(Path(masks[id]), self.classes)
-
-        return of_mask
+        if self.label_source == "masks":
+            return self._from_files(self.masks().paths, "mask", self._folders(), labels.from_mask)
+        annotations = by_id(self.root / labels.ANNOTATIONS, (".xml",)).paths
+        return self._from_files(annotations, "annotation", labels.ANNOTATIONS, labels.from_annotation)
 
     def list_path(self, list_name: str) -> Path:
         """The file of a list."""
@@ -106,8 +96,8 @@ class ImageSet:
         found = _doubled(ids, images)
         if missing := [id for id in ids if id not in images.paths]:
             found.append(
-                f"{len(missing)} of {len(ids)} images of list {list_name} have no file in {IMAGES} under {self.root}, "
-                f"such as {named(missing)}; --exclude FILE goes on without them"
+                f"{len(missing)} of {len(ids)} images of list {list_name} have no file in {IMAGES} under {self.root} "
+                f"({' or '.join(IMAGE_SUFFIXES)}), such as {named(missing)}; --exclude FILE goes on without them"
             )
         return found
 
@@ -121,24 +111,42 @@ class ImageSet:
             )
         return found
 
-    def without(self, excluded: Collection[str], where: str) -> "ImageSet":
-        """The image set without these ids; raises WrongInput, which says `where` they stand, if any is no image of it."""
-        unknown = set(excluded).difference(self.images().paths)
+    def without(self, exclude: Path) -> "ImageSet":
+        """The image set without the ids of the list file `exclude`; raises WrongInput if any of them is no image of it."""
+        excluded = frozenset(self._read(exclude))
+        unknown = excluded.difference(self.images().paths)
         for path in sorted((self.root / LISTS).glob("*.txt")) if unknown else ():
-            unknown.difference_update(id_of(line.split()[0]) for line in read_lines(path))  # an image whose file is missing
+            unknown = unknown.difference(id_of(line.split()[0]) for line in read_lines(path))  # an image whose file is missing
         if unknown:
             raise WrongInput(
-                f"{len(unknown)} of {len(set(excluded))} ids of {where} are in no list of {self.root} and have no file in "
+                f"{len(unknown)} of {len(excluded)} ids of {exclude} are in no list of {self.root} and have no file in "
                 f"{IMAGES}, such as {named(sorted(unknown))}; an id is a file's name without its suffix"
             )
-        return replace(self, excluded=frozenset(excluded))
+        return replace(self, excluded=excluded)
+
+    def _read(self, path: Path) -> tuple[str, ...]:
+        """The ids of a list file; an image whose id has a blank is never taken for another one."""
+        lines = read_lines(path)
+        spaced = {id_of(line) for line in lines if len(line.split()) > 1}
+        if spaced and (there := sorted(spaced & self.images().paths.keys())):
+            raise WrongInput(f"{path} names the image {there[0]!r}, but an id must not hold blanks; rename such files")
+        return tuple(ids_of(lines, path))
 
     def _listed(self, id: str) -> tuple[int, ...]:
+        path = self.root / labels.LABEL_LIST
         if id not in self.listed:
-            raise WrongInput(
-                f"{self.root / labels.LABEL_LIST} has no line for the image {id}; an image without labels has its id"
-            )
-        return labels.from_names(self.listed[id], self.classes, f"{self.root / labels.LABEL_LIST}, image {id},")
+            raise WrongInput(f"{path} has no line for the image {id}; an image without labels has a line with its id alone")
+        return labels.from_names(self.listed[id], self.classes, f"{path}, image {id},")
+
+    def _from_files(
+        self, files: Mapping[str, str], what: str, where: str, read: Callable[[Path, Sequence[str]], tuple[int, ...]]
+    ) -> Callable[[str], tuple[int, ...]]:
+        def of_one(id: str) -> tuple[int, ...]:
+            if id not in files:
+                raise WrongInput(f"image {id} has no {what} to take its labels from in {where} under {self.root}")
+            return read(Path(files[id]), self.classes)
+
+        return of_one
 
     def _folders(self) -> str:
         return " or ".join(self.mask_folders)

@@ -43,19 +43,12 @@ def from_names(names: Iterable[str], classes: Sequence[str], where: object) -> t
     return tuple(sorted(map(classes.index, names)))
 
 
-def objects_of(path: Path) -> set[str]:
-    """Names of the objects in a VOC annotation, `difficult` ones included; parts of objects do not count."""
+def from_annotation(path: Path, classes: Sequence[str]) -> tuple[int, ...]:
+    """Classes of the objects in a VOC annotation, `difficult` ones included; names that are no class (parts) do not count."""
     try:
-        return {element.text or "" for element in ElementTree.parse(path).iterfind("object/name")}
-    except FileNotFoundError:
-        raise WrongInput(f"{path} is missing; every image of a list needs an annotation with its image-level labels") from None
+        found = {element.text for element in ElementTree.parse(path).iterfind("object/name")}
     except ElementTree.ParseError as error:
         raise WrongInput(f"{path} is not a VOC annotation: {error}") from None
-
-
-def from_annotation(path: Path, classes: Sequence[str]) -> tuple[int, ...]:
-    """Classes of the objects in a VOC annotation; objects that are of no class do not count."""
-    found = objects_of(path)
     return tuple(index for index, name in enumerate(classes) if name in found)
 
 
@@ -79,15 +72,16 @@ def read_names(path: Path, classes: Sequence[str] = ()) -> dict[str, tuple[str, 
     found: dict[str, tuple[str, ...]] = {}
     spaced = any(len(name.split()) > 1 for name in classes)
     for line in read_lines(path):
-        id, own = _split(line, spaced)
+        entry, *own = _split(line, spaced) if spaced or "," in line or "\t" in line else line.split()
+        id = id_of(entry)
         names = tuple(dict.fromkeys((*found.get(id, ()), *own)))
         found[id] = same.setdefault(names, names)
     return found
 
 
-def _split(line: str, spaced: bool) -> tuple[str, list[str]]:
+def _split(line: str, spaced: bool) -> list[str]:
     """The id and the class names of a line; `spaced` says that a name may hold a blank."""
     entry, *rest = re.split(r"\t" if "\t" in line else r"[\s,]", line, maxsplit=1)
     names = "".join(rest)
     found = re.split(r"[\t,]", names) if spaced or "," in names or "\t" in names else names.split()
-    return id_of(entry.strip()), [name.strip() for name in found if name.strip()]
+    return [entry.strip(), *(name.strip() for name in found if name.strip())]

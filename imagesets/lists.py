@@ -48,6 +48,8 @@ def ids_of(lines: Iterable[str], path: Path) -> Iterable[str]:
 def id_of(entry: str) -> str:
     """The id that a plain id, a file name or a path stands for."""
     name = entry.rsplit("/", 1)[-1]
+    if "." not in name:
+        return name
     stem, suffix = os.path.splitext(name)
     return stem if suffix.lower() in IMAGE_SUFFIXES else name
 

@@ -179,6 +179,13 @@ def test_masks_are_found_however_their_suffix_is_written(image_set, suffix):
     assert {item.mask.suffix for item in items if item.mask} == {suffix}
 
 
+def test_annotations_are_found_however_their_suffix_is_written(voc):
+    before = list(open_voc12(voc, SETTINGS).items("train_aug"))
+    for path in (voc / "Annotations").iterdir():
+        path.rename(path.with_suffix(".XML"))
+    assert list(open_voc12(voc, SETTINGS).items("train_aug")) == before
+
+
 def test_an_id_with_two_files_is_refused_in_the_lists_that_have_it(image_set):
     Image.new("RGB", (48, 48)).save(image_set / "JPEGImages/train_3.jpg")
     images = open_folder(image_set, SETTINGS)
@@ -204,10 +211,19 @@ def test_a_line_with_further_words_is_refused_where_they_are_no_numbers_or_paths
 
 def test_an_excluded_id_must_be_one_of_the_image_set(image_set):
     (image_set / "JPEGImages/train_2.png").unlink()  # why it may be excluded
-    images = open_folder(image_set, SETTINGS)
-    assert "train_2" not in images.without(["train_2"], "out.txt").ids("train")
-    with pytest.raises(WrongInput, match=r"2 of 3 ids of out.txt are in no list .*such as nosuch, train_22;"):
-        images.without(["train_2", "train_22", "nosuch"], "out.txt")
+    images, out = open_folder(image_set, SETTINGS), image_set / "out.txt"
+    out.write_text("train_2\ntrain_1.png\n")
+    assert set(images.ids("train")) - set(images.without(out).ids("train")) == {"train_1", "train_2"}
+    out.write_text("train_2\ntrain_22\nnosuch\n")
+    with pytest.raises(WrongInput, match=r"2 of 3 ids of .*out.txt are in no list .*such as nosuch, train_22;"):
+        images.without(out)
+
+
+def test_an_excluded_id_is_never_cut_short_at_a_blank(image_set):
+    Image.new("RGB", (48, 48)).save(image_set / "JPEGImages/train_1 2.png")
+    (image_set / "out.txt").write_text("train_1 2\n")
+    with pytest.raises(WrongInput, match="names the image 'train_1 2', but an id must not hold blanks"):
+        open_folder(image_set, SETTINGS).without(image_set / "out.txt")
 
 
 def test_how_many_images_of_a_list_have_a_mask_is_known_without_opening_one(image_set, monkeypatch):

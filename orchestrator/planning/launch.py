@@ -14,7 +14,7 @@ import yaml
 from imagesets.errors import WrongInput, refuse
 from imagesets.image_set import ImageSet
 from imagesets.layout import name_of
-from imagesets.lists import read_list, read_utf8
+from imagesets.lists import read_utf8
 from orchestrator.planning.components import Component, components
 from orchestrator.planning.expression import expand
 from orchestrator.planning.nearest import nearest
@@ -205,7 +205,9 @@ def open_images(spec: str, settings: Mapping[str, Any], store: Path, make: bool,
     if path is None:
         return None
     images = function(recipe.open)(path, own)
-    return images.without(_read_excluded(exclude), f"--exclude {exclude}") if exclude else images
+    if exclude and not exclude.is_file():
+        raise WrongInput(f"--exclude {exclude}: there is no such file; it holds one image id a line")
+    return images.without(exclude) if exclude else images
 
 
 def images_name(spec: str, settings: Mapping[str, Any]) -> str:
@@ -225,12 +227,6 @@ def images_alone(spec: str, assignments: Sequence[str], store: Path) -> tuple[Im
     images = open_images(spec, settings, store, make=True)
     assert images is not None  # made where need be
     return images, settings
-
-
-def _read_excluded(path: Path) -> tuple[str, ...]:
-    if not path.is_file():
-        raise WrongInput(f"--exclude {path}: there is no such file; it holds one image id a line")
-    return read_list(path)
 
 
 def select(steps: list[PlannedStage], only: str) -> list[PlannedStage]:
