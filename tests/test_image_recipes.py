@@ -1,6 +1,8 @@
 """Image sets are found by their recipe: a new one is a function and a YAML; what it is called, and what is published for it."""
 
+import re
 import shutil
+import textwrap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from orchestrator.planning.launch import Prepared, Request, experiment, images_a
 from orchestrator.planning.references import resolve
 from tests.conftest import CLASSES, Command, write_image_set
 
+ROOT = Path(__file__).parents[1]
 HERE = "tests.test_image_recipes"
 TOYS = {
     "pets": f"""
@@ -165,3 +168,21 @@ def test_excluded_ids_that_are_not_there_are_refused(command: Command, image_set
     (tmp_path / "out.txt").write_text("train_1.png\n")
     code, shown, _ = command(*asked, "--exclude", tmp_path / "out.txt")
     assert code == 0 and "5 images" in shown
+
+
+def test_the_example_files_of_the_documentation_are_read_as_it_says(image_set: Path) -> None:
+    blocks = dict(re.findall(r"```(\S+)\n(.*?)```", (ROOT / "docs/images.md").read_text(), re.DOTALL))
+    assert set(blocks) == {"classes.txt", "image_labels.txt"}
+    for name, text in blocks.items():
+        (image_set / name).write_text(text)
+    images, _ = images_alone(f"folder:{image_set}", [], image_set)
+    assert images.classes == ("cat", "sea lion")
+    read = images.label_reader()
+    assert [read(f"000{number}") for number in range(1, 6)] == [(0,), (0, 1), (1,), (), (0, 1)]
+
+
+def test_the_example_recipe_of_the_documentation_is_one(tmp_path: Path) -> None:
+    text = (ROOT / "docs/images.md").read_text().partition("names that function:\n\n")[2].partition("\n\n")[0]
+    (tmp_path / "coco14.yaml").write_text(textwrap.dedent(text))
+    recipe = recipes.load(tmp_path / "coco14.yaml")
+    assert recipe.open == "imagesets.coco14:open_coco14" and recipe.overrides == {"images.name": "coco14"}

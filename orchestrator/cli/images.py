@@ -12,7 +12,7 @@ from imagesets.image_set import ImageSet
 from imagesets.item import Item
 from orchestrator.cli import options
 from orchestrator.planning.launch import images_alone
-from orchestrator.reading.tables import table, terminal
+from orchestrator.reading.tables import table, terminal, warn
 
 COLUMNS = 3  # images side by side on a contact sheet
 
@@ -45,8 +45,7 @@ def check_images(
     learnt = [settings["images.training"], settings["images.fitting"] or settings["images.training"]]
     names, held_out = list(dict.fromkeys([*learnt, *scored])), settings["images.validation"][:1]
     found, console = check(images, names, scored, learnt, held_out), terminal()
-    for warning in found.warnings:
-        console.print(f"warning: {warning}", markup=False, highlight=False, soft_wrap=True)
+    warn(console, found.warnings)
     if bad is not None:
         bad.write_text("".join(f"{id}\n" for id in found.ids), encoding="utf-8")
     if problems := found.problems:

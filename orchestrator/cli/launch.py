@@ -26,7 +26,7 @@ from orchestrator.planning.launch import (
 from orchestrator.planning.plan import PlannedStage
 from orchestrator.reading.results import write_results
 from orchestrator.reading.summary import group_of, note_failure, sentence
-from orchestrator.reading.tables import group_table, print_plan, print_stages, result_table, terminal
+from orchestrator.reading.tables import group_table, print_plan, print_stages, result_table, terminal, warn
 from orchestrator.tracking.tracking import deliver_or_say
 
 EPILOG = """Examples:
@@ -91,8 +91,7 @@ def launch(
         for run in prepared:
             print_plan(console, run, select(run.steps, only))
         return
-    for warning in check_images(prepared[0]):
-        console.print(f"warning: {warning}", markup=False, highlight=False, soft_wrap=True)
+    warn(console, check_images(prepared[0]))
     if shared.store.open():
         console.print(f"a new store: {shared.store.root}", markup=False, highlight=False, soft_wrap=True)
     shared.fingerprints.save()

@@ -10,7 +10,7 @@ from orchestrator.cli import complete, options
 from orchestrator.engine.checks import check_images
 from orchestrator.engine.execution import Execution, Where
 from orchestrator.planning.launch import Request, open_images, plan_with, planner
-from orchestrator.reading.tables import terminal
+from orchestrator.reading.tables import terminal, warn
 from orchestrator.tracking.tracking import deliver_or_say
 
 if TYPE_CHECKING:
@@ -79,8 +79,7 @@ def _run(console: Console, asked: "Sweep", where: Where, at_once: int) -> None:
     assert opened is not None  # made where need be
     shared = planner(wanted, opened)
     one = plan_with(shared, wanted, until=asked.until)  # refuses an unknown stage before anything runs
-    for warning in check_images(one):
-        console.print(f"warning: {warning}", markup=False, highlight=False, soft_wrap=True)
+    warn(console, check_images(one))
     shared.store.open()
     shared.fingerprints.save()
     log = asked.folder / "log.txt"
