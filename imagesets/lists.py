@@ -13,15 +13,11 @@ NUMBER = re.compile(r"[-+]?\d+(\.\d+)?")
 
 def read_lines(path: Path) -> list[str]:
     """The lines of a UTF-8 text file that are not blank, without surrounding blanks."""
-    return [line.strip() for line in read_utf8(path).splitlines() if line.strip()]
-
-
-def read_utf8(path: Path) -> str:
-    """A text file that a person has written; WrongInput if it is not UTF-8."""
     try:
-        return path.read_text(encoding="utf-8-sig")  # Windows editors put a mark in front
+        text = path.read_text(encoding="utf-8-sig")  # Windows editors put a mark in front
     except UnicodeDecodeError:
         raise WrongInput(f"{path} is not a UTF-8 text file") from None
+    return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 def read_list(path: Path) -> tuple[str, ...]:

@@ -51,7 +51,7 @@ class Planner:
     """Plans stages over one image set and one store; `declared` tells which settings are files."""
 
     def __init__(self, store: Store, images: ImageSet, declared: Mapping[str, Setting]):
-        self.store, self.images = store, images
+        self.store, self.images, self.declared = store, images, declared
         self.fingerprints = Fingerprints(store.root)
         self.files = {name for name, setting in declared.items() if setting.file}
         self.folders = {name for name, setting in declared.items() if setting.folder}

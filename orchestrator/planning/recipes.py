@@ -38,11 +38,21 @@ class Reference(str):
     """A table's entry that names a function, "package.module:function": a stage receives that function."""
 
 
-class Setting(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One setting: its default gives its type; `null: true` admits null; `file: true` means that a path counts by its content.
+class Least(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A bound that another setting of the same recipe moves: the value is at least `times` that one `plus` so much."""
 
-    `folder: true` likewise, by the contents of the folder's files that are named after images of the stage's list.
+    setting: str
+    times: float = 1
+    plus: float = 0
+
+
+class Setting(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One setting: its default gives its type; null stands for a whole number that is found out later.
+
+    `file: true` means that a path counts by its content, `folder: true` likewise by those of the folder's files
+    that are named after images of the stage's list.
     `choices_from` is a recipe or a kind: the value is a name in its tables, and a stage receives what stands there.
+    A list's elements lie within the bounds; it has at least one, and `length` and `order` tell its form.
     """
 
     default: Any
@@ -50,7 +60,10 @@ class Setting(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     maximum: float | None = None
     choices: tuple[Any, ...] = ()
     choices_from: str = ""
-    null: bool = False
+    length: int | None = None
+    order: Literal["", "ascending", "range"] = ""  # range: start, stop, step
+    at_least: Least | None = None
+    weights_of: str = ""  # the setting of the same recipe that names the architecture whose weights these are
     file: bool = False
     folder: bool = False
     help: str = ""
@@ -78,7 +91,7 @@ class StageRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     reads: tuple[str, ...] = ()
     reads_if: dict[str, dict[str, Any]] = {}  # words that are read only where settings have these values
     writes: str = ""
-    read: str = ""  # of maps: the pure function that reads what is stored
+    read: str = ""  # of a stage that writes maps: the function that reads them, see `maps.reading`
     provides: tuple[str, ...] = ()  # what the written word can do for its readers, such as class-weights
     requires: dict[str, tuple[str, ...]] = {}  # what a word, or what a setting names, must provide
     settings: tuple[str, ...] = ()  # "name?": None where there is no such setting
