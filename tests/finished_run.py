@@ -37,7 +37,7 @@ class PretendEngine:
     room = 1
 
     def __init__(self, images: ImageSet):
-        self.masks = images.mask_paths()
+        self.masks = images.masks().paths
 
     def map(self, job: Job, indices: list[int], done: Callable[[int, Spent], None], ask: Callable[[], None]) -> None:
         for index in indices:

@@ -10,7 +10,7 @@ import pytest
 import torch
 import typer
 
-from imagesets.layout import VOC_CLASSES
+from imagesets.voc12 import CLASSES as VOC_CLASSES
 from orchestrator.cli import app
 from orchestrator.planning.launch import Request
 from orchestrator.sweeps.axes import split

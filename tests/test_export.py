@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from imagesets.image_set import read_list
 from imagesets.item import read_label_map
+from imagesets.lists import read_list
 from orchestrator.afterwards.new_folder import new_folder
 from orchestrator.reading.runs import open_run
 from orchestrator.storage.shards import StoredRecords

@@ -142,7 +142,7 @@ def test_a_run_without_seeds_or_pseudo_masks_has_a_report_too(finished: Finished
 
 def test_published_figures_stand_beside_ours_with_their_source(finished: Finished, tmp_path: Path) -> None:
     prepared, results, _ = finished
-    text = Page(write_report(prepared, {**results, "images": "voc12"}, tmp_path).read_text()).text
+    text = Page(write_report(prepared, {**results, "images_recipe": "voc12"}, tmp_path).read_text()).text
     assert "54.9 LPCAM Table 2" in text and "72.7 with lpcam+irn, LPCAM Table 2" in text
     assert "LPCAM Table 3" not in text  # that segmentation is of a larger segmenter than this run's
 

@@ -41,7 +41,7 @@ def tracked(finished: Finished) -> tuple[Any, str]:
 
 
 def runs(client: Any, tag: str, value: str) -> list[Any]:
-    experiment = client.get_experiment_by_name("folder")
+    experiment = client.get_experiment_by_name("images")
     return client.search_runs([experiment.experiment_id], filter_string=f"tags.`{tag}` = '{value}'")
 
 

@@ -185,7 +185,7 @@ def test_a_run_that_was_deleted_in_mlflow_is_delivered_again(store: Path, run: s
     uri = f"sqlite:///{tmp_path / 'own.db'}"
     client = mlflow.MlflowClient(tracking_uri=uri)
     assert deliver(store, run, uri)[1] and not deliver(store, run, uri)[1]
-    for found in client.search_runs([client.get_experiment_by_name("folder").experiment_id]):
+    for found in client.search_runs([client.get_experiment_by_name("images").experiment_id]):
         client.delete_run(found.info.run_id)
     assert deliver(store, run, uri)[1]
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from imagesets.check import file_problems
 from imagesets.errors import WrongInput
+from imagesets.file_check import file_problems
 from imagesets.item import Item
 from imagesets.lists import IMAGE_SUFFIXES
 from orchestrator.afterwards.export import about_run, check_form, write

@@ -97,7 +97,7 @@ def _weights(run: FinishedRun) -> Iterator[Line]:
 
 
 def _declared(run: FinishedRun) -> dict[str, Setting]:
-    return declared(find(run.results["images"], ("images",))[0])
+    return declared(find(run.results["images_recipe"], ("images",))[0])
 
 
 def _images(run: FinishedRun, manifests: Mapping[str, Any], steps: Mapping[str, PlannedStage]) -> Iterator[Line]:

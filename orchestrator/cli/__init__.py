@@ -1,5 +1,6 @@
 """The command line: one file per group of commands; errors a person can put right are one sentence and exit code 2."""
 
+import io
 import os
 import shlex
 import signal
@@ -53,6 +54,9 @@ app.add_typer(images.app, name="images")
 def main() -> None:
     """The entry point `wsss-orch`."""
     _open_streams()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without ± gets a question mark in its place
     errors = Console(stderr=True, soft_wrap=True)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's wish is told like Ctrl-C
     given = shlex.join(["wsss-orch", *sys.argv[1:]])

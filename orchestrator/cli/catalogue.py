@@ -54,8 +54,12 @@ def show(name: Annotated[str, typer.Argument(help="A component, such as lpcam.")
     for entry, value in recipe.table.items():
         told = ", ".join(f"{key} {number}" for key, number in value.items()) if isinstance(value, dict) else value
         console.print(f"  {entry}: {told}", markup=False)
+    if recipe.kind == "images" and recipe.overrides:
+        told = ", ".join(f"{name}={value}" for name, value in recipe.overrides.items())
+        console.print(f"  sets {told}", markup=False)
     for images, values in recipe.published_settings.items():
-        console.print(f"  on {images}: {', '.join(f'{prefix}.{key}={value}' for key, value in values.items())}", markup=False)
+        told = ", ".join(f"{prefix}.{key}={value}" for key, value in values.items())
+        console.print(f"  defaults on {images}: {told}", markup=False)
     for figure in recipe.published:
         told = f"  published: {figure.images} {figure.metric} {figure.value}"
         console.print(f"{told} {f'with {figure.with_} ' if figure.with_ else ''}({figure.source})", markup=False)

@@ -8,7 +8,8 @@ import typer
 from rich.table import Table
 
 from imagesets.errors import WrongInput
-from imagesets.image_set import ImageSet
+from imagesets.files import by_id
+from imagesets.image_set import MASK_SUFFIXES, ImageSet
 from imagesets.item import Item, read_label_map
 from orchestrator.cli import options, paths
 from orchestrator.planning.launch import images_alone
@@ -20,7 +21,7 @@ SCORES = {"iou": "IoU", "precision": "precision", "recall": "recall", "fp": "FP"
 
 def evaluate(
     masks: Annotated[Path, paths.option(help="Folder of index PNGs named <image id>.png: pseudo masks or predictions.")],
-    images: Annotated[str, typer.Option(help="shapes, voc12:PATH or folder:PATH.")],
+    images: Annotated[str, typer.Option(help="An image set, such as shapes, voc12:PATH or folder:PATH.")],
     list_name: Annotated[str, typer.Option("--list", help="Image list; every image of it must have a PNG.")] = "val",
     assign: Annotated[list[str], typer.Option("--set", help="key=value, such as evaluation.miou=truth; may be repeated.")] = [],  # noqa: B006 (typer's way)
     store: options.ImagesRoot = options.STORE,
@@ -56,24 +57,28 @@ def score(masks: Path, images: ImageSet, list_name: str, miou: str) -> dict[str,
     from training.stage import Settings
 
     items = images.items(list_name, with_masks=True)
-    _require(masks, items)
+    files = _files(masks, items)
     arrays: dict[str, Any] = {}
     for item in items:
-        for name, array in _record(item, masks / f"{item.id}.png", len(images.classes)).items():
+        for name, array in _record(item, Path(files[item.id]), len(images.classes)).items():
             arrays[name] = arrays.get(name, 0) + array
     result = label_result(Settings({"miou": miou}), images.classes, arrays)
     result["protocol"] |= {"images from": images.name, "split": list_name, "images": len(items)}
     return result
 
 
-def _require(masks: Path, items: Sequence[Item]) -> None:
+def _files(masks: Path, items: Sequence[Item]) -> dict[str, str]:
+    """The PNG of every image by id."""
     if not masks.is_dir():
         raise WrongInput(f"--masks {masks}: there is no such folder")
-    there = {path.stem for path in masks.glob("*.png")}
+    there, doubled = by_id(masks, MASK_SUFFIXES)
     if not items:
         raise WrongInput("the list is empty; there is nothing to score")
     if missing := [item.id for item in items if item.id not in there]:
         raise WrongInput(f"{len(missing)} of {len(items)} images have no PNG in {masks}; the first would be {missing[0]}.png")
+    if twice := [item.id for item in items if item.id in doubled]:
+        raise WrongInput(f"{masks} has several files for the image {twice[0]}: {', '.join(doubled[twice[0]])}; it must have one")
+    return there
 
 
 def _record(item: Item, path: Path, classes: int) -> dict[str, Any]:

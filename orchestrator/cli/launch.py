@@ -28,7 +28,7 @@ from orchestrator.planning.plan import PlannedStage
 from orchestrator.planning.refusals import made_otherwise, problems, refuse_run, unread
 from orchestrator.reading.results import write_results
 from orchestrator.reading.summary import group_of, note_failure, sentence
-from orchestrator.reading.tables import group_table, print_plan, print_stages, result_table, terminal
+from orchestrator.reading.tables import group_table, print_plan, print_stages, result_table, terminal, warn
 from orchestrator.tracking.tracking import deliver_or_say
 
 EPILOG = """Examples:
@@ -77,8 +77,7 @@ def launch(
     room = 1 if address else 0  # how many a cluster has is its own affair
     request = Request(method, images, segmenter, recipe, tuple(assign), seeds[0], store.resolve(), exclude, room)
     wanted = experiment(request)
-    for note in unread(wanted):
-        console.print(f"warning: {note}", markup=False)
+    warn(console, unread(wanted))
     if not plan:
         where.check()
         options.drive(context, request.store)
@@ -101,7 +100,7 @@ def launch(
         for run in prepared:
             print_plan(console, run, select(run.steps, only))
         return
-    check_images(prepared[0])
+    warn(console, check_images(prepared[0]))
     if shared.store.open():
         console.print(f"a new store: {shared.store.root}", markup=False, highlight=False, soft_wrap=True)
     shared.fingerprints.save()

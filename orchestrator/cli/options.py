@@ -17,7 +17,13 @@ TRACKING_VARIABLE = "MLFLOW_TRACKING_URI"
 Method = Annotated[
     str, typer.Option(help="Names joined by '+', such as lpcam+amn (see `wsss-orch ls`).", autocompletion=complete.methods)
 ]
-Images = Annotated[str, typer.Option(help="shapes, voc12:PATH or folder:PATH.", autocompletion=complete.image_sets)]
+Images = Annotated[
+    str,
+    typer.Option(
+        help="An image set, such as shapes, voc12:PATH or folder:PATH; `wsss-orch ls` has all.",
+        autocompletion=complete.image_sets,
+    ),
+]
 Segmenter = Annotated[str, typer.Option(help="Segmenter; the image set's own by default.", autocompletion=complete.segmenters)]
 Preset = Annotated[
     str, typer.Option("--recipe", help="A preset's name or a YAML file of settings.", autocompletion=complete.presets)

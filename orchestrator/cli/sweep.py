@@ -11,7 +11,7 @@ from orchestrator.engine.checks import check_images, weights_problems
 from orchestrator.engine.execution import Execution, Where
 from orchestrator.planning.launch import Request, open_images, plan_with, planner
 from orchestrator.planning.refusals import made_otherwise, refuse_run, unread
-from orchestrator.reading.tables import terminal
+from orchestrator.reading.tables import terminal, warn
 from orchestrator.tracking.tracking import deliver_or_say
 
 if TYPE_CHECKING:
@@ -80,11 +80,10 @@ def _run(console: Console, asked: "Sweep", where: Where, at_once: int) -> None:
     assert opened is not None  # made where need be
     shared = planner(wanted, opened)
     one = plan_with(shared, wanted, until=asked.until)  # refuses an unknown stage before anything runs
-    for note in [*unread(wanted), *made_otherwise(one)]:
-        console.print(f"warning: {note}", markup=False)
+    warn(console, [*unread(wanted), *made_otherwise(one)])
     refuse_run(one, [] if where.address else weights_problems(one))
     asked.refuse({step.stage.list_name: len(step.items) for step in one.steps})
-    check_images(one)
+    warn(console, check_images(one))
     shared.store.open()
     shared.fingerprints.save()
     log = asked.folder / "log.txt"

@@ -72,7 +72,7 @@ class Submission:
         values = self.values
         yield "--store", str(values["store"])
         kind, _, path = values.get("images", "shapes").partition(":")
-        if kind != "shapes":
+        if not find(kind, ("images",))[0].make:
             yield f"--images {kind}:", path
         if _is_file(values.get("recipe", "")):
             yield "--recipe", values["recipe"]

@@ -30,8 +30,8 @@ def write_report(prepared: Prepared, results: Mapping[str, Any], folder: Path) -
         {
             **row,
             "name": _name(row),
-            "published": published(results["images"], _metric(row), row["components"], results["segmenter"]),
-            "published_cost": published(results["images"], "cost.units", row["components"], results["segmenter"]),
+            "published": published(results["images_recipe"], _metric(row), row["components"], results["segmenter"]),
+            "published_cost": published(results["images_recipe"], "cost.units", row["components"], results["segmenter"]),
         }
         for row in results["rows"]
     ]

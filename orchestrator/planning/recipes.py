@@ -135,6 +135,8 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     summary: str = ""
     default_refiners: tuple[str, ...] = ()
     after: str = ""  # the setting that may name another component for this one to be folded after
+    open: str = ""  # of an image set: `function(path, settings) -> ImageSet` opens it; settings are its own, by their bare names
+    make: str = ""  # of a built-in one: `function(parent, settings, make) -> path | None` makes it, or says that it is not there
     segmenter: str = ""  # of an image set: the segmenter that its runs take unless another is named
     provides: tuple[str, ...] = ()  # of a backbone: what its entries offer to the networks that are built on them
     table: dict[str, Any] = {}  # things by name: "package.module:function" or values; see Setting.choices_from
@@ -173,7 +175,7 @@ def parts_of(backbone: str = "") -> tuple[str, ...]:
 def load(path: Path) -> Recipe:
     """Read and check one recipe file."""
     try:
-        table = yaml.load(path.read_text(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        table = yaml.load(path.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
         return msgspec.convert(table, Recipe)
     except (yaml.YAMLError, msgspec.ValidationError) as error:
         raise WrongInput(f"recipe {path.name} is malformed: {' '.join(str(error).split())}") from error

@@ -77,7 +77,7 @@ def _line(entry: Entry, baseline: Entry, quantity: str) -> Line:
         pairs = {name: spread.minus(other[name]) for name, spread in row.scores.items() if name in other}
         difference = {name: pair for name, pair in pairs.items() if pair is not None}
     metric, results = f"{quantity}.miou/{about['split']}", entry.group.first
-    return Line(entry, row, difference, published(results["images"], metric, about["components"], results["segmenter"]))
+    return Line(entry, row, difference, published(results["images_recipe"], metric, about["components"], results["segmenter"]))
 
 
 def _warnings(entries: Sequence[Entry], lines: Mapping[str, Sequence[Line]]) -> list[str]:

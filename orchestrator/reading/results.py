@@ -28,12 +28,14 @@ OWN = {  # settings of the scored component itself, as far as it has them
 def results(prepared: Prepared) -> dict[str, Any]:
     """One row per evaluation that is there, all settings, and a line per stage."""
     request = prepared.request
+    recipe, _ = find(request.images.partition(":")[0], ("images",))
     return {
         "format": FORMAT,
         "run": prepared.run,
         "method": request.method,
-        "images": request.images.partition(":")[0],
-        "segmenter": request.segmenter or find(request.images.partition(":")[0], ("images",))[0].segmenter,
+        "images": prepared.images.name,
+        "images_recipe": recipe.name,  # the kind of image set
+        "segmenter": request.segmenter or recipe.segmenter,
         "random_seed": request.random_seed,
         "command": _command(prepared),
         "classes": list(prepared.images.classes),

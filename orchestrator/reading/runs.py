@@ -85,7 +85,7 @@ def result_files(store: Path) -> list[Path]:
 def read_results(path: Path) -> dict[str, Any]:
     """A `results.json`; WrongInput if it is not whole."""
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
         raise WrongInput(f"{path} is not whole ({error}); launching its run again writes it anew") from error
 

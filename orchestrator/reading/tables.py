@@ -1,6 +1,7 @@
 """The tables of the terminal: a plan, and the scores of a run."""
 
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 from rich import box
@@ -17,6 +18,12 @@ PIPED_WIDTH = 200  # columns where output goes to a file or another program, whi
 def terminal() -> Console:
     """The console for everything that a command prints."""
     return Console(soft_wrap=True, highlight=False, width=None if sys.stdout.isatty() else PIPED_WIDTH)
+
+
+def warn(console: Console, warnings: Iterable[str]) -> None:
+    """A line for each thing that is legal but suspicious."""
+    for warning in warnings:
+        console.print(f"warning: {warning}", markup=False, highlight=False, soft_wrap=True)
 
 
 def table(*columns: str, title: str = "", wrap: bool = True) -> Table:

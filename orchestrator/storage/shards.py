@@ -86,7 +86,7 @@ class StoredRecords(Mapping):
         return hashes[order], np.repeat(np.arange(len(shards), dtype=np.uint32), [len(shard) for shard in shards])[order]
 
     def _names(self) -> list[list[str]]:
-        return json.loads(fetched(self.folder / NAMES).read_text())
+        return json.loads(fetched(self.folder / NAMES).read_text(encoding="utf-8"))
 
     def __getitem__(self, item: str) -> dict[str, np.ndarray]:
         hashes, shard_of = self._index

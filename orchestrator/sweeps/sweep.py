@@ -14,13 +14,22 @@ from typing import Any
 from imagesets.errors import WrongInput, refuse
 from orchestrator.engine.execution import Execution
 from orchestrator.engine.running import announced
-from orchestrator.planning.launch import Experiment, Request, experiment, plan_with, repeat
+from orchestrator.planning.launch import (
+    Experiment,
+    Request,
+    experiment,
+    images_name,
+    name_in_store,
+    plan_with,
+    repeat,
+    settings_given,
+)
 from orchestrator.planning.refusals import problems
 from orchestrator.planning.stage import narrowed
 from orchestrator.planning.workers import dividing, room
 from orchestrator.reading.results import write_results
 from orchestrator.reading.summary import Group, group_of, note_failure, sentence
-from orchestrator.storage.store import digest, write_json
+from orchestrator.storage.store import write_json
 from orchestrator.sweeps.axes import THRESHOLD, Axis
 
 FORMAT = 1  # of sweep.json
@@ -43,7 +52,12 @@ class Sweep:
         request = self.request
         what = (request.images, request.segmenter, request.recipe, request.assignments, self.axes, self.thresholds)
         also = (tuple(self.random_seeds), self.trials, self.until, str(request.exclude))
-        return f"{request.method}-{request.images.partition(':')[0]}-{digest(repr((what, also)).encode())[:8]}"
+        return name_in_store(request.method, self.images, (what, also))
+
+    @cached_property
+    def images(self) -> str:
+        """The name of the image set."""
+        return images_name(self.request.images, settings_given(self.request))
 
     @property
     def folder(self) -> Path:
@@ -132,7 +146,7 @@ class Trials:
         sweep = self.sweep
         axes = [{"name": axis.name, "values": list(axis.values), "distribution": axis.distribution} for axis in sweep.axes]
         ordered = sorted(self.done, key=lambda trial: json.dumps(trial["values"]))
-        about = {"name": sweep.name, "method": sweep.request.method, "images": sweep.request.images.partition(":")[0]}
+        about = {"name": sweep.name, "method": sweep.request.method, "images": sweep.images}
         thresholds = list(sweep.thresholds) if sweep.thresholds else None
         record = {"format": FORMAT, **about, "axes": axes, THRESHOLD: thresholds, "random_seeds": list(sweep.random_seeds)}
         write_json(sweep.folder / "sweep.json", {**record, "trials": ordered})

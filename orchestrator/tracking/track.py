@@ -51,7 +51,7 @@ def track_run(store: Path, run: str, uri: str) -> Tracked:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    with path.open("w") as file:
+    with path.open("w", encoding="utf-8") as file:
         fcntl.lockf(file, fcntl.LOCK_EX)  # released when the file is closed
         yield
 
