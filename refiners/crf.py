@@ -14,18 +14,19 @@ import torch
 
 from imagesets.errors import WrongInput
 from imagesets.item import VOID, Item
-from maps.maps import Maps, resize, strided
-from refiners.threshold import to_labels, winners
-from training.stage import Context
+from maps.maps import Maps
+from refiners.threshold import Background, seed_background, to_labels, winners
+from training.stage import Context, Settings
 
 CLIP = 1e-5  # smallest probability of a soft unary: -log stays finite (pydensecrf's own default)
 
 
 @dataclass(frozen=True)
 class Parameters:
-    """One published setting: mean-field iterations; standard deviations in pixels (sxy) and grey levels (srgb); weights.
+    """One setting: mean-field iterations; standard deviations in pixels (sxy) and grey levels (srgb); weights.
 
-    `certainty` is the probability that a given label is right, for unaries made of label maps.
+    `certainty` is the probability that a given label is right, for unaries made of label maps. The table of
+    `recipes/crf.yaml` holds the published ones.
     """
 
     iterations: int
@@ -35,18 +36,6 @@ class Parameters:
     bilateral_srgb: float
     bilateral_weight: float
     certainty: float = 0.7  # IRN code
-
-
-# the names are the choices of the setting `crf.parameters`
-PARAMETERS = {
-    "irn-labels": Parameters(10, 3, 3, 50, 5, 10),  # IRN code: labels for IRN and AMN in the whole CAM family
-    "deeplab": Parameters(10, 1, 3, 67, 3, 4),  # kazuto1011/deeplab-pytorch, RSEPM, PuzzleCAM
-    "seam": Parameters(10, 3, 3, 80, 13, 10),  # PSA, SEAM and visinf code
-    "hfpl": Parameters(1, 3, 3, 32, 13, 10),  # HFPL library file
-    "edam": Parameters(3, 3, 3, 80, 13, 10),  # EDAM code: SEAM's with 3 iterations
-    "mctformer": Parameters(10, 4, 3, 83, 5, 3),  # MCTformer code, segmentation
-    "spatial-bce": Parameters(10, 3, 3, 40, 5, 10),  # Spatial-BCE code: IRN's with a narrower bilateral kernel
-}
 
 
 def hard(rgb: np.ndarray, labels: np.ndarray, n: int, parameters: Parameters) -> np.ndarray:
@@ -65,7 +54,12 @@ def soft(rgb: np.ndarray, probabilities: np.ndarray, parameters: Parameters) -> 
 
 
 def confident(
-    rgb: np.ndarray, maps: torch.Tensor, keys: np.ndarray, foreground: float, background: float, parameters: Parameters
+    rgb: np.ndarray,
+    maps: torch.Tensor,
+    keys: np.ndarray,
+    foreground: Background,
+    background: Background,
+    parameters: Parameters,
 ) -> np.ndarray:
     """Labels that two thresholds agree on (IRN, cam_to_ir_label): uint8 [H,W] of 0, class index + 1, 255 undecided.
 
@@ -80,46 +74,58 @@ def confident(
 
 def confident_labels(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:
     """Stage: the labels that affinity networks and AMN learn from, at the thresholds of the method that wrote the maps."""
-    settings = context.settings
-    parameters = PARAMETERS[settings.parameters]
+    parameters = _parameters(context.settings)
 
     def one(item: Item) -> dict[str, np.ndarray]:
-        maps = Maps.of(context.inputs["maps"][item.id])
-        thresholds = settings.maps.confident_foreground, settings.maps.confident_background
-        return {"label": confident(item.rgb(), maps.full(), maps.keys, *thresholds, parameters)}
+        maps = context.inputs["maps"][item.id]
+        return {"label": confident(item.rgb(), maps.full(), maps.keys, *_backgrounds(maps, context.settings), parameters)}
 
     return one
 
 
-def refined(rgb: np.ndarray, maps: torch.Tensor, threshold: float, parameters: Parameters) -> np.ndarray:
-    """Marginals float32 [n,H,W] of the classes of `maps` [n,H,W], whose unary is [threshold, maps] as probabilities."""
-    scores = np.concatenate([np.full((1, *maps.shape[1:]), threshold, np.float32), maps.numpy()])
-    return soft(rgb, scores / scores.sum(axis=0), parameters)[1:]
+def _backgrounds(maps: Maps, settings: Settings) -> tuple[Background, Background]:
+    """What foreground that is trusted must exceed, and what foreground that is possible must.
+
+    Where the maps have a background of their own it is the first, and `confident_background` times it the second (SIPE: 0.5).
+    """
+    own, thresholds = maps.background(full=True), settings.maps
+    if own is None:
+        return thresholds.confident_foreground, thresholds.confident_background
+    return own, own * thresholds.confident_background
+
+
+def refined(rgb: np.ndarray, maps: torch.Tensor, background: Background, parameters: Parameters) -> np.ndarray:
+    """Marginals float32 [n,H,W] of the classes of `maps` [n,H,W], whose unary is made of the scores [background, maps]."""
+    first = torch.as_tensor(background, dtype=maps.dtype).expand(1, *maps.shape[1:])
+    return soft(rgb, torch.cat([first, maps]).numpy(), parameters)[1:]
 
 
 def maps(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:
-    """Stage of the refiner `crf` where another refiner follows: refined maps, at stride 4 and at full size."""
-    threshold, parameters = context.settings.maps.seed_threshold, PARAMETERS[context.settings.parameters]
+    """Stage of the refiner `crf` where another refiner follows: refined maps, which lie on the pixels of the image."""
+    parameters = _parameters(context.settings)
 
     def one(item: Item) -> dict[str, np.ndarray]:
-        found = Maps.of(context.inputs["maps"][item.id])
-        full = torch.from_numpy(refined(item.rgb(), found.full(), threshold, parameters))
-        small = resize(full, strided(found.size)) if len(found.keys) else full[:, ::4, ::4]
-        return Maps(found.keys, found.size, (small.numpy(), full.numpy()), linear=False).arrays()
+        found = context.inputs["maps"][item.id]
+        full = refined(item.rgb(), found.full(), seed_background(found, context.settings), parameters)
+        return Maps(found.keys, found.size, (full,)).arrays()
 
     return one
 
 
 def masks(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:
     """Stage of the refiner `crf`: the seeds at the method's own threshold, refined."""
-    threshold, parameters = context.settings.maps.seed_threshold, PARAMETERS[context.settings.parameters]
+    parameters = _parameters(context.settings)
 
     def one(item: Item) -> dict[str, np.ndarray]:
-        maps = Maps.of(context.inputs["maps"][item.id])
-        refined = hard(item.rgb(), winners(maps.full(), threshold), len(maps.keys) + 1, parameters)
-        return {"label": to_labels(refined, maps.keys)}
+        maps = context.inputs["maps"][item.id]
+        seeds = winners(maps.full(), seed_background(maps, context.settings))
+        return {"label": to_labels(hard(item.rgb(), seeds, len(maps.keys) + 1, parameters), maps.keys)}
 
     return one
+
+
+def _parameters(settings: Settings) -> Parameters:
+    return Parameters(**settings.parameters)
 
 
 class _Lattices:

@@ -12,13 +12,15 @@ from hypothesis import strategies as st
 
 from imagesets.errors import WrongInput
 from maps.maps import Maps
+from maps.reading import as_they_are
 from orchestrator.planning.recipes import load_all
 from refiners import crf
 from refiners.threshold import winners
 from tests.two_colours import context, write_items
 
 GOLDEN = Path(__file__).parent / "golden"
-IRN = crf.PARAMETERS["irn-labels"]
+SETS = load_all()["crf"].table
+IRN = crf.Parameters(**SETS["irn-labels"])
 ALONE = replace(IRN, gaussian_weight=0, bilateral_weight=0)  # no pixel hears of another
 
 
@@ -44,7 +46,7 @@ def test_refined_label_maps_are_the_golden_ones():
 @pytest.mark.parametrize(("output", "parameters"), [("deeplabv2_q", "deeplab"), ("seam_q", "hfpl"), ("visinf_q", "seam")])
 def test_marginals_are_the_golden_ones(output, parameters):
     golden = np.load(GOLDEN / "crf_postprocess.npz")
-    found = crf.soft(golden["image_uint8"], golden["prob"], crf.PARAMETERS[parameters])
+    found = crf.soft(golden["image_uint8"], golden["prob"], crf.Parameters(**SETS[parameters]))
     np.testing.assert_allclose(found, golden[output], atol=2e-3)
 
 
@@ -136,9 +138,9 @@ def test_the_stages_read_their_method_s_thresholds_and_write_label_values(tmp_pa
         np.float32
     )
     empty = Maps(np.array([], np.int64), (24, 32), ())
-    records = {"image0": Maps(np.array([1]), (24, 32), (hill, hill), linear=False).arrays(), "image1": empty.arrays()}
+    records = {"image0": Maps(np.array([1]), (24, 32), (hill,), read=as_they_are), "image1": empty}
     values = {
-        "parameters": "irn-labels",
+        "parameters": SETS["irn-labels"],
         "maps.confident_foreground": 0.6,
         "maps.confident_background": 0.1,
         "maps.seed_threshold": 0.3,
@@ -148,14 +150,24 @@ def test_the_stages_read_their_method_s_thresholds_and_write_label_values(tmp_pa
     assert set(np.unique(labels(items[0])["label"])) <= {0, 2, 255}
     assert set(np.unique(masks(items[0])["label"])) == {0, 2}
     assert labels(items[1])["label"].max() == masks(items[1])["label"].max() == 0
-    found = Maps.of(refined(items[0]))
+    found = Maps.of(refined(items[0]), as_they_are)
     assert found.keys.tolist() == [1] and found.strided().shape == (1, 6, 8) and found.full().shape == (1, 24, 32)
     assert found.full().min() < 0.1 and 0.5 < found.full().max() <= 1
-    assert Maps.of(refined(items[1])).full().shape == (0, 24, 32)
+    assert Maps.of(refined(items[1]), as_they_are).full().shape == (0, 24, 32)
 
 
-def test_the_recipe_offers_exactly_the_parameter_sets_there_are():
-    assert set(load_all()["crf"].settings["parameters"].choices) == set(crf.PARAMETERS)
+def test_a_background_map_of_the_method_s_own_takes_the_place_of_the_thresholds(tmp_path):
+    (item,) = write_items(tmp_path, [(1,)], size=(24, 32))
+    planes = torch.rand((2, 24, 32), generator=torch.Generator().manual_seed(0))  # background first
+    records = {item.id: Maps(np.array([1]), (24, 32), (planes.numpy(),), read=as_they_are)}
+    where = context({"parameters": SETS["irn-labels"], "maps.confident_background": 0.5}, [item], maps=records)
+    own, maps, keys, rgb = planes[0], planes[1:], np.array([1]), item.rgb()
+    assert np.array_equal(crf.confident_labels(where)(item)["label"], crf.confident(rgb, maps, keys, own, own / 2, IRN))
+    assert np.array_equal(crf.masks(where)(item)["label"], 2 * crf.hard(rgb, winners(maps, own), 2, IRN))
+    found = Maps.of(crf.maps(where)(item), as_they_are).full()
+    np.testing.assert_allclose(found, crf.soft(rgb, planes.numpy(), IRN)[1:], atol=1e-3)  # half precision
+    constant = crf.confident(rgb, maps, keys, torch.full((24, 32), 0.6), torch.full((24, 32), 0.3), IRN)
+    assert np.array_equal(constant, crf.confident(rgb, maps, keys, 0.6, 0.3, IRN))
 
 
 def test_a_missing_library_is_named_with_the_command_that_installs_it(monkeypatch):

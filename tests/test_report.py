@@ -19,7 +19,7 @@ from orchestrator.pages.report import write_report
 from orchestrator.pages.samples import spread
 from orchestrator.planning.launch import Prepared
 from orchestrator.planning.published import published
-from orchestrator.planning.used_settings import used_settings
+from orchestrator.reading.results import used_settings
 from tests.conftest import write_image_set
 from tests.finished_run import finished_run
 
@@ -166,10 +166,12 @@ def test_published_figures_are_of_exactly_this_chain() -> None:
     assert published("shapes", "seed.miou/train", ["cam"]) is None
 
 
-def test_used_settings_are_those_of_the_run_and_of_what_its_stages_share() -> None:
-    owners = ("images", "cam", "amn", "irn", "crf", "training", "backbone", "extraction", "evaluation", "deeplabv2", "lpcam")
-    used = used_settings({f"{owner}.name": 1 for owner in owners}, ["cam", "amn"])
-    assert {name.partition(".")[0] for name in used} == set(owners) - {"irn", "deeplabv2", "lpcam"}
+def test_used_settings_are_those_that_stages_receive_and_the_images(image_set: Path, tmp_path: Path) -> None:
+    _, results, _ = finished_run(tmp_path / "store", image_set, "cam+irn", assignments=("backbone.weights=none",))
+    used = used_settings(results)
+    owners = {"images", "cam", "irn", "crf", "training", "backbone", "extraction", "evaluation", "deeplabv2"}
+    assert {name.partition(".")[0] for name in used} == owners
+    assert "crf.parameters" in used and "crf.seed_threshold" not in used
 
 
 @given(st.lists(st.sets(st.integers(0, 4), max_size=3), min_size=1, max_size=30), st.integers(1, 8), st.randoms())

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from imagesets.item import VOID
 from imagesets.transforms import normalise, rescale, scaled, top_left_crop, views
-from maps.maps import rounded_up, strided
+from maps.grids import rounded_up, strided
 
 GOLDEN = dict(np.load(Path(__file__).parent / "golden" / "preproc.npz"))
 sides = st.integers(1, 70)

@@ -50,8 +50,8 @@ class Context:
     """Everything a stage's function may depend on.
 
     `items` are the images of the stage's list. `purpose` names the stage's random numbers: the random seed and the stage.
-    `inputs` holds, for each word the stage reads, `Records` of a map stage or, for `network` and `segmenter`, the trained
-    module on `device` in evaluation mode.
+    `inputs` holds, for each word the stage reads, `Records` of a map stage (for `maps`, a `Maps` by image id) or, for
+    `network` and `segmenter`, the trained module on `device` in evaluation mode.
     """
 
     settings: Settings

@@ -10,7 +10,7 @@ from typing import Any
 from imagesets.image_set import ImageSet
 from orchestrator.pages.comparison_figures import figures
 from orchestrator.pages.page import QUANTITIES, template
-from orchestrator.pages.report import SHEETS, layer_of
+from orchestrator.pages.report import layer_of
 from orchestrator.pages.samples import samples
 from orchestrator.planning.launch import open_images
 from orchestrator.reading import formats
@@ -42,17 +42,16 @@ def _sheets(entries: Sequence[Entry], store: Path) -> list[dict[str, Any]]:
     if images is None:
         return []
     sheets = []
-    for role, title in SHEETS.items():
+    for split in dict.fromkeys(row.about["split"] for entry in entries for row in entry.last.values()):
         layers = [
             layer_of(Store(store), row.about, f"{entry.label}: {QUANTITIES[row.about['quantity']].lower()}")
             for entry in entries
             for row in entry.last.values()
-            if row.about["list"] == role
+            if row.about["split"] == split
         ]
-        if layers:
-            items = images.items(entries[0].group.first["settings"][f"images.{role}"], with_masks=True)
-            shown, legend = samples(items, layers, images.classes, SAMPLES)
-            sheets.append({"title": title, "legend": legend, "samples": [_as_json(sample) for sample in shown]})
+        shown, legend = samples(images.items(split, with_masks=True), layers, images.classes, SAMPLES)
+        titled = {"title": f"Images of the list {split}", "legend": legend}
+        sheets.append({**titled, "samples": [_as_json(sample) for sample in shown]})
     return sheets
 
 

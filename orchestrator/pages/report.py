@@ -15,13 +15,12 @@ from orchestrator.pages.samples import Layer, regions, samples
 from orchestrator.planning.launch import Prepared
 from orchestrator.planning.plan import PlannedStage
 from orchestrator.planning.published import published
-from orchestrator.planning.used_settings import used_settings
-from orchestrator.storage.store import Store, read_json, write_atomically
+from orchestrator.reading.results import used_settings
+from orchestrator.storage.store import Store, read_json, read_manifest, write_atomically
 
 SAMPLES = 8  # images shown of each list
 SCORES = {"miou": "mIoU", "precision": "Precision", "recall": "Recall", "fp": "FP", "fn": "FN"}
 ERRORS = {"tp": "right class", "fp_object": "another class", "fp_background": "background taken for a class", "fn": "missed"}
-SHEETS = {"scoring": "Training images", "validation": "Validation images"}
 
 
 def write_report(prepared: Prepared, results: Mapping[str, Any], folder: Path) -> Path:
@@ -52,7 +51,7 @@ def write_report(prepared: Prepared, results: Mapping[str, Any], folder: Path) -
             (step.stage.component, regions(step, results["classes"])) for step in steps if step.stage.recipe.writes == "fitted"
         ],
         sheets=_sheets(prepared, rows),
-        settings=_groups(used_settings(results["settings"], {step.stage.component for step in steps})),
+        settings=_groups(used_settings(results)),
         versions=_newest(steps).get("versions", {}),
         commit=_newest(steps).get("commit", ""),
     )
@@ -101,20 +100,20 @@ def _histories(steps: Sequence[PlannedStage]) -> list[tuple[PlannedStage, list[d
 
 
 def _sheets(prepared: Prepared, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Samples of the training and of the validation list, as far as anything of them was scored."""
+    """Samples of each list that was scored."""
     sheets = []
-    for role, title in SHEETS.items():
-        layers = [layer_of(prepared.planner.store, row, row["name"]) for row in rows if row["list"] == role]
-        if layers:
-            items = prepared.planner.items(role, with_masks=True)
-            shown, legend = samples(items, layers, prepared.images.classes, SAMPLES)
-            sheets.append({"title": title, "samples": shown, "legend": legend})
+    for split in dict.fromkeys(row["split"] for row in rows):
+        layers = [layer_of(prepared.planner.store, row, row["name"]) for row in rows if row["split"] == split]
+        shown, legend = samples(prepared.planner.items(split, with_masks=True), layers, prepared.images.classes, SAMPLES)
+        sheets.append({"title": f"Images of the list {split}", "samples": shown, "legend": legend})
     return sheets
 
 
 def layer_of(store: Store, row: Mapping[str, Any], title: str) -> Layer:
     """What a row of results has scored, as a layer of contact sheets."""
-    return Layer(title, store.folder(row["stage"], row["key"]), row["protocol"].get("threshold"))
+    folder = store.folder(row["stage"], row["key"])
+    read = (read_manifest(folder) or {}).get("read", "")
+    return Layer(title, folder, row["protocol"].get("threshold"), read)
 
 
 def _groups(settings: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, Any]]]]:

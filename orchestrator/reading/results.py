@@ -1,7 +1,7 @@
 """What a finished plan has found: its scores, each with the protocol that it was made under."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from orchestrator.planning.settings import PRESETS
 from orchestrator.storage.attached import remove
 from orchestrator.storage.store import write_json
 
-FORMAT = 2  # of results.json
+FORMAT = 3  # of results.json
 FAILED = "failed.json"  # in place of it, where a run failed (see `orchestrator.reading.summary`)
 UNIT = ("cam-network", "cam-maps")  # the stages whose time is one unit of cost (ReCAM Table 2)
 PROTOCOL = ("backbone.name", "backbone.weights", "training.workers", "training.threads", "training.precision")
@@ -38,10 +38,16 @@ def results(prepared: Prepared) -> dict[str, Any]:
         "command": _command(prepared),
         "classes": list(prepared.images.classes),
         "settings": dict(prepared.settings),
+        "used": [*prepared.experiment.used, *(name for name in prepared.settings if name.startswith("images."))],
         "rows": [_row(prepared, step) for step in prepared.steps if step.stage.scores and step.manifest],
         "stages": [_stage(prepared, step) for step in prepared.steps],
         "finished": time.time(),
     }
+
+
+def used_settings(results: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that a stage of a run received, and those of its images, out of the table of all that exist."""
+    return {name: results["settings"][name] for name in results["used"]}
 
 
 def write_results(prepared: Prepared) -> tuple[dict[str, Any], Path]:
@@ -69,7 +75,7 @@ def _row(prepared: Prepared, step: PlannedStage) -> dict[str, Any]:
     assert step.manifest is not None
     result, component = step.manifest["result"], step.stage.component
     (source,) = step.inputs.values()
-    split = prepared.settings[f"images.{step.stage.recipe.list}"]
+    split = step.stage.list_name
     about = {"split": split, "images": len(step.items), "labels from": prepared.images.label_source}
     own = [f"{component}.{name}" for name in OWN[step.stage.scores]]
     behind = list(_ancestors(step).values())
@@ -79,8 +85,9 @@ def _row(prepared: Prepared, step: PlannedStage) -> dict[str, Any]:
     protocol = {**result["protocol"], **settings, **_imports(behind), **about}
     return {
         **{"quantity": step.stage.scores, "component": component, "split": split},
-        "components": sorted({source.stage.component for source in behind}),
-        **{"list": step.stage.recipe.list, "stage": source.stage.name, "key": source.key},  # what was scored
+        "components": sorted(set().union(*(source.stage.components for source in behind))),
+        "chooses": split == (prepared.settings["images.selection"] or prepared.settings[f"images.{step.stage.recipe.list}"][0]),
+        **{"stage": source.stage.name, "base": source.stage.base, "key": source.key},  # scored
         "cost": _cost(prepared, source),
         **result,
         "protocol": protocol,
@@ -97,7 +104,7 @@ def _cost(prepared: Prepared, source: PlannedStage) -> dict[str, float | None]:
     wall = sum(stage.manifest["wall"] for stage in behind if stage.manifest)
     if _imports(behind):
         return {"wall": wall, "units": None}
-    images = len(prepared.planner.items("training", with_masks=False))
+    images = len(prepared.planner.items(prepared.settings["images.training"], with_masks=False))
     here = {other.stage.name: other.manifest for other in prepared.steps}
     unit = [here.get(name) or prepared.planner.store.newest(name) for name in UNIT]
     known = [manifest["wall"] for manifest in unit if manifest and manifest["items"] == images]
@@ -124,7 +131,7 @@ def shown(value: Any) -> Any:
 def _stage(prepared: Prepared, step: PlannedStage) -> dict[str, Any]:
     manifest = step.manifest or {}
     figures = {name: manifest.get(name) for name in ("wall", "cpu", "memory", "gpu_memory", "items", "finished", "device")}
-    return {"stage": step.stage.name, "key": step.key, "list": prepared.settings[f"images.{step.stage.recipe.list}"], **figures}
+    return {"stage": step.stage.name, "key": step.key, "list": step.stage.list_name, **figures}
 
 
 def _imports(steps: Sequence[PlannedStage]) -> dict[str, str]:
