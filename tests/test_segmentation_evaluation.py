@@ -36,7 +36,7 @@ def images(folder: Path) -> tuple[list[Item], dict, dict]:
 
 
 def context(settings: Settings, **inputs: dict) -> Context:
-    return Context(settings, CLASSES, (), 0, torch.device("cpu"), inputs)
+    return Context(settings, CLASSES, (), (), torch.device("cpu"), inputs)
 
 
 def summed(one, items: list[Item]) -> dict[str, np.ndarray]:
