@@ -18,6 +18,7 @@ from orchestrator.storage import lease as leases
 from orchestrator.storage.lease import LeaseLost, try_lease
 from orchestrator.storage.shards import (
     SHARD,
+    SUM,
     Shards,
     StoredRecords,
     shard_is_from,
@@ -80,7 +81,7 @@ def test_a_result_is_found_by_its_key_whatever_stage_made_it(tmp_path: Path) -> 
 
 def test_sums_add_over_shards(tmp_path: Path) -> None:
     for index in range(3):
-        write_shard(shard_path(tmp_path, index), {"sum": {"confusion": np.eye(2, dtype=np.int64)}}, "a")
+        write_shard(shard_path(tmp_path, index), {SUM: {"confusion": np.eye(2, dtype=np.int64)}}, "a")
     assert summed(tmp_path, 3)["confusion"].tolist() == [[3, 0], [0, 3]]
 
 

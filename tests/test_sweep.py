@@ -13,8 +13,9 @@ from orchestrator.planning.launch import Request
 from orchestrator.reading.groups import Runs
 from orchestrator.sweeps.axes import split
 from orchestrator.sweeps.sweep import Sweep
-from orchestrator.sweeps.sweep_results import Findings, best_threshold, findings, read_sweep, slices
+from orchestrator.sweeps.sweep_results import Findings, findings, read_sweep, slices
 from orchestrator.sweeps.sweep_table import sweep_rows
+from orchestrator.sweeps.trial import best_threshold
 from tests.conftest import write_image_set
 from tests.finished_run import finished_run
 from tests.launching import command

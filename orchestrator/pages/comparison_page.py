@@ -9,8 +9,8 @@ from typing import Any
 
 from imagesets.image_set import ImageSet
 from orchestrator.pages.comparison_figures import figures
-from orchestrator.pages.page import QUANTITIES, template
-from orchestrator.pages.report import SHEETS, layer_of
+from orchestrator.pages.page import template
+from orchestrator.pages.report import drawable, layer_of, title
 from orchestrator.pages.samples import samples
 from orchestrator.planning.launch import open_images
 from orchestrator.reading import formats
@@ -22,13 +22,16 @@ SAMPLES = 24  # images of each list in the image browser
 
 def write_page(comparison: Comparison, store: Path, path: Path) -> None:
     """Write the page of a comparison of runs in `store` to `path`."""
+    heads = formats.columns(comparison)
+    classes = {
+        formats.class_head(comparison, place): (place, formats.class_rows(comparison, place)) for place in comparison.lines
+    }
     page = template("comparison.html.j2").render(
         comparison=comparison,
-        quantities=QUANTITIES,
-        columns=formats.COLUMNS,
-        numbers=formats.NUMBERS,
+        columns=[head.removeprefix(">") for head in heads],
+        numbers=[head.startswith(">") for head in heads],
         rows=formats.rows(comparison),
-        class_tables={quantity: formats.class_rows(comparison, quantity) for quantity in comparison.lines},
+        class_tables={head: table for head, table in classes.items() if table[1]},
         figures=figures(comparison),
         sheets=_sheets(comparison.entries, store),
     )
@@ -42,17 +45,16 @@ def _sheets(entries: Sequence[Entry], store: Path) -> list[dict[str, Any]]:
     if images is None:
         return []
     sheets = []
-    for role, title in SHEETS.items():
+    for split in dict.fromkeys(split for entry in entries for _, split in entry.last):
         layers = [
-            layer_of(Store(store), row.about, f"{entry.label}: {QUANTITIES[row.about['quantity']].lower()}")
+            layer_of(Store(store), row.about, f"{entry.label}: {title(quantity)}")
             for entry in entries
-            for row in entry.last.values()
-            if row.about["list"] == role
+            for (quantity, on), row in entry.last.items()
+            if on == split and drawable(quantity)
         ]
         if layers:
-            items = images.items(entries[0].group.first["settings"][f"images.{role}"], with_masks=True)
-            shown, legend = samples(items, layers, images.classes, SAMPLES)
-            sheets.append({"title": title, "legend": legend, "samples": [_as_json(sample) for sample in shown]})
+            shown, legend = samples(images.items(split, with_masks=True), layers, images.classes, SAMPLES)
+            sheets.append({"title": f"Images of {split}", "legend": legend, "samples": [_as_json(sample) for sample in shown]})
     return sheets
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from imagesets.errors import WrongInput
+from orchestrator.planning import scores
 from orchestrator.planning.imports import IMPORTED, in_place, wanted
 from orchestrator.planning.recipes import FOLD_ORDER, Recipe, StageRecipe, find, load_all
 
@@ -25,7 +26,7 @@ class Stage:
     recipe: StageRecipe
     settings: Mapping[str, Any] = field(hash=False)
     inputs: Mapping[str, "Stage"] = field(hash=False)  # word -> the stage that wrote it
-    scores: str = ""  # of an evaluation: seed, pseudo or seg
+    scores: str = ""  # of an evaluation: the quantity
     in_place_of: str = ""  # of an imported result: the component whose place it takes
 
 
@@ -142,15 +143,18 @@ def _pruned(stages: list[Stage], named: set[str], settings: Mapping[str, Any]) -
             continue
         wanted.append(stage)
         if stage.recipe.scored and (stage.component in named):
-            wanted.append(_evaluation(stage, settings))
+            wanted += evaluations(stage, settings)
     return wanted
 
 
-def _evaluation(stage: Stage, settings: Mapping[str, Any]) -> Stage:
-    recipe = load_all()["evaluation"]
-    part = next(part for part in recipe.stages if part.name == stage.recipe.scored)
-    inputs = {part.reads[0]: stage}
-    return Stage(f"{stage.name}-score", stage.component, part, _received(recipe, part, inputs, settings), inputs, part.name)
+def evaluations(stage: Stage, settings: Mapping[str, Any]) -> list[Stage]:
+    """The evaluations of a scored stage, one of each score recipe that scores its quantity."""
+    made = []
+    for recipe, part in scores.stages(stage.recipe.scored):
+        name = f"{stage.name}-score" if stage.recipe.scored in recipe.quantities else f"{stage.name}-{recipe.name}-score"
+        inputs = {part.reads[0]: stage}
+        made.append(Stage(name, stage.component, part, _received(recipe, part, inputs, settings), inputs, part.name))
+    return made
 
 
 def _check_imports_are_read(stages: Sequence[Stage], settings: Mapping[str, Any]) -> None:

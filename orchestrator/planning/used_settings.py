@@ -3,12 +3,13 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from orchestrator.planning import scores
 from orchestrator.planning.recipes import load_all
 
 
 def used_settings(settings: Mapping[str, Any], components: Iterable[str]) -> dict[str, Any]:
     """Those of `settings` ("owner.name" -> value) whose owner is the image set, one of `components` or what their stages list."""
-    owners = {"images"}.union(*(_owners(name) for name in {*components, "evaluation"}))
+    owners = {"images"}.union(*(_owners(name) for name in {*components, *(recipe.name for recipe in scores.recipes())}))
     return {name: value for name, value in settings.items() if name.partition(".")[0] in owners}
 
 

@@ -42,7 +42,7 @@ class FinishedRun:
             raise WrongInput(f"run {self.name} is of a version without the setting {error}; launch it again") from error
 
     def scored(self, quantity: str) -> tuple[Stage, dict[str, Any]]:
-        """The last stage that was scored as `quantity` (seed, pseudo or seg), and its row of the results."""
+        """The last stage that was scored as `quantity`, and its row of the results."""
         rows = [row for row in self.results["rows"] if row["quantity"] == quantity]
         scores = [stage for stage in self.stages.values() if stage.scores == quantity]
         if not rows or not scores:

@@ -14,6 +14,7 @@ from imagesets.errors import WrongInput
 from orchestrator.engine.execution import Execution
 from orchestrator.engine.running import announced
 from orchestrator.planning.launch import Experiment, Request, experiment, plan_with, repeat, select
+from orchestrator.planning.scores import metric_name
 from orchestrator.reading.results import write_results
 from orchestrator.reading.summary import Group, group_of, note_failure, sentence
 from orchestrator.storage.store import digest, write_json
@@ -110,10 +111,9 @@ class Trials:
 
 
 def scores(group: Group) -> dict[str, float]:
-    """Mean scores of the last row of each quantity: `seg.miou/val`, and with a threshold range `seed.oracle/train`."""
-    last = {row.about["quantity"]: row for row in group.rows()}
+    """Mean scores of what the runs come to: `seg.miou/val`, and with a threshold range `seed.oracle/train`."""
     return {
-        f"{quantity}.{metric}/{row.about['split']}": spread.mean
-        for quantity, row in last.items()
+        metric_name(quantity, metric, split): spread.mean
+        for (quantity, split), row in group.last().items()
         for metric, spread in row.scores.items()
     }
