@@ -142,18 +142,20 @@ def _pruned(stages: list[Stage], named: set[str], settings: Mapping[str, Any]) -
         if id(stage) not in kept:
             continue
         wanted.append(stage)
-        if stage.recipe.scored and (stage.component in named):
+        if stage.component in named:
             wanted += evaluations(stage, settings)
     return wanted
 
 
 def evaluations(stage: Stage, settings: Mapping[str, Any]) -> list[Stage]:
-    """The evaluations of a scored stage, one of each score recipe that scores its quantity."""
+    """The evaluations of a stage: of each quantity that it is scored as one by every recipe that scores it."""
     made = []
-    for recipe, part in scores.stages(stage.recipe.scored):
-        name = f"{stage.name}-score" if stage.recipe.scored in recipe.quantities else f"{stage.name}-{recipe.name}-score"
-        inputs = {part.reads[0]: stage}
-        made.append(Stage(name, stage.component, part, _received(recipe, part, inputs, settings), inputs, part.name))
+    for quantity in scores.of_stage(stage.recipe):
+        for recipe, part in scores.stages(quantity):
+            own = stage.recipe.scored in recipe.quantities  # the recipe that says what the stage is scored as
+            name = f"{stage.name}-score" if own else f"{stage.name}-{recipe.name}-score"
+            inputs = {part.reads[0]: stage}
+            made.append(Stage(name, stage.component, part, _received(recipe, part, inputs, settings), inputs, quantity))
     return made
 
 

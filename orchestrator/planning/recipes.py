@@ -44,6 +44,7 @@ class Quantity(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     title: str  # "Pseudo mask"
     many: str  # "pseudo masks"
     word: str  # what a stage that is scored as this writes
+    every: bool = False  # every stage that writes the word is scored as this, named by its recipe or not
     main: str  # the metric that stands for all others
     label_maps: bool = False  # a label map of each image, which can be exported and scored from files
     threshold: str = ""  # the setting of the scored component by which it is cut into label maps

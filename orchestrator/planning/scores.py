@@ -21,6 +21,12 @@ def quantities() -> dict[str, Quantity]:
     return {name: quantity for recipe in recipes() for name, quantity in recipe.quantities.items()}
 
 
+def of_stage(stage: StageRecipe) -> list[str]:
+    """The quantities that a stage is scored as: the one that its recipe names, and those of every stage that writes its word."""
+    named = [stage.scored] if stage.scored else []
+    return named + [name for name, quantity in quantities().items() if quantity.every and quantity.word == stage.writes]
+
+
 def stages(quantity: str) -> list[tuple[Recipe, StageRecipe]]:
     """The stages that score `quantity`, with the recipes they are of. Raises WrongInput where there is none."""
     found = [(recipe, part) for recipe in recipes() for part in recipe.stages if part.name == quantity]

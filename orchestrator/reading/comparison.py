@@ -12,7 +12,7 @@ from orchestrator.planning.recipes import Published
 from orchestrator.planning.used_settings import used_settings
 from orchestrator.reading.protocol import DIGITS
 from orchestrator.reading.resampling import Interval, intervals
-from orchestrator.reading.summary import Group, Row, Scored, Spread
+from orchestrator.reading.summary import Group, Row, Scored, Spread, places
 from orchestrator.storage.store import Store
 
 METHODS_OWN = ("threshold",)  # of a protocol what a method brings with it rather than how it is measured
@@ -67,9 +67,10 @@ class Comparison:
 def compare(groups: Sequence[Group], store: Store) -> Comparison:
     """Put groups of runs of a store beside one another; the first is what the others are measured by."""
     entries = [Entry(label, group, group.last()) for label, group in zip(labels(groups), groups, strict=True)]
-    order = list(scores.quantities())
-    places = sorted(dict.fromkeys(place for entry in entries for place in entry.last), key=lambda place: order.index(place[0]))
-    lines = {place: [_line(entry, entries[0], place, store) for entry in entries if place in entry.last] for place in places}
+    lines = {
+        place: [_line(entry, entries[0], place, store) for entry in entries if place in entry.last]
+        for place in places(entry.last for entry in entries)
+    }
     return Comparison(entries, lines, [*_warnings(entries, lines), *_failures(entries)])
 
 

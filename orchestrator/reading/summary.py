@@ -98,6 +98,12 @@ def group_of(runs: Iterable[Mapping[str, Any]], failed: Mapping[int, str] | None
     return Group(group_name(ordered[0]["run"]), ordered, failed or {})
 
 
+def places(found: Iterable[Mapping[Scored, Row]]) -> list[Scored]:
+    """All places of several `Group.last`, in the order of the one with the most."""
+    ordered = sorted(found, key=len, reverse=True)
+    return list(dict.fromkeys(place for last in ordered for place in last))
+
+
 def group_name(run: str) -> str:
     """A run's name without its random seed."""
     return run.rpartition("-")[0]

@@ -37,7 +37,8 @@ class Cut:
         chosen = f"{told} (n={len(self.row.runs)}); chosen on those masks likewise"
         if self.cutting:
             return f"{chosen}; {self.setting} also changes {' and '.join(self.cutting)} and what is made of it"
-        return f"{chosen}; {self.setting} changes this score alone, not the {' and '.join(self.without)}"
+        untouched = f", not the {' and '.join(self.without)}" if self.without else ""
+        return f"{chosen}; {self.setting} changes this score alone{untouched}"
 
 
 def cut_of(trials: Sequence[Trial], store: Store) -> Cut | None:
@@ -57,5 +58,7 @@ def cut_of(trials: Sequence[Trial], store: Store) -> Cut | None:
     setting = f"{source.in_place_of or source.component}.{scores.quantities()[quantity].threshold}"
     stages = [stage for stage in run.stages.values() if not stage.scores]
     cutting = [stage.name for stage in stages if setting in {full_name(stage, name) for name in stage.settings}]
-    later = list(scores.quantities())[list(scores.quantities()).index(quantity) + 1 :]
-    return Cut(trial, chosen, threshold, value, setting, cutting, [scores.quantities()[name].many for name in later])
+    names = list(run.stages)
+    later = dict.fromkeys(run.stages[name].scores for name in names[names.index(source.name) :])
+    others = [scores.quantities()[name].many for name in later if name not in ("", quantity)]
+    return Cut(trial, chosen, threshold, value, setting, cutting, others)

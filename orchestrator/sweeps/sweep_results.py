@@ -99,12 +99,12 @@ def has_thresholds(found: Findings) -> bool:
 
 def _by_default(trials: Sequence[Trial]) -> str:
     """The main metric of the last quantity that was scored, of several lists on that which settings are chosen on."""
-    rows = [row for trial in trials for row in trial.last.values()]
-    if not rows:
+    longest = list(max((trial.last for trial in trials), key=len).values())
+    if not longest:
         raise WrongInput("nothing of this sweep was scored, so no trial is better than another")
-    order = list(scores.quantities())
-    row = max(rows, key=lambda row: (order.index(row.about["quantity"]), row.about["chooses"]))
-    return scores.metric_name(row.about["quantity"], scores.main(row.about["quantity"]), row.about["split"])
+    quantity = longest[-1].about["quantity"]
+    row = max((row for row in longest if row.about["quantity"] == quantity), key=lambda row: row.about["chooses"])
+    return scores.metric_name(quantity, scores.main(quantity), row.about["split"])
 
 
 def _scored(trial: Trial) -> Iterable[tuple[str, str, str]]:

@@ -4,7 +4,7 @@ from rich.table import Table
 
 from orchestrator.planning import scores
 from orchestrator.reading.numbers import NONE, heading, told, told_spread
-from orchestrator.reading.summary import Scored
+from orchestrator.reading.summary import Scored, places
 from orchestrator.reading.tables import table
 from orchestrator.sweeps.sweep_results import Findings, has_thresholds
 from orchestrator.sweeps.trial import Trial, best_threshold
@@ -12,7 +12,7 @@ from orchestrator.sweeps.trial import Trial, best_threshold
 
 def sweep_columns(found: Findings) -> list[str]:
     """The settings that vary, then what is scored."""
-    heads = [f"{quantity} {heading(scores.main_metric(quantity))}, {split}" for quantity, split in _places(found)]
+    heads = [f"{quantity} {heading(scores.main_metric(quantity))}, {split}" for quantity, split in _scored(found)]
     return [*found.names, *heads, *(["best threshold (oracle)"] if has_thresholds(found) else [])]
 
 
@@ -21,7 +21,7 @@ def sweep_rows(found: Findings) -> list[list[str]]:
     made = []
     for trial in found.trials:
         cells = [str(trial.values[name]) for name in found.names]
-        for place in _places(found):
+        for place in _scored(found):
             main = trial.last[place].main if place in trial.last else None
             cells.append(told_spread(main, scores.main_metric(place[0])))
         if has_thresholds(found):
@@ -30,10 +30,8 @@ def sweep_rows(found: Findings) -> list[list[str]]:
     return made
 
 
-def _places(found: Findings) -> list[Scored]:
-    """What any trial has scored, in the order of the quantities."""
-    places = dict.fromkeys(place for trial in found.trials for place in trial.last)
-    return [place for quantity in scores.quantities() for place in places if place[0] == quantity]
+def _scored(found: Findings) -> list[Scored]:
+    return places(trial.last for trial in found.trials)
 
 
 def _best_threshold(trial: Trial) -> str:
