@@ -16,6 +16,8 @@ from rich.console import Console
 import recipes as package
 from imagesets.errors import WrongInput
 from imagesets.item import Item, read_label_map
+from metrics import region
+from orchestrator.engine.job import resolve
 from orchestrator.pages.report import write_report
 from orchestrator.planning import scores
 from orchestrator.planning.launch import Prepared, Request, experiment
@@ -116,6 +118,32 @@ def printed(table: Any) -> str:
     console = Console(width=250, file=io.StringIO())
     console.print(table)
     return console.file.getvalue()  # type: ignore[attr-defined]
+
+
+# the next two come first: the toy is there from the first test that asks for it to the last of this file
+
+
+@pytest.mark.parametrize("name", sorted(load_all()))
+def test_what_a_recipe_says_of_scores_is_there(name: str) -> None:
+    recipe = load_all()[name]
+    assert set(recipe.protocol) <= recipe.settings.keys()
+    assert {stage.scored for stage in recipe.stages} - {""} <= scores.quantities().keys()
+    for shown in filter(None, (stage.regions for stage in recipe.stages)):
+        assert callable(resolve(shown.call))
+    if recipe.kind == "score":
+        known = scores.quantities()
+        assert all(known[stage.name].word == stage.reads[0] and stage.list for stage in recipe.stages)
+        assert all(about.main in scores.metrics([quantity]) for quantity, about in recipe.quantities.items())
+        assert all({plot.x, plot.y} <= recipe.metrics.keys() for plot in recipe.plots)
+
+
+def test_evaluation_gives_the_metrics_that_its_recipe_declares() -> None:
+    hidden = ["pixel_accuracy", "mean_accuracy", "frequency_weighted_iou"]
+    assert list(scores.metrics(["seed"])) == ["miou", "precision", "recall", "fp", "fn", *hidden]
+    assert scores.metrics(["seg"]).keys() == region.means(np.array([[3, 1], [2, 4]])).keys()
+    assert list(scores.metrics(["seed"], "tables")) == ["miou", "precision", "recall"]
+    assert {name for name, (_, metric) in scores.class_metrics(["seed"]).items() if metric.better == "lower"} == {"fp", "fn"}
+    assert list(scores.class_metrics(["seed"])) == list(region.summary(np.eye(2), ["cat"])["per_class"]["cat"])
 
 
 def test_the_scores_of_one_stage_make_one_row(finished: Any) -> None:
