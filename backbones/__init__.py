@@ -1,7 +1,7 @@
 """Feature extractors with one interface: five feature maps from an image, torchvision's state-dict names."""
 
 from backbones.backbone import Backbone
-from backbones.build import NAMES, build
+from backbones.build import build
 from backbones.weights import weights_digest
 
-__all__ = ["NAMES", "Backbone", "build", "weights_digest"]
+__all__ = ["Backbone", "build", "weights_digest"]

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Literal, TypedDict
 
 import torch
 from torch import nn
@@ -11,6 +11,14 @@ from imagesets.errors import WrongInput
 
 Dilated = bool | Literal["uniform"]
 Part = Literal["none", "stem", "layer2"]
+
+
+class Options(TypedDict):
+    """What every architecture (a function that builds a backbone) is called with; see `backbones.build`."""
+
+    stride: int
+    dilated: Dilated
+    frozen_statistics: bool
 
 
 class Backbone(nn.Module, ABC):
@@ -22,6 +30,7 @@ class Backbone(nn.Module, ABC):
     """
 
     channels: tuple[int, int, int, int, int]
+    torchvision = ""  # torchvision's name of the network whose ImageNet weights fit, if it has any
 
     def __init__(self, frozen_statistics: bool) -> None:
         super().__init__()

@@ -1,11 +1,12 @@
 """MobileNetV2 (Sandler et al., CVPR 2018): torchvision's `features`, tapped; for machines without a GPU."""
 
 from collections.abc import Sequence
+from typing import Unpack
 
 import torch
 from torch import nn
 
-from backbones.backbone import Backbone, Dilated, limit_stride
+from backbones.backbone import Backbone, Dilated, Options, limit_stride
 from backbones.vision_models import models
 
 # index of the last block of each tap in torchvision's `features`
@@ -19,6 +20,7 @@ class MobileNetV2(Backbone):
     """
 
     channels = (24, 24, 32, 96, 1280)
+    torchvision = "mobilenet_v2"
 
     def __init__(self, *, stride: int, dilated: Dilated, frozen_statistics: bool) -> None:
         super().__init__(frozen_statistics)
@@ -35,3 +37,8 @@ class MobileNetV2(Backbone):
 
     def _parts(self) -> dict[str, Sequence[nn.Module]]:
         return {"stem": [self.features[0]], "layer2": list(self.features[1:7])}
+
+
+def mobilenetv2(**options: Unpack[Options]) -> MobileNetV2:
+    """MobileNetV2 of width 1."""
+    return MobileNetV2(**options)

@@ -6,17 +6,16 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from torch import nn
 
+from backbones.backbone import Backbone
 from backbones.vision_models import models
 from imagesets.errors import WrongInput
 
 _CLASSIFIER = ("fc.", "classifier.")  # torchvision's names of the ImageNet classifier, which no network here keeps
-_TORCHVISION = {"mobilenetv2": "mobilenet_v2"}  # where torchvision's name of an architecture is not ours
 _SHOWN = 3  # mismatches named in an error
 
 
-def initialise(backbone: nn.Module, name: str, weights: str) -> None:
+def initialise(backbone: Backbone, name: str, weights: str) -> None:
     """Load initial weights into `backbone`, an architecture called `name`; "none" leaves it as it was drawn.
 
     Raises WrongInput when the file is missing, is no plain state dict, or holds other shapes or names, and when
@@ -24,7 +23,7 @@ def initialise(backbone: nn.Module, name: str, weights: str) -> None:
     """
     if weights == "none":
         return
-    state = _imagenet(name) if weights == "imagenet" else _read(Path(weights))
+    state = _imagenet(backbone, name) if weights == "imagenet" else _read(Path(weights))
     state = {key: value for key, value in state.items() if not key.startswith(_CLASSIFIER)}
     if wrong := _mismatches(backbone.state_dict(), state):
         more = f" and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
@@ -50,11 +49,10 @@ def _read(path: Path) -> Mapping[str, torch.Tensor]:
     return state
 
 
-def _imagenet(name: str) -> Mapping[str, torch.Tensor]:
-    try:
-        entry = models.get_model_weights(_TORCHVISION.get(name, name)).IMAGENET1K_V1
-    except ValueError as error:
-        raise WrongInput(f"backbone {name} has no ImageNet weights; set its weights to none or to a file's path") from error
+def _imagenet(backbone: Backbone, name: str) -> Mapping[str, torch.Tensor]:
+    if not backbone.torchvision:
+        raise WrongInput(f"backbone {name} has no ImageNet weights; set its weights to none or to a file's path")
+    entry = models.get_model_weights(backbone.torchvision).IMAGENET1K_V1
     file = entry.url.rsplit("/", 1)[-1]
     try:
         return entry.get_state_dict(progress=False, check_hash=True)

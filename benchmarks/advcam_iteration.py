@@ -9,6 +9,7 @@ and iteration, and fails where the summed maps differ.
 import torch
 
 import backbones
+from backbones.resnet import resnet50
 from benchmarks.clock import median_time
 from methods.advcam import TINY, climb
 from methods.cam import Classifier
@@ -50,7 +51,7 @@ def main() -> None:
     torch.manual_seed(0)
     image = torch.randn(3, *SIZE)
     pair = torch.stack([image, image.flip(-1)])
-    network = Classifier(backbones.build("resnet50", weights="none", frozen_statistics=False), CLASSES)
+    network = Classifier(backbones.build(resnet50, weights="none", frozen_statistics=False), CLASSES)
     with torch.no_grad():
         for _ in range(20):  # statistics of its own features: random weights make them explode otherwise
             network.features(pair)

@@ -14,10 +14,11 @@ import torch
 from pydensecrf.densecrf import DenseCRF2D
 from pydensecrf.utils import unary_from_labels
 
+from orchestrator.planning.recipes import load_all
 from refiners import crf
 
 SIZE, IMAGES = (375, 500), 12
-PARAMETERS = crf.PARAMETERS["irn-labels"]
+PARAMETERS = crf.Parameters(**load_all()["crf"].table["irn-labels"])
 FOREGROUND, BACKGROUND = 0.30, 0.05  # IRN's thresholds
 Example = tuple[np.ndarray, torch.Tensor, np.ndarray]
 

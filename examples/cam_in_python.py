@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from backbones import resnet
 from imagesets import shapes
 from imagesets.layout import open_image_set
 from maps.maps import Maps
+from maps.reading import divided_by_maximum
 from methods import cam
 from metrics import thresholds
 from training.loop import Run, train
@@ -19,7 +21,7 @@ from training.stage import Context, Settings
 
 DRAWN = {"size": 96, "train_images": 160, "val_images": 1, "drawing_seed": 0}
 READ = {"labels": "auto", "masks": ["SegmentationClass"]}
-NETWORK = {"backbone.name": "small", "backbone.weights": "none", "frozen": "none"}
+NETWORK = {"backbone.name": resnet.small, "backbone.weights": "none", "frozen": "none", "loss": "bce"}
 TRAINING = {"epochs": 12, "batch": 16, "optimiser": "adamw", "lr": 0.001, "head_lr": 0.003, "momentum": 0.0, "weight_decay": 1e-4}
 SAMPLES = {"long_side": [88, 128], "crop": 96, "scales": [1.0, 1.5, 2.0]}
 HOW = {"workers": 1, "threads": 1, "precision": "float32", "loaders": 0}
@@ -45,7 +47,7 @@ def main() -> None:
         grid = np.arange(0.0, 1.0, 0.05)
         confusion = 0
         for item in items:
-            maps = Maps.of(extract(item))
+            maps = Maps.of(extract(item), divided_by_maximum)
             confusion += thresholds.sweep(maps.full().numpy(), maps.keys, item.truth(), grid, len(images.classes))
         best = thresholds.best(thresholds.curve(confusion, grid, "union"))
         print(f"seed mIoU {100 * best['miou']:.1f} at the best threshold {best['threshold']:.2f} (oracle)")

@@ -71,6 +71,10 @@ class ImageSet:
             raise WrongInput(f"image {id} has no mask to take its labels from: {candidates[0]} is missing")
         return labels.from_mask(mask, self.classes)
 
+    def has_masks(self, list_name: str) -> bool:
+        """Whether any image of a list has a mask, so that something can be scored on it."""
+        return not self.mask_paths().keys().isdisjoint(self.ids(list_name))
+
     def list_path(self, list_name: str) -> Path:
         """The file of a list."""
         return self.root / LISTS / f"{list_name}.txt"

@@ -14,7 +14,7 @@ Where we depart from it:
 * dropout is off at inference; the code leaves it on, by overriding the mode switch without calling its parent;
 * the loss of a batch without background, or without foreground, counts that half as 0 (code: NaN);
 * without initial weights (`backbone.weights=none`) the backbone is that of the network which made the maps;
-* background has no map of its own in what we keep: every reader drops the code's channel 0.
+* the maps have no background of their own: every reader of the code drops its channel 0, and so do we.
 The loss is a ratio over the batch: with several workers each one balances its own share.
 """
 
@@ -27,7 +27,8 @@ from torch import nn
 import backbones
 from imagesets.item import VOID, Item
 from imagesets.transforms import rescale, segmentation_sample, views
-from maps.maps import EPSILON, Maps, resize, strided
+from maps.maps import Maps
+from maps.reading import EPSILON, summed
 from segmentation.aspp import ASPP
 from segmentation.losses import shrunk
 from training import optimisers
@@ -103,12 +104,21 @@ def stretched(probabilities: torch.Tensor, confident: torch.Tensor) -> torch.Ten
     return torch.where(confident, (probabilities - low) / (high - low + EPSILON), probabilities)
 
 
-def class_maps(logits: Sequence[torch.Tensor], label: np.ndarray, keys: Sequence[int], size: tuple[int, int]) -> torch.Tensor:
-    """Maps [n,*size] of the classes `keys` from each scale's logits [K+1,h_r,w_r] and the confident label map uint8 [H,W]."""
-    mean = torch.stack([resize(scale, size) for scale in logits]).mean(dim=0)
-    probabilities = mean.softmax(dim=0)[[key + 1 for key in keys]]
-    confident = torch.from_numpy(rescale(label, size, bicubic=False) != 0)
-    return stretched(probabilities, confident.to(probabilities.device))
+def kept(keys: Sequence[int], logits: Sequence[np.ndarray], label: np.ndarray) -> Maps:
+    """What is kept of one image: each scale's logits [K+1,h_r,w_r], and where its label map uint8 [H,W] is not background.
+
+    The largest logit of each position is subtracted, which no softmax notices: half precision then keeps what matters.
+    """
+    grids = tuple(grid - grid.max(axis=0) for grid in logits)
+    return Maps(np.asarray(keys, np.int64), label.shape, grids, {"confident": np.packbits(label != 0)})
+
+
+def read(maps: Maps, full: bool) -> torch.Tensor:
+    """The reader of what is kept: softmax over all labels of the mean over scales, stretched where labels are confident."""
+    height, width = maps.size
+    confident = np.unpackbits(maps.extras["confident"], count=height * width).reshape(height, width)
+    probabilities = (summed(maps, full) / len(maps.grids)).softmax(dim=0)[maps.keys + 1]
+    return stretched(probabilities, torch.from_numpy(rescale(confident, maps.extent(full), bicubic=False) != 0))
 
 
 def network(settings: Settings, classes: tuple[str, ...]) -> AMN:
@@ -149,20 +159,17 @@ def sampler(settings: Settings, labels: Records, classes: int) -> Callable[[Item
 
 
 def maps(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:
-    """The maps of one image's own classes at stride 4 and at full size, from all scales and mirror images."""
+    """What `read` makes the maps of one image's own classes of: the logits at all scales, mirror images included."""
     module, settings = context.inputs["network"], context.settings
 
     @torch.no_grad()
     def one(item: Item) -> dict[str, np.ndarray]:
-        rgb, keys = item.rgb(), np.asarray(item.labels, np.int64)
-        sizes = strided(rgb.shape[:2]), rgb.shape[:2]
-        if not len(keys):
-            return Maps(keys, sizes[1], tuple(np.zeros((0, *size)) for size in sizes), linear=False).arrays()
         multi_hot = torch.from_numpy(item.multi_hot(len(context.classes))).to(context.device)
-        logits = [_logits(module, torch.from_numpy(view).to(context.device), multi_hot) for view in views(rgb, settings.scales)]
-        label = context.inputs["labels"][item.id]["label"]
-        grids = tuple(class_maps(logits, label, item.labels, size).cpu().numpy() for size in sizes)
-        return Maps(keys, sizes[1], grids, linear=False).arrays()
+        pairs = (
+            torch.from_numpy(view).to(context.device) for view in (views(item.rgb(), settings.scales) if item.labels else ())
+        )
+        logits = [_logits(module, pair, multi_hot).cpu().numpy() for pair in pairs]
+        return kept(item.labels, logits, context.inputs["labels"][item.id]["label"]).arrays()
 
     return one
 

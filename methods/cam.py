@@ -56,9 +56,9 @@ class Classifier(nn.Module):
         """Normalised images [B,3,H,W] to logits [B,K]."""
         return class_scores(self.features(images), self.weights)
 
-    def chosen_weights(self, choice: str) -> torch.Tensor:
-        """The weights [K,C] that maps are read with: a network with one classifier has the choice "w" alone."""
-        if choice != "w":
+    def chosen_weights(self, choice: str | None = None) -> torch.Tensor:
+        """The weights [K,C] that maps are read with; a network with one classifier leaves no choice."""
+        if choice is not None:
             raise ValueError(f"a plain CAM network has no weights {choice!r}")
         return self.weights
 

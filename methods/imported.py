@@ -79,7 +79,8 @@ def network_problems(context: Context) -> list[str]:
         ],
     }
     told = [f"{len(found)} {what} (first: {found[0]})" for what, found in misfits.items() if found]
-    network = f"the network of backbone.name={context.settings.backbone.name} and {len(context.classes)} classes, entry by entry"
+    name = context.settings.backbone.name.__name__
+    network = f"the network of backbone.name={name} and {len(context.classes)} classes, entry by entry"
     return [f"{context.settings.imported.network} does not fit {network}: {', '.join(told)}"] if told else []
 
 

@@ -16,7 +16,7 @@ Where we depart from the code:
 * VOC code ends in an error for a class without class prototypes; we keep its most probable centre, as the COCO code does.
   A class without a single foreground vector has no prototype and, like a dead class of CAM, all-zero maps;
 * the code rectifies only where there are context prototypes; we always do, which is the same on its non-negative features;
-* the maximum gets CAM's epsilon before the division (code: none, so an all-zero map becomes NaN); `Maps.arrays` has then
+* the maximum gets CAM's epsilon before the division (code: none, so an all-zero map becomes NaN); `to_unit_peaks` has then
   scaled each class to a peak of 1 or so, since a difference of cosines may be as small as 0.02 and the epsilon would tell;
 * COCO code draws 100 images of a class with replacement; `images_per_class` draws without, and takes all where there are fewer;
 * k-means: see `clustering.kmeans`.
@@ -35,9 +35,8 @@ from imagesets.errors import WrongInput
 from imagesets.item import Item
 from imagesets.transforms import normalise
 from maps.extraction import per_image
-from maps.maps import Maps
 from training.randomness import generator
-from training.stage import Context
+from training.stage import Context, Records
 
 MATCHES = 3  # regions kept per prototype for people to look at
 NORM_FLOOR = 1e-8  # of a cosine's denominator: the similarity to an all-zero vector is 0
@@ -139,6 +138,16 @@ def maps(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:
     return per_image(context, lambda features, keys: class_maps(features, directions[keys]))
 
 
+def without_prototypes(records: Records) -> list[str]:
+    """A sentence for each class that has no class prototype: its maps are zero everywhere."""
+    return [
+        f"the class {name} has no prototype: no image of the list that LPCAM fits on (images.fitting) has a foreground vector of "
+        "it, and its maps will be empty"
+        for name in records
+        if not len(records[name]["prototypes"])
+    ]
+
+
 Origins = list[tuple[str, tuple[int, int], np.ndarray]]  # image id, its feature grid (h,w), positions whose vectors were kept
 
 
@@ -187,12 +196,10 @@ def _features(context: Context, item: Item) -> torch.Tensor:
 def _mask(context: Context, item: Item, class_index: int) -> torch.Tensor:
     """The stored map [H,W] of one class."""
     try:
-        stored = Maps.of(context.inputs["maps"][item.id])
+        maps = context.inputs["maps"][item.id]
     except KeyError:
         raise WrongInput(f"image {item.id} is in the list LPCAM clusters but has no maps; add it to the training list") from None
-    place = stored.keys.tolist().index(class_index)
-    own = slice(place, place + 1)
-    return Maps(stored.keys[own], stored.size, tuple(grid[own] for grid in stored.grids), stored.linear).full()[0]
+    return maps.full()[maps.keys.tolist().index(class_index)]
 
 
 def _cluster(context: Context, vectors: VectorFile, *purpose: str) -> torch.Tensor:

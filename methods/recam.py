@@ -20,7 +20,7 @@ from torch import nn
 import backbones
 from imagesets.item import Item
 from maps.extraction import per_image
-from maps.maps import Maps, normalise
+from maps.reading import unit_maximum
 from methods import cam
 from training import optimisers
 from training.randomness import seed_torch
@@ -42,9 +42,9 @@ class Reactivated(cam.Classifier):
         super().__init__(backbone, classes)
         self.reactivation = nn.Conv2d(backbone.channels[-1], classes, 1, bias=False)
 
-    def chosen_weights(self, choice: str) -> torch.Tensor:
-        """The weights w'' [K,C] of a choice in `CHOICES`."""
-        return CHOICES[choice](self.weights, self.reactivation.weight.flatten(1))
+    def chosen_weights(self, choice: str | None = None) -> torch.Tensor:
+        """The weights w'' [K,C] of a choice in `CHOICES`, the first classifier's by default."""
+        return self.weights if choice is None else CHOICES[choice](self.weights, self.reactivation.weight.flatten(1))
 
 
 class ReactivationStep(nn.Module):
@@ -70,7 +70,7 @@ def class_features(features: torch.Tensor, weights: torch.Tensor) -> torch.Tenso
     Maps and features are contracted over positions, so that no [B,K,C,h,w] is ever in memory.
     """
     maps = torch.einsum("kc,bchw->bkhw", weights, features).relu()
-    masks = normalise(maps.flatten(0, 1)).reshape(maps.shape)
+    masks = unit_maximum(maps.flatten(0, 1)).reshape(maps.shape)
     return torch.einsum("bkhw,bchw->bkc", masks, features) / masks[0, 0].numel()
 
 
@@ -124,9 +124,9 @@ def maps(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:
     place = list(CHOICES).index(context.settings.weights)
 
     def one(item: Item) -> dict[str, np.ndarray]:
-        stored = Maps.of(context.inputs["responses"][item.id])
-        count = len(stored.keys)
-        grids = tuple(grid[place * count : (place + 1) * count] for grid in stored.grids)
-        return Maps(stored.keys, stored.size, grids).arrays()
+        stored = context.inputs["responses"][item.id]
+        count = len(stored["keys"])
+        own = slice(place * count, (place + 1) * count)
+        return {name: array[own] if name.startswith("grid") else array for name, array in stored.items()}
 
     return one

@@ -13,7 +13,6 @@ from scipy.sparse import csr_array
 
 from imagesets.errors import WrongInput
 from imagesets.item import Item
-from maps.maps import Maps
 from metrics import region, thresholds
 from training.stage import Context, Settings
 
@@ -25,8 +24,10 @@ def score_maps(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:
     records, grid, fixed = context.inputs["maps"], threshold_grid(context.settings), _fixed(context.settings)
 
     def one(item: Item) -> dict[str, np.ndarray]:
-        maps = Maps.of(records[item.id])
-        matrices = thresholds.sweep(maps.full().numpy(), maps.keys, item.truth(), grid, len(context.classes))
+        maps, classes = records[item.id], len(context.classes)
+        own = maps.background(full=True)
+        background = None if own is None else own.numpy()
+        matrices = thresholds.sweep(maps.full().numpy(), maps.keys, item.truth(), grid, classes, background)
         return _record(item, matrices, matrices[fixed])
 
     return one

@@ -63,8 +63,9 @@ def backbone() -> str:
     import torch
 
     import backbones
+    from backbones.resnet import resnet18
 
-    network = backbones.build("resnet18", weights="none", frozen_statistics=False).eval()
+    network = backbones.build(resnet18, weights="none", frozen_statistics=False).eval()
     with torch.inference_mode():
         taps = network(torch.rand(1, 3, 64, 64))
     return f"a ResNet-18, {taps[-1].shape[1]} channels"
@@ -74,13 +75,15 @@ def crf() -> str:
     """A dense CRF that must clear a speckle from a label map."""
     import numpy as np
 
-    from refiners.crf import PARAMETERS, hard
+    from orchestrator.planning.recipes import load_all
+    from refiners.crf import Parameters, hard
 
     rgb, label = np.full((16, 16, 3), 90, np.uint8), np.zeros((16, 16), np.uint8)
     rgb[:, 8:], label[:, 8:] = 200, 1
     speckled = label.copy()
     speckled[4, 4] = 1
-    if not np.array_equal(hard(rgb, speckled, 2, PARAMETERS["irn-labels"]), label):
+    parameters = Parameters(**load_all()["crf"].table["irn-labels"])
+    if not np.array_equal(hard(rgb, speckled, 2, parameters), label):
         raise ArithmeticError("the dense CRF left a speckle of one pixel in place")
     return "a dense CRF"
 

@@ -10,13 +10,12 @@ from functools import partial
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional
 
 import backbones
 from imagesets import transforms
 from imagesets.errors import WrongInput
 from imagesets.item import Item
-from maps.maps import Maps, strided
+from maps.grids import resize, strided
 from refiners.irn_losses import losses
 from refiners.irnet import IRNet, boundary
 from refiners.random_walk import walk
@@ -112,23 +111,29 @@ def masks(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:
 
     @torch.no_grad()
     def one(item: Item) -> dict[str, np.ndarray]:
-        maps = Maps.of(context.inputs["maps"][item.id])
+        maps = context.inputs["maps"][item.id]
         if len(maps.keys) == 0:
             return {"label": np.zeros(maps.size, np.uint8)}
         (pair,) = transforms.views(item.rgb(), [1.0])
         edges = boundary(irnet, torch.from_numpy(pair).to(context.device), settings.padding).float().cpu()
-        started = maps.strided() ** settings.maps.walk_power
-        walked = walk(started, edges, settings.walk_radius, settings.beta, settings.exp_times)
-        return {"label": walked_labels(walked, maps.keys, maps.size, settings.maps.walk_background)}
+        own, started = maps.background(full=False), maps.strided()
+        if own is not None:
+            started = torch.cat([own[None], started])  # it walks as a class does
+        walked = walk(started**settings.maps.walk_power, edges, settings.walk_radius, settings.beta, settings.exp_times)
+        constant = settings.maps.walk_background if own is None else None
+        return {"label": walked_labels(walked, maps.keys, maps.size, constant)}
 
     return one
 
 
-def walked_labels(walked: torch.Tensor, keys: np.ndarray, size: tuple[int, int], background: float) -> np.ndarray:
+def walked_labels(walked: torch.Tensor, keys: np.ndarray, size: tuple[int, int], background: float | None) -> np.ndarray:
     """Walked maps [n,h,w] to a label map uint8 `size`: upsampled four times, divided by ONE maximum over all classes, argmax.
 
-    The common maximum lets a weak class vanish below the constant `background` (as in the public code).
+    The common maximum lets a weak class vanish below the constant `background` (as in the public code). Where that is None,
+    `walked` is [1+n,h,w], and its first map is what a class must exceed (SIPE code).
     """
-    larger = functional.interpolate(walked[None], scale_factor=GRID, mode="bilinear", align_corners=False)[0]
-    larger = larger[:, : size[0], : size[1]]
-    return label_map(larger / larger.max().clamp_min(torch.finfo(larger.dtype).tiny), keys, background)
+    larger = resize(walked, [GRID * side for side in walked.shape[1:]])[:, : size[0], : size[1]]
+    shares = larger / larger.max().clamp_min(torch.finfo(larger.dtype).tiny)
+    if background is None:
+        return label_map(shares[1:], keys, shares[0])
+    return label_map(shares, keys, background)

@@ -4,36 +4,47 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-from torch import nn
 
 from imagesets import transforms
 from imagesets.item import Item
+from maps.grids import resize
 from refiners import crf
-from segmentation.multi_scale import at_scales, enlarged, largest
+from segmentation.multi_scale import at_scales, largest
 from training.stage import Context
+
+Segment = Callable[[torch.Tensor], torch.Tensor]  # normalised images [B,3,H,W] to logits [B,L,h,w], background first
 
 
 def predictions(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:
     """The segmenter's label map of each image, {"label": uint8 [H,W]}."""
-    settings, network = context.settings, context.inputs["segmenter"]
+    return _predictions(context, context.inputs["segmenter"])
+
+
+def own_predictions(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:
+    """The same by a network that has a decoder of its own, `decode(images)`."""
+    return _predictions(context, context.inputs["network"].decode)
+
+
+def _predictions(context: Context, segment: Segment) -> Callable[[Item], dict[str, np.ndarray]]:
+    settings = context.settings
 
     def one(item: Item) -> dict[str, np.ndarray]:
         rgb = item.rgb()
         image = torch.from_numpy(transforms.normalise(rgb)).to(context.device)
-        scores = probabilities(network, image, settings.test_scales, settings.mirror, settings.fusion).cpu().numpy()
+        scores = probabilities(segment, image, settings.test_scales, settings.mirror, settings.fusion).cpu().numpy()
         if settings.crf != "none":
-            scores = crf.soft(rgb, scores, crf.PARAMETERS[settings.crf])
+            scores = crf.soft(rgb, scores, crf.Parameters(**settings.crf))
         return {"label": scores.argmax(0).astype(np.uint8)}
 
     return one
 
 
 @torch.inference_mode()
-def probabilities(network: nn.Module, image: torch.Tensor, scales: Sequence[float], mirror: bool, fusion: str) -> torch.Tensor:
+def probabilities(segment: Segment, image: torch.Tensor, scales: Sequence[float], mirror: bool, fusion: str) -> torch.Tensor:
     """Class probabilities float32 [L,H,W] of a normalised image [3,H,W], fused over scales and, if asked for, its mirror."""
     batch = torch.stack([image, image.flip(-1)]) if mirror else image[None]
     views = []
-    for logits in at_scales(network, batch, scales):
+    for logits in at_scales(segment, batch, scales):
         views.append(logits[:1])
         if mirror:
             views.append(logits[1:].flip(-1))
@@ -47,8 +58,8 @@ def fuse(views: Sequence[torch.Tensor], size: Sequence[int], fusion: str) -> tor
     mean_logits: mean at full size (SEAM's segmentation code); mean_softmax: mean of probabilities (mmsegmentation).
     """
     if fusion == "max_logits":
-        return enlarged(largest(views), size).softmax(1)
-    full = [enlarged(view, size) for view in views]
+        return resize(largest(views), size).softmax(1)
+    full = [resize(view, size) for view in views]
     if fusion == "mean_logits":
         return torch.stack(full).mean(0).softmax(1)
     if fusion == "mean_softmax":

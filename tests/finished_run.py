@@ -16,6 +16,8 @@ from scipy.ndimage import gaussian_filter
 from imagesets.image_set import ImageSet
 from imagesets.item import VOID, read_label_map
 from maps.maps import Maps
+from methods import amn
+from orchestrator.engine.context import settings_of
 from orchestrator.engine.job import Job, resolve
 from orchestrator.engine.progress import Display
 from orchestrator.engine.runner import Runner
@@ -26,7 +28,6 @@ from orchestrator.reading.results import write_results
 from orchestrator.storage.shards import shard_path, write_shard
 from orchestrator.storage.store import write_json
 from training.randomness import generator, seed_torch
-from training.stage import Settings
 
 
 class PretendEngine:
@@ -63,7 +64,7 @@ class PretendEngine:
     def _fitted(self, job: Job, class_index: int) -> dict[str, np.ndarray]:
         """Two prototypes of a class, each closest to the middle of the first image that shows it."""
         having = [item.id for item in job.items if class_index in item.labels][:1]
-        return {"images": np.array([having] * 2, str), "places": np.full((2, len(having), 2), 0.5)}
+        return {"prototypes": np.ones((2, 4)), "images": np.array([having] * 2, str), "places": np.full((2, len(having), 2), 0.5)}
 
     def _record(self, job: Job, image: str) -> dict[str, np.ndarray]:
         rng = generator(*_purpose(job), image)
@@ -72,8 +73,11 @@ class PretendEngine:
         noise = 0.15 * gaussian_filter(rng.standard_normal((len(keys), *truth.shape)), (0, 6, 6)) * 6
         soft = np.stack([gaussian_filter((truth == key + 1).astype(float), 4) for key in keys]) + noise
         if job.recipe.writes == "maps":
-            pair = soft[:, ::4, ::4], soft
-            return Maps(keys, truth.shape, pair, linear=False).arrays()
+            if job.recipe.read != "methods.amn:read":
+                return Maps(keys, truth.shape, (soft[:, ::4, ::4],)).arrays()
+            logits = np.full((len(job.classes) + 1, *truth.shape), -5.0)
+            logits[[0, *(keys + 1)]] = [0 * soft[0], *(8 * soft - 4)]
+            return amn.kept(keys, [logits[:, ::4, ::4]], truth).arrays()
         label = np.where(soft.max(0) > 0.5, keys[soft.argmax(0)] + 1, 0)
         return {"label": label.astype(np.uint8)}
 
@@ -96,7 +100,7 @@ class UntrainedSegmenter(PretendEngine):
         spent = super().train(job)
         if job.recipe.writes == "segmenter":
             seed_torch(0)
-            network = resolve(job.recipe.network)(Settings(job.settings), job.classes)
+            network = resolve(job.recipe.network)(settings_of(job.settings), job.classes)
             torch.save(network.state_dict(), job.folder / "network.pt")
         return spent
 

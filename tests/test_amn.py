@@ -1,3 +1,4 @@
+from dataclasses import replace
 from math import log
 from pathlib import Path
 from types import SimpleNamespace
@@ -7,11 +8,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from torch import nn
 
 import backbones
+from backbones import resnet
 from imagesets.errors import WrongInput
-from maps.maps import Maps, strided
+from maps.maps import Maps
 from methods import amn, cam
 from segmentation.losses import shrunk
 from tests.two_colours import CLASSES, COLOURS, SHARED, context, write_items
@@ -92,10 +95,12 @@ def test_maps_are_the_golden_ones_without_the_background():
         image, mirror = network(data[f"feat{scale}"], data["label"].expand(2, -1))
         logits.append(((image + mirror.flip(-1)) / 2).detach())
         torch.testing.assert_close(logits[-1], data[f"logit{scale}"], rtol=1e-4, atol=1e-5)
-    size, keys = tuple(data["size"].tolist()), data["keys"].tolist()
-    for grid, expected in ((strided(size), data["cam"]), (size, data["high_res"])):
-        found = amn.class_maps(logits, data["seed_label"].numpy(), keys, grid)
-        torch.testing.assert_close(found, expected[1:], rtol=1e-4, atol=1e-5)
+    found = amn.kept(data["keys"].tolist(), [grid.numpy() for grid in logits], data["seed_label"].numpy())
+    maps = replace(found, read=amn.read)
+    torch.testing.assert_close(maps.strided(), data["cam"][1:], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(maps.full(), data["high_res"][1:], rtol=1e-4, atol=1e-5)
+    stored = Maps.of(maps.arrays(), amn.read)
+    torch.testing.assert_close(stored.full(), maps.full(), rtol=0, atol=1e-3)  # half precision
 
 
 def smoothed_target(label: torch.Tensor, classes: int, smoothing: float) -> torch.Tensor:
@@ -179,14 +184,14 @@ def test_without_initial_weights_the_backbone_is_the_classifiers_with_frozen_sta
 
 
 def test_initial_weights_are_taken_from_their_file_and_not_from_the_classifier(labelled, tmp_path):
-    state = backbones.build("small", frozen_statistics=True).state_dict()
+    state = backbones.build(resnet.small, frozen_statistics=True).state_dict()
     torch.save(state, tmp_path / "weights.pt")
     given_weights = TRAINING | {"backbone.weights": str(tmp_path / "weights.pt")}
     task = amn.training(context(given_weights, labelled.items, network=labelled.network, labels=labelled.labels))
     assert torch.equal(task.network.backbone.state_dict()["layer1.0.conv1.weight"], state["layer1.0.conv1.weight"])
 
 
-@pytest.mark.parametrize("other", [nn.Linear(2, 2), cam.network(Settings(SHARED | {"backbone.name": "resnet18"}), CLASSES)])
+@pytest.mark.parametrize("other", [nn.Linear(2, 2), cam.network(Settings(SHARED | {"backbone.name": resnet.resnet18}), CLASSES)])
 def test_a_network_of_another_kind_before_it_is_refused_with_what_to_set(labelled, other):
     with pytest.raises(WrongInput, match=r"backbone\.weights"):
         amn.training(context(TRAINING, labelled.items, network=other, labels=labelled.labels))
@@ -200,6 +205,19 @@ def test_a_vector_s_probability_is_the_head_s_answer_in_the_middle_of_a_constant
     torch.testing.assert_close(network.probability(vectors, 4), logits.softmax(dim=1)[:, 5])
 
 
+def test_the_maps_of_a_mirrored_image_are_the_mirrored_maps(labelled, tmp_path):
+    item = labelled.items[2]
+    Image.fromarray(item.rgb()[:, ::-1].copy()).save(tmp_path / "mirrored.png")
+    mirrored = replace(item, id="mirrored", image=tmp_path / "mirrored.png")
+    labels = {name: {"label": np.full((48, 64), 255, np.uint8)} for name in (item.id, "mirrored")}
+    torch.manual_seed(3)
+    network = amn.network(Settings(SHARED | {"dropout": 0.0}), CLASSES).eval()
+    one = amn.maps(context({"scales": [1.0, 0.5]}, labelled.items, network=network, labels=labels))
+    found, expected = (Maps.of(one(each), amn.read).full() for each in (mirrored, item))
+    torch.testing.assert_close(found, expected.flip(-1), rtol=0, atol=5e-3)  # half precision
+    assert (expected - expected.flip(-1)).abs().max() > 0.1  # of a symmetric map this would say nothing
+
+
 def test_it_learns_the_labels_and_its_maps_lie_on_their_objects(labelled, tmp_path):
     where = context(TRAINING, labelled.items, network=labelled.network, labels=labelled.labels)
     task = amn.training(where)
@@ -210,9 +228,9 @@ def test_it_learns_the_labels_and_its_maps_lie_on_their_objects(labelled, tmp_pa
     rebuilt.load_state_dict(task.network.state_dict())
     one = amn.maps(context({"scales": [1.0, 2.0]}, labelled.items, network=rebuilt.eval(), labels=labelled.labels))
     for item in labelled.items[:3]:
-        maps, label = Maps.of(one(item)), labelled.labels[item.id]["label"]
+        maps, label = Maps.of(one(item), amn.read), labelled.labels[item.id]["label"]
         assert maps.keys.tolist() == list(item.labels) and maps.strided().shape[1:] == (12, 16)
         for key, full in zip(maps.keys, maps.full().numpy(), strict=True):
             assert full[label == key + 1].mean() > 2 * full[label == 0].mean()
-    empty = Maps.of(one(labelled.items[3]))
+    empty = Maps.of(one(labelled.items[3]), amn.read)
     assert empty.full().shape == (0, 48, 64) and empty.strided().shape == (0, 12, 16)

@@ -154,7 +154,7 @@ def test_a_running_launch_keeps_what_it_has_made_and_will_read(store: Path, made
     for path in (store / "runs").glob("*/results.json"):
         path.unlink()
     waste = find_waste(store)
-    with announced([replace(made[0], request=replace(made[0].request, store=store))]):
+    with announced([replace(made[0], experiment=replace(made[0].experiment, request=replace(made[0].request, store=store)))]):
         age(*(store / "runs").glob("*/stages.json"))
         assert find_waste(store) == [] and remove(store, waste) == []
     assert find_waste(store) == []  # it may be just about to write its results

@@ -3,9 +3,11 @@
 import pytest
 
 from imagesets.errors import WrongInput
-from orchestrator.planning.expression import Stage, components, expand
+from orchestrator.planning.components import components
+from orchestrator.planning.expression import expand
 from orchestrator.planning.recipes import find
 from orchestrator.planning.settings import resolve
+from orchestrator.planning.stage import Stage
 
 SETTINGS = resolve(find("shapes", ("images",))[0], [])
 
@@ -50,9 +52,9 @@ def test_advcam_climbs_on_the_last_network_with_that_network_s_weights() -> None
         source(on_cam["advcam-maps"], "network") == "cam-network"
         and source(on_recam["advcam-maps"], "network") == "recam-network"
     )
-    assert on_cam["advcam-maps"].settings["network.weights"] == "w"
+    assert on_cam["advcam-maps"].settings["network.weights"] is None
     assert on_recam["advcam-maps"].settings["network.weights"] == "product"
-    assert "recam-maps" not in on_recam
+    assert "recam-maps-score" in on_recam  # nothing reads recam's maps here, and they are scored since it was named
 
 
 def test_lpcam_on_amn_clusters_amn_s_features() -> None:
@@ -69,7 +71,14 @@ def test_crf_before_irn_hands_it_refined_maps() -> None:
     plan = stages("cam+crf+irn")
     assert source(plan["crf-maps"], "maps") == "cam-maps"
     assert source(plan["irn-labels"], "maps") == source(plan["irn-masks"], "maps") == "crf-maps"
-    assert "crf-masks" not in plan and "crf-maps" not in stages("cam+crf")
+    assert "crf-masks-score" in plan and "crf-maps" not in stages("cam+crf")
+
+
+def test_crf_after_irn_refines_the_masks_that_irn_made() -> None:
+    plan = stages("cam+irn+crf")
+    assert source(plan["crf-masks"], "masks") == "irn-masks" and "maps" not in plan["crf-masks"].inputs
+    assert source(plan["deeplabv2-segmenter"], "masks") == "crf-masks"
+    assert "irn-masks-score" in plan
 
 
 def test_thresholds_come_from_whoever_wrote_the_maps() -> None:
@@ -111,6 +120,9 @@ def test_supervised_trains_the_same_segmenter_on_the_official_masks() -> None:
         ("lpcam++amn", "empty part"),
         ("supervised+irn", "irn needs .*maps"),
         ("lpcam+deeplabv2", "no method or refiner called 'deeplabv2'"),
+        ("cam+irn+irn", "names irn twice"),
+        ("cam+irn+none", "none does not work on what irn makes"),
+        ("cam+none+irn", "irn does not work on what none makes"),
     ],
 )
 def test_what_makes_no_sense_is_refused_in_a_sentence(expression: str, sentence: str) -> None:

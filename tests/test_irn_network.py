@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 import backbones
-from maps.maps import strided
+from backbones import resnet
+from backbones.mobilenet import mobilenetv2
+from maps.grids import strided
 from refiners.irnet import IRNet, boundary, upsample
 
 GOLDEN = {
@@ -33,7 +35,7 @@ def seeded(name: str, shape: torch.Size, tag: int) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def golden_network() -> IRNet:
-    network = IRNet(backbones.build("resnet50", frozen_statistics=True)).eval()
+    network = IRNet(backbones.build(resnet.resnet50, frozen_statistics=True)).eval()
     state = network.state_dict()
     for name, value in state.items():
         if not name.endswith(("num_batches_tracked", "displacement_mean")):
@@ -64,16 +66,16 @@ def test_the_boundary_of_the_mirrored_image_is_the_mirrored_boundary(golden_netw
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("name", ["small", "resnet18", "mobilenetv2"])
+@pytest.mark.parametrize("architecture", [resnet.small, resnet.resnet18, mobilenetv2])
 @pytest.mark.parametrize("stride", [8, 16, 32])
-def test_any_backbone_and_stride_gives_the_stride_4_grid(name, stride):
-    network = IRNet(backbones.build(name, stride=stride, frozen_statistics=True)).eval()
+def test_any_backbone_and_stride_gives_the_stride_4_grid(architecture, stride):
+    network = IRNet(backbones.build(architecture, stride=stride, frozen_statistics=True)).eval()
     logits, displacement = network(torch.zeros(1, 3, 53, 70))
     assert logits.shape == (1, 1, *strided((53, 70))) and displacement.shape == (1, 2, *strided((53, 70)))
 
 
 def test_only_the_two_branches_learn():
-    network = IRNet(backbones.build("small", frozen_statistics=True)).train()
+    network = IRNet(backbones.build(resnet.small, frozen_statistics=True)).train()
     before = {name: value.clone() for name, value in network.backbone.state_dict().items()}
     logits, displacement = network(torch.randn(2, 3, 64, 64))
     (logits.mean() + displacement.abs().mean()).backward()
@@ -84,7 +86,7 @@ def test_only_the_two_branches_learn():
 
 
 def test_the_mean_displacement_is_subtracted_in_evaluation_alone():
-    network = IRNet(backbones.build("small", frozen_statistics=True))
+    network = IRNet(backbones.build(resnet.small, frozen_statistics=True))
     network.displacement_mean.copy_(torch.tensor([2.0, -3.0]))
     images = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():

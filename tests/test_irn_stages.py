@@ -1,5 +1,6 @@
 """IRN as stages: its training task and its pseudo masks."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +9,11 @@ import torch
 from torch import nn
 
 import backbones
+from backbones import resnet
 from imagesets.errors import WrongInput
 from imagesets.item import Item
 from maps.maps import Maps
+from maps.reading import as_they_are
 from refiners import irn
 from tests.two_colours import COLOURS, context, write_items
 from training import loop
@@ -42,10 +45,10 @@ WALKING = {
 }
 
 
-def classifier(name: str = "small") -> nn.Module:
+def classifier(architecture: Callable[..., backbones.Backbone] = resnet.small) -> nn.Module:
     torch.manual_seed(0)
     module = nn.Module()
-    module.backbone = backbones.build(name, frozen_statistics=False)
+    module.backbone = backbones.build(architecture, frozen_statistics=False)
     return module
 
 
@@ -79,7 +82,7 @@ def test_with_initial_weights_the_backbone_is_theirs(tmp_path):
 
 def test_a_network_of_another_kind_before_it_is_refused_with_what_to_set(tmp_path):
     with pytest.raises(WrongInput, match=r"set backbone\.weights"):
-        irn.training(prepared(tmp_path, network=classifier("resnet18")))
+        irn.training(prepared(tmp_path, network=classifier(resnet.resnet18)))
     with pytest.raises(WrongInput, match=r"set backbone\.weights"):
         irn.training(prepared(tmp_path, network=nn.Linear(2, 2)))
 
@@ -155,7 +158,7 @@ def walking(where: Context, network: nn.Module, values: dict | None = None, seed
         for plane, key in zip(planes, keys, strict=True):
             inside = np.argwhere(truth(item) == key + 1).mean(axis=0).astype(int)
             plane[inside[0] - 4 : inside[0] + 4, inside[1] - 4 : inside[1] + 4] = 1
-        records[item.id] = Maps(keys, SIZE, (planes[:, ::4, ::4], planes), linear=False).arrays()
+        records[item.id] = Maps(keys, SIZE, (planes[:, ::4, ::4], planes), read=as_they_are)
     return context(WALKING | (values or {}), list(where.items), maps=records, affinity=network)
 
 
@@ -167,9 +170,33 @@ def test_the_walk_makes_masks_fit_their_objects_far_better_than_the_seeds_did(tr
     for item in where.items:
         found, expected = one(item)["label"], truth(item)
         overlap.append(((found == expected) & (expected > 0)).sum() / ((found > 0) | (expected > 0)).sum())
-        seeds = Maps.of(context_.inputs["maps"][item.id]).full().amax(dim=0).numpy() > 0.25
+        seeds = context_.inputs["maps"][item.id].full().amax(dim=0).numpy() > 0.25
         before.append((seeds & (expected > 0)).sum() / (seeds | (expected > 0)).sum())
     assert np.mean(overlap) > 1.8 * np.mean(before)
+
+
+def test_a_power_on_the_maps_is_taken_before_the_walk(trained):
+    where, network, _ = trained
+    item, ramp = where.items[0], np.linspace(0, 1, 16, dtype=np.float32).reshape(1, 1, 16).repeat(12, axis=1)
+
+    def walked(grid: np.ndarray, power: float) -> np.ndarray:
+        maps = {item.id: Maps(np.array(item.labels[:1]), SIZE, (grid,), read=as_they_are)}
+        one_step = WALKING | {"maps.walk_power": power, "exp_times": 0}
+        return irn.masks(context(one_step, [item], maps=maps, affinity=network))(item)["label"]
+
+    assert np.array_equal(walked(ramp, 3.0), walked(ramp**3, 1.0))
+    assert (walked(ramp, 3.0) > 0).mean() < 0.8 * (walked(ramp, 1.0) > 0).mean()
+
+
+@pytest.mark.parametrize(("background", "foreground"), [(0.0, 1.0), (1.0, 0.0)])
+def test_a_background_map_of_the_method_s_own_walks_and_takes_the_place_of_the_constant(trained, background, foreground):
+    where, network, _ = trained
+    item = where.items[0]
+    planes = np.stack([np.full((12, 16), level, np.float32) for level in (background, 0.5)])
+    maps = {item.id: Maps(np.array(item.labels[:1]), SIZE, (planes,), read=as_they_are)}
+    settings = {name: value for name, value in WALKING.items() if name != "maps.walk_background"}
+    found = irn.masks(context(settings, [item], maps=maps, affinity=network))(item)["label"]
+    assert (found > 0).mean() == foreground
 
 
 def test_masks_have_the_size_of_the_image_and_its_own_labels_alone(trained):
@@ -178,7 +205,7 @@ def test_masks_have_the_size_of_the_image_and_its_own_labels_alone(trained):
     for item in where.items[:3]:
         found = one(item)["label"]
         assert found.shape == SIZE and found.dtype == np.uint8
-        assert set(np.unique(found)) <= {0, *(key + 1 for key in item.labels)}
+        assert set(np.unique(found)) == {0, *(key + 1 for key in item.labels)}
 
 
 def test_an_image_without_classes_is_all_background(trained):

@@ -7,15 +7,14 @@ from typing import Any
 
 import pytest
 
-from imagesets.errors import WrongInput
 from imagesets.item import read_label_map
 from imagesets.palette import save_label_map
 from orchestrator.planning.code_version import code_version
-from orchestrator.planning.expression import Stage
 from orchestrator.planning.launch import Prepared, Request, experiment, open_images
 from orchestrator.planning.launch import prepare as plan
 from orchestrator.planning.recipes import Setting, find
 from orchestrator.planning.settings import declared
+from orchestrator.planning.stage import Stage
 
 METHOD = "lpcam+amn"
 
@@ -59,8 +58,8 @@ def another(setting: Setting, value: Any, root: Path) -> str:
         path = root / "weights.pth"
         path.write_bytes(b"weights")
         return str(path)
-    if setting.choices:
-        return str(next(choice for choice in setting.choices if choice != value))
+    if setting.allowed:
+        return str(next(choice for choice in setting.allowed if choice != value))
     if isinstance(value, bool):
         return str(not value).lower()
     if isinstance(value, (int, float)):
@@ -80,7 +79,7 @@ def readers(stages: list[Stage], name: str) -> set[str]:
     component, _, bare = name.partition(".")
     found = set()
     for stage in stages:
-        for listed in stage.recipe.settings:
+        for listed in (entry.removesuffix("?") for entry in stage.recipe.settings):
             prefix, dot, last = listed.partition(".")
             owner = stage.recipe.call.split(":")[0].rpartition(".")[2]
             own = not dot and listed == bare and component in (stage.component, owner, "evaluation" if stage.scores else owner)
@@ -93,16 +92,17 @@ def readers(stages: list[Stage], name: str) -> set[str]:
 
 @pytest.mark.parametrize(("method", "least"), [("lpcam+amn", 50), ("recam+irn", 50), ("recam+advcam+crf", 40)])
 def test_every_setting_in_turn_changes_exactly_its_readers_and_what_they_feed(image_set: Path, method: str, least: int) -> None:
-    before = prepare(request(image_set, method=method))
+    fixed = ("backbone.weights=none", "training.workers=1")  # which follows the batches of all trainings unless it is set
+    before = prepare(request(image_set, method=method, assignments=fixed))
     table = declared(find("folder", ("images",))[0])
     tried = 0
     for name, setting in table.items():
         if name.startswith(("images.", "imported.")):
             continue  # these choose files; the fingerprint tests below and tests/test_imports.py cover them
-        if (setting.choices and len(setting.choices) == 1) or name == "lpcam.on":
+        if (setting.allowed and len(setting.allowed) == 1) or name == "lpcam.on":
             continue  # nothing to change; another order of stages (tests/test_expression.py)
         value = another(setting, before.settings[name], image_set)
-        after = prepare(request(image_set, method=method, assignments=("backbone.weights=none", f"{name}={value}")))
+        after = prepare(request(image_set, method=method, assignments=(*fixed, f"{name}={value}")))
         assert after.settings[name] != before.settings[name], name
         expected = descendants(stages_of(before), readers(stages_of(before), name))
         assert changed(before, after) == expected, name
@@ -148,6 +148,49 @@ def test_a_plan_writes_nothing(image_set: Path) -> None:
     assert not (image_set.parent / "store").exists()
 
 
-def test_a_scoring_list_outside_the_training_list_is_refused(image_set: Path) -> None:
-    with pytest.raises(WrongInput, match="must contain the scoring list"):
-        prepare(request(image_set, assignments=("images.scoring=val",)))
+def test_a_list_outside_the_training_list_is_scored_without_training_anew(image_set: Path) -> None:
+    before = prepare(request(image_set))
+    after = prepare(request(image_set, assignments=("backbone.weights=none", "images.scoring=[train, val]")))
+    assert keys(after).items() >= keys(before).items()
+    assert set(keys(after)) - set(keys(before)) == {
+        *("lpcam-maps-val", "lpcam-maps-score-val", "amn-labels-val", "amn-maps-val", "amn-maps-score-val"),
+        *("irn-masks-val", "irn-masks-score-val"),
+    }
+
+
+def test_segmentations_are_scored_on_any_list(image_set: Path) -> None:
+    after = prepare(request(image_set, assignments=("backbone.weights=none", "images.validation=[val, train]")))
+    assert set(keys(after)) - set(keys(prepare(request(image_set)))) == {
+        "deeplabv2-predictions-train",
+        "deeplabv2-predictions-score-train",
+    }
+
+
+def test_thresholds_may_be_chosen_on_another_list_than_is_scored(image_set: Path) -> None:
+    after = prepare(request(image_set, assignments=("backbone.weights=none", "images.selection=val")))
+    assert {"amn-maps-score", "amn-maps-score-val", "deeplabv2-predictions-score"} <= set(keys(after))
+
+
+def test_stages_that_fit_have_a_list_of_their_own(image_set: Path) -> None:
+    """A mask more in the list that is scored, or another list there, is nothing to them."""
+    before = prepare(request(image_set))
+    (image_set / "ImageSets/Segmentation/some.txt").write_text("train_0\ntrain_1\n")
+    scored = prepare(request(image_set, assignments=("backbone.weights=none", "images.scoring=some")))
+    assert changed(before, scored) == {name for name in keys(before) if name.endswith("-score") and "deeplab" not in name}
+    fitted = prepare(request(image_set, assignments=("backbone.weights=none", "images.fitting=some")))
+    assert "lpcam-prototypes" in changed(before, fitted) and "cam-maps" not in changed(before, fitted)
+
+
+def test_without_any_mask_everything_but_scores_is_planned(image_set: Path) -> None:
+    scored = prepare(request(image_set))
+    shutil.rmtree(image_set / "SegmentationClass")
+    bare = prepare(request(image_set))
+    assert list(keys(bare)) == [name for name in keys(scored) if not name.endswith("-score")]
+    assert bare.unscored == ["train", "val"]
+
+
+def test_a_setting_that_no_stage_reads_renames_no_run(image_set: Path) -> None:
+    before = prepare(request(image_set))
+    other = prepare(request(image_set, assignments=("backbone.weights=none", "recam.lambda=0.5", "advcam.step=0.1")))
+    assert other.group == before.group and other.settings != before.settings
+    assert prepare(request(image_set, assignments=("backbone.weights=none", "irn.beta=3.0"))).group != before.group

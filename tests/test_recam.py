@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from maps.maps import Maps
+from maps.reading import divided_by_maximum
 from methods import cam, recam
 from tests import two_colours
 from tests.two_colours import CLASSES, SHARED, context, write_items
@@ -85,7 +86,8 @@ def test_class_features_do_not_depend_on_the_size_of_the_first_classifier_s_weig
 def test_each_choice_of_weights_gives_the_golden_maps(choice, golden):
     keys, size = MAPS["keys"].numpy(), tuple(MAPS["size"].tolist())
     weights = recam.CHOICES[choice](MAPS["W1"], MAPS["W2"])
-    maps = Maps(keys, size, tuple(cam.class_maps(MAPS[f"feat{scale}"], weights[keys]).numpy() for scale in range(4)))
+    grids = tuple(cam.class_maps(MAPS[f"feat{scale}"], weights[keys]).numpy() for scale in range(4))
+    maps = Maps(keys, size, grids, read=divided_by_maximum)
     close(maps.strided(), MAPS[f"{golden}_cam"], atol=1e-5)
     close(maps.full(), MAPS[f"{golden}_high_res"], atol=1e-5)
 
@@ -98,10 +100,10 @@ def test_one_forward_pass_serves_all_choices(tmp_path):
     stored = {"image2": recam.responses(context({"scales": [1.0, 0.5]}, items, network=network))(items[2])}
     assert len(passes) == 2  # one a scale
     for choice in recam.CHOICES:
-        found = Maps.of(recam.maps(context({"weights": choice}, items, responses=stored))(items[2]))
+        found = Maps.of(recam.maps(context({"weights": choice}, items, responses=stored))(items[2]), divided_by_maximum)
         weights = network.chosen_weights(choice)
         own = cam.maps(context({"scales": [1.0, 0.5]}, items, network=type("", (), {"features": features, "weights": weights})))
-        expected = Maps.of(own(items[2]))
+        expected = Maps.of(own(items[2]), divided_by_maximum)
         assert found.keys.tolist() == [0, 1] and found.size == (48, 64)
         torch.testing.assert_close(found.full(), expected.full(), rtol=1e-2, atol=2e-3)  # half precision
 
@@ -118,7 +120,7 @@ def test_training_starts_from_the_cam_network_and_the_second_classifier_learns(t
     rebuilt = recam.network(Settings(SHARED), CLASSES)
     rebuilt.load_state_dict(task.network.state_dict())
     one = recam.responses(context({"scales": [1.0]}, items, network=rebuilt.eval()))
-    assert Maps.of(one(items[3])).full().shape == (0, 48, 64)
+    assert Maps.of(one(items[3]), divided_by_maximum).full().shape == (0, 48, 64)
 
 
 @settings(max_examples=30, deadline=None)

@@ -22,9 +22,8 @@ from orchestrator.pages.report import write_report
 from orchestrator.pages.samples import spread
 from orchestrator.planning.launch import Prepared
 from orchestrator.planning.published import published
-from orchestrator.planning.used_settings import used_settings
 from orchestrator.reading.protocol import shown
-from orchestrator.reading.results import cost_unit
+from orchestrator.reading.results import cost_unit, used_settings
 from tests.browser import needs_chromium, opened
 from tests.conftest import write_image_set
 from tests.finished_run import finished_run
@@ -192,8 +191,8 @@ def test_a_run_without_seeds_or_pseudo_masks_has_a_report_too(finished: Finished
     request = finished[0].request
     run = finished_run(request.store, Path(request.images.partition(":")[2]), method="supervised")
     text = Page(write_report(*run).read_text()).text
-    assert "Segmentation" in text and "Images of val" in text
-    assert "Images of train" not in text and "Seeds over" not in text and "What the prototypes stand for" not in text
+    assert "Segmentation" in text and "Images of the list val" in text
+    assert "Images of the list train" not in text and "Seeds over" not in text and "What the prototypes stand for" not in text
 
 
 def test_published_figures_stand_beside_ours_with_their_source(finished: Finished, tmp_path: Path) -> None:
@@ -229,10 +228,12 @@ def test_published_figures_are_of_exactly_this_chain() -> None:
     assert published("shapes", "seed.miou/train", ["cam"]) is None
 
 
-def test_used_settings_are_those_of_the_run_and_of_what_its_stages_share() -> None:
-    owners = ("images", "cam", "amn", "irn", "crf", "training", "backbone", "extraction", "evaluation", "deeplabv2", "lpcam")
-    used = used_settings({f"{owner}.name": 1 for owner in owners}, ["cam", "amn"])
-    assert {name.partition(".")[0] for name in used} == set(owners) - {"irn", "deeplabv2", "lpcam"}
+def test_used_settings_are_those_that_stages_receive_and_the_images(image_set: Path, tmp_path: Path) -> None:
+    _, results, _ = finished_run(tmp_path / "store", image_set, "cam+irn", assignments=("backbone.weights=none",))
+    used = used_settings(results)
+    owners = {"images", "cam", "irn", "crf", "training", "backbone", "extraction", "evaluation", "deeplabv2"}
+    assert {name.partition(".")[0] for name in used} == owners
+    assert "crf.parameters" in used and "crf.seed_threshold" not in used
 
 
 @given(st.lists(st.sets(st.integers(0, 4), max_size=3), min_size=1, max_size=30), st.integers(1, 8), st.randoms())

@@ -78,9 +78,62 @@ def resampled(protocol: dict[str, Any], classes: tuple[str, ...], records: Itera
     return lambda weights: {"missed": weights @ each / weights.sum(1)}
 
 
+@pytest.mark.parametrize("name", sorted(load_all()))
+def test_what_a_recipe_says_of_scores_is_there(name: str) -> None:
+    recipe = load_all()[name]
+    assert set(recipe.protocol) <= recipe.settings.keys()
+    assert {stage.scored for stage in recipe.stages} - {""} <= scores.quantities().keys()
+    for shown in filter(None, (stage.regions for stage in recipe.stages)):
+        assert callable(resolve(shown.call))
+    if recipe.kind == "score":
+        known = scores.quantities()
+        assert all(known[stage.name].word == stage.reads[0] and stage.list for stage in recipe.stages)
+        assert all(about.main in scores.metrics([quantity]) for quantity, about in recipe.quantities.items())
+        assert all({plot.x, plot.y} <= recipe.metrics.keys() for plot in recipe.plots)
+
+
+def test_evaluation_gives_the_metrics_that_its_recipe_declares() -> None:
+    hidden = ["pixel_accuracy", "mean_accuracy", "frequency_weighted_iou"]
+    assert list(scores.metrics(["seed"])) == ["miou", "precision", "recall", "fp", "fn", *hidden]
+    assert scores.metrics(["seg"]).keys() == region.means(np.array([[3, 1], [2, 4]])).keys()
+    assert list(scores.metrics(["seed"], "tables")) == ["miou", "precision", "recall"]
+    assert {name for name, (_, metric) in scores.class_metrics(["seed"]).items() if metric.better == "lower"} == {"fp", "fn"}
+    assert list(scores.class_metrics(["seed"])) == list(region.summary(np.eye(2), ["cat"])["per_class"]["cat"])
+
+
+LISTS = ("images.scoring=[train, val]", "images.validation=[val, train]", "images.selection=val")
+
+
+def test_any_list_can_be_scored_for_any_quantity_and_everything_tells_the_lists_apart(tmp_path: Path) -> None:
+    images, store = write_image_set(tmp_path / "images"), tmp_path / "store"
+    runs = [finished_run(store, images, method, assignments=LISTS) for method in ("cam+irn", "lpcam+irn")]
+    places = [(row["quantity"], row["split"], row["chooses"], row["protocol"]["images"]) for row in runs[0][1]["rows"]]
+    assert places == [
+        *(("seed", "train", False, 6), ("seed", "val", True, 3), ("pseudo", "train", False, 6), ("pseudo", "val", True, 3)),
+        *(("seg", "val", True, 3), ("seg", "train", False, 6)),
+    ]
+    found = compare([Runs(store).group(run[1]["run"]) for run in runs], Store(store))
+    assert list(found.lines) == [place[:2] for place in places] and not found.warnings
+    for (quantity, split), lines in found.lines.items():
+        first, second = (
+            next(row for row in run[1]["rows"] if (row["quantity"], row["split"]) == (quantity, split)) for run in runs
+        )
+        assert lines[1].difference is not None and lines[1].difference.interval is not None
+        assert lines[1].difference.spread.mean == pytest.approx(second["metrics"]["miou"] - first["metrics"]["miou"])
+    names = {f"{quantity}.miou/{split}" for quantity, split, *_ in places}
+    assert names <= logged.scores(runs[0][1]["rows"]).keys()
+    page = write_report(*runs[1][:2], tmp_path).read_text()
+    assert all(f">Images of the list {split}</h2>" in page for split in ("train", "val"))
+    trials = [{"values": {"a": run[1]["method"]}, "failed": {}, "group": run[1]["run"]} for run in runs]
+    record = {"name": "s", "axes": [{"name": "a"}], "random_seeds": [0], "seed.threshold": [0, 1, 0.1], "trials": trials}
+    chosen = findings(Runs(store), record)
+    assert chosen.metric == "seg.miou/val"  # on the list that settings are chosen on, though `train` comes after it
+    assert chosen.cut is not None and chosen.cut.row.about["split"] == "val"
+
+
 @pytest.fixture(scope="module")
 def toy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """One more recipe among those of the package."""
+    """One more recipe among those of the package, from the first test that asks for it to the last of this file."""
     folder = tmp_path_factory.mktemp("toy") / "recipes"
     shutil.copytree(Path(package.__file__).parent, folder)
     (folder / "toy.yaml").write_text(RECIPE)
@@ -118,32 +171,6 @@ def printed(table: Any) -> str:
     console = Console(width=250, file=io.StringIO())
     console.print(table)
     return console.file.getvalue()  # type: ignore[attr-defined]
-
-
-# the next two come first: the toy is there from the first test that asks for it to the last of this file
-
-
-@pytest.mark.parametrize("name", sorted(load_all()))
-def test_what_a_recipe_says_of_scores_is_there(name: str) -> None:
-    recipe = load_all()[name]
-    assert set(recipe.protocol) <= recipe.settings.keys()
-    assert {stage.scored for stage in recipe.stages} - {""} <= scores.quantities().keys()
-    for shown in filter(None, (stage.regions for stage in recipe.stages)):
-        assert callable(resolve(shown.call))
-    if recipe.kind == "score":
-        known = scores.quantities()
-        assert all(known[stage.name].word == stage.reads[0] and stage.list for stage in recipe.stages)
-        assert all(about.main in scores.metrics([quantity]) for quantity, about in recipe.quantities.items())
-        assert all({plot.x, plot.y} <= recipe.metrics.keys() for plot in recipe.plots)
-
-
-def test_evaluation_gives_the_metrics_that_its_recipe_declares() -> None:
-    hidden = ["pixel_accuracy", "mean_accuracy", "frequency_weighted_iou"]
-    assert list(scores.metrics(["seed"])) == ["miou", "precision", "recall", "fp", "fn", *hidden]
-    assert scores.metrics(["seg"]).keys() == region.means(np.array([[3, 1], [2, 4]])).keys()
-    assert list(scores.metrics(["seed"], "tables")) == ["miou", "precision", "recall"]
-    assert {name for name, (_, metric) in scores.class_metrics(["seed"]).items() if metric.better == "lower"} == {"fp", "fn"}
-    assert list(scores.class_metrics(["seed"])) == list(region.summary(np.eye(2), ["cat"])["per_class"]["cat"])
 
 
 def test_the_scores_of_one_stage_make_one_row(finished: Any) -> None:

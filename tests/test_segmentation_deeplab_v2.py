@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from torch import nn
 
+from backbones import resnet
 from backbones.resnet import ResNet
 from backbones.vision_models import models
 from imagesets.errors import WrongInput
@@ -23,7 +24,7 @@ from training.stage import Context, Settings
 GOLDEN = Path(__file__).parent / "golden"
 
 SMALL = {
-    "backbone": "small",
+    "backbone": resnet.small,
     "weights": "none",
     "stride": 8,
     "rates": [1, 2, 4, 6],
@@ -132,7 +133,7 @@ def test_the_staircase_and_the_groups_give_the_published_rates():
 
 
 def test_resnet101_has_the_published_size_and_grid():
-    settings = Settings(SMALL | {"backbone": "resnet101", "weights": "imagenet", "rates": [6, 12, 18, 24]})
+    settings = Settings(SMALL | {"backbone": resnet.resnet101, "weights": "imagenet", "rates": [6, 12, 18, 24]})
     network = deeplab_v2.network(settings, [str(index) for index in range(20)])
     assert sum(parameter.numel() for parameter in network.parameters()) == 44_048_532
     network.backbone.layer3, network.backbone.layer4 = nn.Identity(), nn.Identity()  # the grid is layer2's from there on

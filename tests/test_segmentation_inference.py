@@ -9,8 +9,10 @@ from PIL import Image
 from torch.nn import functional
 
 from imagesets.item import Item
+from maps.grids import resize
+from orchestrator.planning.recipes import load_all
 from segmentation import inference
-from segmentation.multi_scale import at_scales, enlarged, largest
+from segmentation.multi_scale import at_scales, largest
 from training.stage import Context, Settings
 
 GOLDEN = np.load(Path(__file__).parent / "golden" / "test_time_fusion.npz")
@@ -62,7 +64,7 @@ def test_max_logits_takes_the_maximum_on_the_grid_of_the_first_scale():
     logits = at_scales(convolution, images, (1.0, 0.5, 0.75))
     np.testing.assert_allclose(largest(logits), GOLDEN["msc|logits"], atol=1e-5)
     found = inference.probabilities(convolution, images[0], (1.0, 0.5, 0.75), False, "max_logits")
-    expected = enlarged(torch.from_numpy(GOLDEN["msc|logits"]), SIZE).softmax(1)[0]
+    expected = resize(torch.from_numpy(GOLDEN["msc|logits"]), SIZE).softmax(1)[0]
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
@@ -70,7 +72,7 @@ def test_max_logits_takes_the_maximum_on_the_grid_of_the_first_scale():
 def test_one_view_is_its_softmax_and_any_fusion_sums_to_one(fusion):
     image = torch.from_numpy(GOLDEN["mmseg|view0"])[0]
     one = inference.probabilities(convolution, image, (1.0,), False, fusion)
-    torch.testing.assert_close(one, enlarged(convolution(image[None]), SIZE).softmax(1)[0])
+    torch.testing.assert_close(one, resize(convolution(image[None]), SIZE).softmax(1)[0])
     several = inference.probabilities(convolution, image, (1.0, 0.5), True, fusion)
     torch.testing.assert_close(several.sum(0), torch.ones(SIZE))
 
@@ -88,7 +90,7 @@ def test_an_unknown_rule_is_refused():
         inference.fuse([torch.zeros(1, 2, 3, 3)], (3, 3), "median")
 
 
-@pytest.mark.parametrize("crf", ["none", "deeplab"])
+@pytest.mark.parametrize("crf", ["none", load_all()["crf"].table["deeplab"]])
 def test_predictions_are_label_maps_of_the_images_own_size(tmp_path, crf):
     Image.fromarray(GOLDEN["image_uint8_rgb"]).save(tmp_path / "a.png")
     settings = Settings({"test_scales": [1.0, 0.5], "mirror": True, "fusion": "mean_softmax", "crf": crf})

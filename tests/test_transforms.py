@@ -18,7 +18,7 @@ from imagesets.transforms import (
     top_left_crop,
     views,
 )
-from maps.maps import rounded_up, strided
+from maps.grids import rounded_up, strided
 
 GOLDEN = dict(np.load(Path(__file__).parent / "golden" / "preproc.npz"))
 sides = st.integers(1, 70)

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from backbones import resnet
 from imagesets.item import Item
 from training.stage import Context, Settings
 
@@ -13,7 +14,7 @@ torch.set_num_threads(1)  # tests run beside one another; threads that wait for 
 
 CLASSES = ("red", "blue")
 COLOURS = ((230, 30, 30), (30, 30, 230))
-SHARED = {"backbone.name": "small", "backbone.weights": "none"}
+SHARED = {"backbone.name": resnet.small, "backbone.weights": "none"}
 TRAINING = {  # of a classifier on these images; each method's test adds its own
     "batch": 8,
     "optimiser": "adamw",

@@ -47,8 +47,8 @@ Records = Mapping[str, dict[str, np.ndarray]]  # what a map stage stored: image 
 class Context:
     """Everything a stage's function may depend on.
 
-    `items` are the images of the stage's list. `inputs` holds, for each word the stage reads, `Records` of a map stage or,
-    for `network` and `segmenter`, the trained module on `device` in evaluation mode.
+    `items` are the images of the stage's list. `inputs` holds, for each word the stage reads, `Records` of a map stage (for
+    `maps`, a `Maps` by image id) or, for `network` and `segmenter`, the trained module on `device` in evaluation mode.
     """
 
     settings: Settings

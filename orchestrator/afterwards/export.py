@@ -28,7 +28,9 @@ def export(run: FinishedRun, target: Path, form: str, what: str, competition: st
     stage, row = run.scored(what)
     folder, manifest = run.result(stage.name)
     records = StoredRecords(folder)
-    split = run.results["settings"][f"images.{stage.recipe.list}"]  # the list that was scored may be a part of it
+    split = next(
+        entry["list"] for entry in run.results["stages"] if entry["stage"] == stage.name
+    )  # may hold more than was scored
     about = {
         **about_run(run, known[what].many, stage.name, manifest),
         "split": split,

@@ -13,13 +13,13 @@ from imagesets.item import Item
 from imagesets.lists import IMAGE_SUFFIXES
 from orchestrator.afterwards.export import about_run, check_form, write
 from orchestrator.afterwards.new_folder import refuse_used
-from orchestrator.engine.context import load_network
+from orchestrator.engine.context import load_network, settings_of
 from orchestrator.engine.job import Input, resolve
 from orchestrator.engine.progress import Display
 from orchestrator.planning import scores
 from orchestrator.reading.runs import FinishedRun
 from training.loop import set_threads
-from training.stage import Context, Settings
+from training.stage import Context
 
 
 def predict(run: FinishedRun, images: Path, target: Path, form: str, competition: str, display: Display) -> int:
@@ -34,7 +34,7 @@ def predict(run: FinishedRun, images: Path, target: Path, form: str, competition
     (source,) = stage.inputs.values()
     _, manifest = run.result(source.name)
     about = about_run(run, scores.quantities()[scores.of_word("predictions")].many, source.name, manifest)
-    about |= {"images": len(items), "settings": dict(stage.settings)}
+    about |= {"images": len(items), "settings": {**stage.settings, **stage.names}}
     one = predictor(run, "cuda" if torch.cuda.is_available() else "cpu")
 
     def maps() -> Iterator[tuple[str, np.ndarray]]:
@@ -71,7 +71,7 @@ def predictor(run: FinishedRun, device: str) -> Callable[[Item], np.ndarray]:
     folder, _ = run.result(source.name)
     where = torch.device(device)
     network = load_network(Input(folder, source.recipe.network, source.settings), run.classes, where)
-    settings = Settings(stage.settings)
+    settings = settings_of(stage.settings)
     set_threads(settings.extraction.threads)
     context = Context(settings, run.classes, (), run.results["random_seed"], where, {word: network})
     one = resolve(stage.recipe.call)(context)

@@ -11,7 +11,7 @@ from orchestrator.planning.nearest import nearest
 from orchestrator.planning.recipes import FOLD_ORDER, Published, Recipe, Setting, StageRecipe, load_all
 from orchestrator.reading.tables import table, terminal
 
-LISTED = (*FOLD_ORDER, "images", "preset")  # the kinds that a command line names, in this order
+LISTED = (*FOLD_ORDER, "backbone", "images", "preset")  # the kinds that a command line names, in this order
 
 
 def ls(pattern: Annotated[str, typer.Argument(help="Part of a name, or a pattern such as 'lp*'.")] = "*") -> None:
@@ -52,6 +52,9 @@ def show(name: Annotated[str, typer.Argument(help="A component, such as lpcam.")
         for key, setting in recipe.settings.items():
             settings.add_row(f"{prefix}.{key}", str(setting.default), _allowed(setting), setting.help, setting.source)
         console.print(settings)
+    for entry, value in recipe.table.items():
+        told = ", ".join(f"{key} {number}" for key, number in value.items()) if isinstance(value, dict) else value
+        console.print(f"  {entry}: {told}", markup=False)
     for images, values in recipe.published_settings.items():
         console.print(f"  on {images}: {', '.join(f'{prefix}.{key}={value}' for key, value in values.items())}", markup=False)
     for figure in recipe.published:
@@ -71,8 +74,8 @@ def _stage_line(stage: StageRecipe) -> str:
 
 
 def _allowed(setting: Setting) -> str:
-    if setting.choices:
-        return ", ".join(map(str, setting.choices))
+    if setting.allowed:
+        return ", ".join(map(str, setting.allowed))
     bounds = (("at least", setting.minimum), ("at most", setting.maximum))
     return ", ".join(f"{words} {bound:g}" for words, bound in bounds if bound is not None)
 

@@ -69,4 +69,4 @@ def _choices(setting: Setting | None) -> list[str]:
         return []
     if isinstance(setting.default, bool):
         return ["true", "false"]
-    return [str(choice) for choice in setting.choices or ()]
+    return [str(choice) for choice in setting.allowed]

@@ -11,11 +11,12 @@ from rich.table import Table
 from imagesets.errors import WrongInput
 from imagesets.image_set import ImageSet
 from imagesets.item import Item, read_label_map
-from orchestrator.cli import options
+from orchestrator.cli import options, paths
 from orchestrator.planning import scores
-from orchestrator.planning.expression import Stage, evaluations
+from orchestrator.planning.keeping import evaluations
 from orchestrator.planning.launch import images_alone
 from orchestrator.planning.recipes import StageRecipe
+from orchestrator.planning.stage import Stage
 from orchestrator.reading.numbers import in_words, told
 from orchestrator.reading.results import merged
 from orchestrator.reading.tables import table, terminal
@@ -23,13 +24,13 @@ from orchestrator.storage.store import write_json
 
 
 def evaluate(
-    masks: Annotated[Path, typer.Option(help="Folder of index PNGs named <image id>.png: pseudo masks or predictions.")],
+    masks: Annotated[Path, paths.option(help="Folder of index PNGs named <image id>.png: pseudo masks or predictions.")],
     images: Annotated[str, typer.Option(help="shapes, voc12:PATH or folder:PATH.")],
     what: Annotated[str, typer.Option(help="What the label maps are scored as, such as pseudo or seg.")] = "",
     list_name: Annotated[str, typer.Option("--list", help="Image list; every image of it must have a PNG.")] = "val",
     assign: Annotated[list[str], typer.Option("--set", help="key=value, such as evaluation.miou=truth; may be repeated.")] = [],  # noqa: B006 (typer's way)
     store: options.ImagesRoot = options.STORE,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the scores to this file as well.")] = None,
+    json_file: Annotated[Path | None, paths.option("--json", help="Write the scores to this file as well.")] = None,
 ) -> None:
     """Score label maps on the masks of a list, as `launch` scores a run's: the whole list, and each class.
 
@@ -64,10 +65,11 @@ def score(masks: Path, images: ImageSet, list_name: str, quantity: str, settings
         raise WrongInput(f"--what {quantity} is neither {' nor '.join(scores.label_maps())}")
     items = images.items(list_name, with_masks=True)
     _require(masks, items)
-    # a folder of label maps is a stage that somebody else has made
-    source = Stage(masks.name, "", StageRecipe(name=masks.name, scored=quantity), {}, {})
+    # a folder of label maps is a stage that somebody else has made, and the list is the only one
+    source = Stage(masks.name, "", StageRecipe(name=masks.name, scored=quantity), list_name, {}, {}, {})
+    lists = {"images.scoring": [list_name], "images.validation": [list_name], "images.selection": ""}
     result: dict[str, Any] = {}
-    for stage in evaluations(source, settings):
+    for stage in evaluations(source, {**settings, **lists}):
         result = merged(result, _evaluated(stage, masks, items, images.classes))
     result["protocol"] |= {"images from": images.name, "split": list_name, "images": len(items)}
     return result
@@ -77,11 +79,12 @@ def _evaluated(stage: Stage, masks: Path, items: Sequence[Item], classes: tuple[
     """The result of one evaluation stage of the label maps in `masks`."""
     import torch
 
+    from orchestrator.engine.context import settings_of
     from orchestrator.engine.job import resolve
     from orchestrator.engine.shard_work import add
-    from training.stage import Context, Settings
+    from training.stage import Context
 
-    settings, recipe = Settings(stage.settings), stage.recipe
+    settings, recipe = settings_of(stage.settings), stage.recipe
     inputs = {word: LabelMaps(masks) for word in stage.inputs}
     one = resolve(recipe.call)(Context(settings, classes, items, 0, torch.device("cpu"), inputs))
     total: dict[str, Any] = {}

@@ -10,8 +10,8 @@ from rich.table import Table
 from imagesets.errors import WrongInput
 from imagesets.image_set import ImageSet
 from imagesets.item import Item
-from orchestrator.cli import options
-from orchestrator.planning.launch import ROLES, images_alone
+from orchestrator.cli import options, paths
+from orchestrator.planning.launch import images_alone
 from orchestrator.reading.tables import table, terminal
 
 COLUMNS = 3  # images side by side on a contact sheet
@@ -36,9 +36,9 @@ def check_images(spec: Spec, assign: Assign = [], store: options.ImagesRoot = op
     from imagesets.check import check
 
     images, settings = images_alone(spec, assign, store.resolve())
-    lists = list(dict.fromkeys(settings[f"images.{role}"] for role in ROLES))
-    masked = [settings["images.scoring"], settings["images.validation"]]
-    problems = check(images, lists, masked, held_out=settings["images.validation"])
+    scored = [*settings["images.scoring"], *settings["images.validation"], *filter(None, [settings["images.selection"]])]
+    lists = list(dict.fromkeys([settings["images.training"], settings["images.fitting"] or settings["images.training"], *scored]))
+    problems = check(images, lists, filter(images.has_masks, scored), held_out=settings["images.validation"][0])
     if problems:
         shown = "\n".join(f"  {problem}" for problem in problems)
         raise WrongInput(f"{len(problems)} problem{'s' if len(problems) > 1 else ''} in {spec}:\n{shown}")
@@ -60,7 +60,7 @@ def _counts(images: ImageSet, lists: list[str]) -> Table:
 @app.command("prepare")
 def prepare_images(
     spec: Annotated[str, typer.Argument(help="voc12:PATH.")],
-    sbd: Annotated[Path, typer.Option(help="The unpacked Semantic Boundaries Dataset, benchmark_RELEASE.")],
+    sbd: Annotated[Path, paths.option(help="The unpacked Semantic Boundaries Dataset, benchmark_RELEASE.")],
 ) -> None:
     """Make VOC's augmented training list, train_aug, and its masks from the Semantic Boundaries Dataset.
 
@@ -82,7 +82,7 @@ def prepare_images(
 @app.command("show")
 def show_images(
     spec: Spec,
-    output: Annotated[Path, typer.Option(help="The PNG file to write.")],
+    output: Annotated[Path, paths.option(help="The PNG file to write.")],
     list_name: Annotated[str, typer.Option("--list", help="An image list.")] = "train",
     count: Annotated[int, typer.Option(min=1, help="Number of images.")] = 12,
     assign: Assign = [],  # noqa: B006 (typer's way)

@@ -7,9 +7,10 @@ from rich.console import Console
 
 from imagesets.errors import WrongInput
 from orchestrator.cli import complete, options
-from orchestrator.engine.checks import check_images
+from orchestrator.engine.checks import check_images, weights_problems
 from orchestrator.engine.execution import Execution, Where
-from orchestrator.planning.launch import Request, open_images, plan_with, planner, select
+from orchestrator.planning.launch import Request, open_images, plan_with, planner
+from orchestrator.planning.refusals import made_otherwise, refuse_run, unread
 from orchestrator.reading.tables import terminal
 from orchestrator.tracking.tracking import deliver_or_say
 
@@ -62,7 +63,7 @@ def sweep(
     tracked = options.tracking(track, tracking_uri)
     axes, thresholds = split(vary)
     seeds = options.seeds_of(random_seed, runs, random_seeds)
-    request = Request(method, images, segmenter, recipe, tuple(assign), seeds[0], store.resolve(), exclude)
+    request = Request(method, images, segmenter, recipe, tuple(assign), seeds[0], store.resolve(), exclude, 1 if address else 0)
     asked = Sweep(request, axes, thresholds, seeds, trials, until)
     asked.check()
     console, where = terminal(), Where(address=address)
@@ -78,8 +79,11 @@ def _run(console: Console, asked: "Sweep", where: Where, at_once: int) -> None:
     opened = open_images(request.images, wanted.settings, request.store, make=True, exclude=request.exclude)
     assert opened is not None  # made where need be
     shared = planner(wanted, opened)
-    one = plan_with(shared, wanted)
-    select(one.steps, asked.until, "")  # refuses an unknown stage before anything runs
+    one = plan_with(shared, wanted, until=asked.until)  # refuses an unknown stage before anything runs
+    for note in [*unread(wanted), *made_otherwise(one)]:
+        console.print(f"warning: {note}", markup=False)
+    refuse_run(one, [] if where.address else weights_problems(one))
+    asked.refuse({step.stage.list_name: len(step.items) for step in one.steps})
     check_images(one)
     shared.store.open()
     shared.fingerprints.save()

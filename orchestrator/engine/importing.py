@@ -6,11 +6,11 @@ from typing import Any
 import torch
 
 from imagesets.item import Item
-from orchestrator.engine.context import save_network
+from orchestrator.engine.context import save_network, settings_of
 from orchestrator.engine.job import Job, resolve
 from orchestrator.engine.spent import Meter, Spent
 from orchestrator.planning.recipes import StageRecipe
-from training.stage import Context, Settings
+from training.stage import Context
 
 
 def copy_network(job: Job) -> Spent:
@@ -29,6 +29,6 @@ def import_problems(
 
 
 def _context(recipe: StageRecipe, settings: Mapping[str, Any], classes: tuple[str, ...], items: Sequence[Item]) -> Context:
-    own = Settings(settings)
+    own = settings_of(settings)
     untrained = {recipe.writes: resolve(recipe.network)(own, classes)} if recipe.network else {}
     return Context(own, classes, items, 0, torch.device("cpu"), untrained)

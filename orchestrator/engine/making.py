@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from orchestrator.engine.context import settings_of
 from orchestrator.engine.importing import copy_network
 from orchestrator.engine.job import RETRIES, Job, WorkerLost, resolve
 from orchestrator.engine.memory import ran_out
@@ -18,10 +19,9 @@ from orchestrator.storage.driver import begin_attempt
 from orchestrator.storage.in_step import in_step
 from orchestrator.storage.lease import Lease
 from orchestrator.storage.mirror import AT_ONCE
-from orchestrator.storage.shards import shard_is_from, shard_path, shards_digest, summed, write_names
+from orchestrator.storage.shards import StoredRecords, shard_is_from, shard_path, shards_digest, summed, write_names
 from orchestrator.storage.store import digest, read_json
 from training.loop import Stopped
-from training.stage import Settings
 
 LOOK = 0.5  # seconds between two looks at a training's progress
 
@@ -62,7 +62,10 @@ class Making:
         self.engine.map(job, missing, done, self.check_not_stopping)
         write_names(job.folder, job.names())
         result = self._result(job, count) if job.recipe.result else None
-        return {"digest": shards_digest(job.folder, count), "result": result, **spent.figures()}
+        warnings = resolve(job.recipe.warnings)(StoredRecords(job.folder)) if job.recipe.warnings else []
+        for sentence in warnings:
+            self.tell(f"{name}: {sentence}")
+        return {"digest": shards_digest(job.folder, count), "result": result, "warnings": warnings, **spent.figures()}
 
     def _missing(self, job: Job, count: int) -> list[int]:
         """The shards that are not there, or not of these inputs."""
@@ -75,7 +78,7 @@ class Making:
         return missing
 
     def _result(self, job: Job, count: int) -> dict[str, Any]:
-        return resolve(job.recipe.result)(Settings(job.settings), job.classes, summed(job.folder, count))
+        return resolve(job.recipe.result)(settings_of(job.settings), job.classes, summed(job.folder, count))
 
     def train(self, lease: Lease, job: Job, name: str) -> dict[str, Any]:
         """A network; raises Stopped where the training was asked to end before its last step."""

@@ -6,7 +6,7 @@ It comes as Ray's memory monitor, which stops a worker before the node is full, 
 import torch
 
 from imagesets.errors import WrongInput
-from orchestrator.planning.expression import Stage
+from orchestrator.planning.stage import Stage
 
 SIGNS = ("low on memory", "OUT_OF_MEMORY", "out of memory", "can't allocate memory", "not enough memory", "MemoryError")
 LOWER = ("batch", "crop", "long_side", "scales")  # what a stage's memory grows with, where it has such a setting

@@ -117,7 +117,9 @@ class Runner:
     def _job(self, step: PlannedStage, lease: Lease) -> Job:
         stage, made_from = step.stage, self._made_from(step)
         inputs = {
-            word: Input(source.folder, source.stage.recipe.network, dict(source.stage.settings), made_from[word])
+            word: Input(
+                source.folder, source.stage.recipe.network, dict(source.stage.settings), made_from[word], source.stage.recipe.read
+            )
             for word, source in step.inputs.items()
         }
         return Job(
@@ -151,7 +153,9 @@ class Runner:
             "stage": step.stage.name,
             "component": step.stage.component,
             "key": step.key,
+            "read": step.stage.recipe.read,  # how its maps are read
             "identity": step.identity,
+            "names": step.stage.names,
             "made_from": self._made_from(step),
             "items": len(step.items),
             "finished": time.time(),

@@ -54,7 +54,9 @@ def _sheets(entries: Sequence[Entry], store: Path) -> list[dict[str, Any]]:
         ]
         if layers:
             shown, legend = samples(images.items(split, with_masks=True), layers, images.classes, SAMPLES)
-            sheets.append({"title": f"Images of {split}", "legend": legend, "samples": [_as_json(sample) for sample in shown]})
+            sheets.append(
+                {"title": f"Images of the list {split}", "legend": legend, "samples": [_as_json(sample) for sample in shown]}
+            )
     return sheets
 
 

@@ -17,10 +17,8 @@ from orchestrator.planning import scores
 from orchestrator.planning.launch import Prepared
 from orchestrator.planning.plan import PlannedStage
 from orchestrator.planning.published import published
-from orchestrator.planning.used_settings import used_settings
-from orchestrator.reading.protocol import list_of
-from orchestrator.reading.results import cost_unit
-from orchestrator.storage.store import Store, read_json, write_atomically
+from orchestrator.reading.results import cost_unit, used_settings
+from orchestrator.storage.store import Store, read_json, read_manifest, write_atomically
 
 SAMPLES = 8  # images shown of each list
 
@@ -48,7 +46,7 @@ def write_report(prepared: Prepared, results: Mapping[str, Any], folder: Path) -
             if (shown := step.stage.recipe.regions)
         ],
         sheets=_sheets(prepared, rows),
-        settings=_groups(used_settings(results["settings"], {step.stage.component for step in steps})),
+        settings=_groups(used_settings(results)),
         versions=_newest(steps).get("versions", {}),
         commit=_newest(steps).get("commit", ""),
     )
@@ -107,7 +105,6 @@ def _histories(steps: Sequence[PlannedStage]) -> list[tuple[PlannedStage, list[d
 
 def _sheets(prepared: Prepared, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Samples of every list of which anything was scored that can be drawn."""
-    items = {list_of(prepared, step): step.items for step in prepared.steps if step.stage.scores}
     sheets = []
     for split in dict.fromkeys(row["split"] for row in rows):
         layers = [
@@ -116,8 +113,9 @@ def _sheets(prepared: Prepared, rows: Sequence[Mapping[str, Any]]) -> list[dict[
             if row["split"] == split and drawable(row["quantity"])
         ]
         if layers:
-            shown, legend = samples(items[split], layers, prepared.images.classes, SAMPLES)
-            sheets.append({"title": f"Images of {split}", "samples": shown, "legend": legend})
+            items = prepared.planner.items(split, with_masks=True)
+            shown, legend = samples(items, layers, prepared.images.classes, SAMPLES)
+            sheets.append({"title": f"Images of the list {split}", "samples": shown, "legend": legend})
     return sheets
 
 
@@ -129,7 +127,9 @@ def drawable(quantity: str) -> bool:
 
 def layer_of(store: Store, row: Mapping[str, Any], title: str) -> Layer:
     """What a row of results has scored, as a layer of contact sheets."""
-    return Layer(title, store.folder(row["stage"], row["key"]), row["protocol"].get("threshold"))
+    folder = store.folder(row["stage"], row["key"])
+    read = (read_manifest(folder) or {}).get("read", "")
+    return Layer(title, folder, row["protocol"].get("threshold"), read)
 
 
 def _groups(settings: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, Any]]]]:

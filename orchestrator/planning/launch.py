@@ -3,25 +3,24 @@
 A `Request` resolves to an `Experiment` (settings, stages), that and opened images to a `Prepared` plan.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from imagesets import shapes
 from imagesets.errors import WrongInput, refuse
 from imagesets.image_set import ImageSet, read_list
 from imagesets.layout import open_image_set
-from orchestrator.planning import expression
+from orchestrator.planning.components import Component, components
+from orchestrator.planning.expression import expand
 from orchestrator.planning.nearest import nearest
 from orchestrator.planning.plan import PlannedStage, Planner
 from orchestrator.planning.recipes import Recipe, find
-from orchestrator.planning.settings import declared, parse_assignments, resolve
+from orchestrator.planning.settings import declared, parse_assignments, read_file, resolve
+from orchestrator.planning.stage import Stage, narrowed
+from orchestrator.planning.workers import WORKERS, dividing, room
 from orchestrator.storage.store import Store, digest
-
-ROLES = ("training", "scoring", "validation")
 
 
 @dataclass(frozen=True)
@@ -36,6 +35,7 @@ class Request:
     random_seed: int = 0
     store: Path = Path("wsss-store")
     exclude: Path | None = None
+    room: int = 0  # training workers that fit where it runs, unless a setting says how many; 0: as many as fit this machine
 
 
 @dataclass(frozen=True)
@@ -45,24 +45,46 @@ class Experiment:
     request: Request
     images_recipe: Recipe
     settings: Mapping[str, Any]
-    stages: list[expression.Stage]
+    stages: list[Stage]
+
+    @property
+    def used(self) -> dict[str, Any]:
+        """The settings that reach a stage, by their full names."""
+        names = {full for stage in self.stages for full in stage.owned.values() if full}
+        return {name: self.settings[name] for name in sorted(names)}
+
+    @property
+    def lists(self) -> list[str]:
+        """The image lists that stages go over, in order."""
+        return list(dict.fromkeys(stage.list_name for stage in self.stages))
 
 
 @dataclass(frozen=True)
 class Prepared:
     """A planned experiment on opened images."""
 
-    request: Request
-    settings: Mapping[str, Any]
+    experiment: Experiment
     images: ImageSet
     planner: Planner
     steps: list[PlannedStage]
 
     @property
+    def request(self) -> Request:
+        """What was asked for."""
+        return self.experiment.request
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """All settings that there are."""
+        return self.experiment.settings
+
+    @property
     def group(self) -> str:
-        """The name of this run and its repeats: method, image set, a hash of all settings and images."""
-        keys = [step.identity["images"] for step in self.steps]
-        identity = digest(repr((sorted(self.settings.items()), keys)).encode())[:8]
+        """The name of this run and its repeats: method, image set, a hash of the settings that stages read and of the images."""
+        lists = self.experiment.lists
+        images = [self.planner.fingerprints.of_images(self.planner.items(name, with_masks=False)) for name in lists]
+        stages = [(stage.name, stage.list_name) for stage in self.experiment.stages]
+        identity = digest(repr((stages, sorted(self.experiment.used.items()), images)).encode())[:8]
         return f"{self.request.method}-{self.request.images.partition(':')[0]}-{identity}"
 
     @property
@@ -70,13 +92,32 @@ class Prepared:
         """The run's name: its group's and the random seed."""
         return f"{self.group}-{self.request.random_seed}"
 
+    @property
+    def unscored(self) -> list[str]:
+        """The lists that were to be scored and have no masks."""
+        lists = dict.fromkeys(stage.list_name for stage in self.experiment.stages if stage.scores)
+        return [name for name in lists if not self.images.has_masks(name)]
+
 
 def experiment(request: Request) -> Experiment:
     """Resolve a request's expression and settings; every problem is a WrongInput before anything is opened."""
+    images_recipe, chain, settings = _resolved(request)
+    stages = expand(chain, settings)
+    if settings[WORKERS] is None:
+        settings[WORKERS] = dividing(stages, request.room or room())
+        stages = expand(chain, settings)
+    return Experiment(request, images_recipe, settings, stages)
+
+
+def settings_given(request: Request) -> dict[str, Any]:
+    """All settings of a request, but None for what follows the machine."""
+    return _resolved(request)[2]
+
+
+def _resolved(request: Request) -> tuple[Recipe, list[Component], dict[str, Any]]:
     images_recipe, _ = find(request.images.partition(":")[0], ("images",))
-    chain = expression.components(request.method, request.segmenter or images_recipe.segmenter)
-    settings = resolve(images_recipe, _layers(request, images_recipe, chain))
-    return Experiment(request, images_recipe, settings, expression.expand(chain, settings))
+    chain = components(request.method, request.segmenter or images_recipe.segmenter)
+    return images_recipe, chain, resolve(images_recipe, _layers(request, images_recipe, chain))
 
 
 def prepare(wanted: Experiment, images: ImageSet) -> Prepared:
@@ -85,20 +126,22 @@ def prepare(wanted: Experiment, images: ImageSet) -> Prepared:
 
 
 def planner(wanted: Experiment, images: ImageSet) -> Planner:
-    """What plans an experiment, its repeats, and others on the same lists of the same images."""
-    lists = {role: wanted.settings[f"images.{role}"] for role in ROLES}
-    _check_lists(images, lists)
-    return Planner(Store(wanted.request.store), images, lists, declared(wanted.images_recipe))
+    """What plans an experiment, its repeats, and others on the same images."""
+    return Planner(Store(wanted.request.store), images, declared(wanted.images_recipe))
 
 
-def plan_with(planner: Planner, wanted: Experiment, run: str = "") -> Prepared:
-    """Plan an experiment with a planner that others share; `run` names it among them."""
+def plan_with(planner: Planner, wanted: Experiment, run: str = "", until: str = "", only: str = "") -> Prepared:
+    """Plan an experiment with a planner that others share; `run` names it among them.
+
+    With `until` or `only` just the stages that lead to that one are planned.
+    """
+    stages = narrowed(wanted.stages, until, only)
     try:
-        steps = planner.plan(wanted.stages, wanted.request.random_seed, run)
+        steps = planner.plan(stages, wanted.request.random_seed, run)
     except WrongInput:
-        refuse_damaged(planner.images, planner.lists, wanted.stages, decode=False)  # the whole list of what is missing, if so
+        refuse_damaged(planner.images, stages, wanted.settings, decode=False)  # the whole list of what is missing, if so
         raise
-    return Prepared(wanted.request, wanted.settings, planner.images, planner, steps)
+    return Prepared(wanted, planner.images, planner, steps)
 
 
 def repeat(wanted: Experiment, random_seeds: Sequence[int]) -> list[Experiment]:
@@ -106,17 +149,18 @@ def repeat(wanted: Experiment, random_seeds: Sequence[int]) -> list[Experiment]:
     return [replace(wanted, request=replace(wanted.request, random_seed=seed)) for seed in random_seeds]
 
 
-def refuse_damaged(images: ImageSet, lists: Mapping[str, str], stages: list[expression.Stage], decode: bool) -> None:
+def refuse_damaged(images: ImageSet, stages: Iterable[Stage], settings: Mapping[str, Any], decode: bool) -> None:
     """Raise WrongInput with all that is wrong with the lists that `stages` read; with `decode` every image is read whole."""
     from imagesets.check import check  # opens images; a plan of whole ones never gets here
 
-    read = {lists[stage.recipe.list] for stage in stages}
-    scored = {lists[stage.recipe.list] for stage in stages if stage.recipe.truth}
-    refuse(check(images, sorted(read), sorted(scored), held_out=lists["validation"], decode=decode), images.name)
+    read = {stage.list_name for stage in stages}
+    scored = {stage.list_name for stage in stages if stage.recipe.truth and images.has_masks(stage.list_name)}
+    held_out = settings["images.validation"][0]
+    refuse(check(images, sorted(read), sorted(scored), held_out=held_out, decode=decode), images.name)
 
 
-def _layers(request: Request, images: Recipe, chain: list[Any]) -> list[Mapping[str, Any]]:
-    variants = {f"{recipe.name}.{name}": value for recipe, variant, _ in chain for name, value in variant.items()}
+def _layers(request: Request, images: Recipe, chain: list[Component]) -> list[Mapping[str, Any]]:
+    variants = {f"{part.recipe.name}.{name}": value for part in chain for name, value in part.variant.items()}
     preset = _preset(request.recipe)
     # a segmenter that was asked for by name beats a preset, one that merely comes with the image set does not
     middle = [preset, variants] if request.segmenter else [variants, preset]
@@ -131,10 +175,7 @@ def _preset(recipe: str) -> Mapping[str, Any]:
     if path.suffix in (".yaml", ".yml"):
         if not path.is_file():
             raise WrongInput(f"--recipe {recipe}: there is no such file")
-        table = yaml.safe_load(path.read_text())
-        if not isinstance(table, dict):
-            raise WrongInput(f"--recipe {recipe} must map settings to values, such as cam.epochs: 3")
-        return table
+        return read_file(path)
     return find(recipe, ("preset",))[0].overrides
 
 
@@ -170,34 +211,15 @@ def _read_excluded(path: Path) -> tuple[str, ...]:
     return read_list(path)
 
 
-def _check_lists(images: ImageSet, lists: Mapping[str, str]) -> None:
-    """Seeds are made for the training list alone, so the list they are scored on must lie inside it."""
-    if lists["scoring"] == lists["training"]:
-        images.ids(lists["training"])  # refuses a list that is not there
-        return
-    outside = set(images.ids(lists["scoring"])).difference(images.ids(lists["training"]))
-    if outside:
-        raise WrongInput(
-            f"{len(outside)} images of images.scoring={lists['scoring']} (such as {min(outside)}) are not in "
-            f"images.training={lists['training']}; seeds are made for the training list, so it must contain the scoring list"
-        )
-
-
-def select(steps: list[PlannedStage], until: str, only: str) -> list[PlannedStage]:
-    """The steps that a launch runs: all, those that lead to a stage, or one stage alone."""
-    if not until and not only:
+def select(steps: list[PlannedStage], only: str) -> list[PlannedStage]:
+    """The steps that a launch runs: all that are planned, or one stage alone."""
+    if not only:
         return steps
     named = {step.stage.name: step for step in steps}
-    name = until or only
-    if name not in named:
-        raise WrongInput(f"this run has no stage {name!r}{nearest(name, named)}")
-    if until:
-        wanted = _with_sources(named[name])
-        return [step for step in steps if step.stage.name in wanted]
-    missing = [source.stage.name for source in named[name].inputs.values() if not source.cached]
+    missing = [source.stage.name for source in named[only].inputs.values() if not source.cached]
     if missing:
-        raise WrongInput(f"--only {name} needs {' and '.join(missing)} first; use --until {name} to make them too")
-    return [named[name]]
+        raise WrongInput(f"--only {only} needs {' and '.join(missing)} first; use --until {only} to make them too")
+    return [named[only]]
 
 
 def depending_on(steps: list[PlannedStage], name: str) -> list[PlannedStage]:

@@ -12,10 +12,10 @@ from typing import Any
 
 from imagesets.image_set import ImageSet
 from imagesets.item_list import ItemList
-from orchestrator.planning.expression import Stage
 from orchestrator.planning.fingerprint import Fingerprints
-from orchestrator.planning.recipes import Setting
+from orchestrator.planning.recipes import Reference, Setting
 from orchestrator.planning.settings import PRESETS
+from orchestrator.planning.stage import Stage, over
 from orchestrator.storage.store import FORMAT, Store, digest, read_manifest
 
 LOOP = "training.loop:train"  # what runs every training stage's task, though no task refers to it
@@ -50,8 +50,8 @@ class PlannedStage:
 class Planner:
     """Plans stages over one image set and one store; `declared` tells which settings are files."""
 
-    def __init__(self, store: Store, images: ImageSet, lists: Mapping[str, str], declared: Mapping[str, Setting]):
-        self.store, self.images, self.lists = store, images, lists
+    def __init__(self, store: Store, images: ImageSet, declared: Mapping[str, Setting]):
+        self.store, self.images, self.declared = store, images, declared
         self.fingerprints = Fingerprints(store.root)
         self.files = {name for name, setting in declared.items() if setting.file}
         self.folders = {name for name, setting in declared.items() if setting.folder}
@@ -60,30 +60,48 @@ class Planner:
         self._contents: dict[tuple[str, bool], dict[str, str]] = {}
 
     def plan(self, stages: Sequence[Stage], random_seed: int, run: str = "") -> list[PlannedStage]:
-        """The steps of `stages`, in order, for one random seed; `run` names them where a launch has several runs."""
-        steps: dict[int, PlannedStage] = {}
+        """The planned `stages`, in order, for one random seed; `run` names them where a launch has several runs.
+
+        Scores of a list without any mask are left out. Where a list is read that a per-image stage does not go over, that
+        stage is planned over it as well.
+        """
+        steps: dict[str, PlannedStage] = {}
+
+        def planned(stage: Stage) -> PlannedStage:
+            if stage.name not in steps:
+                inputs = {word: planned(self._covering(source, stage.list_name)) for word, source in stage.inputs.items()}
+                steps[stage.name] = self._step(stage, inputs, random_seed, run)
+            return steps[stage.name]
+
         for stage in stages:
-            inputs = {word: steps[id(source)] for word, source in stage.inputs.items()}
-            steps[id(stage)] = self._step(stage, inputs, random_seed, run)
+            if not stage.scores or self.images.has_masks(stage.list_name):
+                planned(stage)
         return list(steps.values())
 
-    def items(self, role: str, with_masks: bool) -> ItemList:
-        """The items of the list that plays `role` (training, scoring, validation)."""
-        wanted = (self.lists[role], with_masks)
+    def items(self, list_name: str, with_masks: bool) -> ItemList:
+        """The items of a list."""
+        wanted = (list_name, with_masks)
         if wanted not in self._items:
             self._items[wanted] = self.images.items(*wanted)
         return self._items[wanted]
 
+    def _covering(self, stage: Stage, list_name: str) -> Stage:
+        """A stage that goes over a list: as it is where its own list holds that one, else the same over that list."""
+        if stage.recipe.kind != "map" or stage.recipe.over != "images" or stage.list_name == list_name:
+            return stage
+        inside = set(self.images.ids(list_name)).issubset(self.images.ids(stage.list_name))
+        return stage if inside else over(stage, list_name)
+
     def _step(self, stage: Stage, inputs: dict[str, PlannedStage], random_seed: int, run: str) -> PlannedStage:
-        items = self.items(stage.recipe.list, stage.recipe.truth)
-        code = [stage.recipe.call, stage.recipe.network, stage.recipe.result, LOOP if stage.recipe.kind == "train" else ""]
+        items = self.items(stage.list_name, stage.recipe.truth)
         identity = {
             "format": FORMAT,
-            "code": self.fingerprints.of_code(*filter(None, code)),
+            "code": self.fingerprints.of_code(*self._code(stage)),
             "settings": self._keyed(stage),
             "random_seed": random_seed,
+            "purpose": stage.base if stage.recipe.kind == "train" else "",
             "classes": self.images.classes,
-            **self._content(stage.recipe.list, stage.recipe.truth),
+            **self._content(stage.list_name, stage.recipe.truth),
             "inputs": {word: source.key for word, source in inputs.items()},
         }
         key = digest(json.dumps(identity, sort_keys=True).encode())
@@ -98,11 +116,18 @@ class Planner:
             step.reason = reason(step, newest)
         return step
 
-    def _content(self, role: str, with_masks: bool) -> dict[str, str]:
+    def _code(self, stage: Stage) -> list[str]:
+        """The functions whose code a stage's result depends on, but for what its inputs' keys cover."""
+        recipe = stage.recipe
+        readers = [source.recipe.read for source in stage.inputs.values()]
+        found = [recipe.call, recipe.network, recipe.result, LOOP if recipe.kind == "train" else "", *readers]
+        return [*filter(None, found), *(add_on.call for add_on in stage.add_ons.values())]
+
+    def _content(self, list_name: str, with_masks: bool) -> dict[str, str]:
         """The fingerprints of a list's images and, where a stage sees them, masks; each list's files are asked for once."""
-        wanted = (self.lists[role], with_masks)
+        wanted = (list_name, with_masks)
         if wanted not in self._contents:
-            items = self.items(role, with_masks)
+            items = self.items(*wanted)
             masks = self.fingerprints.of_masks(items) if with_masks else ""
             self._contents[wanted] = {"images": self.fingerprints.of_images(items), "masks": masks}
         return self._contents[wanted]
@@ -114,15 +139,16 @@ class Planner:
         step.manifest = manifest if manifest and manifest["made_from"] == current else None
 
     def _keyed(self, stage: Stage) -> dict[str, Any]:
-        """The settings as the key sees them: a file or a folder counts by its content, not by its path."""
+        """The settings as the key sees them: a file or a folder counts by its content, a function by its code."""
         keyed = {}
         for name, value in stage.settings.items():
-            owned = name if "." in name else f"{stage.component}.{name}"
             keyed[name] = value
-            if owned in self.files and value not in PRESETS:
+            if isinstance(value, Reference):
+                keyed[name] = f"code {self.fingerprints.of_code(value)}"
+            elif stage.owned[name] in self.files and value not in PRESETS:
                 keyed[name] = f"content {self.fingerprints.of_file(Path(value))}"
-            elif owned in self.folders and value not in PRESETS:
-                ids = self.items(stage.recipe.list, with_masks=False).names()
+            elif stage.owned[name] in self.folders and value not in PRESETS:
+                ids = self.items(stage.list_name, with_masks=False).names()
                 keyed[name] = f"content {self.fingerprints.of_folder(Path(value), ids)}"
         return keyed
 
@@ -135,9 +161,12 @@ def reason(step: PlannedStage, newest: Mapping[str, Any] | None) -> str:
     if newest["key"] == step.key:
         return "its inputs were made anew"
     before, now = newest["identity"], step.identity
+    old, new = before["settings"] | newest.get("names", {}), now["settings"] | step.stage.names
     changed = [
-        f"{name} {before['settings'].get(name, 'unset')} -> {now['settings'].get(name, 'unset')}"
-        for name in sorted({*before["settings"], *now["settings"]})
+        f"{name} {old.get(name, 'unset')} -> {new.get(name, 'unset')}"
+        if old.get(name) != new.get(name)
+        else f"{name} {new[name]} changed"
+        for name in sorted({*old, *new})
         if before["settings"].get(name) != now["settings"].get(name)
     ]
     names = {"code": "its code", "classes": "the classes", "images": "the images or labels", "masks": "the masks"}

@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 
 from imagesets.errors import WrongInput
-from orchestrator.planning.expression import BASE_NETWORK
-from orchestrator.planning.recipes import FOLD_ORDER, Published, Recipe, find, load_all
+from orchestrator.planning.components import BASE_NETWORK
+from orchestrator.planning.recipes import ADD_ONS, FOLD_ORDER, Published, Recipe, find, load_all
 
 
 def published(images: str, metric: str, components: Iterable[str], segmenter: str = "") -> Published | None:
@@ -24,7 +24,7 @@ def published(images: str, metric: str, components: Iterable[str], segmenter: st
 def _fits(recipe: Recipe, figure: Published, wanted: set[str], segmenter: str) -> bool:
     words = [word for word in figure.with_.replace(",", "+").replace(" ", "").split("+") if word not in ("", "none")]
     try:
-        named = [find(word, FOLD_ORDER) for word in words]
+        named = [find(word, (*FOLD_ORDER, *ADD_ONS)) for word in words]
     except WrongInput:
         return False  # it names a method that is not here
     if {recipe.name, BASE_NETWORK, *(other.name for other, _ in named)} != wanted:

@@ -16,26 +16,63 @@ from orchestrator.planning.nearest import nearest
 
 # the order in which the components of an expression are folded (design 4); `shared` and `images` hold settings only
 FOLD_ORDER = ("network", "reactivation", "extractor", "relearning", "refiner", "segmenter")
+ADD_ONS = ("addon", "mixing")  # they add to a training and have no place of their own in the order
 Kind = Literal[
-    "network", "reactivation", "extractor", "relearning", "refiner", "segmenter", "score", "shared", "images", "preset"
+    "network",
+    "reactivation",
+    "extractor",
+    "relearning",
+    "refiner",
+    "segmenter",
+    "addon",
+    "mixing",
+    "backbone",
+    "score",
+    "shared",
+    "images",
+    "preset",
 ]
 
 
-class Setting(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One setting: its default gives its type; `null: true` admits null; `file: true` means that a path counts by its content.
+class Reference(str):
+    """A table's entry that names a function, "package.module:function": a stage receives that function."""
 
-    `folder: true` likewise, by the contents of the folder's files that are named after images of the stage's list.
+
+class Least(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A bound that another setting of the same recipe moves: the value is at least `times` that one `plus` so much."""
+
+    setting: str
+    times: float = 1
+    plus: float = 0
+
+
+class Setting(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One setting: its default gives its type; null stands for a whole number that is found out later.
+
+    `file: true` means that a path counts by its content, `folder: true` likewise by those of the folder's files
+    that are named after images of the stage's list.
+    `choices_from` is a recipe or a kind: the value is a name in its tables, and a stage receives what stands there.
+    A list's elements lie within the bounds; it has at least one, and `length` and `order` tell its form.
     """
 
     default: Any
     minimum: float | None = None
     maximum: float | None = None
-    choices: tuple[Any, ...] | None = None
-    null: bool = False
+    choices: tuple[Any, ...] = ()
+    choices_from: str = ""
+    length: int | None = None
+    order: Literal["", "ascending", "range"] = ""  # range: start, stop, step
+    at_least: Least | None = None
+    weights_of: str = ""  # the setting of the same recipe that names the architecture whose weights these are
     file: bool = False
     folder: bool = False
     help: str = ""
     source: str = ""
+
+    @property
+    def allowed(self) -> tuple[Any, ...]:
+        """The values to choose from, tables' names among them; none where the default's type and the bounds say it all."""
+        return (*self.choices, *entries(self.choices_from))
 
 
 class Quantity(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -100,11 +137,16 @@ class StageRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     replaces: tuple[Kind, ...] = ()  # of an import: it stands for the last stage of such a component that writes the same word
     check: str = ""  # of an import: `function(context)` says what is wrong with it before anything runs
     over: Literal["images", "classes"] = "images"
-    list: Literal["training", "scoring", "validation"] = "training"
+    list: Literal["training", "fitting", "scoring", "validation"] = "training"
+    if_bound: dict[str, bool] = {}  # the stage exists only where components before this one wrote these words, or did not
     reads: tuple[str, ...] = ()
     reads_if: dict[str, dict[str, Any]] = {}  # words that are read only where settings have these values
     writes: str = ""
-    settings: tuple[str, ...] = ()
+    read: str = ""  # of a stage that writes maps: the function that reads them, see `maps.reading`
+    provides: tuple[str, ...] = ()  # what the written word can do for its readers, such as class-weights
+    requires: dict[str, tuple[str, ...]] = {}  # what a word, or what a setting names, must provide
+    settings: tuple[str, ...] = ()  # "name?": None where there is no such setting
+    warnings: str = ""  # `function(records) -> sentences` about what the stage made, told when it is done
     truth: bool = False  # masks reach this stage
     store: Literal["each", "sum"] = "each"  # keep one record per item, or only their sum
     keeps: tuple[str, ...] = ()  # of `store: sum` the arrays of a record that are kept for each item, not summed
@@ -113,6 +155,15 @@ class StageRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     scored: str = ""  # the quantity that the result is scored as
     cost_unit: bool = False  # its time is a part of one unit of cost
     regions: Regions | None = None  # what a report shows of it
+
+
+class AddOn(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What an add-on or a mixing does to the training of a network."""
+
+    call: str  # `function(training, context) -> training`
+    reads: tuple[str, ...] = ()
+    requires: tuple[str, ...] = ()  # what the training's network must provide
+    settings: tuple[str, ...] = ()
 
 
 class Published(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -137,6 +188,8 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     default_refiners: tuple[str, ...] = ()
     after: str = ""  # the setting that may name another component for this one to be folded after
     segmenter: str = ""  # of an image set: the segmenter that its runs take unless another is named
+    provides: tuple[str, ...] = ()  # of a backbone: what its entries offer to the networks that are built on them
+    table: dict[str, Any] = {}  # things by name: "package.module:function" or values; see Setting.choices_from
     settings: dict[str, Setting] = {}
     protocol: tuple[str, ...] = ()  # its settings that a result is told with: results that differ in them are hard to compare
     variants: dict[str, dict[str, Any]] = {}
@@ -148,6 +201,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     plots: tuple[Plot, ...] = ()
     shared_stages: tuple[StageRecipe, ...] = ()
     stages: tuple[StageRecipe, ...] = ()
+    adds: AddOn | None = None  # of an add-on or a mixing
     published: tuple[Published, ...] = ()
 
 
@@ -157,6 +211,13 @@ def load_all() -> dict[str, Recipe]:
     folder = Path(package.__file__).parent
     found = [load(path) for path in sorted(folder.glob("*.yaml"))]
     return {recipe.name: recipe for recipe in found}
+
+
+@cache
+def entries(source: str) -> dict[str, Any]:
+    """The entries of the tables of the recipe called `source` and of those of the kind `source`, by name."""
+    tables = [recipe.table for recipe in load_all().values() if source in (recipe.name, recipe.kind)]
+    return {name: Reference(entry) if isinstance(entry, str) else entry for table in tables for name, entry in table.items()}
 
 
 def load(path: Path) -> Recipe:

@@ -9,9 +9,9 @@ from typing import Any
 from orchestrator.planning import scores
 from orchestrator.planning.published import published
 from orchestrator.planning.recipes import Published
-from orchestrator.planning.used_settings import used_settings
 from orchestrator.reading.protocol import DIGITS
 from orchestrator.reading.resampling import Interval, intervals
+from orchestrator.reading.results import used_settings
 from orchestrator.reading.summary import Group, Row, Scored, Spread, places
 from orchestrator.storage.store import Store
 
@@ -78,17 +78,12 @@ def labels(groups: Sequence[Group]) -> list[str]:
     """Each group's method, with the settings that differ among groups of the same method."""
     named = []
     for group in groups:
-        same = [_settings(other) for other in groups if other.first["method"] == group.first["method"]]
-        own = _settings(group)
+        same = [used_settings(other.first) for other in groups if other.first["method"] == group.first["method"]]
+        own = used_settings(group.first)
         differing = [name for name in own if any(other.get(name) != own[name] for other in same)]
         named.append(" ".join([group.first["method"], *(f"{name}={own[name]}" for name in differing)]))
     own_names = [group.first["run"] if len(group.runs) == 1 else group.name for group in groups]
     return [label if named.count(label) == 1 else name for label, name in zip(named, own_names, strict=True)]
-
-
-def _settings(group: Group) -> Mapping[str, Any]:
-    components = {component for row in group.first["rows"] for component in row["components"]}
-    return used_settings(group.first["settings"], components)
 
 
 def _line(entry: Entry, first: Entry, place: Scored, store: Store) -> Line:

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from orchestrator.planning.expression import Stage
 from orchestrator.planning.imports import IMPORTED
 from orchestrator.planning.launch import Prepared
 from orchestrator.planning.plan import PlannedStage
 from orchestrator.planning.recipes import Recipe, load_all
 from orchestrator.planning.settings import PRESETS
+from orchestrator.planning.stage import Stage
 
 DIGITS = 8  # of a digest, in what people read
 
@@ -18,20 +18,15 @@ def protocol(prepared: Prepared, steps: Sequence[PlannedStage]) -> dict[str, Any
     """Of the evaluations of one stage on one list what they and all that they come from were made with, beside what they say."""
     first, behind = steps[0], list({key: source for step in steps for key, source in ancestors(step).items()}.values())
     telling = {f"{recipe.name}.{name}" for recipe in load_all().values() for name in recipe.protocol}
-    received = dict.fromkeys(full_name(source.stage, name) for source in behind for name in source.stage.settings)
+    received = dict.fromkeys(name for source in behind for name in source.stage.owned.values())
     return {
         **{name: shown(prepared.settings[name]) for name in received if name in telling},
         **imports(behind),
-        "split": list_of(prepared, first),
+        "split": first.stage.list_name,
         "images": len(first.items),
         "labels from": prepared.images.label_source,
         "trained on": prepared.settings["images.training"],
     }
-
-
-def list_of(prepared: Prepared, step: PlannedStage) -> str:
-    """The name of the image list that a stage goes over."""
-    return prepared.settings[f"images.{step.stage.recipe.list}"]
 
 
 def ancestors(step: PlannedStage) -> dict[str, PlannedStage]:
@@ -58,17 +53,6 @@ def shown(value: Any) -> Any:
     from backbones import weights_digest  # loads torch
 
     return f"{Path(value).name} (sha256 {weights_digest(value)[:DIGITS]})"
-
-
-def full_name(stage: Stage, received: str) -> str:
-    """The full name of a setting that a stage receives by its own name or by that of a word that it reads."""
-    prefix, dot, name = received.partition(".")
-    if not dot:
-        return f"{owner(stage).name}.{received}"
-    if prefix in stage.inputs:
-        source = stage.inputs[prefix]
-        return f"{source.in_place_of or source.component}.{name}"
-    return received
 
 
 def owner(stage: Stage) -> Recipe:

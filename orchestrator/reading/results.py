@@ -8,7 +8,7 @@ from typing import Any
 from orchestrator.planning.launch import Prepared
 from orchestrator.planning.plan import PlannedStage
 from orchestrator.planning.recipes import find, load_all
-from orchestrator.reading.protocol import ancestors, imports, list_of, owner, protocol
+from orchestrator.reading.protocol import ancestors, imports, owner, protocol
 from orchestrator.storage.attached import remove
 from orchestrator.storage.store import write_json
 
@@ -29,10 +29,16 @@ def results(prepared: Prepared) -> dict[str, Any]:
         "command": _command(prepared),
         "classes": list(prepared.images.classes),
         "settings": dict(prepared.settings),
+        "used": [*prepared.experiment.used, *(name for name in prepared.settings if name.startswith("images."))],
         "rows": _rows(prepared),
         "stages": [_stage(prepared, step) for step in prepared.steps],
         "finished": time.time(),
     }
+
+
+def used_settings(results: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that a stage of a run received, and those of its images, out of the table of all that exist."""
+    return {name: results["settings"][name] for name in results["used"]}
 
 
 def write_results(prepared: Prepared) -> tuple[dict[str, Any], Path]:
@@ -61,23 +67,23 @@ def _rows(prepared: Prepared) -> list[dict[str, Any]]:
     made = [step for step in prepared.steps if step.stage.scores and step.manifest]
     places: dict[tuple[str, str, str], list[PlannedStage]] = {}
     for step in made:
-        places.setdefault((step.stage.scores, _scored(step).key, list_of(prepared, step)), []).append(step)
+        places.setdefault((step.stage.scores, _scored(step).key, step.stage.list_name), []).append(step)
     return [_row(prepared, steps) for steps in places.values()]
 
 
 def _row(prepared: Prepared, steps: Sequence[PlannedStage]) -> dict[str, Any]:
     """The merged results of evaluations of one stage on one list."""
-    first, split = steps[0], list_of(prepared, steps[0])
-    source, behind = _scored(first), ancestors(first).values()
+    first, settings = steps[0], prepared.settings
+    source, behind, split = _scored(first), ancestors(first).values(), first.stage.list_name
     result: dict[str, Any] = {}
     for step in steps:
         assert step.manifest is not None
         result = merged(result, step.manifest["result"])
     return {
         **{"quantity": first.stage.scores, "component": first.stage.component, "split": split},
-        "chooses": split == prepared.settings.get("images.selection", split),  # thresholds and settings are chosen on this list
-        "components": sorted({step.stage.component for step in behind}),
-        **{"stage": source.stage.name, "key": source.key},  # what was scored
+        "chooses": split == (settings["images.selection"] or settings[f"images.{first.stage.recipe.list}"][0]),
+        "components": sorted(set().union(*(step.stage.components for step in behind))),
+        **{"stage": source.stage.name, "base": source.stage.base, "key": source.key},  # what was scored
         "masks": first.identity["masks"],  # fingerprint of what it was scored on
         "evaluations": [{"recipe": owner(step.stage).name, "stage": step.stage.name, "key": step.key} for step in steps],
         "cost": _cost(prepared, source),
@@ -107,7 +113,7 @@ def _cost(prepared: Prepared, source: PlannedStage) -> dict[str, float | None]:
     wall = sum(stage.manifest["wall"] for stage in behind if stage.manifest)
     if imports(behind):
         return {"wall": wall, "units": None}
-    images = len(prepared.planner.items("training", with_masks=False))
+    images = len(prepared.planner.items(prepared.settings["images.training"], with_masks=False))
     here = {other.stage.name: other.manifest for other in prepared.steps}
     unit = [here.get(name) or prepared.planner.store.newest(name) for name in cost_unit()]
     known = [manifest["wall"] for manifest in unit if manifest and manifest["items"] == images]
@@ -122,5 +128,5 @@ def cost_unit() -> list[str]:
 def _stage(prepared: Prepared, step: PlannedStage) -> dict[str, Any]:
     manifest = step.manifest or {}
     figures = {name: manifest.get(name) for name in ("wall", "cpu", "memory", "gpu_memory", "items", "finished", "device")}
-    about = {"stage": step.stage.name, "kind": step.stage.recipe.kind, "key": step.key, "list": list_of(prepared, step)}
+    about = {"stage": step.stage.name, "kind": step.stage.recipe.kind, "key": step.key, "list": step.stage.list_name}
     return {**about, **figures}

@@ -1,15 +1,16 @@
 """Finished runs, opened by name: what `results.json` says of one, and its stages in the store."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from imagesets.errors import WrongInput
-from orchestrator.planning import expression
-from orchestrator.planning.expression import Stage
+from orchestrator.planning.components import components
+from orchestrator.planning.expression import expand
 from orchestrator.planning.nearest import nearest
+from orchestrator.planning.stage import Stage
 from orchestrator.reading.results import FORMAT
 from orchestrator.storage.store import Store, read_manifest
 
@@ -35,21 +36,20 @@ class FinishedRun:
     @cached_property
     def stages(self) -> dict[str, Stage]:
         """The run's stages by name, expanded anew from its settings."""
-        chain = expression.components(self.results["method"], self.results["segmenter"])
+        chain = components(self.results["method"], self.results["segmenter"])
         try:
-            return {stage.name: stage for stage in expression.expand(chain, self.results["settings"])}
+            return {stage.name: stage for stage in expand(chain, self.results["settings"])}
         except KeyError as error:
             raise WrongInput(f"run {self.name} is of a version without the setting {error}; launch it again") from error
 
     def scored(self, quantity: str) -> tuple[Stage, dict[str, Any]]:
-        """The last stage that was scored as `quantity`, and its row of the results."""
+        """The last stage that was scored as `quantity`, and its row of the results on the first list."""
         rows = [row for row in self.results["rows"] if row["quantity"] == quantity]
-        scores = [stage for stage in self.stages.values() if stage.scores == quantity]
-        if not rows or not scores:
+        if not rows:
             there = ", ".join(dict.fromkeys(row["quantity"] for row in self.results["rows"])) or "nothing"
             raise WrongInput(f"run {self.name} has no {quantity}; it has scored {there}")
-        (source,) = scores[-1].inputs.values()
-        return source, rows[-1]
+        row = next(row for row in rows if row["base"] == rows[-1]["base"])
+        return replace(self.stages[row["base"]], name=row["stage"]), row
 
     def manifests(self) -> dict[str, dict[str, Any] | None]:
         """The manifest of every stage by its name in this run, None where its result is not in the store any more."""

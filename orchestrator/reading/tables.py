@@ -93,7 +93,7 @@ def print_stages(console: Console, wanted: Experiment) -> None:
     """The stages of an experiment on built-in images that are not drawn yet."""
     made = table("stage", "over", "state", title=f"{wanted.request.method} on {wanted.request.images}")
     for stage in wanted.stages:
-        made.add_row(stage.name, f"list {stage.recipe.list}", "will run: the images are not drawn yet")
+        made.add_row(stage.name, f"list {stage.list_name}", "will run: the images are not drawn yet")
     console.print(made)
 
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from orchestrator.planning import scores
 from orchestrator.reading import numbers
-from orchestrator.reading.protocol import full_name
 from orchestrator.reading.runs import FinishedRun
 from orchestrator.reading.summary import Row
 from orchestrator.storage.store import Store
@@ -54,10 +53,10 @@ def cut_of(trials: Sequence[Trial], store: Store) -> Cut | None:
     chosen = trial.cut
     assert chosen is not None
     run = FinishedRun(trial.group.first["run"], store, dict(trial.group.first))
-    source = run.stages[chosen.about["stage"]]
+    source = run.stages[chosen.about["base"]]
     setting = f"{source.in_place_of or source.component}.{scores.quantities()[quantity].threshold}"
     stages = [stage for stage in run.stages.values() if not stage.scores]
-    cutting = [stage.name for stage in stages if setting in {full_name(stage, name) for name in stage.settings}]
+    cutting = [stage.name for stage in stages if setting in stage.owned.values()]
     names = list(run.stages)
     later = dict.fromkeys(run.stages[name].scores for name in names[names.index(source.name) :])
     others = [scores.quantities()[name].many for name in later if name not in ("", quantity)]

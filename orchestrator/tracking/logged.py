@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from orchestrator.planning.used_settings import used_settings
+from orchestrator.reading.results import used_settings
 from orchestrator.storage.store import Store, read_json, read_manifest
 
 PARAM_LENGTH = 6000  # MLflow cuts longer values off; such a setting is in results.json alone
@@ -27,7 +27,7 @@ def stage_manifests(folders: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
 
 def params(results: Mapping[str, Any], manifests: Manifests) -> dict[str, str]:
     """The settings that the run's components read."""
-    used = used_settings(results["settings"], {manifest["component"] for manifest in manifests.values()})
+    used = used_settings(results)
     return {name: str(value) for name, value in used.items() if len(str(value)) <= PARAM_LENGTH}
 
 

@@ -1,0 +1,41 @@
+"""What results can do for whoever reads them: a recipe says what its stages provide, and a stage what it requires."""
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from imagesets.errors import WrongInput
+from orchestrator.planning.recipes import AddOn, StageRecipe, load_all
+
+if TYPE_CHECKING:
+    from orchestrator.planning.stage import Stage
+
+
+def check_requirements(
+    component: str, owner: str, recipe: StageRecipe, inputs: Mapping[str, "Stage"], settings: Mapping[str, Any]
+) -> None:
+    """Raise WrongInput where a word that a stage reads, or what one of its settings names, does not provide what it requires.
+
+    A requirement goes by a word of the stage, or by a setting whose value names a recipe's entry (`backbone.name`).
+    """
+    for name, wanted in recipe.requires.items():
+        if name in inputs:
+            source = inputs[name]
+            _refuse_missing(component, wanted, source.recipe.provides, f"the {name} of {source.component}")
+        elif (full := name if "." in name else f"{owner}.{name}") in settings:
+            value = settings[full]
+            _refuse_missing(component, wanted, _provided_by_entry(value), f"{full}={value}")
+
+
+def check_add_on(name: str, add_on: AddOn, component: str, recipe: StageRecipe) -> None:
+    """Raise WrongInput where the training of `component` cannot carry the add-on called `name`."""
+    _refuse_missing(name, add_on.requires, recipe.provides, f"the training of {component}")
+
+
+def _refuse_missing(reader: str, wanted: Iterable[str], provided: Iterable[str], source: str) -> None:
+    if missing := [capability for capability in wanted if capability not in provided]:
+        has = ", ".join(provided) or "nothing of the kind"
+        raise WrongInput(f"{reader} needs {' and '.join(missing)}, which {source} does not provide; it provides {has}")
+
+
+def _provided_by_entry(value: str) -> tuple[str, ...]:
+    return next((recipe.provides for recipe in load_all().values() if value in recipe.table), ())

@@ -1,0 +1,78 @@
+"""The components that a method expression names, in the order in which they are folded into stages."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from imagesets.errors import WrongInput
+from orchestrator.planning.recipes import ADD_ONS, FOLD_ORDER, Recipe, find
+
+BASE_NETWORK = "cam"  # what an expression without a network starts from
+SINGLE = ("network", "reactivation", "extractor", "relearning")  # one name fits each of these places
+
+
+@dataclass(frozen=True)
+class Component:
+    """A recipe in an expression; `add_ons` are the recipes that add to the training of its network."""
+
+    recipe: Recipe
+    variant: Mapping[str, Any] = field(default_factory=dict)  # the settings of the named variant
+    named: bool = True  # in the expression, or as the default refiner or the segmenter
+    add_ons: tuple[Recipe, ...] = ()
+
+    @property
+    def trains_a_network(self) -> bool:
+        """Whether add-ons have a training here that they can add to."""
+        return any(stage.kind == "train" and stage.writes == "network" for stage in self.recipe.stages)
+
+
+def components(expression: str, segmenter: str) -> list[Component]:
+    """The components of `expression` and the segmenter, ordered; raises WrongInput for what makes no sense."""
+    named = [Component(*find(word, (*FOLD_ORDER[:-1], *ADD_ONS))) for word in _words(expression)]
+    _check_places(named)
+    chain = _with_add_ons(named)
+    chain.sort(key=lambda component: FOLD_ORDER.index(component.recipe.kind))  # stable: refiners stay in the order written
+    last = Component(*find(segmenter, ("segmenter",)))
+    if _learns_from_masks(last.recipe) and not any(component.recipe.kind == "refiner" for component in chain):
+        defaults = next((part.recipe.default_refiners for part in reversed(chain) if part.recipe.default_refiners), ())
+        chain += [Component(*find(name, ("refiner",))) for name in defaults]
+    return [*chain, last]
+
+
+def _words(expression: str) -> list[str]:
+    words = [word.strip() for word in expression.split("+")]
+    if not all(words):
+        raise WrongInput(f"{expression!r} has an empty part; an expression is names joined by '+', such as lpcam+amn")
+    if twice := next((word for word in words if words.count(word) > 1), None):
+        raise WrongInput(f"{expression!r} names {twice} twice; once is right")
+    return words
+
+
+def _check_places(named: Sequence[Component]) -> None:
+    for kind in SINGLE:
+        same = [component.recipe.name for component in named if component.recipe.kind == kind]
+        if len(same) > 1:
+            raise WrongInput(f"{' and '.join(same)} are both of kind {kind}; an expression takes one")
+
+
+def _with_add_ons(named: Sequence[Component]) -> list[Component]:
+    """The other components with their add-ons: each adds to the last training of a network that is written before it.
+
+    An add-on with none before it adds to the expression's own network, which is the base network where none is named.
+    """
+    chain = [component for component in named if component.recipe.kind not in ADD_ONS]
+    if not any(component.recipe.kind == "network" for component in chain):
+        chain.append(Component(*find(BASE_NETWORK, ("network",)), named=False))
+    base = next(place for place, component in enumerate(chain) if component.recipe.kind == "network")
+    host, place = base, -1
+    for component in named:
+        if component.recipe.kind not in ADD_ONS:
+            place += 1
+            host = place if component.trains_a_network else host
+        else:
+            chain[host] = replace(chain[host], add_ons=(*chain[host].add_ons, component.recipe))
+    return chain
+
+
+def _learns_from_masks(segmenter: Recipe) -> bool:
+    return any("masks" in stage.reads for stage in segmenter.stages)

@@ -1,0 +1,83 @@
+"""Which stages of an expression a run keeps: what the segmentation or a score comes from; nothing that was named is dropped."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+from imagesets.errors import WrongInput
+from orchestrator.planning import scores
+from orchestrator.planning.components import Component
+from orchestrator.planning.imports import IMPORTED, wanted
+from orchestrator.planning.receiving import full_names, received
+from orchestrator.planning.recipes import Recipe
+from orchestrator.planning.stage import Stage
+
+
+def kept(stages: Sequence[Stage], chain: Sequence[Component], last_import: int, settings: Mapping[str, Any]) -> list[Stage]:
+    """The stages that the segmentation or a score comes from, each scored one followed by its evaluations.
+
+    What is scored counts where it was named, unless an import has taken the place of what would have read it.
+    """
+    named = {IMPORTED, *(component.recipe.name for component in chain if component.named)}
+    there: set[int] = set()
+
+    def keep(stage: Stage) -> None:
+        if id(stage) not in there:
+            there.add(id(stage))
+            for source in stage.inputs.values():
+                keep(source)
+
+    keep(stages[-1])
+    for place, stage in enumerate(stages):
+        if stage.recipe.scored and stage.component in named and place >= last_import:
+            keep(stage)
+    found = []
+    for stage in stages:
+        if id(stage) in there:
+            found.append(stage)
+            if stage.component in named:
+                found += evaluations(stage, settings)
+    return found
+
+
+def evaluations(stage: Stage, settings: Mapping[str, Any]) -> Iterator[Stage]:
+    """The scores of a stage: of each quantity that it is scored as, by every recipe that scores that, on its lists."""
+    for quantity in scores.of_stage(stage.recipe):
+        for owner, recipe in scores.stages(quantity):
+            own = stage.recipe.scored in owner.quantities  # the recipe that says what the stage is scored as
+            name = f"{stage.name}-score" if own else f"{stage.name}-{owner.name}-score"
+            inputs = {recipe.reads[0]: stage}
+            yield from _on_lists(Stage(name, stage.component, recipe, "", {}, {}, inputs, scores=quantity), owner, settings)
+
+
+def _on_lists(score: Stage, owner: Recipe, settings: Mapping[str, Any]) -> Iterator[Stage]:
+    """A score on every list that its quantity is scored on, and on the list that settings are chosen on."""
+    own = received(full_names(owner.name, score.recipe.settings, score.inputs, settings), settings)
+    lists = [*settings[f"images.{score.recipe.list}"], *filter(None, [settings["images.selection"]])]
+    for number, list_name in enumerate(dict.fromkeys(lists)):
+        name = f"{score.name}{f'-{list_name}' if number else ''}"
+        yield replace(score, name=name, list_name=list_name, **own)
+
+
+def check_nothing_is_dropped(stages: Sequence[Stage], chain: Sequence[Component], settings: Mapping[str, Any]) -> None:
+    """Raise WrongInput where a component that was named, or an import, would have no part in the run."""
+    kept = {stage.recipe.name for stage in stages if stage.component == IMPORTED}
+    for part in wanted(settings):
+        if part.name not in kept:
+            raise WrongInput(f"nothing in this run would read {IMPORTED}.{part.name}; leave it out")
+    if kept:
+        return  # what an import takes the place of is left out, and what only that would have read
+    refiners = [component.recipe.name for component in chain if component.recipe.kind == "refiner"]
+    for first, second in pairwise(refiners):
+        if not any(stage.component == second and first in _sources(stage) for stage in stages):
+            raise WrongInput(f"{second} does not work on what {first} makes; name one of them, or another order")
+    there = set().union(*(stage.components for stage in stages))
+    named = [recipe.name for part in chain for recipe in ((part.recipe,) if part.named else ()) + part.add_ons]
+    if idle := [name for name in named if name not in there]:
+        raise WrongInput(f"{idle[0]} has no part in this run: nothing reads what it makes; leave it out")
+
+
+def _sources(stage: Stage) -> set[str]:
+    """The components that a stage reads directly."""
+    return {source.component for source in stage.inputs.values()}

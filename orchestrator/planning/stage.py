@@ -1,0 +1,57 @@
+"""A stage of a run: what a method expression is expanded into."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from imagesets.errors import WrongInput
+from orchestrator.planning.nearest import nearest
+from orchestrator.planning.recipes import AddOn, StageRecipe
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of a run: what runs, with which settings, on which stages' results."""
+
+    name: str  # "lpcam-maps": readable, not part of the key
+    component: str
+    recipe: StageRecipe
+    list_name: str  # the image list that it goes over
+    settings: Mapping[str, Any]
+    owned: Mapping[str, str]  # name of a setting here -> its full name, "" of an optional one that nobody has
+    inputs: Mapping[str, "Stage"]  # word -> the stage that wrote it
+    add_ons: Mapping[str, AddOn] = field(default_factory=dict)  # what adds to this training, by component
+    scores: str = ""  # of an evaluation: the quantity
+    in_place_of: str = ""  # of an imported result: the component whose place it takes
+    names: Mapping[str, str] = field(default_factory=dict)  # settings that are entries of tables: as the run names them
+
+    @property
+    def base(self) -> str:
+        """The stage's name whatever list it goes over; it also tells a training's random numbers from another's."""
+        return f"{self.component}-{self.recipe.name}"
+
+    @property
+    def components(self) -> set[str]:
+        """The stage's component and its add-ons."""
+        return {self.component, *self.add_ons}
+
+
+def over(stage: Stage, list_name: str) -> Stage:
+    """The same stage over another image list, under a name of its own; `base` is what it was called before."""
+    return replace(stage, name=f"{stage.base}-{list_name}", list_name=list_name)
+
+
+def narrowed(stages: Sequence[Stage], until: str, only: str) -> list[Stage]:
+    """The stages that have to be planned: all, or those that lead to one stage."""
+    name = until or only
+    if not name:
+        return list(stages)
+    named = {stage.name: stage for stage in stages}
+    if name not in named:
+        raise WrongInput(f"this run has no stage {name!r}{nearest(name, named)}")
+    wanted = _with_sources(named[name])
+    return [stage for stage in stages if stage.name in wanted]
+
+
+def _with_sources(stage: Stage) -> set[str]:
+    return {stage.name}.union(*(_with_sources(source) for source in stage.inputs.values()))

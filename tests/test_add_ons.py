@@ -1,0 +1,128 @@
+"""Add-ons, mixings and capabilities: what wraps a training, whose key it is part of, and what is refused before anything runs."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from imagesets.errors import WrongInput
+from orchestrator.planning import recipes
+from orchestrator.planning.components import components
+from orchestrator.planning.expression import expand
+from orchestrator.planning.published import published
+from orchestrator.planning.settings import resolve
+from orchestrator.planning.stage import Stage
+
+TOYS = {
+    "twohead": """
+        name: twohead
+        kind: network
+        title: A single-stage network
+        default_refiners: [irn]
+        settings:
+          weights: {default: 1.0}
+          seed_threshold: {default: 0.3}
+          confident_foreground: {default: 0.4}
+          confident_background: {default: 0.2}
+          walk_background: {default: 0.3}
+          walk_power: {default: 1.0}
+        stages:
+          - {name: first, kind: train, call: "methods.cam:training", network: "methods.cam:network",
+             writes: network, provides: [score-map]}
+          - {name: network, kind: train, call: "methods.cam:training", network: "methods.cam:network", reads: [network],
+             writes: network, provides: [score-map, decoder]}
+          - {name: maps, call: "methods.cam:maps", reads: [network], writes: maps, scored: seed}
+        """,
+    "sharp": """
+        name: sharp
+        kind: addon
+        title: A loss
+        settings: {weight: {default: 0.5, minimum: 0}}
+        adds: {call: "methods.cam:build", settings: [weight], requires: [score-map]}
+        published:
+          - {images: voc12, metric: seed.miou/train, value: 51.5, with: twohead, source: Table 1}
+        """,
+    "banked": """
+        name: banked
+        kind: mixing
+        title: A mixing with a bank of objects
+        settings: {size: {default: 10}}
+        adds: {call: "methods.cam:build", reads: [bank]}
+        stages:
+          - {name: bank, call: "methods.cam:maps", writes: bank, settings: [size]}
+        """,
+}
+
+
+@pytest.fixture(autouse=True)
+def toys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The project's recipes and three of the test's own."""
+    folder = tmp_path / "recipes"
+    shutil.copytree(Path(recipes.package.__file__).parent, folder)
+    for name, text in TOYS.items():
+        (folder / f"{name}.yaml").write_text(text)
+    monkeypatch.setattr(recipes.package, "__file__", str(folder / "__init__.py"))
+    recipes.load_all.cache_clear()
+    yield
+    monkeypatch.undo()
+    recipes.load_all.cache_clear()
+
+
+def stages(expression: str, segmenter: str = "deeplabv2") -> dict[str, Stage]:
+    settings = resolve(recipes.find("shapes", ("images",))[0], [])
+    return {stage.name: stage for stage in expand(components(expression, segmenter), settings)}
+
+
+def test_an_add_on_wraps_every_training_of_the_network_and_its_settings_are_theirs_alone() -> None:
+    plain, sharp = stages("twohead"), stages("twohead+sharp")
+    assert list(plain) == list(sharp)  # it adds no stage
+    wrapped = {name for name in sharp if sharp[name].settings != plain[name].settings}
+    assert wrapped == {"twohead-first", "twohead-network"} == {name for name in sharp if sharp[name].add_ons}
+    assert sharp["twohead-network"].settings["sharp.weight"] == 0.5
+    assert sharp["twohead-network"].components == {"twohead", "sharp"}
+
+
+def test_an_add_on_belongs_to_the_network_that_is_written_before_it() -> None:
+    on_amn, on_cam = stages("amn+banked"), stages("banked+amn")
+    assert on_amn["amn-network"].add_ons and not on_amn["cam-network"].add_ons
+    assert on_cam["cam-network"].add_ons and not on_cam["amn-network"].add_ons
+
+
+def test_a_mixing_may_bring_a_stage_that_the_training_reads() -> None:
+    plan = stages("twohead+sharp+banked")
+    assert list(plan)[:2] == ["banked-bank", "twohead-first"]
+    assert all(plan[name].inputs["bank"].name == "banked-bank" for name in ("twohead-first", "twohead-network"))
+    assert list(plan["twohead-network"].add_ons) == ["sharp", "banked"]
+
+
+def test_a_figure_is_published_for_exactly_the_add_ons_it_names() -> None:
+    figure = published("voc12", "seed.miou/train", stages("twohead+sharp")["twohead-network"].components)
+    assert figure and figure.value == 51.5
+    assert published("voc12", "seed.miou/train", ["twohead"]) is None
+
+
+def test_a_decoder_is_scored_as_the_segmenter_without_any_refiner() -> None:
+    assert list(stages("twohead", "own")) == [
+        *("twohead-first", "twohead-network", "twohead-maps", "twohead-maps-score"),
+        *("own-predictions", "own-predictions-score"),
+    ]
+    assert "irn-masks-score" in stages("twohead+irn", "own") and "irn-masks" not in stages("twohead", "own")
+
+
+@pytest.mark.parametrize(
+    ("expression", "segmenter", "sentence"),
+    [
+        ("sharp", "deeplabv2", "sharp needs score-map, which the training of cam does not provide; it provides features"),
+        ("twohead+amn+sharp", "deeplabv2", "sharp needs score-map, which the training of amn does not provide"),
+        ("twohead+lpcam", "deeplabv2", "lpcam needs features and class-probability, which the network of twohead does not"),
+        ("twohead+advcam", "deeplabv2", "advcam needs features and class-weights, which the network of twohead"),
+        ("cam", "own", "own needs decoder, which the network of cam does not provide"),
+        ("twohead+sharpp", "deeplabv2", "did you mean 'sharp'"),
+        ("twohead+sharp+sharp", "deeplabv2", "names sharp twice"),
+        ("supervised+banked", "deeplabv2", "banked has no part in this run"),
+    ],
+)
+def test_what_a_network_cannot_carry_is_refused_in_a_sentence(expression: str, segmenter: str, sentence: str) -> None:
+    with pytest.raises(WrongInput, match=sentence):
+        stages(expression, segmenter)

@@ -1,0 +1,137 @@
+"""Joints: a new thing by name changes no key there is, and an entry of a table counts in the keys of those that use it."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from orchestrator.engine.job import resolve
+from orchestrator.planning.code_version import PACKAGES
+from orchestrator.planning.recipes import Reference, entries, load_all
+from tests.conftest import write_image_set
+
+ROOT = Path(__file__).parents[1]
+METHODS = ("lpcam+amn", "recam+advcam+crf", "supervised")
+Plans = dict[str, dict[str, dict]]  # method -> stage -> its key, and the names of the stages that it reads
+
+PLAN = f"""
+import json, sys
+from pathlib import Path
+from orchestrator.planning.launch import Request, experiment, open_images, prepare
+found = {{}}
+for method in {METHODS}:
+    wanted = experiment(Request(method, "folder:" + sys.argv[1], segmenter="deeplabv2-resnet101", store=Path("store")))
+    planned = prepare(wanted, open_images(wanted.request.images, wanted.settings, wanted.request.store, make=False))
+    for step in planned.steps:
+        sources = [source.stage.name for source in step.inputs.values()]
+        found.setdefault(method, {{}})[step.stage.name] = {{"key": step.key, "reads": sources}}
+print(json.dumps(found))
+"""
+
+
+class House:
+    """A copy of the project in a folder, to change."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.images = root, write_image_set(root.with_name("images"))
+        for package in (*PACKAGES, "orchestrator", "recipes"):
+            shutil.copytree(ROOT / package, root / package, ignore=shutil.ignore_patterns("__pycache__"))
+
+    def plans(self) -> Plans:
+        """Each of METHODS, planned by the copy's code from its recipes."""
+        given = [sys.executable, "-c", PLAN, str(self.images)]
+        environment = os.environ | {"PYTHONPATH": str(self.root)}
+        done = subprocess.run(given, env=environment, cwd=self.root, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    def edit(self, file: str, old: str, new: str) -> None:
+        """Replace a text that is in a file once."""
+        text = (self.root / file).read_text()
+        assert text.count(old) == 1
+        (self.root / file).write_text(text.replace(old, new))
+
+    def copy(self, file: str, name: str, *changes: tuple[str, str]) -> None:
+        """A file called `name` beside another, with some texts changed."""
+        beside = Path(file).with_name(name)
+        shutil.copy(self.root / file, self.root / beside)
+        for old, new in changes:
+            self.edit(str(beside), old, new)
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> House:
+    return House(tmp_path / "house")
+
+
+def changed(before: Plans, after: Plans) -> set[tuple[str, str]]:
+    """The stages (method, name) that have another key; there are the same ones in both."""
+    names = [(method, stage) for method, stages in before.items() for stage in stages]
+    assert names == [(method, stage) for method, stages in after.items() for stage in stages]
+    return {(method, stage) for method, stage in names if before[method][stage]["key"] != after[method][stage]["key"]}
+
+
+def descendants(plans: Plans, users: set[str]) -> set[tuple[str, str]]:
+    """The stages of that name in any method, and all that are made from them."""
+    found = set()
+    for method, stages in plans.items():
+        for stage, plan in stages.items():  # in order, so that sources come first
+            if stage in users or any((method, source) in found for source in plan["reads"]):
+                found.add((method, stage))
+    return found
+
+
+def test_a_new_thing_of_every_kind_changes_no_key(house: House) -> None:
+    before = house.plans()
+    house.copy("backbones/mobilenet.py", "toy_net.py", ("def mobilenetv2(", "def toy("))
+    own = ("mobilenetv2: backbones.mobilenet:mobilenetv2", "toy: backbones.toy_net:toy")
+    house.copy("recipes/mobilenetv2.yaml", "toy_net.yaml", ("name: mobilenetv2", "name: toy-net"), own)
+    numbers = "{iterations: 2, gaussian_sxy: 1, gaussian_weight: 1, bilateral_sxy: 9, bilateral_srgb: 9, bilateral_weight: 9}"
+    house.edit("recipes/crf.yaml", "\ntable:\n", f"\ntable:\n  toy: {numbers}\n")
+    house.copy("methods/cam.py", "toy.py")
+    house.copy("recipes/cam.yaml", "toy.yaml", ("name: cam", "name: toy"), ("methods.cam:training", "methods.toy:training"))
+    house.copy("refiners/threshold.py", "toy_cut.py")
+    house.copy("recipes/none.yaml", "toy_cut.yaml", ("name: none", "name: toy-cut"), ("refiners.threshold:", "refiners.toy_cut:"))
+    house.copy("segmentation/deeplab_v2.py", "toy_segmenter.py")
+    house.copy("recipes/deeplabv2.yaml", "toy_segmenter.yaml", ("name: deeplabv2", "name: toy-segmenter"))
+    house.copy("recipes/folder.yaml", "toy_images.yaml", ("name: folder", "name: toy-images"))
+    assert changed(before, house.plans()) == set()
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "users"),
+    [
+        ("recipes/crf.yaml", "bilateral_sxy: 50", "bilateral_sxy: 51", {"amn-labels", "irn-labels", "crf-masks"}),
+        ("recipes/crf.yaml", "bilateral_sxy: 67", "bilateral_sxy: 68", {"deeplabv2-predictions"}),
+        ("recipes/crf.yaml", "bilateral_sxy: 83", "bilateral_sxy: 84", set()),
+        ("backbones/resnet.py", "(_BOTTLENECK, (3, 4, 6, 3)", "(_BOTTLENECK, (3, 4, 5, 3)", {"cam-network", "amn-network"}),
+        ("backbones/resnet.py", "(3, 4, 23, 3)", "(3, 4, 22, 3)", {"deeplabv2-segmenter"}),
+        ("backbones/resnet.py", "(1, 1, 1, 1)", "(1, 1, 1, 2)", set()),
+        ("backbones/mobilenet.py", "MobileNetV2(**options)", "MobileNetV2(**options).eval()", set()),
+    ],
+)
+def test_an_entry_counts_in_the_keys_of_those_that_use_it(house: House, file: str, old: str, new: str, users: set[str]) -> None:
+    before = house.plans()
+    house.edit(file, old, new)
+    assert changed(before, house.plans()) == descendants(before, users)
+
+
+def test_the_name_of_an_entry_is_no_part_of_a_key(house: House) -> None:
+    before = house.plans()
+    house.edit("recipes/crf.yaml", "  irn-labels: {", "  other: {")
+    house.edit("recipes/crf.yaml", "default: irn-labels", "default: other")
+    house.edit("recipes/resnet.yaml", "  resnet50: ", "  fifty: ")
+    house.edit("recipes/backbone.yaml", "default: resnet50", "default: fifty")
+    assert changed(before, house.plans()) == set()
+
+
+def test_every_reference_of_a_table_is_a_function_and_every_setting_that_chooses_has_a_table() -> None:
+    recipes = load_all().values()
+    for entry in (entry for recipe in recipes for entry in entries(recipe.name).values()):
+        assert callable(resolve(entry)) if isinstance(entry, Reference) else entry
+    sources = {setting.choices_from for recipe in recipes for setting in recipe.settings.values()} - {""}
+    assert sources == {"backbone", "crf"} and all(map(entries, sources))
