@@ -25,6 +25,7 @@ from orchestrator.planning.launch import (
     settings_given,
 )
 from orchestrator.planning.refusals import problems
+from orchestrator.planning.scores import metric_name
 from orchestrator.planning.stage import narrowed
 from orchestrator.planning.workers import dividing, room
 from orchestrator.reading.results import write_results
@@ -153,10 +154,9 @@ class Trials:
 
 
 def scores(group: Group) -> dict[str, float]:
-    """Mean scores of the last row of each quantity: `seg.miou/val`, and with a threshold range `seed.oracle/train`."""
-    last = {row.about["quantity"]: row for row in group.rows()}
+    """Mean scores of what the runs come to: `seg.miou/val`, and with a threshold range `seed.oracle/train`."""
     return {
-        f"{quantity}.{metric}/{row.about['split']}": spread.mean
-        for quantity, row in last.items()
+        metric_name(quantity, metric, split): spread.mean
+        for (quantity, split), row in group.last().items()
         for metric, spread in row.scores.items()
     }
