@@ -14,7 +14,7 @@ from orchestrator.cluster import jobs, shipping
 from orchestrator.planning import launch
 from orchestrator.planning.recipes import find
 from orchestrator.planning.settings import PRESETS, declared, parse_assignments
-from orchestrator.reading.hidden import hidden
+from orchestrator.reading.hidden import hidden_command
 
 STOP_WAIT = 600  # seconds after SIGTERM before Ray kills a job: a launch finishes its step or shard and checkpoints
 FILES = ("exclude", "network_from", "maps_from", "masks_from")  # options that name one
@@ -95,7 +95,7 @@ class Submission:
 
 def send(client: jobs.Client, submission: Submission, version: str, commit: str | None) -> str:
     """Submit with this project's code at `commit`, or without any for None; the job's name."""
-    about = {jobs.OURS: version, jobs.COMMAND: hidden(shlex.join(submission.words))}
+    about = {jobs.OURS: version, jobs.COMMAND: hidden_command(submission.words)}
     environment: dict[str, Any] = {"env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT)}}
     with tempfile.TemporaryDirectory(prefix="wsss-orch-") as folder, jobs.answered(client.get_address()):
         if commit is not None:
