@@ -42,6 +42,15 @@ def test_every_value_is_checked_before_anything_runs(vary: str, why: str) -> Non
         sweep_of(vary).check()
 
 
+def test_a_score_that_no_stage_makes_is_refused_before_the_first_trial() -> None:
+    sweep = sweep_of("recam.lambda=0.1,1")
+    for name in ("", "seed.miou/train", "seg.precision/val"):
+        sweep.check_metric(name)
+    for name in ("nosuch", "seed.miou/val", "miou/train"):
+        with pytest.raises(WrongInput, match=f"--by {name} is no score of this sweep, whose scores are: .*seed.METRIC/train"):
+            sweep.check_metric(name)
+
+
 def test_draws_need_something_to_draw() -> None:
     with pytest.raises(WrongInput, match="these axes have a grid"):
         sweep_of("recam.lambda=0.1,1", trials=5).check()

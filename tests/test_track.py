@@ -105,6 +105,21 @@ def test_what_a_stage_took_is_there(tracked: tuple[Any, str], finished: Finished
     assert "gpu_memory_bytes.amn-maps" not in child.data.metrics
 
 
+def test_the_columns_source_and_dataset_say_where_a_run_comes_from(tracked: tuple[Any, str], finished: Finished) -> None:
+    for run in (*runs(tracked[0], "wsss.run", finished[1]["run"]), *runs(tracked[0], "wsss.launch", finished[0].group)):
+        assert run.data.tags["mlflow.source.name"] == "wsss-orch launch --method lpcam+amn"
+        assert run.data.tags["mlflow.source.type"] == "LOCAL"
+        found = {each.dataset.name: each for each in run.inputs.dataset_inputs}
+        images = finished[0].images
+        assert found.keys() == {f"{images.name} train", f"{images.name} val"}
+        train = found[f"{images.name} train"]
+        step = next(step for step in finished[0].steps if step.stage.recipe.truth and step.stage.list_name == "train")
+        assert train.dataset.digest == f"{step.identity['images'][:12]}-{step.identity['masks'][:12]}"
+        assert json.loads(train.dataset.source) == {"kind": "folder", "path": str(images.root), "list": "train"}
+        assert json.loads(train.dataset.profile) == {"images": 12, "classes": 2}
+        assert [(tag.key, tag.value) for tag in train.tags] == [("mlflow.data.context", "training, scoring")]
+
+
 def test_report_results_and_figures_are_artifacts(tracked: tuple[Any, str], finished: Finished) -> None:
     (child,) = runs(tracked[0], "wsss.run", finished[1]["run"])
     names = {file.path for file in tracked[0].list_artifacts(child.info.run_id)}

@@ -68,10 +68,11 @@ def about_run(run: FinishedRun, what: str, stage: str, manifest: Mapping[str, An
 
 def write(target: Path, maps: LabelMaps, form: str, name: str, competition: str, about: Mapping[str, Any]) -> None:
     """Write label maps and what is to be known `about` them to the new folder `target`; `name` is their list's."""
+    classes = list(about["values"].values())[1:-1]  # between background and void
     writers: dict[str, Callable[[Path], None]] = {
         "voc": lambda folder: write_folder(folder, name, maps),
         "voc-server": lambda folder: write_server_archive(folder / "results.tgz", maps, competition),
-        "coco-rle": lambda folder: write_coco_results(folder / "results.json", maps),
+        "coco-rle": lambda folder: write_coco_results(folder, maps, classes),
     }
     with new_folder(target) as folder:
         writers[form](folder)
@@ -83,8 +84,8 @@ def _readme(form: str, name: str, about: Mapping[str, Any]) -> str:
     told = {
         "voc": f"<id>.png are palette PNGs whose pixels are label values (manifest.json names them); {name}.txt lists the ids.",
         "voc-server": "results.tgz is what the evaluation server of PASCAL VOC 2012 takes.",
-        "coco-rle": "results.json holds one region per image and class as COCO's compressed run lengths;\n"
-        "category_id is the label value, which manifest.json names.",
+        "coco-rle": "results.json holds one result per image and class, as pycocotools' loadRes takes it;\n"
+        "dataset.json names the images and categories that its ids stand for.",
     }
     origin = f"run {about['run']} ({about['method']}), stage {about['stage']}, key {about['key']}"
     return f"{about['images']} {about['what']} of {origin}, made by wsss-orch.\n{told[form]}\n"

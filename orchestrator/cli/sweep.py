@@ -66,6 +66,7 @@ def sweep(
     request = Request(method, images, segmenter, recipe, tuple(assign), seeds[0], store.resolve(), exclude, 1 if address else 0)
     asked = Sweep(request, axes, thresholds, seeds, trials, until)
     asked.check()
+    asked.check_metric(by)
     console, where = terminal(), Where(address=address)
     where.check()
     options.drive(context, request.store)
@@ -81,7 +82,7 @@ def _run(console: Console, asked: "Sweep", where: Where, at_once: int) -> None:
     shared = planner(wanted, opened)
     one = plan_with(shared, wanted, until=asked.until)  # refuses an unknown stage before anything runs
     warn(console, [*unread(wanted), *made_otherwise(one)])
-    refuse_run(one, [] if where.address else weights_problems(one))
+    refuse_run(one, [] if where.address else weights_problems([one]))
     asked.refuse({step.stage.list_name: len(step.items) for step in one.steps})
     warn(console, check_images(one))
     shared.store.open()

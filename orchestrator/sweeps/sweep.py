@@ -104,6 +104,14 @@ class Sweep:
         if self.trials > 1 and not drawn:
             raise WrongInput("--trials draws so many times from uniform(a,b) or loguniform(a,b); these axes have a grid")
 
+    def check_metric(self, name: str) -> None:
+        """Refuse a score to order trials by, such as seed.miou/train, that no stage of the sweep makes."""
+        stages = narrowed(self.experiment(next(self.probed, {})).stages, self.until, "")
+        scored = {(stage.scores, stage.list_name) for stage in stages if stage.scores}
+        if name and (name.partition(".")[0], name.rpartition("/")[2]) not in scored:
+            there = ", ".join(sorted(f"{quantity}.METRIC/{list_name}" for quantity, list_name in scored)) or "none"
+            raise WrongInput(f"--by {name} is no score of this sweep, whose scores are: {there}")
+
     def refuse(self, counts: Mapping[str, int]) -> None:
         """Raise WrongInput with all that would stop a stage of some trial; `counts` has the images of each list."""
         found = []
