@@ -25,24 +25,27 @@ def _run_shard(job: Job, index: int, device: str, ask: Callable[[], None]) -> tu
     meter = Meter(torch.device(device))
     one = _prepared(job, device)
     parts = job.shards()[index]
-    records = {}
+    records: dict[str, dict[str, np.ndarray]] = {}
     for part in parts:
         ask()
         name = job.name_of(part)
         try:
-            records[name] = one(part)
+            record = one(part)
         except Exception as error:
             error.add_note(f"{job.name} failed on {name}")
             raise
-    if job.recipe.store == "sum":
-        records = {"sum": _sum(list(records.values()))}
+        if job.recipe.store == "sum":
+            records["sum"] = _added(records.get("sum", {}), record)
+        else:
+            records[name] = record
     check_attempt(job)
     write_shard(shard_path(job.folder, index), records, job.made_from)
     return len(parts), meter.spent()
 
 
-def _sum(records: list[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    return {name: np.sum([record[name] for record in records], axis=0) for name in records[0]}
+def _added(total: Mapping[str, np.ndarray], record: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The sum of two records; small integers and truth values become whole numbers that do not overflow, as in np.sum."""
+    return {name: np.sum([array], axis=0) + total.get(name, 0) for name, array in record.items()}
 
 
 @lru_cache(maxsize=2)  # two stages may take turns in one process

@@ -83,6 +83,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     after: str = ""  # the setting that may name another component for this one to be folded after
     segmenter: str = ""  # of an image set: the segmenter that its runs take unless another is named
     settings: dict[str, Setting] = {}
+    memory: tuple[str, ...] = ()  # the settings that the memory of its stages grows with: what to lower where it runs out
     variants: dict[str, dict[str, Any]] = {}
     overrides: dict[str, Any] = {}
     published_settings: dict[str, dict[str, Any]] = {}

@@ -3,6 +3,7 @@
 Light to import: MLflow is loaded when something is delivered.
 """
 
+import http.client
 import importlib.util
 import logging
 import os
@@ -110,10 +111,17 @@ def _bounded() -> Iterator[None]:
 
 
 def _reason(error: BaseException) -> str:
-    """An error in one line; of a server that cannot be reached, what the network said."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, (ConnectionError, TimeoutError, socket.gaierror)):
-            return f"the server does not answer ({cause})"
-        cause = cause.__cause__ or cause.__context__
+    """An error in one line; of a server that cannot be reached, or breaks an answer off, what the network said."""
+    for cause in _behind(error):
+        if isinstance(cause, (ConnectionError, TimeoutError, socket.gaierror, http.client.HTTPException)):
+            return f"the server does not answer ({hidden(str(cause) or type(cause).__name__)})"
     return hidden(" ".join(f"{type(error).__name__}: {error}".split()))
+
+
+def _behind(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and all that led to it: urllib3 gives a cause of its own beside the network's error that it was handling."""
+    if error is not None:
+        yield error
+        yield from _behind(error.__cause__)
+        if error.__context__ is not error.__cause__:
+            yield from _behind(error.__context__)
