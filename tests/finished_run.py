@@ -39,7 +39,7 @@ class PretendEngine:
     def __init__(self, images: ImageSet):
         self.masks = images.masks().paths
 
-    def map(self, job: Job, indices: list[int], done: Callable[[int, Spent], None], ask: Callable[[], None]) -> None:
+    def map(self, job: Job, indices: list[int], done: Callable[[int, Spent], None], *more: object) -> None:
         for index in indices:
             if job.recipe.store == "sum" or job.recipe.check:
                 done(*run_shard(job, index, "cpu"))
@@ -90,9 +90,9 @@ def _purpose(job: Job) -> tuple[object, ...]:
 class UntrainedSegmenter(PretendEngine):
     """Delivers the segmenter as it was drawn, and makes its predictions for real."""
 
-    def map(self, job: Job, indices: list[int], done: Callable[[int, Spent], None], ask: Callable[[], None]) -> None:
+    def map(self, job: Job, indices: list[int], done: Callable[[int, Spent], None], *more: object) -> None:
         if job.recipe.writes != "predictions":
-            return super().map(job, indices, done, ask)
+            return super().map(job, indices, done, *more)
         for index in indices:
             done(*run_shard(job, index, "cpu"))
 

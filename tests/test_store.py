@@ -4,7 +4,6 @@ import json
 import multiprocessing
 import os
 import signal
-import socket
 import time
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from hypothesis import strategies as st
 
 from orchestrator.engine.shard_work import add
 from orchestrator.storage import lease as leases
+from orchestrator.storage.host import host
 from orchestrator.storage.lease import LeaseLost, try_lease
 from orchestrator.storage.shards import (
     SHARD,
@@ -164,7 +164,7 @@ def _try_once(folder: Path, start: Any, won: Any) -> None:
 @pytest.mark.parametrize("dead", [False, True])
 def test_of_many_that_try_at_once_one_gets_the_lease(tmp_path: Path, dead: bool) -> None:
     if dead:
-        (tmp_path / "lease.json").write_text(json.dumps({"host": socket.gethostname(), "pid": 2**22 + 1, "token": "x"}))
+        (tmp_path / "lease.json").write_text(json.dumps({"host": host(), "pid": 2**22 + 1, "token": "x"}))
     context = multiprocessing.get_context("fork")
     start, won = context.Barrier(6), context.Queue()
     tries = [context.Process(target=_try_once, args=(tmp_path, start, won)) for _ in range(6)]

@@ -6,6 +6,7 @@ import shlex
 import shutil
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -98,6 +99,25 @@ def test_a_silent_server_is_asked_once_and_not_for_long(
         deliver(store, run, silent)
     assert 1 <= time.monotonic() - began < 2  # MLflow's own way is 7 more tries, and longer pauses between them
     assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "1" and "MLFLOW_HTTP_REQUEST_MAX_RETRIES" not in os.environ
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\n{"],
+)
+def test_a_server_that_dies_in_the_middle_of_an_answer_does_not_answer(store: Path, run: str, sent: bytes) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def answer() -> None:
+            connection, _ = listening.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(sent)
+
+        threading.Thread(target=answer, daemon=True).start()
+        with pytest.raises(NotDelivered, match=r": the server does not answer \(") as told:
+            deliver(store, run, f"http://127.0.0.1:{listening.getsockname()[1]}")
+    assert "Pool" not in str(told.value)
 
 
 def test_our_limits_end_with_our_calls(store: Path, run: str, monkeypatch: pytest.MonkeyPatch) -> None:

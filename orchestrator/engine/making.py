@@ -32,7 +32,14 @@ class Engine(Protocol):
     name: str
     room: int  # stages that may run side by side
 
-    def map(self, job: Job, indices: list[int], done: Callable[[int, Spent], None], ask: Callable[[], None]) -> None: ...
+    def map(
+        self,
+        job: Job,
+        indices: list[int],
+        done: Callable[[int, Spent], None],
+        ask: Callable[[], None],
+        tell: Callable[[str], None],
+    ) -> None: ...
 
     def train(self, job: Job) -> Spent: ...
 
@@ -59,7 +66,7 @@ class Making:
             ready, spent = ready + items, spent + own
             self.display.update(name, ready)
 
-        self.engine.map(job, missing, done, self.check_not_stopping)
+        self.engine.map(job, missing, done, self.check_not_stopping, lambda line: self.tell(f"{name}: {line}"))
         write_names(job.folder, job.names())
         result = self._result(job, count) if job.recipe.result else None
         warnings = resolve(job.recipe.warnings)(StoredRecords(job.folder)) if job.recipe.warnings else []

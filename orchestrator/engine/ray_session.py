@@ -15,7 +15,6 @@ DEFAULTS = {  # settings of Ray, unless the user's shell has others
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_TRAIN_ENABLE_STATE_TRACKING": "0",
     "RAY_IGNORE_UNHANDLED_ERRORS": "1",  # of shards in flight when a launch is stopped: their lease is gone
-    "RAY_task_oom_retries": "3",  # of a task that is killed for memory: for ever by default
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # by default a finished training is noticed after 2 s
 }
 OBJECT_STORE = 256 << 20  # bytes of a private Ray: only jobs and figures pass through it

@@ -198,6 +198,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     parts: tuple[str, ...] = ()  # of a backbone: what can be frozen, in the order that an image meets it
     settings: dict[str, Setting] = {}
     protocol: tuple[str, ...] = ()  # its settings that a result is told with: results that differ in them are hard to compare
+    memory: tuple[str, ...] = ()  # the settings that the memory of its stages grows with: what to lower where it runs out
     variants: dict[str, dict[str, Any]] = {}
     overrides: dict[str, Any] = {}
     published_settings: dict[str, dict[str, Any]] = {}

@@ -3,6 +3,7 @@
 Light to import: MLflow is loaded when something is delivered.
 """
 
+import http.client
 import importlib.util
 import logging
 import os
@@ -19,7 +20,6 @@ from orchestrator.reading.hidden import ambiguous, hidden, hidden_uri
 from orchestrator.reading.runs import result_files
 
 SERVERS, DATABASES = ("http", "https"), ("sqlite", "postgresql", "mysql", "mssql")
-NETWORK = ("requests", "urllib3", "http")  # libraries whose errors are about a connection
 LIMITS = {  # for our calls alone, and only where the user has not set them
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",  # seconds that one request may take, 120 by default
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # 7 by default; a repeated "create this run" makes two, a repeated delivery does not
@@ -124,13 +124,17 @@ def _bounded() -> Iterator[None]:
 
 
 def _reason(error: BaseException) -> str:
-    """An error in one line; of a server that cannot be reached, what the network said."""
-    cause: BaseException | None = error
-    broken = None
-    while cause is not None:
-        if isinstance(cause, (ConnectionError, TimeoutError, socket.gaierror)):
-            return f"the server does not answer ({cause})"
-        if type(cause).__module__.partition(".")[0] in NETWORK:
-            broken = "it broke off the connection"  # in the middle of a request, which each library tells in its own way
-        cause = cause.__cause__ or cause.__context__
-    return f"the server does not answer ({broken})" if broken else hidden(" ".join(f"{type(error).__name__}: {error}".split()))
+    """An error in one line; of a server that cannot be reached, or breaks an answer off, what the network said."""
+    for cause in _behind(error):
+        if isinstance(cause, (ConnectionError, TimeoutError, socket.gaierror, http.client.HTTPException)):
+            return f"the server does not answer ({hidden(str(cause) or type(cause).__name__)})"
+    return hidden(" ".join(f"{type(error).__name__}: {error}".split()))
+
+
+def _behind(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and all that led to it: urllib3 gives a cause of its own beside the network's error that it was handling."""
+    if error is not None:
+        yield error
+        yield from _behind(error.__cause__)
+        if error.__context__ is not error.__cause__:
+            yield from _behind(error.__context__)
