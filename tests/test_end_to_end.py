@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from imagesets.image_set import read_list
+from imagesets.lists import read_list
 from imagesets.item import read_label_map
 from metrics import region
 from orchestrator.pages.samples import Layer

@@ -3,7 +3,7 @@
 import numpy as np
 
 from orchestrator.engine.memory import out_of_memory
-from orchestrator.engine.shard_work import _added
+from orchestrator.engine.shard_work import add
 from orchestrator.planning.launch import Request, experiment
 from orchestrator.planning.recipes import load_all
 
@@ -16,7 +16,7 @@ def test_records_are_summed_one_by_one_as_numpy_sums_them_all() -> None:
     ]
     total: dict[str, np.ndarray] = {}
     for record in records:
-        total = _added(total, record)
+        add(total, record)
     for name, array in total.items():
         whole = np.sum([record[name] for record in records], axis=0)
         assert array.dtype == whole.dtype and np.array_equal(array, whole)
