@@ -19,13 +19,14 @@ from orchestrator.engine.running import announced
 from orchestrator.engine.spent import Spent
 from orchestrator.planning.launch import Prepared
 from orchestrator.storage import lease as leases
+from orchestrator.storage.host import host
 from orchestrator.storage.lease import held, try_lease
 from orchestrator.storage.store import read_json, write_json
 from tests.conftest import Command, write_image_set
 from tests.finished_run import PretendEngine, finished_run
 
 TOKEN = "0123456789abcdef"
-DEAD = {"host": os.uname().nodename, "pid": 2**22 + 1, "token": "x"}
+DEAD = {"host": host(), "pid": 2**22 + 1, "token": "x"}
 
 
 @pytest.fixture(scope="module")
@@ -177,9 +178,9 @@ class Looking(PretendEngine):
     def __exit__(self, *exception: object) -> None:
         pass
 
-    def map(self, job: Job, indices: list[int], done: Callable[[int, Spent], None], ask: Callable[[], None]) -> None:
+    def map(self, job: Job, indices: list[int], done: Callable[[int, Spent], None], *more: object) -> None:
         self.found.append(find_waste(self.store))
-        super().map(job, indices, done, ask)
+        super().map(job, indices, done, *more)
 
 
 def test_every_launch_announces_itself(

@@ -13,7 +13,7 @@ def host() -> str:
     """Name, start and process numbers of this host; equal in two processes only where their numbers mean the same."""
     parts = [socket.gethostname()]
     with suppress(OSError):  # not Linux: the name has to do
-        parts += [BOOT.read_text()[:8], "".join(filter(str.isdigit, os.readlink(NUMBERS)))]
+        parts += [BOOT.read_text(encoding="ascii")[:8], "".join(filter(str.isdigit, os.readlink(NUMBERS)))]
     return "_".join(parts)
 
 

@@ -3,7 +3,6 @@
 Light to import: MLflow is loaded when something is delivered.
 """
 
-import http.client
 import importlib.util
 import logging
 import os
@@ -30,6 +29,9 @@ LIMITS = {  # for our calls alone, and only where the user has not set them
 
 class NotDelivered(Exception):
     """MLflow did not take a run's results, which lie in the store as before."""
+
+
+NETWORK = ("requests", "urllib3", "http")  # libraries that tell a broken connection each in its own way
 
 
 def check_tracking(uri: str, given: str = "--tracking-uri ") -> None:
@@ -125,9 +127,12 @@ def _bounded() -> Iterator[None]:
 
 def _reason(error: BaseException) -> str:
     """An error in one line; of a server that cannot be reached, or breaks an answer off, what the network said."""
-    for cause in _behind(error):
-        if isinstance(cause, (ConnectionError, TimeoutError, socket.gaierror, http.client.HTTPException)):
-            return f"the server does not answer ({hidden(str(cause) or type(cause).__name__)})"
+    causes = list(_behind(error))
+    for cause in causes:
+        if isinstance(cause, (ConnectionError, TimeoutError, socket.gaierror)):
+            return f"the server does not answer ({hidden(str(cause))})"
+    if any(type(cause).__module__.partition(".")[0] in NETWORK for cause in causes):
+        return "the server does not answer (it broke off the connection)"
     return hidden(" ".join(f"{type(error).__name__}: {error}".split()))
 
 
