@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from imagesets.lists import read_list
 from imagesets.item import read_label_map
+from imagesets.lists import read_list
 from metrics import region
 from orchestrator.pages.samples import Layer
 from orchestrator.storage.store import Store
