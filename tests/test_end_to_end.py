@@ -8,7 +8,7 @@ import pytest
 from imagesets.item import read_label_map
 from imagesets.lists import read_list
 from metrics import region
-from orchestrator.pages.samples import Layer
+from orchestrator.pages.report import layer_of
 from orchestrator.storage.store import Store
 from tests.launching import digests, launch, manifests
 
@@ -39,7 +39,7 @@ def test_every_stage_is_made_and_scored_with_its_protocol(finished: tuple[Path, 
     ]
     masks = finished[0] / "SegmentationClass"
     for row in results["rows"]:
-        made = Layer("", Store(store).folder(row["stage"], row["key"]), row["protocol"].get("threshold"))
+        made = layer_of(Store(store), row, "")
         ids = read_list(finished[0] / "ImageSets/Segmentation" / f"{row['split']}.txt")
         pixels = sum(region.confusion(read_label_map(masks / f"{id}.png"), made.label_map(id), 3) for id in ids)
         assert row["metrics"]["miou"] == pytest.approx(float(region.miou(pixels)))
