@@ -1,5 +1,6 @@
 """The command line: one file per group of commands; errors a person can put right are one sentence and exit code 2."""
 
+import os
 import shlex
 import signal
 import sys
@@ -27,7 +28,7 @@ from orchestrator.cli import (
     track,
     ui,
 )
-from orchestrator.engine.interrupt import INTERRUPTED, end_at_once
+from orchestrator.engine.interrupt import GIVEN, INTERRUPTED, end_at_once
 from orchestrator.reading.hidden import hidden
 from orchestrator.reading.summary import sentence
 
@@ -53,7 +54,7 @@ def main() -> None:
     """The entry point `wsss-orch`."""
     errors = Console(stderr=True, soft_wrap=True)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's wish is told like Ctrl-C
-    given = shlex.join(["wsss-orch", *sys.argv[1:]])
+    given = os.environ.get(GIVEN) or shlex.join(["wsss-orch", *sys.argv[1:]])
     debug = "--debug" in sys.argv
     if debug:
         sys.argv.remove("--debug")
