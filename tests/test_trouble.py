@@ -90,7 +90,7 @@ def test_a_store_that_always_fails_ends_the_launch_with_a_sentence(store: Path) 
     def do() -> None:
         raise StoreAbsent("the store fails")
 
-    with pytest.raises(WrongInput, match="7th time in one stage; .* the same command continues"):
+    with pytest.raises(WrongInput, match=r"7th time in one stage; .* the same command continues"):
         patiently(store, do, lambda line: None, pauses.append)
     assert sum(pauses) == 63
 
