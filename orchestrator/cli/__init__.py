@@ -28,7 +28,7 @@ from orchestrator.cli import (
     track,
     ui,
 )
-from orchestrator.engine.interrupt import INTERRUPTED, end_at_once
+from orchestrator.engine.interrupt import GIVEN, INTERRUPTED, end_at_once
 from orchestrator.reading.hidden import hidden, hidden_command
 from orchestrator.reading.summary import sentence
 
@@ -58,7 +58,7 @@ def main() -> None:
             stream.reconfigure(errors="replace")  # a terminal without ± gets a question mark in its place
     errors = Console(stderr=True, soft_wrap=True)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's wish is told like Ctrl-C
-    given = hidden_command(["wsss-orch", *sys.argv[1:]])
+    given = os.environ.get(GIVEN) or hidden_command(["wsss-orch", *sys.argv[1:]])
     debug = "--debug" in sys.argv
     if debug:
         sys.argv.remove("--debug")

@@ -11,6 +11,7 @@ from typing import Any
 
 from imagesets.errors import WrongInput, refuse
 from orchestrator.cluster import jobs, shipping
+from orchestrator.engine.interrupt import GIVEN
 from orchestrator.planning import launch
 from orchestrator.planning.recipes import find
 from orchestrator.planning.refusals import problems
@@ -105,7 +106,9 @@ class Submission:
 def send(client: jobs.Client, submission: Submission, version: str, commit: str | None) -> str:
     """Submit with this project's code at `commit`, or without any for None; the job's name."""
     about = {jobs.OURS: version, jobs.COMMAND: hidden_command(submission.words)}
-    environment: dict[str, Any] = {"env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT)}}
+    sent = ["wsss-orch", "submit", "--address", client.get_address(), *(["--installed"] if commit is None else [])]
+    given = hidden_command([*sent, *submission.words])
+    environment: dict[str, Any] = {"env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT), GIVEN: given}}
     with tempfile.TemporaryDirectory(prefix="wsss-orch-") as folder, jobs.answered(client.get_address()):
         if commit is not None:
             environment["py_modules"] = shipping.stage(Path(folder), commit)

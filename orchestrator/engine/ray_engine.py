@@ -7,7 +7,7 @@ system: a restarted worker group, a restarted driver and the local engine all co
 import logging
 import secrets
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,7 @@ class RayEngine:
 
     def __init__(self, store: Path, address: str = "", workers: int = 1):
         self.store, self.address, self.workers = store, address, workers
+        self.nodes: dict[str, Mapping[str, float]] = {}  # all that were seen: a lost one may come back
 
     def __enter__(self) -> "RayEngine":
         orphans.reap(self.store)
@@ -93,7 +94,7 @@ class RayEngine:
     def _fit(self, job: Job) -> Spent:
         """One attempt; its Ray run has a fresh name, because Ray would otherwise continue from its own snapshot."""
         workers = job.settings["training.workers"]
-        cpus, gpus = worker_needs(workers, job.settings["training.threads"], list(living().values()))
+        cpus, gpus = self._needs(workers, job.settings["training.threads"])
         require(self.store)  # Ray would make the folder for its notes anew
         name = f"{job.folder.name}-{secrets.token_hex(8)}"
         waiting = FailureConfig(controller_failure_limit=STARTS)  # type: ignore[call-arg]  # the annotation is Ray Train 1's
@@ -108,6 +109,15 @@ class RayEngine:
         finally:
             remove_remote(self.store / "ray" / name)  # Ray's own notes, which nobody reads again
             shutil.rmtree(self.store / "ray" / name, ignore_errors=True)
+
+    def _needs(self, workers: int, threads: int) -> tuple[int, dict[str, int]]:
+        """CPUs and GPUs of each worker. Where they do not fit any more, of before a node was lost: Ray waits for another."""
+        now = living()
+        self.nodes |= now
+        try:
+            return worker_needs(workers, threads, list(now.values()))
+        except WrongInput:
+            return worker_needs(workers, threads, list(self.nodes.values()))
 
     def _notes(self) -> dict[str, Any]:
         """Where Ray Train keeps its notes: in the store, as that is where all nodes can write."""
