@@ -53,7 +53,7 @@ def test_a_stopped_and_resumed_training_is_bit_equal_to_an_undisturbed_one(tmp_p
     whole = task()
     history = loop.train(whole, ITEMS, run(tmp_path / "whole"))
     seen: list[int] = []
-    halted = run(tmp_path / "halted", report=lambda step, losses: seen.append(step), asked_to_stop=lambda: len(seen) == stop_at)
+    halted = run(tmp_path / "halted", report=lambda step, *_: seen.append(step), asked_to_stop=lambda: len(seen) == stop_at)
     with pytest.raises(loop.Stopped):
         loop.train(task(), ITEMS, halted)
     resumed = task()
@@ -79,7 +79,7 @@ def test_every_epoch_sees_each_image_at_most_once_and_in_another_order(tmp_path:
 
 def test_the_history_holds_the_mean_of_every_named_loss(tmp_path: Path) -> None:
     steps: list[dict[str, float]] = []
-    history = loop.train(task(), ITEMS, run(tmp_path, report=lambda step, losses: steps.append(losses)))
+    history = loop.train(task(), ITEMS, run(tmp_path, report=lambda step, losses, history: steps.append(losses)))
     assert [row["epoch"] for row in history] == [1, 2, 3, 4]
     assert history[0]["fit"] == pytest.approx((steps[0]["fit"] + steps[1]["fit"]) / 2)
 

@@ -32,8 +32,8 @@ class Stopped(Exception):
 class Run:
     """Where and as what a task trains: `purpose` names its random numbers, `folder` keeps its checkpoint.
 
-    `report(step, losses)` is called after every step on rank 0, `asked_to_stop()` before it; `fence()` before every write
-    raises where another attempt has taken over.
+    `report(step, losses, history)` is called after every step on rank 0, with the losses of the epochs before;
+    `asked_to_stop()` before every step; `fence()` before every write raises where another attempt has taken over.
     """
 
     purpose: tuple[object, ...]
@@ -42,7 +42,7 @@ class Run:
     device: torch.device
     rank: int = 0
     world: int = 1
-    report: Callable[[int, dict[str, float]], None] = lambda step, losses: None
+    report: Callable[[int, dict[str, float], list[dict[str, float]]], None] = lambda step, losses, history: None
     asked_to_stop: Callable[[], bool] = lambda: False
     fence: Callable[[], None] = lambda: None
 
@@ -84,7 +84,7 @@ def train(task: Task, items: Sequence[Item], run: Run) -> list[dict[str, float]]
             losses = _step(task, wrapped, batch, step, run)
             sums = {name: sums.get(name, 0.0) + value for name, value in losses.items()}
             step += 1
-            run.report(step, losses)
+            run.report(step, losses, history)
             if step == task.steps:
                 break
         steps_in_epoch = step - epoch * per_epoch

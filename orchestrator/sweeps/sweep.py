@@ -4,27 +4,30 @@ The trials are ordinary runs in the store; `<store>/sweeps/<name>/sweep.json` sa
 """
 
 import json
-import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from imagesets.errors import WrongInput
-from orchestrator.engine.execution import Execution
-from orchestrator.engine.running import announced
-from orchestrator.planning.launch import Experiment, Request, experiment, plan_with, repeat
-from orchestrator.reading.results import write_results
-from orchestrator.reading.summary import Group, group_of, note_failure, sentence
-from orchestrator.storage.store import digest, write_json
-from orchestrator.sweeps.axes import THRESHOLD, Axis
+from orchestrator.planning.launch import Experiment, Request, experiment
+from orchestrator.planning.nearest import nearest
+from orchestrator.planning.plan import PlannedStage
+from orchestrator.storage.store import digest
+from orchestrator.sweeps.axes import Axis
 
-FORMAT = 1  # of sweep.json
+SEARCHES = ("grid", "random", "optuna")
+STOPS = ("", "loss", "score")  # what trials are stopped early by, "" where they are not
+LOWER = ("fp", "fn")  # metrics that are the better the lower
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """What is varied, over which random seeds, up to which stage; `thresholds` is the range that seeds are scored over."""
+    """What is varied and how, over which random seeds, up to which stage.
+
+    `thresholds` is the range that seeds are scored over, `trials` the number of draws, `by` the score that trials are ordered by
+    and that a search which learns goes by.
+    """
 
     request: Request
     axes: Sequence[Axis]
@@ -32,14 +35,28 @@ class Sweep:
     random_seeds: Sequence[int]
     trials: int = 1
     until: str = ""
+    search: str = "grid"
+    by: str = ""
+    stop_early: str = ""
 
     @property
     def name(self) -> str:
-        """Method, image set, and a hash of everything that the sweep is."""
+        """Method, image set, and a hash of everything that the sweep is, but for its budget: with a larger one it goes on."""
         request = self.request
         what = (request.images, request.segmenter, request.recipe, request.assignments, self.axes, self.thresholds)
-        also = (tuple(self.random_seeds), self.trials, self.until, str(request.exclude))
+        how = (self.search, self.by if self.learns else "", self.stop_early)
+        also = (tuple(self.random_seeds), self.until, str(request.exclude), how)
         return f"{request.method}-{request.images.partition(':')[0]}-{digest(repr((what, also)).encode())[:8]}"
+
+    @property
+    def learns(self) -> bool:
+        """Whether the scores of earlier trials bear on what is tried next."""
+        return self.search == "optuna"
+
+    @property
+    def better(self) -> str:
+        """Which scores of `by` are the better ones, the higher or the lower."""
+        return "lower" if self.by.partition(".")[2].partition("/")[0] in LOWER else "higher"
 
     @property
     def folder(self) -> Path:
@@ -54,7 +71,7 @@ class Sweep:
 
     def check(self) -> None:
         """Refuse settings that do not exist or do not take a value, before anything runs."""
-        problems = []
+        problems = self._misused()
         for axis in self.axes:
             if axis.name.startswith("images."):
                 problems.append(f"{axis.name} cannot be varied: runs on other images are no sweep; launch and compare them")
@@ -65,56 +82,23 @@ class Sweep:
                     problems.append(str(error))
         if problems:
             raise WrongInput("; ".join(dict.fromkeys(problems)))
-        drawn = [axis.name for axis in self.axes if axis.distribution]
-        if self.trials > 1 and not drawn:
-            raise WrongInput("--trials draws so many times from uniform(a,b) or loguniform(a,b); these axes have a grid")
 
+    def _misused(self) -> list[str]:
+        """What is wrong with how the sweep is to search and stop."""
+        drawn = self.search != "grid" or any(axis.distribution for axis in self.axes)
+        wrong = {
+            f"--search {self.search} is none of {', '.join(SEARCHES)}": self.search not in SEARCHES,
+            f"--stop-early {self.stop_early} is neither loss nor score": self.stop_early not in STOPS,
+            f"--search {self.search} needs a budget of several trials, such as --trials 20": self.learns and self.trials < 2,
+            f"--search {self.search} needs the score to go by, such as --by seg.miou/val": self.learns and not self.by,
+            "--trials draws so many times from uniform(a,b) or loguniform(a,b); these axes have a grid (--search random draws "
+            "from lists too)": self.trials > 1 and not drawn,
+        }
+        return [sentence for sentence, holds in wrong.items() if holds]
 
-class Trials:
-    """Runs trials and keeps the list of those that are done; callable from several threads."""
-
-    def __init__(self, sweep: Sweep, execution: Execution):
-        self.sweep, self.execution = sweep, execution
-        self.lock = threading.Lock()  # planning and the list of trials are one thread's at a time
-        self.done: list[dict[str, Any]] = []
-
-    def run(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Bring one trial about and return its mean scores by name, or {"error": why} where no run of it came to its end."""
-        told = ", ".join(f"{name.rpartition('.')[2]} {value}" for name, value in values.items())
-        with self.lock:
-            wanted = repeat(self.sweep.experiment(values), self.sweep.random_seeds)
-            names = [f"{told}, random seed {one.request.random_seed}" if len(wanted) > 1 else told for one in wanted]
-            planned = zip(wanted, names, strict=True)
-            runs = [plan_with(self.execution.planner, one, name, self.sweep.until) for one, name in planned]
-        with announced(runs):
-            failures = self.execution.run([run.steps for run in runs])
-        made, failed = [], {}
-        for run, failure in zip(runs, failures, strict=True):
-            if failure is None:
-                made.append(write_results(run)[0])
-            else:
-                note_failure(run.request.store / "runs" / run.run, failure)
-                failed[run.request.random_seed] = sentence(failure)
-        with self.lock:
-            self.done.append({"values": dict(values), "group": runs[0].group, "failed": failed})
-            self._write()
-        return scores(group_of(made, failed)) if made else {"error": next(iter(failed.values()))}
-
-    def _write(self) -> None:
-        sweep = self.sweep
-        axes = [{"name": axis.name, "values": list(axis.values), "distribution": axis.distribution} for axis in sweep.axes]
-        ordered = sorted(self.done, key=lambda trial: json.dumps(trial["values"]))
-        about = {"name": sweep.name, "method": sweep.request.method, "images": sweep.request.images.partition(":")[0]}
-        thresholds = list(sweep.thresholds) if sweep.thresholds else None
-        record = {"format": FORMAT, **about, "axes": axes, THRESHOLD: thresholds, "random_seeds": list(sweep.random_seeds)}
-        write_json(sweep.folder / "sweep.json", {**record, "trials": ordered})
-
-
-def scores(group: Group) -> dict[str, float]:
-    """Mean scores of the last row of each quantity: `seg.miou/val`, and with a threshold range `seed.oracle/train`."""
-    last = {row.about["quantity"]: row for row in group.rows()}
-    return {
-        f"{quantity}.{metric}/{row.about['split']}": spread.mean
-        for quantity, row in last.items()
-        for metric, spread in row.scores.items()
-    }
+    def check_scored(self, steps: Sequence[PlannedStage]) -> None:
+        """Raise WrongInput where a planned trial is not scored as `by` says."""
+        scored = {f"{step.stage.scores}.miou/{step.stage.list_name}" for step in steps if step.stage.scores}
+        quantity, _, rest = self.by.partition(".")
+        if self.by and f"{quantity}.miou/{rest.partition('/')[2]}" not in scored:
+            raise WrongInput(f"--by {self.by}: no trial has this score{nearest(self.by, scored)}; scored is {', '.join(scored)}")

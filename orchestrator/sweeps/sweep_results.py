@@ -40,6 +40,7 @@ class Findings:
     metric: str
     trials: Sequence[Trial]
     failed: Sequence[str]
+    stopped: Sequence[Mapping[str, Any]] = ()  # trials of the record that were stopped early: they have no score
 
     @property
     def names(self) -> list[str]:
@@ -59,7 +60,7 @@ class Findings:
 
 def findings(runs: Runs, record: Mapping[str, Any], metric: str = "") -> Findings:
     """The findings of a sweep, ordered by `metric`, by default the mIoU of the last thing its runs score."""
-    groups = [(trial["values"], trial["failed"], trial["group"]) for trial in record["trials"]]
+    groups = [(trial["values"], trial["failed"], trial["group"]) for trial in record["trials"] if not trial.get("stopped")]
     trials, failed = [], []
     for values, reasons, name in groups:
         told = ", ".join(f"{setting}={value}" for setting, value in values.items())
@@ -76,7 +77,7 @@ def findings(runs: Runs, record: Mapping[str, Any], metric: str = "") -> Finding
         choices = [f"{quantity}.{name}/{split}" for (quantity, split), names in known.items() for name in names]
         raise WrongInput(f"no trial has the score {metric!r}{nearest(metric, choices)}")
     ranked.sort(key=lambda trial: -trial.score(metric).mean)  # type: ignore[union-attr]
-    return Findings(record, metric, ranked, failed)
+    return Findings(record, metric, ranked, failed, [trial for trial in record["trials"] if trial.get("stopped")])
 
 
 def groups_of(runs: Runs, name: str) -> list[Group]:

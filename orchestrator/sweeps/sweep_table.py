@@ -14,7 +14,7 @@ def sweep_columns(found: Findings) -> list[str]:
 
 
 def sweep_rows(found: Findings) -> list[list[str]]:
-    """One row of `sweep_columns` per trial, mIoU in percent, the best first."""
+    """One row of `sweep_columns` per trial, mIoU in percent, the best first; last those that were stopped early."""
     made = []
     for trial in found.trials:
         cells = [str(trial.values[name]) for name in found.names]
@@ -24,6 +24,9 @@ def sweep_rows(found: Findings) -> list[list[str]]:
             best = best_threshold(trial)
             cells.append(f"{100 * best[1]:.1f} at {best[0]:.2f}" if best else "-")
         made.append(cells)
+    for stopped in found.stopped:
+        values = [str(stopped["values"][name]) for name in found.names]
+        made.append([*values, "stopped early", *["-"] * (len(sweep_columns(found)) - len(values) - 1)])
     return made
 
 
