@@ -1,7 +1,8 @@
-"""Feature extractors with one interface: five feature maps from an image, torchvision's state-dict names."""
+"""Feature extractors with one interface: feature maps at known strides, and the tokens of those that have some."""
 
 from backbones.backbone import Backbone
 from backbones.build import build
+from backbones.tokens import TokenBackbone, Tokens
 from backbones.weights import weights_digest
 
-__all__ = ["Backbone", "build", "weights_digest"]
+__all__ = ["Backbone", "TokenBackbone", "Tokens", "build", "weights_digest"]

@@ -1,4 +1,4 @@
-"""What every backbone offers to networks: five taps, their widths, freezing of its first layers and of its batch norms."""
+"""What every backbone offers to networks: feature maps at known strides, freezing by parts, weights under other names."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -6,11 +6,18 @@ from typing import Literal, TypedDict
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
+from backbones.state import State, load_state
 from imagesets.errors import WrongInput
 
 Dilated = bool | Literal["uniform"]
-Part = Literal["none", "stem", "layer2"]
+CLASSIFIERS = (
+    "fc.",
+    "classifier.",
+    "head.",
+    "heads.",
+)  # of ImageNet, by torchvision's and timm's names; no network here keeps one
 
 
 class Options(TypedDict):
@@ -22,15 +29,17 @@ class Options(TypedDict):
 
 
 class Backbone(nn.Module, ABC):
-    """A feature extractor; `channels` are the widths of its five taps.
+    """A feature extractor: an image to feature maps (taps), the last of which classifiers and decoders read.
 
-    With `frozen_statistics` every batch norm normalises by its stored statistics, in training too, and never changes
-    them (their scale and shift still train); small batches from pretrained weights need that, training from scratch
-    needs the opposite.
+    With `frozen_statistics` every batch norm, if there is one, normalises by its stored statistics, in training too, and
+    never changes them (their scale and shift still train); small batches from pretrained weights need that, training from
+    scratch needs the opposite.
     """
 
-    channels: tuple[int, int, int, int, int]
-    torchvision = ""  # torchvision's name of the network whose ImageNet weights fit, if it has any
+    channels: tuple[int, ...]  # the width of each tap
+    strides: tuple[int, ...]  # how many pixels of the image a cell of each tap is, in either direction
+    output_strides: tuple[int, ...] = (8, 16, 32)  # strides of the last tap that can be asked for
+    imagenet = ""  # "torchvision:NAME" or "timm:NAME": the network whose ImageNet weights fit, if there is one
 
     def __init__(self, frozen_statistics: bool) -> None:
         super().__init__()
@@ -38,38 +47,46 @@ class Backbone(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Normalised images [B,3,H,W] to taps x1 (stem, /4), x2 (/4), x3 (/8), x4 (/16) and x5 (/stride).
-
-        No tap is coarser than the stride the backbone was built with.
-        """
+        """Normalised images [B,3,H,W] of any size to taps [B,channels[i],ceil(H/strides[i]),ceil(W/strides[i])]."""
 
     @abstractmethod
-    def _parts(self) -> dict[str, Sequence[nn.Module]]:
-        """The modules of `stem` and those that follow it up to `layer2`, the last at /8."""
+    def parts(self) -> dict[str, Sequence[nn.Module | nn.Parameter]]:
+        """All modules and parameters by part, in the order that an image meets them; the first part is called stem."""
 
-    def freeze(self, part: Part) -> None:
-        """Switch off the gradients of the stem, or of everything up to and including layer2."""
-        parts = self._parts()
-        chosen = {"none": [], "stem": ["stem"], "layer2": ["stem", "layer2"]}[part]
-        for module in (module for name in chosen for module in parts[name]):
-            module.requires_grad_(False)
+    def renamed(self, state: State) -> State:
+        """A file's state dict under this network's own names, without the entries that it does not keep.
+
+        Changes nothing else and may leave names that it does not know: loading refuses those. By default the names are
+        this network's own already, beside those of an ImageNet classifier.
+        """
+        return {name: value for name, value in state.items() if not name.startswith(CLASSIFIERS)}
+
+    def freeze(self, part: str) -> None:
+        """Switch off the gradients of everything up to and including a part; "none" leaves all as it is."""
+        parts = self.parts()
+        if part not in ("none", *parts):
+            raise WrongInput(f"this backbone has no part {part!r} to freeze; it has {', '.join(parts)}")
+        for name, members in parts.items() if part != "none" else ():
+            for member in members:
+                member.requires_grad_(False)
+            if name == part:
+                return
 
     def adopt(self, network: nn.Module) -> None:
         """Start from the backbone of a trained `network`, for those that have no initial weights of their own."""
-        try:
-            self.load_state_dict(network.get_submodule("backbone").state_dict())
-        except (AttributeError, RuntimeError) as error:
-            raise WrongInput(
-                "with backbone.weights=none a network starts from the backbone of the one trained before it, which here is of "
-                "another kind; set backbone.weights to imagenet or a file"
-            ) from error
+        trained = getattr(network, "backbone", None)
+        told = (
+            "with backbone.weights=none a network starts from the backbone of the one trained before it, which here is of "
+            "another kind; set backbone.weights to imagenet or a file"
+        )
+        load_state(self, trained.state_dict() if isinstance(trained, Backbone) else {}, told)
 
     def train(self, mode: bool = True) -> "Backbone":
         """As `nn.Module.train`, except that frozen batch norms stay in evaluation mode."""
         super().train(mode)
         if self.frozen_statistics:
             for module in self.modules():
-                if isinstance(module, nn.BatchNorm2d):
+                if isinstance(module, _BatchNorm):
                     module.eval()
         return self
 

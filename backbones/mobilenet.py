@@ -20,10 +20,11 @@ class MobileNetV2(Backbone):
     """
 
     channels = (24, 24, 32, 96, 1280)
-    torchvision = "mobilenet_v2"
+    imagenet = "torchvision:mobilenet_v2"
 
     def __init__(self, *, stride: int, dilated: Dilated, frozen_statistics: bool) -> None:
         super().__init__(frozen_statistics)
+        self.strides = (4, 4, 8, min(16, stride), stride)
         self.features = models.mobilenet_v2(weights=None).features
         limit_stride({16: self.features[7:14], 32: self.features[14:]}, stride, dilated)
 
@@ -35,8 +36,10 @@ class MobileNetV2(Backbone):
                 taps.append(images)
         return tuple(taps)
 
-    def _parts(self) -> dict[str, Sequence[nn.Module]]:
-        return {"stem": [self.features[0]], "layer2": list(self.features[1:7])}
+    def parts(self) -> dict[str, Sequence[nn.Module | nn.Parameter]]:
+        """Called as those of a ResNet that reach the same strides."""
+        starts = {"stem": (0, 1), "layer1": (1, 4), "layer2": (4, 7), "layer3": (7, 14), "layer4": (14, 19)}
+        return {name: list(self.features[start:end]) for name, (start, end) in starts.items()}
 
 
 def mobilenetv2(**options: Unpack[Options]) -> MobileNetV2:

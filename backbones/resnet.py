@@ -27,13 +27,13 @@ class ResNet(Backbone):
         widths: Sequence[int],
         *,
         stem_kernel: int = 7,
-        torchvision: str = "",
+        imagenet: str = "",
         stride: int,
         dilated: Dilated,
         frozen_statistics: bool,
     ) -> None:
         super().__init__(frozen_statistics)
-        self.torchvision = torchvision
+        self.imagenet = imagenet
         stem, *_ = widths
         self.conv1 = nn.Conv2d(3, stem, stem_kernel, stride=2, padding=stem_kernel // 2, bias=False)
         self.bn1 = nn.BatchNorm2d(stem)
@@ -45,6 +45,7 @@ class ResNet(Backbone):
         self.layer3 = _stage(block, inputs[2], widths[2], blocks[2], stride=2)
         self.layer4 = _stage(block, inputs[3], widths[3], blocks[3], stride=2)
         self.channels = (stem, inputs[1], inputs[2], inputs[3], inputs[4])
+        self.strides = (4, 4, 8, min(16, stride), stride)
         limit_stride({16: self.layer3, 32: self.layer4}, stride, dilated)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
@@ -57,8 +58,10 @@ class ResNet(Backbone):
         x4 = self.layer3(x3)
         return x1, x2, x3, x4, self.layer4(x4)
 
-    def _parts(self) -> dict[str, Sequence[nn.Module]]:
-        return {"stem": [self.conv1, self.bn1], "layer2": [self.layer1, self.layer2]}
+    def parts(self) -> dict[str, Sequence[nn.Module | nn.Parameter]]:
+        """The stem and the four stages."""
+        layers = {f"layer{number}": [getattr(self, f"layer{number}")] for number in (1, 2, 3, 4)}
+        return {"stem": [self.conv1, self.bn1], **layers}
 
 
 def small(**options: Unpack[Options]) -> ResNet:
@@ -68,22 +71,22 @@ def small(**options: Unpack[Options]) -> ResNet:
 
 def resnet18(**options: Unpack[Options]) -> ResNet:
     """ResNet-18."""
-    return ResNet(_BASIC, (2, 2, 2, 2), _WIDTHS, torchvision="resnet18", **options)
+    return ResNet(_BASIC, (2, 2, 2, 2), _WIDTHS, imagenet="torchvision:resnet18", **options)
 
 
 def resnet34(**options: Unpack[Options]) -> ResNet:
     """ResNet-34."""
-    return ResNet(_BASIC, (3, 4, 6, 3), _WIDTHS, torchvision="resnet34", **options)
+    return ResNet(_BASIC, (3, 4, 6, 3), _WIDTHS, imagenet="torchvision:resnet34", **options)
 
 
 def resnet50(**options: Unpack[Options]) -> ResNet:
     """ResNet-50."""
-    return ResNet(_BOTTLENECK, (3, 4, 6, 3), _WIDTHS, torchvision="resnet50", **options)
+    return ResNet(_BOTTLENECK, (3, 4, 6, 3), _WIDTHS, imagenet="torchvision:resnet50", **options)
 
 
 def resnet101(**options: Unpack[Options]) -> ResNet:
     """ResNet-101."""
-    return ResNet(_BOTTLENECK, (3, 4, 23, 3), _WIDTHS, torchvision="resnet101", **options)
+    return ResNet(_BOTTLENECK, (3, 4, 23, 3), _WIDTHS, imagenet="torchvision:resnet101", **options)
 
 
 def _stage(block: Any, inputs: int, width: int, count: int, stride: int) -> nn.Sequential:

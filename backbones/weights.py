@@ -1,6 +1,7 @@
-"""Initial weights of a backbone: none, torchvision's ImageNet weights, or a local file."""
+"""Initial weights of a backbone: none, ImageNet weights by torchvision or timm, or a local file."""
 
 import hashlib
+import importlib
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,11 +9,11 @@ from pathlib import Path
 import torch
 
 from backbones.backbone import Backbone
+from backbones.state import State, load_state
 from backbones.vision_models import models
 from imagesets.errors import WrongInput
 
-_CLASSIFIER = ("fc.", "classifier.")  # torchvision's names of the ImageNet classifier, which no network here keeps
-_SHOWN = 3  # mismatches named in an error
+WRAPPERS = ("model", "state_dict")  # under which authors' files hold the state dict beside other things
 
 
 def initialise(backbone: Backbone, name: str, weights: str) -> None:
@@ -24,11 +25,7 @@ def initialise(backbone: Backbone, name: str, weights: str) -> None:
     if weights == "none":
         return
     state = _imagenet(backbone, name) if weights == "imagenet" else _read(Path(weights))
-    state = {key: value for key, value in state.items() if not key.startswith(_CLASSIFIER)}
-    if wrong := _mismatches(backbone.state_dict(), state):
-        more = f" and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
-        raise WrongInput(f"weights {weights} do not fit backbone {name}: {', '.join(wrong[:_SHOWN])}{more}")
-    backbone.load_state_dict(state, strict=False)  # only batch counters may be missing: `_mismatches` has seen the rest
+    load_state(backbone, backbone.renamed(state), f"weights {weights} do not fit backbone {name}")
 
 
 def weights_digest(path: str | Path) -> str:
@@ -37,22 +34,29 @@ def weights_digest(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _read(path: Path) -> Mapping[str, torch.Tensor]:
+def _read(path: Path) -> State:
     if not path.is_file():
         raise WrongInput(f"there is no weights file {path}; give a path, imagenet or none")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
         raise WrongInput(f"weights file {path} is not a plain torch state dict: {str(error).splitlines()[0]}") from error
+    if isinstance(state, Mapping):
+        state = next((state[wrapper] for wrapper in WRAPPERS if isinstance(state.get(wrapper), Mapping)), state)
     if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise WrongInput(f"weights file {path} is not a plain state dict (parameter name to tensor) as torchvision saves it")
     return state
 
 
-def _imagenet(backbone: Backbone, name: str) -> Mapping[str, torch.Tensor]:
-    if not backbone.torchvision:
+def _imagenet(backbone: Backbone, name: str) -> State:
+    library, _, source = backbone.imagenet.partition(":")
+    if not library:
         raise WrongInput(f"backbone {name} has no ImageNet weights; set its weights to none or to a file's path")
-    entry = models.get_model_weights(backbone.torchvision).IMAGENET1K_V1
+    return {"torchvision": _torchvision, "timm": _timm}[library](source, name)
+
+
+def _torchvision(source: str, name: str) -> State:
+    entry = models.get_model_weights(source).IMAGENET1K_V1
     file = entry.url.rsplit("/", 1)[-1]
     try:
         return entry.get_state_dict(progress=False, check_hash=True)
@@ -64,13 +68,11 @@ def _imagenet(backbone: Backbone, name: str) -> Mapping[str, torch.Tensor]:
         ) from error
 
 
-def _mismatches(expected: Mapping[str, torch.Tensor], found: Mapping[str, torch.Tensor]) -> list[str]:
-    """One phrase for each entry that is missing, has another shape, or is not known, in the backbone's order."""
-    wrong = []
-    for key, value in expected.items():
-        if key not in found:
-            if not key.endswith("num_batches_tracked"):  # older files do not hold them and nothing reads them
-                wrong.append(f"{key} is missing")
-        elif found[key].shape != value.shape:
-            wrong.append(f"{key} is {tuple(found[key].shape)} and not {tuple(value.shape)}")
-    return wrong + [f"{key} is not part of it" for key in found if key not in expected]
+def _timm(source: str, name: str) -> State:
+    try:
+        return importlib.import_module("timm").create_model(source, pretrained=True).state_dict()
+    except (ImportError, OSError, RuntimeError) as error:  # not installed; no network; a broken or partial file
+        raise WrongInput(
+            f"the ImageNet weights of {name}, timm's {source}, could not be fetched ({error}); "
+            f"install timm (pip install timm) or give a file's path as the weights"
+        ) from error

@@ -9,7 +9,7 @@ memory, and fails where class features or gradients differ.
 import torch
 
 from benchmarks.clock import measured
-from maps.maps import EPSILON
+from maps.reading import EPSILON
 from methods.recam import class_features
 
 BATCH, CLASSES, CHANNELS, SIDE = 2, 20, 2048, 32

@@ -22,7 +22,7 @@ from rich.console import Console
 from benchmarks.crf_labels import example
 from benchmarks.simulated import cluster
 from imagesets.image_set import IMAGES, LABEL_LIST, LISTS
-from maps.maps import strided
+from maps.grids import strided
 from orchestrator.engine.execution import Execution, Where
 from orchestrator.planning.launch import Prepared, Request, experiment, open_images, prepare, select
 from orchestrator.storage.store import Store, read_manifest

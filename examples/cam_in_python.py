@@ -13,6 +13,7 @@ from backbones import resnet
 from imagesets import shapes
 from imagesets.layout import open_image_set
 from maps.maps import Maps
+from maps.reading import divided_by_maximum
 from methods import cam
 from metrics import thresholds
 from training.loop import Run, train
@@ -20,10 +21,10 @@ from training.stage import Context, Settings
 
 DRAWN = {"size": 96, "train_images": 160, "val_images": 1, "drawing_seed": 0}
 READ = {"labels": "auto", "masks": ["SegmentationClass"]}
-NETWORK = {"backbone.name": resnet.small, "backbone.weights": "none", "frozen": "none"}
+NETWORK = {"backbone.name": resnet.small, "backbone.weights": "none", "frozen": "none", "loss": "bce"}
 TRAINING = {"epochs": 12, "batch": 16, "optimiser": "adamw", "lr": 0.001, "head_lr": 0.003, "momentum": 0.0, "weight_decay": 1e-4}
 SAMPLES = {"long_side": [88, 128], "crop": 96, "scales": [1.0, 1.5, 2.0]}
-HOW = {"workers": 1, "threads": 1, "precision": "float32", "loaders": 0}
+HOW = {"workers": 1, "threads": 1, "precision": "float32", "loaders": 0, "ema": 0.0}
 
 
 def main() -> None:
@@ -36,17 +37,18 @@ def main() -> None:
         items = images.items("train", with_masks=True)
 
         settings = Settings({**NETWORK, **TRAINING, **SAMPLES})
-        context = Context(settings, images.classes, items, random_seed=0, device=device)
-        task = cam.training(context)
-        for epoch in train(task, items, Run(("example",), Path(folder), Settings(HOW), device)):
+        context = Context(settings, images.classes, items, purpose=(0, "example"), device=device)
+        torch.manual_seed(0)  # for the initial weights
+        training = cam.training(context)
+        for epoch in train(training, items, Run(context.purpose, Path(folder), Settings(HOW), device)):
             print(" ".join(f"{name} {value:.3g}" for name, value in epoch.items()))
 
-        network = task.network.eval().requires_grad_(False)
-        extract = cam.maps(Context(settings, images.classes, items, 0, device, {"network": network}))
+        network = training.network.eval().requires_grad_(False)
+        extract = cam.maps(Context(settings, images.classes, items, (), device, {"network": network}))
         grid = np.arange(0.0, 1.0, 0.05)
         confusion = 0
         for item in items:
-            maps = Maps.of(extract(item))
+            maps = Maps.of(extract(item), divided_by_maximum)
             confusion += thresholds.sweep(maps.full().numpy(), maps.keys, item.truth(), grid, len(images.classes))
         best = thresholds.best(thresholds.curve(confusion, grid, "union"))
         print(f"seed mIoU {100 * best['miou']:.1f} at the best threshold {best['threshold']:.2f} (oracle)")

@@ -1,6 +1,6 @@
-"""The maps of one image for every method whose maps are linear enough to be stored on the feature grid."""
+"""The maps of one image, made of the features of its network at every scale."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -26,6 +26,17 @@ def per_image(context: Context, class_maps: ClassMaps) -> Callable[[Item], dict[
         rgb, keys = item.rgb(), list(item.labels)
         pairs = (torch.from_numpy(view).to(context.device) for view in (views(rgb, scales) if keys else ()))
         grids = tuple(class_maps(network.features(pair), keys).cpu().numpy() for pair in pairs)
-        return Maps(np.asarray(keys, np.int64), rgb.shape[:2], grids).arrays()
+        return Maps(np.asarray(keys, np.int64), rgb.shape[:2], to_unit_peaks(grids)).arrays()
 
     return one
+
+
+def to_unit_peaks(grids: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+    """Grids [n,h_r,w_r] scaled by one factor per plane, so that its largest magnitude over all of them is 1.
+
+    Half precision then keeps maps of any magnitude, and the later division by the maximum removes the factor.
+    """
+    if not grids:
+        return ()
+    peaks = np.max([np.abs(grid).max(axis=(1, 2), initial=1e-20) for grid in grids], axis=0)
+    return tuple(grid / peaks[:, None, None] for grid in grids)

@@ -12,7 +12,9 @@ from numpy.lib import format as npy
 
 from imagesets import restricted_pickle
 from imagesets.errors import WrongInput
-from maps.maps import Maps, strided
+from maps.grids import strided
+from maps.maps import Maps
+from maps.reading import as_they_are
 
 NAMES = ("keys", "cam", "high_res")
 SUFFIXES = (".npy", ".npz")
@@ -35,7 +37,7 @@ def read_maps(path: Path) -> Maps:
     if keys.ndim != 1 or high_res.ndim != 3 or high_res.shape[0] != len(keys) or cam.shape != (len(keys), *strided(size)):
         shapes = f"keys {_shape(keys)}, cam {_shape(cam)} and high_res {_shape(high_res)}"
         raise WrongInput(f"{path} holds {shapes}; n keys go with high_res [n,H,W] and cam [n,H/4,W/4], rounded up")
-    return Maps(keys, size, (cam, high_res), linear=False)
+    return Maps(keys, size, (cam, high_res), read=as_they_are)
 
 
 def map_problems(path: Path, size: tuple[int, int] | None, classes: int) -> list[str]:

@@ -1,90 +1,106 @@
 """Maps: one float map per class present in an image, as a method delivers them and refiners and scores read them.
 
-Linear maps (CAM, ReCAM, LPCAM, AdvCAM) are kept per scale on the feature grid, in half precision, and every larger map is
-one pure function of those: resize, sum over scales, divide by the maximum. Maps that are not linear in what the
-network gives (AMN: softmax and min-max per pixel) are kept at the two sizes the field uses.
+Whatever the method, they are kept on the network's own grid in half precision: about 12 kB a class, where a map at full size
+takes 375 kB. A reader, a pure function that the recipe of the stage names, makes larger maps of them: see `maps.reading`.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import torch
-from torch.nn import functional
 
-EPSILON = 1e-5  # added to a maximum before dividing, so that an all-zero map stays zero (IRN code; papers: the maximum alone)
+from maps.grids import strided
 
-
-def strided(size: tuple[int, int], stride: int = 4) -> tuple[int, int]:
-    """Height and width of a stride-4 grid over `size`: ceil(n / 4)."""
-    return (size[0] - 1) // stride + 1, (size[1] - 1) // stride + 1
-
-
-def rounded_up(size: tuple[int, int], stride: int = 16) -> tuple[int, int]:
-    """`size` rounded up to multiples of 16, the extent that a stride-16 feature grid covers."""
-    return ((size[0] - 1) // stride + 1) * stride, ((size[1] - 1) // stride + 1) * stride
-
-
-def resize(maps: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """Bilinear resize of [n,h,w] to [n,*size], pixel centres aligned to areas (align_corners=False)."""
-    return functional.interpolate(maps[None], size=size, mode="bilinear", align_corners=False)[0]
-
-
-def normalise(maps: torch.Tensor, epsilon: float = EPSILON) -> torch.Tensor:
-    """Divide each map of [n,h,w] by its own maximum (ReCAM Eq. 2, LPCAM Eq. 1)."""
-    if maps.shape[0] == 0:
-        return maps
-    return maps / (maps.amax(dim=(1, 2), keepdim=True) + epsilon)
-
-
-def sum_scales(grids: list[torch.Tensor], size: tuple[int, int], full: bool) -> torch.Tensor:
-    """Sum per-scale maps [n,h_r,w_r] on the stride-4 grid, or at full `size` by way of the next multiple of 16, unnormalised."""
-    if full:
-        return torch.stack([resize(grid, rounded_up(size)) for grid in grids]).sum(0)[:, : size[0], : size[1]]
-    return torch.stack([resize(grid, strided(size)) for grid in grids]).sum(0)
+# (maps, whether at full size) -> [n,h,w] on the grid `maps.extent(full)`, or [1+n,h,w] with the method's own background map first
+Reader = Callable[["Maps", bool], torch.Tensor]
 
 
 @dataclass(frozen=True)
 class Maps:
-    """Maps of one image: `keys` [n] 0-based class indices, `size` (H,W) of the image, and `grids`.
+    """Maps of one image: `keys` [n] 0-based class indices, `size` (H,W) of the image, and what their reader makes them of.
 
-    `linear`: grids are one [n,h_r,w_r] per scale. Otherwise grids are the finished pair (stride-4 [n,H/4,W/4],
-    full [n,H,W]).
+    `grids` are [m,h_r,w_r] arrays, one per scale or whatever else the method sums over; what their m planes stand for is
+    between the method and its reader. `extras` are further arrays by name, kept as they are.
     """
 
     keys: np.ndarray
     size: tuple[int, int]
     grids: tuple[np.ndarray, ...]
-    linear: bool = True
+    extras: Mapping[str, np.ndarray] = field(default_factory=dict)
+    read: Reader | None = None  # unknown to the method that writes them
 
     def strided(self) -> torch.Tensor:
-        """float32 [n,ceil(H/4),ceil(W/4)], each linear map divided by its maximum."""
-        return self._at(full=False)
+        """float32 [n,ceil(H/4),ceil(W/4)]."""
+        return self._strided[len(self._strided) - len(self.keys) :]
 
     def full(self) -> torch.Tensor:
-        """float32 [n,H,W], each linear map divided by its maximum."""
-        return self._at(full=True)
+        """float32 [n,H,W]."""
+        return self._full[len(self._full) - len(self.keys) :]
 
-    def _at(self, full: bool) -> torch.Tensor:
-        grids = [torch.from_numpy(np.asarray(grid, np.float32)) for grid in self.grids]
-        if not self.linear:
-            return grids[1] if full else grids[0]
+    def background(self, full: bool) -> torch.Tensor | None:
+        """float32 [H,W], or on the stride-4 grid: what a map must exceed, in place of any constant threshold.
+
+        None where the method has no such map. An image without classes is background all over: ones.
+        """
         if len(self.keys) == 0:
-            return torch.zeros((0, *(self.size if full else strided(self.size))))
-        return normalise(sum_scales(grids, self.size, full))
+            return torch.ones(self.extent(full))
+        planes = self._full if full else self._strided
+        return planes[0] if len(planes) > len(self.keys) else None
+
+    def extent(self, full: bool) -> tuple[int, int]:
+        """Height and width of the image, or of the stride-4 grid over it."""
+        return self.size if full else strided(self.size)
+
+    def tensors(self) -> list[torch.Tensor]:
+        """The grids, float32 [m,h_r,w_r]."""
+        return [torch.from_numpy(np.asarray(grid, np.float32)) for grid in self.grids]
+
+    @cached_property
+    def _strided(self) -> torch.Tensor:
+        return self._planes(full=False)
+
+    @cached_property
+    def _full(self) -> torch.Tensor:
+        return self._planes(full=True)
+
+    def _planes(self, full: bool) -> torch.Tensor:
+        if len(self.keys) == 0:
+            return torch.zeros((0, *self.extent(full)))
+        if self.read is None:
+            raise ValueError("these maps have no reader; the recipe of the stage that writes them must name one (read: ...)")
+        planes = self.read(self, full)
+        if len(planes) - len(self.keys) not in (0, 1) or planes.shape[1:] != self.extent(full):
+            expected = f"{len(self.keys)} maps of {self.extent(full)}, or one more for background"
+            raise ValueError(f"the reader {self.read.__name__} gives {list(planes.shape)}, not {expected}")
+        return planes
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """What the store keeps: the grids in half precision, scaled per class so that no value under- or overflows."""
-        grids = [np.asarray(grid, np.float32) for grid in self.grids]
-        if self.linear and len(self.keys):
-            # one factor per class over all scales: the later division by the maximum removes it
-            peak = np.max([np.abs(grid).max(axis=(1, 2)) for grid in grids], axis=0)
-            grids = [grid / np.maximum(peak, 1e-20)[:, None, None] for grid in grids]
-        kept = {f"grid{index}": grid.astype(np.float16) for index, grid in enumerate(grids)}
-        return {"keys": np.asarray(self.keys, np.int64), "size": np.asarray(self.size), "linear": np.asarray(self.linear), **kept}
+        """What the store keeps: the grids in half precision, the extras as they are."""
+        grids = {f"grid{index}": np.asarray(grid, np.float16) for index, grid in enumerate(self.grids)}
+        return {"keys": np.asarray(self.keys, np.int64), "size": np.asarray(self.size), **grids, **self.extras}
 
     @classmethod
-    def of(cls, arrays: dict[str, np.ndarray]) -> "Maps":
-        """The inverse of `arrays`, up to half precision."""
-        grids = tuple(arrays[f"grid{index}"] for index in range(sum(name.startswith("grid") for name in arrays)))
+    def of(cls, arrays: Mapping[str, np.ndarray], read: Reader) -> "Maps":
+        """The inverse of `arrays`, up to half precision, with the reader of the stage that wrote them."""
+        grids = [name for index in range(len(arrays)) if (name := f"grid{index}") in arrays]
+        extras = {name: array for name, array in arrays.items() if name not in ("keys", "size", *grids)}
         height, width = (int(side) for side in arrays["size"])
-        return cls(arrays["keys"], (height, width), grids, bool(arrays["linear"]))
+        return cls(arrays["keys"], (height, width), tuple(arrays[name] for name in grids), extras, read)
+
+
+class StoredMaps(Mapping[str, Maps]):
+    """The maps that a stage stored, by image id, each with the stage's reader."""
+
+    def __init__(self, records: Mapping[str, Mapping[str, np.ndarray]], read: Reader) -> None:
+        self.records, self.read = records, read
+
+    def __getitem__(self, id: str) -> Maps:
+        return Maps.of(self.records[id], self.read)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.records)
+
+    def __len__(self) -> int:
+        return len(self.records)

@@ -27,6 +27,7 @@ import torch
 
 from imagesets.item import Item
 from imagesets.transforms import views
+from maps.extraction import to_unit_peaks
 from maps.maps import Maps
 from training.stage import Context
 
@@ -117,6 +118,6 @@ def maps(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:
         rgb, keys = item.rgb(), item.labels
         pairs = zip(settings.scales, views(rgb, settings.scales), strict=True) if keys else ()
         grids = tuple(grid(pair, keys, iterations_at(scale, settings.iterations)) for scale, pair in pairs)
-        return Maps(np.asarray(keys, np.int64), rgb.shape[:2], grids).arrays()
+        return Maps(np.asarray(keys, np.int64), rgb.shape[:2], to_unit_peaks(grids)).arrays()
 
     return one

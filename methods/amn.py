@@ -14,25 +14,27 @@ Where we depart from it:
 * dropout is off at inference; the code leaves it on, by overriding the mode switch without calling its parent;
 * the loss of a batch without background, or without foreground, counts that half as 0 (code: NaN);
 * without initial weights (`backbone.weights=none`) the backbone is that of the network which made the maps;
-* background has no map of its own in what we keep: every reader drops the code's channel 0.
-The loss is a ratio over the batch: with several workers each one balances its own share.
+* the maps have no background of their own: every reader of the code drops its channel 0, and so do we.
+The loss is a ratio over the batch: with several workers, or in several parts, each share is balanced alone.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import nn
 
 import backbones
+from imagesets.crops import Crop, by_scale
 from imagesets.item import VOID, Item
-from imagesets.transforms import rescale, segmentation_sample, views
-from maps.maps import EPSILON, Maps, resize, strided
+from imagesets.transforms import rescale, views
+from maps.maps import Maps
+from maps.reading import EPSILON, summed
 from segmentation.aspp import ASPP
 from segmentation.losses import shrunk
 from training import optimisers
-from training.randomness import seed_torch
-from training.stage import Context, Records, Settings, Task
+from training.stage import Context, Losses, Outputs, Records, Settings, Training
 
 RATES = (6, 12, 18, 24)  # dilations of the parallel 3x3 convolutions (DeepLabV2's ASPP)
 
@@ -69,17 +71,21 @@ class AMN(nn.Module):
         return self.aspp(self.dropout(features * self.condition(labels)[:, :, None, None]))
 
 
-class Step(nn.Module):
-    """One training step on the confident labels of a batch."""
+class ConfidentLabelObjective(nn.Module):
+    """The balanced loss on the confident labels of a batch."""
 
     def __init__(self, network: AMN, smoothing: float) -> None:
         super().__init__()
         self.network, self.smoothing = network, smoothing
 
-    def forward(self, batch: dict[str, torch.Tensor], progress: float) -> dict[str, torch.Tensor]:
-        """`batch` holds image [B,3,crop,crop], label uint8 [B,crop,crop] and labels, the multi-hot [B,K]."""
+    def forward(self, batch: dict[str, torch.Tensor], step: int) -> tuple[Losses, Outputs]:
+        """`batch` holds image [B,3,crop,crop], label uint8 [B,crop,crop] and labels, the multi-hot [B,K].
+
+        The output is logits [B,K+1,h,w].
+        """
         logits = self.network(batch["image"], batch["labels"])
-        return {"pixel_classification": balanced_loss(logits, shrunk(batch["label"], logits.shape[-2:]), self.smoothing)}
+        loss = balanced_loss(logits, shrunk(batch["label"], logits.shape[-2:]), self.smoothing)
+        return {"pixel_classification": loss}, {"logits": logits}
 
 
 def balanced_loss(logits: torch.Tensor, label: torch.Tensor, smoothing: float) -> torch.Tensor:
@@ -103,12 +109,21 @@ def stretched(probabilities: torch.Tensor, confident: torch.Tensor) -> torch.Ten
     return torch.where(confident, (probabilities - low) / (high - low + EPSILON), probabilities)
 
 
-def class_maps(logits: Sequence[torch.Tensor], label: np.ndarray, keys: Sequence[int], size: tuple[int, int]) -> torch.Tensor:
-    """Maps [n,*size] of the classes `keys` from each scale's logits [K+1,h_r,w_r] and the confident label map uint8 [H,W]."""
-    mean = torch.stack([resize(scale, size) for scale in logits]).mean(dim=0)
-    probabilities = mean.softmax(dim=0)[[key + 1 for key in keys]]
-    confident = torch.from_numpy(rescale(label, size, bicubic=False) != 0)
-    return stretched(probabilities, confident.to(probabilities.device))
+def kept(keys: Sequence[int], logits: Sequence[np.ndarray], label: np.ndarray) -> Maps:
+    """What is kept of one image: each scale's logits [K+1,h_r,w_r], and where its label map uint8 [H,W] is not background.
+
+    The largest logit of each position is subtracted, which no softmax notices: half precision then keeps what matters.
+    """
+    grids = tuple(grid - grid.max(axis=0) for grid in logits)
+    return Maps(np.asarray(keys, np.int64), label.shape, grids, {"confident": np.packbits(label != 0)})
+
+
+def read(maps: Maps, full: bool) -> torch.Tensor:
+    """The reader of what is kept: softmax over all labels of the mean over scales, stretched where labels are confident."""
+    height, width = maps.size
+    confident = np.unpackbits(maps.extras["confident"], count=height * width).reshape(height, width)
+    probabilities = (summed(maps, full) / len(maps.grids)).softmax(dim=0)[maps.keys + 1]
+    return stretched(probabilities, torch.from_numpy(rescale(confident, maps.extent(full), bicubic=False) != 0))
 
 
 def network(settings: Settings, classes: tuple[str, ...]) -> AMN:
@@ -116,20 +131,19 @@ def network(settings: Settings, classes: tuple[str, ...]) -> AMN:
     return _build(settings, classes, weights="none")
 
 
-def training(context: Context) -> Task:
+def training(context: Context) -> Training:
     """Train on the confident labels (word `labels`), from ImageNet weights or the backbone of the word `network`."""
     settings = context.settings
-    seed_torch(context.random_seed, "amn", "initial weights")
     module = _build(settings, context.classes, settings.backbone.weights)
     if settings.backbone.weights == "none":
         module.backbone.adopt(context.inputs["network"])
     module.backbone.freeze("stem")
     head = [parameter for name, parameter in module.named_parameters() if not name.startswith("backbone.")]
     groups = optimisers.groups(settings.weight_decay, (module.backbone.parameters(), settings.lr), (head, settings.head_lr))
-    return Task(
+    return Training(
         network=module,
-        step=Step(module, settings.smoothing),
-        sample=sampler(settings, context.inputs["labels"], len(context.classes)),
+        objective=ConfidentLabelObjective(module, settings.smoothing),
+        sample=LabelledCrop(context.inputs["labels"], settings.scale_range, settings.crop, len(context.classes)),
         optimiser=optimisers.build("adam", groups),
         schedule=optimisers.constant,
         batch=settings.batch,
@@ -137,32 +151,34 @@ def training(context: Context) -> Task:
     )
 
 
-def sampler(settings: Settings, labels: Records, classes: int) -> Callable[[Item, np.random.Generator], dict[str, torch.Tensor]]:
-    """What makes one training example: image float32 [3,crop,crop], label uint8 [crop,crop] and multi-hot labels [K]."""
+@dataclass(frozen=True)
+class LabelledCrop:
+    """Makes one training example: image float32 [3,crop,crop], label uint8 [crop,crop] and multi-hot labels float32 [K]."""
 
-    def sample(item: Item, rng: np.random.Generator) -> dict[str, torch.Tensor]:
-        image, label = segmentation_sample(item.rgb(), labels[item.id]["label"], settings.scale_range, settings.crop, rng)
-        arrays = {"image": image, "label": label, "labels": item.multi_hot(classes)}
+    labels: Records
+    scale_range: Sequence[float]
+    crop: int
+    classes: int
+
+    def __call__(self, item: Item, rng: np.random.Generator) -> dict[str, torch.Tensor]:
+        rgb, label = item.rgb(), self.labels[item.id]["label"]
+        crop = Crop.drawn(by_scale(rgb.shape[:2], self.scale_range, rng), self.crop, rng)
+        arrays = {"image": crop.image(rgb), "label": crop.label(label), "labels": item.multi_hot(self.classes)}
         return {name: torch.from_numpy(array) for name, array in arrays.items()}
-
-    return sample
 
 
 def maps(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:
-    """The maps of one image's own classes at stride 4 and at full size, from all scales and mirror images."""
+    """What `read` makes the maps of one image's own classes of: the logits at all scales, mirror images included."""
     module, settings = context.inputs["network"], context.settings
 
     @torch.no_grad()
     def one(item: Item) -> dict[str, np.ndarray]:
-        rgb, keys = item.rgb(), np.asarray(item.labels, np.int64)
-        sizes = strided(rgb.shape[:2]), rgb.shape[:2]
-        if not len(keys):
-            return Maps(keys, sizes[1], tuple(np.zeros((0, *size)) for size in sizes), linear=False).arrays()
         multi_hot = torch.from_numpy(item.multi_hot(len(context.classes))).to(context.device)
-        logits = [_logits(module, torch.from_numpy(view).to(context.device), multi_hot) for view in views(rgb, settings.scales)]
-        label = context.inputs["labels"][item.id]["label"]
-        grids = tuple(class_maps(logits, label, item.labels, size).cpu().numpy() for size in sizes)
-        return Maps(keys, sizes[1], grids, linear=False).arrays()
+        pairs = (
+            torch.from_numpy(view).to(context.device) for view in (views(item.rgb(), settings.scales) if item.labels else ())
+        )
+        logits = [_logits(module, pair, multi_hot).cpu().numpy() for pair in pairs]
+        return kept(item.labels, logits, context.inputs["labels"][item.id]["label"]).arrays()
 
     return one
 

@@ -15,6 +15,7 @@ are then live, and nothing is frozen whatever `frozen` says, since a random stem
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
@@ -23,12 +24,11 @@ from torch import nn
 from torch.nn import functional
 
 import backbones
+from imagesets.crops import Crop, by_long_side
 from imagesets.item import Item
-from imagesets.transforms import classification_sample
 from maps.extraction import per_image
 from training import optimisers
-from training.randomness import seed_torch
-from training.stage import Context, Settings, Task
+from training.stage import Context, Losses, Outputs, Settings, Training
 
 
 class Classifier(nn.Module):
@@ -66,17 +66,19 @@ class Classifier(nn.Module):
 Kind = TypeVar("Kind", bound=Classifier)
 
 
-class ClassificationStep(nn.Module):
-    """One training step with the loss `kind` of `classification_loss`."""
+class ClassificationObjective(nn.Module):
+    """The loss `kind` of `classification_loss`, named `classification`."""
 
-    def __init__(self, network: nn.Module, kind: str) -> None:
+    def __init__(self, network: Classifier, kind: str) -> None:
         super().__init__()
         self.network, self.kind = network, kind
 
-    def forward(self, batch: dict[str, torch.Tensor], progress: float) -> dict[str, torch.Tensor]:
-        """`batch` holds image [B,3,crop,crop] and labels [B,K] in {0,1}."""
-        logits = self.network(batch["image"])
-        return {"classification": classification_loss(logits, batch["labels"], self.kind)}
+    def forward(self, batch: dict[str, torch.Tensor], step: int) -> tuple[Losses, Outputs]:
+        """`batch` holds image [B,3,crop,crop] and labels [B,K] in {0,1}; outputs are features [B,C,h,w] and logits [B,K]."""
+        features = self.network.features(batch["image"])
+        logits = class_scores(features, self.network.weights)
+        losses = {"classification": classification_loss(logits, batch["labels"], self.kind)}
+        return losses, {"features": features, "logits": logits}
 
 
 def classification_loss(logits: torch.Tensor, labels: torch.Tensor, kind: str) -> torch.Tensor:
@@ -116,34 +118,38 @@ def network(settings: Settings, classes: tuple[str, ...]) -> Classifier:
     return build(Classifier, settings, classes, weights="none")
 
 
-def training(context: Context) -> Task:
+def training(context: Context) -> Training:
     """Train the classifier on image-level labels."""
     settings = context.settings
-    seed_torch(context.random_seed, "cam", "initial weights")
     classifier = build(Classifier, settings, context.classes, settings.backbone.weights)
     if pretrained(settings):
         classifier.backbone.freeze(settings.frozen)
     parts = (classifier.backbone.parameters(), settings.lr), (classifier.classifier.parameters(), settings.head_lr)
     groups = optimisers.groups(settings.weight_decay, *parts)
-    return Task(
+    steps = optimisers.steps(len(context.items), settings.batch, settings.epochs)
+    return Training(
         network=classifier,
-        step=ClassificationStep(classifier, settings.loss),
-        sample=sampler(settings, len(context.classes)),
+        objective=ClassificationObjective(classifier, settings.loss),
+        sample=LabelledImage(settings.long_side, settings.crop, len(context.classes)),
         optimiser=optimisers.build(settings.optimiser, groups, settings.momentum),
-        schedule=optimisers.poly(),
+        schedule=optimisers.poly(steps),
         batch=settings.batch,
-        steps=optimisers.steps(len(context.items), settings.batch, settings.epochs),
+        steps=steps,
     )
 
 
-def sampler(settings: Settings, classes: int) -> Callable[[Item, np.random.Generator], dict[str, torch.Tensor]]:
-    """What makes one training example: image float32 [3,crop,crop] and multi-hot labels float32 [K]."""
+@dataclass(frozen=True)
+class LabelledImage:
+    """Makes one training example: image float32 [3,crop,crop] and multi-hot labels float32 [K]."""
 
-    def sample(item: Item, rng: np.random.Generator) -> dict[str, torch.Tensor]:
-        image = classification_sample(item.rgb(), settings.long_side, settings.crop, rng)
-        return {"image": torch.from_numpy(image), "labels": torch.from_numpy(item.multi_hot(classes))}
+    long_side: Sequence[int]
+    crop: int
+    classes: int
 
-    return sample
+    def __call__(self, item: Item, rng: np.random.Generator) -> dict[str, torch.Tensor]:
+        rgb = item.rgb()
+        crop = Crop.drawn(by_long_side(rgb.shape[:2], self.long_side, rng), self.crop, rng)
+        return {"image": torch.from_numpy(crop.image(rgb)), "labels": torch.from_numpy(item.multi_hot(self.classes))}
 
 
 def maps(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:

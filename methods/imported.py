@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from backbones.state import load_state
 from imagesets.check import label_problems, size_of
 from imagesets.errors import WrongInput
 from imagesets.imported import file_of, folder_problems
@@ -54,34 +55,20 @@ def map_problems(context: Context) -> list[str]:
 
 
 def network(context: Context) -> nn.Module:
-    """The network with the weights of the file."""
-    if problems := network_problems(context):
-        raise WrongInput(problems[0])
-    module = context.inputs["network"]
-    module.load_state_dict(_state(context))
+    """The network with the weights of the file; WrongInput in one sentence where they do not fit entry by entry."""
+    module, settings = context.inputs["network"], context.settings
+    own = f"the network of backbone.name={settings.backbone.name.__name__} and {len(context.classes)} classes, entry by entry"
+    load_state(module, _state(context), f"{settings.imported.network} does not fit {own}")
     return module
 
 
 def network_problems(context: Context) -> list[str]:
     """What is wrong with the file of weights for the untrained network in `context.inputs`, in one sentence if anything is."""
     try:
-        state = _state(context)
+        network(context)
     except WrongInput as error:
         return [str(error)]
-    expected = context.inputs["network"].state_dict()
-    misfits = {
-        "missing": [name for name in expected if name not in state],
-        "unexpected": [name for name in state if name not in expected],
-        "of another shape": [
-            f"{name} {list(state[name].shape)} for {list(value.shape)}"
-            for name, value in expected.items()
-            if name in state and state[name].shape != value.shape
-        ],
-    }
-    told = [f"{len(found)} {what} (first: {found[0]})" for what, found in misfits.items() if found]
-    name = context.settings.backbone.name.__name__
-    network = f"the network of backbone.name={name} and {len(context.classes)} classes, entry by entry"
-    return [f"{context.settings.imported.network} does not fit {network}: {', '.join(told)}"] if told else []
+    return []
 
 
 def _state(context: Context) -> dict[str, torch.Tensor]:

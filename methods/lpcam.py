@@ -16,7 +16,7 @@ Where we depart from the code:
 * VOC code ends in an error for a class without class prototypes; we keep its most probable centre, as the COCO code does.
   A class without a single foreground vector has no prototype and, like a dead class of CAM, all-zero maps;
 * the code rectifies only where there are context prototypes; we always do, which is the same on its non-negative features;
-* the maximum gets CAM's epsilon before the division (code: none, so an all-zero map becomes NaN); `Maps.arrays` has then
+* the maximum gets CAM's epsilon before the division (code: none, so an all-zero map becomes NaN); `to_unit_peaks` has then
   scaled each class to a peak of 1 or so, since a difference of cosines may be as small as 0.02 and the epsilon would tell;
 * COCO code draws 100 images of a class with replacement; `images_per_class` draws without, and takes all where there are fewer;
 * k-means: see `clustering.kmeans`.
@@ -35,8 +35,6 @@ from imagesets.errors import WrongInput
 from imagesets.item import Item
 from imagesets.transforms import normalise
 from maps.extraction import per_image
-from maps.maps import Maps
-from training.randomness import generator
 from training.stage import Context, Records
 
 MATCHES = 3  # regions kept per prototype for people to look at
@@ -178,7 +176,7 @@ def _matches(prototypes: torch.Tensor, vectors: VectorFile, origins: Origins) ->
 def _images(context: Context, class_index: int) -> list[Item]:
     having = [item for item in context.items if class_index in item.labels]
     limit = context.settings.images_per_class or len(having)
-    rng = generator(context.random_seed, "lpcam", "images", context.classes[class_index])
+    rng = context.generator("images", context.classes[class_index])
     return having if len(having) <= limit else [having[row] for row in sorted(rng.choice(len(having), limit, replace=False))]
 
 
@@ -191,16 +189,14 @@ def _features(context: Context, item: Item) -> torch.Tensor:
 def _mask(context: Context, item: Item, class_index: int) -> torch.Tensor:
     """The stored map [H,W] of one class."""
     try:
-        stored = Maps.of(context.inputs["maps"][item.id])
+        maps = context.inputs["maps"][item.id]
     except KeyError:
         raise WrongInput(f"image {item.id} is in the list LPCAM clusters but has no maps; add it to the training list") from None
-    place = stored.keys.tolist().index(class_index)
-    own = slice(place, place + 1)
-    return Maps(stored.keys[own], stored.size, tuple(grid[own] for grid in stored.grids), stored.linear).full()[0]
+    return maps.full()[maps.keys.tolist().index(class_index)]
 
 
 def _cluster(context: Context, vectors: VectorFile, *purpose: str) -> torch.Tensor:
     """Cluster centres [min(N, clusters),C] from initial centres drawn for this class and set."""
-    settings, rng = context.settings, generator(context.random_seed, "lpcam", *purpose)
+    settings, rng = context.settings, context.generator(*purpose)
     first = vectors.rows(initial_rows(len(vectors), settings.clusters, rng))
     return lloyd(vectors.chunks, first, settings.tolerance, settings.max_iterations)[0]

@@ -18,13 +18,13 @@ import torch
 from torch import nn
 
 import backbones
+from backbones.state import load_state
 from imagesets.item import Item
 from maps.extraction import per_image
-from maps.maps import Maps, normalise
+from maps.reading import unit_maximum
 from methods import cam
 from training import optimisers
-from training.randomness import seed_torch
-from training.stage import Context, Settings, Task
+from training.stage import Context, Losses, Outputs, Settings, Training
 
 # weight choice -> w'' from the weights of FC1 and of FC2, both [K,C] (Table 1)
 CHOICES: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
@@ -47,21 +47,26 @@ class Reactivated(cam.Classifier):
         return self.weights if choice is None else CHOICES[choice](self.weights, self.reactivation.weight.flatten(1))
 
 
-class ReactivationStep(nn.Module):
-    """One training step: FC1's binary cross-entropy plus `balance` (lambda) times FC2's softmax cross-entropy (Eq. 8)."""
+class ReactivationObjective(nn.Module):
+    """FC1's binary cross-entropy plus `balance` (lambda) times FC2's softmax cross-entropy (Eq. 8)."""
 
     def __init__(self, network: Reactivated, balance: float) -> None:
         super().__init__()
         self.network, self.balance = network, balance
 
-    def forward(self, batch: dict[str, torch.Tensor], progress: float) -> dict[str, torch.Tensor]:
-        """`batch` holds image [B,3,crop,crop] and labels [B,K] in {0,1}."""
+    def forward(self, batch: dict[str, torch.Tensor], step: int) -> tuple[Losses, Outputs]:
+        """`batch` holds image [B,3,crop,crop] and labels [B,K] in {0,1}.
+
+        Outputs are features [B,C,h,w] and the logits [B,K] of FC1.
+        """
         first, second = self.network.chosen_weights("w"), self.network.chosen_weights("w2")
         features, labels = self.network.features(batch["image"]), batch["labels"]
-        return {
-            "classification": cam.classification_loss(cam.class_scores(features, first), labels, "bce"),
+        logits = cam.class_scores(features, first)
+        losses = {
+            "classification": cam.classification_loss(logits, labels, "bce"),
             "reactivation": self.balance * reactivation_loss(class_features(features, first) @ second.T, labels),
         }
+        return losses, {"features": features, "logits": logits}
 
 
 def class_features(features: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
@@ -70,7 +75,7 @@ def class_features(features: torch.Tensor, weights: torch.Tensor) -> torch.Tenso
     Maps and features are contracted over positions, so that no [B,K,C,h,w] is ever in memory.
     """
     maps = torch.einsum("kc,bchw->bkhw", weights, features).relu()
-    masks = normalise(maps.flatten(0, 1)).reshape(maps.shape)
+    masks = unit_maximum(maps.flatten(0, 1)).reshape(maps.shape)
     return torch.einsum("bkhw,bchw->bkc", masks, features) / masks[0, 0].numel()
 
 
@@ -88,24 +93,25 @@ def network(settings: Settings, classes: tuple[str, ...]) -> Reactivated:
     return cam.build(Reactivated, settings, classes, weights="none")
 
 
-def training(context: Context) -> Task:
+def training(context: Context) -> Training:
     """Train both classifiers and the backbone, from the trained CAM network (word `network`)."""
     settings = context.settings
-    seed_torch(context.random_seed, "recam", "initial weights")
     module = network(settings, context.classes)
-    module.load_state_dict(context.inputs["network"].state_dict(), strict=False)  # all but FC2
+    told = "recam starts from the network before it in the expression, which here is none that it can take over"
+    load_state(module, context.inputs["network"].state_dict(), told, own=("reactivation.",))  # all but FC2
     if cam.pretrained(settings):
         module.backbone.freeze(settings.frozen)
     converged = [*module.backbone.parameters(), *module.classifier.parameters()]
     parts = (converged, settings.lr), (module.reactivation.parameters(), settings.head_lr)
-    return Task(
+    steps = optimisers.steps(len(context.items), settings.batch, settings.epochs)
+    return Training(
         network=module,
-        step=ReactivationStep(module, getattr(settings, "lambda")),
-        sample=cam.sampler(settings, len(context.classes)),
+        objective=ReactivationObjective(module, getattr(settings, "lambda")),
+        sample=cam.LabelledImage(settings.long_side, settings.crop, len(context.classes)),
         optimiser=optimisers.build(settings.optimiser, optimisers.groups(settings.weight_decay, *parts), settings.momentum),
-        schedule=optimisers.poly(),
+        schedule=optimisers.poly(steps),
         batch=settings.batch,
-        steps=optimisers.steps(len(context.items), settings.batch, settings.epochs),
+        steps=steps,
     )
 
 
@@ -124,9 +130,9 @@ def maps(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:
     place = list(CHOICES).index(context.settings.weights)
 
     def one(item: Item) -> dict[str, np.ndarray]:
-        stored = Maps.of(context.inputs["responses"][item.id])
-        count = len(stored.keys)
-        grids = tuple(grid[place * count : (place + 1) * count] for grid in stored.grids)
-        return Maps(stored.keys, stored.size, grids).arrays()
+        stored = context.inputs["responses"][item.id]
+        count = len(stored["keys"])
+        own = slice(place * count, (place + 1) * count)
+        return {name: array[own] if name.startswith("grid") else array for name, array in stored.items()}
 
     return one

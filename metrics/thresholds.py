@@ -13,18 +13,26 @@ from imagesets.errors import WrongInput
 from metrics import region
 
 
-def sweep(maps: np.ndarray, keys: np.ndarray, truth: np.ndarray, thresholds: np.ndarray, foreground_classes: int) -> np.ndarray:
+def sweep(
+    maps: np.ndarray,
+    keys: np.ndarray,
+    truth: np.ndarray,
+    thresholds: np.ndarray,
+    foreground_classes: int,
+    background: np.ndarray | None = None,
+) -> np.ndarray:
     """The exact confusion matrices int64 [T,K+1,K+1] of argmax over [t, maps] for each t of ascending `thresholds` [T].
 
     maps float32 [n,H,W] of the 0-based classes `keys` [n]; truth uint8 [H,W], 255 left out. Values are compared in
-    float32, and a value equal to t is background, both as argmax over a float32 stack has it.
+    float32, and a value equal to t is background, both as argmax over a float32 stack has it. A `background` map float32
+    [H,W], of a method that has one, takes the place of every threshold: all matrices are then equal.
     Raises WrongInput on sizes that differ and on labels outside the truth's range.
     """
     if maps.shape[1:] != truth.shape:
         raise WrongInput(f"maps of size {maps.shape[1:]} cannot be scored on a mask of size {truth.shape}")
     labels = foreground_classes + 1
     value, winner = _largest(np.asarray(maps, np.float32))
-    below = np.searchsorted(np.asarray(thresholds, np.float32), value.ravel(), side="left")
+    below = _thresholds_below(value, np.asarray(thresholds, np.float32), background)
     slots, bins = max(len(maps), 1), len(thresholds) + 1
     cell = (truth.ravel().astype(np.intp) * slots + winner.ravel()) * bins + below
     counts = np.bincount(cell, minlength=256 * slots * bins).reshape(256, slots, bins)
@@ -36,6 +44,13 @@ def sweep(maps: np.ndarray, keys: np.ndarray, truth: np.ndarray, thresholds: np.
     matrices[:, :, np.asarray(keys, np.intp) + 1] = foreground[:, : len(maps)].transpose(2, 0, 1)
     matrices[:, :, 0] = (counts.sum((1, 2))[:, None] - foreground.sum(1)).T
     return matrices
+
+
+def _thresholds_below(value: np.ndarray, thresholds: np.ndarray, background: np.ndarray | None) -> np.ndarray:
+    """How many of `thresholds` [T] each value [H,W] exceeds, [H*W]; with a background map, all of them or none."""
+    if background is None:
+        return np.searchsorted(thresholds, value.ravel(), side="left")
+    return np.where(value > background, len(thresholds), 0).ravel()
 
 
 def _largest(maps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

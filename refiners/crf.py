@@ -14,9 +14,9 @@ import torch
 
 from imagesets.errors import WrongInput
 from imagesets.item import VOID, Item
-from maps.maps import Maps, resize, strided
-from refiners.threshold import to_labels, winners
-from training.stage import Context
+from maps.maps import Maps
+from refiners.threshold import Background, seed_background, to_labels, winners
+from training.stage import Context, Settings
 
 CLIP = 1e-5  # smallest probability of a soft unary: -log stays finite (pydensecrf's own default)
 
@@ -42,7 +42,8 @@ def hard(rgb: np.ndarray, labels: np.ndarray, n: int, parameters: Parameters) ->
     """Refine a label map [H,W] of values 0..n-1 on the image uint8 [H,W,3]: uint8 [H,W].
 
     The energy of a pixel's own label is -log(certainty), of each other one -log((1 - certainty) / (n - 1)). Label 0 is
-    a label like any other. The result depends on n: count the labels present, not those of the image set.
+    a label like any other; a pixel of 255 prefers none. The result depends on n: count the labels present, not those of
+    the image set.
     """
     return _hard(_Lattices(rgb, n, parameters), labels)
 
@@ -53,8 +54,25 @@ def soft(rgb: np.ndarray, probabilities: np.ndarray, parameters: Parameters) -> 
     return _Lattices(rgb, len(probabilities), parameters).infer(energy)
 
 
+def refined_labels(rgb: np.ndarray, label: np.ndarray, parameters: Parameters) -> np.ndarray:
+    """Refine a label map of any values uint8 [H,W] on the image uint8 [H,W,3], each pixel among the labels present.
+
+    255 stays 255: a segmenter would learn the guess that the CRF makes there from colours alone.
+    """
+    present = np.unique(label[label != VOID])
+    if len(present) < 2:
+        return label
+    places = np.where(label == VOID, np.uint8(VOID), np.searchsorted(present, label).astype(np.uint8))
+    return np.where(label == VOID, label, present[hard(rgb, places, len(present), parameters)])
+
+
 def confident(
-    rgb: np.ndarray, maps: torch.Tensor, keys: np.ndarray, foreground: float, background: float, parameters: Parameters
+    rgb: np.ndarray,
+    maps: torch.Tensor,
+    keys: np.ndarray,
+    foreground: Background,
+    background: Background,
+    parameters: Parameters,
 ) -> np.ndarray:
     """Labels that two thresholds agree on (IRN, cam_to_ir_label): uint8 [H,W] of 0, class index + 1, 255 undecided.
 
@@ -69,46 +87,64 @@ def confident(
 
 def confident_labels(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:
     """Stage: the labels that affinity networks and AMN learn from, at the thresholds of the method that wrote the maps."""
-    settings = context.settings
-    parameters = Parameters(**settings.parameters)
+    parameters = _parameters(context.settings)
 
     def one(item: Item) -> dict[str, np.ndarray]:
-        maps = Maps.of(context.inputs["maps"][item.id])
-        thresholds = settings.maps.confident_foreground, settings.maps.confident_background
-        return {"label": confident(item.rgb(), maps.full(), maps.keys, *thresholds, parameters)}
+        maps = context.inputs["maps"][item.id]
+        return {"label": confident(item.rgb(), maps.full(), maps.keys, *_backgrounds(maps, context.settings), parameters)}
 
     return one
 
 
-def refined(rgb: np.ndarray, maps: torch.Tensor, threshold: float, parameters: Parameters) -> np.ndarray:
-    """Marginals float32 [n,H,W] of the classes of `maps` [n,H,W], whose unary is [threshold, maps] as probabilities."""
-    scores = np.concatenate([np.full((1, *maps.shape[1:]), threshold, np.float32), maps.numpy()])
-    return soft(rgb, scores / scores.sum(axis=0), parameters)[1:]
+def _backgrounds(maps: Maps, settings: Settings) -> tuple[Background, Background]:
+    """What foreground that is trusted must exceed, and what foreground that is possible must.
+
+    Where the maps have a background of their own it is the first, and `confident_background` times it the second (SIPE: 0.5).
+    """
+    own, thresholds = maps.background(full=True), settings.maps
+    if own is None:
+        return thresholds.confident_foreground, thresholds.confident_background
+    return own, own * thresholds.confident_background
+
+
+def refined(rgb: np.ndarray, maps: torch.Tensor, background: Background, parameters: Parameters) -> np.ndarray:
+    """Marginals float32 [n,H,W] of the classes of `maps` [n,H,W], whose unary is made of the scores [background, maps]."""
+    first = torch.as_tensor(background, dtype=maps.dtype).expand(1, *maps.shape[1:])
+    return soft(rgb, torch.cat([first, maps]).numpy(), parameters)[1:]
 
 
 def maps(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:
-    """Stage of the refiner `crf` where another refiner follows: refined maps, at stride 4 and at full size."""
-    threshold, parameters = context.settings.maps.seed_threshold, Parameters(**context.settings.parameters)
+    """Stage of the refiner `crf` where another refiner follows: refined maps, which lie on the pixels of the image."""
+    parameters = _parameters(context.settings)
 
     def one(item: Item) -> dict[str, np.ndarray]:
-        found = Maps.of(context.inputs["maps"][item.id])
-        full = torch.from_numpy(refined(item.rgb(), found.full(), threshold, parameters))
-        small = resize(full, strided(found.size)) if len(found.keys) else full[:, ::4, ::4]
-        return Maps(found.keys, found.size, (small.numpy(), full.numpy()), linear=False).arrays()
+        found = context.inputs["maps"][item.id]
+        full = refined(item.rgb(), found.full(), seed_background(found, context.settings), parameters)
+        return Maps(found.keys, found.size, (full,)).arrays()
 
     return one
 
 
 def masks(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:
     """Stage of the refiner `crf`: the seeds at the method's own threshold, refined."""
-    threshold, parameters = context.settings.maps.seed_threshold, Parameters(**context.settings.parameters)
+    parameters = _parameters(context.settings)
 
     def one(item: Item) -> dict[str, np.ndarray]:
-        maps = Maps.of(context.inputs["maps"][item.id])
-        refined = hard(item.rgb(), winners(maps.full(), threshold), len(maps.keys) + 1, parameters)
-        return {"label": to_labels(refined, maps.keys)}
+        maps = context.inputs["maps"][item.id]
+        seeds = winners(maps.full(), seed_background(maps, context.settings))
+        return {"label": to_labels(hard(item.rgb(), seeds, len(maps.keys) + 1, parameters), maps.keys)}
 
     return one
+
+
+def masks_of_masks(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:
+    """Stage of the refiner `crf` after another refiner: the label map that one made, refined."""
+    parameters, records = _parameters(context.settings), context.inputs["masks"]
+    return lambda item: {"label": refined_labels(item.rgb(), records[item.id]["label"], parameters)}
+
+
+def _parameters(settings: Settings) -> Parameters:
+    return Parameters(**settings.parameters)
 
 
 class _Lattices:
@@ -149,7 +185,8 @@ def _hard(lattices: _Lattices, labels: np.ndarray) -> np.ndarray:
     if labels.min() == labels.max():
         # where all pixels agree, every message favours the label they have: nothing can change (n = 1 has no other label)
         return labels.astype(np.uint8)
-    certainty = lattices.parameters.certainty
+    certainty, void = lattices.parameters.certainty, labels == VOID
     energy = np.full(lattices.shape, -np.log((1 - certainty) / (n - 1)), np.float32)
-    np.put_along_axis(energy, labels[None].astype(np.intp), np.float32(-np.log(certainty)), axis=0)
+    np.put_along_axis(energy, np.where(void, 0, labels)[None].astype(np.intp), np.float32(-np.log(certainty)), axis=0)
+    energy[:, void] = 0
     return lattices.infer(energy).argmax(axis=0).astype(np.uint8)

@@ -4,26 +4,26 @@ Confident labels train a network that finds class boundaries; the maps then walk
 public code (jiwoon-ahn/irn). The geometry of pairs, the network, its losses and the walk have a file each.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional
 
 import backbones
 from imagesets import transforms
+from imagesets.crops import Crop, by_scale
 from imagesets.errors import WrongInput
 from imagesets.item import Item
-from maps.maps import Maps, strided
+from maps.grids import resize, strided
 from refiners.irn_losses import losses
 from refiners.irnet import IRNet, boundary
 from refiners.random_walk import walk
 from refiners.threshold import label_map
 from training import optimisers
-from training.randomness import seed_torch
-from training.stage import Context, Records, Settings, Task
+from training.stage import Context, Losses, Outputs, Records, Settings, Training
 
 GRID = 4  # pixels per cell of the boundary grid, in each direction
 
@@ -33,52 +33,58 @@ def network(settings: Settings, classes: tuple[str, ...]) -> IRNet:
     return IRNet(backbones.build(settings.backbone.name, weights="none", frozen_statistics=True))
 
 
-def training(context: Context) -> Task:
+def training(context: Context) -> Training:
     """Stage: train IRNet's two branches on confident labels (word `labels`), on top of a backbone that stays as it is."""
     settings = context.settings
     _check_reach(settings.crop, settings.pair_radius)
-    seed_torch(context.random_seed, "irn", "initial weights")
     irnet = IRNet(backbones.build(settings.backbone.name, weights=settings.backbone.weights, frozen_statistics=True))
     if settings.backbone.weights == "none":
         irnet.backbone.adopt(context.inputs["network"])
-    rates = ((irnet.boundary_parameters(), settings.lr), (irnet.displacement_parameters(), settings.displacement_lr))
-    groups = [{"params": part, "lr": rate, "weight_decay": settings.weight_decay} for part, rate in rates]
-    return Task(
+    parts = (irnet.boundary_parameters(), settings.lr), (irnet.displacement_parameters(), settings.displacement_lr)
+    steps = optimisers.steps(len(context.items), settings.batch, settings.epochs)
+    return Training(
         network=irnet,
-        step=Step(irnet, len(context.classes), settings.pair_radius),
-        sample=sampler(settings, context.inputs["labels"]),
-        optimiser=optimisers.build("sgd", groups, momentum=settings.momentum),
-        schedule=optimisers.poly(),
+        objective=PairObjective(irnet, len(context.classes), settings.pair_radius),
+        sample=GridLabelledCrop(context.inputs["labels"], settings.scale_range, settings.crop),
+        optimiser=optimisers.build("sgd", optimisers.groups(settings.weight_decay, *parts), momentum=settings.momentum),
+        schedule=optimisers.poly(steps),
         batch=settings.batch,
-        steps=optimisers.steps(len(context.items), settings.batch, settings.epochs),
+        steps=steps,
         finish=partial(set_mean_displacement, irnet, context) if settings.mean_shift else None,
     )
 
 
-def sampler(settings: Settings, labels: Records) -> Callable[[Item, np.random.Generator], dict[str, torch.Tensor]]:
-    """What makes one training example: image float32 [3,crop,crop] and its labels uint8 on the boundary grid, [crop/4,crop/4]."""
+@dataclass(frozen=True)
+class GridLabelledCrop:
+    """Makes one training example: image float32 [3,crop,crop] and its labels uint8 on the boundary grid, [crop/4,crop/4]."""
 
-    def sample(item: Item, rng: np.random.Generator) -> dict[str, torch.Tensor]:
-        label = labels[item.id]["label"]
-        image, label = transforms.segmentation_sample(item.rgb(), label, settings.scale_range, settings.crop, rng)
+    labels: Records
+    scale_range: Sequence[float]
+    crop: int
+
+    def __call__(self, item: Item, rng: np.random.Generator) -> dict[str, torch.Tensor]:
+        rgb, label = item.rgb(), self.labels[item.id]["label"]
+        crop = Crop.drawn(by_scale(rgb.shape[:2], self.scale_range, rng), self.crop, rng)
         # nearest at cell centres: rows and columns 2, 6, 10, ... of a crop of 512
-        coarse = transforms.rescale(label, strided(label.shape, GRID), bicubic=False)
-        return {"image": torch.from_numpy(image), "label": torch.from_numpy(coarse.copy())}
-
-    return sample
+        coarse = transforms.rescale(crop.label(label), strided((self.crop, self.crop), GRID), bicubic=False)
+        return {"image": torch.from_numpy(crop.image(rgb)), "label": torch.from_numpy(coarse.copy())}
 
 
-class Step(nn.Module):
-    """One training step; the losses are means over the pairs of the batch, with several workers over each one's share."""
+class PairObjective(nn.Module):
+    """The four losses: means over the pairs of the batch, or of each share of it where workers or parts share it."""
 
     def __init__(self, irnet: IRNet, classes: int, radius: int) -> None:
         super().__init__()
         self.network, self.classes, self.radius = irnet, classes, radius
 
-    def forward(self, batch: Mapping[str, torch.Tensor], progress: float) -> dict[str, torch.Tensor]:
-        """`batch` holds image [B,3,crop,crop] and label uint8 [B,crop/4,crop/4]."""
+    def forward(self, batch: Mapping[str, torch.Tensor], step: int) -> tuple[Losses, Outputs]:
+        """`batch` holds image [B,3,crop,crop] and label uint8 [B,crop/4,crop/4].
+
+        Outputs are boundary logits [B,1,h,w] and displacement [B,2,h,w].
+        """
         logits, displacement = self.network(batch["image"])
-        return losses(logits, displacement, batch["label"], self.classes, self.radius)
+        named = losses(logits, displacement, batch["label"], self.classes, self.radius)
+        return named, {"boundary": logits, "displacement": displacement}
 
 
 def _check_reach(crop: int, radius: int) -> None:
@@ -112,23 +118,29 @@ def masks(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:
 
     @torch.no_grad()
     def one(item: Item) -> dict[str, np.ndarray]:
-        maps = Maps.of(context.inputs["maps"][item.id])
+        maps = context.inputs["maps"][item.id]
         if len(maps.keys) == 0:
             return {"label": np.zeros(maps.size, np.uint8)}
         (pair,) = transforms.views(item.rgb(), [1.0])
         edges = boundary(irnet, torch.from_numpy(pair).to(context.device), settings.padding).float().cpu()
-        started = maps.strided() ** settings.maps.walk_power
-        walked = walk(started, edges, settings.walk_radius, settings.beta, settings.exp_times)
-        return {"label": walked_labels(walked, maps.keys, maps.size, settings.maps.walk_background)}
+        own, started = maps.background(full=False), maps.strided()
+        if own is not None:
+            started = torch.cat([own[None], started])  # it walks as a class does
+        walked = walk(started**settings.maps.walk_power, edges, settings.walk_radius, settings.beta, settings.exp_times)
+        constant = settings.maps.walk_background if own is None else None
+        return {"label": walked_labels(walked, maps.keys, maps.size, constant)}
 
     return one
 
 
-def walked_labels(walked: torch.Tensor, keys: np.ndarray, size: tuple[int, int], background: float) -> np.ndarray:
+def walked_labels(walked: torch.Tensor, keys: np.ndarray, size: tuple[int, int], background: float | None) -> np.ndarray:
     """Walked maps [n,h,w] to a label map uint8 `size`: upsampled four times, divided by ONE maximum over all classes, argmax.
 
-    The common maximum lets a weak class vanish below the constant `background` (as in the public code).
+    The common maximum lets a weak class vanish below the constant `background` (as in the public code). Where that is None,
+    `walked` is [1+n,h,w], and its first map is what a class must exceed (SIPE code).
     """
-    larger = functional.interpolate(walked[None], scale_factor=GRID, mode="bilinear", align_corners=False)[0]
-    larger = larger[:, : size[0], : size[1]]
-    return label_map(larger / larger.max().clamp_min(torch.finfo(larger.dtype).tiny), keys, background)
+    larger = resize(walked, [GRID * side for side in walked.shape[1:]])[:, : size[0], : size[1]]
+    shares = larger / larger.max().clamp_min(torch.finfo(larger.dtype).tiny)
+    if background is None:
+        return label_map(shares[1:], keys, shares[0])
+    return label_map(shares, keys, background)

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 from backbones import Backbone
-from maps.maps import strided
+from maps.grids import resize, strided
 
 BOUNDARY_WIDTH = 32  # channels per tap of the boundary branch
 DISPLACEMENT_WIDTHS = (64, 128, 256, 256, 256)  # channels per tap of the displacement branch
@@ -87,11 +87,8 @@ def upsample(features: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
     Not a resize to `size`: a grid of 63 cells at twice the spacing of one of 125 covers 126 of its cells.
     """
     factors = [_power_of_two(wanted / given) for wanted, given in zip(size, features.shape[-2:], strict=True)]
-    if factors == [1, 1]:
-        return features[..., : size[0], : size[1]]
     larger = [given * factor for given, factor in zip(features.shape[-2:], factors, strict=True)]
-    resized = functional.interpolate(features, size=larger, mode="bilinear", align_corners=False)
-    return resized[..., : size[0], : size[1]]
+    return resize(features, larger)[..., : size[0], : size[1]]
 
 
 def _power_of_two(ratio: float) -> int:

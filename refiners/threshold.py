@@ -1,6 +1,7 @@
-"""Maps to a label map: every pixel goes to its highest map, or to background where none exceeds a constant threshold.
+"""Maps to a label map: every pixel goes to its highest map, or to background where none exceeds the background score.
 
-This is how the CAM family reads seeds (IRN, ReCAM and LPCAM code): argmax over [threshold, maps], mapped to class index + 1.
+This is how the CAM family reads seeds (IRN, ReCAM and LPCAM code): argmax over [threshold, maps], mapped to class index + 1. The
+background score is a constant threshold, or the background map of a method that has one of its own.
 """
 
 from collections.abc import Callable
@@ -10,15 +11,17 @@ import torch
 
 from imagesets.item import Item
 from maps.maps import Maps
-from training.stage import Context
+from training.stage import Context, Settings
+
+Background = float | torch.Tensor  # a constant threshold, or a map [H,W] of what a class must exceed
 
 
-def winners(maps: torch.Tensor, threshold: float) -> np.ndarray:
-    """Which of maps [n,H,W] is highest: uint8 [H,W] of 0 (none exceeds `threshold`; ties go to it too) or 1..n."""
+def winners(maps: torch.Tensor, background: Background) -> np.ndarray:
+    """Which of maps [n,H,W] is highest: uint8 [H,W] of 0 (none exceeds `background`; ties go to it too) or 1..n."""
     if maps.shape[0] == 0:
         return np.zeros(maps.shape[1:], np.uint8)
     peak, index = maps.max(dim=0)
-    return torch.where(peak > threshold, index + 1, 0).to(torch.uint8).cpu().numpy()
+    return torch.where(peak > background, index + 1, 0).to(torch.uint8).cpu().numpy()
 
 
 def to_labels(chosen: np.ndarray, keys: np.ndarray) -> np.ndarray:
@@ -26,17 +29,22 @@ def to_labels(chosen: np.ndarray, keys: np.ndarray) -> np.ndarray:
     return np.concatenate([[0], np.asarray(keys) + 1]).astype(np.uint8)[chosen]
 
 
-def label_map(maps: torch.Tensor, keys: np.ndarray, threshold: float) -> np.ndarray:
+def label_map(maps: torch.Tensor, keys: np.ndarray, background: Background) -> np.ndarray:
     """Maps [n,H,W] of the classes `keys` [n] to a label map uint8 [H,W]: 0 background, class index + 1."""
-    return to_labels(winners(maps, threshold), keys)
+    return to_labels(winners(maps, background), keys)
+
+
+def seed_background(maps: Maps, settings: Settings) -> Background:
+    """What cuts maps at full size into seeds: their own background map, or the threshold of the method that wrote them."""
+    own = maps.background(full=True)
+    return settings.maps.seed_threshold if own is None else own
 
 
 def masks(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:
-    """Stage of the refiner `none`: pseudo masks are the seeds as they are scored, at the method's own threshold."""
-    threshold = context.settings.maps.seed_threshold
+    """Stage of the refiner `none`: pseudo masks are the seeds as they are scored."""
 
     def one(item: Item) -> dict[str, np.ndarray]:
-        maps = Maps.of(context.inputs["maps"][item.id])
-        return {"label": label_map(maps.full(), maps.keys, threshold)}
+        maps = context.inputs["maps"][item.id]
+        return {"label": label_map(maps.full(), maps.keys, seed_background(maps, context.settings))}
 
     return one

@@ -3,10 +3,11 @@ Connected CRFs, TPAMI 2018; trained as in kazuto1011/deeplab-pytorch, which ReCA
 
 Two of that code's choices are not ours: it takes Caffe weights (stride on the first 1x1 convolution, BGR, mean only) where we
 take torchvision's (stride on the 3x3, RGB, mean and standard deviation), and it halves each batch and adds up two
-gradients where we take the batch whole; the two differ only in how void pixels weigh.
+gradients, which is `accumulate` 2 on one worker; whole batches differ from that only in how void pixels weigh.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,15 +15,14 @@ import torch
 from torch import nn
 
 import backbones
-from imagesets import transforms
+from imagesets.crops import Crop, by_scale
 from imagesets.errors import WrongInput
 from imagesets.item import VOID, Item
 from segmentation.aspp import ASPP
 from segmentation.losses import cross_entropy, shrunk
 from segmentation.multi_scale import at_scales, largest
 from training import optimisers
-from training.randomness import seed_torch
-from training.stage import Context, Records, Settings, Task
+from training.stage import Context, Losses, Outputs, Records, Settings, Training
 
 MSC_SCALES = (1.0, 0.5, 0.75)
 REFRESH = 10  # updates between two values of the staircase schedule
@@ -47,20 +47,24 @@ class DeepLabV2(nn.Module):
         return self.aspp(self.backbone(images)[-1])
 
 
-class Step(nn.Module):
-    """The loss of a batch: cross entropy at each scale and of the maximum over scales, summed; with one scale, just that."""
+class PseudoMaskObjective(nn.Module):
+    """Cross entropy at each scale and of the maximum over scales, summed; with one scale, just that."""
 
     def __init__(self, network: nn.Module, scales: Sequence[float]) -> None:
         super().__init__()
         self.network, self.scales = network, tuple(scales)
 
-    def forward(self, batch: dict[str, torch.Tensor], progress: float) -> dict[str, torch.Tensor]:
-        """`image` float32 [B,3,H,W] and `label` uint8 [B,H,W] to one cross entropy per scale and one of their maximum."""
+    def forward(self, batch: dict[str, torch.Tensor], step: int) -> tuple[Losses, Outputs]:
+        """`image` float32 [B,3,H,W] and `label` uint8 [B,H,W] to one cross entropy per scale and one of their maximum.
+
+        The output is logits [B,labels,h,w] at the first scale.
+        """
         logits = at_scales(self.network, batch["image"], self.scales)
         named = {f"cross_entropy_{scale:g}": values for scale, values in zip(self.scales, logits, strict=True)}
         if len(logits) > 1:
             named["cross_entropy_max"] = largest(logits)
-        return {name: cross_entropy(values, shrunk(batch["label"], values.shape[-2:])) for name, values in named.items()}
+        losses = {name: cross_entropy(values, shrunk(batch["label"], values.shape[-2:])) for name, values in named.items()}
+        return losses, {"logits": logits[0]}
 
 
 def network(settings: Settings, classes: Sequence[str]) -> DeepLabV2:
@@ -68,21 +72,21 @@ def network(settings: Settings, classes: Sequence[str]) -> DeepLabV2:
     return _build(settings, classes, weights="none")
 
 
-def training(context: Context) -> Task:
+def training(context: Context) -> Training:
     """Train on the pseudo masks of the training list."""
     settings = context.settings
-    optimisers.steps(len(context.items), settings.batch, epochs=1)  # refuses a list that does not fill one batch
-    seed_torch(context.random_seed, "deeplabv2", "initial weights")
     module = _build(settings, context.classes, settings.weights)
     groups = parameter_groups(module, settings.lr, settings.weight_decay)
-    return Task(
+    decay = staircase if settings.schedule == "staircase" else optimisers.poly
+    return Training(
         network=module,
-        step=Step(module, MSC_SCALES if settings.msc else (1.0,)),
-        sample=sampler(settings, context.inputs["masks"], len(context.classes) + 1),
+        objective=PseudoMaskObjective(module, MSC_SCALES if settings.msc else (1.0,)),
+        sample=MaskedCrop(context.inputs["masks"], len(context.classes) + 1, settings.scales, settings.crop),
         optimiser=optimisers.build(settings.optimiser, groups, settings.momentum),
-        schedule=staircase(settings.iterations) if settings.schedule == "staircase" else optimisers.poly(),
+        schedule=decay(settings.iterations),
         batch=settings.batch,
         steps=settings.iterations,
+        accumulate=settings.accumulate,
     )
 
 
@@ -95,27 +99,26 @@ def parameter_groups(module: DeepLabV2, lr: float, weight_decay: float) -> list[
     ]
 
 
-def staircase(steps: int, power: float = 0.9) -> Callable[[float], float]:
-    """(1 - t / steps)^power with t the step rounded down to a multiple of 10; a function of progress = step / steps."""
-
-    def factor(progress: float) -> float:
-        step = round(progress * steps)
-        return (1 - step // REFRESH * REFRESH / steps) ** power
-
-    return factor
+def staircase(steps: int, power: float = 0.9) -> optimisers.Schedule:
+    """(1 - t / steps)^power with t the number of the step rounded down to a multiple of 10."""
+    return lambda step: (1 - step // REFRESH * REFRESH / steps) ** power
 
 
-def sampler(settings: Settings, masks: Records, labels: int) -> Callable[[Item, np.random.Generator], dict[str, torch.Tensor]]:
-    """What makes one training example: image float32 [3,crop,crop] and label uint8 [crop,crop]."""
+@dataclass(frozen=True)
+class MaskedCrop:
+    """Makes one training example: image float32 [3,crop,crop] and label uint8 [crop,crop] in 0..`labels`-1 or void."""
 
-    def sample(item: Item, rng: np.random.Generator) -> dict[str, torch.Tensor]:
-        rgb, label = item.rgb(), masks[item.id]["label"]
-        check_mask(label, rgb.shape[:2], labels, item.id)
-        scale = float(rng.choice(settings.scales))  # one of a few, not a range
-        image, label = transforms.segmentation_sample(rgb, label, (scale, scale), settings.crop, rng)
-        return {"image": torch.from_numpy(image), "label": torch.from_numpy(label)}
+    masks: Records
+    labels: int
+    scales: Sequence[float]
+    crop: int
 
-    return sample
+    def __call__(self, item: Item, rng: np.random.Generator) -> dict[str, torch.Tensor]:
+        rgb, label = item.rgb(), self.masks[item.id]["label"]
+        check_mask(label, rgb.shape[:2], self.labels, item.id)
+        scale = float(rng.choice(self.scales))  # one of a few, not a range
+        crop = Crop.drawn(by_scale(rgb.shape[:2], (scale, scale), rng), self.crop, rng)
+        return {"image": torch.from_numpy(crop.image(rgb)), "label": torch.from_numpy(crop.label(label))}
 
 
 def check_mask(label: np.ndarray, size: tuple[int, int], labels: int, name: str) -> None:

@@ -12,7 +12,6 @@ import numpy as np
 
 from imagesets.errors import WrongInput
 from imagesets.item import Item
-from maps.maps import Maps
 from metrics import region, thresholds
 from training.stage import Context, Settings
 
@@ -24,8 +23,10 @@ def score_maps(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:
     records, grid = context.inputs["maps"], threshold_grid(context.settings)
 
     def one(item: Item) -> dict[str, np.ndarray]:
-        maps = Maps.of(records[item.id])
-        return _record(item, thresholds.sweep(maps.full().numpy(), maps.keys, item.truth(), grid, len(context.classes)))
+        maps, classes = records[item.id], len(context.classes)
+        own = maps.background(full=True)
+        background = None if own is None else own.numpy()
+        return _record(item, thresholds.sweep(maps.full().numpy(), maps.keys, item.truth(), grid, classes, background))
 
     return one
 

@@ -7,8 +7,9 @@ import torch
 
 from imagesets import transforms
 from imagesets.item import Item
+from maps.grids import resize
 from refiners import crf
-from segmentation.multi_scale import at_scales, enlarged, largest
+from segmentation.multi_scale import at_scales, largest
 from training.stage import Context
 
 Segment = Callable[[torch.Tensor], torch.Tensor]  # normalised images [B,3,H,W] to logits [B,L,h,w], background first
@@ -57,8 +58,8 @@ def fuse(views: Sequence[torch.Tensor], size: Sequence[int], fusion: str) -> tor
     mean_logits: mean at full size (SEAM's segmentation code); mean_softmax: mean of probabilities (mmsegmentation).
     """
     if fusion == "max_logits":
-        return enlarged(largest(views), size).softmax(1)
-    full = [enlarged(view, size) for view in views]
+        return resize(largest(views), size).softmax(1)
+    full = [resize(view, size) for view in views]
     if fusion == "mean_logits":
         return torch.stack(full).mean(0).softmax(1)
     if fusion == "mean_softmax":

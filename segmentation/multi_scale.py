@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch.nn import functional
 
+from maps.grids import resize
+
 
 def at_scales(
     network: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor, scales: Sequence[float]
@@ -18,14 +20,7 @@ def at_scales(
 
 def largest(logits: Sequence[torch.Tensor]) -> torch.Tensor:
     """The element-wise maximum of [B,L,h_s,w_s], on the grid of the first."""
-    return torch.stack([enlarged(scale, logits[0].shape[-2:]) for scale in logits]).amax(0)
-
-
-def enlarged(logits: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
-    """Logits [B,L,h,w] on a grid of `size` (height, width), bilinear, align_corners=False."""
-    if tuple(logits.shape[-2:]) == tuple(size):
-        return logits
-    return functional.interpolate(logits, size=tuple(size), mode="bilinear", align_corners=False)
+    return torch.stack([resize(scale, logits[0].shape[-2:]) for scale in logits]).amax(0)
 
 
 def _scaled(images: torch.Tensor, scale: float) -> torch.Tensor:

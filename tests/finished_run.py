@@ -16,6 +16,7 @@ from scipy.ndimage import gaussian_filter
 from imagesets.image_set import ImageSet
 from imagesets.item import VOID, read_label_map
 from maps.maps import Maps
+from methods import amn
 from orchestrator.engine.context import settings_of
 from orchestrator.engine.job import Job, resolve
 from orchestrator.engine.progress import Display
@@ -72,8 +73,11 @@ class PretendEngine:
         noise = 0.15 * gaussian_filter(rng.standard_normal((len(keys), *truth.shape)), (0, 6, 6)) * 6
         soft = np.stack([gaussian_filter((truth == key + 1).astype(float), 4) for key in keys]) + noise
         if job.recipe.writes == "maps":
-            pair = soft[:, ::4, ::4], soft
-            return Maps(keys, truth.shape, pair, linear=False).arrays()
+            if job.recipe.read != "methods.amn:read":
+                return Maps(keys, truth.shape, (soft[:, ::4, ::4],)).arrays()
+            logits = np.full((len(job.classes) + 1, *truth.shape), -5.0)
+            logits[[0, *(keys + 1)]] = [0 * soft[0], *(8 * soft - 4)]
+            return amn.kept(keys, [logits[:, ::4, ::4]], truth).arrays()
         label = np.where(soft.max(0) > 0.5, keys[soft.argmax(0)] + 1, 0)
         return {"label": label.astype(np.uint8)}
 

@@ -5,7 +5,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from maps.maps import Maps, normalise
+from maps.maps import Maps
+from maps.reading import divided_by_maximum, unit_maximum
 from methods import advcam, cam, recam
 from tests.two_colours import CLASSES, SHARED, context, write_items
 from training.stage import Settings
@@ -61,7 +62,7 @@ def test_whole_climbs_over_four_scales_give_the_golden_maps(name, iterations, re
         count = advcam.iterations_at(scale, iterations)
         found = advcam.climb(features(FULL), FULL["cls_w"], pair(FULL[f"img{index}"]), keys, count, regulariser=regulariser)
         grids.append(found.numpy())
-    maps = Maps(FULL["keys"].numpy(), tuple(FULL["size"].tolist()), tuple(grids))
+    maps = Maps(FULL["keys"].numpy(), tuple(FULL["size"].tolist()), tuple(grids), read=divided_by_maximum)
     torch.testing.assert_close(maps.strided(), FULL[f"cam_{name}"], rtol=rtol, atol=atol)
     if f"high_res_{name}" in FULL:
         torch.testing.assert_close(maps.full(), FULL[f"high_res_{name}"], rtol=rtol, atol=atol)
@@ -79,7 +80,7 @@ def test_each_iteration_s_map_is_that_of_cam_up_to_a_factor_and_without_a_step_a
         lambda images: features(FULL)(images) * torch.tensor([1.0, 0.0])[:, None, None, None], weights, one_view, key, 1
     )
     expected = torch.einsum("c,chw->hw", weights[key[0]], features(FULL)(one_view[:1])[0]).relu()
-    torch.testing.assert_close(normalise(once, 1e-30)[0], expected / expected.max(), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(unit_maximum(once, 1e-30)[0], expected / expected.max(), rtol=1e-4, atol=1e-5)
     still = advcam.climb(features(FULL), weights, pair(FULL["img0"]), key, 5, step=0.0)
     torch.testing.assert_close(still, 5 * advcam.climb(features(FULL), weights, pair(FULL["img0"]), key, 1))
 
@@ -117,8 +118,10 @@ def test_the_stage_climbs_on_cam_and_on_recam_whatever_the_batch(tmp_path, choic
     torch.manual_seed(0)
     network = (recam if choice else cam).network(Settings(SHARED), CLASSES).eval()
     values = CLIMB | {"scales": [1.0, 0.5], "network.weights": choice}
-    together = Maps.of(advcam.maps(context(values, items, network=network))(items[0]))
-    apart = Maps.of(advcam.maps(context(values | {"classes_at_once": 1}, items, network=network))(items[0]))
+    record = advcam.maps(context(values, items, network=network))(items[0])
+    assert (np.max([record[f"grid{scale}"].max(axis=(1, 2)) for scale in range(len(values["scales"]))], axis=0) == 1).all()
+    together = Maps.of(record, divided_by_maximum)
+    apart = Maps.of(advcam.maps(context(values | {"classes_at_once": 1}, items, network=network))(items[0]), divided_by_maximum)
     assert together.full().shape == (2, 48, 64) and len(together.grids) == 2
     torch.testing.assert_close(together.full(), apart.full(), rtol=1e-2, atol=5e-3)
-    assert Maps.of(advcam.maps(context(values, items, network=network))(items[1])).full().shape == (0, 48, 64)
+    assert Maps.of(advcam.maps(context(values, items, network=network))(items[1]), divided_by_maximum).full().shape == (0, 48, 64)

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from math import log
 from pathlib import Path
 from types import SimpleNamespace
@@ -7,12 +8,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from torch import nn
 
 import backbones
 from backbones import resnet
 from imagesets.errors import WrongInput
-from maps.maps import Maps, strided
+from maps.maps import Maps
 from methods import amn, cam
 from segmentation.losses import shrunk
 from tests.two_colours import CLASSES, COLOURS, SHARED, context, write_items
@@ -33,6 +35,7 @@ TRAINING = {
     "training.threads": 1,
     "training.precision": "float32",
     "training.loaders": 0,
+    "training.ema": 0.0,
 }
 
 
@@ -65,7 +68,7 @@ def golden_network(data: dict[str, torch.Tensor]) -> amn.AMN:
 def test_logits_gradient_and_three_steps_are_the_golden_ones():
     data = golden("loss")
     network = golden_network(data)
-    step = amn.Step(network, smoothing=0.4)
+    objective = amn.ConfidentLabelObjective(network, smoothing=0.4)
     batch = {"image": data["feat"], "label": data["label"], "labels": data["label_cls"]}
     assert torch.equal(shrunk(data["label"], (8, 8)).long(), data["label_small"])
     logits = network(data["feat"], data["label_cls"])
@@ -75,7 +78,7 @@ def test_logits_gradient_and_three_steps_are_the_golden_ones():
     groups = [{"params": list(network.parameters()), "lr": 1e-4, "weight_decay": 1e-4}]
     optimiser = optimisers.build("adam", groups)
     for expected in data["losses"]:
-        loss = step(batch, 0.0)["pixel_classification"]
+        loss = objective(batch, 0)[0]["pixel_classification"]
         torch.testing.assert_close(loss.detach(), expected, rtol=1e-4, atol=0)
         optimiser.zero_grad()
         loss.backward()
@@ -93,10 +96,12 @@ def test_maps_are_the_golden_ones_without_the_background():
         image, mirror = network(data[f"feat{scale}"], data["label"].expand(2, -1))
         logits.append(((image + mirror.flip(-1)) / 2).detach())
         torch.testing.assert_close(logits[-1], data[f"logit{scale}"], rtol=1e-4, atol=1e-5)
-    size, keys = tuple(data["size"].tolist()), data["keys"].tolist()
-    for grid, expected in ((strided(size), data["cam"]), (size, data["high_res"])):
-        found = amn.class_maps(logits, data["seed_label"].numpy(), keys, grid)
-        torch.testing.assert_close(found, expected[1:], rtol=1e-4, atol=1e-5)
+    found = amn.kept(data["keys"].tolist(), [grid.numpy() for grid in logits], data["seed_label"].numpy())
+    maps = replace(found, read=amn.read)
+    torch.testing.assert_close(maps.strided(), data["cam"][1:], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(maps.full(), data["high_res"][1:], rtol=1e-4, atol=1e-5)
+    stored = Maps.of(maps.arrays(), amn.read)
+    torch.testing.assert_close(stored.full(), maps.full(), rtol=0, atol=1e-3)  # half precision
 
 
 def smoothed_target(label: torch.Tensor, classes: int, smoothing: float) -> torch.Tensor:
@@ -171,11 +176,11 @@ def labelled(tmp_path):
 
 
 def test_without_initial_weights_the_backbone_is_the_classifiers_with_frozen_statistics_and_stem(labelled):
-    task = amn.training(context(TRAINING, labelled.items, network=labelled.network, labels=labelled.labels))
+    training = amn.training(context(TRAINING, labelled.items, network=labelled.network, labels=labelled.labels))
     for name, value in labelled.network.backbone.state_dict().items():
-        assert torch.equal(task.network.backbone.state_dict()[name], value)
-    assert task.network.backbone.frozen_statistics
-    frozen = {name for name, parameter in task.network.named_parameters() if not parameter.requires_grad}
+        assert torch.equal(training.network.backbone.state_dict()[name], value)
+    assert training.network.backbone.frozen_statistics
+    frozen = {name for name, parameter in training.network.named_parameters() if not parameter.requires_grad}
     assert frozen == {"backbone.conv1.weight", "backbone.bn1.weight", "backbone.bn1.bias"}
 
 
@@ -183,8 +188,8 @@ def test_initial_weights_are_taken_from_their_file_and_not_from_the_classifier(l
     state = backbones.build(resnet.small, frozen_statistics=True).state_dict()
     torch.save(state, tmp_path / "weights.pt")
     given_weights = TRAINING | {"backbone.weights": str(tmp_path / "weights.pt")}
-    task = amn.training(context(given_weights, labelled.items, network=labelled.network, labels=labelled.labels))
-    assert torch.equal(task.network.backbone.state_dict()["layer1.0.conv1.weight"], state["layer1.0.conv1.weight"])
+    training = amn.training(context(given_weights, labelled.items, network=labelled.network, labels=labelled.labels))
+    assert torch.equal(training.network.backbone.state_dict()["layer1.0.conv1.weight"], state["layer1.0.conv1.weight"])
 
 
 @pytest.mark.parametrize("other", [nn.Linear(2, 2), cam.network(Settings(SHARED | {"backbone.name": resnet.resnet18}), CLASSES)])
@@ -201,19 +206,32 @@ def test_a_vector_s_probability_is_the_head_s_answer_in_the_middle_of_a_constant
     torch.testing.assert_close(network.probability(vectors, 4), logits.softmax(dim=1)[:, 5])
 
 
+def test_the_maps_of_a_mirrored_image_are_the_mirrored_maps(labelled, tmp_path):
+    item = labelled.items[2]
+    Image.fromarray(item.rgb()[:, ::-1].copy()).save(tmp_path / "mirrored.png")
+    mirrored = replace(item, id="mirrored", image=tmp_path / "mirrored.png")
+    labels = {name: {"label": np.full((48, 64), 255, np.uint8)} for name in (item.id, "mirrored")}
+    torch.manual_seed(3)
+    network = amn.network(Settings(SHARED | {"dropout": 0.0}), CLASSES).eval()
+    one = amn.maps(context({"scales": [1.0, 0.5]}, labelled.items, network=network, labels=labels))
+    found, expected = (Maps.of(one(each), amn.read).full() for each in (mirrored, item))
+    torch.testing.assert_close(found, expected.flip(-1), rtol=0, atol=5e-3)  # half precision
+    assert (expected - expected.flip(-1)).abs().max() > 0.1  # of a symmetric map this would say nothing
+
+
 def test_it_learns_the_labels_and_its_maps_lie_on_their_objects(labelled, tmp_path):
     where = context(TRAINING, labelled.items, network=labelled.network, labels=labelled.labels)
-    task = amn.training(where)
+    training = amn.training(where)
     run = loop.Run(("test",), tmp_path, where.settings.training, torch.device("cpu"))
-    history = loop.train(task, labelled.items, run)
+    history = loop.train(training, labelled.items, run)
     assert history[-1]["pixel_classification"] < history[0]["pixel_classification"]
     rebuilt = amn.network(where.settings, CLASSES)
-    rebuilt.load_state_dict(task.network.state_dict())
+    rebuilt.load_state_dict(training.network.state_dict())
     one = amn.maps(context({"scales": [1.0, 2.0]}, labelled.items, network=rebuilt.eval(), labels=labelled.labels))
     for item in labelled.items[:3]:
-        maps, label = Maps.of(one(item)), labelled.labels[item.id]["label"]
+        maps, label = Maps.of(one(item), amn.read), labelled.labels[item.id]["label"]
         assert maps.keys.tolist() == list(item.labels) and maps.strided().shape[1:] == (12, 16)
         for key, full in zip(maps.keys, maps.full().numpy(), strict=True):
             assert full[label == key + 1].mean() > 2 * full[label == 0].mean()
-    empty = Maps.of(one(labelled.items[3]))
+    empty = Maps.of(one(labelled.items[3]), amn.read)
     assert empty.full().shape == (0, 48, 64) and empty.strided().shape == (0, 12, 16)

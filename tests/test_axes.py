@@ -12,6 +12,13 @@ def test_a_list_keeps_its_types() -> None:
     assert parse("recam.lambda=0.1,1,2").values == (0.1, 1, 2)
     assert parse("recam.weights=w,product").values == ("w", "product")
     assert parse("cam.scales=[1.0],[1.0,0.5]").values == ([1.0], [1.0, 0.5])
+    assert parse("lpcam.contexts=true,false").values == (True, False)
+    assert parse("deeplabv2.crf=none,no,007,~").values == ("none", "no", "007", "~")
+    assert parse("cam.lr=1e-3,5E+1,.5,1.").values == (0.001, 50.0, 0.5, 1.0)
+
+
+def test_a_range_of_whole_numbers_holds_whole_numbers() -> None:
+    assert [repr(value) for value in parse("cam.epochs=2:8:3").values] == ["2", "5", "8"]
 
 
 @given(st.integers(0, 50), st.integers(1, 60), st.integers(1, 9))
@@ -40,6 +47,7 @@ def test_a_threshold_range_makes_no_trials_and_holds_its_end() -> None:
         (["cam.lr=0:1:x"], "'x' is no number"),
         (["cam.lr=loguniform(0,1)"], "from above 0"),
         (["cam.lr=[1,"], "no list"),
+        (["cam.lr={a: 1}"], "takes values such as"),
         (["seed.threshold=0.3"], "takes a range"),
     ],
 )

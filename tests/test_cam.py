@@ -1,16 +1,17 @@
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import nn
 
 import backbones
 from backbones import resnet
-from maps.maps import Maps, normalise
+from maps.maps import Maps
+from maps.reading import divided_by_maximum, unit_maximum
 from methods import cam
 from tests import two_colours
 from tests.two_colours import CLASSES, SHARED, context, write_items
@@ -42,7 +43,7 @@ def test_class_maps_are_the_golden_ones_at_every_scale(scale):
 def test_summed_and_normalised_maps_are_the_golden_ones_and_a_dead_class_is_zero():
     keys, size = GOLDEN["keys"], tuple(GOLDEN["size"].tolist())
     grids = tuple(cam.class_maps(tensor(f"feat{scale}"), tensor("W")[keys]).numpy() for scale in range(4))
-    maps = Maps(keys, size, grids)
+    maps = Maps(keys, size, grids, read=divided_by_maximum)
     torch.testing.assert_close(maps.strided(), tensor("cam"), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(maps.full(), tensor("high_res"), rtol=1e-4, atol=1e-5)
     assert (maps.full()[keys.tolist().index(14)] == 0).all()
@@ -50,10 +51,9 @@ def test_summed_and_normalised_maps_are_the_golden_ones_and_a_dead_class_is_zero
 
 def test_loss_and_gradient_of_the_classifier_are_the_golden_ones():
     weights = tensor("W").clone().requires_grad_()
-    network = nn.Module()
-    network.forward = lambda features: cam.class_scores(features, weights)
-    torch.testing.assert_close(network(tensor("feat0")).detach(), tensor("logit"), rtol=1e-4, atol=1e-5)
-    losses = cam.ClassificationStep(network, "bce")({"image": tensor("feat0"), "labels": tensor("label2")}, 0.0)
+    network = SimpleNamespace(features=lambda features: features, weights=weights)
+    losses, outputs = cam.ClassificationObjective(network, "bce")({"image": tensor("feat0"), "labels": tensor("label2")}, 0)
+    torch.testing.assert_close(outputs["logits"].detach(), tensor("logit"), rtol=1e-4, atol=1e-5)
     losses["classification"].backward()
     torch.testing.assert_close(losses["classification"].detach(), tensor("bce"), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(weights.grad, tensor("dW"), rtol=1e-4, atol=1e-5)
@@ -65,7 +65,7 @@ def test_scaling_features_or_weights_leaves_a_normalised_map_unchanged(seed, fea
     features, weights = random_features(seed), random_weights(seed)
     plain = cam.class_maps(features, weights)
     scaled = cam.class_maps(features * features_by, weights * weights_by)
-    torch.testing.assert_close(normalise(scaled, epsilon=1e-30), normalise(plain, epsilon=1e-30), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(unit_maximum(scaled, epsilon=1e-30), unit_maximum(plain, epsilon=1e-30), rtol=1e-4, atol=1e-5)
 
 
 @settings(max_examples=30, deadline=None)
@@ -85,9 +85,9 @@ def test_the_mean_of_an_unrectified_map_is_the_logit(seed):
 
 
 def test_without_initial_weights_statistics_are_live_and_nothing_is_frozen(tmp_path):
-    task = cam.training(context(TRAINING, write_items(tmp_path, [(0,)] * 8)))
-    assert all(parameter.requires_grad for parameter in task.network.parameters())
-    assert not task.network.backbone.frozen_statistics
+    training = cam.training(context(TRAINING, write_items(tmp_path, [(0,)] * 8)))
+    assert all(parameter.requires_grad for parameter in training.network.parameters())
+    assert not training.network.backbone.frozen_statistics
 
 
 def test_with_initial_weights_statistics_and_the_stem_are_frozen(tmp_path):
@@ -99,32 +99,26 @@ def test_with_initial_weights_statistics_and_the_stem_are_frozen(tmp_path):
     assert network.backbone.frozen_statistics
 
 
-def test_the_initial_weights_depend_on_the_random_seed_alone(tmp_path):
-    where = context(TRAINING, write_items(tmp_path, [(0,)] * 8))
-    first, second = (cam.training(where).network.state_dict() for _ in range(2))
-    assert all(torch.equal(first[name], second[name]) for name in first)
-
-
 def test_the_classifier_learns_and_its_maps_lie_on_their_objects(tmp_path):
     items = write_items(tmp_path, [(0,), (1,), (0, 1), ()] * 4)
     where = context(TRAINING, items)
-    task = cam.training(where)
+    training = cam.training(where)
     run = loop.Run(("test",), tmp_path, where.settings.training, torch.device("cpu"))
-    history = loop.train(task, items, run)
+    history = loop.train(training, items, run)
     assert history[-1]["classification"] < 0.3 * history[0]["classification"]
-    one = cam.maps(context({"scales": [1.0, 2.0]}, items, network=task.network.eval()))
-    maps = Maps.of(one(items[2]))
+    one = cam.maps(context({"scales": [1.0, 2.0]}, items, network=training.network.eval()))
+    maps = Maps.of(one(items[2]), divided_by_maximum)
     assert maps.keys.tolist() == [0, 1] and maps.full().shape == (2, 48, 64)
     columns = maps.full().sum(dim=1).argmax(dim=1)  # red is drawn left, blue right
     assert columns[0] < 32 < columns[1]
-    assert Maps.of(one(items[3])).full().shape == (0, 48, 64)
+    assert Maps.of(one(items[3]), divided_by_maximum).full().shape == (0, 48, 64)
 
 
 def test_a_class_has_the_same_map_whatever_other_classes_are_present(tmp_path):
     [item] = write_items(tmp_path, [(0, 1)])
     torch.manual_seed(0)
     one = cam.maps(context({"scales": [1.0, 0.5]}, [item], network=cam.network(Settings(SHARED), CLASSES).eval()))
-    both, only_blue = (Maps.of(one(replace(item, labels=labels))) for labels in ((0, 1), (1,)))
+    both, only_blue = (Maps.of(one(replace(item, labels=labels)), divided_by_maximum) for labels in ((0, 1), (1,)))
     torch.testing.assert_close(only_blue.full()[0], both.full()[1])
 
 

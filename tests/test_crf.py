@@ -9,9 +9,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from imagesets.errors import WrongInput
 from maps.maps import Maps
+from maps.reading import as_they_are
 from orchestrator.planning.recipes import load_all
 from refiners import crf
 from refiners.threshold import winners
@@ -20,6 +22,22 @@ from tests.two_colours import context, write_items
 GOLDEN = Path(__file__).parent / "golden"
 SETS = load_all()["crf"].table
 IRN = crf.Parameters(**SETS["irn-labels"])
+PUBLISHED = {  # iterations; Gaussian sxy, weight; bilateral sxy, srgb, weight
+    # jiwoon-ahn/irn, misc/imutils.py; the labels of AdvCAM, AMN, ReCAM, LPCAM, SIPE and CDA
+    "irn-labels": (10, 3, 3, 50, 5, 10),
+    # kazuto1011/deeplab-pytorch, configs/voc12.yaml; RecurSeed and EdgePredictMix
+    "deeplab": (10, 1, 3, 67, 3, 4),
+    # jiwoon-ahn/psa, tool/imutils.py; SEAM, PMM's and MCTformer's labels, EPS
+    "seam": (10, 3, 3, 80, 13, 10),
+    # HFPL's library file: the test of its segmentation network
+    "hfpl": (1, 3, 3, 32, 13, 10),
+    # EDAM code: SEAM's kernels
+    "edam": (3, 3, 3, 80, 13, 10),
+    # MCTformer code: the test of its segmentation network
+    "mctformer": (10, 4, 3, 83, 5, 3),
+    # Spatial-BCE code: labels
+    "spatial-bce": (10, 3, 3, 40, 5, 10),
+}
 ALONE = replace(IRN, gaussian_weight=0, bilateral_weight=0)  # no pixel hears of another
 
 
@@ -121,6 +139,15 @@ def test_without_pairwise_weights_refined_maps_are_their_share_of_the_unary():
     np.testing.assert_allclose(crf.refined(random_image(1), maps, 0.3, free), shares, atol=1e-4)
 
 
+def test_at_background_0_marginals_are_finite_where_no_class_responds_either():
+    maps = torch.zeros(2, 24, 32)
+    maps[0, :, 16:] = 0.8
+    found = crf.refined(random_image(1), maps, 0.0, ALONE)
+    assert np.isfinite(crf.refined(random_image(1), maps, 0.0, IRN)).all()
+    np.testing.assert_allclose(found[:, :, :16], 1 / 3, atol=1e-5)  # all three are equally unlikely there
+    np.testing.assert_allclose(found[0, :, 16:], 1, atol=1e-4)
+
+
 def test_no_class_at_all_is_confident_background():
     found = crf.confident(random_image(0), torch.zeros((0, 24, 32)), np.array([], np.int64), 0.3, 0.05, IRN)
     assert found.dtype == np.uint8 and found.max() == 0
@@ -137,7 +164,7 @@ def test_the_stages_read_their_method_s_thresholds_and_write_label_values(tmp_pa
         np.float32
     )
     empty = Maps(np.array([], np.int64), (24, 32), ())
-    records = {"image0": Maps(np.array([1]), (24, 32), (hill, hill), linear=False).arrays(), "image1": empty.arrays()}
+    records = {"image0": Maps(np.array([1]), (24, 32), (hill,), read=as_they_are), "image1": empty}
     values = {
         "parameters": SETS["irn-labels"],
         "maps.confident_foreground": 0.6,
@@ -146,13 +173,70 @@ def test_the_stages_read_their_method_s_thresholds_and_write_label_values(tmp_pa
     }
     where = context(values, items, maps=records)
     labels, masks, refined = crf.confident_labels(where), crf.masks(where), crf.maps(where)
-    assert set(np.unique(labels(items[0])["label"])) <= {0, 2, 255}
+    assert set(np.unique(labels(items[0])["label"])) == {0, 2, 255}
     assert set(np.unique(masks(items[0])["label"])) == {0, 2}
     assert labels(items[1])["label"].max() == masks(items[1])["label"].max() == 0
-    found = Maps.of(refined(items[0]))
+    found = Maps.of(refined(items[0]), as_they_are)
     assert found.keys.tolist() == [1] and found.strided().shape == (1, 6, 8) and found.full().shape == (1, 24, 32)
     assert found.full().min() < 0.1 and 0.5 < found.full().max() <= 1
-    assert Maps.of(refined(items[1])).full().shape == (0, 24, 32)
+    assert Maps.of(refined(items[1]), as_they_are).full().shape == (0, 24, 32)
+
+
+def test_a_background_map_of_the_method_s_own_takes_the_place_of_the_thresholds(tmp_path):
+    (item,) = write_items(tmp_path, [(1,)], size=(24, 32))
+    planes = torch.rand((2, 24, 32), generator=torch.Generator().manual_seed(0))  # background first
+    records = {item.id: Maps(np.array([1]), (24, 32), (planes.numpy(),), read=as_they_are)}
+    where = context({"parameters": SETS["irn-labels"], "maps.confident_background": 0.5}, [item], maps=records)
+    own, maps, keys, rgb = planes[0], planes[1:], np.array([1]), item.rgb()
+    assert np.array_equal(crf.confident_labels(where)(item)["label"], crf.confident(rgb, maps, keys, own, own / 2, IRN))
+    assert np.array_equal(crf.masks(where)(item)["label"], 2 * crf.hard(rgb, winners(maps, own), 2, IRN))
+    found = Maps.of(crf.maps(where)(item), as_they_are).full()
+    np.testing.assert_allclose(found, crf.soft(rgb, planes.numpy(), IRN)[1:], atol=1e-3)  # half precision
+    constant = crf.confident(rgb, maps, keys, torch.full((24, 32), 0.6), torch.full((24, 32), 0.3), IRN)
+    assert np.array_equal(constant, crf.confident(rgb, maps, keys, 0.6, 0.3, IRN))
+
+
+def two_halves(noise: int) -> tuple[np.ndarray, np.ndarray]:
+    """An image of a dark and a light half, and their label map of 3 and 8 with some pixels swapped."""
+    rgb = np.full((24, 32, 3), 40, np.uint8)
+    rgb[:, 16:] = 200
+    label = np.where(np.arange(32) < 16, 3, 8).astype(np.uint8).repeat(24).reshape(32, 24).T.copy()
+    places = np.random.default_rng(0).permutation(label.size)[:noise]
+    label.flat[places] = 11 - label.flat[places]
+    return rgb, label
+
+
+def test_a_label_map_of_another_refiner_is_refined_among_the_labels_that_it_has(tmp_path):
+    rgb, noisy = two_halves(noise=60)
+    clean = two_halves(noise=0)[1]
+    (item,) = write_items(tmp_path, [()], size=(24, 32))
+    Image.fromarray(rgb).save(item.image)
+    one = crf.masks_of_masks(context({"parameters": SETS["irn-labels"]}, [item], masks={item.id: {"label": noisy}}))
+    found = one(item)["label"]
+    assert found.dtype == np.uint8 and differing(found, clean) == 0 < differing(noisy, clean)
+
+
+def test_undecided_pixels_stay_undecided_and_speak_for_no_label():
+    rgb, label = two_halves(noise=0)
+    holed = label.copy()
+    holed[4:20, 4:28] = 255
+    assert np.array_equal(crf.refined_labels(rgb, holed, IRN), holed)
+    energy_free = crf.hard(rgb, np.where(holed == 255, 255, holed // 8).astype(np.uint8), 2, IRN)
+    assert np.array_equal(energy_free, label // 8)  # their neighbours' colours decide
+    assert np.array_equal(crf.refined_labels(rgb, np.where(holed == 8, np.uint8(255), holed), IRN), np.where(holed == 3, 3, 255))
+
+
+@pytest.mark.parametrize(("name", "published"), PUBLISHED.items())
+def test_each_parameter_set_is_the_published_one(name, published):
+    own = crf.Parameters(**SETS[name])
+    assert own.iterations == published[0]
+    assert (own.gaussian_sxy, own.gaussian_weight) == published[1:3]
+    assert (own.bilateral_sxy, own.bilateral_srgb, own.bilateral_weight) == published[3:6]
+    assert own.certainty == 0.7  # in all code that makes unaries of labels
+
+
+def test_all_parameter_sets_are_compared_with_their_sources():
+    assert set(PUBLISHED) == set(SETS)
 
 
 def test_a_missing_library_is_named_with_the_command_that_installs_it(monkeypatch):

@@ -15,7 +15,9 @@ from backbones import resnet
 from imagesets.errors import WrongInput
 from imagesets.item import read_label_map
 from imagesets.palette import save_label_map
-from maps.maps import Maps, strided
+from maps.grids import strided
+from maps.maps import Maps
+from maps.reading import divided_by_maximum
 from methods import cam
 from orchestrator.engine.checks import check_images
 from orchestrator.planning.components import components
@@ -287,7 +289,7 @@ def test_a_run_from_exported_maps_scores_as_the_one_they_come_from(finished: tup
     images, store = finished
     (tmp_path / "maps").mkdir()
     for id, record in StoredRecords(stage_folder(store, "cam-maps")).items():
-        maps = Maps.of(record)
+        maps = Maps.of(record, divided_by_maximum)
         content = {"keys": torch.from_numpy(maps.keys), "cam": maps.strided(), "high_res": maps.full().numpy()}
         np.save(tmp_path / "maps" / f"{id}.npy", content, allow_pickle=True)  # type: ignore[arg-type]
     options = ("--engine", "local", "--maps-from", str(tmp_path / "maps"))

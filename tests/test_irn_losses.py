@@ -52,10 +52,10 @@ def test_gradients_are_the_golden_ones():
 def test_three_steps_of_the_optimiser_give_the_golden_maps_and_mean_displacement():
     logits, displacement = golden_maps()
     groups = [{"params": [tensor], "lr": rate, "weight_decay": 1e-4} for tensor, rate in ((logits, 20.0), (displacement, 200.0))]
-    optimiser, schedule = optimisers.build("sgd", groups, momentum=1e-4), optimisers.poly()
+    optimiser, schedule = optimisers.build("sgd", groups, momentum=1e-4), optimisers.poly(3)
     for step in range(3):
         for group, rate in zip(optimiser.param_groups, (20.0, 200.0), strict=True):
-            group["lr"] = rate * schedule(step / 3)
+            group["lr"] = rate * schedule(step)
         optimiser.zero_grad()
         sum(losses(logits, displacement).values()).backward()
         optimiser.step()

@@ -13,7 +13,7 @@ from torch.nn import functional
 import backbones
 from backbones import resnet
 from backbones.mobilenet import mobilenetv2
-from maps.maps import strided
+from maps.grids import strided
 from refiners.irnet import IRNet, boundary, upsample
 
 GOLDEN = {

@@ -1,4 +1,4 @@
-"""IRN as stages: its training task and its pseudo masks."""
+"""IRN as stages: its training and its pseudo masks."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +13,7 @@ from backbones import resnet
 from imagesets.errors import WrongInput
 from imagesets.item import Item
 from maps.maps import Maps
+from maps.reading import as_they_are
 from refiners import irn
 from tests.two_colours import COLOURS, context, write_items
 from training import loop
@@ -33,6 +34,7 @@ TRAINING = {
     "training.threads": 1,
     "training.precision": "float32",
     "training.loaders": 0,
+    "training.ema": 0.0,
 }
 WALKING = {
     "padding": 0,
@@ -75,8 +77,8 @@ def test_with_initial_weights_the_backbone_is_theirs(tmp_path):
     other = classifier().backbone
     nn.init.constant_(other.conv1.weight, 0.125)
     torch.save(other.state_dict(), tmp_path / "weights.pt")
-    task = irn.training(prepared(tmp_path, values={"backbone.weights": str(tmp_path / "weights.pt")}))
-    assert (task.network.backbone.conv1.weight == 0.125).all()
+    training = irn.training(prepared(tmp_path, values={"backbone.weights": str(tmp_path / "weights.pt")}))
+    assert (training.network.backbone.conv1.weight == 0.125).all()
 
 
 def test_a_network_of_another_kind_before_it_is_refused_with_what_to_set(tmp_path):
@@ -100,25 +102,19 @@ def test_an_example_is_a_crop_with_its_labels_on_the_boundary_grid(tmp_path):
     assert set(example["label"].unique().tolist()) <= {0, 1, 2, 255}
 
 
-def test_the_initial_weights_depend_on_the_random_seed_alone(tmp_path):
-    where = prepared(tmp_path)
-    first, second = (irn.training(where).network.state_dict() for _ in range(2))
-    assert all(torch.equal(first[name], second[name]) for name in first)
-
-
 def test_the_mean_displacement_is_that_of_whole_batches_of_top_left_crops(tmp_path):
     where = prepared(tmp_path, count=7)
-    task = irn.training(where)
-    task.network.displacement_mean.fill_(5)
-    task.network.eval()
-    task.finish()
-    found = task.network.displacement_mean.clone()
-    task.network.train()
+    training = irn.training(where)
+    training.network.displacement_mean.fill_(5)
+    training.network.eval()
+    training.finish()
+    found = training.network.displacement_mean.clone()
+    training.network.train()
     rows = []
     for item in where.items[:4]:
         crop = np.zeros((3, 64, 64), np.float32)
         crop[:, :48] = irn.transforms.normalise(item.rgb())
-        rows.append(task.network(torch.from_numpy(crop)[None])[1].mean(dim=(0, 2, 3)))
+        rows.append(training.network(torch.from_numpy(crop)[None])[1].mean(dim=(0, 2, 3)))
     torch.testing.assert_close(found, torch.stack(rows).mean(dim=0).detach(), rtol=1e-4, atol=1e-5)
     assert irn.training(prepared(tmp_path, values={"mean_shift": False})).finish is None
 
@@ -128,9 +124,10 @@ def trained(tmp_path_factory) -> tuple[Context, nn.Module, list[dict[str, float]
     folder = tmp_path_factory.mktemp("irn")
     torch.set_num_threads(1)
     where = prepared(folder, count=12, values={"epochs": 15})
-    task = irn.training(where)
-    history = loop.train(task, where.items, loop.Run(("irn",), folder, where.settings.training, torch.device("cpu")))
-    return where, task.network.eval(), history
+    torch.manual_seed(2)
+    training = irn.training(where)
+    history = loop.train(training, where.items, loop.Run(("irn",), folder, where.settings.training, torch.device("cpu")))
+    return where, training.network.eval(), history
 
 
 def test_affinity_and_displacement_losses_fall_in_training(trained):
@@ -157,7 +154,7 @@ def walking(where: Context, network: nn.Module, values: dict | None = None, seed
         for plane, key in zip(planes, keys, strict=True):
             inside = np.argwhere(truth(item) == key + 1).mean(axis=0).astype(int)
             plane[inside[0] - 4 : inside[0] + 4, inside[1] - 4 : inside[1] + 4] = 1
-        records[item.id] = Maps(keys, SIZE, (planes[:, ::4, ::4], planes), linear=False).arrays()
+        records[item.id] = Maps(keys, SIZE, (planes[:, ::4, ::4], planes), read=as_they_are)
     return context(WALKING | (values or {}), list(where.items), maps=records, affinity=network)
 
 
@@ -169,9 +166,33 @@ def test_the_walk_makes_masks_fit_their_objects_far_better_than_the_seeds_did(tr
     for item in where.items:
         found, expected = one(item)["label"], truth(item)
         overlap.append(((found == expected) & (expected > 0)).sum() / ((found > 0) | (expected > 0)).sum())
-        seeds = Maps.of(context_.inputs["maps"][item.id]).full().amax(dim=0).numpy() > 0.25
+        seeds = context_.inputs["maps"][item.id].full().amax(dim=0).numpy() > 0.25
         before.append((seeds & (expected > 0)).sum() / (seeds | (expected > 0)).sum())
     assert np.mean(overlap) > 1.8 * np.mean(before)
+
+
+def test_a_power_on_the_maps_is_taken_before_the_walk(trained):
+    where, network, _ = trained
+    item, ramp = where.items[0], np.linspace(0, 1, 16, dtype=np.float32).reshape(1, 1, 16).repeat(12, axis=1)
+
+    def walked(grid: np.ndarray, power: float) -> np.ndarray:
+        maps = {item.id: Maps(np.array(item.labels[:1]), SIZE, (grid,), read=as_they_are)}
+        one_step = WALKING | {"maps.walk_power": power, "exp_times": 0}
+        return irn.masks(context(one_step, [item], maps=maps, affinity=network))(item)["label"]
+
+    assert np.array_equal(walked(ramp, 3.0), walked(ramp**3, 1.0))
+    assert (walked(ramp, 3.0) > 0).mean() < 0.8 * (walked(ramp, 1.0) > 0).mean()
+
+
+@pytest.mark.parametrize(("background", "foreground"), [(0.0, 1.0), (1.0, 0.0)])
+def test_a_background_map_of_the_method_s_own_walks_and_takes_the_place_of_the_constant(trained, background, foreground):
+    where, network, _ = trained
+    item = where.items[0]
+    planes = np.stack([np.full((12, 16), level, np.float32) for level in (background, 0.5)])
+    maps = {item.id: Maps(np.array(item.labels[:1]), SIZE, (planes,), read=as_they_are)}
+    settings = {name: value for name, value in WALKING.items() if name != "maps.walk_background"}
+    found = irn.masks(context(settings, [item], maps=maps, affinity=network))(item)["label"]
+    assert (found > 0).mean() == foreground
 
 
 def test_masks_have_the_size_of_the_image_and_its_own_labels_alone(trained):
@@ -180,7 +201,7 @@ def test_masks_have_the_size_of_the_image_and_its_own_labels_alone(trained):
     for item in where.items[:3]:
         found = one(item)["label"]
         assert found.shape == SIZE and found.dtype == np.uint8
-        assert set(np.unique(found)) <= {0, *(key + 1 for key in item.labels)}
+        assert set(np.unique(found)) == {0, *(key + 1 for key in item.labels)}
 
 
 def test_an_image_without_classes_is_all_background(trained):

@@ -77,6 +77,19 @@ def test_separate_directions_are_found_whatever_the_lengths():
     torch.testing.assert_close(centres, directions * rows[:20].sum(1).mean())
 
 
+@pytest.mark.parametrize(("tolerance", "iterations"), [(0.05, 1), (0.005, 2)])
+def test_the_end_comes_when_the_squared_shift_is_below_the_tolerance(tolerance, iterations):
+    rows = torch.tensor([[1.0], [1.2]])  # the one centre moves by 0.1, and then no more
+    centres, total = lloyd(lambda: [rows], rows[:1], tolerance, max_iterations=100)
+    assert total == iterations and centres.item() == pytest.approx(1.1)
+
+
+def test_the_shift_is_the_sum_of_the_lengths_of_all_shifts():
+    rows = torch.tensor([[1.0, 0.0], [1.2, 0.0], [0.0, 1.0], [0.0, 1.2]])  # two centres move by 0.1: (0.1 + 0.1)^2 = 0.04
+    assert lloyd(lambda: [rows], rows[[0, 2]], 0.041, max_iterations=100)[1] == 1
+    assert lloyd(lambda: [rows], rows[[0, 2]], 0.039, max_iterations=100)[1] == 2
+
+
 def test_an_empty_cluster_keeps_its_centre():
     rows = torch.tensor([[1.0, 0.0], [2.0, 0.0]])
     centres = torch.tensor([[1.0, 0.0], [0.0, 5.0]])

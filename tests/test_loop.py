@@ -1,6 +1,9 @@
-"""The training loop: resuming changes nothing, and what cannot go on says so."""
+"""The training loop: resuming changes nothing, what is asked for is done, and what cannot go on says so."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import fmean
 
 import numpy as np
 import pytest
@@ -9,21 +12,32 @@ from torch import nn
 
 from imagesets.errors import WrongInput
 from imagesets.item import Item
-from training import loop
-from training.stage import Settings, Task
+from training import checkpoint, loop
+from training.stage import Losses, Outputs, Settings, Training
 
-ITEMS = [Item(f"i{number}", Path("none.png"), (0,)) for number in range(11)]
-SETTINGS = Settings({"workers": 1, "threads": 1, "precision": "float32", "loaders": 0})
+ITEMS = [Item(f"i{number}", Path("none.png"), (number % 3,)) for number in range(11)]
+SETTINGS = Settings({"precision": "float32", "loaders": 0, "ema": 0.0})
 
 
-class Step(nn.Module):
-    def __init__(self) -> None:
+class Objective(nn.Module):
+    """A small regression; the loss `late` begins at step 3 and reaches parameters that nothing else does."""
+
+    def __init__(self, dropout: float = 0.5) -> None:
         super().__init__()
-        self.network = nn.Sequential(nn.Linear(3, 4), nn.Dropout(0.5), nn.Linear(4, 1))
+        self.network = nn.Sequential(nn.Linear(3, 4), nn.Dropout(dropout), nn.Linear(4, 1))
+        self.branch = nn.Linear(3, 1)
+        self.register_buffer("steps", torch.zeros((), dtype=torch.long))
+        self.noise: list[float] = []  # what dropout would draw at each step
 
-    def forward(self, batch: dict[str, torch.Tensor], progress: float) -> dict[str, torch.Tensor]:
+    def forward(self, batch: dict[str, torch.Tensor], step: int) -> tuple[Losses, Outputs]:
+        self.noise.append(torch.rand(()).item())
         output = self.network(batch["x"])
-        return {"fit": (output - batch["y"]).square().mean(), "size": 1e-3 * output.square().mean()}
+        losses = {"fit": (output - batch["y"]).square().mean()}
+        if step < 6:
+            losses["size"] = 1e-3 * output.square().mean()
+        if step >= 3:
+            losses["late"] = (self.branch(batch["x"]) + batch["y"]).square().mean()
+        return losses, {"output": output}
 
 
 def sample(item: Item, rng: np.random.Generator) -> dict[str, torch.Tensor]:
@@ -31,16 +45,18 @@ def sample(item: Item, rng: np.random.Generator) -> dict[str, torch.Tensor]:
     return {"x": x, "y": x.sum(0, keepdim=True)}
 
 
-def task(lr: float = 0.05) -> Task:
+def training(lr: float = 0.05, dropout: float = 0.5, **options: object) -> Training:
     torch.manual_seed(0)
-    step = Step()
-    optimiser = torch.optim.SGD([{"params": step.parameters(), "lr": lr}], momentum=0.9)
-    return Task(step.network, step, sample, optimiser, lambda progress: 1 - progress, batch=4, steps=8)
+    objective = Objective(dropout)
+    optimiser = torch.optim.SGD([{"params": objective.parameters(), "lr": lr}], momentum=0.9)
+    of_loop = {"batch": 4, "steps": 8, "after_step": lambda step: objective.steps.add_(1)} | options
+    return Training(objective.network, objective, sample, optimiser, lambda step: 1 - step / 8, **of_loop)
 
 
-def run(folder: Path, **options: object) -> loop.Run:
+def run(folder: Path, ema: float = 0.0, **options: object) -> loop.Run:
     folder.mkdir(exist_ok=True)
-    return loop.Run(("test", 0), folder, SETTINGS, torch.device("cpu"), **options)
+    settings = Settings({**SETTINGS.values, "ema": ema})
+    return loop.Run(("test", 0), folder, settings, torch.device("cpu"), **options)
 
 
 def same(one: nn.Module, other: nn.Module) -> bool:
@@ -48,50 +64,160 @@ def same(one: nn.Module, other: nn.Module) -> bool:
     return all(torch.equal(a, b) for a, b in pairs)
 
 
+def noting(drawn: list[str]) -> Training:
+    """A training that notes the ids of its examples."""
+
+    def sample_and_note(item: Item, rng: np.random.Generator) -> dict[str, torch.Tensor]:
+        drawn.append(item.id)
+        return sample(item, rng)
+
+    return replace(training(), sample=sample_and_note)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two images that share a class."""
+
+    first: Item
+    second: Item
+
+
+def pairs(items: Sequence[Item], rng: np.random.Generator) -> list[Pair]:
+    """Each image with a partner of its class, in random order; every other epoch is shorter by half."""
+    partners = [[other for other in items if other.labels == item.labels and other is not item] for item in items]
+    drawn = [Pair(item, own[rng.integers(len(own))]) for item, own in zip(items, partners, strict=True)]
+    return [drawn[place] for place in rng.permutation(len(drawn))[: len(drawn) if rng.random() < 0.5 else len(drawn) // 2]]
+
+
+def sample_pair(pair: Pair, rng: np.random.Generator) -> dict[str, torch.Tensor]:
+    assert pair.first.labels == pair.second.labels
+    return sample(pair.first, rng)
+
+
+VARIANTS = {
+    "plain": {},
+    "accumulating": {"accumulate": 2},
+    "pairs": {"examples": pairs, "sample": sample_pair},
+}
+
+
 @pytest.mark.parametrize("stop_at", [1, 2, 3, 5, 7])
-def test_a_stopped_and_resumed_training_is_bit_equal_to_an_undisturbed_one(tmp_path: Path, stop_at: int) -> None:
-    whole = task()
-    history = loop.train(whole, ITEMS, run(tmp_path / "whole"))
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("ema", [0.0, 0.9])
+def test_a_stopped_and_resumed_training_is_bit_equal_to_an_undisturbed_one(
+    tmp_path: Path, stop_at: int, variant: str, ema: float
+) -> None:
+    whole = replace(training(), **VARIANTS[variant])
+    history = loop.train(whole, ITEMS, run(tmp_path / "whole", ema))
     seen: list[int] = []
-    halted = run(tmp_path / "halted", report=lambda step, *_: seen.append(step), asked_to_stop=lambda: len(seen) == stop_at)
+    asked = {"report": lambda step, *_: seen.append(step), "asked_to_stop": lambda: len(seen) == stop_at}
     with pytest.raises(loop.Stopped):
-        loop.train(task(), ITEMS, halted)
-    resumed = task()
+        loop.train(replace(training(), **VARIANTS[variant]), ITEMS, run(tmp_path / "halted", ema, **asked))
+    resumed = replace(training(), **VARIANTS[variant])
     torch.manual_seed(99)  # whatever else the new process did
-    assert loop.train(resumed, ITEMS, run(tmp_path / "halted")) == history
-    assert same(whole.network, resumed.network)
+    assert loop.train(resumed, ITEMS, run(tmp_path / "halted", ema)) == history
+    assert same(whole.objective, resumed.objective)
+    assert resumed.objective.steps == 8  # what `after_step` did before the stop counts
 
 
 def test_every_epoch_sees_each_image_at_most_once_and_in_another_order(tmp_path: Path) -> None:
     drawn: list[str] = []
-
-    def noting(item: Item, rng: np.random.Generator) -> dict[str, torch.Tensor]:
-        drawn.append(item.id)
-        return sample(item, rng)
-
-    noted = task()
-    noted.sample = noting
-    loop.train(noted, ITEMS, run(tmp_path))
+    loop.train(noting(drawn), ITEMS, run(tmp_path))
     epochs = [drawn[start : start + 8] for start in range(0, len(drawn), 8)]
     assert len(epochs) == 4 and all(len(set(epoch)) == 8 for epoch in epochs)
     assert epochs[0] != epochs[1]
 
 
-def test_the_history_holds_the_mean_of_every_named_loss(tmp_path: Path) -> None:
+def test_a_training_draws_its_own_examples_in_its_own_order(tmp_path: Path) -> None:
+    drawn: list[str] = []
+    windows = replace(noting(drawn), examples=lambda items, rng: [item for item in items[:3] for _ in range(3)], steps=4)
+    history = loop.train(windows, ITEMS, run(tmp_path))
+    assert drawn == ["i0", "i0", "i0", "i1", "i1", "i1", "i2", "i2"] * 2  # the incomplete last batch is dropped
+    assert [row["epoch"] for row in history] == [1, 2]
+
+
+def test_examples_of_one_image_have_random_numbers_of_their_own(tmp_path: Path) -> None:
+    drawn: list[float] = []
+
+    def sample_and_note(item: Item, rng: np.random.Generator) -> dict[str, torch.Tensor]:
+        drawn.append(np.random.default_rng(rng.integers(2**60)).random())
+        return sample(item, rng)
+
+    windows = replace(training(), sample=sample_and_note, examples=lambda items, rng: [items[0]] * 4, steps=2)
+    loop.train(windows, ITEMS, run(tmp_path))
+    assert len(set(drawn)) == 8
+
+
+def test_dropout_draws_anew_in_each_step(tmp_path: Path) -> None:
+    one, other = training(), training()
+    loop.train(one, ITEMS, run(tmp_path / "one"))
+    loop.train(other, ITEMS, replace(run(tmp_path / "other"), purpose=("test", 1)))
+    assert len(set(one.objective.noise)) == 8
+    assert not set(one.objective.noise) & set(other.objective.noise)
+
+
+def test_the_history_holds_the_mean_of_every_loss_over_the_steps_that_had_it(tmp_path: Path) -> None:
     steps: list[dict[str, float]] = []
-    history = loop.train(task(), ITEMS, run(tmp_path, report=lambda step, losses, history: steps.append(losses)))
+    history = loop.train(training(), ITEMS, run(tmp_path, report=lambda step, losses, history: steps.append(losses)))
     assert [row["epoch"] for row in history] == [1, 2, 3, 4]
-    assert history[0]["fit"] == pytest.approx((steps[0]["fit"] + steps[1]["fit"]) / 2)
+    assert [sorted(row) for row in history] == [
+        ["epoch", "fit", "size"],
+        ["epoch", "fit", "late", "size"],
+        ["epoch", "fit", "late", "size"],
+        ["epoch", "fit", "late"],
+    ]
+    assert history[0]["fit"] == pytest.approx(fmean([steps[0]["fit"], steps[1]["fit"]]))
+    assert history[1]["late"] == steps[3]["late"]
+
+
+def test_parameters_that_no_loss_reaches_yet_do_not_move(tmp_path: Path) -> None:
+    few = training(steps=3)
+    before = few.objective.branch.weight.clone()
+    loop.train(few, ITEMS, run(tmp_path))
+    assert torch.equal(few.objective.branch.weight, before) and few.objective.branch.weight.grad is None
+
+
+@pytest.mark.parametrize("parts", [2, 4])
+def test_accumulated_gradients_make_the_update_of_the_whole_batch(tmp_path: Path, parts: int) -> None:
+    whole, split = training(dropout=0.0), training(dropout=0.0, accumulate=parts)
+    histories = [loop.train(one, ITEMS, run(tmp_path / name)) for name, one in (("whole", whole), ("split", split))]
+    for name, values in whole.objective.state_dict().items():
+        torch.testing.assert_close(split.objective.state_dict()[name], values, msg=name)
+    for found, expected in zip(*histories, strict=True):
+        assert found == pytest.approx(expected, rel=1e-4)
+
+
+def test_what_is_delivered_is_the_average_of_the_weights(tmp_path: Path) -> None:
+    averaged, seen = training(), []
+    initial = averaged.network[0].weight.clone()
+    averaged.after_step = lambda step: seen.append(averaged.network[0].weight.detach().clone())
+    loop.train(averaged, ITEMS, run(tmp_path, ema=0.75))
+    for weights in seen:
+        initial = 0.75 * initial + 0.25 * weights
+    torch.testing.assert_close(averaged.network[0].weight, initial)
+
+
+def test_the_steps_and_their_rates_are_counted_from_0(tmp_path: Path) -> None:
+    counted, rates = training(), []
+    counted.after_step = lambda step: rates.append((step, counted.optimiser.param_groups[0]["lr"]))
+    loop.train(counted, ITEMS, run(tmp_path))
+    assert rates == [(step, pytest.approx(0.05 * (1 - step / 8))) for step in range(8)]
+
+
+def test_a_list_that_fills_no_batch_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(WrongInput, match=r"a batch of 4 is larger than .* 3 examples; lower the batch to at most 3"):
+        loop.train(training(), ITEMS[:3], run(tmp_path))
 
 
 def test_a_loss_that_is_not_finite_stops_with_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(WrongInput, match="not finite"):
-        loop.train(task(lr=1e30), ITEMS, run(tmp_path))
+        loop.train(training(lr=1e30), ITEMS, run(tmp_path))
 
 
-def test_a_batch_that_workers_cannot_share_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(WrongInput, match="does not divide"):
-        loop.train(task(), ITEMS, run(tmp_path, world=3))
+@pytest.mark.parametrize(("world", "parts", "match"), [(3, 1, "among 3 workers; "), (2, 4, "in 4 parts each; .* multiple of 8")])
+def test_a_batch_that_workers_cannot_share_is_refused(tmp_path: Path, world: int, parts: int, match: str) -> None:
+    with pytest.raises(WrongInput, match=f"does not divide .*{match}"):
+        loop.train(training(accumulate=parts), ITEMS, run(tmp_path, world=world))
 
 
 def test_a_fenced_attempt_leaves_no_checkpoint(tmp_path: Path) -> None:
@@ -99,5 +225,5 @@ def test_a_fenced_attempt_leaves_no_checkpoint(tmp_path: Path) -> None:
         raise RuntimeError("another attempt")
 
     with pytest.raises(RuntimeError, match="another attempt"):
-        loop.train(task(), ITEMS, run(tmp_path, fence=fence))
-    assert not (tmp_path / loop.CHECKPOINT).exists()
+        loop.train(training(), ITEMS, run(tmp_path, fence=fence))
+    assert not (tmp_path / checkpoint.CHECKPOINT).exists()

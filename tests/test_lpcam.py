@@ -1,3 +1,4 @@
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,7 +12,9 @@ from torch.nn.functional import cosine_similarity
 
 from clustering.kmeans import lloyd
 from imagesets.errors import WrongInput
-from maps.maps import Maps, normalise, sum_scales
+from maps.extraction import to_unit_peaks
+from maps.maps import Maps
+from maps.reading import divided_by_maximum, summed_as_irn, unit_maximum
 from methods import cam, lpcam
 from tests.two_colours import CLASSES, SHARED, context, write_items
 from training.stage import Settings
@@ -75,12 +78,12 @@ def test_maps_are_the_golden_ones_with_and_without_contexts():
     data = golden("map")
     directions = torch.stack([lpcam.direction(data[f"proto_{key}"], data[f"context_{key}"]) for key in data["keys"].tolist()])
     grids = tuple(lpcam.class_maps(data[f"feat{scale}"], directions).numpy() for scale in range(4))
-    size, tensors = tuple(data["size"].tolist()), [torch.from_numpy(grid) for grid in grids]
+    maps = Maps(data["keys"].numpy(), tuple(data["size"].tolist()), grids)
     for full, expected in ((False, data["cam"]), (True, data["high_res"])):
-        published = normalise(sum_scales(tensors, size, full), epsilon=0)
+        published = unit_maximum(summed_as_irn(maps, full), epsilon=0)
         torch.testing.assert_close(published, expected, rtol=1e-4, atol=1e-5)
     # what is read back from the store adds an epsilon to a maximum of about 1 or more, and half precision
-    stored = Maps.of(Maps(data["keys"].numpy(), size, grids).arrays())
+    stored = Maps.of(replace(maps, grids=to_unit_peaks(grids)).arrays(), divided_by_maximum)
     torch.testing.assert_close(stored.strided(), data["cam"], rtol=1e-3, atol=1e-3)
     torch.testing.assert_close(stored.full(), data["high_res"], rtol=1e-3, atol=1e-3)
 
@@ -179,7 +182,7 @@ def fitted(tmp_path):
     items = write_items(tmp_path, [(0,), (1,), (0, 1), (0, 1), ()])
     network = Colours()
     one = cam.maps(context({"scales": [1.0]}, items, network=network))
-    maps = {item.id: one(item) for item in items}
+    maps = {item.id: Maps.of(one(item), divided_by_maximum) for item in items}
 
     def fit(**changed: object) -> dict[str, dict[str, np.ndarray]]:
         of_class = lpcam.prototypes(context(PROTOTYPES | changed, items, network=network, maps=maps))
@@ -194,10 +197,18 @@ def test_prototypes_of_each_colour_point_along_it_and_maps_lie_on_it(fitted):
         assert (found[name]["prototypes"][:, index] > found[name]["prototypes"][:, 1 - index]).all()
     inputs = {"network": fitted.network, "fitted": found}
     one = lpcam.maps(context({"scales": [1.0, 2.0]}, fitted.items, **inputs))
-    maps = Maps.of(one(fitted.items[2]))
+    maps = Maps.of(one(fitted.items[2]), divided_by_maximum)
     columns = maps.full().sum(dim=1).argmax(dim=1)  # red is drawn left, blue right
     assert columns[0] < 32 < columns[1]
-    assert Maps.of(one(fitted.items[4])).full().shape == (0, 48, 64)
+    assert Maps.of(one(fitted.items[4]), divided_by_maximum).full().shape == (0, 48, 64)
+
+
+def test_prototypes_of_a_class_come_from_that_class_s_own_map(fitted):
+    values = PROTOTYPES | {"threshold": 0.4}  # so high that a map is above it on its own square alone
+    where = context(values, fitted.items[2:3], network=fitted.network, maps=fitted.maps)
+    for index in range(2):
+        found = lpcam.prototypes(where)(index)["prototypes"]
+        assert len(found) and (found[:, index] > found[:, 1 - index]).all()
 
 
 def test_the_regions_that_match_a_prototype_lie_on_the_colour_it_stands_for(fitted):
@@ -246,8 +257,8 @@ def test_both_stages_work_on_the_trained_classifier_s_own_interface(tmp_path):
     torch.manual_seed(0)
     network = cam.network(Settings(SHARED), CLASSES).eval().requires_grad_(False)
     one = cam.maps(context({"scales": [1.0]}, items, network=network))
-    maps = {item.id: one(item) for item in items}
+    maps = {item.id: Maps.of(one(item), divided_by_maximum) for item in items}
     of_class = lpcam.prototypes(context(PROTOTYPES, items, network=network, maps=maps))
     found = {name: of_class(index) for index, name in enumerate(CLASSES)}
     record = lpcam.maps(context({"scales": [1.0]}, items, network=network, fitted=found))(items[1])
-    assert Maps.of(record).strided().shape == (2, 12, 16)
+    assert Maps.of(record, divided_by_maximum).strided().shape == (2, 12, 16)

@@ -55,6 +55,15 @@ def test_an_image_without_classes_is_background_at_every_threshold():
     assert found.sum() == 240
 
 
+def test_a_background_map_takes_the_place_of_every_threshold():
+    rng = np.random.default_rng(0)
+    maps, background, truth = rng.random((2, 5, 6), np.float32), rng.random((5, 6), np.float32), rng.integers(0, 3, (5, 6))
+    maps[0, 0], background[0] = 0.5, 0.5  # a value equal to it is background
+    found = thresholds.sweep(maps, np.array([0, 1]), truth.astype(np.uint8), GRID, 2, background)
+    once = region.confusion(truth.astype(np.uint8), np.stack([background, *maps]).argmax(0).astype(np.uint8), 3)
+    assert (found == once).all() and 0 < once[:, 0].sum() < once.sum()
+
+
 def test_wrong_sizes_and_labels_are_refused():
     maps, keys = np.zeros((1, 2, 2), np.float32), np.array([0])
     with pytest.raises(WrongInput, match="size"):

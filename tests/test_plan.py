@@ -92,7 +92,8 @@ def readers(stages: list[Stage], name: str) -> set[str]:
 
 @pytest.mark.parametrize(("method", "least"), [("lpcam+amn", 50), ("recam+irn", 50), ("recam+advcam+crf", 40)])
 def test_every_setting_in_turn_changes_exactly_its_readers_and_what_they_feed(image_set: Path, method: str, least: int) -> None:
-    before = prepare(request(image_set, method=method))
+    fixed = ("backbone.weights=none", "training.workers=1")  # which follows the batches of all trainings unless it is set
+    before = prepare(request(image_set, method=method, assignments=fixed))
     table = declared(find("folder", ("images",))[0])
     tried = 0
     for name, setting in table.items():
@@ -101,7 +102,7 @@ def test_every_setting_in_turn_changes_exactly_its_readers_and_what_they_feed(im
         if (setting.allowed and len(setting.allowed) == 1) or name == "lpcam.on":
             continue  # nothing to change; another order of stages (tests/test_expression.py)
         value = another(setting, before.settings[name], image_set)
-        after = prepare(request(image_set, method=method, assignments=("backbone.weights=none", f"{name}={value}")))
+        after = prepare(request(image_set, method=method, assignments=(*fixed, f"{name}={value}")))
         assert after.settings[name] != before.settings[name], name
         expected = descendants(stages_of(before), readers(stages_of(before), name))
         assert changed(before, after) == expected, name

@@ -6,7 +6,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from backbones import resnet
+from imagesets.errors import WrongInput
 from maps.maps import Maps
+from maps.reading import divided_by_maximum
 from methods import cam, recam
 from tests import two_colours
 from tests.two_colours import CLASSES, SHARED, context, write_items
@@ -54,7 +57,7 @@ def test_class_features_and_both_losses_are_the_golden_ones():
 @pytest.mark.parametrize("balance", [1.0, 0.1])
 def test_the_total_and_its_gradients_are_the_golden_ones(balance):
     network, features = Fixed(LOSS["W1"], LOSS["W2"]), LOSS["feat"].clone().requires_grad_()
-    losses = recam.ReactivationStep(network, balance)({"image": features, "labels": LOSS["label"]}, 0.0)
+    losses, _ = recam.ReactivationObjective(network, balance)({"image": features, "labels": LOSS["label"]}, 0)
     total = sum(losses.values())
     total.backward()
     close(total, LOSS[f"total_lam{balance}"])
@@ -65,11 +68,28 @@ def test_the_total_and_its_gradients_are_the_golden_ones(balance):
 
 def test_lambda_0_leaves_the_loss_of_the_first_classifier_alone():
     network, features = Fixed(LOSS["W1"], LOSS["W2"]), LOSS["feat"].clone().requires_grad_()
-    sum(recam.ReactivationStep(network, 0.0)({"image": features, "labels": LOSS["label"]}, 0.0).values()).backward()
+    losses, _ = recam.ReactivationObjective(network, 0.0)({"image": features, "labels": LOSS["label"]}, 0)
+    sum(losses.values()).backward()
     alone = LOSS["feat"].clone().requires_grad_()
     cam.classification_loss(cam.class_scores(alone, LOSS["W1"]), LOSS["label"], "bce").backward()
     torch.testing.assert_close(features.grad, alone.grad)
     assert not network.second.grad.any()
+
+
+def test_a_network_of_another_kind_is_refused_in_one_sentence(tmp_path):
+    items, plain = trained_cam(tmp_path)
+    other = {"backbone.name": resnet.resnet18, "backbone.weights": "none"}
+    for foreign, wrong in (
+        (torch.nn.Linear(2, 2), r"61 missing \(first: backbone.conv1.weight\), 2 unexpected \(first: weight\)"),
+        (cam.network(Settings(other), CLASSES), r".*unexpected \(first: .*of another shape \(first: backbone.conv1.weight .*"),
+        (
+            cam.network(Settings(SHARED), (*CLASSES, "green")),
+            r"1 of another shape \(first: classifier.weight \[3, .* for \[2, .*\)",
+        ),
+    ):
+        with pytest.raises(WrongInput, match=f"^recam starts from the network before it .* none that it can take over: {wrong}$"):
+            recam.training(context(TRAINING, items, network=foreign))
+    recam.training(context(TRAINING, items, network=plain))
 
 
 @settings(max_examples=30, deadline=None)
@@ -85,7 +105,8 @@ def test_class_features_do_not_depend_on_the_size_of_the_first_classifier_s_weig
 def test_each_choice_of_weights_gives_the_golden_maps(choice, golden):
     keys, size = MAPS["keys"].numpy(), tuple(MAPS["size"].tolist())
     weights = recam.CHOICES[choice](MAPS["W1"], MAPS["W2"])
-    maps = Maps(keys, size, tuple(cam.class_maps(MAPS[f"feat{scale}"], weights[keys]).numpy() for scale in range(4)))
+    grids = tuple(cam.class_maps(MAPS[f"feat{scale}"], weights[keys]).numpy() for scale in range(4))
+    maps = Maps(keys, size, grids, read=divided_by_maximum)
     close(maps.strided(), MAPS[f"{golden}_cam"], atol=1e-5)
     close(maps.full(), MAPS[f"{golden}_high_res"], atol=1e-5)
 
@@ -98,10 +119,10 @@ def test_one_forward_pass_serves_all_choices(tmp_path):
     stored = {"image2": recam.responses(context({"scales": [1.0, 0.5]}, items, network=network))(items[2])}
     assert len(passes) == 2  # one a scale
     for choice in recam.CHOICES:
-        found = Maps.of(recam.maps(context({"weights": choice}, items, responses=stored))(items[2]))
+        found = Maps.of(recam.maps(context({"weights": choice}, items, responses=stored))(items[2]), divided_by_maximum)
         weights = network.chosen_weights(choice)
         own = cam.maps(context({"scales": [1.0, 0.5]}, items, network=type("", (), {"features": features, "weights": weights})))
-        expected = Maps.of(own(items[2]))
+        expected = Maps.of(own(items[2]), divided_by_maximum)
         assert found.keys.tolist() == [0, 1] and found.size == (48, 64)
         torch.testing.assert_close(found.full(), expected.full(), rtol=1e-2, atol=2e-3)  # half precision
 
@@ -109,16 +130,16 @@ def test_one_forward_pass_serves_all_choices(tmp_path):
 def test_training_starts_from_the_cam_network_and_the_second_classifier_learns(tmp_path):
     items, plain = trained_cam(tmp_path)
     where = context(TRAINING, items, network=plain)
-    task = recam.training(where)
+    training = recam.training(where)
     for name, values in plain.state_dict().items():
-        assert torch.equal(task.network.state_dict()[name], values)
+        assert torch.equal(training.network.state_dict()[name], values)
     run = loop.Run(("test",), tmp_path, where.settings.training, torch.device("cpu"))
-    history = loop.train(task, items, run)
+    history = loop.train(training, items, run)
     assert history[-1]["reactivation"] < 0.5 * history[0]["reactivation"]
     rebuilt = recam.network(Settings(SHARED), CLASSES)
-    rebuilt.load_state_dict(task.network.state_dict())
+    rebuilt.load_state_dict(training.network.state_dict())
     one = recam.responses(context({"scales": [1.0]}, items, network=rebuilt.eval()))
-    assert Maps.of(one(items[3])).full().shape == (0, 48, 64)
+    assert Maps.of(one(items[3]), divided_by_maximum).full().shape == (0, 48, 64)
 
 
 @settings(max_examples=30, deadline=None)

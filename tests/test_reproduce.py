@@ -15,13 +15,15 @@ from hypothesis import strategies as st
 from orchestrator.afterwards import reproduce as reproducing
 from orchestrator.afterwards.command import as_text, request_of
 from orchestrator.planning.launch import experiment
-from orchestrator.planning.settings import parse_assignments
+from orchestrator.planning.recipes import Setting
+from orchestrator.planning.settings import checked, parse_assignments
 from orchestrator.reading.runs import open_run
 from orchestrator.storage.store import read_json, write_json
 from tests.conftest import Command
 from tests.finished_run import finished_run
 
-plain = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
+kinds = (st.booleans(), st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.text())
+values = st.one_of(st.none(), *kinds, *(st.lists(kind, min_size=1, max_size=3) for kind in kinds))
 
 
 @pytest.fixture
@@ -71,19 +73,30 @@ def test_its_settings_are_those_of_the_run_to_the_last(finished: tuple[Path, str
     request = request_of(run)
     assert dict(experiment(request).settings) == run.results["settings"] and request.random_seed == 7
     changed = {assignment.partition("=")[0] for assignment in request.assignments}
-    assert changed == {"cam.lr", "backbone.weights", "cam.epochs", "cam.scales", "deeplabv2.crop", "deeplabv2.crf"}
+    assert changed == {
+        "cam.lr",
+        "backbone.weights",
+        "cam.epochs",
+        "cam.scales",
+        "deeplabv2.crop",
+        "deeplabv2.crf",
+        "training.workers",
+    }
 
 
 def test_a_preset_and_a_segmenter_by_name_stay_names(image_set: Path, tmp_path: Path) -> None:
     assert finished_run(tmp_path / "store", image_set, "cam+none", recipe="laptop", assignments=("cam.epochs=9",))
     (folder,) = (tmp_path / "store" / "runs").iterdir()
-    request = request_of(open_run(tmp_path / "store", folder.name))
-    assert (request.recipe, request.segmenter, request.assignments) == ("laptop", "deeplabv2-small", ("cam.epochs=9",))
+    run = open_run(tmp_path / "store", folder.name)
+    request = request_of(run)
+    workers = f"training.workers={run.results['settings']['training.workers']}"  # which would follow the other machine
+    assert (request.recipe, request.segmenter, request.assignments) == ("laptop", "deeplabv2-small", ("cam.epochs=9", workers))
 
 
-@given(plain | st.lists(plain, max_size=3))
+@given(values)
 def test_any_value_comes_back_from_its_assignment(value: Any) -> None:
-    assert parse_assignments([f"cam.lr={as_text(value)}"]) == {"cam.lr": value}
+    setting = Setting(default=value)
+    assert checked("it", parse_assignments([f"it={as_text(value)}"])["it"], setting) == value
 
 
 def test_an_image_that_changed_is_told_and_the_stages_that_would_be_made_anew(

@@ -15,7 +15,7 @@ from backbones.vision_models import models
 from imagesets.errors import WrongInput
 from imagesets.item import Item
 from segmentation import deeplab_v2
-from segmentation.deeplab_v2 import DeepLabV2, Step
+from segmentation.deeplab_v2 import DeepLabV2, PseudoMaskObjective
 from segmentation.losses import cross_entropy, shrunk
 from segmentation.multi_scale import at_scales, largest
 from training.loop import Run, set_threads, train
@@ -30,6 +30,7 @@ SMALL = {
     "rates": [1, 2, 4, 6],
     "iterations": 30,
     "batch": 4,
+    "accumulate": 1,
     "lr": 0.02,
     "schedule": "poly",
     "optimiser": "sgd",
@@ -79,7 +80,7 @@ def test_the_training_loss_is_the_public_codes(tiny, case):
         expected = golden[f"label_{case}_at{index}"]
         assert np.array_equal(shrunk(label, expected.shape[1:]), expected)
     batch = {"image": torch.from_numpy(golden[f"x{case}"]), "label": label}
-    losses = Step(network, (1.0, 0.5, 0.75))(batch, 0.0)
+    losses, _ = PseudoMaskObjective(network, (1.0, 0.5, 0.75))(batch, 0)
     assert list(losses) == ["cross_entropy_1", "cross_entropy_0.5", "cross_entropy_0.75", "cross_entropy_max"]
     terms = [loss.item() for loss in losses.values()]
     np.testing.assert_allclose(terms, golden[f"loss_terms_{case}"], rtol=1e-4)
@@ -128,8 +129,8 @@ def test_the_staircase_and_the_groups_give_the_published_rates():
     groups, factor = deeplab_v2.parameter_groups(network, lr, 5e-4), deeplab_v2.staircase(steps)
     assert [group["weight_decay"] for group in groups] == [5e-4, 5e-4, 0]
     for update, rates in table["values"].items():
-        progress = (int(update) - 1) / steps  # the table counts updates from 1
-        np.testing.assert_allclose([group["lr"] * factor(progress) for group in groups], rates, rtol=1e-12)
+        step = int(update) - 1  # the table counts updates from 1
+        np.testing.assert_allclose([group["lr"] * factor(step) for group in groups], rates, rtol=1e-12)
 
 
 def test_resnet101_has_the_published_size_and_grid():
@@ -141,6 +142,15 @@ def test_resnet101_has_the_published_size_and_grid():
     for side, cells in ((321, 41), (320, 41), (513, 65)):
         with torch.no_grad():
             assert network(torch.zeros(1, 3, side, 33)).shape[2] == cells
+
+
+@pytest.mark.parametrize(("stride", "expected"), [(8, (2, 4)), (16, (1, 2))])
+def test_every_3x3_convolution_of_a_stage_is_dilated_alike(stride, expected):
+    with torch.device("meta"):
+        backbone = deeplab_v2.network(Settings(SMALL | {"backbone": resnet.resnet101, "stride": stride}), ["a"]).backbone
+    for stage, dilation in zip((backbone.layer3, backbone.layer4), expected, strict=True):
+        spatial = [module for module in stage.modules() if isinstance(module, nn.Conv2d) and module.kernel_size == (3, 3)]
+        assert {convolution.dilation for convolution in spatial} == {(dilation, dilation)}
 
 
 def test_batch_norms_are_constants_from_pretrained_weights_and_train_from_scratch():
@@ -166,21 +176,19 @@ def striped_images(folder: Path, count: int) -> tuple[list[Item], dict[str, dict
 @pytest.mark.parametrize("msc", [False, True])
 def test_a_training_learns_its_masks(tmp_path, msc):
     set_threads(1)
+    torch.manual_seed(0)
     items, masks = striped_images(tmp_path, 8)
     settings = Settings(SMALL | {"msc": msc})
-    task = deeplab_v2.training(Context(settings, ("bright",), items, 0, torch.device("cpu"), {"masks": masks}))
-    run = Run(("test",), tmp_path, Settings({"loaders": 0, "precision": "float32"}), torch.device("cpu"))
-    history = train(task, items, run)
+    training = deeplab_v2.training(Context(settings, ("bright",), items, (0,), torch.device("cpu"), {"masks": masks}))
+    run = Run(("test",), tmp_path, Settings({"loaders": 0, "precision": "float32", "ema": 0.0}), torch.device("cpu"))
+    history = train(training, items, run)
     first, last = (sum(value for name, value in losses.items() if name != "epoch") for losses in (history[0], history[-1]))
     assert last < 0.3 * first
 
 
 def test_masks_that_do_not_fit_are_refused(tmp_path):
     items, masks = striped_images(tmp_path, 4)
-    settings = Settings(SMALL)
-    with pytest.raises(WrongInput, match="larger than the training list"):
-        deeplab_v2.training(Context(settings, ("bright",), items[:3], 0, torch.device("cpu"), {"masks": masks}))
-    sample = deeplab_v2.sampler(settings, masks, labels=1)
+    sample = deeplab_v2.MaskedCrop(masks, labels=1, scales=[1.0], crop=64)
     with pytest.raises(WrongInput, match="image 0 holds label 1; there are 1 labels"):
         sample(items[0], np.random.default_rng(0))
     masks["0"]["label"] = masks["0"]["label"][:9]

@@ -1,6 +1,7 @@
 """Evaluation: records that may be summed over images, and the result made of their sum."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from PIL import Image
 from imagesets.errors import WrongInput
 from imagesets.item import Item
 from maps.maps import Maps
+from maps.reading import as_they_are
 from methods import supervised
 from metrics import region
 from segmentation import evaluation
@@ -28,7 +30,7 @@ def images(folder: Path) -> tuple[list[Item], dict, dict]:
         Image.fromarray(truth).save(folder / f"{name}.png")
         items.append(Item(name, folder / f"{name}.png", classes, folder / f"{name}.png"))
         grids = (rng.random((len(classes), 6, 8), np.float32), rng.random((len(classes), 24, 32), np.float32))
-        maps[name] = Maps(np.array(classes, np.int64), (24, 32), grids, linear=False).arrays()
+        maps[name] = Maps(np.array(classes, np.int64), (24, 32), grids, read=as_they_are)
         labels[name] = {"label": rng.choice(np.array([0, 1, 3, 255], np.uint8), (24, 32))}
     return items, maps, labels
 
@@ -48,7 +50,7 @@ def test_a_seed_result_has_the_fixed_threshold_the_curve_and_the_oracle(tmp_path
     result = evaluation.seed_result(SETTINGS, CLASSES, arrays)
     plain = 0
     for item in items:
-        full = Maps.of(maps[item.id]).full().numpy()
+        full = maps[item.id].full().numpy()
         stack = np.pad(full, ((1, 0), (0, 0), (0, 0)), constant_values=0.215)
         prediction = np.array([0, *(index + 1 for index in item.labels)], np.uint8)[stack.argmax(0)]
         plain += region.confusion(item.truth(), prediction, 4)
@@ -58,6 +60,15 @@ def test_a_seed_result_has_the_fixed_threshold_the_curve_and_the_oracle(tmp_path
     assert len(result["curve"]["threshold"]) == 61  # 60 of the grid and the fixed one
     assert result["oracle"]["miou"] == max(result["curve"]["miou"]) >= result["metrics"]["miou"]
     json.dumps(result, allow_nan=False)
+
+
+def test_seeds_with_a_background_map_of_their_own_are_scored_with_it(tmp_path):
+    items, maps, _ = images(tmp_path)
+    item, planes = items[0], np.random.default_rng(1).random((2, 24, 32), np.float32)  # background first
+    own = {item.id: replace(maps[item.id], grids=(planes,))}
+    found = evaluation.score_maps(context(SETTINGS, maps=own))(item)["confusion"]
+    expected = region.confusion(item.truth(), planes.argmax(0).astype(np.uint8), 4)
+    assert (found == expected).all()
 
 
 @pytest.mark.parametrize("word", ["masks", "predictions"])

@@ -9,9 +9,10 @@ from PIL import Image
 from torch.nn import functional
 
 from imagesets.item import Item
+from maps.grids import resize
 from orchestrator.planning.recipes import load_all
 from segmentation import inference
-from segmentation.multi_scale import at_scales, enlarged, largest
+from segmentation.multi_scale import at_scales, largest
 from training.stage import Context, Settings
 
 GOLDEN = np.load(Path(__file__).parent / "golden" / "test_time_fusion.npz")
@@ -63,7 +64,7 @@ def test_max_logits_takes_the_maximum_on_the_grid_of_the_first_scale():
     logits = at_scales(convolution, images, (1.0, 0.5, 0.75))
     np.testing.assert_allclose(largest(logits), GOLDEN["msc|logits"], atol=1e-5)
     found = inference.probabilities(convolution, images[0], (1.0, 0.5, 0.75), False, "max_logits")
-    expected = enlarged(torch.from_numpy(GOLDEN["msc|logits"]), SIZE).softmax(1)[0]
+    expected = resize(torch.from_numpy(GOLDEN["msc|logits"]), SIZE).softmax(1)[0]
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
@@ -71,7 +72,7 @@ def test_max_logits_takes_the_maximum_on_the_grid_of_the_first_scale():
 def test_one_view_is_its_softmax_and_any_fusion_sums_to_one(fusion):
     image = torch.from_numpy(GOLDEN["mmseg|view0"])[0]
     one = inference.probabilities(convolution, image, (1.0,), False, fusion)
-    torch.testing.assert_close(one, enlarged(convolution(image[None]), SIZE).softmax(1)[0])
+    torch.testing.assert_close(one, resize(convolution(image[None]), SIZE).softmax(1)[0])
     several = inference.probabilities(convolution, image, (1.0, 0.5), True, fusion)
     torch.testing.assert_close(several.sum(0), torch.ones(SIZE))
 

@@ -1,12 +1,16 @@
 """Settings: what is wrong is said at once, with the nearest right spelling."""
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from imagesets.errors import WrongInput
+from orchestrator.planning.launch import Request, experiment
 from orchestrator.planning.recipes import Setting, find, load_all
-from orchestrator.planning.settings import checked, declared, parse_assignments, resolve
+from orchestrator.planning.refusals import problems
+from orchestrator.planning.settings import checked, declared, parse_assignments, read_file, resolve
 
 SHAPES = find("shapes", ("images",))[0]
 
@@ -47,10 +51,103 @@ def test_rates_may_be_written_with_an_exponent(text: str) -> None:
     assert resolve(SHAPES, [parse_assignments([f"cam.lr={text}"])])["cam.lr"] == 5e-4
 
 
-def test_assignments_are_yaml() -> None:
-    assert parse_assignments(["a.b=[1, 0.5]", "c.d=true", "e.f=none"]) == {"a.b": [1, 0.5], "c.d": True, "e.f": "none"}
+def given_to(setting: str, text: str) -> object:
+    """What `--set setting=text` makes of a setting."""
+    return resolve(SHAPES, [parse_assignments([f"{setting}={text}"])])[setting]
+
+
+def test_an_assignment_is_read_as_its_setting_s_type() -> None:
+    assert given_to("cam.scales", "[1, 0.5]") == [1.0, 0.5] and given_to("cam.scales", "1") == [1.0]
+    assert given_to("irn.mean_shift", "true") is True and given_to("deeplabv2.crf", "none") == "none"
+    assert given_to("cam.epochs", "010") == 10  # which YAML takes for 8
     with pytest.raises(WrongInput, match="takes key=value"):
         parse_assignments(["cam.epochs"])
+
+
+@pytest.mark.parametrize(
+    "name", ["007", "no", "2007_000", "1e3", "null", "~", "12:30", "2012-01-01", "0x10", "a: b", "#1", "*x", "1.10"]
+)
+def test_a_text_stays_what_was_typed(name: str) -> None:
+    assert given_to("images.training", name) == name
+    assert given_to("images.training", f"'{name}'") == name  # in quotes, as YAML takes it
+    assert given_to("images.masks", name) == [name]
+
+
+def test_lists_of_texts_stay_what_was_typed_too() -> None:
+    assert given_to("images.masks", "[007, no, 2007_000, '1, 2']") == ["007", "no", "2007_000", "1, 2"]
+
+
+def test_a_text_in_a_file_of_settings_stays_what_is_written_there(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("images.training: 007\nimages.scoring: no\ncam.lr: 5e-4\ncam.scales: [1, 0.5]\nirn.mean_shift: no\n")
+    settings = resolve(SHAPES, [read_file(path)])
+    assert (settings["images.training"], settings["images.scoring"]) == ("007", ["no"])
+    assert (settings["cam.lr"], settings["cam.scales"], settings["irn.mean_shift"]) == (5e-4, [1.0, 0.5], False)
+
+
+@pytest.mark.parametrize("text", ["[1, 2", "a: b: c", "\t- x", "- a", "just text"])
+def test_a_file_that_holds_no_settings_is_refused(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(WrongInput, match=r"mine\.yaml (is no YAML file|must map settings to values)"):
+        read_file(path)
+
+
+LISTS = {
+    "cam.long_side=[64]": "must hold 2 values",
+    "cam.long_side=[64,48]": "must ascend",
+    "cam.long_side=[64,80,90]": "must hold 2 values",
+    "cam.long_side=[64.5,80]": "must be of type list",
+    "cam.long_side=[0,64]": "must be at least 16",
+    "cam.scales=[]": "must hold at least one value",
+    "cam.scales=[0]": "must be between 0.1 and 8",
+    "cam.scales=[-1.0]": "must be between 0.1 and 8",
+    "cam.scales=[1.0,.nan]": "must be of type list",
+    "cam.scales=[1.0,nan]": "must be a finite number",
+    "cam.scales=[1.0,inf]": "must be a finite number",
+    "cam.scales=[1.0,[0.5]]": "must be of type list",
+    "cam.scales=[1.0": "cannot be read",
+    "cam.scales=big": "must be of type list",
+    "deeplabv2.scales=[]": "must hold at least one value",
+    "deeplabv2.test_scales=[]": "must hold at least one value",
+    "deeplabv2.rates=[]": "must hold at least one value",
+    "deeplabv2.rates=[0]": "must be at least 1",
+    "irn.scale_range=[1.5,0.5]": "must ascend",
+    "amn.scale_range=[1.5]": "must hold 2 values",
+    "evaluation.thresholds=[0.5,0.1,0.1]": "must be \\[start, stop, step\\]",
+    "evaluation.thresholds=[0.0,1.0,0.0]": "must be \\[start, stop, step\\]",
+    "evaluation.thresholds=[0.0,1.0,0.0000001]": "at most 10000 values",
+    "evaluation.thresholds=[0.0,1.0]": "must hold 3 values",
+    "images.masks=[]": "must hold at least one value",
+}
+
+
+@pytest.mark.parametrize("assignment", LISTS)
+def test_a_list_of_another_length_order_or_content_is_refused(assignment: str) -> None:
+    with pytest.raises(WrongInput, match=LISTS[assignment]):
+        resolve(SHAPES, [parse_assignments([assignment])])
+
+
+def test_every_list_of_every_recipe_refuses_to_be_empty_and_bounds_its_numbers() -> None:
+    lists = {
+        f"{recipe.name}.{name}": setting
+        for recipe in load_all().values()
+        for name, setting in recipe.settings.items()
+        if isinstance(setting.default, list)
+    }
+    assert len(lists) > 10
+    for name, setting in lists.items():
+        with pytest.raises(WrongInput, match="at least one value"):
+            checked(name, [], setting)
+        if isinstance(setting.default[0], (int, float)):
+            with pytest.raises(WrongInput, match="must be"):
+                checked(name, [-1 for _ in setting.default], setting)
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "-inf"])
+def test_a_number_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(WrongInput, match="finite"):
+        given_to("cam.lr", text)
 
 
 def test_every_default_and_every_override_is_allowed_by_its_own_setting() -> None:
@@ -66,3 +163,18 @@ def test_the_settings_published_for_an_image_set_are_settings_of_their_recipe_wi
     assert published
     for recipe, values in published:
         resolve(SHAPES, [{f"{recipe.name}.{name}": value for name, value in values.items()}])
+
+
+def test_a_part_to_freeze_is_one_of_the_chosen_backbone_s() -> None:
+    for backbone in ("small", "mobilenetv2"):
+        assert resolve(SHAPES, [{"backbone.name": backbone, "cam.frozen": "layer3"}])["cam.frozen"] == "layer3"
+    with pytest.raises(WrongInput, match=r"^recam.frozen=layer5 is not one of none, stem, layer1, .*layer4$"):
+        resolve(SHAPES, [{"recam.frozen": "layer5"}])
+
+
+def test_a_part_that_only_another_backbone_has_is_refused_with_the_plan(monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = experiment(Request("cam", assignments=("cam.frozen=layer2",)))
+    assert not problems(wanted, wanted.stages, {})
+    monkeypatch.setattr("orchestrator.planning.refusals.parts_of", lambda backbone: ("stem", "block1"))
+    told = "cam.frozen=layer2 is no part of backbone.name=small, which has none, stem, block1"
+    assert told in problems(wanted, wanted.stages, {})

@@ -30,7 +30,7 @@ from orchestrator.sweeps.sweep_table import sweep_rows
 from orchestrator.sweeps.trials import Trials
 from tests.conftest import write_image_set
 from tests.finished_run import PretendEngine
-from training.loop import CHECKPOINT
+from training.checkpoint import CHECKPOINT
 
 BY = "seed.miou/train"
 LR = "cam.lr=loguniform(0.0001,0.1)"

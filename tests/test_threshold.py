@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maps.maps import Maps
+from maps.reading import as_they_are
 from refiners import threshold
 from tests.two_colours import context, write_items
 
@@ -38,8 +39,18 @@ def test_it_is_the_argmax_of_the_threshold_stacked_on_the_maps(seed, n, level):
 def test_the_stage_cuts_at_the_threshold_of_the_method_that_wrote_the_maps(tmp_path):
     items = write_items(tmp_path, [(1,), ()], size=(16, 16))
     ramp = np.linspace(0, 1, 256, dtype=np.float32).reshape(1, 16, 16)
-    maps = [Maps(np.array([1]), (16, 16), (ramp, ramp), linear=False), Maps(np.array([], np.int64), (16, 16), ())]
-    records = {item.id: own.arrays() for item, own in zip(items, maps, strict=True)}
+    maps = [Maps(np.array([1]), (16, 16), (ramp,), read=as_they_are), Maps(np.array([], np.int64), (16, 16), ())]
+    records = {item.id: own for item, own in zip(items, maps, strict=True)}
     one = threshold.masks(context({"maps.seed_threshold": 0.5}, items, maps=records))
     assert np.array_equal(one(items[0])["label"], np.where(ramp[0] > 0.5, 2, 0))
+    assert one(items[1])["label"].max() == 0
+
+
+def test_a_background_map_of_the_method_s_own_takes_the_place_of_the_threshold(tmp_path):
+    items = write_items(tmp_path, [(1,), ()], size=(16, 16))
+    planes = np.random.default_rng(0).random((2, 16, 16), np.float32)  # background first
+    records = {"image0": Maps(np.array([1]), (16, 16), (planes,), read=as_they_are)}
+    records["image1"] = Maps(np.array([], np.int64), (16, 16), (), read=as_they_are)
+    one = threshold.masks(context({}, items, maps=records))  # the method has no threshold
+    assert np.array_equal(one(items[0])["label"], np.where(planes[1] > planes[0], 2, 0))
     assert one(items[1])["label"].max() == 0

@@ -1,6 +1,7 @@
 """A tracking server that is wrong, dead or silent costs a launch seconds, not its results; `track` and `ui` say what they do."""
 
 import os
+import shutil
 import socket
 import sys
 import time
@@ -114,6 +115,27 @@ def test_a_database_that_cannot_be_opened_is_not_tried_for_minutes(store: Path, 
 def test_what_mlflow_would_not_take_is_refused_before_anything_runs(command: Command, store: Path, uri: str) -> None:
     code, shown, errors = command(*again(store), "--tracking-uri", uri)
     assert code == 2 and not shown and "is neither a server, such as http://mlflow.example.org:5000" in errors
+
+
+def test_a_uri_of_the_environment_is_refused_in_the_variable_s_name(
+    command: Command, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "./mlruns")
+    for words in (again(store), ("track", "--store", store)):
+        code, shown, errors = command(*words)
+        assert code == 2 and not shown and "MLFLOW_TRACKING_URI=./mlruns is neither a server" in errors
+    code, _, errors = command(*again(store), "--tracking-uri", "./mine")
+    assert code == 2 and "--tracking-uri ./mine is neither" in errors
+
+
+@pytest.mark.parametrize("name", ["which?one", "a b#c", "100%41", "me@host:1"])
+def test_a_store_of_any_name_has_its_database_and_artifacts_inside(store: Path, run: str, name: str, tmp_path: Path) -> None:
+    shutil.copytree(store / "runs", tmp_path / name / "runs")
+    shutil.copytree(store / "stages", tmp_path / name / "stages")
+    said, new = deliver(tmp_path / name, run)
+    assert new and said.startswith(f"{tmp_path / name / 'mlflow.db'}  ")
+    assert (tmp_path / name / "mlflow.db").is_file() and list((tmp_path / name / "mlflow-artifacts").rglob("results.json"))
+    assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
 def test_a_missing_mlflow_is_told_before_anything_runs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ from orchestrator.storage.trouble import StoreAbsent, StoreGone, patiently, requ
 from tests.conftest import write_image_set
 from tests.finished_run import PretendEngine, finished_run
 from tests.small_disk import fill, small_disk
-from training.loop import save_atomically
+from training.checkpoint import save_atomically
 
 RECORDS = {"x": {"label": np.zeros((2, 3), np.uint8)}}
 

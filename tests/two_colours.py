@@ -26,6 +26,7 @@ TRAINING = {  # of a classifier on these images; each method's test adds its own
     "training.threads": 1,
     "training.precision": "float32",
     "training.loaders": 0,
+    "training.ema": 0.0,
 }
 
 
@@ -45,4 +46,6 @@ def write_items(folder: Path, labels: list[tuple[int, ...]], size: tuple[int, in
 
 
 def context(settings: dict, items: list[Item], **inputs: object) -> Context:
-    return Context(Settings(SHARED | settings), CLASSES, items, 7, torch.device("cpu"), inputs)
+    """The context of a stage; torch's generator is seeded, as the engine does before it calls a training stage."""
+    torch.manual_seed(7)
+    return Context(Settings(SHARED | settings), CLASSES, items, (7, "test"), torch.device("cpu"), inputs)

@@ -8,7 +8,7 @@ from torch import nn
 
 from imagesets.errors import WrongInput
 
-Schedule = Callable[[float], float]  # progress 0..1 -> factor on every group's base rate
+Schedule = Callable[[int], float]  # number of the step, from 0 -> factor on every group's base rate
 
 
 def build(kind: str, groups: list[dict[str, Any]], momentum: float = 0.0) -> torch.optim.Optimizer:
@@ -31,12 +31,12 @@ def groups(weight_decay: float, *parts: tuple[Iterable[nn.Parameter], float]) ->
     return [{"params": list(parameters), "lr": rate, "weight_decay": weight_decay} for parameters, rate in parts]
 
 
-def poly(power: float = 0.9) -> Schedule:
-    """Polynomial decay (1 - progress)^power: from 1 at the first step towards 0 after the last."""
-    return lambda progress: max(0.0, 1 - progress) ** power
+def poly(steps: int, power: float = 0.9) -> Schedule:
+    """Polynomial decay (1 - step / steps)^power: from 1 at the first step to 0 after the last."""
+    return lambda step: max(0.0, 1 - step / steps) ** power
 
 
-def constant(progress: float) -> float:
+def constant(step: int) -> float:
     """The schedule that leaves every rate as it is."""
     return 1.0
 
@@ -48,6 +48,6 @@ def steps(images: int, batch: int, epochs: int) -> int:
     """
     if images < batch:
         raise WrongInput(
-            f"a batch of {batch} is larger than the training list of {images} images; lower the batch to at most {images}"
+            f"a batch of {batch} is larger than the training list of {images} examples; lower the batch to at most {images}"
         )
     return images // batch * epochs

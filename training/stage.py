@@ -3,7 +3,7 @@
 A stage is one cached step of a run. Its function gets a `Context` and nothing else, and is of one of three forms:
 
 * map:   `function(context) -> one`, where `one(item) -> {name: array}` does one image (or `one(class_index)` one class);
-* train: `function(context) -> Task`, which the one loop in `training.loop` runs;
+* train: `function(context) -> Training`, which the one loop in `training.loop` runs;
 * copy:  `function(context) -> network`, which comes from a file; `context.inputs` holds it untrained.
 """
 
@@ -16,6 +16,8 @@ import torch
 from torch import nn
 
 from imagesets.item import Item
+from training.examples import Example, shuffled
+from training.randomness import generator
 
 
 @dataclass(frozen=True)
@@ -47,32 +49,54 @@ Records = Mapping[str, dict[str, np.ndarray]]  # what a map stage stored: image 
 class Context:
     """Everything a stage's function may depend on.
 
-    `items` are the images of the stage's list. `inputs` holds, for each word the stage reads, `Records` of a map stage or,
-    for `network` and `segmenter`, the trained module on `device` in evaluation mode.
+    `items` are the images of the stage's list. `purpose` names the stage's random numbers: the random seed and the stage.
+    `inputs` holds, for each word the stage reads, `Records` of a map stage (for `maps`, a `Maps` by image id) or, for
+    `network` and `segmenter`, the trained module on `device` in evaluation mode.
     """
 
     settings: Settings
     classes: tuple[str, ...]
     items: Sequence[Item]
-    random_seed: int
+    purpose: tuple[object, ...]
     device: torch.device
     inputs: Mapping[str, Any] = field(default_factory=dict)
 
+    def generator(self, *what: object) -> np.random.Generator:
+        """Random numbers of this stage for one use of them."""
+        return generator(*self.purpose, *what)
+
+
+Losses = dict[str, torch.Tensor]
+Outputs = dict[str, torch.Tensor]
+
 
 @dataclass
-class Task:
-    """One training: `step(batch, progress)` returns NAMED losses (scalars; their sum is minimised) and is what DDP wraps.
+class Training:
+    """One training, for `training.loop` to run. Torch's generator is seeded before the function that returns it is called.
 
-    `network` is what the stage delivers (a part of `step`, or `step` itself). `sample(item, rng)` makes one training
-    example; examples are stacked by torch's default collation. `batch` counts over all workers. `optimiser` holds the
-    groups with their base rates, which `schedule(progress)` multiplies; `progress` runs from 0 to (steps-1)/steps.
+    `network` is what the stage delivers; it is a part of `objective`, or `objective` itself.
+    `objective(batch, step)` returns NAMED losses, scalars whose sum is minimised, and named outputs, which add-ons read. Its
+    losses may differ from step to step, and so may the parameters that they reach. It holds all state of the training: what
+    is in its parameters and buffers is checkpointed. `step` counts from 0.
+    `sample(example, rng)` makes the tensors of one example, which torch's default collation stacks. It must be picklable: it
+    is sent to the processes that load images.
+    `optimiser` holds the groups with their base rates, which `schedule(step)` multiplies.
+    `batch` counts examples over all workers. Each worker takes its share in `accumulate` parts, whose gradients it adds up:
+    less memory, and the same update where every loss is a plain mean over examples and no layer looks at the batch (a live
+    batch norm does).
+    `examples(items, rng)` are the examples of one epoch in their order; by default each item once. An incomplete last batch
+    is dropped.
+    `after_step(step)` runs in every worker after each update, `finish()` once after the last one.
     """
 
     network: nn.Module
-    step: nn.Module
-    sample: Callable[[Item, np.random.Generator], dict[str, torch.Tensor]]
+    objective: nn.Module
+    sample: Callable[[Example, np.random.Generator], dict[str, torch.Tensor]]
     optimiser: torch.optim.Optimizer
-    schedule: Callable[[float], float]
+    schedule: Callable[[int], float]
     batch: int
     steps: int
+    examples: Callable[[Sequence[Item], np.random.Generator], Sequence[Example]] = shuffled
+    accumulate: int = 1
+    after_step: Callable[[int], None] | None = None
     finish: Callable[[], None] | None = None

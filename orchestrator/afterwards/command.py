@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from orchestrator.planning.launch import Request, experiment
+from orchestrator.planning.launch import Request, settings_given
 from orchestrator.reading.runs import FinishedRun
 
 
@@ -19,7 +19,7 @@ def request_of(run: FinishedRun) -> Request:
     bare = Request(
         results["method"], command["images"], command["segmenter"], preset, (), results["random_seed"], run.store.root, exclude
     )
-    given = experiment(bare).settings
+    given = settings_given(bare)
     assignments = [
         f"{name}={as_text(value)}" for name, value in results["settings"].items() if name in given and given[name] != value
     ]

@@ -72,7 +72,7 @@ def predictor(run: FinishedRun, device: str) -> Callable[[Item], np.ndarray]:
     network = load_network(Input(folder, source.recipe.network, source.settings), run.classes, where)
     settings = settings_of(stage.settings)
     set_threads(settings.extraction.threads)
-    context = Context(settings, run.classes, (), run.results["random_seed"], where, {word: network})
+    context = Context(settings, run.classes, (), (), where, {word: network})
     one = resolve(stage.recipe.call)(context)
     return lambda item: one(item)["label"]
 

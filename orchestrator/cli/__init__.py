@@ -1,5 +1,6 @@
 """The command line: one file per group of commands; errors a person can put right are one sentence and exit code 2."""
 
+import os
 import shlex
 import signal
 import sys
@@ -51,6 +52,7 @@ app.add_typer(images.app, name="images")
 
 def main() -> None:
     """The entry point `wsss-orch`."""
+    _open_streams()
     errors = Console(stderr=True, soft_wrap=True)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's wish is told like Ctrl-C
     given = shlex.join(["wsss-orch", *sys.argv[1:]])
@@ -73,6 +75,20 @@ def main() -> None:
         return
     sys.stdout.flush()
     end_at_once(code) if code == INTERRUPTED else sys.exit(code)
+
+
+def _open_streams() -> None:
+    """Give a process that was started without standard streams (`>&-`, some service managers) ones that lead nowhere.
+
+    Without them a message would fail, or end up in a file that has taken the stream's number.
+    """
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        if getattr(sys, name) is None:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            if nowhere != number:
+                os.dup2(nowhere, number)
+                os.close(nowhere)
+            setattr(sys, name, os.fdopen(number, mode, closefd=False, encoding="utf-8"))
 
 
 def _interrupted(error: BaseException | None) -> bool:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from imagesets.errors import WrongInput
-from orchestrator.cli import complete, options
+from orchestrator.cli import complete, options, paths
 from orchestrator.reading.tables import terminal
 
 ENDINGS = (".html", ".md", ".tex", ".csv")
@@ -19,7 +19,7 @@ def compare(
             help="Runs, launches (a run without its random seed), method expressions, or sweeps.", autocompletion=complete.runs
         ),
     ],
-    to: Annotated[list[Path], typer.Option(help="A file to write as well: .html, .md, .tex or .csv; may be repeated.")] = [],  # noqa: B006 (typer's way)
+    to: Annotated[list[Path], paths.option(help="A file to write as well: .html, .md, .tex or .csv; may be repeated.")] = [],  # noqa: B006 (typer's way)
     store: options.StoreRoot = options.STORE,
 ) -> None:
     """Compare finished runs: mean and deviation, paired differences to the first, published figures, differing protocols.

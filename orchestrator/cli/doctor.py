@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from orchestrator import environment
-from orchestrator.cli import options
+from orchestrator.cli import options, paths
 from orchestrator.reading.tables import terminal
 from orchestrator.storage.mirror import mirror_folder
 from orchestrator.storage.remote import Address
@@ -18,7 +18,7 @@ OPTIONAL = {"ray": "--engine local runs without it", "mlflow": "--track none run
 
 
 def doctor(
-    store: Annotated[Path, typer.Option(help="The store, whose disk, or bucket and mirror, is looked at and tried.")] = Path(
+    store: Annotated[Path, paths.option(help="The store, whose disk, or bucket and mirror, is looked at and tried.")] = Path(
         "wsss-store"
     ),
     ray: Annotated[bool, typer.Option("--ray", help="Start a private Ray and run a task on it.")] = False,

@@ -10,7 +10,7 @@ from rich.table import Table
 from imagesets.errors import WrongInput
 from imagesets.image_set import ImageSet
 from imagesets.item import Item, read_label_map
-from orchestrator.cli import options
+from orchestrator.cli import options, paths
 from orchestrator.planning.launch import images_alone
 from orchestrator.reading.tables import table, terminal
 from orchestrator.storage.store import write_json
@@ -19,12 +19,12 @@ SCORES = {"iou": "IoU", "precision": "precision", "recall": "recall", "fp": "FP"
 
 
 def evaluate(
-    masks: Annotated[Path, typer.Option(help="Folder of index PNGs named <image id>.png: pseudo masks or predictions.")],
+    masks: Annotated[Path, paths.option(help="Folder of index PNGs named <image id>.png: pseudo masks or predictions.")],
     images: Annotated[str, typer.Option(help="shapes, voc12:PATH or folder:PATH.")],
     list_name: Annotated[str, typer.Option("--list", help="Image list; every image of it must have a PNG.")] = "val",
     assign: Annotated[list[str], typer.Option("--set", help="key=value, such as evaluation.miou=truth; may be repeated.")] = [],  # noqa: B006 (typer's way)
     store: options.ImagesRoot = options.STORE,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the scores to this file as well.")] = None,
+    json_file: Annotated[Path | None, paths.option("--json", help="Write the scores to this file as well.")] = None,
 ) -> None:
     """Score label maps on the masks of a list: mIoU, and IoU, precision, recall, FP and FN of each class.
 

@@ -5,10 +5,10 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli import complete, options
+from orchestrator.cli import complete, options, paths
 
 Run = Annotated[str, typer.Argument(help="Name of a finished run: a folder of STORE/runs.", autocompletion=complete.runs)]
-To = Annotated[Path, typer.Option(help="The folder to write; it must be new or empty.")]
+To = Annotated[Path, paths.option(help="The folder to write; it must be new or empty.")]
 Format = Annotated[
     str, typer.Option("--format", help="voc (palette PNGs), voc-server (the server's archive) or coco-rle (JSON).")
 ]

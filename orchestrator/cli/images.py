@@ -10,7 +10,7 @@ from rich.table import Table
 from imagesets.errors import WrongInput
 from imagesets.image_set import ImageSet
 from imagesets.item import Item
-from orchestrator.cli import options
+from orchestrator.cli import options, paths
 from orchestrator.planning.launch import images_alone
 from orchestrator.reading.tables import table, terminal
 
@@ -60,7 +60,7 @@ def _counts(images: ImageSet, lists: list[str]) -> Table:
 @app.command("prepare")
 def prepare_images(
     spec: Annotated[str, typer.Argument(help="voc12:PATH.")],
-    sbd: Annotated[Path, typer.Option(help="The unpacked Semantic Boundaries Dataset, benchmark_RELEASE.")],
+    sbd: Annotated[Path, paths.option(help="The unpacked Semantic Boundaries Dataset, benchmark_RELEASE.")],
 ) -> None:
     """Make VOC's augmented training list, train_aug, and its masks from the Semantic Boundaries Dataset.
 
@@ -82,7 +82,7 @@ def prepare_images(
 @app.command("show")
 def show_images(
     spec: Spec,
-    output: Annotated[Path, typer.Option(help="The PNG file to write.")],
+    output: Annotated[Path, paths.option(help="The PNG file to write.")],
     list_name: Annotated[str, typer.Option("--list", help="An image list.")] = "train",
     count: Annotated[int, typer.Option(min=1, help="Number of images.")] = 12,
     assign: Assign = [],  # noqa: B006 (typer's way)

@@ -7,8 +7,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from orchestrator.cli import options
-from orchestrator.engine.checks import check_images
+from imagesets.errors import refuse
+from orchestrator.cli import options, paths
+from orchestrator.engine.checks import check_images, weights_problems
 from orchestrator.engine.execution import Execution, Where
 from orchestrator.engine.running import announced
 from orchestrator.planning import imports
@@ -24,6 +25,7 @@ from orchestrator.planning.launch import (
     select,
 )
 from orchestrator.planning.plan import PlannedStage
+from orchestrator.planning.refusals import made_otherwise, problems, refuse_run, unread
 from orchestrator.reading.results import write_results
 from orchestrator.reading.summary import group_of, note_failure, sentence
 from orchestrator.reading.tables import group_table, print_plan, print_stages, result_table, terminal
@@ -63,22 +65,26 @@ def launch(
     only: Annotated[str, typer.Option(help="Run this stage alone.")] = "",
     exclude: options.Exclude = None,
     force: Annotated[str, typer.Option(help="Discard this stage and what depends on it first.")] = "",
-    network_from: Annotated[Path | None, typer.Option(help=imports.HELP["network"])] = None,
-    maps_from: Annotated[Path | None, typer.Option(help=imports.HELP["maps"])] = None,
-    masks_from: Annotated[Path | None, typer.Option(help=imports.HELP["masks"])] = None,
+    network_from: Annotated[Path | None, paths.option(help=imports.HELP["network"])] = None,
+    maps_from: Annotated[Path | None, paths.option(help=imports.HELP["maps"])] = None,
+    masks_from: Annotated[Path | None, paths.option(help=imports.HELP["masks"])] = None,
 ) -> None:
     """Run a method from image-level labels to a trained, evaluated segmenter."""
     console, where = terminal(), Where(engine, address)
     tracked = options.tracking(track, tracking_uri)
     seeds = options.seeds_of(random_seed, runs, random_seeds)
     assign = [*assign, *imports.assignments(network=network_from, maps=maps_from, masks=masks_from)]
-    request = Request(method, images, segmenter, recipe, tuple(assign), seeds[0], store.resolve(), exclude)
+    room = 1 if address else 0  # how many a cluster has is its own affair
+    request = Request(method, images, segmenter, recipe, tuple(assign), seeds[0], store.resolve(), exclude, room)
     wanted = experiment(request)
+    for note in unread(wanted):
+        console.print(f"warning: {note}", markup=False)
     if not plan:
         where.check()
         options.drive(context, request.store)
     opened = open_images(images, wanted.settings, request.store, make=not plan, exclude=exclude)
     if opened is None:
+        refuse(problems(wanted, wanted.stages, {}), f"the plan of {method}")
         print_stages(console, wanted)
         return
     shared = planner(wanted, opened)
@@ -87,6 +93,10 @@ def launch(
     prepared = [plan_with(shared, one, name, until, only) for one, name in runs_wanted]
     for name in prepared[0].unscored:
         console.print(f"list {name} has no masks: what is made for it is not scored", markup=False)
+    for note in dict.fromkeys(note for run in prepared for note in made_otherwise(run)):
+        console.print(f"note: {note}", markup=False)
+    for run in prepared:
+        refuse_run(run, [] if plan or address else weights_problems(run))
     if plan:
         for run in prepared:
             print_plan(console, run, select(run.steps, only))

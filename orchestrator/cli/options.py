@@ -1,17 +1,19 @@
 """Options that several subcommands share."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from imagesets.errors import WrongInput
-from orchestrator.cli import complete
+from orchestrator.cli import complete, paths
 from orchestrator.storage.attached import open_mirror
 from orchestrator.storage.mirror import mirror_folder, noted_address
 from orchestrator.storage.remote import SCHEME, Address, address_of
 from orchestrator.tracking.tracking import check_tracking
 
+TRACKING_VARIABLE = "MLFLOW_TRACKING_URI"
 Method = Annotated[
     str, typer.Option(help="Names joined by '+', such as lpcam+amn (see `wsss-orch ls`).", autocompletion=complete.methods)
 ]
@@ -42,15 +44,15 @@ def s3_address(store: Path) -> Address | None:
 
 
 StoreRoot = Annotated[
-    Path, typer.Option("--store", callback=store_root, help="Where results are kept: a folder, or s3://bucket/prefix.")
+    Path, paths.option("--store", callback=store_root, help="Where results are kept: a folder, or s3://bucket/prefix.")
 ]
-ImagesRoot = Annotated[Path, typer.Option("--store", callback=store_root, help="Where built-in images are kept.")]
+ImagesRoot = Annotated[Path, paths.option("--store", callback=store_root, help="Where built-in images are kept.")]
 RayAddress = Annotated[str, typer.Option(help="A running Ray cluster; a private one on this machine by default.")]
-Exclude = Annotated[Path | None, typer.Option(help="A file of image ids to leave out, one a line.")]
+Exclude = Annotated[Path | None, paths.option(help="A file of image ids to leave out, one a line.")]
 Until = Annotated[str, typer.Option(help="Stop after this stage.")]
 Track = Annotated[str, typer.Option(help="mlflow or none.")]
 TrackingUri = Annotated[
-    str, typer.Option(envvar="MLFLOW_TRACKING_URI", help="An MLflow server or database; the store's own by default.")
+    str, typer.Option(envvar=TRACKING_VARIABLE, help="An MLflow server or database; the store's own by default.")
 ]
 
 STORE = Path("wsss-store")
@@ -83,5 +85,11 @@ def tracking(track: str, uri: str) -> str | None:
         raise WrongInput(f"--track {track} is neither mlflow nor none")
     if track == "none":
         return None
-    check_tracking(uri)
+    check_uri(uri)
     return uri
+
+
+def check_uri(uri: str) -> None:
+    """Raise WrongInput for a tracking URI that MLflow does not take, in the name of what gave it."""
+    variable = f"{TRACKING_VARIABLE}="
+    check_tracking(uri, variable if uri and uri == os.environ.get(TRACKING_VARIABLE) else "--tracking-uri ")

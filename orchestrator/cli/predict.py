@@ -5,14 +5,14 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli import options
+from orchestrator.cli import options, paths
 from orchestrator.cli.export import Competition, Format, Run, To
 from orchestrator.reading.tables import terminal
 
 
 def predict(
     run: Run,
-    images: Annotated[Path, typer.Option(help="A folder of images (.jpg, .jpeg, .png); folders below it are not looked at.")],
+    images: Annotated[Path, paths.option(help="A folder of images (.jpg, .jpeg, .png); folders below it are not looked at.")],
     to: To,
     form: Format = "voc",
     competition: Competition = "comp6",

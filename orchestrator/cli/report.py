@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from imagesets.errors import WrongInput
-from orchestrator.cli import complete, options
+from orchestrator.cli import complete, options, paths
 from orchestrator.reading.tables import terminal
 
 
@@ -14,7 +14,7 @@ def report(
     names: Annotated[
         list[str], typer.Argument(help="What `compare` takes; a sweep alone gets its own page.", autocompletion=complete.runs)
     ],
-    to: Annotated[Path | None, typer.Option(help="The .html file; <store>/reports/<names>.html by default.")] = None,
+    to: Annotated[Path | None, paths.option(help="The .html file; <store>/reports/<names>.html by default.")] = None,
     store: options.StoreRoot = options.STORE,
 ) -> None:
     """Write one self-contained HTML page on finished runs: tables that sort, figures, the same images across methods.

@@ -30,7 +30,7 @@ def submit(
     Examples:
 
       wsss-orch submit --address http://head.example.org:8265 launch --method lpcam+amn --images voc12:/shared/VOC2012 --store
-      /shared/wsss/store --set training.workers=4
+      /shared/wsss/store --set training.workers=2
 
       wsss-orch submit --address head.example.org sweep --method recam --vary recam.lambda=0.1,0.5,1 --store /shared/wsss/store
 

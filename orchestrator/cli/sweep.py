@@ -7,9 +7,10 @@ from rich.console import Console
 
 from imagesets.errors import WrongInput
 from orchestrator.cli import complete, options
-from orchestrator.engine.checks import check_images
+from orchestrator.engine.checks import check_images, weights_problems
 from orchestrator.engine.execution import Execution, Where
 from orchestrator.planning.launch import Request, open_images, plan_with, planner
+from orchestrator.planning.refusals import made_otherwise, refuse_run, unread
 from orchestrator.reading.tables import terminal
 from orchestrator.tracking.tracking import deliver_or_say
 
@@ -73,7 +74,7 @@ def sweep(
     tracked = options.tracking(track, tracking_uri)
     axes, thresholds = split(vary)
     seeds = options.seeds_of(random_seed, runs, random_seeds)
-    request = Request(method, images, segmenter, recipe, tuple(assign), seeds[0], store.resolve(), exclude)
+    request = Request(method, images, segmenter, recipe, tuple(assign), seeds[0], store.resolve(), exclude, 1 if address else 0)
     asked = Sweep(request, axes, thresholds, seeds, trials, until, search, by, stop_early)
     asked.check()
     console, where = terminal(), Where(address=address)
@@ -95,6 +96,10 @@ def _run(console: Console, asked: "Sweep", where: Where, at_once: int) -> None:
     assert opened is not None  # made where need be
     shared = planner(wanted, opened)
     one = plan_with(shared, wanted, until=asked.until)  # refuses an unknown stage before anything runs
+    for note in [*unread(wanted), *made_otherwise(one)]:
+        console.print(f"warning: {note}", markup=False)
+    refuse_run(one, [] if where.address else weights_problems(one))
+    asked.refuse({step.stage.list_name: len(step.items) for step in one.steps})
     asked.check_scored(one.steps)
     if asked.stop_early:
         check(asked.stop_early, one.steps)

@@ -6,7 +6,7 @@ import typer
 
 from orchestrator.cli import options
 from orchestrator.reading.tables import terminal
-from orchestrator.tracking.tracking import check_tracking, deliver, finished_runs
+from orchestrator.tracking.tracking import deliver, finished_runs
 
 
 def track(
@@ -24,7 +24,7 @@ def track(
 
       wsss-orch track lpcam+amn-shapes-1a2b3c4d-0 --store /shared/store
     """
-    check_tracking(tracking_uri)
+    options.check_uri(tracking_uri)
     console, added = terminal(), 0
     chosen = finished_runs(store, runs)
     for name in chosen:

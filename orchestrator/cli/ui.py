@@ -9,7 +9,7 @@ import typer
 
 from imagesets.errors import WrongInput
 from orchestrator.cli import options
-from orchestrator.tracking.tracking import check_tracking, database
+from orchestrator.tracking.tracking import check_tracking, database, database_uri
 
 HOST = "127.0.0.1"  # the pages ask for no password
 
@@ -35,7 +35,7 @@ def ui(
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")  # processes for what these pages are not used for
     os.chdir(path.parent)  # the server imports from where it is: not a folder of the user's that is called mlflow
-    options = ["--backend-store-uri", f"sqlite:///{path}", "--host", HOST, "--port", str(port), "--workers", "1"]
+    options = ["--backend-store-uri", database_uri(store), "--host", HOST, "--port", str(port), "--workers", "1"]
     os.execv(sys.executable, [sys.executable, "-m", "mlflow", "ui", *options])
 
 

@@ -39,6 +39,8 @@ class Submission:
             raise WrongInput("--address goes before the command: the job itself runs on the cluster's own")
         if self.values.get("engine", "ray") != "ray":
             raise WrongInput("--engine local would run on the head node alone; leave --engine out")
+        if home := [word for word in self.words if word.startswith("~") or "=~" in word or ":~" in word]:
+            raise WrongInput(f"{home[0]}: ~ is another folder on a cluster's nodes; give the path in full, to what all nodes see")
         relative = [f"{option} {path}".rstrip() for option, path in self._paths() if not path.startswith(("/", "s3:/"))]
         if relative:
             raise WrongInput(f"{', '.join(relative)}: a cluster needs absolute paths, to what all its nodes see")

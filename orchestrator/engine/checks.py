@@ -1,8 +1,8 @@
-"""What is looked at before anything runs: every image, mask and imported file."""
+"""What is looked at before anything runs: every image, mask and imported file, and the initial weights."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from imagesets.errors import refuse
+from imagesets.errors import WrongInput, refuse
 from imagesets.image_set import ImageSet
 from orchestrator.planning.launch import Prepared, refuse_damaged
 from orchestrator.planning.plan import PlannedStage
@@ -28,3 +28,29 @@ def check_imports(steps: Sequence[PlannedStage], images: ImageSet) -> None:
 
             problems += import_problems(step.stage.recipe, step.stage.settings, images.classes, step.items)
     refuse(problems, "what is imported")
+
+
+def weights_problems(prepared: Prepared) -> list[str]:
+    """What is wrong with the initial weights of the trainings to come; ImageNet weights are fetched, where they are not here."""
+    wanted = {pair for step in prepared.steps if not step.cached for pair in _initial_weights(prepared, step)}
+    if not wanted:
+        return []
+    import backbones  # loads torch
+    from orchestrator.engine.job import resolve
+
+    problems = []
+    for architecture, weights in sorted(wanted):
+        try:
+            backbones.build(resolve(architecture), weights=weights, frozen_statistics=False)
+        except WrongInput as error:
+            problems.append(str(error))
+    return problems
+
+
+def _initial_weights(prepared: Prepared, step: PlannedStage) -> Iterator[tuple[str, str]]:
+    """The architectures that a training begins with, and the weights of each."""
+    table, settings = prepared.planner.declared, step.stage.settings
+    for name, full in step.stage.owned.items():
+        if step.stage.recipe.kind == "train" and full and table[full].weights_of and settings[name] != "none":
+            prefix, dot, _ = name.rpartition(".")
+            yield settings[f"{prefix}{dot}{table[full].weights_of}"], settings[name]

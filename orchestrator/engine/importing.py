@@ -31,4 +31,4 @@ def import_problems(
 def _context(recipe: StageRecipe, settings: Mapping[str, Any], classes: tuple[str, ...], items: Sequence[Item]) -> Context:
     own = settings_of(settings)
     untrained = {recipe.writes: resolve(recipe.network)(own, classes)} if recipe.network else {}
-    return Context(own, classes, items, 0, torch.device("cpu"), untrained)
+    return Context(own, classes, items, (), torch.device("cpu"), untrained)

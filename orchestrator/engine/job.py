@@ -27,12 +27,13 @@ class WorkerLost(Exception):
 
 @dataclass(frozen=True)
 class Input:
-    """The finished stage behind a word: its folder and, where it delivers a network, how to rebuild that."""
+    """The finished stage behind a word: its folder, how to rebuild the network that it delivers, how to read its maps."""
 
     folder: Path
     network: str
     settings: Mapping[str, Any]
     digest: str = ""  # of its result
+    read: str = ""  # the reader of its maps
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +46,8 @@ class Job:
     recipe: StageRecipe
     settings: Mapping[str, Any]
     random_seed: int
+    purpose: str  # of its random numbers: two stages that call one function have a name each
+    add_ons: tuple[str, ...]  # functions that add to a training
     classes: tuple[str, ...]
     items: ItemList
     inputs: Mapping[str, Input]

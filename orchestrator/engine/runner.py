@@ -24,7 +24,8 @@ from orchestrator.storage.attached import attachment, remove, remove_remote
 from orchestrator.storage.lease import Lease, LeaseLost, try_lease
 from orchestrator.storage.store import digest, read_json, write_json
 from orchestrator.storage.trouble import patiently, require
-from training.loop import CHECKPOINT, Stopped
+from training.checkpoint import CHECKPOINT
+from training.loop import Stopped
 
 POLL = 0.5  # seconds between two looks at a stage that another launch is making
 NEVER = threading.Event()  # of whoever never gives up
@@ -123,7 +124,9 @@ class Runner:
     def _job(self, step: PlannedStage, lease: Lease) -> Job:
         stage, made_from = step.stage, self._made_from(step)
         inputs = {
-            word: Input(source.folder, source.stage.recipe.network, dict(source.stage.settings), made_from[word])
+            word: Input(
+                source.folder, source.stage.recipe.network, dict(source.stage.settings), made_from[word], source.stage.recipe.read
+            )
             for word, source in step.inputs.items()
         }
         return Job(
@@ -133,6 +136,8 @@ class Runner:
             recipe=stage.recipe,
             settings=dict(stage.settings),
             random_seed=step.identity["random_seed"],
+            purpose=stage.purpose,
+            add_ons=tuple(add_on.call for add_on in stage.add_ons.values()),
             classes=self.planner.images.classes,
             items=step.items,
             inputs=inputs,
@@ -157,6 +162,7 @@ class Runner:
             "stage": step.stage.name,
             "component": step.stage.component,
             "key": step.key,
+            "read": step.stage.recipe.read,  # how its maps are read
             "identity": step.identity,
             "names": step.stage.names,
             "made_from": self._made_from(step),

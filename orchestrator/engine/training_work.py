@@ -11,7 +11,7 @@ import torch
 from torch import distributed
 
 from imagesets.errors import WrongInput
-from orchestrator.engine.context import context, save_network
+from orchestrator.engine.context import context, save_network, settings_of
 from orchestrator.engine.job import Job, at_home, blaming, check_attempt, resolve
 from orchestrator.engine.spent import Meter, Spent
 from orchestrator.storage.attached import mirror_of
@@ -19,8 +19,9 @@ from orchestrator.storage.in_step import in_step
 from orchestrator.storage.lease import LeaseLost, check_fence
 from orchestrator.storage.store import write_atomically, write_json
 from training import loop
+from training.checkpoint import CHECKPOINT
 from training.randomness import seed_torch
-from training.stage import Settings
+from training.stage import Training
 
 PROGRESS_EVERY = 0.5  # seconds between two notes of a training's progress
 
@@ -38,29 +39,37 @@ def run_training(job: Job, rank: int, world: int, device: str) -> Spent:
 
 
 def _run_training(job: Job, rank: int, world: int, device: str) -> Spent:
-    settings, meter = Settings(job.settings), Meter(torch.device(device))
+    settings, meter = settings_of(job.settings), Meter(torch.device(device))
     loop.set_threads(settings.training.threads)
-    purpose = (job.random_seed, job.recipe.call)
-    seed_torch(*purpose, "weights")
-    task = resolve(job.recipe.call)(context(job, device))
+    training = prepared(job, device)
     run = loop.Run(
-        purpose=purpose,
+        purpose=(job.random_seed, job.purpose),
         folder=job.folder,
         settings=settings.training,
         device=torch.device(device),
         rank=rank,
         world=world,
-        report=_progress_writer(job.folder, task.steps) if rank == 0 else lambda step, losses, history: None,
+        report=_progress_writer(job.folder, training.steps) if rank == 0 else lambda step, losses, history: None,
         asked_to_stop=lambda: _exists(job.folder / "stop"),
         fence=lambda: check_attempt(job),
     )
     with _checkpoints(job, rank):
-        history = loop.train(task, job.items, run)
+        history = loop.train(training, job.items, run)
     if rank == 0:
-        save_network(task.network, job)
+        save_network(training.network, job)
         check_attempt(job)
         write_json(job.folder / "history.json", history)
     return _of_all(meter.spent(), world, device)
+
+
+def prepared(job: Job, device: str) -> Training:
+    """The training that a stage's function returns, with its add-ons; what weights it draws depends on the job's purpose."""
+    where = context(job, device)  # building the networks that the stage reads draws weights as well
+    seed_torch(*where.purpose, "weights")
+    training = resolve(job.recipe.call)(where)
+    for add_on in job.add_ons:
+        training = resolve(add_on)(training, where)
+    return training
 
 
 def _of_all(own: Spent, world: int, device: str) -> Spent:
@@ -78,11 +87,11 @@ def _checkpoints(job: Job, rank: int) -> AbstractContextManager[None]:
     beside = _beside_the_driver(job)
     if not beside:
         (job.folder / "stop").unlink(missing_ok=True)  # an earlier launch's; a wish of this one is pulled again
-    mirror.bring(job.folder, loop.CHECKPOINT)  # all workers must start from the same one, and only this is what all can have
+    mirror.bring(job.folder, CHECKPOINT)  # all workers must start from the same one, and only this is what all can have
     if rank:
         return nullcontext()
     push, pull = ([], []) if beside else (["progress.json"], ["stop"])
-    return in_step(job.folder, [loop.CHECKPOINT, *push], pull, last=(loop.CHECKPOINT,), fence=lambda: check_attempt(job))
+    return in_step(job.folder, [CHECKPOINT, *push], pull, last=(CHECKPOINT,), fence=lambda: check_attempt(job))
 
 
 def _beside_the_driver(job: Job) -> bool:

@@ -16,7 +16,7 @@ from orchestrator.planning.launch import Prepared
 from orchestrator.planning.plan import PlannedStage
 from orchestrator.planning.published import published
 from orchestrator.reading.results import used_settings
-from orchestrator.storage.store import Store, read_json, write_atomically
+from orchestrator.storage.store import Store, read_json, read_manifest, write_atomically
 
 SAMPLES = 8  # images shown of each list
 SCORES = {"miou": "mIoU", "precision": "Precision", "recall": "Recall", "fp": "FP", "fn": "FN"}
@@ -111,7 +111,9 @@ def _sheets(prepared: Prepared, rows: Sequence[Mapping[str, Any]]) -> list[dict[
 
 def layer_of(store: Store, row: Mapping[str, Any], title: str) -> Layer:
     """What a row of results has scored, as a layer of contact sheets."""
-    return Layer(title, store.folder(row["stage"], row["key"]), row["protocol"].get("threshold"))
+    folder = store.folder(row["stage"], row["key"])
+    read = (read_manifest(folder) or {}).get("read", "")
+    return Layer(title, folder, row["protocol"].get("threshold"), read)
 
 
 def _groups(settings: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, Any]]]]:

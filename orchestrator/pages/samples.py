@@ -16,7 +16,7 @@ from PIL import Image
 from imagesets.item import VOID, Item
 from imagesets.item_list import ItemList
 from imagesets.palette import PALETTE
-from maps.maps import Maps
+from orchestrator.engine.context import stored
 from orchestrator.planning.plan import PlannedStage
 from orchestrator.storage.shards import StoredRecords
 from orchestrator.storage.store import digest
@@ -37,24 +37,29 @@ class Sample:
 
 @dataclass(frozen=True)
 class Layer:
-    """What was scored under a title: the records in a stage's `folder`, label maps or maps with their `threshold`."""
+    """What was scored under a title: the records in a stage's `folder`, label maps or maps with their `threshold`.
+
+    `read` is the reader of maps.
+    """
 
     title: str
     folder: Path
     threshold: float | None
+    read: str = ""
 
     def label_map(self, image: str) -> np.ndarray:
         """The label map of one image, uint8 [H,W]."""
-        record: dict[str, Any] = self._records[image]
-        if "label" in record:
-            return record["label"]
-        maps = Maps.of(record)
-        assert self.threshold is not None  # maps are scored at one
-        return label_map(maps.full(), maps.keys, self.threshold)
+        if not self.read:
+            return self._records[image]["label"]
+        maps = self._records[image]
+        own = maps.background(full=True)
+        background = self.threshold if own is None else own
+        assert background is not None  # maps without a background of their own are scored at a threshold
+        return label_map(maps.full(), maps.keys, background)
 
     @cached_property
-    def _records(self) -> StoredRecords:
-        return StoredRecords(self.folder)
+    def _records(self) -> Any:
+        return stored(self.folder, self.read)
 
 
 def samples(

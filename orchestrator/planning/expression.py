@@ -107,6 +107,7 @@ def _bind(part: _Part, bound: Mapping[str, Stage], settings: Mapping[str, Any]) 
     return Stage(
         name=f"{part.within.name}-{recipe.name}",
         component=part.within.name,
+        purpose=f"{part.owner.name}-{recipe.name}",
         recipe=recipe,
         list_name=_list(recipe.list, settings),
         inputs=inputs,

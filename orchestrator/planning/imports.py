@@ -3,7 +3,6 @@
 The recipe `imported` declares one stage for each kind of result; its setting of the same name switches it on.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,8 +23,7 @@ HELP = {  # of the launch options; `wsss-orch show imported` tells the files' fo
 
 def assignments(**given: Path | None) -> list[str]:
     """The `--set` strings that import what is `given` by its kind."""
-    # as JSON, which is YAML: a path may hold whatever YAML gives a meaning
-    return [f"{IMPORTED}.{kind}={json.dumps(str(path))}" for kind, path in given.items() if path is not None]
+    return [f"{IMPORTED}.{kind}={path}" for kind, path in given.items() if path is not None]
 
 
 def in_place(parts: Sequence[tuple[Recipe, StageRecipe]], settings: Mapping[str, Any]) -> dict[int, StageRecipe]:

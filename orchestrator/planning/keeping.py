@@ -48,7 +48,9 @@ def _evaluations(stage: Stage, settings: Mapping[str, Any]) -> Iterator[Stage]:
     lists = [*settings[f"images.{recipe.list}"], *filter(None, [settings["images.selection"]])]
     for number, list_name in enumerate(dict.fromkeys(lists)):
         name = f"{stage.name}-score{f'-{list_name}' if number else ''}"
-        yield Stage(name, stage.component, recipe, list_name, inputs=inputs, scores=recipe.name, **own)
+        yield Stage(
+            name, stage.component, f"{owner.name}-{recipe.name}", recipe, list_name, inputs=inputs, scores=recipe.name, **own
+        )
 
 
 def check_nothing_is_dropped(stages: Sequence[Stage], chain: Sequence[Component], settings: Mapping[str, Any]) -> None:

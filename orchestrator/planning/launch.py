@@ -8,8 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from imagesets import shapes
 from imagesets.errors import WrongInput, refuse
 from imagesets.image_set import ImageSet, read_list
@@ -19,8 +17,9 @@ from orchestrator.planning.expression import expand
 from orchestrator.planning.nearest import nearest
 from orchestrator.planning.plan import PlannedStage, Planner
 from orchestrator.planning.recipes import Recipe, find
-from orchestrator.planning.settings import declared, parse_assignments, resolve
+from orchestrator.planning.settings import declared, parse_assignments, read_file, resolve
 from orchestrator.planning.stage import Stage, narrowed
+from orchestrator.planning.workers import WORKERS, dividing, room
 from orchestrator.storage.store import Store, digest
 
 
@@ -36,6 +35,7 @@ class Request:
     random_seed: int = 0
     store: Path = Path("wsss-store")
     exclude: Path | None = None
+    room: int = 0  # training workers that fit where it runs, unless a setting says how many; 0: as many as fit this machine
 
 
 @dataclass(frozen=True)
@@ -101,10 +101,23 @@ class Prepared:
 
 def experiment(request: Request) -> Experiment:
     """Resolve a request's expression and settings; every problem is a WrongInput before anything is opened."""
+    images_recipe, chain, settings = _resolved(request)
+    stages = expand(chain, settings)
+    if settings[WORKERS] is None:
+        settings[WORKERS] = dividing(stages, request.room or room())
+        stages = expand(chain, settings)
+    return Experiment(request, images_recipe, settings, stages)
+
+
+def settings_given(request: Request) -> dict[str, Any]:
+    """All settings of a request, but None for what follows the machine."""
+    return _resolved(request)[2]
+
+
+def _resolved(request: Request) -> tuple[Recipe, list[Component], dict[str, Any]]:
     images_recipe, _ = find(request.images.partition(":")[0], ("images",))
     chain = components(request.method, request.segmenter or images_recipe.segmenter)
-    settings = resolve(images_recipe, _layers(request, images_recipe, chain))
-    return Experiment(request, images_recipe, settings, expand(chain, settings))
+    return images_recipe, chain, resolve(images_recipe, _layers(request, images_recipe, chain))
 
 
 def prepare(wanted: Experiment, images: ImageSet) -> Prepared:
@@ -162,10 +175,7 @@ def _preset(recipe: str) -> Mapping[str, Any]:
     if path.suffix in (".yaml", ".yml"):
         if not path.is_file():
             raise WrongInput(f"--recipe {recipe}: there is no such file")
-        table = yaml.safe_load(path.read_text())
-        if not isinstance(table, dict):
-            raise WrongInput(f"--recipe {recipe} must map settings to values, such as cam.epochs: 3")
-        return table
+        return read_file(path)
     return find(recipe, ("preset",))[0].overrides
 
 

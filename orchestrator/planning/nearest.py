@@ -4,6 +4,16 @@ import difflib
 from collections.abc import Iterable
 
 
+def closest(word: str, known: Iterable[str]) -> str:
+    """The name that is most like `word`: one that ends alike (`recam.lr`, `cam.lr`) before all others."""
+    last = word.rpartition(".")[2]
+    return max(
+        sorted(known),
+        key=lambda name: (name.rpartition(".")[2] == last, difflib.SequenceMatcher(None, word, name).ratio()),
+        default="none",
+    )
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """`; did you mean 'lpcam'?`, or the list of what exists when nothing is near."""
     names = sorted(known)

@@ -51,7 +51,7 @@ class Planner:
     """Plans stages over one image set and one store; `declared` tells which settings are files."""
 
     def __init__(self, store: Store, images: ImageSet, declared: Mapping[str, Setting]):
-        self.store, self.images = store, images
+        self.store, self.images, self.declared = store, images, declared
         self.fingerprints = Fingerprints(store.root)
         self.files = {name for name, setting in declared.items() if setting.file}
         self.folders = {name for name, setting in declared.items() if setting.folder}
@@ -99,7 +99,7 @@ class Planner:
             "code": self.fingerprints.of_code(*self._code(stage)),
             "settings": self._keyed(stage),
             "random_seed": random_seed,
-            "purpose": stage.base if stage.recipe.kind == "train" else "",
+            "purpose": stage.purpose,
             "classes": self.images.classes,
             **self._content(stage.list_name, stage.recipe.truth),
             "inputs": {word: source.key for word, source in inputs.items()},

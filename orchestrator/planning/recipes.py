@@ -38,11 +38,22 @@ class Reference(str):
     """A table's entry that names a function, "package.module:function": a stage receives that function."""
 
 
-class Setting(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One setting: its default gives its type; `null: true` admits null; `file: true` means that a path counts by its content.
+class Least(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A bound that another setting of the same recipe moves: the value is at least `times` that one `plus` so much."""
 
-    `folder: true` likewise, by the contents of the folder's files that are named after images of the stage's list.
+    setting: str
+    times: float = 1
+    plus: float = 0
+
+
+class Setting(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One setting: its default gives its type; null stands for a whole number that is found out later.
+
+    `file: true` means that a path counts by its content, `folder: true` likewise by those of the folder's files
+    that are named after images of the stage's list.
     `choices_from` is a recipe or a kind: the value is a name in its tables, and a stage receives what stands there.
+    `part_of` is the setting that names the backbone whose parts (and `choices`) are the values.
+    A list's elements lie within the bounds; it has at least one, and `length` and `order` tell its form.
     """
 
     default: Any
@@ -50,7 +61,11 @@ class Setting(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     maximum: float | None = None
     choices: tuple[Any, ...] = ()
     choices_from: str = ""
-    null: bool = False
+    part_of: str = ""
+    length: int | None = None
+    order: Literal["", "ascending", "range"] = ""  # range: start, stop, step
+    at_least: Least | None = None
+    weights_of: str = ""  # the setting of the same recipe that names the architecture whose weights these are
     file: bool = False
     folder: bool = False
     help: str = ""
@@ -59,7 +74,8 @@ class Setting(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     @property
     def allowed(self) -> tuple[Any, ...]:
         """The values to choose from, tables' names among them; none where the default's type and the bounds say it all."""
-        return (*self.choices, *entries(self.choices_from))
+        parts = parts_of() if self.part_of else ()
+        return (*self.choices, *entries(self.choices_from), *parts)
 
 
 class StageRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -78,7 +94,7 @@ class StageRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     reads: tuple[str, ...] = ()
     reads_if: dict[str, dict[str, Any]] = {}  # words that are read only where settings have these values
     writes: str = ""
-    read: str = ""  # of maps: the pure function that reads what is stored
+    read: str = ""  # of a stage that writes maps: the function that reads them, see `maps.reading`
     provides: tuple[str, ...] = ()  # what the written word can do for its readers, such as class-weights
     requires: dict[str, tuple[str, ...]] = {}  # what a word, or what a setting names, must provide
     settings: tuple[str, ...] = ()  # "name?": None where there is no such setting
@@ -122,6 +138,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     segmenter: str = ""  # of an image set: the segmenter that its runs take unless another is named
     provides: tuple[str, ...] = ()  # of a backbone: what its entries offer to the networks that are built on them
     table: dict[str, Any] = {}  # things by name: "package.module:function" or values; see Setting.choices_from
+    parts: tuple[str, ...] = ()  # of a backbone: what can be frozen, in the order that an image meets it
     settings: dict[str, Setting] = {}
     variants: dict[str, dict[str, Any]] = {}
     overrides: dict[str, Any] = {}
@@ -145,6 +162,12 @@ def entries(source: str) -> dict[str, Any]:
     """The entries of the tables of the recipe called `source` and of those of the kind `source`, by name."""
     tables = [recipe.table for recipe in load_all().values() if source in (recipe.name, recipe.kind)]
     return {name: Reference(entry) if isinstance(entry, str) else entry for table in tables for name, entry in table.items()}
+
+
+def parts_of(backbone: str = "") -> tuple[str, ...]:
+    """The parts that a backbone of the tables has, or those that any of them has."""
+    recipes = [recipe for recipe in load_all().values() if not backbone or backbone in recipe.table]
+    return tuple(dict.fromkeys(part for recipe in recipes for part in recipe.parts))
 
 
 def load(path: Path) -> Recipe:

@@ -12,6 +12,7 @@ import yaml
 from imagesets.errors import WrongInput
 from orchestrator.planning.nearest import nearest
 from orchestrator.planning.recipes import Recipe, Setting, load_all
+from orchestrator.planning.values import Typed, bounded, ordered, read
 
 PRESETS = {"none", "imagenet"}  # values of a `file` or `folder` setting that are words, not paths
 
@@ -27,15 +28,26 @@ def declared(images: Recipe) -> dict[str, Setting]:
     return table
 
 
-def parse_assignments(assignments: list[str]) -> dict[str, Any]:
-    """`--set key=value` strings as a table; values are YAML ("0.3", "true", "[1, 0.5]")."""
+def parse_assignments(assignments: list[str]) -> dict[str, Typed]:
+    """`--set key=value` strings as a table of what was typed; a setting's type decides what that means."""
     parsed = {}
     for text in assignments:
         name, equals, value = text.partition("=")
         if not equals:
             raise WrongInput(f"--set {text!r} has no '='; it takes key=value, such as --set cam.epochs=3")
-        parsed[name.strip()] = yaml.safe_load(value)
+        parsed[name.strip()] = Typed(value.strip())
     return parsed
+
+
+def read_file(path: Path) -> dict[str, Any]:
+    """The settings of a YAML file that maps names to values, as they are written there; WrongInput where it does not."""
+    try:
+        table = yaml.load(path.read_text(encoding="utf-8"), yaml.BaseLoader)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise WrongInput(f"--recipe {path} is no YAML file: {' '.join(str(error).split())}") from error
+    if not isinstance(table, dict):
+        raise WrongInput(f"--recipe {path} must map settings to values, such as cam.epochs: 3")
+    return table
 
 
 def resolve(images: Recipe, layers: list[Mapping[str, Any]]) -> dict[str, Any]:
@@ -59,46 +71,25 @@ def resolve(images: Recipe, layers: list[Mapping[str, Any]]) -> dict[str, Any]:
 
 def checked(name: str, value: Any, setting: Setting) -> Any:
     """`value` in the type of the setting's default and within its bounds, or WrongInput."""
-    if value is None and setting.null:
+    value = read(name, value, setting)
+    if value is None:
         return None
-    if (setting.file or setting.folder) and str(value) not in PRESETS:
-        path = Path(str(value)).expanduser().resolve()
-        if not (path.is_file() if setting.file else path.is_dir()):
-            kind = "file" if setting.file else "folder"
-            raise WrongInput(f"{name}={value} is neither {' nor '.join(sorted(PRESETS))} nor an existing {kind}")
-        return str(path)
-    value = _typed(name, value, setting)
+    if (setting.file or setting.folder) and value not in PRESETS:
+        return _path(name, value, setting)
     if setting.allowed and value not in setting.allowed:
         choices = ", ".join(map(str, setting.allowed))
         raise WrongInput(f"{name}={value} is not one of {choices}")
     for number in value if isinstance(value, list) else [value]:
-        if isinstance(number, (int, float)) and not isinstance(number, bool):
-            _check_bounds(name, number, setting)
+        bounded(name, number, setting)
+    if isinstance(value, list):
+        ordered(name, value, setting)
     return value
 
 
-def _typed(name: str, value: Any, setting: Setting) -> Any:
-    kind = type(setting.default)
-    if setting.default is None:
-        return value
-    if kind is float and isinstance(value, (int, str)) and not isinstance(value, bool):
-        try:
-            return float(value)  # also of "5e-4", which YAML takes for text
-        except ValueError:
-            pass
-    if kind is list and not isinstance(value, list):
-        value = [value]
-    if kind is str and isinstance(value, (int, float)) and not isinstance(value, bool):
-        value = str(value)  # an image list may well be called 2012
-    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise WrongInput(f"{name}={value!r} must be of type {kind.__name__}, such as {setting.default!r}")
-    return value
-
-
-def _check_bounds(name: str, number: float, setting: Setting) -> None:
-    low, high = setting.minimum, setting.maximum
-    if (low is not None and number < low) or (high is not None and number > high):
-        allowed = (
-            f"between {low} and {high}" if None not in (low, high) else f"at least {low}" if high is None else f"at most {high}"
-        )
-        raise WrongInput(f"{name}={number} must be {allowed}")
+def _path(name: str, value: str, setting: Setting) -> str:
+    """The absolute path of the file or folder that a setting names."""
+    path = Path(value).expanduser().resolve()
+    if not (path.is_file() if setting.file else path.is_dir()):
+        kind = "file" if setting.file else "folder"
+        raise WrongInput(f"{name}={value} is neither {' nor '.join(sorted(PRESETS))} nor an existing {kind}")
+    return str(path)

@@ -15,6 +15,7 @@ class Stage:
 
     name: str  # "lpcam-maps": readable, not part of the key
     component: str
+    purpose: str  # "crf-labels": the stage as its recipe declares it, which tells its random numbers from another's
     recipe: StageRecipe
     list_name: str  # the image list that it goes over
     settings: Mapping[str, Any]
@@ -27,7 +28,7 @@ class Stage:
 
     @property
     def base(self) -> str:
-        """The stage's name whatever list it goes over; it also tells a training's random numbers from another's."""
+        """The stage's name whatever list it goes over."""
         return f"{self.component}-{self.recipe.name}"
 
     @property

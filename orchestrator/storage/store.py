@@ -43,11 +43,14 @@ class Store:
         made = [found for found in os.listdir(stages) if found.endswith(f"-{short}")] if stages.is_dir() else []
         return stages / (min(made) if made else f"{name}-{short}")
 
+    def results(self, name: str) -> list[dict[str, Any]]:
+        """The manifests of all results of stages called `name`."""
+        manifests = [read_json(path) for path in (self.root / "stages").glob(f"{name}-*/manifest.json")]
+        return [manifest for manifest in manifests if manifest and manifest["stage"] == name]
+
     def newest(self, name: str) -> dict[str, Any] | None:
         """The manifest of the most recent result of any stage called `name`."""
-        manifests = [read_json(path) for path in (self.root / "stages").glob(f"{name}-*/manifest.json")]
-        named = [manifest for manifest in manifests if manifest and manifest["stage"] == name]
-        return max(named, key=lambda manifest: manifest["finished"], default=None)
+        return max(self.results(name), key=lambda manifest: manifest["finished"], default=None)
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:

@@ -12,6 +12,7 @@ from imagesets.errors import WrongInput
 THRESHOLD = "seed.threshold"  # no setting: every threshold of a range is scored in the one pass over the maps
 RANDOM = ("uniform", "loguniform")
 RANGE = re.compile(r"([^:\[\]]+):([^:\[\]]+):([^:\[\]]+)")
+NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d*)?([eE][-+]?\d+)?|-?\.\d+")
 DRAWN = re.compile(rf"({'|'.join(RANDOM)})\((.+),(.+)\)")
 
 
@@ -46,9 +47,12 @@ def parse(text: str) -> Axis:
         if step <= 0 or stop < start:
             raise WrongInput(f"--vary {text}: a range is start:stop:step with stop from start on and a step above 0")
         count = int((stop - start) / step + 1e-9) + 1
-        return Axis(name, tuple(round(start + number * step, 9) for number in range(count)))
+        kind = (
+            int if all(map(float.is_integer, (start, step))) and "." not in given else float
+        )  # a setting of whole numbers takes no 2.0
+        return Axis(name, tuple(kind(round(start + number * step, 9)) for number in range(count)))
     try:
-        return Axis(name, tuple(yaml.safe_load(f"[{given}]")))
+        return Axis(name, tuple(map(_value, yaml.load(f"[{given}]", yaml.BaseLoader))))
     except yaml.YAMLError:
         raise WrongInput(f"--vary {text}: the values are no list such as 0.1,0.5,1 or [1.0],[1.0,0.5]") from None
 
@@ -68,6 +72,17 @@ def split(texts: Sequence[str]) -> tuple[list[Axis], tuple[float, float, float] 
     step = threshold.values[1] - threshold.values[0]
     whole = threshold.values[0], round(threshold.values[-1] + step / 2, 9), round(step, 9)
     return [axis for axis in axes if axis is not threshold], whole
+
+
+def _value(written: Any) -> Any:
+    """A value of a grid: a number where it is written as JSON has it, so that 007 and no stay text; a list of such values."""
+    if isinstance(written, list):
+        return [_value(element) for element in written]
+    if not isinstance(written, str):
+        raise WrongInput(f"--vary takes values such as 0.1,0.5,1, and not {written}")
+    if NUMBER.fullmatch(written) is None:
+        return {"true": True, "false": False}.get(written, written)
+    return int(written) if written.lstrip("-").isdigit() else float(written)
 
 
 def _number(text: str, whole: str) -> float:

@@ -4,15 +4,19 @@ The trials are ordinary runs in the store; `<store>/sweeps/<name>/sweep.json` sa
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from imagesets.errors import WrongInput
+from imagesets.errors import WrongInput, refuse
 from orchestrator.planning.launch import Experiment, Request, experiment
 from orchestrator.planning.nearest import nearest
 from orchestrator.planning.plan import PlannedStage
+from orchestrator.planning.refusals import problems
+from orchestrator.planning.stage import narrowed
+from orchestrator.planning.workers import dividing, room
 from orchestrator.storage.store import digest
 from orchestrator.sweeps.axes import Axis
 
@@ -66,22 +70,38 @@ class Sweep:
     def experiment(self, values: Mapping[str, Any]) -> Experiment:
         """The experiment of one trial, for the first random seed."""
         given = {"evaluation.thresholds": list(self.thresholds), **values} if self.thresholds else values
-        assignments = (*self.request.assignments, *(f"{name}={json.dumps(value)}" for name, value in given.items()))
-        return experiment(replace(self.request, assignments=assignments, random_seed=self.random_seeds[0]))
+        return experiment(
+            replace(self.request, assignments=self._assigned(given), random_seed=self.random_seeds[0], room=self.room)
+        )
+
+    @property
+    def probed(self) -> Iterator[dict[str, Any]]:
+        """Values of trials that show together what each axis takes."""
+        return ({axis.name: value} for axis in self.axes for value in axis.probes)
+
+    @cached_property
+    def room(self) -> int:
+        """Workers that share the batches of every trial, so that what trials share is made once."""
+        wanted = [replace(self.request, assignments=self._assigned(values)) for values in self.probed]
+        stages = [stage for request in wanted for stage in experiment(request).stages]
+        return dividing(stages, self.request.room or room())
+
+    def _assigned(self, values: Mapping[str, Any]) -> tuple[str, ...]:
+        return (*self.request.assignments, *(f"{name}={json.dumps(value)}" for name, value in values.items()))
 
     def check(self) -> None:
         """Refuse settings that do not exist or do not take a value, before anything runs."""
-        problems = self._misused()
+        found = self._misused()
         for axis in self.axes:
             if axis.name.startswith("images."):
-                problems.append(f"{axis.name} cannot be varied: runs on other images are no sweep; launch and compare them")
+                found.append(f"{axis.name} cannot be varied: runs on other images are no sweep; launch and compare them")
             for value in axis.probes:
                 try:
-                    self.experiment({axis.name: value})
+                    experiment(replace(self.request, assignments=self._assigned({axis.name: value})))
                 except WrongInput as error:
-                    problems.append(str(error))
-        if problems:
-            raise WrongInput("; ".join(dict.fromkeys(problems)))
+                    found.append(str(error))
+        if found:
+            raise WrongInput("; ".join(dict.fromkeys(found)))
 
     def _misused(self) -> list[str]:
         """What is wrong with how the sweep is to search and stop."""
@@ -102,3 +122,11 @@ class Sweep:
         quantity, _, rest = self.by.partition(".")
         if self.by and f"{quantity}.miou/{rest.partition('/')[2]}" not in scored:
             raise WrongInput(f"--by {self.by}: no trial has this score{nearest(self.by, scored)}; scored is {', '.join(scored)}")
+
+    def refuse(self, counts: Mapping[str, int]) -> None:
+        """Raise WrongInput with all that would stop a stage of some trial; `counts` has the images of each list."""
+        found = []
+        for values in self.probed:
+            wanted = self.experiment(values)
+            found += problems(wanted, narrowed(wanted.stages, self.until, ""), counts)
+        refuse(list(dict.fromkeys(found)), f"the sweep of {self.request.method}")

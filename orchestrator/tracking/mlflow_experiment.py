@@ -73,7 +73,7 @@ class Experiment:
 def open_experiment(uri: str, name: str, artifacts: str) -> Experiment:
     """The experiment called `name`, made where there is none.
 
-    `artifacts` is the absolute folder of the artifacts of a database, or the UI would look below where it was started.
+    `artifacts` is the URI of the folder of a database's artifacts; of a relative one the UI looks below where it was started.
     """
     client = open_client(uri)
     if known := client.get_experiment_by_name(name):

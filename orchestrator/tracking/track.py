@@ -40,7 +40,7 @@ def track_run(store: Path, run: str, uri: str) -> Tracked:
     results: Any = read_json(folder / "results.json")
     mark = _mark(results)
     with _locked(store / "mlflow.lock"):  # two processes that create one sqlite database at once crash each other
-        experiment = open_experiment(uri, results["images"], str(store.resolve() / "mlflow-artifacts"))
+        experiment = open_experiment(uri, results["images"], (store.resolve() / "mlflow-artifacts").as_uri())
         for known in experiment.find("wsss.run", run):
             if known.data.tags.get(DELIVERED) == mark:
                 return Tracked(experiment.id, known.info.run_id, new=False)

@@ -31,14 +31,17 @@ class NotDelivered(Exception):
     """MLflow did not take a run's results, which lie in the store as before."""
 
 
-def check_tracking(uri: str) -> None:
-    """Raise WrongInput, before anything runs, unless MLflow is installed and `uri` is none ("") or one that it takes."""
+def check_tracking(uri: str, given: str = "--tracking-uri ") -> None:
+    """Raise WrongInput, before anything runs, unless MLflow is installed and `uri` is none ("") or one that it takes.
+
+    `given` is what the URI was given by.
+    """
     if importlib.util.find_spec("mlflow") is None:
         raise WrongInput("tracking needs mlflow, which is not installed; --track none runs without it")
     scheme = uri.partition("://")[0].partition("+")[0]
     if uri and ("://" not in uri or scheme not in SERVERS + DATABASES):
         raise WrongInput(
-            f"--tracking-uri {hidden(uri)} is neither a server, such as http://mlflow.example.org:5000, "
+            f"{given}{hidden(uri)} is neither a server, such as http://mlflow.example.org:5000, "
             f"nor a database, such as sqlite:////absolute/path/mlflow.db"
         )
 
@@ -46,6 +49,15 @@ def check_tracking(uri: str) -> None:
 def database(store: Path) -> Path:
     """The store's own MLflow database."""
     return store.resolve() / "mlflow.db"
+
+
+def database_uri(store: Path) -> str:
+    """The URI of that database, whatever characters its path holds."""
+    import sqlalchemy
+
+    uri = sqlalchemy.URL.create("sqlite", database=str(database(store))).render_as_string()
+    # MLflow makes the folder of a sqlite:/// as that is written, so that one called which%3Fone would lie beside which?one
+    return uri.replace("sqlite:", "sqlite+pysqlite:", 1) if "%" in uri else uri
 
 
 def finished_runs(store: Path, named: Sequence[str]) -> list[str]:
@@ -65,19 +77,18 @@ def deliver(store: Path, run: str, uri: str = "") -> tuple[str, bool]:
 
     `uri` is a server's or a database's, by default the store's own database. Raises NotDelivered for every reason there may be.
     """
-    target = uri or f"sqlite:///{database(store)}"
     try:
         with _bounded():
             from orchestrator.tracking.track import track_run
 
-            tracked = track_run(store, run, target)
+            tracked = track_run(store, run, uri or database_uri(store))
     except Exception as error:  # whatever it is, hours of computing must not end in it
-        raise NotDelivered(f"the results of {run} were not delivered to {hidden(target)}: {_reason(error)}") from error
-    if target.partition("://")[0] in SERVERS:
-        page = f"{hidden(target).rstrip('/')}/#/experiments/{tracked.experiment}/runs/{tracked.run}"
-    else:
-        page = hidden(target) if uri else f"{target}  (wsss-orch ui --store {shlex.quote(str(store))} shows it)"
-    return page, tracked.new
+        target = hidden(uri) or database(store)
+        raise NotDelivered(f"the results of {run} were not delivered to {target}: {_reason(error)}") from error
+    if not uri:
+        return f"{database(store)}  (wsss-orch ui --store {shlex.quote(str(store))} shows it)", tracked.new
+    page = f"/#/experiments/{tracked.experiment}/runs/{tracked.run}" if uri.partition("://")[0] in SERVERS else ""
+    return f"{hidden(uri).rstrip('/')}{page}", tracked.new
 
 
 def deliver_or_say(store: Path, runs: Sequence[str], uri: str = "") -> str:

@@ -1,0 +1,35 @@
+"""What a backbone of transformer blocks offers beside its taps: class tokens, patch tokens and attention of chosen blocks."""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from backbones.backbone import Backbone
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """What one block leaves of a batch: its n class tokens, its patch tokens on their grid, and its attention.
+
+    `classes` is [B,n,C], `patches` [B,C,h,w]. `attention` [B,heads,N,N] holds, for each of the N = n + h*w tokens (rows;
+    class tokens first, patches row by row), its softmax over all tokens.
+    """
+
+    classes: torch.Tensor
+    patches: torch.Tensor
+    attention: torch.Tensor
+
+
+class TokenBackbone(Backbone):
+    """A backbone whose recipe provides `tokens`; its architecture takes the number of class tokens, `class_tokens`."""
+
+    blocks: int
+
+    @abstractmethod
+    def tokens(self, images: torch.Tensor, blocks: Sequence[int]) -> list[Tokens]:
+        """The tokens of the chosen blocks (0-based, in any order) of normalised images [B,3,H,W] of any size.
+
+        An attention takes B * heads * N^2 numbers: choose the blocks that are read.
+        """

@@ -1,0 +1,135 @@
+"""What a stage would refuse hours later, found in the plan: all of it at once, before the first stage runs.
+
+The rules are general: they read what the recipes declare of settings and know no method.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from imagesets.errors import refuse
+from orchestrator.planning.launch import Experiment, Prepared
+from orchestrator.planning.nearest import closest
+from orchestrator.planning.plan import PlannedStage
+from orchestrator.planning.recipes import load_all, parts_of
+from orchestrator.planning.settings import declared, parse_assignments
+from orchestrator.planning.stage import Stage
+from orchestrator.planning.workers import WORKERS, divides, gpus, shared_batches
+
+
+def refuse_run(prepared: Prepared, further: Sequence[str] = ()) -> None:
+    """Raise WrongInput with all that would stop a stage of this plan, if anything would; `further` is found elsewhere."""
+    stages = [step.stage for step in prepared.steps if not step.cached]
+    counts = {step.stage.list_name: len(step.items) for step in prepared.steps}
+    refuse(
+        [*problems(prepared.experiment, stages, counts), *_overlaps(prepared), *further], f"the plan of {prepared.request.method}"
+    )
+
+
+def problems(wanted: Experiment, stages: Sequence[Stage], counts: Mapping[str, int]) -> list[str]:
+    """What is wrong with the settings of `stages`; `counts` has the number of images of the lists that are known."""
+    found, allowed = [], _allowed(stages)
+    for stage in stages:
+        found += [*_bounds(wanted, stage), *_foreign_parts(wanted, stage), *_size(stage, counts), *_shares(stage, allowed)]
+    room = 0 if wanted.request.room else gpus()
+    if 0 < room < wanted.settings[WORKERS]:
+        found.append(f"{WORKERS}={wanted.settings[WORKERS]} needs as many GPUs, and this machine has {room}")
+    return list(dict.fromkeys(found))  # several stages may receive one setting
+
+
+def _bounds(wanted: Experiment, stage: Stage) -> Iterator[str]:
+    """Settings below a bound that another one moves."""
+    table = declared(wanted.images_recipe)
+    for name in filter(None, stage.owned.values()):
+        if least := table[name].at_least:
+            other = f"{name.partition('.')[0]}.{least.setting}"
+            bound = least.times * wanted.settings[other] + least.plus
+            if wanted.settings[name] < bound:
+                yield f"{name}={wanted.settings[name]} must be at least {bound:g} where {other}={wanted.settings[other]}"
+
+
+def _foreign_parts(wanted: Experiment, stage: Stage) -> Iterator[str]:
+    """Settings that name a part which the chosen backbone does not have."""
+    table, values = declared(wanted.images_recipe), wanted.settings
+    for name in filter(None, stage.owned.values()):
+        if backbone := table[name].part_of:
+            parts = (*table[name].choices, *parts_of(values[backbone]))
+            if values[name] not in parts:
+                yield f"{name}={values[name]} is no part of {backbone}={values[backbone]}, which has {', '.join(parts)}"
+
+
+def _size(stage: Stage, counts: Mapping[str, int]) -> Iterator[str]:
+    """A training's batch that its list cannot fill."""
+    images = counts.get(stage.list_name)
+    if images is not None and stage.recipe.kind == "train" and stage.settings.get("batch", 0) > images:
+        name, batch = stage.owned["batch"], stage.settings["batch"]
+        yield f"{name}={batch} is larger than the list {stage.list_name}, which has {images} images; {name}={images} is the most"
+
+
+def _shares(stage: Stage, allowed: str) -> Iterator[str]:
+    """A training's batch that its workers, and the parts in which they take their shares, do not divide."""
+    for batch, parts in shared_batches([stage]):
+        workers = stage.settings[WORKERS]
+        shares = workers * parts
+        if batch % shares:
+            name, accumulate = stage.owned["batch"], stage.owned.get("accumulate")
+            nearest = " or ".join(str(size) for size in (batch // shares * shares, -(-batch // shares) * shares) if size)
+            also = f" times {accumulate}={parts}" if parts > 1 else ""
+            yield f"{name}={batch} does not divide among {WORKERS}={workers}{also}; it takes {name}={nearest}, or {allowed}"
+
+
+def _allowed(stages: Sequence[Stage]) -> str:
+    """The numbers of workers that share the batches of all trainings."""
+    most = max((batch for batch, _ in shared_batches(stages)), default=1)
+    counts = [str(count) for count in range(1, most + 1) if divides(stages, count)]
+    return f"{WORKERS}={' or '.join(counts)}" if counts else "other parts"
+
+
+def _overlaps(prepared: Prepared) -> Iterator[str]:
+    """Images of the list that segmenters are first scored on which a training would see."""
+    held_out = prepared.settings["images.validation"][0]
+    over = {step.stage.list_name: step for step in prepared.steps}
+    learnt = {step.stage.list_name for step in prepared.steps if step.stage.recipe.kind == "train"}
+    if held_out not in over:
+        return
+    held = set(over[held_out].items.names())
+    for name in sorted(learnt):
+        if name == held_out:
+            yield f"trainings would learn from the images of the list {name}, which is held out (images.validation)"
+        elif shared := sorted(held.intersection(over[name].items.names())):
+            where = f"the lists {name} and {held_out} (images.validation)"
+            yield f"{where} share {len(shared)} images, such as {shared[0]}; a list that is held out shares none"
+
+
+def made_otherwise(prepared: Prepared) -> list[str]:
+    """Trainings that the store has with another number of workers, where the number was not asked for, a sentence each."""
+    if WORKERS in parse_assignments(list(prepared.request.assignments)):
+        return []
+    return [note for step in prepared.steps for note in _made_otherwise(prepared, step)]
+
+
+def unread(wanted: Experiment) -> Iterator[str]:
+    """Settings that were assigned and that nothing of the run reads, a sentence each."""
+    components = set().union(*(stage.components for stage in wanted.stages))
+    placing = {f"{name}.{load_all()[name].after}" for name in components if load_all()[name].after}
+    for name, value in parse_assignments(list(wanted.request.assignments)).items():
+        if name not in {*wanted.used, *placing} and not name.startswith(("images.", "imported.")):
+            near = closest(name, wanted.used)
+            yield f"nothing in {wanted.request.method} reads {name}={value}; the nearest setting that is read is {near}"
+
+
+def _made_otherwise(prepared: Prepared, step: PlannedStage) -> Iterator[str]:
+    if step.cached or step.stage.recipe.kind != "train":
+        return
+    own = json.loads(json.dumps(step.identity))
+    for manifest in prepared.planner.store.results(step.stage.name):
+        if _but_workers(manifest["identity"]) == _but_workers(own):
+            count = manifest["identity"]["settings"][WORKERS]
+            yield (
+                f"{step.stage.name} is there, made with {WORKERS}={count}: --set {WORKERS}={count} uses it, "
+                f"and without that it is made again with {own['settings'][WORKERS]}"
+            )
+
+
+def _but_workers(identity: Mapping[str, Any]) -> dict[str, Any]:
+    return {**identity, "settings": {name: value for name, value in identity["settings"].items() if name != WORKERS}}

@@ -1,0 +1,98 @@
+"""Values of settings: what was typed, read as the type of a setting's default, within the bounds that its recipe declares."""
+
+import math
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import yaml
+
+from imagesets.errors import WrongInput
+from orchestrator.planning.recipes import Setting
+
+STEPS = 10_000  # values that a range may hold at most
+TRUTH = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+READERS: dict[type, Callable[[str], Any]] = {bool: lambda text: TRUTH[text.lower()], int: int, float: float, str: str}
+NULL = ("null", "~", "")
+
+
+class Typed(str):
+    """A value as a person typed it; YAML's guesses (007 is 7, no is false) never reach a setting that is text."""
+
+
+def read(name: str, value: Any, setting: Setting) -> Any:
+    """`value` in the type of the setting's default, or WrongInput; a list's elements in that of the default's first one."""
+    if setting.default is None and (value is None or (isinstance(value, str) and value in NULL)):
+        return None
+    kind = int if setting.default is None else type(setting.default)
+    if kind is not list:
+        return _scalar(name, _unquoted(name, value), kind, setting)
+    if isinstance(value, Typed):
+        value = _elements(name, value)
+    value = value if isinstance(value, list) else [value]
+    return [_scalar(name, _unquoted(name, element), type(setting.default[0]), setting) for element in value]
+
+
+def _unquoted(name: str, value: Any) -> Any:
+    """What was typed in quotes, without them."""
+    quoted = isinstance(value, Typed) and len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
+    return _yaml(name, value) if quoted else value
+
+
+def _elements(name: str, text: str) -> list[Any]:
+    """The elements of a list that was typed, [1.0, 0.5], or the one value that was."""
+    if not text.startswith("["):
+        return [Typed(text)]
+    return _yaml(name, text)
+
+
+def _yaml(name: str, text: str) -> Any:
+    try:
+        return yaml.load(text, yaml.BaseLoader)  # all scalars are text
+    except yaml.YAMLError:
+        raise WrongInput(f"{name}={text} cannot be read; a list is written [1.0, 0.5], and a text without quotes") from None
+
+
+def _scalar(name: str, value: Any, kind: type, setting: Setting) -> Any:
+    """One value as `kind`, which a whole number may stand for where that is a real one."""
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if type(value) is kind:
+        return value
+    if isinstance(value, str) or (whole and kind in (float, str)):
+        try:
+            return READERS[kind](value)
+        except (ValueError, KeyError):
+            pass
+    example = 1 if setting.default is None else setting.default
+    raise WrongInput(f"{name}={str(value)!r} must be of type {type(example).__name__}, such as {example!r}")
+
+
+def bounded(name: str, number: Any, setting: Setting) -> None:
+    """Raise WrongInput for a number that is not finite or outside the setting's bounds."""
+    if not isinstance(number, (int, float)) or isinstance(number, bool):
+        return
+    if not math.isfinite(number):
+        raise WrongInput(f"{name}={number} must be a finite number")
+    low, high = setting.minimum, setting.maximum
+    if (low is not None and number < low) or (high is not None and number > high):
+        allowed = (
+            f"between {low} and {high}" if None not in (low, high) else f"at least {low}" if high is None else f"at most {high}"
+        )
+        raise WrongInput(f"{name}={number} must be {allowed}")
+
+
+def ordered(name: str, values: list[Any], setting: Setting) -> None:
+    """Raise WrongInput for a list without elements, or of another length or order than the setting declares."""
+    if not values:
+        raise WrongInput(f"{name}=[] must hold at least one value, such as {setting.default}")
+    if setting.length is not None and len(values) != setting.length:
+        raise WrongInput(f"{name}={values} must hold {setting.length} values, such as {setting.default}")
+    if setting.order == "ascending" and any(first > second for first, second in pairwise(values)):
+        raise WrongInput(f"{name}={values} must ascend, such as {setting.default}")
+    if setting.order == "range":
+        start, stop, step = values
+        if not (start < stop and step > 0 and (stop - start) / step <= STEPS):
+            raise WrongInput(
+                f"{name}={values} must be [start, stop, step] with start below stop and a step above 0 that makes at most "
+                f"{STEPS} values, such as {setting.default}"
+            )

@@ -1,0 +1,114 @@
+"""What holds of every backbone, as tests: a class that inherits `Contract` names architectures, and runs them all."""
+
+from collections.abc import Callable
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import nn
+
+import backbones
+from backbones import Backbone
+from imagesets.errors import WrongInput
+
+Architecture = Callable[..., Backbone]
+
+
+def built(architecture: Architecture, frozen: bool = True, **options: object) -> Backbone:
+    """A backbone at the coarsest of its output strides (each costs least there), with drawn weights."""
+    stride = max(outline(architecture).output_strides)
+    return backbones.build(architecture, **{"stride": stride, "frozen_statistics": frozen, **options})
+
+
+def outline(architecture: Architecture) -> Backbone:
+    """A backbone without numbers, which costs nothing to build."""
+    with torch.device("meta"):
+        return architecture(stride=16, dilated=False, frozen_statistics=True)
+
+
+def trainable(backbone: Backbone) -> set[str]:
+    return {name for name, value in backbone.named_parameters() if value.requires_grad}
+
+
+class Contract:
+    """The inheriting class defines the fixture `architecture`."""
+
+    @pytest.mark.parametrize("size", [(64, 96), (17, 45), (1, 1)])
+    def test_taps_have_the_declared_widths_and_strides_at_any_size(
+        self, architecture: Architecture, size: tuple[int, int]
+    ) -> None:
+        for stride in outline(architecture).output_strides:
+            backbone = built(architecture, stride=stride, dilated=stride == 8).eval()
+            with torch.no_grad():
+                taps = backbone(torch.zeros(2, 3, *size))
+            expected = [
+                (2, width, *(-(-side // cell) for side in size))
+                for width, cell in zip(backbone.channels, backbone.strides, strict=True)
+            ]
+            assert [tuple(tap.shape) for tap in taps] == expected and backbone.strides[-1] == stride
+
+    def test_a_stride_that_it_does_not_have_is_refused(self, architecture: Architecture) -> None:
+        with pytest.raises(WrongInput, match=f"the output stride of backbone {architecture.__name__} is .*, not 64"):
+            built(architecture, stride=64)
+
+    def test_an_image_does_not_hear_of_the_others_of_its_batch(self, architecture: Architecture) -> None:
+        backbone, images = built(architecture).double().eval(), torch.randn(2, 3, 48, 64, dtype=torch.float64)
+        with torch.no_grad():
+            for both, alone in zip(backbone(images), backbone(images[:1]), strict=True):
+                torch.testing.assert_close(both[:1], alone)
+
+    def test_every_parameter_belongs_to_one_part_and_the_first_is_the_stem(self, architecture: Architecture) -> None:
+        backbone = built(architecture)
+        members = [member for part in backbone.parts().values() for member in part]
+        found = [id(own) for member in members for own in ([member] if isinstance(member, nn.Parameter) else member.parameters())]
+        assert sorted(found) == sorted(map(id, backbone.parameters()))
+        assert next(iter(backbone.parts())) == "stem"
+
+    def test_freezing_grows_part_by_part_until_nothing_trains(self, architecture: Architecture) -> None:
+        left = [trainable(built(architecture))]
+        for part in outline(architecture).parts():
+            backbone = built(architecture)
+            backbone.freeze(part)
+            left.append(trainable(backbone))
+        assert all(later < earlier for earlier, later in pairwise(left)) and not left[-1]
+        backbone.requires_grad_(True).freeze("none")
+        assert trainable(backbone) == left[0]
+        with pytest.raises(WrongInput, match="no part 'layer9' to freeze; it has stem"):
+            backbone.freeze("layer9")
+
+    def test_every_parameter_that_is_not_frozen_learns_from_the_taps(self, architecture: Architecture) -> None:
+        backbone = built(architecture).train()
+        backbone.freeze("stem")
+        sum(tap.square().sum() for tap in backbone(torch.randn(2, 3, 64, 64))).backward()
+        learns = {name for name, value in backbone.named_parameters() if value.grad is not None and value.grad.abs().sum() > 0}
+        assert learns == trainable(backbone)
+
+    def test_statistics_are_frozen_where_they_should_be_and_nowhere_else(self, architecture: Architecture) -> None:
+        for frozen in (True, False):
+            backbone = nn.Sequential(built(architecture, frozen)).train()
+            before = {name: value.clone() for name, value in backbone.named_buffers()}
+            backbone(torch.randn(2, 3, 64, 64))
+            same = all(torch.equal(value, before[name]) for name, value in backbone.named_buffers())
+            assert same == (frozen or not before)
+
+    def test_what_is_saved_and_loaded_gives_the_same_taps(self, architecture: Architecture, tmp_path) -> None:
+        first, images = built(architecture).eval(), torch.randn(1, 3, 48, 64)
+        torch.save(first.state_dict(), tmp_path / "weights.pt")
+        second = built(architecture, weights=str(tmp_path / "weights.pt")).eval()
+        with torch.no_grad():
+            assert all(map(torch.equal, first(images), second(images)))
+
+    def test_it_starts_from_one_of_its_kind_and_refuses_another(self, architecture: Architecture) -> None:
+        first, second = built(architecture), built(architecture)
+        second.adopt(Network(first))
+        assert all(map(torch.equal, first.state_dict().values(), second.state_dict().values()))
+        with pytest.raises(WrongInput, match=r"of another kind; set backbone.weights to .*: \d+ missing"):
+            second.adopt(nn.Linear(2, 2))
+
+
+class Network(nn.Module):
+    """What a trained network looks like to `adopt`."""
+
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self.backbone = backbone

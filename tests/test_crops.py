@@ -1,0 +1,105 @@
+"""Training crops: the draws of the public IRN code, and what must hold for every image, crop and draw."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from imagesets.crops import Crop, by_long_side, by_scale
+from imagesets.item import VOID
+from imagesets.transforms import normalise, rescale, scaled
+
+sides = st.integers(1, 70)
+
+
+def image_of(height: int, width: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3)).astype(np.uint8)
+
+
+def drawn(height: int, width: int, side: int, seed: int, scale: float = 1.0) -> Crop:
+    rng = np.random.default_rng(seed)
+    return Crop.drawn(by_scale((height, width), (scale, scale), rng), side, rng)
+
+
+# what version 0.1 drew: the rule, the image, its new size, rows and columns seen, where they lie in a canvas of 256, the mirror
+DRAWS = [
+    (by_long_side, [320, 640], (375, 500), (445, 593), (121, 377, 172, 428), (0, 256, 0, 256), True),
+    (by_long_side, [320, 640], (60, 40), (471, 314), (110, 366, 44, 300), (0, 256, 0, 256), True),
+    (by_long_side, [320, 640], (33, 90), (216, 588), (0, 216, 36, 292), (10, 226, 0, 256), False),
+    (by_scale, [0.5, 1.5], (375, 500), (426, 568), (87, 343, 84, 340), (0, 256, 0, 256), True),
+    (by_scale, [0.5, 1.5], (60, 40), (61, 40), (0, 61, 0, 40), (148, 209, 206, 246), True),
+    (by_scale, [0.5, 1.5], (33, 90), (25, 69), (0, 25, 0, 69), (25, 50, 56, 125), False),
+]
+
+
+@pytest.mark.parametrize(("case", "seed"), zip(DRAWS, [0, 1, 2] * 2, strict=True))
+def test_draws_are_what_they_were(case, seed):
+    rule, bounds, image, *expected = case
+    rng = np.random.default_rng(seed)
+    crop = Crop.drawn(rule(image, bounds, rng), 256, rng)
+    edges = [(rows.start, rows.stop, columns.start, columns.stop) for rows, columns in (crop.inside, crop.within)]
+    assert [crop.size, *edges, crop.mirror] == expected
+
+
+@given(sides, sides, st.integers(1, 60), st.integers(0, 2**32))
+def test_a_crop_shows_as_much_of_the_image_as_fits(height, width, side, seed):
+    crop = drawn(height, width, side, seed)
+    for extent, source, target in zip((height, width), crop.inside, crop.within, strict=True):
+        assert source.stop - source.start == target.stop - target.start == min(extent, side)
+        assert min(source.start, target.start) >= 0
+        assert source.stop <= extent and target.stop <= side
+
+
+@pytest.mark.parametrize("extent", [5, 9])
+def test_every_crop_position_is_drawn_mirrored_and_not(extent):
+    crops = [drawn(extent, extent, 7, seed) for seed in range(400)]
+    found = {(crop.inside[0].start, crop.within[1].start, crop.mirror) for crop in crops}
+    free = [(place, mirror) for place in range(abs(extent - 7) + 1) for mirror in (True, False)]
+    assert found == {(0, place, mirror) if extent < 7 else (place, 0, mirror) for place, mirror in free}
+
+
+@given(sides, sides, st.integers(0, 2**32))
+def test_an_image_in_a_larger_canvas_is_the_normalised_one_or_its_mirror(height, width, seed):
+    rgb, crop = image_of(height, width), drawn(height, width, 80, seed)
+    sample, whole = crop.image(rgb), normalise(rgb)
+    assert sample.shape == (3, 80, 80) and sample.dtype == np.float32
+    np.testing.assert_array_equal(sample[(slice(None), *crop.within)], whole[..., ::-1] if crop.mirror else whole)
+    assert np.count_nonzero(sample) == np.count_nonzero(whole)  # all around it is the mean colour
+
+
+def test_both_ends_of_the_long_side_are_drawn():
+    rng = np.random.default_rng(0)
+    assert {by_long_side((10, 20), [20, 22], rng) for _ in range(60)} == {(10, 20), (10, 21), (11, 22)}
+
+
+@given(sides, sides, st.floats(0.5, 1.5), st.integers(8, 60), st.integers(0, 2**32))
+def test_image_and_planes_stay_aligned(height, width, scale, side, seed):
+    label = (np.random.default_rng(1).random((height, width)) < 0.5).astype(np.uint8)
+    rgb = np.repeat(label[..., None] * 255, 3, axis=2)
+    crop = drawn(height, width, side, seed)
+    image, cropped, soft = crop.image(rgb), crop.label(label), crop.plane(label.astype(np.float32), fill=-1.0)
+    dark, light = normalise(np.array([[[0] * 3, [255] * 3]], np.uint8))[0, 0]
+    assert np.all((image[0] == light) == (cropped == 1)) and np.all((image[0] == dark) == (cropped == 0))
+    assert np.all((image[0] == 0) == (cropped == VOID))
+    assert np.array_equal(crop.covered(), cropped != VOID)
+    assert soft.dtype == np.float32 and np.array_equal(soft, np.where(cropped == VOID, -1.0, cropped))
+
+    crop = drawn(height, width, side, seed, scale)
+    image, cropped = crop.image(rgb), crop.label(label)
+    size = scaled((height, width), scale)
+    assert image.shape == (3, side, side) and image.dtype == np.float32 and cropped.dtype == np.uint8
+    assert set(np.unique(cropped)) <= {0, 1, VOID}  # no interpolation invents a class
+    assert np.count_nonzero(cropped != VOID) == crop.covered().sum() == min(size[0], side) * min(size[1], side)
+
+
+def test_each_plane_has_a_resampling_of_its_own():
+    saliency = image_of(20, 30)[..., 0]
+    crop = Crop((40, 60), (slice(0, 40), slice(0, 60)), (slice(0, 40), slice(0, 60)), 60, mirror=False)
+    for bicubic in (True, False):
+        found = crop.plane(saliency, fill=7, bicubic=bicubic)
+        np.testing.assert_array_equal(found[:40], rescale(saliency, 2.0, bicubic))
+        assert (found[40:] == 7).all()
+
+
+def test_equal_generators_give_equal_crops():
+    assert drawn(40, 60, 32, 7, 1.2) == drawn(40, 60, 32, 7, 1.2) != drawn(40, 60, 32, 8, 1.2)

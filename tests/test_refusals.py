@@ -1,0 +1,250 @@
+"""What a stage would refuse hours later is refused with the plan, all of it at once; and what a plan tells beside that."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from imagesets.errors import WrongInput
+from orchestrator.engine import checks
+from orchestrator.planning import workers
+from orchestrator.planning.launch import Prepared, Request, experiment, open_images, prepare
+from orchestrator.planning.refusals import made_otherwise, refuse_run, unread
+from orchestrator.planning.workers import dividing, gpus
+from tests.conftest import Command
+from tests.finished_run import finished_run
+
+PLAIN = ("backbone.weights=none", "cam.batch=4", "irn.batch=4", "deeplabv2.batch=4")
+
+
+def planned(images: Path, *assignments: str, method: str = "cam+irn", **asked: Any) -> Prepared:
+    """A plan in a store beside the images, on a machine with two cores."""
+    given = (*PLAIN, *assignments)
+    request = Request(
+        method, f"folder:{images}", "deeplabv2-small", "", given, **{"store": images.parent / "store", "room": 2, **asked}
+    )
+    wanted = experiment(request)
+    opened = open_images(request.images, wanted.settings, request.store, make=False)
+    assert opened is not None
+    return prepare(wanted, opened)
+
+
+def refused(images: Path, *assignments: str, **asked: Any) -> str:
+    with pytest.raises(WrongInput) as caught:
+        refuse_run(planned(images, *assignments, **asked))
+    return str(caught.value)
+
+
+def test_what_nothing_stands_against_is_not_refused(image_set: Path) -> None:
+    refuse_run(planned(image_set))
+
+
+def test_a_batch_larger_than_its_list_is_refused_with_the_largest_that_fits(image_set: Path) -> None:
+    assert "cam.batch=8 is larger than the list train, which has 6 images; cam.batch=6 is the most" in refused(
+        image_set, "cam.batch=8"
+    )
+
+
+def test_a_batch_that_its_workers_do_not_divide_is_refused_with_what_would_do(image_set: Path) -> None:
+    told = refused(image_set, "cam.batch=6", "training.workers=4")
+    assert "cam.batch=6 does not divide among training.workers=4; it takes cam.batch=4 or 8, or training.workers=1 or 2" in told
+    assert "irn.batch" not in told
+    for count in re.findall(r"\d+", told.rpartition("training.workers=")[2]):
+        refuse_run(planned(image_set, "cam.batch=6", f"training.workers={count}"))
+
+
+def test_everything_is_told_at_once(image_set: Path) -> None:
+    told = refused(
+        image_set, "cam.batch=8", "irn.batch=5", "training.workers=2", "irn.crop=64", "irn.pair_radius=12", "images.training=val"
+    )
+    assert told.startswith("6 problems in the plan of cam+irn, nothing was run:")
+    parts = (
+        "cam.batch=8 is larger",
+        "irn.batch=5 is larger",
+        "irn.batch=5 does not divide",
+        "irn.crop=64 must be at least 89",
+        "learn from the images of the list val",
+    )
+    assert [part for part in parts if part not in told] == []
+
+
+def test_the_reach_of_irn_is_bounded_where_irn_runs_alone(image_set: Path) -> None:
+    assert "irn.crop=72 must be at least 73 where irn.pair_radius=10" in refused(image_set, "irn.crop=72")
+    refuse_run(planned(image_set, "irn.crop=73"))
+    refuse_run(planned(image_set, "irn.crop=72", method="cam+none"))
+
+
+def test_the_bound_is_that_of_the_stage_itself(image_set: Path) -> None:
+    irn = pytest.importorskip("refiners.irn")
+    irn._check_reach(73, 10)
+    with pytest.raises(WrongInput):
+        irn._check_reach(72, 10)
+
+
+def test_lists_that_overlap_are_refused_where_they_are_read(image_set: Path) -> None:
+    lists = image_set / "ImageSets/Segmentation"
+    (lists / "both.txt").write_text((lists / "train.txt").read_text() + "val_1\n")
+    told = refused(image_set, "images.training=both")
+    assert "the lists both and val (images.validation) share 1 images, such as val_1" in told
+
+
+def test_more_workers_than_gpus_are_refused_here_and_left_to_a_cluster(image_set: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orchestrator.planning.refusals.gpus", lambda: 1)
+    assert "training.workers=2 needs as many GPUs, and this machine has 1" in refused(image_set, "training.workers=2", room=0)
+    refuse_run(planned(image_set, "training.workers=2", room=1))
+
+
+@pytest.mark.parametrize(
+    ("assignment", "near"),
+    [
+        ("recam.lambda=1", "cam.lr"),
+        ("recam.epochs=2", "cam.epochs"),
+        ("lpcam.on=amn", None),
+        ("crf.seed_threshold=0.4", "cam.seed_threshold"),
+    ],
+)
+def test_a_setting_that_nothing_reads_is_told_with_the_nearest_that_is(
+    image_set: Path, assignment: str, near: str | None
+) -> None:
+    (told,) = unread(planned(image_set, assignment).experiment)
+    assert told.startswith(f"nothing in cam+irn reads {assignment}; the nearest setting that is read is {near or ''}")
+
+
+def test_settings_that_are_read_are_not_told(image_set: Path) -> None:
+    read = ("images.training=train", "cam.epochs=2", "evaluation.miou=truth", "deeplabv2.crf=none", "crf.parameters=seam")
+    assert list(unread(planned(image_set, *read).experiment)) == []
+    assert list(unread(planned(image_set, "lpcam.on=network", method="lpcam+amn").experiment)) == []
+
+
+@pytest.mark.parametrize(("room", "batch", "expected"), [(1, 10, 1), (2, 10, 2), (4, 10, 2), (16, 8, 4), (3, 12, 2), (8, 7, 1)])
+def test_workers_follow_the_machine_and_divide_every_batch(image_set: Path, room: int, batch: int, expected: int) -> None:
+    prepared = planned(image_set, f"deeplabv2.batch={batch}", room=room)
+    assert prepared.settings["training.workers"] == expected
+    keyed = [step.identity["settings"].get("training.workers") for step in prepared.steps]
+    assert {count for count in keyed if count is not None} == {expected}
+
+
+def test_parts_of_a_share_count_as_workers_do(image_set: Path) -> None:
+    stages = planned(image_set).experiment.stages
+    training = next(stage for stage in stages if stage.recipe.kind == "train")
+    training.settings["accumulate"] = 2  # type: ignore[index]  # as a segmenter's recipe has it
+    assert dividing([training], 4) == 2
+
+
+def test_a_number_that_is_set_stands(image_set: Path) -> None:
+    assert planned(image_set, "training.workers=1", room=4).settings["training.workers"] == 1
+    assert planned(image_set, "training.workers=null", room=4).settings["training.workers"] == 4
+
+
+@pytest.mark.parametrize(
+    ("visible", "expected"), [(None, 4), ("0,1", 2), ("", 0), ("-1", 0), ("0,-1,2", 1), ("MIG-a,MIG-b", 2), ("0,1,2,3,4,5", 4)]
+)
+def test_the_gpus_are_those_that_torch_would_find(visible: str | None, expected: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "_driver_s", lambda: 4)
+    monkeypatch.setattr(workers.metadata, "version", lambda name: "2.15.0")
+    assert gpus({} if visible is None else {"CUDA_VISIBLE_DEVICES": visible}) == expected
+    monkeypatch.setattr(workers.metadata, "version", lambda name: "2.15.0+cpu")
+    assert gpus({}) == 0
+
+
+def test_a_machine_without_the_driver_has_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(name: str) -> None:
+        raise OSError(name)
+
+    monkeypatch.setattr(workers.ctypes, "CDLL", absent)
+    monkeypatch.setattr(workers.metadata, "version", lambda name: "2.15.0")
+    assert gpus({}) == 0 and workers.room() >= 1
+
+
+def test_what_is_there_with_another_number_of_workers_is_offered_by_name(image_set: Path, command: Command) -> None:
+    made = finished_run(image_set.parent / "store", image_set, "cam+none", assignments=(*PLAIN, "training.workers=4"))[0]
+    now = planned(image_set, method="cam+none")
+    told = made_otherwise(now)
+    assert told[0] == (
+        "cam-network is there, made with training.workers=4: --set training.workers=4 uses it, "
+        "and without that it is made again with 2"
+    )
+    used = planned(image_set, "training.workers=4", method="cam+none")
+    assert all(step.cached for step in used.steps) and used.run == made.run and made_otherwise(used) == []
+    assert made_otherwise(planned(image_set, "training.workers=1", method="cam+none")) == []  # asked for
+    assert made_otherwise(planned(image_set, "cam.epochs=2", method="cam+none")) == []  # another training
+
+
+def test_a_plan_on_the_command_line_refuses_and_tells_what_a_launch_does(image_set: Path, command: Command) -> None:
+    words = (
+        "launch",
+        "--method",
+        "cam+irn",
+        "--images",
+        f"folder:{image_set}",
+        "--set",
+        "backbone.weights=none",
+        "--track",
+        "none",
+    )
+    for plan in ((), ("--plan",)):
+        code, shown, errors = command(*words, "--set", "cam.batch=99", "--set", "recam.lambda=1", *plan)
+        assert code == 2 and "cam.batch=99 is larger" in errors and "nothing in cam+irn reads recam.lambda=1" in shown
+    assert not Path("wsss-store").exists()
+
+
+def test_the_built_in_images_are_not_drawn_for_what_cannot_run(command: Command) -> None:
+    code, _, errors = command("launch", "--method", "cam+irn", "--set", "training.workers=3", "--plan")
+    assert code == 2 and "cam.batch=16 does not divide" in errors and not Path("wsss-store").exists()
+
+
+def test_planning_loads_nothing_heavy(image_set: Path) -> None:
+    program = (
+        "import sys; from orchestrator.cli import main; sys.argv = ['wsss-orch', 'launch', '--method', 'cam+irn', '--images', "
+        f"'folder:{image_set}', '--plan', '--set', 'cam.batch=2', '--set', 'irn.batch=2', '--set', 'deeplabv2.batch=2']\n"
+        "try: main()\nexcept SystemExit: pass\nprint([name for name in ('torch', 'ray', 'mlflow', 'cv2') if name in sys.modules])"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=image_set.parent)
+    assert "cam-network" in ended.stdout and ended.stdout.endswith("[]\n"), ended.stderr
+
+
+def test_weights_that_cannot_be_had_are_told_before_anything_runs(image_set: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import backbones.weights as source
+
+    def unreachable(*given: object, **more: object) -> None:
+        raise OSError("no route to host")
+
+    monkeypatch.setattr("torch.hub.load_state_dict_from_url", unreachable)
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", unreachable)
+    assert source  # what is asked
+    prepared = planned(
+        image_set,
+        "backbone.weights=imagenet",
+        "backbone.name=resnet18",
+        "deeplabv2.weights=imagenet",
+        "deeplabv2.backbone=resnet34",
+    )
+    problems = checks.weights_problems(prepared)
+    assert [name for name in ("resnet18", "resnet34") if any(f"of {name} could not be fetched" in told for told in problems)] == [
+        "resnet18",
+        "resnet34",
+    ]
+    assert len(problems) == 2 and checks.weights_problems(planned(image_set)) == []
+
+
+def test_a_file_of_other_weights_is_told_before_anything_runs(image_set: Path, tmp_path: Path) -> None:
+    import torch
+
+    torch.save({"weight": torch.zeros(1)}, tmp_path / "other.pth")
+    (told,) = checks.weights_problems(planned(image_set, f"backbone.weights={tmp_path / 'other.pth'}", "backbone.name=small"))
+    assert "do not fit backbone small" in told
+
+
+def test_a_sweep_refuses_what_would_stop_some_trial_and_shares_what_trials_share(image_set: Path, command: Command) -> None:
+    from orchestrator.sweeps.axes import split
+    from orchestrator.sweeps.sweep import Sweep
+
+    request = Request("cam+irn", f"folder:{image_set}", "deeplabv2-small", "", PLAIN, store=image_set.parent / "store", room=4)
+    sweep = Sweep(request, split(["deeplabv2.batch=4,6"])[0], None, [0])
+    counts = {sweep.experiment(values).settings["training.workers"] for values in sweep.probed}
+    assert counts == {2}  # a trial with four would train CAM anew
+    with pytest.raises(WrongInput, match=r"deeplabv2\.batch=9 is larger than the list train, which has 6 images"):
+        Sweep(request, split(["deeplabv2.batch=4,9"])[0], None, [0]).refuse({"train": 6})

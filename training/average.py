@@ -1,0 +1,30 @@
+"""The exponential moving average of a network's weights."""
+
+from torch import nn
+
+
+class Average:
+    """The average of the weights and buffers of `network`, which starts as they are; none where `decay` is 0.
+
+    After each step it becomes decay * average + (1 - decay) * weights. Counters are taken over as they are.
+    """
+
+    def __init__(self, network: nn.Module, decay: float):
+        self.network, self.decay = network, decay
+        self.weights = {name: values.clone() for name, values in network.state_dict().items()} if decay else {}
+
+    def update(self) -> None:
+        """Take in the network as it is now."""
+        if not self.weights:
+            return
+        for name, values in self.network.state_dict().items():
+            own = self.weights[name]
+            if own.is_floating_point():
+                own.lerp_(values, 1 - self.decay)
+            else:
+                own.copy_(values)
+
+    def deliver(self) -> None:
+        """Give the network the average for its weights."""
+        if self.weights:
+            self.network.load_state_dict(self.weights)
