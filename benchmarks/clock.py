@@ -50,10 +50,10 @@ def costs() -> Iterator[Cost]:
 
 def reset_peak() -> None:
     """Let the peak of resident memory be what is in use now (Linux)."""
-    Path("/proc/self/clear_refs").write_text("5")
+    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
 
 
 def memory(field: str) -> float:
     """VmRSS (now) or VmHWM (peak since it was last reset) of this process, in MB."""
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(field))
+    line = next(line for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines() if line.startswith(field))
     return int(line.split()[1]) / 1024

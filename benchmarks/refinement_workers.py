@@ -21,7 +21,8 @@ from rich.console import Console
 
 from benchmarks.crf_labels import example
 from benchmarks.simulated import cluster
-from imagesets.image_set import IMAGES, LABEL_LIST, LISTS
+from imagesets.image_set import IMAGES, LISTS
+from imagesets.labels import LABEL_LIST
 from maps.grids import strided
 from orchestrator.engine.execution import Execution, Where
 from orchestrator.planning.launch import Prepared, Request, experiment, open_images, prepare, select
@@ -46,9 +47,9 @@ def write(folder: Path, count: int) -> tuple[Path, Path]:
         small = full[:, ::4, ::4][:, :height, :width]
         np.savez(maps / f"{number:06d}.npz", keys=keys, cam=small.numpy().clip(0, 1), high_res=full.numpy().clip(0, 1))
         lines.append(" ".join([f"{number:06d}", *(names[key] for key in keys)]))
-    (root / "classes.txt").write_text("\n".join(names) + "\n")
-    (root / LABEL_LIST).write_text("\n".join(lines) + "\n")
-    (root / LISTS / "train.txt").write_text("".join(f"{number:06d}\n" for number in range(count)))
+    (root / "classes.txt").write_text("\n".join(names) + "\n", encoding="utf-8")
+    (root / LABEL_LIST).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (root / LISTS / "train.txt").write_text("".join(f"{number:06d}\n" for number in range(count)), encoding="utf-8")
     return root, maps
 
 

@@ -26,8 +26,8 @@ import numpy as np
 from rich.console import Console
 
 from benchmarks.clock import Cost, costs
+from imagesets.folder import open_folder
 from imagesets.item import Item
-from imagesets.layout import open_image_set
 from orchestrator.engine.execution import Execution, Where
 from orchestrator.engine.ray_engine import IN_FLIGHT
 from orchestrator.planning.expression import Stage
@@ -86,7 +86,7 @@ def stages() -> list[Stage]:
 
 def planned(images: Path, store: Path) -> tuple[Planner, list[Step]]:
     """A new plan, as every launch makes one."""
-    opened = open_image_set(f"folder:{images}", {"labels": "auto", "masks": ["JPEGImages"]})
+    opened = open_folder(images, {"labels": "auto", "masks": ["JPEGImages"]})
     planner = Planner(Store(store), opened, LISTS, {})
     return planner, planner.plan(stages(), random_seed=0)
 

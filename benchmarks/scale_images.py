@@ -15,7 +15,7 @@ from pathlib import Path
 from benchmarks.clock import Cost, costs
 from benchmarks.simulated import CLASSES, write_images
 from imagesets.check import check
-from imagesets.layout import open_image_set
+from imagesets.folder import open_folder
 
 
 def measure(count: int, folder: Path) -> None:
@@ -23,13 +23,13 @@ def measure(count: int, folder: Path) -> None:
     root = write_images(folder / "images", count)
     phases: dict[str, Cost] = {}
     with costs() as phases["open, labels read"]:
-        images = open_image_set(f"folder:{root}", {"labels": "list", "masks": ["JPEGImages"]})
+        images = open_folder(root, {"labels": "list", "masks": ["JPEGImages"]})
     with costs() as phases["list with masks"]:
         items = images.items("train", with_masks=True)
     with costs() as phases["go over the list"]:
         labels = sum(len(item.labels) for item in items)
     with costs() as phases["check, decoding all"]:
-        problems = check(images, ["train"], ["train"])
+        problems = check(images, ["train"], ["train"]).problems
     assert len(items) == count and labels == sum(1 + number % 997 % 3 for number in range(count)) and not problems, problems[:3]
     print(f"{count} images, {CLASSES} classes")
     for name, cost in phases.items():

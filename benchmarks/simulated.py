@@ -10,7 +10,8 @@ import numpy as np
 import ray
 from ray.cluster_utils import Cluster
 
-from imagesets.image_set import IMAGES, LABEL_LIST, LISTS
+from imagesets.image_set import IMAGES, LISTS
+from imagesets.labels import LABEL_LIST
 from imagesets.palette import save_label_map
 
 CLASSES = 20
@@ -33,12 +34,12 @@ def write_images(root: Path, count: int) -> Path:
         for path in others:
             os.link(first, path)
     names = [f"class{number}" for number in range(CLASSES)]
-    (root / "classes.txt").write_text("\n".join(names) + "\n")
-    (root / LISTS / "train.txt").write_text("\n".join(ids) + "\n")
+    (root / "classes.txt").write_text("\n".join(names) + "\n", encoding="utf-8")
+    (root / LISTS / "train.txt").write_text("\n".join(ids) + "\n", encoding="utf-8")
     rng = np.random.default_rng(0)
     chosen = [np.sort(rng.choice(CLASSES, 1 + number % 3, replace=False)).tolist() for number in range(997)]
     lines = [f"{id} {' '.join(names[index] for index in chosen[number % 997])}\n" for number, id in enumerate(ids)]
-    (root / LABEL_LIST).write_text("".join(lines))
+    (root / LABEL_LIST).write_text("".join(lines), encoding="utf-8")
     return root
 
 

@@ -11,7 +11,7 @@ import torch
 
 from backbones import resnet
 from imagesets import shapes
-from imagesets.layout import open_image_set
+from imagesets.folder import open_folder
 from maps.maps import Maps
 from maps.reading import divided_by_maximum
 from methods import cam
@@ -33,7 +33,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         root, device = Path(folder) / "shapes", torch.device("cpu")
         shapes.generate(root, DRAWN)
-        images = open_image_set(f"shapes:{root}", READ)
+        images = open_folder(root, READ)
         items = images.items("train", with_masks=True)
 
         settings = Settings({**NETWORK, **TRAINING, **SAMPLES})

@@ -1,106 +1,104 @@
-"""Everything that is wrong with an image set, found in one go and said in one sentence each."""
+"""Everything that is wrong with an image set or looks wrong, found in one go and said in one sentence each."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image
 
 from imagesets.errors import WrongInput
-from imagesets.image_set import IMAGES, ImageSet
+from imagesets.file_check import attempt, image_problems, label_problems
+from imagesets.files import Files
+from imagesets.findings import Findings, grouped
+from imagesets.image_set import ImageSet
 from imagesets.item import VOID, read_label_map
 from imagesets.side_by_side import side_by_side
+from imagesets.suspicions import Classes, Suspicions
 
-EIGHT_BIT_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
+Lists = Mapping[str, Sequence[str]]  # the ids of each
 
 
 def check(
     image_set: ImageSet,
     lists: Sequence[str],
-    masks_of: Iterable[str] = (),
-    held_out: str = "val",
+    masks_of: Collection[str] = (),
+    learnt: Collection[str] = ("train",),
+    held_out: Collection[str] = ("val",),
     decode: bool = True,
     threads: int = 4,
-) -> list[str]:
-    """Problems of the named lists, one sentence each with its path; empty if there is none. Bad data never raises.
+) -> Findings:
+    """What is wrong with the named lists, and what is suspicious about them. Bad data never raises.
 
-    Masks are read for the lists `masks_of`. No other list may share images with `held_out`. `decode` decodes every image
-    in full, which alone finds truncated files; without it only their headers are read. `threads` work side by side.
+    Every image of the lists `masks_of` needs a mask, unless none of a list has one. The lists that are `learnt` from share no
+    image with those `held_out`. `decode` decodes every image in full, which alone finds truncated files; without it only
+    their headers are read. `threads` work side by side.
     """
     ids, problems = _read_lists(image_set, lists)
+    images, masks = image_set.images(), image_set.masks()
+    masked = {name for name in masks_of if any(id in masks.paths for id in ids.get(name, ()))}
     for name, members in ids.items():
-        problems += _list_problems(image_set, name, members)
-        if name != held_out and (shared := sorted(set(members) & set(ids.get(held_out, ())))):
-            where = f"{image_set.list_path(name)} and {image_set.list_path(held_out)}"
-            problems.append(f"{where} share {len(shared)} images (first: {shared[0]}); a held-out list must share none")
-    with_masks = {id for name in masks_of for id in ids.get(name, ())}
-    images, masks = image_set.image_paths(), image_set.mask_paths()
+        problems += _list_problems(image_set, name, members) + image_set.image_problems(name, members, images)
+        problems += image_set.mask_problems(name, members, masks) if name in masked else []
+    problems += _overlaps(image_set, ids, learnt, held_out)
+    everything = dict.fromkeys(id for members in ids.values() for id in members)
+    wanted = {id for name in masked for id in ids[name]}
+    bad = [id for id in everything if _is_amiss(id, images) or (id in wanted and _is_amiss(id, masks))]
+    looks = _looks(image_set, everything, wanted, decode, threads)
+    suspicions, found = Suspicions(image_set, ids), list[tuple[str, str]]()
+    for look in looks:
+        suspicions.see(look.id, look.labels, look.mask)
+        found += ((look.id, problem) for problem in look.problems)
+    warnings = suspicions.told() + [_unscored(image_set, name) for name in masks_of if name in ids and name not in masked]
+    warnings += [f"list {name} is learnt from and held out at once" for name in ids if name in learnt and name in held_out]
+    return Findings(problems + grouped(found), warnings, tuple(dict.fromkeys((*bad, *(id for id, _ in found)))))
 
-    def of_one(id: str) -> list[str]:
-        image = Path(images.get(id, image_set.root / IMAGES / f"{id}.jpg"))
-        found = attempt(id, lambda: _label_problems(image_set, id)) + attempt(image, lambda: image_problems(image, decode))
-        if id in with_masks:
-            mask = Path(masks.get(id, image_set.root / image_set.mask_folders[0] / f"{id}.png"))
-            found += attempt(mask, lambda: mask_problems(mask, image, len(image_set.classes)))
+
+def _is_amiss(id: str, files: Files) -> bool:
+    return id not in files.paths or id in files.doubled
+
+
+@dataclass
+class Look:
+    """What looking at one image found: problems, and its classes by its labels and by its mask."""
+
+    id: str
+    problems: list[str] = field(default_factory=list)
+    labels: Classes = None
+    mask: Classes = None
+
+
+def _looks(image_set: ImageSet, ids: Iterable[str], with_masks: Collection[str], decode: bool, threads: int) -> Iterator[Look]:
+    """Look at each image that is there, and at its mask where it is one `with_masks`."""
+    images, masks, labels = image_set.images().paths, image_set.masks().paths, image_set.label_reader()
+
+    def look(id: str) -> Look:
+        found = Look(id)
+        found.problems += attempt(id, lambda: _look_at_labels(found, labels(id)))
+        if id in images:
+            image = Path(images[id])
+            found.problems += attempt(image, lambda: image_problems(image, decode))
+            if id in with_masks and id in masks:
+                mask = Path(masks[id])
+                found.problems += attempt(mask, lambda: _look_at_mask(found, mask, image, len(image_set.classes)))
         return found
 
-    found = side_by_side(of_one, dict.fromkeys(id for members in ids.values() for id in members), threads)
-    return problems + [problem for of_image in found for problem in of_image]
+    return side_by_side(look, ids, threads)
 
 
-def file_problems(images: Sequence[Path], threads: int = 4) -> list[str]:
-    """What is wrong with image files that belong to no image set, each decoded in full; bad data never raises."""
-    found = side_by_side(lambda path: attempt(path, lambda: image_problems(path, decode=True)), images, threads)
-    return [problem for of_image in found for problem in of_image]
+def _look_at_labels(look: Look, labels: tuple[int, ...]) -> list[str]:
+    look.labels = labels
+    return []
 
 
-def image_problems(path: Path, decode: bool) -> list[str]:
-    """What is wrong with one image file that can be opened: EXIF rotation, more than eight bits; decoding errors raise."""
-    with Image.open(path) as file:
-        orientation = file.getexif().get(ExifTags.Base.Orientation, 1)
-        mode = file.mode
-        if decode:
-            file.load()
-    problems = []
-    if orientation not in (0, 1):
-        problems.append(
-            f"{path} is rotated by EXIF orientation {orientation}, which readers disagree on; store its pixels upright"
-        )
-    if mode not in EIGHT_BIT_MODES:
-        problems.append(f"{path} has the mode {mode}; an image must have 8 bits per channel")
-    return problems
-
-
-def mask_problems(path: Path, image: Path, classes: int) -> list[str]:
-    """What is wrong with one mask: size, values, nothing but void; a colour image or a decoding error raises."""
+def _look_at_mask(look: Look, path: Path, image: Path, classes: int) -> list[str]:
     label = read_label_map(path)
-    problems = label_problems(path, label, image, classes)
-    if (label == VOID).all():
-        problems.append(f"{path} is void everywhere; a mask must have at least one labelled pixel")
-    return problems
-
-
-def label_problems(path: Path, label: np.ndarray, image: Path, classes: int) -> list[str]:
-    """What is wrong with the size and the values of the label map [H,W] that was read from `path`."""
+    if problems := label_problems(path, label, image, classes):
+        return problems
     values = np.flatnonzero(np.bincount(label.ravel(), minlength=256))
-    problems = []
-    if outside := [int(value) for value in values if classes < value < VOID]:
-        problems.append(f"{path} holds the labels {outside}; {classes} classes allow 0 to {classes} and {VOID} for void")
-    height, width = label.shape
-    size = size_of(image)
-    if size and size != (width, height):
-        problems.append(f"{path} is {width}x{height} but its image {image} is {size[0]}x{size[1]}; sizes must be equal")
-    return problems
-
-
-def size_of(image: Path) -> tuple[int, int] | None:
-    """Width and height, or None of a file that cannot be opened, which is a problem of the image and not of its mask."""
-    try:
-        with Image.open(image) as file:
-            return file.size
-    except Exception:
-        return None
+    look.mask = tuple(int(value) - 1 for value in values if value not in (0, VOID))
+    void = f"{path} is void everywhere; a mask must have at least one labelled pixel"
+    return [void] if values.tolist() == [VOID] else []
 
 
 def _read_lists(image_set: ImageSet, lists: Sequence[str]) -> tuple[dict[str, tuple[str, ...]], list[str]]:
@@ -116,26 +114,23 @@ def _read_lists(image_set: ImageSet, lists: Sequence[str]) -> tuple[dict[str, tu
 
 def _list_problems(image_set: ImageSet, name: str, ids: Sequence[str]) -> list[str]:
     path = image_set.list_path(name)
+    if not ids and replace(image_set, excluded=frozenset()).ids(name):
+        return [f"all images of {path} are excluded; a list must name at least one image"]
     if not ids:
         return [f"{path} is empty; a list must name at least one image"]
-    return [f"{path} names the image {id} {count} times; once is right" for id, count in Counter(ids).items() if count > 1]
+    counts = Counter(ids)
+    return grouped((id, f"{path} names the image {id} {count} times; once is right") for id, count in counts.items() if count > 1)
 
 
-def _label_problems(image_set: ImageSet, id: str) -> list[str]:
-    if image_set.labels(id):
-        return []
-    return [
-        f"image {id} of {image_set.root} has no image-level label (labels from {image_set.label_source}); it must show a class"
-    ]
+def _overlaps(image_set: ImageSet, ids: Lists, learnt: Collection[str], held_out: Collection[str]) -> list[str]:
+    found = []
+    for one, other in ((one, other) for one in learnt for other in held_out if one != other):
+        if shared := sorted(set(ids.get(one, ())).intersection(ids.get(other, ()))):
+            where = f"{image_set.list_path(one)} and {image_set.list_path(other)}"
+            found.append(f"{where} share {len(shared)} images (first: {shared[0]}); a held-out list must share none")
+    return found
 
 
-def attempt(what: object, look: Callable[[], list[str]]) -> list[str]:
-    """The problems that `look` finds in `what`; whatever it raises is one more."""
-    try:
-        return look()
-    except WrongInput as error:
-        return [str(error)]
-    except FileNotFoundError:
-        return [f"{what} is missing"]
-    except Exception as error:  # broken files make decoders raise nearly anything; each is one more problem to report
-        return [f"{what} cannot be read: {error}"]
+def _unscored(image_set: ImageSet, name: str) -> str:
+    folders = " or ".join(image_set.mask_folders)
+    return f"no image of list {name} has a mask in {folders}, so that nothing can be scored on it"

@@ -3,20 +3,18 @@
 Nothing here opens an image, so that plans and fingerprints stay quick; what is in the files is `imagesets.check`'s business.
 """
 
-import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from imagesets import labels
 from imagesets.errors import WrongInput
+from imagesets.files import Files, by_id, named
 from imagesets.item_list import ItemList
-from imagesets.lists import IMAGE_SUFFIXES, read_list
+from imagesets.lists import IMAGE_SUFFIXES, id_of, ids_of, read_lines
 
 IMAGES = "JPEGImages"
 LISTS = Path("ImageSets") / "Segmentation"
-ANNOTATIONS = "Annotations"
-LABEL_LIST = "image_labels.txt"
 MASK_SUFFIXES = (".png",)
 
 
@@ -37,70 +35,127 @@ class ImageSet:
     excluded: frozenset[str] = frozenset()
 
     def ids(self, list_name: str) -> tuple[str, ...]:
-        """Image ids in the order of the list file; raises WrongInput for an unknown list."""
+        """Image ids in the order of the list file; raises WrongInput for an unknown list, or an id with blanks."""
         path = self.list_path(list_name)
         if not path.is_file():
             known = sorted(file.stem for file in path.parent.glob("*.txt"))
             raise WrongInput(
                 f"image set {self.name} has no list {list_name!r} in {path.parent}; it has {', '.join(known) or 'none'}"
             )
-        return tuple(id for id in read_list(path) if id not in self.excluded)
+        return tuple(id for id in self._read(path) if id not in self.excluded)
 
     def items(self, list_name: str, with_masks: bool = False) -> ItemList:
         """The images of a list with their labels; raises WrongInput if an image, its labels or a wanted mask is missing."""
-        ids = self.ids(list_name)
-        images = self.image_paths()
-        self._require(list_name, ids, images, "file in", [IMAGES])
-        masks = self.mask_paths() if with_masks else {}
-        if with_masks:
-            self._require(list_name, ids, masks, "mask in", self.mask_folders)
-        shown = (masks[id] for id in ids) if with_masks else None
-        return ItemList.of(self.root, ids, (images[id] for id in ids), map(self.labels, ids), shown)
+        ids, images = self.ids(list_name), self.images()
+        masks = self.masks() if with_masks else Files({}, {})
+        problems = self.image_problems(list_name, ids, images)
+        if problems := problems or (self.mask_problems(list_name, ids, masks) if with_masks else []):
+            raise WrongInput("; ".join(problems))
+        shown = (masks.paths[id] for id in ids) if with_masks else None
+        return ItemList.of(self.root, ids, (images.paths[id] for id in ids), map(self.label_reader(), ids), shown)
 
-    def labels(self, id: str) -> tuple[int, ...]:
-        """Image-level labels of one image, 0-based and ascending; raises WrongInput where they are missing or name no class."""
-        if self.label_source == "xml":
-            return labels.from_annotation(self.root / ANNOTATIONS / f"{id}.xml", self.classes)
-        if self.label_source == "list":
-            if id not in self.listed:
-                raise WrongInput(f"{self.root / LABEL_LIST} has no line for the image {id}")
-            return labels.from_names(self.listed[id], self.classes, f"{self.root}/{LABEL_LIST}, image {id},")
-        candidates = [self.root / folder / f"{id}.png" for folder in self.mask_folders]
-        mask = next((path for path in candidates if path.is_file()), None)
-        if mask is None:
-            raise WrongInput(f"image {id} has no mask to take its labels from: {candidates[0]} is missing")
-        return labels.from_mask(mask, self.classes)
+    def with_mask(self, list_name: str) -> int:
+        """How many images of a list have a mask; one listing of the folders of masks tells it."""
+        return len(self.masks().paths.keys() & set(self.ids(list_name)))
 
     def has_masks(self, list_name: str) -> bool:
         """Whether any image of a list has a mask, so that something can be scored on it."""
-        return not self.mask_paths().keys().isdisjoint(self.ids(list_name))
+        return self.with_mask(list_name) > 0
+
+    def label_reader(self) -> Callable[[str], tuple[int, ...]]:
+        """A function that gives the image-level labels of an image id, 0-based and ascending.
+
+        It raises WrongInput where they are missing or name no class.
+        """
+        if self.label_source == "list":
+            return self._listed
+        if self.label_source == "masks":
+            return self._from_files(self.masks().paths, "mask", self._folders(), labels.from_mask)
+        annotations = by_id(self.root / labels.ANNOTATIONS, (".xml",)).paths
+        return self._from_files(annotations, "annotation", labels.ANNOTATIONS, labels.from_annotation)
 
     def list_path(self, list_name: str) -> Path:
         """The file of a list."""
         return self.root / LISTS / f"{list_name}.txt"
 
-    def image_paths(self) -> dict[str, str]:
+    def images(self) -> Files:
         """Every image file by id."""
-        return _by_stem(self.root / IMAGES, IMAGE_SUFFIXES)
+        return by_id(self.root / IMAGES, IMAGE_SUFFIXES)
 
-    def mask_paths(self) -> dict[str, str]:
+    def masks(self) -> Files:
         """Every mask file by id, from the first folder that has it."""
-        found: dict[str, str] = {}
+        found = Files({}, {})
         for folder in reversed(self.mask_folders):
-            found.update(_by_stem(self.root / folder, MASK_SUFFIXES))
+            files = by_id(self.root / folder, MASK_SUFFIXES)
+            found.paths.update(files.paths)
+            found = Files(found.paths, {id: of for id, of in found.doubled.items() if id not in files.paths} | files.doubled)
         return found
 
-    def _require(self, list_name: str, ids: Sequence[str], found: Mapping[str, str], what: str, folders: Sequence[str]) -> None:
-        if missing := [id for id in ids if id not in found]:
-            raise WrongInput(
-                f"{len(missing)} of {len(ids)} images of list {list_name} have no {what} {' or '.join(folders)} "
-                f"under {self.root} (first: {missing[0]}); `images check` lists them all"
+    def image_problems(self, list_name: str, ids: Sequence[str], images: Files) -> list[str]:
+        """What is wrong with which image files there are for a list."""
+        found = _doubled(ids, images)
+        if missing := [id for id in ids if id not in images.paths]:
+            found.append(
+                f"{len(missing)} of {len(ids)} images of list {list_name} have no file in {IMAGES} under {self.root} "
+                f"({' or '.join(IMAGE_SUFFIXES)}), such as {named(missing)}; --exclude FILE goes on without them"
             )
+        return found
+
+    def mask_problems(self, list_name: str, ids: Sequence[str], masks: Files) -> list[str]:
+        """What is wrong with which mask files there are for a list that needs them all."""
+        found = _doubled(ids, masks)
+        if missing := [id for id in ids if id not in masks.paths]:
+            found.append(
+                f"{len(missing)} of {len(ids)} images of list {list_name} have no mask in {self._folders()} under {self.root}, "
+                f"such as {named(missing)}; images.scoring=LIST and images.validation=LIST name lists whose images all have one"
+            )
+        return found
+
+    def without(self, exclude: Path) -> "ImageSet":
+        """The image set without the ids of the list file `exclude`; raises WrongInput if any of them is no image of it."""
+        excluded = frozenset(self._read(exclude))
+        unknown = excluded.difference(self.images().paths)
+        for path in sorted((self.root / LISTS).glob("*.txt")) if unknown else ():
+            unknown = unknown.difference(id_of(line.split()[0]) for line in read_lines(path))  # an image whose file is missing
+        if unknown:
+            raise WrongInput(
+                f"{len(unknown)} of {len(excluded)} ids of {exclude} are in no list of {self.root} and have no file in "
+                f"{IMAGES}, such as {named(sorted(unknown))}; an id is a file's name without its suffix"
+            )
+        return replace(self, excluded=excluded)
+
+    def _read(self, path: Path) -> tuple[str, ...]:
+        """The ids of a list file; an image whose id has a blank is never taken for another one."""
+        lines = read_lines(path)
+        spaced = {id_of(line) for line in lines if len(line.split()) > 1}
+        if spaced and (there := sorted(spaced & self.images().paths.keys())):
+            raise WrongInput(f"{path} names the image {there[0]!r}, but an id must not hold blanks; rename such files")
+        return tuple(ids_of(lines, path))
+
+    def _listed(self, id: str) -> tuple[int, ...]:
+        path = self.root / labels.LABEL_LIST
+        if id not in self.listed:
+            raise WrongInput(f"{path} has no line for the image {id}; an image without labels has a line with its id alone")
+        return labels.from_names(self.listed[id], self.classes, f"{path}, image {id},")
+
+    def _from_files(
+        self, files: Mapping[str, str], what: str, where: str, read: Callable[[Path, Sequence[str]], tuple[int, ...]]
+    ) -> Callable[[str], tuple[int, ...]]:
+        def of_one(id: str) -> tuple[int, ...]:
+            if id not in files:
+                raise WrongInput(f"image {id} has no {what} to take its labels from in {where} under {self.root}")
+            return read(Path(files[id]), self.classes)
+
+        return of_one
+
+    def _folders(self) -> str:
+        return " or ".join(self.mask_folders)
 
 
-def _by_stem(folder: Path, suffixes: Sequence[str]) -> dict[str, str]:
-    # one listing instead of one look-up per id: a network file system answers it a thousand times faster
-    if not folder.is_dir():
-        return {}
-    names = (os.path.splitext(name) for name in os.listdir(folder))
-    return {stem: os.path.join(folder, stem + suffix) for stem, suffix in names if suffix.lower() in suffixes}
+def _doubled(ids: Sequence[str], files: Files) -> list[str]:
+    found = [id for id in ids if id in files.doubled] if files.doubled else []
+    if not found:
+        return []
+    first = " and ".join(files.doubled[found[0]])
+    more = f" (likewise {named(found[1:])})" if found[1:] else ""
+    return [f"the image {found[0]} has {len(files.doubled[found[0]])} files, {first}{more}; it must have one"]

@@ -3,39 +3,45 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from imagesets.check import attempt
 from imagesets.errors import WrongInput
+from imagesets.file_check import attempt
+from imagesets.files import by_id, named
+from imagesets.findings import grouped
 from imagesets.item import Item
 from imagesets.side_by_side import side_by_side
 
 THREADS = 4  # files read at a time; decoding runs without the interpreter lock
 
 
-def file_of(folder: Path, id: str, suffixes: Sequence[str]) -> Path:
-    """The file of image `id`; raises WrongInput where there is none, or one for several of the `suffixes`."""
-    there = [path for suffix in suffixes if (path := folder / f"{id}{suffix}").is_file()]
-    if len(there) != 1:
-        raise WrongInput(f"{folder} has {len(there)} files for the image {id}; it needs one: {_names(id, suffixes)}")
-    return there[0]
+def file_finder(folder: Path, suffixes: Sequence[str]) -> Callable[[str], Path]:
+    """A function that gives the file of an image id; it raises WrongInput where there is none, or one for several suffixes."""
+    files = by_id(folder, suffixes)
+
+    def file_of(id: str) -> Path:
+        count = len(files.doubled.get(id, ())) or int(id in files.paths)
+        if count != 1:
+            raise WrongInput(f"{folder} has {count} files for the image {id}; it needs one: {_names(id, suffixes)}")
+        return Path(files.paths[id])
+
+    return file_of
 
 
 def folder_problems(
     folder: Path, items: Sequence[Item], suffixes: Sequence[str], look: Callable[[Path, Item], list[str]]
 ) -> list[str]:
     """Images without a file in one sentence, and for each of the others what `look(path, item)` finds or raises."""
-    missing = [item.id for item in items if not any((folder / f"{item.id}{suffix}").is_file() for suffix in suffixes)]
+    there, file_of = by_id(folder, suffixes).paths, file_finder(folder, suffixes)
+    missing = [item.id for item in items if item.id not in there]
     problems = []
     if missing:
-        named = f"{', '.join(missing[:5])}{', ...' if len(missing) > 5 else ''}"
-        wanted = _names(missing[0], suffixes)
-        problems.append(f"{folder} has no file for {len(missing)} of {len(items)} images ({named}); the first would be {wanted}")
+        told = f"{folder} has no file for {len(missing)} of {len(items)} images ({named(missing, 5)})"
+        problems.append(f"{told}; the first would be {_names(missing[0], suffixes)}")
 
-    def of_one(item: Item) -> list[str]:
-        return attempt(folder / item.id, lambda: look(file_of(folder, item.id, suffixes), item))
+    def of_one(item: Item) -> list[tuple[str, str]]:
+        return [(item.id, said) for said in attempt(folder / item.id, lambda: look(file_of(item.id), item))]
 
-    left_out = set(missing)
-    found = side_by_side(of_one, (item for item in items if item.id not in left_out), THREADS)
-    return problems + [problem for of_image in found for problem in of_image]
+    found = side_by_side(of_one, (item for item in items if item.id in there), THREADS)
+    return problems + grouped(problem for of_image in found for problem in of_image)
 
 
 def _names(id: str, suffixes: Sequence[str]) -> str:

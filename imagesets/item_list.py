@@ -67,9 +67,9 @@ class ItemList(Sequence[Item]):
         return cls(
             root,
             Column.of(id.encode() for id in ids),
-            Column.of(path.removeprefix(start).encode() for path in images),
+            Column.of(os.fsencode(path.removeprefix(start)) for path in images),
             Column.of(array("i", own).tobytes() for own in labels),
-            None if masks is None else Column.of(path.removeprefix(start).encode() for path in masks),
+            None if masks is None else Column.of(os.fsencode(path.removeprefix(start)) for path in masks),
         )
 
     def __len__(self) -> int:
@@ -94,15 +94,15 @@ class ItemList(Sequence[Item]):
 
     def image_files(self) -> Iterator[str]:
         """The path of each image."""
-        return (os.path.join(self.root, path.decode()) for path in self.images)
+        return (os.path.join(self.root, os.fsdecode(path)) for path in self.images)
 
     def mask_files(self) -> Iterator[str]:
         """The path of each mask; none where the list goes without."""
-        return (os.path.join(self.root, path.decode()) for path in self.masks or ())
+        return (os.path.join(self.root, os.fsdecode(path)) for path in self.masks or ())
 
     def _item(self, place: int) -> Item:
-        mask = None if self.masks is None else Path(self.root, self.masks[place].decode())
-        image = Path(self.root, self.images[place].decode())
+        mask = None if self.masks is None else Path(self.root, os.fsdecode(self.masks[place]))
+        image = Path(self.root, os.fsdecode(self.images[place]))
         return Item(self.ids[place].decode(), image, _numbers(self.labels[place]), mask)
 
 

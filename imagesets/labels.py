@@ -1,22 +1,45 @@
 """Image-level labels, from each of their three sources: VOC annotations, a list of names, or masks.
 
-Labels are 0-based indices into the foreground classes, ascending.
+Labels are 0-based indices into the foreground classes, ascending. An image may have none.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
 from imagesets.errors import WrongInput
 from imagesets.item import VOID, read_label_map
-from imagesets.lists import read_lines
+from imagesets.lists import id_of, read_lines
+
+ANNOTATIONS = "Annotations"
+LABEL_LIST = "image_labels.txt"
+
+
+def find_source(root: Path, wanted: str, mask_folders: Sequence[str]) -> str:
+    """Where image-level labels come from: as `wanted`, or for "auto" the first there is of list, annotations and masks."""
+    present = {
+        "list": (root / LABEL_LIST).is_file(),
+        "xml": (root / ANNOTATIONS).is_dir(),
+        "masks": any((root / folder).is_dir() for folder in mask_folders),
+    }
+    if wanted != "auto" and wanted not in present:
+        raise WrongInput(f"images.labels is {wanted!r}; it must be auto, {', '.join(present)}")
+    sources = [source for source in present if present[source] and wanted in ("auto", source)]
+    if not sources:
+        places = {"list": LABEL_LIST, "xml": f"{ANNOTATIONS}/", "masks": " or ".join(mask_folders)}
+        needed = ", ".join(places.values()) if wanted == "auto" else places[wanted]
+        raise WrongInput(f"{root} has no image-level labels (images.labels={wanted}): it needs {needed}")
+    return sources[0]
 
 
 def from_names(names: Iterable[str], classes: Sequence[str], where: object) -> tuple[int, ...]:
     """Indices of class names; a name that is no class raises WrongInput, which says `where` it stands."""
     names = set(names)
     if unknown := sorted(names.difference(classes)):
-        raise WrongInput(f"{where} names the class {unknown[0]!r}; the classes are {', '.join(classes)}")
+        spaced = next((name for name in classes if len(name.split()) > 1), None)
+        rule = f" (as {spaced!r} has a blank, a tab or a comma stands between two names)" if spaced else ""
+        raise WrongInput(f"{where} names the class {unknown[0]!r}; the classes are {', '.join(classes)}{rule}")
     return tuple(sorted(map(classes.index, names)))
 
 
@@ -24,8 +47,6 @@ def from_annotation(path: Path, classes: Sequence[str]) -> tuple[int, ...]:
     """Classes of the objects in a VOC annotation, `difficult` ones included; names that are no class (parts) do not count."""
     try:
         found = {element.text for element in ElementTree.parse(path).iterfind("object/name")}
-    except FileNotFoundError:
-        raise WrongInput(f"{path} is missing; every image of a list needs an annotation with its image-level labels") from None
     except ElementTree.ParseError as error:
         raise WrongInput(f"{path} is not a VOC annotation: {error}") from None
     return tuple(index for index, name in enumerate(classes) if name in found)
@@ -41,8 +62,26 @@ def from_mask(path: Path, classes: Sequence[str]) -> tuple[int, ...]:
     return tuple(int(value) - 1 for value in values)
 
 
-def read_names(path: Path) -> dict[str, tuple[str, ...]]:
-    """A label list as {image id: class names}; each line is an id and its class names, separated by blanks."""
+def read_names(path: Path, classes: Sequence[str] = ()) -> dict[str, tuple[str, ...]]:
+    """A label list as {image id: class names}; each line is an id and its class names, or the id alone.
+
+    Tabs or commas separate the names. Where a line has neither after its id, blanks do, unless one of `classes` has a blank:
+    what follows the id is one name then. Several lines of one image add up.
+    """
     same: dict[tuple[str, ...], tuple[str, ...]] = {}  # images of the same classes share their names
-    lines = (line.split() for line in read_lines(path))
-    return {words[0]: same.setdefault(names := tuple(words[1:]), names) for words in lines}
+    found: dict[str, tuple[str, ...]] = {}
+    spaced = any(len(name.split()) > 1 for name in classes)
+    for line in read_lines(path):
+        entry, *own = _split(line, spaced) if spaced or "," in line or "\t" in line else line.split()
+        id = id_of(entry)
+        names = tuple(dict.fromkeys((*found.get(id, ()), *own)))
+        found[id] = same.setdefault(names, names)
+    return found
+
+
+def _split(line: str, spaced: bool) -> list[str]:
+    """The id and the class names of a line; `spaced` says that a name may hold a blank."""
+    entry, *rest = re.split(r"\t" if "\t" in line else r"[\s,]", line, maxsplit=1)
+    names = "".join(rest)
+    found = re.split(r"[\t,]", names) if spaced or "," in names or "\t" in names else names.split()
+    return [entry.strip(), *(name.strip() for name in found if name.strip())]

@@ -1,11 +1,14 @@
 """List files: which images are in a split."""
 
 import os
+import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from imagesets.errors import WrongInput
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
+NUMBER = re.compile(r"[-+]?\d+(\.\d+)?")
 
 
 def read_lines(path: Path) -> list[str]:
@@ -18,11 +21,34 @@ def read_lines(path: Path) -> list[str]:
 
 
 def read_list(path: Path) -> tuple[str, ...]:
-    """Ids of a list file, one per line: a plain id, or paths of the image (and its mask), whose first gives the id."""
-    return tuple(_id_of(line.split()[0]) for line in read_lines(path))
+    """Ids of a list file, one per line (see `ids_of`)."""
+    return tuple(ids_of(read_lines(path), path))
 
 
-def _id_of(entry: str) -> str:
+def ids_of(lines: Iterable[str], path: Path) -> Iterable[str]:
+    """The ids of the lines of a list: a plain id, or paths of the image (and its mask), whose first gives the id.
+
+    Numbers may follow, as in VOC's lists of one class. Raises WrongInput for a line with any other word, such as the second
+    half of an id with a blank.
+    """
+    for line in lines:
+        first, *more = line.split()
+        if other := [word for word in more if not (NUMBER.fullmatch(word) or _is_path(word))]:
+            raise WrongInput(
+                f"{path} has the line {line!r} with the word {other[0]!r}; a line has one id, without blanks in it, "
+                "or the path of an image and of its mask"
+            )
+        yield id_of(first)
+
+
+def id_of(entry: str) -> str:
+    """The id that a plain id, a file name or a path stands for."""
     name = entry.rsplit("/", 1)[-1]
+    if "." not in name:
+        return name
     stem, suffix = os.path.splitext(name)
     return stem if suffix.lower() in IMAGE_SUFFIXES else name
+
+
+def _is_path(word: str) -> bool:
+    return "/" in word or os.path.splitext(word)[1].lower() in IMAGE_SUFFIXES

@@ -11,10 +11,12 @@ from pathlib import Path
 import numpy as np
 
 from imagesets.errors import WrongInput
+from imagesets.files import named
 from imagesets.image_set import LISTS
-from imagesets.layout import VOC_CLASSES, find_root
+from imagesets.layout import find_root
 from imagesets.lists import read_list
 from imagesets.palette import save_label_map
+from imagesets.voc12 import CLASSES, FOLDER
 
 LIST = "train_aug"
 MASKS = "SegmentationClassAug"
@@ -27,7 +29,7 @@ def prepare(voc: str, sbd: Path) -> tuple[int, int]:
     `voc` is VOCdevkit/VOC2012 or its parent, `sbd` the folder `dataset` of the benchmark or its parent. What an earlier call has
     written is kept, so one that was stopped goes on. Raises WrongInput where either is not whole, or has another such list.
     """
-    root, dataset = find_root(voc, "VOC2012"), _dataset(sbd)
+    root, dataset = find_root(voc, FOLDER), _dataset(sbd)
     ids = augmented(root, dataset)
     _require("VOC's train", root / OFFICIAL, read_list(root / LISTS / "train.txt"), ".png")
     there = {path.stem for folder in (OFFICIAL, MASKS) for path in (root / folder).glob("*.png")}
@@ -43,7 +45,7 @@ def prepare(voc: str, sbd: Path) -> tuple[int, int]:
         save_label_map(root / MASKS / f"{id}.png", read_mask(dataset / "cls" / f"{id}.mat"))
     if not path.is_file():
         partial = path.with_name(f".{path.name}.{os.getpid()}")
-        partial.write_text("".join(f"{id}\n" for id in ids))
+        partial.write_text("".join(f"{id}\n" for id in ids), encoding="utf-8")
         os.replace(partial, path)  # last: whoever has the list has the masks
     return len(ids), len(wanted)
 
@@ -61,11 +63,11 @@ def read_mask(path: Path) -> np.ndarray:
 
     try:
         label = loadmat(path)["GTcls"]["Segmentation"][0, 0]
-        whole = label.ndim == 2 and label.min() >= 0 and label.max() <= len(VOC_CLASSES)
+        whole = label.ndim == 2 and label.min() >= 0 and label.max() <= len(CLASSES)
     except Exception as error:  # a damaged file raises anything
         raise WrongInput(f"{path} is not a class file of SBD ({error})") from error
     if not whole:
-        raise WrongInput(f"{path} holds no label map of VOC's {len(VOC_CLASSES)} classes")
+        raise WrongInput(f"{path} holds no label map of VOC's {len(CLASSES)} classes")
     return label.astype(np.uint8)
 
 
@@ -88,5 +90,4 @@ def _listed(path: Path) -> tuple[str, ...]:
 def _require(whose: str, folder: Path, ids: Iterable[str], suffix: str) -> None:
     missing = [id for id in ids if not (folder / f"{id}{suffix}").is_file()]
     if missing:
-        named = ", ".join(missing[:5]) + (", ..." if missing[5:] else "")
-        raise WrongInput(f"{folder} lacks {len(missing)} masks of {whose}: {named}")
+        raise WrongInput(f"{folder} lacks {len(missing)} masks of {whose}: {named(missing, 5)}")

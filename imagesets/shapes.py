@@ -12,6 +12,16 @@ from pathlib import Path
 from typing import Any
 
 
+def make(parent: Path, settings: Mapping[str, Any], draw: bool = True) -> Path | None:
+    """The folder under `parent` with these images, drawn first where they are not there yet; None where `draw` forbids that."""
+    root = folder(parent, settings)
+    if not root.exists():
+        if not draw:
+            return None
+        generate(root, settings)
+    return root
+
+
 def folder(parent: Path, settings: Mapping[str, Any]) -> Path:
     """Where under `parent` the image set with these settings lies: the name tells the settings and the drawing code apart."""
     code = [file.read_bytes() for file in sorted(Path(__file__).with_name("drawing").glob("*.py"))]

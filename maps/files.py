@@ -64,7 +64,7 @@ def map_problems(path: Path, size: tuple[int, int] | None, classes: int) -> list
 def _arrays(path: Path) -> dict[str, Any]:
     """What a file holds by name, read without running anything that it asks for."""
     try:
-        if path.suffix == ".npz":
+        if path.suffix.lower() == ".npz":
             with np.load(path, allow_pickle=False) as file:
                 return {name: file[name] for name in NAMES if name in file.files}
         found = _dictionary(path)

@@ -11,9 +11,9 @@ import torch
 from torch import nn
 
 from backbones.state import load_state
-from imagesets.check import label_problems, size_of
 from imagesets.errors import WrongInput
-from imagesets.imported import file_of, folder_problems
+from imagesets.file_check import label_problems, size_of
+from imagesets.imported import file_finder, folder_problems
 from imagesets.item import Item, read_label_map
 from maps.files import SUFFIXES, read_maps
 from maps.files import map_problems as problems_of_maps
@@ -24,8 +24,8 @@ MASK_SUFFIXES = (".png",)
 
 def masks(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:
     """The label map of each image, {"label": uint8 [H,W]}, 255 for void."""
-    folder = Path(context.settings.imported.masks)
-    return lambda item: {"label": read_label_map(file_of(folder, item.id, MASK_SUFFIXES))}
+    file_of = file_finder(Path(context.settings.imported.masks), MASK_SUFFIXES)
+    return lambda item: {"label": read_label_map(file_of(item.id))}
 
 
 def mask_problems(context: Context) -> list[str]:
@@ -40,8 +40,8 @@ def mask_problems(context: Context) -> list[str]:
 
 def maps(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:
     """The maps of each image, at stride 4 and at full size."""
-    folder = Path(context.settings.imported.maps)
-    return lambda item: read_maps(file_of(folder, item.id, SUFFIXES)).arrays()
+    file_of = file_finder(Path(context.settings.imported.maps), SUFFIXES)
+    return lambda item: read_maps(file_of(item.id)).arrays()
 
 
 def map_problems(context: Context) -> list[str]:

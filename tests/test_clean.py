@@ -189,6 +189,7 @@ def test_every_launch_announces_itself(
     engine = Looking(made[0].images, store)
     monkeypatch.setattr("orchestrator.engine.local_engine.LocalEngine", lambda: engine)
     words = ("--method", request.method, "--segmenter", request.segmenter, "--images", request.images)
+    words += ("--set", "cam.batch=2", "--set", "deeplabv2.batch=2", "--set", "backbone.weights=none")
     assert command("launch", *words, "--store", store, "--engine", "local", "--track", "none")[0] == 0
     assert len(engine.found) == 6 and not any(engine.found) and find_waste(store) == []
 

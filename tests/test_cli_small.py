@@ -71,6 +71,19 @@ def test_all_problems_of_an_image_set_are_told_at_once(command: Command, image_s
     assert code == 2 and "2 problems" in errors and "train_1" in errors and "holds the labels [7]" in errors
 
 
+def test_what_is_suspicious_is_told_and_images_with_a_problem_can_be_excluded(command: Command, image_set: Path) -> None:
+    (image_set / "image_labels.txt").write_text((image_set / "image_labels.txt").read_text().replace("train_1 bar", "train_1"))
+    code, shown, _ = command("images", "check", f"folder:{image_set}")
+    assert code == 0 and "warning: 1 of 9 masks show other classes than the labels" in shown
+    rows = {line.split("  ")[0].strip(): line.split()[-2:] for line in shown.splitlines() if line.strip()}
+    assert rows["without labels"] == ["1", "0"] and rows["with a mask"] == ["6", "3"]
+    (image_set / "JPEGImages" / "train_2.png").unlink()
+    Image.new("RGB", (1, 48)).save(image_set / "JPEGImages" / "train_3.png")
+    code, _, errors = command("images", "check", f"folder:{image_set}", "--bad", "bad.txt")
+    assert code == 2 and "train_3.png is 1x48" in errors
+    assert Path("bad.txt").read_text().split() == ["train_2", "train_3"]
+
+
 @pytest.mark.parametrize("with_masks", [True, False])
 def test_a_contact_sheet_shows_images_beside_their_masks(
     command: Command, image_set: Path, tmp_path: Path, with_masks: bool

@@ -13,9 +13,11 @@ from PIL import Image
 
 from imagesets import labels
 from imagesets.errors import WrongInput
-from imagesets.layout import VOC_CLASSES, open_image_set, read_classes
+from imagesets.folder import open_folder, read_classes
 from imagesets.lists import read_list
 from imagesets.palette import save_label_map
+from imagesets.voc12 import CLASSES as VOC_CLASSES
+from imagesets.voc12 import open_voc12
 
 SETTINGS = {"labels": "auto", "masks": ["SegmentationClass", "SegmentationClassAug"]}
 ANNOTATION = "<annotation><object><name>{}</name><part><name>head</name></part></object></annotation>"
@@ -59,35 +61,35 @@ def test_every_list_format_reads_equal(tmp_path, line):
 
 
 def test_the_voc_folder_and_its_parent_open_alike(voc):
-    sets = [open_image_set(f"voc12:{path}", SETTINGS) for path in (voc, voc.parent)]
+    sets = [open_voc12(path, SETTINGS) for path in (voc, voc.parent)]
     assert sets[0] == sets[1]
     assert sets[0].label_source == "xml"
     assert [item.labels for item in sets[0].items("train_aug")] == [(7,), (11,)]
 
 
 def test_a_mask_comes_from_the_first_folder_that_has_it(voc):
-    items = open_image_set(f"voc12:{voc}", SETTINGS).items("train_aug", with_masks=True)
+    items = open_voc12(voc, SETTINGS).items("train_aug", with_masks=True)
     assert [item.mask.parent.name for item in items if item.mask] == ["SegmentationClass", "SegmentationClassAug"]
 
 
 def test_masks_reach_nobody_who_does_not_ask(image_set):
-    assert all(item.mask is None for item in open_image_set(f"folder:{image_set}", SETTINGS).items("train"))
+    assert all(item.mask is None for item in open_folder(image_set, SETTINGS).items("train"))
 
 
 def test_the_three_sources_of_labels_agree_where_the_data_do(image_set):
-    from_list = open_image_set(f"folder:{image_set}", SETTINGS)
+    from_list = open_folder(image_set, SETTINGS)
     (image_set / "Annotations").mkdir()
     for item in from_list.items("train"):
         objects = "".join(f"<object><name>{from_list.classes[label]}</name></object>" for label in item.labels)
         (image_set / "Annotations" / f"{item.id}.xml").write_text(f"<annotation>{objects}</annotation>")
-    found = {source: open_image_set(f"folder:{image_set}", {**SETTINGS, "labels": source}) for source in ("list", "xml", "masks")}
+    found = {source: open_folder(image_set, {**SETTINGS, "labels": source}) for source in ("list", "xml", "masks")}
     assert [images.label_source for images in found.values()] == ["list", "xml", "masks"]
     items = [list(images.items("train")) for images in found.values()]
     assert items[0] == items[1] == items[2]
 
 
 def test_excluded_images_are_in_no_list(image_set):
-    images = open_image_set(f"folder:{image_set}", SETTINGS)
+    images = open_folder(image_set, SETTINGS)
     left = replace(images, excluded=frozenset({"train_1", "val_0"}))
     assert set(images.ids("train")) - set(left.ids("train")) == {"train_1"}
     assert "val_0" not in left.ids("val")
@@ -96,12 +98,12 @@ def test_excluded_images_are_in_no_list(image_set):
 def test_a_missing_image_is_named(image_set):
     (image_set / "JPEGImages/train_3.png").unlink()
     with pytest.raises(WrongInput, match=r"1 of 6 images of list train have no file.*train_3"):
-        open_image_set(f"folder:{image_set}", SETTINGS).items("train")
+        open_folder(image_set, SETTINGS).items("train")
 
 
 def test_a_missing_mask_is_named_where_masks_are_wanted(image_set):
     (image_set / "SegmentationClass/val_1.png").unlink()
-    images = open_image_set(f"folder:{image_set}", SETTINGS)
+    images = open_folder(image_set, SETTINGS)
     assert len(images.items("val")) == 3
     with pytest.raises(WrongInput, match=r"1 of 3 images of list val have no mask.*val_1"):
         images.items("val", with_masks=True)
@@ -109,7 +111,134 @@ def test_a_missing_mask_is_named_where_masks_are_wanted(image_set):
 
 def test_an_unknown_list_names_those_there_are(image_set):
     with pytest.raises(WrongInput, match=r"no list 'trainn'.*it has train, val"):
-        open_image_set(f"folder:{image_set}", SETTINGS).ids("trainn")
+        open_folder(image_set, SETTINGS).ids("trainn")
+
+
+ONE_BLANK = ("cat", "sea lion")
+
+
+@pytest.mark.parametrize(
+    ("line", "classes", "names"),
+    [
+        ("a cat dog", ("cat", "dog"), ["cat", "dog"]),
+        ("a", ("cat",), []),
+        ("a,", ("cat",), []),
+        ("a\tcat dog", ("cat", "dog"), ["cat", "dog"]),
+        ("a\tcat\tdog", ("cat", "dog"), ["cat", "dog"]),
+        ("a,cat, dog", ("cat", "dog"), ["cat", "dog"]),
+        ("a cat, dog", ("cat", "dog"), ["cat", "dog"]),
+        ("JPEGImages/a.jpg cat", ("cat",), ["cat"]),
+        ("a\tcat\tsea lion", ONE_BLANK, ["cat", "sea lion"]),
+        ("a sea lion, cat", ONE_BLANK, ["sea lion", "cat"]),
+        ("a,sea lion", ONE_BLANK, ["sea lion"]),
+        ("a sea lion", ONE_BLANK, ["sea lion"]),
+        ("a cat sea lion", ONE_BLANK, ["cat sea lion"]),
+    ],
+)
+def test_a_line_of_the_label_list_is_an_id_and_names(tmp_path, line, classes, names):
+    path = tmp_path / "image_labels.txt"
+    path.write_text(f"{line}\nother cat\n")
+    assert labels.read_names(path, classes) == {"a": tuple(names), "other": ("cat",)}
+
+
+def test_an_id_with_a_comma_goes_with_tabs(tmp_path):
+    (tmp_path / "labels.txt").write_text("a,b\tcat\n")
+    assert labels.read_names(tmp_path / "labels.txt") == {"a,b": ("cat",)}
+
+
+def test_several_lines_of_one_image_add_up(tmp_path):
+    (tmp_path / "labels.txt").write_text("a cat\nb dog\na dog\na cat\n")
+    assert labels.read_names(tmp_path / "labels.txt") == {"a": ("cat", "dog"), "b": ("dog",)}
+
+
+def test_names_without_a_separator_are_refused_where_a_name_has_a_blank(image_set):
+    (image_set / "classes.txt").write_text("disc\nlong bar\n")
+    (image_set / "image_labels.txt").write_text("train_0 disc long bar\n")
+    with pytest.raises(WrongInput, match=r"names the class 'disc long bar'.*'long bar' has a blank, a tab or a comma stands"):
+        open_folder(image_set, SETTINGS).label_reader()("train_0")
+
+
+def test_an_image_may_have_no_labels_whatever_their_source(image_set):
+    (image_set / "image_labels.txt").write_text("train_0\n")
+    (image_set / "Annotations").mkdir()
+    (image_set / "Annotations/train_0.xml").write_text(ANNOTATION.format("zebra"))
+    save_label_map(image_set / "SegmentationClass/train_0.png", np.zeros((48, 48), np.uint8))
+    (image_set / "ImageSets/Segmentation/train.txt").write_text("train_0\n")
+    for source in ("list", "xml", "masks"):
+        (item,) = open_folder(image_set, {**SETTINGS, "labels": source}).items("train")
+        assert item.labels == ()
+
+
+@pytest.mark.parametrize("suffix", [".PNG", ".Png"])
+def test_masks_are_found_however_their_suffix_is_written(image_set, suffix):
+    before = [item.labels for item in open_folder(image_set, {**SETTINGS, "labels": "masks"}).items("train", with_masks=True)]
+    for path in (image_set / "SegmentationClass").iterdir():
+        path.rename(path.with_suffix(suffix))
+    items = open_folder(image_set, {**SETTINGS, "labels": "masks"}).items("train", with_masks=True)
+    assert [item.labels for item in items] == before
+    assert {item.mask.suffix for item in items if item.mask} == {suffix}
+
+
+def test_annotations_are_found_however_their_suffix_is_written(voc):
+    before = list(open_voc12(voc, SETTINGS).items("train_aug"))
+    for path in (voc / "Annotations").iterdir():
+        path.rename(path.with_suffix(".XML"))
+    assert list(open_voc12(voc, SETTINGS).items("train_aug")) == before
+
+
+def test_an_id_with_two_files_is_refused_in_the_lists_that_have_it(image_set):
+    Image.new("RGB", (48, 48)).save(image_set / "JPEGImages/train_3.jpg")
+    images = open_folder(image_set, SETTINGS)
+    with pytest.raises(WrongInput, match=r"the image train_3 has 2 files, .*train_3.jpg and .*train_3.png; it must have one"):
+        images.items("train")
+    assert len(images.items("val")) == 3
+
+
+@pytest.mark.parametrize("line", ["my cat 1", "my cat 1.png", "JPEGImages/my cat 1.png", "cat 1"])
+def test_an_id_with_a_blank_is_refused_and_never_cut_short(image_set, line):
+    for id in ("my cat 1", "cat 1", "cat"):
+        Image.new("RGB", (48, 48)).save(image_set / f"JPEGImages/{id}.png")
+    (image_set / "ImageSets/Segmentation/train.txt").write_text(line + "\n")
+    with pytest.raises(WrongInput, match=r"train.txt names the image '(my )?cat 1', but an id must not hold blanks"):
+        open_folder(image_set, SETTINGS).ids("train")
+
+
+def test_a_line_with_further_words_is_refused_where_they_are_no_numbers_or_paths(tmp_path):
+    (tmp_path / "list.txt").write_text("a 1\nb cat\n")
+    with pytest.raises(WrongInput, match="has the line 'b cat' with the word 'cat'; a line has one id, without blanks"):
+        read_list(tmp_path / "list.txt")
+
+
+def test_an_excluded_id_must_be_one_of_the_image_set(image_set):
+    (image_set / "JPEGImages/train_2.png").unlink()  # why it may be excluded
+    images, out = open_folder(image_set, SETTINGS), image_set / "out.txt"
+    out.write_text("train_2\ntrain_1.png\n")
+    assert set(images.ids("train")) - set(images.without(out).ids("train")) == {"train_1", "train_2"}
+    out.write_text("train_2\ntrain_22\nnosuch\n")
+    with pytest.raises(WrongInput, match=r"2 of 3 ids of .*out.txt are in no list .*such as nosuch, train_22;"):
+        images.without(out)
+
+
+def test_an_excluded_id_is_never_cut_short_at_a_blank(image_set):
+    Image.new("RGB", (48, 48)).save(image_set / "JPEGImages/train_1 2.png")
+    (image_set / "out.txt").write_text("train_1 2\n")
+    with pytest.raises(WrongInput, match="names the image 'train_1 2', but an id must not hold blanks"):
+        open_folder(image_set, SETTINGS).without(image_set / "out.txt")
+
+
+def test_how_many_images_of_a_list_have_a_mask_is_known_without_opening_one(image_set, monkeypatch):
+    monkeypatch.setattr(Image, "open", lambda *_: pytest.fail("an image was opened"))
+    (image_set / "SegmentationClass/val_1.png").unlink()
+    images = open_folder(image_set, SETTINGS)
+    assert [images.with_mask(name) for name in ("train", "val")] == [6, 2]
+
+
+def test_a_folder_is_called_as_it_is_unless_it_is_given_a_name(image_set, monkeypatch):
+    assert open_folder(image_set, SETTINGS).name == "images"
+    assert open_folder(image_set, {**SETTINGS, "name": ""}).name == "images"
+    assert open_folder(image_set, {**SETTINGS, "name": "Pets & co"}).name == "Pets & co"
+    monkeypatch.chdir(image_set)
+    assert open_folder(".", SETTINGS).name == open_folder("../images/JPEGImages/..", SETTINGS).name == "images"
 
 
 @pytest.mark.parametrize(
@@ -119,28 +248,53 @@ def test_an_unknown_list_names_those_there_are(image_set):
 def test_labels_that_cannot_be_used_are_refused(image_set, line, said):
     (image_set / "image_labels.txt").write_text(line)
     with pytest.raises(WrongInput, match=said):
-        open_image_set(f"folder:{image_set}", SETTINGS).items("train")
+        open_folder(image_set, SETTINGS).items("train")
 
 
 @pytest.mark.parametrize(
-    ("spec", "settings", "said"),
+    ("below", "settings", "said"),
     [
-        ("coco:{}", {}, "there is no image set"),
-        ("folder", {}, "there is no image set"),
-        ("folder:{}/JPEGImages", {}, "not in VOC layout"),
-        ("folder:{}", {"labels": "json"}, "must be auto, list, xml, masks"),
-        ("folder:{}", {"labels": "xml"}, "it needs Annotations"),
-        ("folder:{}", {"masks": []}, "images.masks is empty"),
+        ("JPEGImages", {}, "not in VOC layout"),
+        ("", {"labels": "json"}, "must be auto, list, xml, masks"),
+        ("", {"labels": "xml"}, "it needs Annotations"),
+        ("", {"masks": []}, "images.masks is empty"),
     ],
 )
-def test_an_image_set_that_cannot_be_opened_says_why(image_set, spec, settings, said):
+def test_an_image_set_that_cannot_be_opened_says_why(image_set, below, settings, said):
     with pytest.raises(WrongInput, match=said):
-        open_image_set(spec.format(image_set), {**SETTINGS, **settings})
+        open_folder(image_set / below, {**SETTINGS, **settings})
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("cat\nsea lion\n", ("cat", "sea lion")),
+        ("\ufeff cat \r\n\r\ndog\r\n", ("cat", "dog")),
+        ("1st place\n2nd place\n", ("1st place", "2nd place")),
+        ("background noise\n", ("background noise",)),
+    ],
+)
+def test_a_line_of_the_classes_is_a_name(tmp_path, text, names):
+    path = tmp_path / "classes.txt"
+    path.write_bytes(text.encode())
+    assert read_classes(path) == names
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [("", "it holds 0"), ("cat\ncat\n", "1 of them different"), ("sea lion\n", "must be one word"), (None, "is missing")],
+    [
+        ("background\ncat\n", "names 'background', so that all label values"),
+        ("cat\n_Background_\n", "names '_Background_'"),
+        ("__ignore__\ncat\n", "names '__ignore__'"),
+        ("0 cat\n1 dog\n", r"numbers its lines \('0 cat'\)"),
+        ("1: cat\n2: dog\n3: sea lion\n", r"numbers its lines \('1: cat'\)"),
+        ("cat,dog\n", "has the line 'cat,dog'"),
+        ("cat\t1\n", "has the line .* with a tab"),
+        ('"cat"\n', "quotation mark"),
+        ("", "it holds 0"),
+        ("cat\ncat\n", "1 of them different"),
+        (None, "is missing"),
+    ],
 )
 def test_class_names_that_cannot_be_used_are_refused(tmp_path, text, said):
     path = tmp_path / "classes.txt"
@@ -151,7 +305,7 @@ def test_class_names_that_cannot_be_used_are_refused(tmp_path, text, said):
 
 
 def test_opening_an_image_set_imports_no_torch():
-    code = "import sys, imagesets.layout, imagesets.shapes; sys.exit('torch' in sys.modules)"
+    code = "import sys, imagesets.folder, imagesets.voc12, imagesets.shapes; sys.exit('torch' in sys.modules)"
     assert (
         subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": os.getcwd()}, check=False).returncode == 0
     )
@@ -159,4 +313,4 @@ def test_opening_an_image_set_imports_no_torch():
 
 def test_listing_items_opens_no_image(image_set, monkeypatch):
     monkeypatch.setattr(Image, "open", lambda *_: pytest.fail("an image was opened"))
-    assert len(open_image_set(f"folder:{image_set}", SETTINGS).items("val", with_masks=True)) == 3
+    assert len(open_folder(image_set, SETTINGS).items("val", with_masks=True)) == 3

@@ -7,7 +7,9 @@ import pytest
 from PIL import Image
 
 from imagesets.check import check
-from imagesets.layout import open_image_set
+from imagesets.findings import Findings
+from imagesets.folder import open_folder
+from imagesets.item import read_label_map
 from imagesets.palette import save_label_map
 from tests.conftest import write_image_set
 
@@ -15,7 +17,7 @@ SETTINGS = {"labels": "auto", "masks": ["SegmentationClass"]}
 
 
 def problems_of(root: Path, **options) -> list[str]:
-    return check(open_image_set(f"folder:{root}", SETTINGS), ["train", "val"], ["train", "val"], **options)
+    return check(open_folder(root, SETTINGS), ["train", "val"], ["train", "val"], **options).problems
 
 
 def truncate(path: Path, share: float = 0.5) -> None:
@@ -47,12 +49,16 @@ def mask_of(root: Path, array: np.ndarray) -> None:
 
 TRAIN = "ImageSets/Segmentation/train.txt"
 DAMAGES = {
-    "train_1.jpg is missing": lambda root: (root / "JPEGImages/train_1.png").unlink(),
+    "1 of 6 images of list train have no file in JPEGImages .*such as train_1;": lambda root: (
+        root / "JPEGImages/train_1.png"
+    ).unlink(),
     "train_1.jpg cannot be read: image file is truncated": truncate_jpeg,
     "train_1.png cannot be read": lambda root: (root / "JPEGImages/train_1.png").write_bytes(b"not an image"),
     "rotated by EXIF orientation 6": rotate,
     "has the mode I;16": lambda root: Image.new("I;16", (48, 48)).save(root / "JPEGImages/train_1.png"),
-    "SegmentationClass/train_1.png is missing": lambda root: (root / "SegmentationClass/train_1.png").unlink(),
+    "1 of 6 images of list train have no mask in SegmentationClass .*such as train_1; images.scoring=LIST": lambda root: (
+        root / "SegmentationClass/train_1.png"
+    ).unlink(),
     "train_1.png is a RGB image; a mask": lambda root: Image.new("RGB", (48, 48)).save(root / "SegmentationClass/train_1.png"),
     "train_1.png cannot be read: ": lambda root: truncate(root / "SegmentationClass/train_1.png", 0.9),
     r"holds the labels \[3, 9\]": lambda root: mask_of(root, np.repeat([[3, 9]], 48, axis=0).repeat(24, axis=1)),
@@ -64,7 +70,6 @@ DAMAGES = {
     "train.txt is empty": lambda root: (root / TRAIN).write_text("\n"),
     "train.txt is not a UTF-8 text file": lambda root: (root / TRAIN).write_bytes(b"\xff\xfe\xfa"),
     "names the class 'disk'": lambda root: append(root, "image_labels.txt", "train_1 disk"),
-    "image train_1 .*has no image-level label": lambda root: append(root, "image_labels.txt", "train_1"),
     "no line for the image train_1": lambda root: (root / "image_labels.txt").write_text(
         "".join(line for line in (root / "image_labels.txt").open() if "train_1" not in line)
     ),
@@ -102,4 +107,104 @@ def test_one_truncated_image_among_many_is_found_only_by_decoding(tmp_path):
 
 def test_lists_may_overlap_unless_one_is_held_out(image_set):
     append(image_set, TRAIN, "val_0")
-    assert problems_of(image_set, held_out="test") == []
+    assert problems_of(image_set, held_out=["test"]) == []
+
+
+def warnings_of(root: Path, lists: tuple[str, ...] = ("train", "val")) -> list[str]:
+    found = check(open_folder(root, SETTINGS), lists, lists)
+    assert not found.problems
+    return found.warnings
+
+
+def all_labels(root: Path, names: str) -> None:
+    ids = [line.split()[0] for line in (root / "image_labels.txt").read_text().splitlines()]
+    (root / "image_labels.txt").write_text("".join(f"{id} {names}\n" for id in ids))
+
+
+def test_images_without_labels_are_no_problem(image_set):
+    (image_set / "image_labels.txt").write_text((image_set / "image_labels.txt").read_text().replace("train_1 bar", "train_1"))
+    mask_of(image_set, np.zeros((48, 48)))
+    assert warnings_of(image_set) == []
+
+
+def test_masks_that_contradict_the_labels_are_suspicious(image_set):
+    for path in (image_set / "SegmentationClass").glob("train_*.png"):
+        label = read_label_map(path)
+        save_label_map(path, np.choose(label, [0, 2, 1]).astype(np.uint8))
+    (warning,) = warnings_of(image_set)
+    assert warning.startswith(
+        "4 of 9 masks show other classes than the labels of their images, such as train_1 (labels bar; mask disc)"
+    )
+
+
+@pytest.mark.parametrize("value", [0, 255])
+def test_masks_without_a_labelled_class_are_suspicious(image_set, value):
+    array = np.full((48, 48), value)
+    array[0] = 0
+    mask_of(image_set, array)
+    (warning,) = warnings_of(image_set)
+    assert warning.startswith("1 of 9 masks show other classes") and "train_1 (labels bar; mask none)" in warning
+
+
+def test_a_class_that_no_image_or_every_image_shows_is_suspicious(image_set):
+    all_labels(image_set, "bar")
+    told = warnings_of(image_set)
+    assert "no image of list train shows disc (labels from list)" in told
+    (image_set / "classes.txt").write_text("bar\n")
+    for path in (image_set / "SegmentationClass").glob("*.png"):
+        save_label_map(path, np.minimum(read_label_map(path), 1))
+    assert "every image of list val shows bar (labels from list); nothing tells what it is not" in warnings_of(image_set)
+
+
+def test_annotations_in_another_spelling_are_suspicious(image_set):
+    (image_set / "image_labels.txt").unlink()
+    (image_set / "Annotations").mkdir()
+    for path in (image_set / "JPEGImages").iterdir():
+        xml = "<annotation><object><name>Disc</name></object></annotation>"
+        (image_set / f"Annotations/{path.stem}.xml").write_text(xml)
+    assert "no image of list train shows disc, bar (labels from xml)" in warnings_of(image_set)
+
+
+def test_a_list_without_any_mask_needs_none_and_a_list_without_some_does(image_set):
+    for path in (image_set / "SegmentationClass").glob("val_*.png"):
+        path.unlink()
+    told = "no image of list val has a mask in SegmentationClass, so that nothing can be scored on it"
+    assert warnings_of(image_set) == [told]
+    (image_set / "SegmentationClass/train_2.png").unlink()
+    (problem,) = problems_of(image_set)
+    assert problem.startswith("1 of 6 images of list train have no mask in SegmentationClass under")
+
+
+def test_a_list_that_is_learnt_from_and_held_out_is_suspicious(image_set):
+    found = check(open_folder(image_set, SETTINGS), ["val"], ["val"], learnt=["val"])
+    assert found == Findings([], ["list val is learnt from and held out at once"], ())
+
+
+def test_what_repeats_is_said_once_and_the_images_are_told(tmp_path):
+    root = write_image_set(tmp_path / "many", train=40)
+    for number in range(10, 40):
+        (root / f"SegmentationClass/train_{number}.png").unlink()
+    for number in range(8):
+        Image.new("I;16", (48, 48)).save(root / f"JPEGImages/train_{number}.png")
+    found = check(open_folder(root, SETTINGS), ["train"], ["train"])
+    masks, modes = found.problems
+    assert (
+        masks.startswith("30 of 40 images of list train have no mask") and "such as train_10, train_11, train_12, ...;" in masks
+    )
+    assert "train_0.png has the mode I;16" in modes and modes.endswith("(and 7 more of the kind: train_1, train_2, train_3, ...)")
+    assert set(found.ids) == {f"train_{number}" for number in (*range(8), *range(10, 40))}
+
+
+@pytest.mark.parametrize("side", [(17, 500), (500, 17), (2, 2)])
+def test_odd_sizes_are_no_problem(image_set, side):
+    Image.new("RGB", side).save(image_set / "JPEGImages/train_1.png")
+    mask_of(image_set, np.full(side[::-1], 2))
+    assert problems_of(image_set) == []
+
+
+@pytest.mark.parametrize("side", [(1, 1), (1, 48)])
+def test_an_image_too_small_for_the_published_scales_is_refused(image_set, side):
+    Image.new("RGB", side).save(image_set / "JPEGImages/train_1.png")
+    mask_of(image_set, np.full(side[::-1], 2))
+    (problem,) = problems_of(image_set)
+    assert problem.endswith(f"train_1.png is {side[0]}x{side[1]}; an image must have at least 2 pixels a side")

@@ -96,6 +96,13 @@ def test_a_new_thing_of_every_kind_changes_no_key(house: House) -> None:
     house.copy("recipes/cam.yaml", "toy.yaml", ("name: cam", "name: toy"), ("methods.cam:training", "methods.toy:training"))
     house.copy("refiners/threshold.py", "toy_cut.py")
     house.copy("recipes/none.yaml", "toy_cut.yaml", ("name: none", "name: toy-cut"), ("refiners.threshold:", "refiners.toy_cut:"))
+    house.copy("imagesets/folder.py", "toy_images.py")
+    house.copy(
+        "recipes/folder.yaml",
+        "toy_images.yaml",
+        ("name: folder", "name: toy-images"),
+        ("imagesets.folder:", "imagesets.toy_images:"),
+    )
     house.copy("segmentation/deeplab_v2.py", "toy_segmenter.py")
     house.copy("recipes/deeplabv2.yaml", "toy_segmenter.yaml", ("name: deeplabv2", "name: toy-segmenter"))
     house.copy("recipes/folder.yaml", "toy_images.yaml", ("name: folder", "name: toy-images"))

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from imagesets import side_by_side as threads
+from imagesets.folder import open_folder
 from imagesets.item import Item
 from imagesets.item_list import ItemList
 from imagesets.labels import read_names
-from imagesets.layout import open_image_set
 from imagesets.side_by_side import side_by_side
 from orchestrator.planning.fingerprint import Fingerprints
 from orchestrator.storage.shards import SHARD, Shards, StoredRecords, shard_path, write_names, write_shard
@@ -76,7 +76,7 @@ def test_the_columns_of_a_long_list_are_pickled_as_buffers_and_are_not_copied(tm
 
 
 def test_a_fingerprint_is_that_of_the_whole_list_written_as_one_json(image_set: Path) -> None:
-    items = open_image_set(f"folder:{image_set}", {"labels": "auto", "masks": ["SegmentationClass"]}).items("train", True)
+    items = open_folder(image_set, {"labels": "auto", "masks": ["SegmentationClass"]}).items("train", True)
     labels = json.dumps([[item.id, item.labels] for item in items])
     contents = digest("".join(digest(item.image.read_bytes()) for item in items).encode())
     masks = digest("".join(digest(item.mask.read_bytes()) for item in items if item.mask).encode())
@@ -86,7 +86,7 @@ def test_a_fingerprint_is_that_of_the_whole_list_written_as_one_json(image_set: 
 
 
 def test_a_file_that_changes_changes_the_fingerprint_and_is_known_again_when_it_is_back(image_set: Path) -> None:
-    items = open_image_set(f"folder:{image_set}", {"labels": "auto", "masks": ["SegmentationClass"]}).items("train")
+    items = open_folder(image_set, {"labels": "auto", "masks": ["SegmentationClass"]}).items("train")
     fingerprints = Fingerprints(image_set)
     before, content = fingerprints.of_images(items), items[0].image.read_bytes()
     items[0].image.write_bytes(content + b"x")

@@ -61,7 +61,18 @@ def payload(tmp_path: Path) -> Payload:
 def refused(command: Command, tmp_path: Path, payload: Payload, *options: object) -> str:
     """What a launch that reads the file says: one sentence."""
     images = write_image_set(tmp_path / "images")
-    words = ("--method", "cam+none", "--images", f"folder:{images}", "--segmenter", "deeplabv2-small", "--recipe", TINY)
+    words = (
+        "--method",
+        "cam+none",
+        "--images",
+        f"folder:{images}",
+        "--segmenter",
+        "deeplabv2-small",
+        "--recipe",
+        TINY,
+        "--set",
+        "deeplabv2.batch=2",
+    )
     code, _, errors = command("launch", *words, "--engine", "local", "--track", "none", *options)
     assert code == 2 and errors.startswith("error: ") and "Traceback" not in errors, errors
     assert not payload.witness.exists()

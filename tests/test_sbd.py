@@ -8,8 +8,8 @@ from PIL import Image
 from scipy.io import savemat
 
 from imagesets.errors import WrongInput
-from imagesets.layout import open_image_set
 from imagesets.sbd import prepare, read_mask
+from imagesets.voc12 import open_voc12
 from tests.conftest import Command
 
 VOC_TRAIN, VOC_VAL = ("2007_1", "2007_2"), ("2007_3",)
@@ -48,7 +48,7 @@ def sbd(tmp_path: Path) -> Path:
 
 def test_the_list_is_train_and_sbd_without_val_and_voc_s_masks_stand(voc: Path, sbd: Path) -> None:
     assert prepare(str(voc.parent), sbd) == (4, 2)
-    images = open_image_set(f"voc12:{voc}", SETTINGS)
+    images = open_voc12(voc, SETTINGS)
     items = images.items("train_aug", with_masks=True)
     assert [item.id for item in items] == ["2007_1", "2007_2", "2008_4", "2008_5"]
     assert [np.unique(item.truth()).tolist() for item in items] == [[7], [7], [11], [11]]

@@ -10,8 +10,9 @@ from imagesets import shapes
 from imagesets.check import check
 from imagesets.drawing import scene
 from imagesets.drawing.body_plans import FAMILIES
+from imagesets.findings import Findings
+from imagesets.folder import open_folder
 from imagesets.item import VOID
-from imagesets.layout import open_image_set
 
 SETTINGS = {"size": 64, "train_images": 12, "val_images": 5, "drawing_seed": 0, "labels": "auto", "masks": ["SegmentationClass"]}
 
@@ -63,10 +64,10 @@ def test_an_existing_image_set_is_left_as_it_is(tmp_path):
 
 def test_it_is_read_by_the_voc_code_and_checks_clean(tmp_path):
     shapes.generate(tmp_path / "shapes", SETTINGS)
-    images = open_image_set(f"shapes:{tmp_path / 'shapes'}", SETTINGS)
-    assert check(images, ["train", "val"], ["train", "val"]) == []
+    images = open_folder(tmp_path / "shapes", SETTINGS)
+    assert check(images, ["train", "val"], ["train", "val"]) == Findings()
     assert images.classes == scene.NAMES and len(images.items("train")) == 12 and len(images.items("val")) == 5
-    from_masks = open_image_set(f"shapes:{tmp_path / 'shapes'}", {**SETTINGS, "labels": "masks"})
+    from_masks = open_folder(tmp_path / "shapes", {**SETTINGS, "labels": "masks"})
     assert [item.labels for item in from_masks.items("train")] == [item.labels for item in images.items("train")]
 
 

@@ -81,7 +81,7 @@ def results_of(store: Path, random_seed: int) -> dict[str, Any]:
 
 def content(client: Any) -> dict[str, Any]:
     """Everything on the server that a second delivery might double: runs, tags, params and every metric's history."""
-    experiment = client.get_experiment_by_name("folder")
+    experiment = client.get_experiment_by_name("images")
     return {
         run.info.run_id: (
             run.data.tags,
@@ -160,7 +160,7 @@ def test_ui_shows_the_stores_runs_on_loopback_from_any_folder(store: Path, tmp_p
         wait_until(lambda: answers(f"http://127.0.0.1:{port}/health"), shown, log)
         assert f"MLflow on http://127.0.0.1:{port}, of {store / 'mlflow.db'}" in log.read_text()
         client = mlflow.MlflowClient(tracking_uri=f"http://127.0.0.1:{port}")
-        (experiment,) = (each for each in client.search_experiments() if each.name == "folder")
+        (experiment,) = (each for each in client.search_experiments() if each.name == "images")
         runs = {run.info.run_name: run.info.run_id for run in client.search_runs([experiment.experiment_id])}
         assert runs.keys() == {"cam+none", "cam+none random seed 0", "cam+none random seed 1"}
         page = f"http://127.0.0.1:{port}/get-artifact?path=report.html&run_uuid={runs['cam+none random seed 0']}"

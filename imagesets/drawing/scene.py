@@ -14,8 +14,9 @@ from PIL import Image
 
 from imagesets.drawing import creatures, scenery
 from imagesets.drawing.creatures import Look, Pose
-from imagesets.image_set import IMAGES, LABEL_LIST, LISTS
+from imagesets.image_set import IMAGES, LISTS
 from imagesets.item import VOID
+from imagesets.labels import LABEL_LIST
 from imagesets.palette import save_label_map
 
 # class name -> what it looks like and its typical context; two classes of a family differ in the face alone
@@ -107,7 +108,7 @@ def write_image_set(root: Path, settings: Mapping[str, Any]) -> None:
 
 
 def _write_lines(path: Path, lines: Iterable[str]) -> None:
-    path.write_text("".join(f"{line}\n" for line in lines))
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
 def _write_scene(root: Path, id: str, rgb: np.ndarray, label: np.ndarray) -> list[str]:

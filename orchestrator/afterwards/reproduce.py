@@ -15,7 +15,7 @@ from orchestrator.planning.launch import Request, experiment, open_images, prepa
 from orchestrator.planning.plan import PlannedStage
 from orchestrator.planning.recipes import Setting, find
 from orchestrator.planning.settings import declared
-from orchestrator.reading.results import shown
+from orchestrator.reading.protocol import shown
 from orchestrator.reading.runs import FinishedRun
 
 NOT_COMPARED = "not compared"
@@ -97,7 +97,7 @@ def _weights(run: FinishedRun) -> Iterator[Line]:
 
 
 def _declared(run: FinishedRun) -> dict[str, Setting]:
-    return declared(find(run.results["images"], ("images",))[0])
+    return declared(find(run.results["images_recipe"], ("images",))[0])
 
 
 def _images(run: FinishedRun, manifests: Mapping[str, Any], steps: Mapping[str, PlannedStage]) -> Iterator[Line]:

@@ -1,7 +1,7 @@
 """The command line: one file per group of commands; errors a person can put right are one sentence and exit code 2."""
 
+import io
 import os
-import shlex
 import signal
 import sys
 import traceback
@@ -29,7 +29,7 @@ from orchestrator.cli import (
     ui,
 )
 from orchestrator.engine.interrupt import INTERRUPTED, end_at_once
-from orchestrator.reading.hidden import hidden
+from orchestrator.reading.hidden import hidden, hidden_command
 from orchestrator.reading.summary import sentence
 
 # plain help text: rich help panels would double the time that --help takes
@@ -53,9 +53,12 @@ app.add_typer(images.app, name="images")
 def main() -> None:
     """The entry point `wsss-orch`."""
     _open_streams()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without ± gets a question mark in its place
     errors = Console(stderr=True, soft_wrap=True)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's wish is told like Ctrl-C
-    given = shlex.join(["wsss-orch", *sys.argv[1:]])
+    given = hidden_command(["wsss-orch", *sys.argv[1:]])
     debug = "--debug" in sys.argv
     if debug:
         sys.argv.remove("--debug")
@@ -66,7 +69,7 @@ def main() -> None:
     except (KeyboardInterrupt, SystemExit) as ended:  # typer makes the second of the first
         if not _interrupted(ended):
             raise
-        code = _tell(errors, f"interrupted; the same command continues: {hidden(given)}", INTERRUPTED, debug)
+        code = _tell(errors, f"interrupted; the same command continues: {given}", INTERRUPTED, debug)
     except Exception as error:
         log = getattr(error, "log", None)
         more = f"; the whole story is in {log}" if log else "; --debug shows the traceback"
@@ -99,7 +102,7 @@ def _interrupted(error: BaseException | None) -> bool:
 
 
 def _tell(console: Console, message: str, code: int, debug: bool) -> int:
-    console.print(f"error: {message}", markup=False, highlight=False)
+    console.print(f"error: {hidden(message)}", markup=False, highlight=False)
     if debug:
-        traceback.print_exc()
+        console.print(hidden(traceback.format_exc()), markup=False, highlight=False)
     return code

@@ -5,8 +5,6 @@ from pathlib import Path
 
 from orchestrator.planning.recipes import FOLD_ORDER, Recipe, Setting, load_all
 
-PATHS = ("voc12", "folder")  # image sets that need the path of a folder
-
 
 def methods(incomplete: str) -> list[str]:
     """The last word of an expression."""
@@ -22,7 +20,8 @@ def segmenters(incomplete: str) -> list[str]:
 
 def image_sets(incomplete: str) -> list[str]:
     """Kinds of image sets, with the colon that a path follows."""
-    names = [f"{name}:" if name in PATHS else name for name in _names(["images"])]
+    known = load_all()
+    names = [name if known[name].make else f"{name}:" for name in _names(["images"])]
     return [name for name in names if name.startswith(incomplete)]
 
 

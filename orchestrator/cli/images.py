@@ -12,48 +12,59 @@ from imagesets.image_set import ImageSet
 from imagesets.item import Item
 from orchestrator.cli import options, paths
 from orchestrator.planning.launch import images_alone
-from orchestrator.reading.tables import table, terminal
+from orchestrator.reading.tables import table, terminal, warn
 
 COLUMNS = 3  # images side by side on a contact sheet
 
 app = typer.Typer(help="Check, prepare and look at image sets.", no_args_is_help=True, rich_markup_mode=None)
-Spec = Annotated[str, typer.Argument(help="shapes, voc12:PATH or folder:PATH.")]
+Spec = Annotated[str, typer.Argument(help="An image set, such as shapes, voc12:PATH or folder:PATH; `wsss-orch ls` has all.")]
 Assign = Annotated[
     list[str], typer.Option("--set", help="key=value of the image set, such as images.training=train_aug; may be repeated.")
 ]
 
 
 @app.command("check")
-def check_images(spec: Spec, assign: Assign = [], store: options.ImagesRoot = options.STORE) -> None:  # noqa: B006 (typer's way)
+def check_images(
+    spec: Spec,
+    assign: Assign = [],  # noqa: B006 (typer's way)
+    bad: Annotated[Path | None, typer.Option(help="Write the ids of images with a problem to this file, for --exclude.")] = None,
+    store: options.ImagesRoot = options.STORE,
+) -> None:
     """Decode every image and mask that a run would read; all problems at once, exit code 2 if there is one.
 
     Examples:
 
       wsss-orch images check voc12:PATH
 
-      wsss-orch images check folder:PATH --set images.training=train --set images.validation=holdout
+      wsss-orch images check folder:PATH --set images.training=train --set images.validation=holdout --bad bad.txt
     """
     from imagesets.check import check
 
     images, settings = images_alone(spec, assign, store.resolve())
     scored = [*settings["images.scoring"], *settings["images.validation"], *filter(None, [settings["images.selection"]])]
-    lists = list(dict.fromkeys([settings["images.training"], settings["images.fitting"] or settings["images.training"], *scored]))
-    problems = check(images, lists, filter(images.has_masks, scored), held_out=settings["images.validation"][0])
-    if problems:
+    learnt = [settings["images.training"], settings["images.fitting"] or settings["images.training"]]
+    names, held_out = list(dict.fromkeys([*learnt, *scored])), settings["images.validation"][:1]
+    found, console = check(images, names, scored, learnt, held_out), terminal()
+    warn(console, found.warnings)
+    if bad is not None:
+        bad.write_text("".join(f"{id}\n" for id in found.ids), encoding="utf-8")
+    if problems := found.problems:
         shown = "\n".join(f"  {problem}" for problem in problems)
         raise WrongInput(f"{len(problems)} problem{'s' if len(problems) > 1 else ''} in {spec}:\n{shown}")
-    console = terminal()
     console.print(f"{spec} is whole; its image-level labels come from: {images.label_source}", markup=False)
-    console.print(_counts(images, lists))
+    console.print(_counts(images, names))
 
 
 def _counts(images: ImageSet, lists: list[str]) -> Table:
-    """Images per list and class."""
-    counts = {name: Counter(label for id in images.ids(name) for label in images.labels(id)) for name in lists}
-    made = table("images of", *(f">{name}" for name in lists))
-    made.add_row("all", *(str(len(images.ids(name))) for name in lists))
+    """Images per list and class, and how many have a mask."""
+    labels, made = images.label_reader(), table("images of", *(f">{name}" for name in lists))
+    shown = {name: [labels(id) for id in images.ids(name)] for name in lists}
+    counts = {name: Counter(label for of_image in shown[name] for label in of_image) for name in lists}
+    made.add_row("all", *(str(len(shown[name])) for name in lists))
     for index, label in enumerate(images.classes):
         made.add_row(label, *(str(counts[name][index]) for name in lists))
+    made.add_row("without labels", *(str(shown[name].count(())) for name in lists))
+    made.add_row("with a mask", *(str(images.with_mask(name)) for name in lists))
     return made
 
 
@@ -99,8 +110,7 @@ def show_images(
     from orchestrator.pages.samples import spread  # reads maps too, and so loads torch
 
     images, _ = images_alone(spec, assign, store.resolve())
-    masks = images.mask_paths()
-    items = images.items(list_name, with_masks=masks.keys() >= set(images.ids(list_name)))
+    items = images.items(list_name, with_masks=images.with_mask(list_name) == len(images.ids(list_name)))
     if not items:
         raise WrongInput(f"list {list_name} of {spec} is empty; there is nothing to show")
     shown = spread(items, count)

@@ -17,7 +17,13 @@ TRACKING_VARIABLE = "MLFLOW_TRACKING_URI"
 Method = Annotated[
     str, typer.Option(help="Names joined by '+', such as lpcam+amn (see `wsss-orch ls`).", autocompletion=complete.methods)
 ]
-Images = Annotated[str, typer.Option(help="shapes, voc12:PATH or folder:PATH.", autocompletion=complete.image_sets)]
+Images = Annotated[
+    str,
+    typer.Option(
+        help="An image set, such as shapes, voc12:PATH or folder:PATH; `wsss-orch ls` has all.",
+        autocompletion=complete.image_sets,
+    ),
+]
 Segmenter = Annotated[str, typer.Option(help="Segmenter; the image set's own by default.", autocompletion=complete.segmenters)]
 Preset = Annotated[
     str, typer.Option("--recipe", help="A preset's name or a YAML file of settings.", autocompletion=complete.presets)
@@ -32,6 +38,8 @@ def store_root(context: typer.Context, store: Path) -> Path:
         return store
     if address := s3_address(store):
         return open_mirror(mirror_folder(address), address)
+    if store.exists() and not store.is_dir():
+        raise WrongInput(f"--store {store} is a file; results are kept in a folder")
     if address := noted_address(store):
         return open_mirror(store.resolve(), address)
     return store
@@ -68,14 +76,16 @@ def drive(context: typer.Context, store: Path) -> None:
 
 def seeds_of(random_seed: int, runs: int, random_seeds: str) -> list[int]:
     """The random seeds that --random-seed, --runs and --random-seeds ask for."""
+    if random_seed < 0:
+        raise WrongInput(f"--random-seed {random_seed} is below 0; random seeds are whole numbers from 0")
     if not random_seeds:
         return list(range(random_seed, random_seed + runs))
     try:
         seeds = [int(seed) for seed in random_seeds.split(",")]
     except ValueError:
         raise WrongInput(f"--random-seeds {random_seeds} is not a list of whole numbers such as 0,1,2") from None
-    if runs > 1 or len(set(seeds)) < len(seeds):
-        raise WrongInput("--random-seeds takes each number once, and goes without --runs")
+    if runs > 1 or random_seed or len(set(seeds)) < len(seeds) or min(seeds) < 0:
+        raise WrongInput("--random-seeds takes each number from 0 once, and goes without --runs and --random-seed")
     return seeds
 
 

@@ -1,6 +1,6 @@
 """`wsss-orch sweep`: one experiment over many values of its settings."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -11,11 +11,10 @@ from orchestrator.engine.checks import check_images, weights_problems
 from orchestrator.engine.execution import Execution, Where
 from orchestrator.planning.launch import Request, open_images, plan_with, planner
 from orchestrator.planning.refusals import made_otherwise, refuse_run, unread
-from orchestrator.reading.tables import terminal
+from orchestrator.reading.tables import terminal, warn
+from orchestrator.sweeps.axes import split
+from orchestrator.sweeps.sweep import Sweep
 from orchestrator.tracking.tracking import deliver_or_say
-
-if TYPE_CHECKING:
-    from orchestrator.sweeps.sweep import Sweep
 
 
 def sweep(
@@ -64,19 +63,15 @@ def sweep(
 
       wsss-orch sweep --method cam+irn --vary "irn.lr=loguniform(0.01,0.3)" --trials 10
 
-      wsss-orch sweep --method cam+irn --vary "irn.lr=loguniform(0.01,0.3)" --vary irn.beta=5,10,15 --search optuna --trials 20 \\
-        --by pseudo.miou/train --stop-early loss
+      wsss-orch sweep --method cam+irn --vary "irn.lr=loguniform(0.01,0.3)" --search optuna --trials 20 --by pseudo.miou/train
     """
-    # here and not above: every other command would wait for them
-    from orchestrator.sweeps.axes import split
-    from orchestrator.sweeps.sweep import Sweep
-
     tracked = options.tracking(track, tracking_uri)
     axes, thresholds = split(vary)
     seeds = options.seeds_of(random_seed, runs, random_seeds)
     request = Request(method, images, segmenter, recipe, tuple(assign), seeds[0], store.resolve(), exclude, 1 if address else 0)
     asked = Sweep(request, axes, thresholds, seeds, trials, until, search, by, stop_early)
     asked.check()
+    asked.check_metric()
     console, where = terminal(), Where(address=address)
     where.check()
     options.drive(context, request.store)
@@ -84,8 +79,9 @@ def sweep(
     _report(console, asked, tracked)
 
 
-def _run(console: Console, asked: "Sweep", where: Where, at_once: int) -> None:
+def _run(console: Console, asked: Sweep, where: Where, at_once: int) -> None:
     """Bring every trial about that is not in the store yet."""
+    # here and not above: every other command would wait for Ray and torch
     from orchestrator.sweeps.early import check
     from orchestrator.sweeps.search import search_of
     from orchestrator.sweeps.trials import Trials
@@ -96,14 +92,12 @@ def _run(console: Console, asked: "Sweep", where: Where, at_once: int) -> None:
     assert opened is not None  # made where need be
     shared = planner(wanted, opened)
     one = plan_with(shared, wanted, until=asked.until)  # refuses an unknown stage before anything runs
-    for note in [*unread(wanted), *made_otherwise(one)]:
-        console.print(f"warning: {note}", markup=False)
-    refuse_run(one, [] if where.address else weights_problems(one))
+    warn(console, [*unread(wanted), *made_otherwise(one)])
+    refuse_run(one, [] if where.address else weights_problems([one]))
     asked.refuse({step.stage.list_name: len(step.items) for step in one.steps})
-    asked.check_scored(one.steps)
     if asked.stop_early:
         check(asked.stop_early, one.steps)
-    check_images(one)
+    warn(console, check_images(one))
     shared.store.open()
     shared.fingerprints.save()
     log = asked.folder / "log.txt"
@@ -111,7 +105,7 @@ def _run(console: Console, asked: "Sweep", where: Where, at_once: int) -> None:
         Trials(asked, execution, search, at_once).run()
 
 
-def _report(console: Console, asked: "Sweep", tracked: str | None) -> None:
+def _report(console: Console, asked: Sweep, tracked: str | None) -> None:
     """The table of trials, the best one, the page, and the runs' copies in MLflow; exit code 1 where a run failed."""
     from orchestrator.pages.sweep_page import write_page
     from orchestrator.reading.groups import Runs

@@ -94,7 +94,7 @@ def _marked(store: Path, token: str) -> Iterator[tuple[str, Seen]]:
     missing = [folder for folder in place.parents if not folder.exists()]
     try:
         place.mkdir(parents=True)
-        (place / probe.ASKED).write_text(token)
+        (place / probe.ASKED).write_text(token, encoding="utf-8")
     except OSError as error:
         raise WrongInput(f"--store {store} cannot be written on this node: {error.strerror}") from error
     try:

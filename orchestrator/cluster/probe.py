@@ -94,7 +94,7 @@ def _gpus() -> list[tuple[str, int]]:
     """Name and memory (MiB) of every GPU of the machine, which Ray hides from a task that asked for none; [] without a driver."""
     query = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
     try:
-        shown = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True).stdout
+        shown = subprocess.run(query, capture_output=True, encoding="utf-8", errors="replace", timeout=20, check=True).stdout
     except (OSError, subprocess.SubprocessError):
         return []
     rows = (line.rsplit(",", 1) for line in shown.splitlines() if "," in line)

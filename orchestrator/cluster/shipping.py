@@ -21,7 +21,7 @@ def stage(folder: Path, commit: str, root: Path = ROOT, limit: int = LIMIT) -> l
     for path in files:
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(root / path, folder / path)
-    (folder / "orchestrator" / "COMMIT").write_text(commit)
+    (folder / "orchestrator" / "COMMIT").write_text(commit, encoding="utf-8")
     return [str(folder / room) for room in ROOMS]
 
 

@@ -9,14 +9,18 @@ from orchestrator.planning.plan import PlannedStage
 from orchestrator.storage.store import digest
 
 
-def check_images(prepared: Prepared) -> None:
-    """Read every image, mask and imported file of the run, once; WrongInput with the whole list of what is wrong."""
+def check_images(prepared: Prepared) -> list[str]:
+    """Read every image, mask and imported file of the run, once; what is suspicious about them, a sentence each.
+
+    Raises WrongInput with the whole list of what is wrong.
+    """
     known = prepared.planner.fingerprints.known
     known_as = "checked " + digest("".join(step.identity["images"] + step.identity["masks"] for step in prepared.steps).encode())
     if known_as not in known:
-        refuse_damaged(prepared.images, [step.stage for step in prepared.steps], prepared.settings, decode=True)
-        known[known_as] = "whole"
+        warnings = refuse_damaged(prepared.images, [step.stage for step in prepared.steps], prepared.settings, decode=True)
+        known[known_as] = "\n".join(warnings)
     check_imports(prepared.steps, prepared.images)
+    return known[known_as].splitlines()
 
 
 def check_imports(steps: Sequence[PlannedStage], images: ImageSet) -> None:
@@ -30,9 +34,9 @@ def check_imports(steps: Sequence[PlannedStage], images: ImageSet) -> None:
     refuse(problems, "what is imported")
 
 
-def weights_problems(prepared: Prepared) -> list[str]:
+def weights_problems(runs: Sequence[Prepared]) -> list[str]:
     """What is wrong with the initial weights of the trainings to come; ImageNet weights are fetched, where they are not here."""
-    wanted = {pair for step in prepared.steps if not step.cached for pair in _initial_weights(prepared, step)}
+    wanted = {pair for run in runs for step in run.steps if not step.cached for pair in _initial_weights(run, step)}
     if not wanted:
         return []
     import backbones  # loads torch

@@ -31,6 +31,8 @@ class Where:
     def __post_init__(self) -> None:
         if self.engine not in ("ray", "local"):
             raise WrongInput(f"--engine {self.engine} is neither ray nor local")
+        if self.engine == "local" and self.address:
+            raise WrongInput("--engine local runs in this process, and --address names a cluster; give one of them")
 
     def check(self) -> None:
         """Raise WrongInput where a cluster that is to be used does not answer; before anything is made ready or discarded."""

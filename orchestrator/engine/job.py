@@ -1,7 +1,6 @@
 """One stage to run, as it is sent to whoever runs it; nothing here knows which engine does."""
 
-import importlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -11,6 +10,7 @@ from typing import Any
 
 from imagesets.item_list import ItemList
 from orchestrator.planning.recipes import StageRecipe
+from orchestrator.planning.references import resolve as resolve
 from orchestrator.storage.attached import Attachment, attach_worker, belongs, fetched
 from orchestrator.storage.driver import DriverLost, check_begun, check_driver
 from orchestrator.storage.lease import LeaseLost, check_fence
@@ -86,12 +86,6 @@ class Job:
     def uses_network(self) -> bool:
         """Whether a GPU would help."""
         return any(source.network for source in self.inputs.values())
-
-
-def resolve(reference: str) -> Callable[..., Any]:
-    """The function that "package.module:function" names."""
-    module, _, name = reference.partition(":")
-    return getattr(importlib.import_module(module), name)
 
 
 def at_home(job: Job) -> Job:

@@ -55,7 +55,7 @@ class LocalEngine:
                 _worker(0, job, world, meeting, spent)
             else:
                 _spawn(job, world, meeting, spent)
-            return Spent(*json.loads(spent.read_text()))
+            return Spent(*json.loads(spent.read_text(encoding="utf-8")))
 
 
 def _spawn(job: Job, world: int, meeting: Path, spent: Path) -> None:
@@ -78,7 +78,7 @@ def _worker(rank: int, job: Job, world: int, meeting: Path, spent: Path) -> None
     except Stopped:
         own = Spent()  # asked for: the runner sees that there is no network yet
     if rank == 0:
-        spent.write_text(json.dumps(astuple(own)))
+        spent.write_text(json.dumps(astuple(own)), encoding="utf-8")
     if world > 1:
         distributed.destroy_process_group()
 

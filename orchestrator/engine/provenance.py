@@ -22,9 +22,11 @@ def git_commit() -> str:
     """The commit of this checkout, with + where files differ from it; a copy on a cluster carries it; empty elsewhere."""
     here = Path(__file__).parent
     if (carried := here.parent / "COMMIT").is_file():
-        return carried.read_text()
+        return carried.read_text(encoding="utf-8")
     try:
-        shown = subprocess.run(["git", "describe", "--always", "--dirty=+"], cwd=here, capture_output=True, text=True, timeout=10)
+        shown = subprocess.run(
+            ["git", "describe", "--always", "--dirty=+"], cwd=here, capture_output=True, encoding="utf-8", timeout=10
+        )
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return shown.stdout.strip()

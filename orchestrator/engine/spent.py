@@ -34,7 +34,7 @@ class Meter:
     def __init__(self, device: torch.device):
         self.device, self.cpu = device, time.process_time()
         with suppress(OSError):  # not Linux, or not allowed: then `spent` tells no peak either
-            (PROCESS / "clear_refs").write_text(RESET_PEAK)
+            (PROCESS / "clear_refs").write_text(RESET_PEAK, encoding="utf-8")
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
 
@@ -47,7 +47,7 @@ class Meter:
 def _peak() -> float:
     """Bytes that this process held at most (VmHWM)."""
     try:
-        found = re.search(r"^VmHWM:\s+(\d+) kB", (PROCESS / "status").read_text(), re.MULTILINE)
+        found = re.search(r"^VmHWM:\s+(\d+) kB", (PROCESS / "status").read_text(encoding="utf-8"), re.MULTILINE)
     except FileNotFoundError:
         return 0.0
     return 1024.0 * int(found[1]) if found else 0.0

@@ -85,7 +85,7 @@ def _contents(module: str) -> tuple[dict[str, ast.AST], dict[str, tuple[str, str
     path = _source(module)
     if path is None:
         return {}, {}
-    tree = ast.parse(path.read_text())
+    tree = ast.parse(path.read_text(encoding="utf-8"))
     definitions: dict[str, ast.AST] = {}
     imports: dict[str, tuple[str, str]] = {}
     for node in ast.walk(tree):  # also those inside functions

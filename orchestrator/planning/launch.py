@@ -3,24 +3,27 @@
 A `Request` resolves to an `Experiment` (settings, stages), that and opened images to a `Prepared` plan.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from imagesets import shapes
 from imagesets.errors import WrongInput, refuse
-from imagesets.image_set import ImageSet, read_list
-from imagesets.layout import open_image_set
+from imagesets.image_set import ImageSet
+from imagesets.layout import name_of
 from orchestrator.planning.components import Component, components
 from orchestrator.planning.expression import expand
 from orchestrator.planning.nearest import nearest
 from orchestrator.planning.plan import PlannedStage, Planner
-from orchestrator.planning.recipes import Recipe, find
+from orchestrator.planning.recipes import Recipe, find, load_all
+from orchestrator.planning.references import resolve as function
 from orchestrator.planning.settings import declared, parse_assignments, read_file, resolve
 from orchestrator.planning.stage import Stage, narrowed
 from orchestrator.planning.workers import WORKERS, dividing, room
 from orchestrator.storage.store import Store, digest
+
+UNSAFE = re.compile(r"[^\w.-]+")  # in the name of a folder
 
 
 @dataclass(frozen=True)
@@ -84,8 +87,8 @@ class Prepared:
         lists = self.experiment.lists
         images = [self.planner.fingerprints.of_images(self.planner.items(name, with_masks=False)) for name in lists]
         stages = [(stage.name, stage.list_name) for stage in self.experiment.stages]
-        identity = digest(repr((stages, sorted(self.experiment.used.items()), images)).encode())[:8]
-        return f"{self.request.method}-{self.request.images.partition(':')[0]}-{identity}"
+        identity = stages, sorted(self.experiment.used.items()), images
+        return name_in_store(self.request.method, self.images.name, identity)
 
     @property
     def run(self) -> str:
@@ -120,6 +123,11 @@ def _resolved(request: Request) -> tuple[Recipe, list[Component], dict[str, Any]
     return images_recipe, chain, resolve(images_recipe, _layers(request, images_recipe, chain))
 
 
+def name_in_store(method: str, images: str, identity: object) -> str:
+    """The name of a run's group or a sweep, as a folder can have it: method, name of the image set, a hash of what it is."""
+    return f"{method}-{UNSAFE.sub('-', images)[:40]}-{digest(repr(identity).encode())[:8]}"
+
+
 def prepare(wanted: Experiment, images: ImageSet) -> Prepared:
     """Plan an experiment; reads the store and the images, writes nothing."""
     return plan_with(planner(wanted, images), wanted)
@@ -149,14 +157,19 @@ def repeat(wanted: Experiment, random_seeds: Sequence[int]) -> list[Experiment]:
     return [replace(wanted, request=replace(wanted.request, random_seed=seed)) for seed in random_seeds]
 
 
-def refuse_damaged(images: ImageSet, stages: Iterable[Stage], settings: Mapping[str, Any], decode: bool) -> None:
-    """Raise WrongInput with all that is wrong with the lists that `stages` read; with `decode` every image is read whole."""
+def refuse_damaged(images: ImageSet, stages: Iterable[Stage], settings: Mapping[str, Any], decode: bool) -> list[str]:
+    """What is suspicious about the lists that `stages` read; with `decode` every image is read whole.
+
+    Raises WrongInput with all that is wrong with them.
+    """
     from imagesets.check import check  # opens images; a plan of whole ones never gets here
 
     read = {stage.list_name for stage in stages}
     scored = {stage.list_name for stage in stages if stage.recipe.truth and images.has_masks(stage.list_name)}
-    held_out = settings["images.validation"][0]
-    refuse(check(images, sorted(read), sorted(scored), held_out=held_out, decode=decode), images.name)
+    learnt = [settings["images.training"], settings["images.fitting"]]
+    found = check(images, sorted(read), sorted(scored), learnt, settings["images.validation"][:1], decode)
+    refuse(found.problems, images.name)
+    return found.warnings
 
 
 def _layers(request: Request, images: Recipe, chain: list[Component]) -> list[Mapping[str, Any]]:
@@ -164,7 +177,17 @@ def _layers(request: Request, images: Recipe, chain: list[Component]) -> list[Ma
     preset = _preset(request.recipe)
     # a segmenter that was asked for by name beats a preset, one that merely comes with the image set does not
     middle = [preset, variants] if request.segmenter else [variants, preset]
-    return [images.overrides, *middle, parse_assignments(list(request.assignments))]
+    return [*image_layers(images), *middle, parse_assignments(list(request.assignments))]
+
+
+def image_layers(images: Recipe) -> list[Mapping[str, Any]]:
+    """What applies to every run on a kind of image set: what the components' recipes say of it, then what its own says."""
+    published = {
+        f"{recipe.name}.{name}": value
+        for recipe in load_all().values()
+        for name, value in recipe.published_settings.get(images.name, {}).items()
+    }
+    return [published, images.overrides]
 
 
 def _preset(recipe: str) -> Mapping[str, Any]:
@@ -180,35 +203,39 @@ def _preset(recipe: str) -> Mapping[str, Any]:
 
 
 def open_images(spec: str, settings: Mapping[str, Any], store: Path, make: bool, exclude: Path | None = None) -> ImageSet | None:
-    """Open `spec`; built-in images lie in the store and are drawn first if `make`, else None where they are not there yet."""
-    kind, _, path = spec.partition(":")
-    own = {name.removeprefix("images."): value for name, value in settings.items() if name.startswith("images.")}
-    if kind == "shapes":
-        root = shapes.folder(store / "images", own)
-        if not root.exists():
-            if not make:
-                return None
-            shapes.generate(root, own)
-        path = str(root)
-    elif not path:
+    """Open `spec`; built-in images lie in the store and are made first if `make`, else None where they are not there yet."""
+    kind, colon, given = spec.partition(":")
+    recipe, own = find(kind, ("images",))[0], _own(settings)
+    if recipe.make and colon:
+        raise WrongInput(f"--images {spec}: {kind} is built in and takes no folder; it is --images {kind}")
+    if not recipe.make and not given:
         raise WrongInput(f"--images {kind} needs the folder of the images: --images {kind}:PATH")
-    images = open_image_set(f"{kind}:{path}", own)
-    return replace(images, excluded=frozenset(_read_excluded(exclude))) if exclude else images
+    path = function(recipe.make)(store / "images", own, make) if recipe.make else given
+    if path is None:
+        return None
+    images = function(recipe.open)(path, own)
+    if exclude and not exclude.is_file():
+        raise WrongInput(f"--exclude {exclude}: there is no such file; it holds one image id a line")
+    return images.without(exclude) if exclude else images
+
+
+def images_name(spec: str, settings: Mapping[str, Any]) -> str:
+    """What the image set `spec` will be called once it is open."""
+    return name_of(spec.partition(":")[2], _own(settings))
+
+
+def _own(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The image set's own settings, by their bare names."""
+    return {name.removeprefix("images."): value for name, value in settings.items() if name.startswith("images.")}
 
 
 def images_alone(spec: str, assignments: Sequence[str], store: Path) -> tuple[ImageSet, Mapping[str, Any]]:
     """An image set and its settings, for commands that run no method; built-in images are drawn if need be."""
     recipe, _ = find(spec.partition(":")[0], ("images",))
-    settings = resolve(recipe, [recipe.overrides, parse_assignments(list(assignments))])
+    settings = resolve(recipe, [*image_layers(recipe), parse_assignments(list(assignments))])
     images = open_images(spec, settings, store, make=True)
     assert images is not None  # made where need be
     return images, settings
-
-
-def _read_excluded(path: Path) -> tuple[str, ...]:
-    if not path.is_file():
-        raise WrongInput(f"--exclude {path}: there is no such file; it holds one image id a line")
-    return read_list(path)
 
 
 def select(steps: list[PlannedStage], only: str) -> list[PlannedStage]:

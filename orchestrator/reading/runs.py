@@ -43,7 +43,7 @@ class FinishedRun:
             raise WrongInput(f"run {self.name} is of a version without the setting {error}; launch it again") from error
 
     def scored(self, quantity: str) -> tuple[Stage, dict[str, Any]]:
-        """The last stage that was scored as `quantity` (seed, pseudo or seg), and its row of the results on the first list."""
+        """The last stage that was scored as `quantity`, and its row of the results on the first list."""
         rows = [row for row in self.results["rows"] if row["quantity"] == quantity]
         if not rows:
             there = ", ".join(dict.fromkeys(row["quantity"] for row in self.results["rows"])) or "nothing"
@@ -85,7 +85,7 @@ def result_files(store: Path) -> list[Path]:
 def read_results(path: Path) -> dict[str, Any]:
     """A `results.json`; WrongInput if it is not whole."""
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
         raise WrongInput(f"{path} is not whole ({error}); launching its run again writes it anew") from error
 

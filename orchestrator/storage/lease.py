@@ -43,7 +43,7 @@ class Lease:
             token = secrets.token_hex(8)
             partial = self.path.with_name(f".lease.{token}")
             with room_for(self.path):
-                partial.write_text(_content(token))
+                partial.write_text(_content(token), encoding="utf-8")
             os.replace(partial, self.path)
             self.token = token
         return token
@@ -94,7 +94,7 @@ def _create(path: Path, token: str) -> bool:
     partial = path.with_name(f".lease.{token}")
     try:
         with room_for(path):
-            partial.write_text(_content(token))
+            partial.write_text(_content(token), encoding="utf-8")
             os.link(partial, path)  # atomic, also on NFS, and fails where the file exists
         return True
     except (FileExistsError, FileNotFoundError):  # the folder itself is gone where `clean` has just removed it
@@ -148,7 +148,7 @@ def alive(pid: int) -> bool:
 
 def _read(path: Path) -> dict | None:
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
 

@@ -112,7 +112,7 @@ def mirror_folder(address: Address) -> Path:
 @contextlib.contextmanager
 def locked(root: Path) -> Iterator[None]:
     """Nobody else on this machine changes what a mirror takes from its remote while the block runs."""
-    with (root / ".lock").open("w") as file:
+    with (root / ".lock").open("w", encoding="utf-8") as file:
         fcntl.lockf(file, fcntl.LOCK_EX)  # released when the file is closed
         yield
 

@@ -15,6 +15,7 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 
 from imagesets.errors import WrongInput
+from orchestrator.planning import scores
 from orchestrator.planning.plan import PlannedStage
 from orchestrator.storage.attached import fetched
 from orchestrator.storage.store import read_json
@@ -75,9 +76,10 @@ def results(kind: str, steps: Sequence[PlannedStage]) -> Iterator[Result]:
                 losses = [value for name, value in row.items() if name != "epoch"]
                 yield Result(f"loss of {step.stage.name}", int(row["epoch"]), sum(losses), "lower")
         if kind == "score" and step.stage.scores and step.manifest:
-            value = step.manifest["result"]["metrics"]["miou"]
+            quantity = step.stage.scores
+            value, metric = step.manifest["result"]["metrics"].get(scores.main(quantity)), scores.main_metric(quantity)
             if value is not None:
-                yield Result(f"mIoU of {step.stage.name}", 0, value, "higher")
+                yield Result(f"{metric.title} of {step.stage.name}", 0, value, metric.better)
 
 
 def check(kind: str, steps: Sequence[PlannedStage]) -> None:

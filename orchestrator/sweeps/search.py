@@ -15,6 +15,7 @@ from ray.tune.search.variant_generator import generate_variants
 from imagesets.errors import WrongInput
 from orchestrator.sweeps.axes import Axis
 from orchestrator.sweeps.sweep import Sweep
+from orchestrator.sweeps.trial import metric_of
 from training.randomness import seed_of
 
 DRAWS = 20  # of a searcher, until it names settings that no trial has had
@@ -93,7 +94,7 @@ class Optuna:
 def search_of(sweep: Sweep) -> Search:
     """What names the settings of a sweep's trials. Raises WrongInput where that is not installed."""
     if sweep.learns:
-        return Optuna(sweep.axes, sweep.trials, sweep.request.random_seed, sweep.better)
+        return Optuna(sweep.axes, sweep.trials, sweep.request.random_seed, metric_of(sweep.by).better)
     return Drawn(sweep.axes, sweep.trials, sweep.request.random_seed, sweep.search == "grid")
 
 

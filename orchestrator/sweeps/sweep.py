@@ -11,18 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from imagesets.errors import WrongInput, refuse
-from orchestrator.planning.launch import Experiment, Request, experiment
-from orchestrator.planning.nearest import nearest
-from orchestrator.planning.plan import PlannedStage
+from orchestrator.planning.launch import Experiment, Request, experiment, images_name, name_in_store, settings_given
 from orchestrator.planning.refusals import problems
 from orchestrator.planning.stage import narrowed
 from orchestrator.planning.workers import dividing, room
-from orchestrator.storage.store import digest
 from orchestrator.sweeps.axes import Axis
 
 SEARCHES = ("grid", "random", "optuna")
 STOPS = ("", "loss", "score")  # what trials are stopped early by, "" where they are not
-LOWER = ("fp", "fn")  # metrics that are the better the lower
 
 
 @dataclass(frozen=True)
@@ -50,17 +46,17 @@ class Sweep:
         what = (request.images, request.segmenter, request.recipe, request.assignments, self.axes, self.thresholds)
         how = (self.search, self.by if self.learns else "", self.stop_early)
         also = (tuple(self.random_seeds), self.until, str(request.exclude), how)
-        return f"{request.method}-{request.images.partition(':')[0]}-{digest(repr((what, also)).encode())[:8]}"
+        return name_in_store(request.method, self.images, (what, also))
+
+    @cached_property
+    def images(self) -> str:
+        """The name of the image set."""
+        return images_name(self.request.images, settings_given(self.request))
 
     @property
     def learns(self) -> bool:
         """Whether the scores of earlier trials bear on what is tried next."""
         return self.search == "optuna"
-
-    @property
-    def better(self) -> str:
-        """Which scores of `by` are the better ones, the higher or the lower."""
-        return "lower" if self.by.partition(".")[2].partition("/")[0] in LOWER else "higher"
 
     @property
     def folder(self) -> Path:
@@ -111,17 +107,20 @@ class Sweep:
             f"--stop-early {self.stop_early} is neither loss nor score": self.stop_early not in STOPS,
             f"--search {self.search} needs a budget of several trials, such as --trials 20": self.learns and self.trials < 2,
             f"--search {self.search} needs the score to go by, such as --by seg.miou/val": self.learns and not self.by,
+            f"--search {self.search} needs a setting to vary": self.search != "grid" and not self.axes,
             "--trials draws so many times from uniform(a,b) or loguniform(a,b); these axes have a grid (--search random draws "
             "from lists too)": self.trials > 1 and not drawn,
         }
         return [sentence for sentence, holds in wrong.items() if holds]
 
-    def check_scored(self, steps: Sequence[PlannedStage]) -> None:
-        """Raise WrongInput where a planned trial is not scored as `by` says."""
-        scored = {f"{step.stage.scores}.miou/{step.stage.list_name}" for step in steps if step.stage.scores}
-        quantity, _, rest = self.by.partition(".")
-        if self.by and f"{quantity}.miou/{rest.partition('/')[2]}" not in scored:
-            raise WrongInput(f"--by {self.by}: no trial has this score{nearest(self.by, scored)}; scored is {', '.join(scored)}")
+    def check_metric(self) -> None:
+        """Refuse a score to go by, such as seed.miou/train, that no stage of the sweep makes."""
+        name = self.by
+        stages = narrowed(self.experiment(next(self.probed, {})).stages, self.until, "")
+        scored = {(stage.scores, stage.list_name) for stage in stages if stage.scores}
+        if name and (name.partition(".")[0], name.rpartition("/")[2]) not in scored:
+            there = ", ".join(sorted(f"{quantity}.METRIC/{list_name}" for quantity, list_name in scored)) or "none"
+            raise WrongInput(f"--by {name} is no score of this sweep, whose scores are: {there}")
 
     def refuse(self, counts: Mapping[str, int]) -> None:
         """Raise WrongInput with all that would stop a stage of some trial; `counts` has the images of each list."""

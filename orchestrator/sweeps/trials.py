@@ -10,6 +10,7 @@ from orchestrator.engine.execution import Execution
 from orchestrator.engine.running import announced
 from orchestrator.planning.launch import Prepared, plan_with, repeat
 from orchestrator.planning.nearest import nearest
+from orchestrator.planning.scores import metric_name
 from orchestrator.reading.results import write_results
 from orchestrator.reading.summary import Group, group_of, note_failure, sentence
 from orchestrator.storage.store import read_json, write_json
@@ -151,7 +152,7 @@ class Trials:
     def _write(self) -> None:
         sweep = self.sweep
         axes = [{"name": axis.name, "values": list(axis.values), "distribution": axis.distribution} for axis in sweep.axes]
-        about = {"name": sweep.name, "method": sweep.request.method, "images": sweep.request.images.partition(":")[0]}
+        about = {"name": sweep.name, "method": sweep.request.method, "images": sweep.images}
         thresholds = list(sweep.thresholds) if sweep.thresholds else None
         record = {"format": FORMAT, **about, "axes": axes, THRESHOLD: thresholds, "random_seeds": list(sweep.random_seeds)}
         with self.lock:
@@ -161,10 +162,9 @@ class Trials:
 
 
 def scores(group: Group) -> dict[str, float]:
-    """Mean scores of the last row of each quantity: `seg.miou/val`, and with a threshold range `seed.oracle/train`."""
-    last = {row.about["quantity"]: row for row in group.rows()}
+    """Mean scores of what the runs come to: `seg.miou/val`, and with a threshold range `seed.oracle/train`."""
     return {
-        f"{quantity}.{metric}/{row.about['split']}": spread.mean
-        for quantity, row in last.items()
+        metric_name(quantity, metric, split): spread.mean
+        for (quantity, split), row in group.last().items()
         for metric, spread in row.scores.items()
     }

@@ -15,10 +15,11 @@ from pathlib import Path
 
 from imagesets.errors import WrongInput
 from orchestrator.planning.nearest import nearest
-from orchestrator.reading.hidden import hidden
+from orchestrator.reading.hidden import ambiguous, hidden, hidden_uri
 from orchestrator.reading.runs import result_files
 
 SERVERS, DATABASES = ("http", "https"), ("sqlite", "postgresql", "mysql", "mssql")
+NETWORK = ("requests", "urllib3", "http")  # libraries whose errors are about a connection
 LIMITS = {  # for our calls alone, and only where the user has not set them
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",  # seconds that one request may take, 120 by default
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # 7 by default; a repeated "create this run" makes two, a repeated delivery does not
@@ -41,9 +42,11 @@ def check_tracking(uri: str, given: str = "--tracking-uri ") -> None:
     scheme = uri.partition("://")[0].partition("+")[0]
     if uri and ("://" not in uri or scheme not in SERVERS + DATABASES):
         raise WrongInput(
-            f"{given}{hidden(uri)} is neither a server, such as http://mlflow.example.org:5000, "
+            f"{given}{hidden_uri(uri)} is neither a server, such as http://mlflow.example.org:5000, "
             f"nor a database, such as sqlite:////absolute/path/mlflow.db"
         )
+    if ambiguous(uri):
+        raise WrongInput(f"{given}{hidden_uri(uri)} has a password with / @ ? or # in it; in a URI these are %2F %40 %3F %23")
 
 
 def database(store: Path) -> Path:
@@ -83,12 +86,12 @@ def deliver(store: Path, run: str, uri: str = "") -> tuple[str, bool]:
 
             tracked = track_run(store, run, uri or database_uri(store))
     except Exception as error:  # whatever it is, hours of computing must not end in it
-        target = hidden(uri) or database(store)
+        target = hidden_uri(uri) or database(store)
         raise NotDelivered(f"the results of {run} were not delivered to {target}: {_reason(error)}") from error
     if not uri:
         return f"{database(store)}  (wsss-orch ui --store {shlex.quote(str(store))} shows it)", tracked.new
     page = f"/#/experiments/{tracked.experiment}/runs/{tracked.run}" if uri.partition("://")[0] in SERVERS else ""
-    return f"{hidden(uri).rstrip('/')}{page}", tracked.new
+    return f"{hidden_uri(uri).rstrip('/')}{page}", tracked.new
 
 
 def deliver_or_say(store: Path, runs: Sequence[str], uri: str = "") -> str:
@@ -103,7 +106,7 @@ def deliver_or_say(store: Path, runs: Sequence[str], uri: str = "") -> str:
         except NotDelivered as error:
             logging.info("%s", hidden("".join(traceback.format_exception(error))))  # for the run's log, where a launch has one
             missing = [] if len(runs) - index > 1 else [run]  # of several `track` finds by itself which are missing
-            later = ["wsss-orch", "track", *missing, *(["--tracking-uri", hidden(uri)] if uri else []), "--store", str(store)]
+            later = ["wsss-orch", "track", *missing, *(["--tracking-uri", hidden_uri(uri)] if uri else []), "--store", str(store)]
             return f"{error}; `{shlex.join(later)}` delivers them"
     return where
 
@@ -123,8 +126,11 @@ def _bounded() -> Iterator[None]:
 def _reason(error: BaseException) -> str:
     """An error in one line; of a server that cannot be reached, what the network said."""
     cause: BaseException | None = error
+    broken = None
     while cause is not None:
         if isinstance(cause, (ConnectionError, TimeoutError, socket.gaierror)):
             return f"the server does not answer ({cause})"
+        if type(cause).__module__.partition(".")[0] in NETWORK:
+            broken = "it broke off the connection"  # in the middle of a request, which each library tells in its own way
         cause = cause.__cause__ or cause.__context__
-    return hidden(" ".join(f"{type(error).__name__}: {error}".split()))
+    return f"the server does not answer ({broken})" if broken else hidden(" ".join(f"{type(error).__name__}: {error}".split()))

@@ -1,0 +1,75 @@
+"""What is wrong with one image or mask, whatever it belongs to; bad data never raises out of `attempt`."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import ExifTags, Image
+
+from imagesets.errors import WrongInput
+from imagesets.findings import grouped
+from imagesets.item import VOID
+from imagesets.side_by_side import side_by_side
+
+EIGHT_BIT_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
+SMALLEST = 2  # pixels a side: of the smallest scale that is published, 0.5, something must be left
+
+
+def file_problems(images: Sequence[Path], threads: int = 4) -> list[str]:
+    """What is wrong with image files that belong to no image set, each decoded in full; bad data never raises."""
+    found = side_by_side(lambda path: attempt(path, lambda: image_problems(path, decode=True)), images, threads)
+    return grouped((path.stem, problem) for path, of_image in zip(images, found, strict=True) for problem in of_image)
+
+
+def image_problems(path: Path, decode: bool) -> list[str]:
+    """What is wrong with one image file that can be opened: size, EXIF rotation, over eight bits; decoding errors raise."""
+    with Image.open(path) as file:
+        width, height = file.size
+        orientation = file.getexif().get(ExifTags.Base.Orientation, 1)
+        mode = file.mode
+        if decode:
+            file.load()
+    problems = []
+    if min(width, height) < SMALLEST:
+        problems.append(f"{path} is {width}x{height}; an image must have at least {SMALLEST} pixels a side")
+    if orientation not in (0, 1):
+        problems.append(
+            f"{path} is rotated by EXIF orientation {orientation}, which readers disagree on; store its pixels upright"
+        )
+    if mode not in EIGHT_BIT_MODES:
+        problems.append(f"{path} has the mode {mode}; an image must have 8 bits per channel")
+    return problems
+
+
+def label_problems(path: Path, label: np.ndarray, image: Path, classes: int) -> list[str]:
+    """What is wrong with the size and the values of the label map [H,W] that was read from `path`."""
+    values = np.flatnonzero(np.bincount(label.ravel(), minlength=256))
+    problems = []
+    if outside := [int(value) for value in values if classes < value < VOID]:
+        problems.append(f"{path} holds the labels {outside}; {classes} classes allow 0 to {classes} and {VOID} for void")
+    height, width = label.shape
+    size = size_of(image)
+    if size and size != (width, height):
+        problems.append(f"{path} is {width}x{height} but its image {image} is {size[0]}x{size[1]}; sizes must be equal")
+    return problems
+
+
+def size_of(image: Path) -> tuple[int, int] | None:
+    """Width and height, or None of a file that cannot be opened, which is a problem of the image and not of its mask."""
+    try:
+        with Image.open(image) as file:
+            return file.size
+    except Exception:
+        return None
+
+
+def attempt(what: object, look: Callable[[], list[str]]) -> list[str]:
+    """The problems that `look` finds in `what`; whatever it raises is one more."""
+    try:
+        return look()
+    except WrongInput as error:
+        return [str(error)]
+    except FileNotFoundError:
+        return [f"{what} is missing"]
+    except Exception as error:  # broken files make decoders raise nearly anything; each is one more problem to report
+        return [f"{what} cannot be read: {error}"]

@@ -1,0 +1,50 @@
+"""Your own images: a folder in VOC layout with any classes, which its file classes.txt names."""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from imagesets.errors import WrongInput
+from imagesets.image_set import ImageSet
+from imagesets.layout import find_root, open_layout
+from imagesets.lists import read_lines
+
+CLASSES = "classes.txt"
+NO_CLASS = {"background", "bg", "void", "ignore", "unlabeled", "unlabelled"}  # names of the label values 0 and 255
+FORBIDDEN = re.compile(r"[\t,\"]")
+
+
+def open_folder(path: str | Path, settings: Mapping[str, Any]) -> ImageSet:
+    """Open the folder `path` (see `imagesets.layout.open_layout` for `settings`)."""
+    root = find_root(path)
+    return open_layout(root, settings, read_classes(root / CLASSES))
+
+
+def read_classes(path: Path) -> tuple[str, ...]:
+    """Foreground class names, one per line, which may hold blanks; the first has the label value 1.
+
+    Raises WrongInput for none, too many or doubled names, for a name of the background, and for lines of other conventions.
+    """
+    if not path.is_file():
+        raise WrongInput(f"{path} is missing; it must hold the foreground class names, one per line")
+    names = tuple(read_lines(path))
+    if not 1 <= len(names) <= 254 or len(set(names)) < len(names):
+        raise WrongInput(
+            f"{path} must hold 1 to 254 different class names; it holds {len(names)}, {len(set(names))} of them different"
+        )
+    if said := _other_convention(names):
+        raise WrongInput(f"{path} {said}; it must hold the foreground class names, one per line")
+    return names
+
+
+def _other_convention(names: Sequence[str]) -> str:
+    """What tells that lines are no bare names of foreground classes, or ""."""
+    if extra := [name for name in names if name.strip("_").lower() in NO_CLASS]:
+        return f"names {extra[0]!r}, so that all label values after it would be off by one: it is no class"
+    if odd := [name for name in names if FORBIDDEN.search(name)]:
+        return f"has the line {odd[0]!r}, with a tab, a comma or a quotation mark"
+    numbers = [int(match[1]) for name in names if (match := re.match(r"(\d+)[\s:.;=]", name))]
+    if numbers in (list(range(len(names))), list(range(1, len(names) + 1))):
+        return f"numbers its lines ({names[0]!r})"
+    return ""

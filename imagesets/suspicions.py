@@ -1,0 +1,58 @@
+"""What is legal in an image set but looks like a mistake."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from imagesets.files import named
+from imagesets.image_set import ImageSet
+
+Classes = tuple[int, ...] | None  # of an image, by its labels or its mask; None where neither could be read
+
+
+class Suspicions:
+    """Goes over the images of some lists, one by one, and tells afterwards what is suspicious about them."""
+
+    def __init__(self, image_set: ImageSet, ids: Mapping[str, Sequence[str]]):
+        self.image_set = image_set
+        self.members = {name: frozenset(members) for name, members in ids.items()}
+        self.shown = {name: Counter[int]() for name in ids}  # images by class
+        self.masks = 0
+        self.contradictions: list[tuple[str, Sequence[int], Sequence[int]]] = []
+
+    def see(self, id: str, labels: Classes, mask: Classes) -> None:
+        """Take in one image."""
+        for name in (name for name, members in self.members.items() if id in members):
+            self.shown[name].update(labels or ())
+        if labels is not None and mask is not None:
+            self.masks += 1
+            if set(labels) != set(mask):
+                self.contradictions.append((id, labels, mask))
+
+    def told(self) -> list[str]:
+        """A sentence for each thing that is suspicious."""
+        return [*self._classes(), *self._contradictions()]
+
+    def _classes(self) -> list[str]:
+        found = []
+        for name, shown in self.shown.items():
+            source = f"(labels from {self.image_set.label_source})"
+            absent = [label for index, label in enumerate(self.image_set.classes) if not shown[index]]
+            everywhere = [label for index, label in enumerate(self.image_set.classes) if shown[index] == len(self.members[name])]
+            if absent and self.members[name]:
+                found.append(f"no image of list {name} shows {named(absent)} {source}")
+            elif everywhere:
+                found.append(f"every image of list {name} shows {named(everywhere)} {source}; nothing tells what it is not")
+        return found
+
+    def _contradictions(self) -> list[str]:
+        if not self.contradictions:
+            return []
+        id, labels, mask = self.contradictions[0]
+        told = f"such as {id} (labels {self._named(labels)}; mask {self._named(mask)})"
+        return [
+            f"{len(self.contradictions)} of {self.masks} masks show other classes than the labels of their images, {told}; "
+            "the value of a pixel must be the place of its class among the classes, from 1, 0 for background and 255 for void"
+        ]
+
+    def _named(self, classes: Sequence[int]) -> str:
+        return " and ".join(self.image_set.classes[index] for index in classes) or "none"

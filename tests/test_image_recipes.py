@@ -1,0 +1,188 @@
+"""Image sets are found by their recipe: a new one is a function and a YAML; what it is called, and what is published for it."""
+
+import re
+import shutil
+import textwrap
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from imagesets.errors import WrongInput
+from imagesets.image_set import ImageSet
+from imagesets.layout import find_root, open_layout
+from orchestrator.cli.complete import image_sets
+from orchestrator.planning import recipes
+from orchestrator.planning.launch import Prepared, Request, experiment, images_alone, open_images, prepare
+from orchestrator.planning.references import resolve
+from tests.conftest import CLASSES, Command, write_image_set
+
+ROOT = Path(__file__).parents[1]
+HERE = "tests.test_image_recipes"
+TOYS = {
+    "pets": f"""
+        name: pets
+        kind: images
+        title: Pets
+        segmenter: deeplabv2-small
+        open: {HERE}:open_pets
+        overrides: {{images.name: pets, images.masks: [SegmentationClass], cam.batch: 3}}
+        """,
+    "drawn": f"""
+        name: drawn
+        kind: images
+        title: Made when they are first needed
+        segmenter: deeplabv2-small
+        open: {HERE}:open_pets
+        make: {HERE}:make_drawn
+        settings: {{number: {{default: 4}}}}
+        """,
+    "sharp": """
+        name: sharp
+        kind: addon
+        title: Something with numbers of its own for pets
+        settings: {weight: {default: 0.5}, power: {default: 1}}
+        published_settings: {pets: {weight: 0.25}}
+        adds: {call: "methods.cam:build", settings: [weight]}
+        """,
+}
+
+
+def open_pets(path: str | Path, settings: Mapping[str, Any]) -> ImageSet:
+    return open_layout(find_root(path, "pets"), settings, CLASSES)
+
+
+def make_drawn(parent: Path, settings: Mapping[str, Any], make: bool) -> Path | None:
+    root = parent / f"drawn-{settings['number']}"
+    if not root.exists():
+        if not make:
+            return None
+        write_image_set(root, train=settings["number"])
+    return root
+
+
+@pytest.fixture(autouse=True)
+def toys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The project's recipes and three of the test's own."""
+    folder = tmp_path / "recipes"
+    shutil.copytree(Path(recipes.package.__file__).parent, folder)
+    for name, text in TOYS.items():
+        (folder / f"{name}.yaml").write_text(text)
+    monkeypatch.setattr(recipes.package, "__file__", str(folder / "__init__.py"))
+    recipes.load_all.cache_clear()
+    yield
+    monkeypatch.undo()
+    recipes.load_all.cache_clear()
+
+
+def planned(images: str, store: Path, *assignments: str, method: str = "cam+none") -> Prepared:
+    wanted = experiment(Request(method, images, "deeplabv2-small", "", ("backbone.weights=none", *assignments), store=store))
+    opened = open_images(images, wanted.settings, store, make=True)
+    assert opened is not None
+    return prepare(wanted, opened)
+
+
+def test_every_image_set_names_functions_that_open_it_and_make_it() -> None:
+    for recipe in recipes.load_all().values():
+        if recipe.kind == "images":
+            assert callable(resolve(recipe.open))
+            assert not recipe.make or callable(resolve(recipe.make))
+
+
+def test_a_new_image_set_is_a_function_and_a_recipe(tmp_path: Path) -> None:
+    root = write_image_set(tmp_path / "data/pets")
+    images = planned(f"pets:{tmp_path / 'data'}", tmp_path / "store").images
+    assert (images.name, images.root, len(images.items("train"))) == ("pets", root, 6)
+
+
+def test_an_image_set_that_is_made_is_made_once_and_not_for_a_plan(tmp_path: Path) -> None:
+    settings = experiment(Request("cam+none", "drawn", assignments=("images.number=5",))).settings
+    assert open_images("drawn", settings, tmp_path, make=False) is None
+    assert list(tmp_path.glob("images/*")) == []
+    made = open_images("drawn", settings, tmp_path, make=True)
+    assert made == open_images("drawn", settings, tmp_path, make=False)
+    assert made and len(made.items("train")) == 5 and made.root.parent == tmp_path / "images"
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ("pets", "--images pets needs the folder of the images: --images pets:PATH"),
+        ("drawn:somewhere", "drawn is built in and takes no folder"),
+        ("pests:x", "there is no kind of image set called 'pests'.*pets"),
+    ],
+)
+def test_a_spec_that_cannot_be_opened_says_why(tmp_path: Path, spec: str, said: str) -> None:
+    with pytest.raises(WrongInput, match=said):
+        images_alone(spec, [], tmp_path)
+
+
+def test_a_shell_completes_the_colon_where_a_path_follows() -> None:
+    assert image_sets("") == ["drawn", "folder:", "pets:", "shapes", "voc12:"]
+
+
+def test_what_is_published_for_an_image_set_applies_before_its_own_overrides_and_what_is_asked_for() -> None:
+    def values(spec: str, *assignments: str) -> tuple[Any, ...]:
+        settings = experiment(Request("cam+sharp", spec, assignments=assignments)).settings
+        return settings["sharp.weight"], settings["sharp.power"]
+
+    assert values("folder:x") == (0.5, 1)
+    assert values("pets:x") == (0.25, 1)
+    assert values("pets:x", "sharp.weight=0.75") == (0.75, 1)
+    path = Path(recipes.package.__file__).with_name("pets.yaml")
+    path.write_text(path.read_text().replace("cam.batch: 3", "sharp.weight: 0.125"))
+    recipes.load_all.cache_clear()
+    assert values("pets:x") == (0.125, 1)
+
+
+def test_an_image_set_alone_has_them_too(tmp_path: Path) -> None:
+    write_image_set(tmp_path / "pets")
+    assert images_alone(f"pets:{tmp_path}", [], tmp_path)[1]["sharp.weight"] == 0.25
+
+
+def test_show_tells_what_is_published_for_an_image_set(command: Command) -> None:
+    assert "defaults on pets: sharp.weight=0.25" in command("show", "sharp")[1]
+    assert "sets images.name=pets, images.masks=['SegmentationClass'], cam.batch=3" in command("show", "pets")[1]
+
+
+def test_runs_are_called_after_the_folder_of_their_images_unless_it_has_a_name(image_set: Path, tmp_path: Path) -> None:
+    spec, store = f"folder:{image_set}", tmp_path / "store"
+    assert planned(spec, store).run.startswith("cam+none-images-")
+    named = planned(spec, store, "images.name=Pets & co.")
+    assert named.images.name == "Pets & co." and named.run.startswith("cam+none-Pets-co.-")
+    long = planned(spec, store, f"images.name={'x' * 300}")
+    assert len(long.run) < 80
+
+
+def test_the_name_of_an_image_set_is_part_of_no_key(image_set: Path, tmp_path: Path) -> None:
+    spec, store = f"folder:{image_set}", tmp_path / "store"
+    assert [step.key for step in planned(spec, store).steps] == [step.key for step in planned(spec, store, "images.name=x").steps]
+
+
+def test_excluded_ids_that_are_not_there_are_refused(command: Command, image_set: Path, tmp_path: Path) -> None:
+    (tmp_path / "out.txt").write_text("train_1.png\nnosuch\n")
+    asked = ("launch", "--method", "cam+none", "--images", f"folder:{image_set}", "--set", "backbone.weights=none", "--plan")
+    code, _, said = command(*asked, "--exclude", tmp_path / "out.txt")
+    assert code == 2 and "1 of 2 ids of" in said and "such as nosuch;" in said
+    (tmp_path / "out.txt").write_text("train_1.png\n")
+    code, shown, _ = command(*asked, "--exclude", tmp_path / "out.txt")
+    assert code == 0 and "5 images" in shown
+
+
+def test_the_example_files_of_the_documentation_are_read_as_it_says(image_set: Path) -> None:
+    blocks = dict(re.findall(r"```(\S+)\n(.*?)```", (ROOT / "docs/images.md").read_text(), re.DOTALL))
+    assert set(blocks) == {"classes.txt", "image_labels.txt"}
+    for name, text in blocks.items():
+        (image_set / name).write_text(text)
+    images, _ = images_alone(f"folder:{image_set}", [], image_set)
+    assert images.classes == ("cat", "sea lion")
+    read = images.label_reader()
+    assert [read(f"000{number}") for number in range(1, 6)] == [(0,), (0, 1), (1,), (), (0, 1)]
+
+
+def test_the_example_recipe_of_the_documentation_is_one(tmp_path: Path) -> None:
+    text = (ROOT / "docs/images.md").read_text().partition("names that function:\n\n")[2].partition("\n\n")[0]
+    (tmp_path / "coco14.yaml").write_text(textwrap.dedent(text))
+    recipe = recipes.load(tmp_path / "coco14.yaml")
+    assert recipe.open == "imagesets.coco14:open_coco14" and recipe.overrides == {"images.name": "coco14"}
