@@ -207,7 +207,7 @@ def test_a_real_sweep_shares_stages_between_trials_and_resumes(tmp_path: Path) -
     first = subprocess.run(words, capture_output=True, text=True, timeout=600)
     assert first.returncode == 0, first.stdout + first.stderr
     assert first.stdout.count("recam-responses [weights") - first.stdout.count("cached") <= 2  # begins and ends once
-    assert [trial["values"] for trial in the_sweep(store)["trials"]] == [{"recam.weights": "sum"}, {"recam.weights": "w"}]
+    assert [trial["values"] for trial in the_sweep(store)["trials"]] == [{"recam.weights": "w"}, {"recam.weights": "sum"}]
     made = {path: path.read_text() for path in (store / "stages").glob("*/manifest.json")}
     assert len([path for path in made if json.loads(made[path])["stage"] == "recam-responses"]) == 1
     again = subprocess.run(words, capture_output=True, text=True, timeout=600)
@@ -228,3 +228,21 @@ def test_random_draws_are_those_of_the_random_seed_and_every_run_is_tracked(tmp_
     assert again.returncode == 0 and "done in" not in again.stdout and the_sweep(store) == record
     delivered = subprocess.run([words[0], "track", "--store", str(store)], capture_output=True, text=True, timeout=120)
     assert delivered.stdout.splitlines()[-1] == "0 delivered, 2 already there"
+
+
+@pytest.mark.slow
+def test_optuna_stops_trials_early_and_the_same_command_goes_on(tmp_path: Path) -> None:
+    vary = ["--vary", "cam.lr=loguniform(0.00001,0.01)", "--search", "optuna", "--trials", "4", "--by", "seed.miou/train"]
+    how = ["--stop-early", "loss", "--at-once", "1", "--set", "cam.epochs=90"]
+    words, store = sweep_words(tmp_path, *vary, *how, method="cam+none", until="cam-maps-score")
+    first = subprocess.run(words, capture_output=True, text=True, timeout=900)
+    assert first.returncode == 0, first.stdout + first.stderr
+    trials = the_sweep(store)["trials"]
+    assert [trial["number"] for trial in trials] == [0, 1, 2, 3] and not trials[0]["stopped"]
+    stopped = [trial for trial in trials if trial["stopped"]]
+    assert stopped and all("loss of cam-network" in trial["stopped"] for trial in stopped)
+    assert first.stdout.count("stopped early") >= len(stopped) and "failed" not in first.stdout
+    left = [path.parent for path in (store / "stages").glob("cam-network-*/checkpoint.pt")]
+    assert len(left) == len(stopped) and not any((folder / "manifest.json").exists() for folder in left)
+    again = subprocess.run(words, capture_output=True, text=True, timeout=600)
+    assert again.returncode == 0 and "done in" not in again.stdout and the_sweep(store)["trials"] == trials

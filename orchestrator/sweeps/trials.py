@@ -50,6 +50,8 @@ class Trials:
                     return
                 done, running = wait(running, return_when=FIRST_COMPLETED)
                 for trial in done:
+                    if trial.exception():
+                        self.execution.runner.stop()
                     trial.result()
 
     def _next(self) -> Config | None:
