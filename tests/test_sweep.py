@@ -3,6 +3,7 @@
 import html
 import json
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +46,29 @@ def test_every_value_is_checked_before_anything_runs(vary: str, why: str) -> Non
 def test_a_score_that_no_stage_makes_is_refused_before_the_first_trial() -> None:
     sweep = sweep_of("recam.lambda=0.1,1")
     for name in ("", "seed.miou/train", "seg.precision/val"):
-        sweep.check_metric(name)
+        replace(sweep, by=name).check_metric()
     for name in ("nosuch", "seed.miou/val", "miou/train"):
         with pytest.raises(WrongInput, match=f"--by {name} is no score of this sweep, whose scores are: .*seed.METRIC/train"):
-            sweep.check_metric(name)
+            replace(sweep, by=name).check_metric()
+
+
+@pytest.mark.parametrize(
+    ("how", "why"),
+    [
+        ({"search": "hyperopt"}, "--search hyperopt is none of grid, random, optuna"),
+        ({"search": "optuna", "by": "seg.miou/val"}, "needs a budget of several trials"),
+        ({"search": "optuna", "trials": 9}, "needs the score to go by, such as --by"),
+        ({"search": "random", "axes": []}, "needs a setting to vary"),
+        ({"stop_early": "time"}, "--stop-early time is neither loss nor score"),
+    ],
+)
+def test_a_search_is_told_what_it_lacks(how: dict[str, Any], why: str) -> None:
+    with pytest.raises(WrongInput, match=why):
+        replace(sweep_of("recam.lambda=0.1,1"), **how).check()
+
+
+def test_random_trials_are_drawn_from_lists() -> None:
+    replace(sweep_of("recam.lambda=0.1,1"), search="random", trials=5).check()
 
 
 def test_draws_need_something_to_draw() -> None:
@@ -187,7 +207,7 @@ def test_a_real_sweep_shares_stages_between_trials_and_resumes(tmp_path: Path) -
     first = subprocess.run(words, capture_output=True, text=True, timeout=600)
     assert first.returncode == 0, first.stdout + first.stderr
     assert first.stdout.count("recam-responses [weights") - first.stdout.count("cached") <= 2  # begins and ends once
-    assert [trial["values"] for trial in the_sweep(store)["trials"]] == [{"recam.weights": "sum"}, {"recam.weights": "w"}]
+    assert [trial["values"] for trial in the_sweep(store)["trials"]] == [{"recam.weights": "w"}, {"recam.weights": "sum"}]
     made = {path: path.read_text() for path in (store / "stages").glob("*/manifest.json")}
     assert len([path for path in made if json.loads(made[path])["stage"] == "recam-responses"]) == 1
     again = subprocess.run(words, capture_output=True, text=True, timeout=600)
@@ -208,3 +228,21 @@ def test_random_draws_are_those_of_the_random_seed_and_every_run_is_tracked(tmp_
     assert again.returncode == 0 and "done in" not in again.stdout and the_sweep(store) == record
     delivered = subprocess.run([words[0], "track", "--store", str(store)], capture_output=True, text=True, timeout=120)
     assert delivered.stdout.splitlines()[-1] == "0 delivered, 2 already there"
+
+
+@pytest.mark.slow
+def test_optuna_stops_trials_early_and_the_same_command_goes_on(tmp_path: Path) -> None:
+    vary = ["--vary", "cam.lr=loguniform(0.00001,0.01)", "--search", "optuna", "--trials", "4", "--by", "seed.miou/train"]
+    how = ["--stop-early", "loss", "--at-once", "1", "--set", "cam.epochs=90"]
+    words, store = sweep_words(tmp_path, *vary, *how, method="cam+none", until="cam-maps-score")
+    first = subprocess.run(words, capture_output=True, text=True, timeout=900)
+    assert first.returncode == 0, first.stdout + first.stderr
+    trials = the_sweep(store)["trials"]
+    assert [trial["number"] for trial in trials] == [0, 1, 2, 3] and not trials[0]["stopped"]
+    stopped = [trial for trial in trials if trial["stopped"]]
+    assert stopped and all("loss of cam-network" in trial["stopped"] for trial in stopped)
+    assert first.stdout.count("stopped early") >= len(stopped) and "failed" not in first.stdout
+    left = [path.parent for path in (store / "stages").glob("cam-network-*/checkpoint.pt")]
+    assert len(left) == len(stopped) and not any((folder / "manifest.json").exists() for folder in left)
+    again = subprocess.run(words, capture_output=True, text=True, timeout=600)
+    assert again.returncode == 0 and "done in" not in again.stdout and the_sweep(store)["trials"] == trials

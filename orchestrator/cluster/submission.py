@@ -18,6 +18,8 @@ from orchestrator.planning.refusals import problems
 from orchestrator.planning.settings import PRESETS, declared, parse_assignments
 from orchestrator.planning.stage import narrowed
 from orchestrator.reading.hidden import hidden_command
+from orchestrator.sweeps.axes import split
+from orchestrator.sweeps.sweep import Sweep
 
 STOP_WAIT = 600  # seconds after SIGTERM before Ray kills a job: a launch finishes its step or shard and checkpoints
 FILES = ("exclude", "network_from", "maps_from", "masks_from")  # options that name one
@@ -67,13 +69,11 @@ class Submission:
             stages = narrowed(wanted.stages, values["until"], values["only"])
             refuse(problems(wanted, stages, {}) if known else [], f"the plan of {request.method}")
             return
-        from orchestrator.sweeps.axes import split
-        from orchestrator.sweeps.sweep import Sweep  # loads torch
-
         axes, thresholds = split(values["vary"])
-        sweep = Sweep(request, axes, thresholds, [values["random_seed"]], values["trials"], values["until"])
+        how = {name: values[name] for name in ("trials", "until", "search", "by", "stop_early")}
+        sweep = Sweep(request, axes, thresholds, [values["random_seed"]], **how)
         sweep.check()
-        sweep.check_metric(values["by"])
+        sweep.check_metric()
         if known:
             sweep.refuse({})
 

@@ -26,6 +26,7 @@ class Findings:
     trials: Sequence[Trial]
     failed: Sequence[str]
     cut: Cut | None = None  # of settings and threshold together, where the threshold varied too
+    stopped: Sequence[Mapping[str, Any]] = ()  # trials of the record that were stopped early: they have no score
 
     @property
     def names(self) -> list[str]:
@@ -44,13 +45,15 @@ class Findings:
         split = parts(self.metric)[2]
         values = ", ".join(f"{name}={value}" for name, value in best.values.items())
         score = numbers.told(found.mean, metric_of(self.metric))
-        told = f"best of {len(self.trials)}: {values} by {self.metric}, {score} (n={found.n})"
+        among = f"{len(self.trials)}{f' ({len(self.stopped)} more were stopped early)' if self.stopped else ''}"
+        told = f"best of {among}: {values} by {self.metric}, {score} (n={found.n})"
         return f"{told}; chosen on the masks of {split}, so this score is an oracle's: report it on a list that chose nothing"
 
 
 def findings(runs: Runs, record: Mapping[str, Any], metric: str = "") -> Findings:
     """The findings of a sweep, ordered by `metric`, by default the main metric of the last thing that its runs score."""
-    groups = [(trial["values"], trial["failed"], trial["group"]) for trial in record["trials"]]
+    stopped = [trial for trial in record["trials"] if trial.get("stopped")]
+    groups = [(trial["values"], trial["failed"], trial["group"]) for trial in record["trials"] if trial not in stopped]
     trials, failed = [], []
     for values, reasons, name in groups:
         told = ", ".join(f"{setting}={value}" for setting, value in values.items())
@@ -66,7 +69,7 @@ def findings(runs: Runs, record: Mapping[str, Any], metric: str = "") -> Finding
         choices = {scores.metric_name(*scored) for trial in trials for scored in _scored(trial)}
         raise WrongInput(f"no trial has the score {metric!r}{nearest(metric, choices)}")
     ranked.sort(key=lambda trial: better(trial.score(metric).mean, metric_of(metric)), reverse=True)  # type: ignore[union-attr]
-    return Findings(record, metric, ranked, failed, cut_of(ranked, Store(runs.store)) if record[THRESHOLD] else None)
+    return Findings(record, metric, ranked, failed, cut_of(ranked, Store(runs.store)) if record[THRESHOLD] else None, stopped)
 
 
 def groups_of(runs: Runs, name: str) -> list[Group]:

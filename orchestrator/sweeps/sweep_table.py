@@ -17,7 +17,7 @@ def sweep_columns(found: Findings) -> list[str]:
 
 
 def sweep_rows(found: Findings) -> list[list[str]]:
-    """One row of `sweep_columns` per trial, the best first."""
+    """One row of `sweep_columns` per trial, the best first; last those that were stopped early."""
     made = []
     for trial in found.trials:
         cells = [str(trial.values[name]) for name in found.names]
@@ -27,6 +27,9 @@ def sweep_rows(found: Findings) -> list[list[str]]:
         if has_thresholds(found):
             cells.append(_best_threshold(trial))
         made.append(cells)
+    for stopped in found.stopped:
+        values = [str(stopped["values"][name]) for name in found.names]
+        made.append([*values, "stopped early", *[NONE] * (len(sweep_columns(found)) - len(values) - 1)])
     return made
 
 
