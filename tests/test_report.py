@@ -24,6 +24,7 @@ from orchestrator.planning.launch import Prepared
 from orchestrator.planning.published import published
 from orchestrator.reading.protocol import shown
 from orchestrator.reading.results import cost_unit, used_settings
+from orchestrator.reading.tables import oracle
 from tests.browser import needs_chromium, opened
 from tests.conftest import write_image_set
 from tests.finished_run import finished_run
@@ -226,6 +227,17 @@ def test_published_figures_are_of_exactly_this_chain() -> None:
     assert figure("seg.miou/val", "cam", "lpcam", "amn", "irn", "deeplabv2") == 70.1  # its own backbone is ResNet-101
     assert published("voc12", "seg.miou/val", ["lpcam", "amn", "irn", "deeplabv2"], "deeplabv2-small") is None
     assert published("shapes", "seed.miou/train", ["cam"]) is None
+
+
+def test_a_threshold_is_chosen_on_the_list_that_the_run_says_and_scored_on_the_other(image_set: Path, tmp_path: Path) -> None:
+    lists = ("images.scoring=train", "images.selection=val", "backbone.weights=none")
+    _, results, _ = finished_run(tmp_path / "store", image_set, "cam+irn", assignments=lists)
+    scored, chooser = (row for row in results["rows"] if row["quantity"] == "seed")
+    assert (scored["split"], scored["chooses"], chooser["split"], chooser["chooses"]) == ("train", False, "val", True)
+    best = max(range(len(chooser["curve"]["miou"])), key=lambda place: chooser["curve"]["miou"][place])
+    threshold = chooser["curve"]["threshold"][best]
+    assert scored["oracle"] == {"threshold": threshold, "miou": scored["curve"]["miou"][best], "chosen_on": "val"}
+    assert oracle(scored).endswith(f"at {threshold:.2f}, chosen on val") and "chosen" not in oracle(chooser)
 
 
 def test_used_settings_are_those_that_stages_receive_and_the_images(image_set: Path, tmp_path: Path) -> None:
