@@ -5,17 +5,21 @@ import base64
 import hashlib
 import io
 import re
+import shutil
 from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
 from imagesets.item_list import ItemList
+from maps.maps import Maps
+from orchestrator.engine.job import Job
 from orchestrator.pages.figures import COLOURS, INK, losses
 from orchestrator.pages.page import percent, seconds
 from orchestrator.pages.report import write_report
@@ -27,7 +31,7 @@ from orchestrator.reading.results import cost_unit, used_settings
 from orchestrator.reading.tables import oracle
 from tests.browser import needs_chromium, opened
 from tests.conftest import write_image_set
-from tests.finished_run import finished_run
+from tests.finished_run import PretendEngine, finished_run
 
 Finished = tuple[Prepared, dict[str, Any], Path]
 VOID_ELEMENTS = {"meta", "img", "br"}
@@ -238,6 +242,25 @@ def test_a_threshold_is_chosen_on_the_list_that_the_run_says_and_scored_on_the_o
     threshold = chooser["curve"]["threshold"][best]
     assert scored["oracle"] == {"threshold": threshold, "miou": scored["curve"]["miou"][best], "chosen_on": "val"}
     assert oracle(scored).endswith(f"at {threshold:.2f}, chosen on val") and "chosen" not in oracle(chooser)
+
+
+class BlindEngine(PretendEngine):
+    """An engine that has no masks to make its pretended results of."""
+
+    def _record(self, job: Job, image: str) -> dict[str, np.ndarray]:
+        if job.recipe.writes == "maps":
+            return Maps(np.array([0]), (48, 48), (np.full((1, 12, 12), 0.9),)).arrays()
+        return {"label": np.ones((48, 48), np.uint8)}
+
+
+def test_a_run_without_any_mask_has_a_report_that_shows_what_was_made(image_set: Path, tmp_path: Path) -> None:
+    shutil.rmtree(image_set / "SegmentationClass")
+    small = ("backbone.name=small", "backbone.weights=none")
+    prepared, results, folder = finished_run(tmp_path / "store", image_set, "cam+none", engine=BlindEngine, assignments=small)
+    assert results["rows"] == [] and prepared.unscored == ["train", "val"]
+    page = write_report(prepared, results, folder).read_text(encoding="utf-8")
+    for layer in ("seed (cam)", "pseudo mask (none)", "segmentation (deeplabv2)", "Images of the list val"):
+        assert layer in page
 
 
 def test_used_settings_are_those_that_stages_receive_and_the_images(image_set: Path, tmp_path: Path) -> None:
