@@ -146,6 +146,11 @@ def test_a_cluster_with_a_token_refuses_whoever_has_none_or_another(
     stranger = Cluster(cluster.url, cluster.address, {**cluster.environment, **changed}, cluster.folder)
     done = stranger.run("submit", "--address", cluster.url, *words(images, tmp_path / "store"))
     assert done.returncode == 2 and sentence in done.stderr and len(done.stderr.splitlines()) == 1
+    began = time.monotonic()
+    driver = stranger.run(*words(images, tmp_path / "store", "--address", cluster.address))
+    assert driver.returncode == 2 and "token" in driver.stderr, driver.stderr
+    assert len(driver.stderr.split("error: ")) == 2 and not driver.stderr.split("error: ")[0].strip()
+    assert time.monotonic() - began < PATIENCE / 10
 
 
 def test_doctor_visits_every_node(cluster: Cluster, tmp_path: Path) -> None:
