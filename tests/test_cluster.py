@@ -111,7 +111,9 @@ def test_a_stopped_job_has_checkpointed_and_the_same_command_goes_on(cluster: Cl
     wait_for(lambda: any((store / "stages").glob("cam-network-*/checkpoint.pt")), "no checkpoint")
     stopped = cluster.run("stop", job[:-2], "--address", cluster.url)  # the beginning of a name will do
     assert stopped.returncode == 0 and "stopped and checkpointed" in stopped.stdout, stopped.stdout + stopped.stderr
-    assert cluster.run("logs", job, "-f", "--address", cluster.url).returncode == 130
+    assert f"`wsss-orch submit --address {cluster.url} launch --method cam+none " in stopped.stdout
+    followed = cluster.run("logs", job, "-f", "--address", cluster.url)
+    assert followed.returncode == 130 and f"continues: wsss-orch submit --address {cluster.url} launch" in followed.stdout
     assert "has ended before: STOPPED" in cluster.run("stop", job, "--address", cluster.url).stdout
     (folder,) = (store / "stages").glob("cam-network-*")
     assert (folder / "checkpoint.pt").exists() and not (folder / "manifest.json").exists()
