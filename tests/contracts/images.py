@@ -8,8 +8,8 @@ from PIL import Image
 
 from imagesets.palette import save_label_map
 
-SIZES = ((17, 500), (32, 40), (45, 33), (48, 48))  # height and width, in turn
-SHOWN = ((0,), (), (0, 1), (1,))  # classes of an image, in turn: the first image is long and narrow, the second has none
+SIZES = ((17, 500), (32, 40), (45, 33), (2, 3))  # height and width, in turn; `images check` refuses what is smaller than 2 x 2
+SHOWN = ((0,), (), (0, 1), (1,))  # classes, in turn
 COLOURS = ((230, 30, 30), (30, 30, 230))
 COUNTS = {"train": 8, "val": 4}
 
@@ -42,7 +42,7 @@ def _draw(size: tuple[int, int], shown: Sequence[int], rng: np.random.Generator)
     height, width = size
     rgb, mask = rng.integers(90, 160, (*size, 3), dtype=np.uint8), np.zeros(size, np.uint8)
     for own in shown:
-        left = own * width // 2 + 2
-        inside = slice(2, height - 2), slice(left, left + width // 3)
+        left = own * width // 2
+        inside = slice(height // 8, height - height // 8), slice(left, left + max(1, width // 3))
         rgb[inside], mask[inside] = COLOURS[own], own + 1
     return rgb, mask

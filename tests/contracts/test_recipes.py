@@ -32,7 +32,10 @@ def waits_for(recipe: Recipe) -> set[str]:
     return (wanted | set(recipe.adds.requires if recipe.adds else ())) - offered
 
 
-@pytest.fixture(params=components(), ids=lambda recipe: recipe.name)
+RECIPES = [pytest.param(recipe, id=recipe.name) for recipe in components()]
+
+
+@pytest.fixture(params=RECIPES)
 def recipe(request: pytest.FixtureRequest) -> Recipe:
     """A component that can run beside the others that there are."""
     if missing := waits_for(request.param):
@@ -62,6 +65,7 @@ def test_each_of_its_settings_reaches_a_stage(recipe: Recipe) -> None:
     assert not idle, f"nothing reads {', '.join(sorted(idle))}"
 
 
+@pytest.mark.parametrize("recipe", RECIPES)
 def test_each_function_that_it_names_is_there(recipe: Recipe) -> None:
     named = [
         reference

@@ -73,6 +73,23 @@ def test_its_readers_get_the_same_from_the_network_that_was_saved(
             assert same(one(part), stage.one()(part)), (reader.stage.name, part)
 
 
+def test_its_network_can_do_what_its_recipe_says(made: Made) -> None:
+    network, images, classes = made.network(), torch.randn(2, 3, 33, 70), len(made.job.classes)
+    provided = set(made.job.recipe.provides)
+    with torch.no_grad():
+        if "features" in provided:
+            features = network.features(images)
+            assert features.ndim == 4 and features.shape[:2] == (2, network.backbone.channels[-1])
+        if "class-weights" in provided:
+            assert network.chosen_weights().shape == (classes, network.backbone.channels[-1])
+        if "class-probability" in provided:
+            shares = network.probability(torch.randn(5, network.backbone.channels[-1]), classes - 1)
+            assert shares.shape == (5,) and ((shares >= 0) & (shares <= 1)).all()
+        if "decoder" in provided:
+            logits = network.decode(images)
+            assert logits.ndim == 4 and logits.shape[:2] == (2, classes + 1)
+
+
 def test_its_samples_can_be_sent_to_the_processes_that_load_images(made: Made, tmp_path: Path) -> None:
     training = made.again(tmp_path).training
     sent = pickle.loads(pickle.dumps(training.sample))
