@@ -5,16 +5,18 @@ import io
 import json
 import re
 import tarfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from imagesets.coco_categories import category_ids
 from imagesets.coco_rle import encode
 from imagesets.item import VOID
 from imagesets.palette import palette_image, save_label_map
 
 LabelMaps = Iterable[tuple[str, np.ndarray]]  # image id and its label map uint8 [H,W]
+Segmentation = dict[str, object]  # COCO's: size and counts
 COCO_FILE = re.compile(r"(?:COCO_\w+_)?(\d{12})")  # how COCO names the file of the image with this number
 
 
@@ -48,26 +50,48 @@ def write_server_archive(path: Path, maps: LabelMaps, competition: str) -> None:
             archive.addfile(entry, png)
 
 
-def write_coco_results(path: Path, maps: LabelMaps) -> None:
-    """A JSON list with one region per image and class; background and void are none.
+def write_coco_results(folder: Path, maps: LabelMaps, classes: Sequence[str]) -> None:
+    """`results.json` as COCO's tools take results (pycocotools' `loadRes`), and `dataset.json` with what its ids stand for.
 
-    `category_id` is the label value, that is the place of the class among the foreground classes, from 1. `image_id` is the
-    number in a file name of COCO's and otherwise the image id as it is.
+    A result is the region of one class in one image: image_id, category_id, segmentation (compressed run lengths) and score,
+    which is 1. Background and void are none. The ids are COCO's own where all images are named as COCO names its files;
+    otherwise images and classes are numbered from 1.
     """
-    regions = [region for id, label in maps for region in coco_regions(id, label)]
-    path.write_text(json.dumps(regions), encoding="utf-8")
+    sizes, regions = list[tuple[str, tuple[int, ...]]](), list[tuple[int, int, Segmentation]]()
+    for place, (id, label) in enumerate(maps):
+        sizes.append((id, label.shape))
+        regions += ((place, value, segmentation) for value, segmentation in coco_regions(label))
+    images = coco_image_ids([id for id, _ in sizes])
+    categories = category_ids(classes) if images else tuple(range(1, len(classes) + 1))
+    numbers = images or list(range(1, len(sizes) + 1))
+    results = [
+        {"image_id": numbers[place], "category_id": categories[value - 1], "segmentation": segmentation, "score": 1.0}
+        for place, value, segmentation in regions
+    ]
+    dataset = {
+        "images": [
+            {"id": number, "file_name": id, "height": shape[0], "width": shape[1]}
+            for number, (id, shape) in zip(numbers, sizes, strict=True)
+        ],
+        "categories": [{"id": number, "name": name} for number, name in zip(categories, classes, strict=True)],
+        "annotations": [],
+    }
+    (folder / "results.json").write_text(json.dumps(results), encoding="utf-8")
+    (folder / "dataset.json").write_text(json.dumps(dataset), encoding="utf-8")
 
 
-def coco_regions(id: str, label: np.ndarray) -> list[dict[str, object]]:
-    """The regions of one label map uint8 [H,W], by ascending label."""
-    numbered = COCO_FILE.fullmatch(id)
-    image, (height, width) = int(numbered[1]) if numbered else id, label.shape
+def coco_image_ids(ids: Sequence[str]) -> list[int]:
+    """The numbers in the names of COCO's files, or nothing where one of `ids` is no such name or a number comes twice."""
+    named = [COCO_FILE.fullmatch(id) for id in ids]
+    numbers = [int(name[1]) for name in named if name]
+    return numbers if len(set(numbers)) == len(ids) else []
+
+
+def coco_regions(label: np.ndarray) -> list[tuple[int, Segmentation]]:
+    """The regions of one label map uint8 [H,W], by ascending label: each label and its compressed run lengths."""
+    height, width = label.shape
     return [
-        {
-            "image_id": image,
-            "category_id": int(value),
-            "segmentation": {"size": [height, width], "counts": encode(label == value)},
-        }
+        (int(value), {"size": [height, width], "counts": encode(label == value)})
         for value in np.unique(label)
         if value not in (0, VOID)
     ]

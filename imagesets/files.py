@@ -28,8 +28,3 @@ def by_id(folder: Path, suffixes: Sequence[str]) -> Files:
             found.doubled[id] = sorted([*found.doubled.get(id, [other]), path])
             found.paths[id] = found.doubled[id][0]  # whatever the order of the listing
     return found
-
-
-def named(ids: Sequence[str], shown: int = 3) -> str:
-    """Some of many ids, as a message tells them: "a, b, c, ..."."""
-    return ", ".join(ids[:shown]) + (", ..." if len(ids) > shown else "")

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from imagesets.files import named
+from imagesets.errors import named
 
 APART = 3  # findings of one kind that each get a sentence of their own
 NUMBER = re.compile(r"\d+")

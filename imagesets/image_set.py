@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from imagesets import labels
-from imagesets.errors import WrongInput
-from imagesets.files import Files, by_id, named
+from imagesets.errors import WrongInput, named
+from imagesets.files import Files, by_id
 from imagesets.item_list import ItemList
 from imagesets.lists import IMAGE_SUFFIXES, id_of, ids_of, read_lines
 

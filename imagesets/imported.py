@@ -3,9 +3,9 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from imagesets.errors import WrongInput
+from imagesets.errors import WrongInput, named
 from imagesets.file_check import attempt
-from imagesets.files import by_id, named
+from imagesets.files import by_id
 from imagesets.findings import grouped
 from imagesets.item import Item
 from imagesets.side_by_side import side_by_side

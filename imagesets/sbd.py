@@ -10,8 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from imagesets.errors import WrongInput
-from imagesets.files import named
+from imagesets.errors import WrongInput, named
 from imagesets.image_set import LISTS
 from imagesets.layout import find_root
 from imagesets.lists import read_list

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from imagesets.files import named
+from imagesets.errors import named
 from imagesets.image_set import ImageSet
 
 Classes = tuple[int, ...] | None  # of an image, by its labels or its mask; None where neither could be read

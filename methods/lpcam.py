@@ -22,7 +22,7 @@ Where we depart from the code:
 * k-means: see `clustering.kmeans`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from tempfile import TemporaryFile
 
 import numpy as np
@@ -121,6 +121,12 @@ def prototypes(context: Context) -> Callable[[int], dict[str, np.ndarray]]:
         return {"prototypes": kept.numpy(), "contexts": contexts.numpy(), **matches}
 
     return one
+
+
+def regions(record: Mapping[str, np.ndarray]) -> list[list[tuple[str, np.ndarray]]]:
+    """Of a class's record the regions that a report shows: per prototype the images that match it best, each with its place."""
+    pairs = zip(record["images"], record["places"], strict=True)
+    return [[(str(id), place) for id, place in zip(ids, places, strict=True)] for ids, places in pairs]
 
 
 def maps(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:

@@ -143,22 +143,26 @@ _PER_CLASS = {
 }
 
 
-def summary(matrix: np.ndarray, class_names: Sequence[str], convention: Convention = "union") -> dict[str, Any]:
-    """All scores of one matrix [C,C] as JSON: `metrics` by name, `per_class` by class name, `errors`; NaN becomes None.
-
-    `class_names` are the foreground classes; precision, recall, FP and FN in `metrics` are foreground means.
-    """
-    values = {name: score(matrix) for name, score in _PER_CLASS.items()}
-    scalars = {
+def means(matrix: np.ndarray, convention: Convention = "union") -> dict[str, np.ndarray]:
+    """The scores of matrices [...,C,C] by name, one number each [...]; precision, recall, FP and FN are foreground means."""
+    return {
         "miou": miou(matrix, convention),
         "pixel_accuracy": pixel_accuracy(matrix),
         "mean_accuracy": mean_accuracy(matrix),
         "frequency_weighted_iou": frequency_weighted_iou(matrix),
-        **{name: foreground_mean(value) for name, value in values.items() if name != "iou"},
+        **{name: foreground_mean(score(matrix)) for name, score in _PER_CLASS.items() if name != "iou"},
     }
+
+
+def summary(matrix: np.ndarray, class_names: Sequence[str], convention: Convention = "union") -> dict[str, Any]:
+    """All scores of one matrix [C,C] as JSON: `metrics` (`means`) by name, `per_class` by class name, `errors`; NaN becomes None.
+
+    `class_names` are the foreground classes.
+    """
+    values = {name: score(matrix) for name, score in _PER_CLASS.items()}
     names = ["background", *class_names]
     return {
-        "metrics": {name: number(value) for name, value in scalars.items()},
+        "metrics": {name: number(value) for name, value in means(matrix, convention).items()},
         "per_class": {label: {name: number(value[index]) for name, value in values.items()} for index, label in enumerate(names)},
         "errors": {name: number(value) for name, value in error_shares(matrix).items()},
     }

@@ -131,6 +131,8 @@ def storage(store: Path) -> str:
     from orchestrator.storage.lease import try_lease
     from orchestrator.storage.store import read_json, write_json
 
+    if store.exists() and not store.is_dir():
+        raise NotADirectoryError(f"{store} is a file; results are kept in a folder")
     place = next(folder for folder in (store, *store.parents) if folder.is_dir())
     with tempfile.TemporaryDirectory(dir=place, prefix=".doctor-") as folder, try_lease(Path(folder)) as lease:
         if lease is None:

@@ -39,7 +39,7 @@ class PretendEngine:
     def __init__(self, images: ImageSet):
         self.masks = images.masks().paths
 
-    def map(self, job: Job, indices: list[int], done: Callable[[int, Spent], None], ask: Callable[[], None]) -> None:
+    def map(self, job: Job, indices: list[int], done: Callable[[int, Spent], None], *more: object) -> None:
         for index in indices:
             if job.recipe.store == "sum" or job.recipe.check:
                 done(*run_shard(job, index, "cpu"))
@@ -53,11 +53,11 @@ class PretendEngine:
             done(len(parts), Spent(cpu=0.5 * len(parts), memory=3e8))
 
     def train(self, job: Job) -> Spent:
-        rng = generator(job.name)
+        rng = generator(*_purpose(job))
         falling = [
             {"epoch": epoch, "classification": 0.7 / epoch + 0.05 * rng.random(), "other": 0.2 / epoch} for epoch in range(1, 9)
         ]
-        (job.folder / "network.pt").write_bytes(job.name.encode())
+        (job.folder / "network.pt").write_bytes("\n".join(map(str, _purpose(job))).encode())
         write_json(job.folder / "history.json", falling)
         return Spent(cpu=100.0, memory=1.2e9)
 
@@ -67,7 +67,7 @@ class PretendEngine:
         return {"prototypes": np.ones((2, 4)), "images": np.array([having] * 2, str), "places": np.full((2, len(having), 2), 0.5)}
 
     def _record(self, job: Job, image: str) -> dict[str, np.ndarray]:
-        rng = generator(job.name, image)
+        rng = generator(*_purpose(job), image)
         truth = read_label_map(self.masks[image])
         keys = np.array([value - 1 for value in np.unique(truth) if 0 < value < VOID])
         noise = 0.15 * gaussian_filter(rng.standard_normal((len(keys), *truth.shape)), (0, 6, 6)) * 6
@@ -82,12 +82,17 @@ class PretendEngine:
         return {"label": label.astype(np.uint8)}
 
 
+def _purpose(job: Job) -> tuple[object, ...]:
+    """What a job's pretended result depends on: other settings, random seeds and inputs give other scores."""
+    return job.name, job.random_seed, job.made_from, sorted(job.settings.items())
+
+
 class UntrainedSegmenter(PretendEngine):
     """Delivers the segmenter as it was drawn, and makes its predictions for real."""
 
-    def map(self, job: Job, indices: list[int], done: Callable[[int, Spent], None], ask: Callable[[], None]) -> None:
+    def map(self, job: Job, indices: list[int], done: Callable[[int, Spent], None], *more: object) -> None:
         if job.recipe.writes != "predictions":
-            return super().map(job, indices, done, ask)
+            return super().map(job, indices, done, *more)
         for index in indices:
             done(*run_shard(job, index, "cpu"))
 

@@ -19,13 +19,14 @@ from orchestrator.engine.running import announced
 from orchestrator.engine.spent import Spent
 from orchestrator.planning.launch import Prepared
 from orchestrator.storage import lease as leases
+from orchestrator.storage.host import host
 from orchestrator.storage.lease import held, try_lease
 from orchestrator.storage.store import read_json, write_json
 from tests.conftest import Command, write_image_set
 from tests.finished_run import PretendEngine, finished_run
 
 TOKEN = "0123456789abcdef"
-DEAD = {"host": os.uname().nodename, "pid": 2**22 + 1, "token": "x"}
+DEAD = {"host": host(), "pid": 2**22 + 1, "token": "x"}
 
 
 @pytest.fixture(scope="module")
@@ -177,9 +178,9 @@ class Looking(PretendEngine):
     def __exit__(self, *exception: object) -> None:
         pass
 
-    def map(self, job: Job, indices: list[int], done: Callable[[int, Spent], None], ask: Callable[[], None]) -> None:
+    def map(self, job: Job, indices: list[int], done: Callable[[int, Spent], None], *more: object) -> None:
         self.found.append(find_waste(self.store))
-        super().map(job, indices, done, ask)
+        super().map(job, indices, done, *more)
 
 
 def test_every_launch_announces_itself(
@@ -189,7 +190,8 @@ def test_every_launch_announces_itself(
     engine = Looking(made[0].images, store)
     monkeypatch.setattr("orchestrator.engine.local_engine.LocalEngine", lambda: engine)
     words = ("--method", request.method, "--segmenter", request.segmenter, "--images", request.images)
-    assert command("launch", *words, "--store", store, "--engine", "local", "--track", "none")[0] == 0
+    small = ("--set", "cam.batch=2", "--set", "deeplabv2.batch=2", "--set", "backbone.weights=none")
+    assert command("launch", *words, *small, "--store", store, "--engine", "local", "--track", "none")[0] == 0
     assert len(engine.found) == 6 and not any(engine.found) and find_waste(store) == []
 
 

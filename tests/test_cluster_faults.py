@@ -1,4 +1,4 @@
-"""Faults on a cluster of several nodes (on this machine): the launch goes on by itself, or goes on when it is started again."""
+"""Drivers that die or share a cluster of several nodes (on this machine): a launch goes on when it is started again."""
 
 import shutil
 import subprocess
@@ -54,22 +54,6 @@ def working(cluster: SmallCluster, store: Path, stage: str, title: str) -> Calla
 def ended(process: subprocess.Popen[str], seconds: float = 150) -> str:
     output, _ = process.communicate(timeout=seconds)
     return output
-
-
-def test_nodes_lost_in_training_extraction_and_refinement(
-    cluster: SmallCluster, images: Path, undisturbed: dict[str, str], tmp_path: Path
-) -> None:
-    """One launch, started once, loses a node in each; another node has room each time."""
-    store = tmp_path / "store"
-    process = launching(cluster, images, store)
-    for stage, title in (("cam-network", "RayTrainWorker"), ("cam-maps", "_shard"), ("irn-masks", "_shard")):
-        wait_for(working(cluster, store, stage, title), process)
-        cluster.lose(cluster.carrier(title))
-        cluster.add()
-    output = ended(process)
-    assert process.returncode == 0 and "a worker was lost" in output, output
-    assert digests(store) == undisturbed
-    assert [line.split(":")[0] for line in output.splitlines() if ": done in" in line] == sorted(undisturbed, key=output.index)
 
 
 def test_a_killed_driver_s_work_ends_and_the_same_command_continues(

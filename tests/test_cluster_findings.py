@@ -2,11 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import aiohttp
+import grpc
 import pytest
 
 from imagesets.errors import WrongInput
@@ -16,7 +19,8 @@ from orchestrator.cluster.nodes import Node
 from tests.conftest import Command
 
 STORE = "/shared/store"
-DRIVER = {"python": "3.11.7", "packages": {"ray": "2.60.0", "torch": "2.9.0", "wsss-orch": "0.1.0"}, "code": "aaaa"}
+PACKAGES = {**dict.fromkeys(probe.PACKAGES, "1.0"), "torch": "2.9.0", "wsss-orch": "0.1.0"}
+DRIVER = {"python": "3.11.7", "packages": PACKAGES, "code": "aaaa"}
 FOUND = {**DRIVER, "host": "worker1", "cpus": 8, "gpus": [("NVIDIA A100", 81920)], "free": 5e11, "clock": 0.0, "store": ""}
 WHOLE = Node("10.0.0.2", {"CPU": 8, "GPU": 1}, FOUND)
 
@@ -34,8 +38,9 @@ def test_nothing_is_wrong_with_a_node_like_the_driver() -> None:
     [
         (Node("10.0.0.2", {}, silent="did not answer in 60 s"), "10.0.0.2: did not answer in 60 s"),
         (found(python="3.12.1"), "worker1 (10.0.0.2): Python 3.12.1, the driver has 3.11.7; install the same on every node"),
-        (found(packages={**DRIVER["packages"], "torch": "2.8.0"}), "torch 2.8.0, the driver has 2.9.0"),
-        (found(packages={**DRIVER["packages"], "wsss-orch": ""}), "wsss-orch is missing, the driver has 0.1.0"),
+        (found(packages={**PACKAGES, "torch": "2.8.0"}), "torch 2.8.0, the driver has 2.9.0"),
+        (found(packages={**PACKAGES, "numpy": "2.0"}), "numpy 2.0, the driver has 1.0"),
+        (found(packages={**PACKAGES, "wsss-orch": ""}), "wsss-orch is missing, the driver has 0.1.0"),
         (found(code="bbbb"), "other code of wsss-orch (bbbb) than the driver's (aaaa)"),
         (found(store="Permission denied (a.txt)"), "/shared/store is not the driver's: Permission denied (a.txt)"),
         (replace(WHOLE, unseen=True), "what it writes to /shared/store does not get to the driver"),
@@ -81,7 +86,11 @@ class Server:
         self.output, self.breaks = output, breaks
         self.info = SimpleNamespace(status=following.JobStatus(status), driver_exit_code=code)
 
+    anew = False  # whether it was started anew, and has forgotten the job
+
     async def tail_job_logs(self, job: str) -> AsyncIterator[str]:
+        if self.anew:
+            raise aiohttp.ClientError("404, message='Invalid response status'")
         size = 7 if len(self.breaks) % 2 else 5  # chunks need not be cut alike
         end = self.breaks.pop(0) if self.breaks else len(self.output)
         for start in range(0, end, size):
@@ -90,6 +99,8 @@ class Server:
             raise RuntimeError("WebSocket connection closed unexpectedly")
 
     def get_job_info(self, job: str) -> Any:
+        if self.anew:
+            raise RuntimeError("Request failed with status code 404: Job job does not exist.")
         return self.info
 
     def get_address(self) -> str:
@@ -110,6 +121,46 @@ def test_a_server_that_stays_away_ends_the_following_in_one_sentence(monkeypatch
     monkeypatch.setattr(following, "LOST", 0.05)
     with pytest.raises(WrongInput, match="is away for"):
         following.follow(Server("text", [1] * 10**6, "RUNNING"), "job", lambda _: None, lambda _: None)  # type: ignore[arg-type]
+
+
+def test_a_cluster_that_was_started_anew_ends_the_following_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(following, "PAUSE", 0.0)
+    monkeypatch.setattr(following, "LOST", 5.0)
+    server, notes = Server("text", [], "RUNNING"), list[str]()
+    server.anew = True
+    with pytest.raises(WrongInput, match="no longer knows job: the cluster was started anew"):
+        following.follow(server, "job", lambda _: None, notes.append)  # type: ignore[arg-type]
+    assert len(notes) == 1
+
+
+class Stopping(Server):
+    """Is asked to stop its job."""
+
+    asked = False
+
+    def stop_job(self, job: str) -> bool:
+        self.asked, self.info.status = True, following.JobStatus("STOPPED")
+        return True
+
+    def get_job_logs(self, job: str) -> str:
+        return self.output
+
+
+@pytest.mark.parametrize("status", ["SUCCEEDED", "FAILED", "STOPPED"])
+def test_a_job_that_has_ended_is_not_asked_to(status: str) -> None:
+    server, notes = Stopping("", [], status), list[str]()
+    assert following.stop(server, "job", notes.append) == f"job has ended before: {status}"  # type: ignore[arg-type]
+    assert not server.asked and not notes
+
+
+def test_a_stopped_job_s_command_is_told_with_the_address() -> None:
+    server, notes = Stopping(f"error: {following.CHECKPOINTED}: ...", [], "RUNNING"), list[str]()
+    server.info.metadata = {"command": "launch --method cam"}
+    told = following.stop(server, "job", notes.append)  # type: ignore[arg-type]
+    assert (
+        told == "job is stopped and checkpointed; `wsss-orch submit --address http://head:8265 launch --method cam` continues it"
+    )
+    assert "asked to checkpoint" in notes[0]
 
 
 def test_a_quiet_connection_is_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,6 +187,23 @@ def test_a_quiet_connection_is_made_anew(monkeypatch: pytest.MonkeyPatch) -> Non
 )
 def test_how_a_job_ended_is_the_exit_code(status: str, code: int | None, shell: int) -> None:
     assert following.exit_code(Server("", [], status, code).info) == shell
+
+
+def test_a_head_that_refuses_the_token_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+    from orchestrator.engine.ray_token import refuse_wrong_token
+
+    def refuse(request: bytes, context: grpc.ServicerContext) -> None:
+        context.abort(grpc.StatusCode.UNAUTHENTICATED, "InvalidAuthToken")
+
+    server = grpc.server(ThreadPoolExecutor())
+    handler = grpc.unary_unary_rpc_method_handler(refuse)
+    server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("ray.rpc.NodeInfoGcsService", {"CheckAlive": handler})])
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    with pytest.raises(WrongInput, match="the cluster wants a token: export RAY_AUTH_MODE=token"):
+        refuse_wrong_token(f"127.0.0.1:{port}")
+    server.stop(None)
 
 
 @pytest.mark.parametrize(

@@ -3,18 +3,29 @@
 import asyncio
 import csv
 import io
+import json
+import re
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from imagesets.errors import WrongInput
+from imagesets.item import read_label_map
+from metrics import region
 from orchestrator.pages.comparison_page import write_page
 from orchestrator.reading.comparison import Comparison, compare
-from orchestrator.reading.formats import comma_separated, latex, markdown, write
+from orchestrator.reading.formats import columns, comma_separated, latex, markdown, rows, write
 from orchestrator.reading.groups import Runs
+from orchestrator.reading.resampling import AT_ONCE, DRAWS
+from orchestrator.reading.summary import Group
+from orchestrator.storage.shards import StoredRecords
+from orchestrator.storage.store import Store
 from tests.browser import needs_chromium, opened
 from tests.conftest import write_image_set
 from tests.finished_run import finished_run
+from training.randomness import generator
 
 
 @pytest.fixture(scope="module")
@@ -31,25 +42,96 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def comparison(store: Path) -> Comparison:
     runs = Runs(store)
-    return compare([runs.group("cam+irn"), runs.group("lpcam+irn")])
+    return compare([runs.group("cam+irn"), runs.group("lpcam+irn")], Store(store))
 
 
-def test_a_method_stands_for_all_its_runs(comparison: Comparison) -> None:
+def results_of(store: Path, method: str, seed: int) -> dict[str, Any]:
+    """The results of one run as they lie in the store."""
+    found = [json.loads(path.read_text()) for path in (store / "runs").glob(f"{method}-*-{seed}/results.json")]
+    (one,) = (results for results in found if results["method"] == method)
+    return one
+
+
+def test_a_method_stands_for_all_its_runs(comparison: Comparison, store: Path) -> None:
     assert [entry.label for entry in comparison.entries] == ["cam+irn", "lpcam+irn"]
-    assert all(line.row.scores["miou"].n == 2 for lines in comparison.lines.values() for line in lines)
-    assert list(comparison.lines) == ["seed", "pseudo", "seg"] and not comparison.warnings
+    assert list(comparison.lines) == [("seed", "train"), ("pseudo", "train"), ("seg", "val")] and not comparison.warnings
+    for place, number in ((("seed", "train"), 0), (("seg", "val"), -1)):
+        for line in comparison.lines[place]:
+            runs = {seed: results_of(store, line.entry.label, seed)["rows"][number] for seed in (0, 1)}
+            assert line.row.scores["miou"].by_seed == {seed: row["metrics"]["miou"] for seed, row in runs.items()}
+            assert len(set(line.row.scores["miou"].by_seed.values())) == 2  # two random seeds are two values
 
 
-def test_differences_are_paired_with_the_first(comparison: Comparison) -> None:
-    base, other = comparison.lines["seg"]
-    assert not base.difference
-    for seed, value in other.difference["miou"].by_seed.items():
-        assert value == pytest.approx(other.row.scores["miou"].by_seed[seed] - base.row.scores["miou"].by_seed[seed])
+def test_differences_are_paired_with_the_first(comparison: Comparison, store: Path) -> None:
+    base, other = comparison.lines["seg", "val"]
+    assert not base.differences
+    cam, lpcam = ([results_of(store, method, seed)["rows"][-1] for seed in (0, 1)] for method in ("cam+irn", "lpcam+irn"))
+    for metric in ("miou", "fn"):
+        gains = [ours["metrics"][metric] - theirs["metrics"][metric] for ours, theirs in zip(lpcam, cam, strict=True)]
+        assert list(other.differences[metric].spread.by_seed.values()) == pytest.approx(gains)
+        assert abs(gains[0]) > 1e-4
+
+
+def test_the_interval_over_images_is_that_of_lists_drawn_from_the_list(comparison: Comparison, store: Path) -> None:
+    """The same draws, each scored by counting the pixels of its images one by one."""
+    line = comparison.lines["pseudo", "train"][1]
+    items = [f"train_{number}" for number in range(14)]
+    matrices = {}
+    for method in ("cam+irn", "lpcam+irn"):
+        for seed in (0, 1):
+            row = next(row for row in results_of(store, method, seed)["rows"] if row["quantity"] == "pseudo")
+            records = StoredRecords(Store(store).folder(row["stage"], row["key"]))
+            truths = [read_label_map(store.with_name("images") / "SegmentationClass" / f"{item}.png") for item in items]
+            matrices[method, seed] = [
+                region.confusion(truth, records[item]["label"], 3) for item, truth in zip(items, truths, strict=True)
+            ]
+    rng, differences = generator("bootstrap", 14), []
+    for draw in np.concatenate([rng.multinomial(14, np.full(14, 1 / 14), AT_ONCE) for _ in range(DRAWS // AT_ONCE)]):
+        score = {run: region.miou(sum(times * one for times, one in zip(draw, of, strict=True))) for run, of in matrices.items()}
+        differences.append(np.mean([score["lpcam+irn", seed] - score["cam+irn", seed] for seed in (0, 1)]))
+    difference = line.differences["miou"]
+    assert difference.interval == pytest.approx(tuple(np.quantile(differences, [0.025, 0.975])))
+    assert difference.interval is not None and difference.interval[0] < difference.spread.mean < difference.interval[1]
+
+
+def test_a_run_differs_from_itself_by_nothing_on_any_sample_of_images(store: Path) -> None:
+    group = Runs(store).group("cam+irn")
+    (_, same) = compare([group, group], Store(store)).lines["seg", "val"]
+    assert same.difference is not None
+    assert same.difference.interval == (0, 0) and same.difference.spread.by_seed == {0: 0, 1: 0}
+
+
+@pytest.fixture(scope="module")
+def elsewhere(store: Path) -> Group:
+    """Two runs of cam+irn whose lists of the same names hold other images."""
+    images = write_image_set(store.with_name("others"), train=10, val=5)
+    for seed in (0, 1):
+        finished_run(store.with_name("elsewhere"), images, "cam+none", random_seed=seed)
+    return Runs(store.with_name("elsewhere")).group("cam+none")
+
+
+def test_scores_of_other_images_are_not_subtracted_and_it_says_why(store: Path, elsewhere: Group) -> None:
+    found = compare([Runs(store).group("cam+irn"), elsewhere], Store(store))
+    assert all(not line.differences for lines in found.lines.values() for line in lines)
+    cells = [row[columns(found).index(">difference")] for row in rows(found)]
+    assert cells == [""] * 6
+    (told,) = (warning for warning in found.warnings if warning.startswith("seg on val"))
+    assert "cam+irn: 3 images, masks " in told and "cam+none: 5 images, masks " in told
+    assert [len(digest) for digest in re.findall(r"masks ([0-9a-f]+)", told)] == [8, 8]
+
+
+def test_an_interval_that_cannot_be_had_any_more_is_missed_aloud(comparison: Comparison, store: Path, tmp_path: Path) -> None:
+    runs = Runs(store)
+    found = compare([runs.group("cam+irn"), runs.group("lpcam+irn")], Store(tmp_path))  # a store without any stage
+    line = found.lines["seg", "val"][1]
+    assert line.difference is not None and line.difference.interval is None
+    assert line.difference.spread == comparison.lines["seg", "val"][1].differences["miou"].spread
+    assert "lpcam+irn, seg on val: no interval over images, their counts are not in the store any more" in found.warnings
 
 
 def test_runs_of_one_method_are_told_apart_by_what_differs(store: Path) -> None:
     runs = Runs(store)
-    (first, second) = compare([runs.group(run["run"]) for run in runs.group("cam+irn").runs]).entries
+    (first, second) = compare([runs.group(run["run"]) for run in runs.group("cam+irn").runs], Store(store)).entries
     assert first.label != second.label
 
 
@@ -58,29 +140,57 @@ def test_an_unknown_run_names_the_nearest(store: Path) -> None:
         Runs(store).group("lpcam+irm")
 
 
+def changed(group: Group, **protocol: Any) -> Group:
+    """The first run of a group, made under another protocol; random seed 7 failed."""
+    changes = [{**row, "protocol": {**row["protocol"], **protocol}} for row in group.first["rows"]]
+    return Group(group.name, [{**group.first, "rows": changes}], {7: "ValueError: no"})
+
+
 def test_other_random_seeds_and_another_protocol_are_warned_of(store: Path) -> None:
     runs = Runs(store)
-    whole, single = runs.group("cam+irn"), runs.group(runs.group("lpcam+irn").runs[0]["run"])
-    changed = {
-        **single.first,
-        "rows": [{**row, "protocol": {**row["protocol"], "void": "counted"}} for row in single.first["rows"]],
-    }
-    warnings = compare([whole, type(single)(single.name, [changed], {7: "ValueError: no"})]).warnings
-    assert any("protocols of seg differ in void" in warning and "lpcam+irn: counted" in warning for warning in warnings)
-    assert any("not all have the same random seeds" in warning for warning in warnings)
-    assert any("random seed 7 failed: ValueError: no" in warning for warning in warnings)
+    other = changed(runs.group("lpcam+irn"), void="counted", **{"irn.exp_times": 3})
+    warnings = compare([runs.group("cam+irn"), other], Store(store)).warnings
+    protocols = [warning for warning in warnings if "protocols of" in warning]
+    assert [warning.removeprefix("the protocols of ").partition(" (")[0] for warning in protocols] == [
+        "seed on train differ in void",
+        "pseudo on train differ in void",
+        "pseudo on train differ in exp_times",
+        "seg on val differ in void",
+        "seg on val differ in irn.exp_times",
+    ]
+    assert "cam+irn: 8; lpcam+irn: 3" in protocols[2] and "lpcam+irn: counted" in protocols[0]
+    assert (
+        "not all have the same random seeds (cam+irn: 0, 1; lpcam+irn: 0); differences are over those that both have" in warnings
+    )
+    assert "lpcam+irn, random seed 7 failed: ValueError: no" in warnings
 
 
-def test_csv_holds_every_score_at_full_precision(comparison: Comparison) -> None:
+def test_what_a_method_has_not_is_no_difference_of_protocols(store: Path) -> None:
+    root = store.with_name("images")
+    for seed in (0, 1):
+        finished_run(store, root, "supervised", random_seed=seed)
+    runs = Runs(store)
+    assert compare([runs.group("cam+irn"), runs.group("supervised")], Store(store)).warnings == []
+
+
+def test_csv_holds_every_score_at_full_precision(comparison: Comparison, store: Path) -> None:
     lines = list(csv.DictReader(io.StringIO(comma_separated(comparison))))
-    of = next(line for line in lines if (line["method"], line["quantity"], line["metric"]) == ("lpcam+irn", "seg", "miou"))
-    assert float(of["mean"]) == comparison.lines["seg"][1].row.scores["miou"].mean
-    assert float(of["difference"]) == comparison.lines["seg"][1].difference["miou"].mean
-    assert {line["metric"] for line in lines} == {"miou", "precision", "recall", "fp", "fn"}
+    of = {line["metric"]: line for line in lines if (line["method"], line["quantity"]) == ("lpcam+irn", "seg")}
+    cam, lpcam = ([results_of(store, method, seed)["rows"][-1] for seed in (0, 1)] for method in ("cam+irn", "lpcam+irn"))
+    assert of.keys() == lpcam[0]["metrics"].keys() and {line["better"] for line in of.values()} == {"higher", "lower"}
+    for metric, line in of.items():
+        values = [row["metrics"][metric] for row in lpcam]
+        assert float(line["mean"]) == pytest.approx(sum(values) / 2, abs=1e-15)
+        assert float(line["difference"]) == pytest.approx(sum(values) / 2 - sum(row["metrics"][metric] for row in cam) / 2)
+        interval = comparison.lines["seg", "val"][1].differences[metric].interval
+        assert (float(line["difference_low"]), float(line["difference_high"])) == interval and line["images"] == "3"
 
 
 def test_markdown_and_latex_have_a_row_per_method(comparison: Comparison, tmp_path: Path) -> None:
-    assert sum(line.startswith("| seg | ") for line in markdown(comparison).splitlines()) == 2
+    base, other = (line.row.scores["miou"].mean * 100 for line in comparison.lines["seg", "val"])
+    (first, second) = (line for line in markdown(comparison).splitlines() if line.startswith("| seg | "))
+    assert f"| seg | cam+irn | deeplabv2 | val | 2 | {base:.1f} ± " in first
+    assert f"| seg | lpcam+irn | deeplabv2 | val | 2 | {other:.1f} ± " in second and f"| {other - base:+.1f} ± " in second
     assert (
         sum(line.startswith(("cam+irn &", "lpcam+irn &")) and line.endswith(r"\\") for line in latex(comparison).splitlines())
         == 2

@@ -112,6 +112,7 @@ def test_every_sweep_is_one_whose_trials_run(
     words = filled(line, given)
     options = parsed(parsed(words)["words"] if words[0] == "submit" else words)
     request = Request(options["method"], options["images"], assignments=tuple(options["assign"]), store=tmp_path)
-    sweep = Sweep(request, *split(options["vary"]), [0], options["trials"], options["until"])
+    how = {name: options[name] for name in ("trials", "until", "search", "by", "stop_early")}
+    sweep = Sweep(request, *split(options["vary"]), [0], **how)
     sweep.check()
     sweep.refuse({"train": IMAGES, "val": IMAGES})

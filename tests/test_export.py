@@ -82,9 +82,12 @@ def test_regions_in_coco_s_form_cover_what_the_label_maps_do(
     store, run = finished
     assert command("export", run, "--store", store, "--to", tmp_path / "out", "--format", "coco-rle")[0] == 0
     regions = json.loads((tmp_path / "out" / "results.json").read_text())
-    found = {(region["image_id"], region["category_id"]) for region in regions}
+    dataset = json.loads((tmp_path / "out" / "dataset.json").read_text())
+    names = {image["id"]: image["file_name"] for image in dataset["images"]}
+    found = {(names[region["image_id"]], region["category_id"]) for region in regions}
     stored = records(store, run, "irn-masks")
     assert found == {(id, int(value)) for id in stored for value in np.unique(stored[id]["label"]) if value}
+    assert dataset["categories"] == [{"id": 1, "name": "disc"}, {"id": 2, "name": "bar"}]
     assert all(region["segmentation"]["size"] == [48, 48] for region in regions)
 
 

@@ -19,6 +19,7 @@ from orchestrator.planning.references import resolve
 from tests.conftest import CLASSES, Command, write_image_set
 
 ROOT = Path(__file__).parents[1]
+BATCH = ("--set", "deeplabv2.batch=2")
 HERE = "tests.test_image_recipes"
 TOYS = {
     "pets": f"""
@@ -162,7 +163,17 @@ def test_the_name_of_an_image_set_is_part_of_no_key(image_set: Path, tmp_path: P
 
 def test_excluded_ids_that_are_not_there_are_refused(command: Command, image_set: Path, tmp_path: Path) -> None:
     (tmp_path / "out.txt").write_text("train_1.png\nnosuch\n")
-    asked = ("launch", "--method", "cam+none", "--images", f"folder:{image_set}", "--set", "backbone.weights=none", "--plan")
+    asked = (
+        "launch",
+        "--method",
+        "cam+none",
+        "--images",
+        f"folder:{image_set}",
+        "--recipe",
+        ROOT / "tests/tiny.yaml",
+        *BATCH,
+        "--plan",
+    )
     code, _, said = command(*asked, "--exclude", tmp_path / "out.txt")
     assert code == 2 and "1 of 2 ids of" in said and "such as nosuch;" in said
     (tmp_path / "out.txt").write_text("train_1.png\n")

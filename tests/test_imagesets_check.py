@@ -208,3 +208,10 @@ def test_an_image_too_small_for_the_published_scales_is_refused(image_set, side)
     mask_of(image_set, np.full(side[::-1], 2))
     (problem,) = problems_of(image_set)
     assert problem.endswith(f"train_1.png is {side[0]}x{side[1]}; an image must have at least 2 pixels a side")
+
+
+def test_a_list_of_which_everything_is_excluded_says_so(image_set):
+    (image_set / "out.txt").write_text((image_set / "ImageSets/Segmentation/val.txt").read_text())
+    found = check(open_folder(image_set, SETTINGS).without(image_set / "out.txt"), ["train", "val"])
+    (problem,) = found.problems
+    assert problem.startswith("all images of") and problem.endswith("val.txt are excluded; a list must name at least one image")

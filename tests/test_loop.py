@@ -110,7 +110,7 @@ def test_a_stopped_and_resumed_training_is_bit_equal_to_an_undisturbed_one(
     whole = replace(training(), **VARIANTS[variant])
     history = loop.train(whole, ITEMS, run(tmp_path / "whole", ema))
     seen: list[int] = []
-    asked = {"report": lambda step, losses: seen.append(step), "asked_to_stop": lambda: len(seen) == stop_at}
+    asked = {"report": lambda step, *_: seen.append(step), "asked_to_stop": lambda: len(seen) == stop_at}
     with pytest.raises(loop.Stopped):
         loop.train(replace(training(), **VARIANTS[variant]), ITEMS, run(tmp_path / "halted", ema, **asked))
     resumed = replace(training(), **VARIANTS[variant])
@@ -158,7 +158,14 @@ def test_dropout_draws_anew_in_each_step(tmp_path: Path) -> None:
 
 def test_the_history_holds_the_mean_of_every_loss_over_the_steps_that_had_it(tmp_path: Path) -> None:
     steps: list[dict[str, float]] = []
-    history = loop.train(training(), ITEMS, run(tmp_path, report=lambda step, losses: steps.append(losses)))
+    epochs: list[int] = []
+
+    def report(step: int, losses: dict[str, float], history: list[dict[str, float]]) -> None:
+        steps.append(losses)
+        epochs.append(len(history))
+
+    history = loop.train(training(), ITEMS, run(tmp_path, report=report))
+    assert epochs == [0, 0, 1, 1, 2, 2, 3, 3]  # that had ended before each step
     assert [row["epoch"] for row in history] == [1, 2, 3, 4]
     assert [sorted(row) for row in history] == [
         ["epoch", "fit", "size"],

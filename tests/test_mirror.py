@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +19,7 @@ from orchestrator.engine.job import check_attempt
 from orchestrator.storage import attached, driver, mirror, remote
 from orchestrator.storage.attached import Attachment, belongs, fetched, mirror_of, remove, remove_remote
 from orchestrator.storage.driver import DriverLost, begin_attempt, check_begun, check_driver, driving
+from orchestrator.storage.host import host
 from orchestrator.storage.in_step import in_step
 from orchestrator.storage.lease import LeaseLost
 from orchestrator.storage.remote import Address, Remote, address_of
@@ -232,7 +232,7 @@ def test_two_processes_with_one_mirror_are_told_apart_too(tmp_path: Path, there:
     assert not list((there / "drivers").iterdir())
 
 
-@pytest.mark.parametrize(("host", "pid", "silence"), [("elsewhere", 1, 61), (socket.gethostname(), 2**22 + 1, 0)])
+@pytest.mark.parametrize(("host", "pid", "silence"), [("elsewhere", 1, 61), (host(), 2**22 + 1, 0)])
 def test_a_dead_driver_s_store_is_taken_over_and_its_writes_are_refused(
     tmp_path: Path, there: Path, host: str, pid: int, silence: float
 ) -> None:

@@ -1,6 +1,7 @@
 """What a stage would refuse hours later is refused with the plan, all of it at once; and what a plan tells beside that."""
 
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -196,6 +197,47 @@ def test_the_built_in_images_are_not_drawn_for_what_cannot_run(command: Command)
     assert code == 2 and "cam.batch=16 does not divide" in errors and not Path("wsss-store").exists()
 
 
+CONTRADICTIONS = {
+    "--until cam-maps --only cam-network": "give one of them",
+    "--engine local --address auto": "give one of them",
+    "--random-seeds 0,1 --random-seed 3": "goes without --runs and --random-seed",
+    "--random-seeds 0,-1": "each number from 0",
+    "--random-seed -1": "random seeds are whole numbers from 0",
+    "--force nosuch": "this run has no stage 'nosuch'",
+    "--until nosuch": "this run has no stage 'nosuch'",
+    "--store file": "--store file is a file",
+    "--store ''": "the path is empty",
+    "--exclude ''": "the path is empty",
+    "--recipe bad.yaml": "bad.yaml is no YAML file",
+    "--set backbone.weights=": "nor an existing file",
+    "--set imported.maps=": "nor an existing folder",
+}
+
+
+@pytest.mark.parametrize("options", CONTRADICTIONS)
+@pytest.mark.parametrize("plan", [(), ("--plan",)])
+def test_options_that_contradict_or_hold_nothing_are_refused(
+    image_set: Path, command: Command, options: str, plan: tuple[str, ...]
+) -> None:
+    Path("file").write_text("")
+    Path("bad.yaml").write_text("a: [1")
+    fit = [word for name in ("cam.batch=4", "irn.batch=4", "deeplabv2.batch=4") for word in ("--set", name)]
+    words = ("--images", f"folder:{image_set}", "--set", "backbone.weights=none", "--set", "deeplabv2.weights=none", *fit)
+    code, _, errors = command("launch", "--method", "cam+irn", *words, "--track", "none", *shlex.split(options), *plan)
+    assert code == 2 and CONTRADICTIONS[options] in errors and not Path("wsss-store/stages").exists()
+
+
+def test_a_plan_shows_what_would_be_forced(image_set: Path, command: Command) -> None:
+    made = finished_run(image_set.parent / "store", image_set, "cam+none", assignments=(*PLAIN, "training.workers=1"))[0]
+    given = [word for assignment in (*PLAIN, "training.workers=1") for word in ("--set", assignment)]
+    words = ("--method", "cam+none", "--images", f"folder:{image_set}", "--segmenter", "deeplabv2-small", *given)
+    code, shown, errors = command("launch", *words, "--store", made.request.store, "--plan", "--force", "none-masks")
+    states = {cells[0]: line for line in shown.splitlines() if (cells := line.split())}
+    assert code == 0 and "cached" in states["cam-maps"] and "will run: forced" in states["none-masks"], errors
+    assert "will run: forced" in states["deeplabv2-segmenter"]
+    assert all(step.cached for step in prepare(made.experiment, made.images).steps)  # nothing was discarded
+
+
 def test_planning_loads_nothing_heavy(image_set: Path) -> None:
     program = (
         "import sys; from orchestrator.cli import main; sys.argv = ['wsss-orch', 'launch', '--method', 'cam+irn', '--images', "
@@ -222,19 +264,19 @@ def test_weights_that_cannot_be_had_are_told_before_anything_runs(image_set: Pat
         "deeplabv2.weights=imagenet",
         "deeplabv2.backbone=resnet34",
     )
-    problems = checks.weights_problems(prepared)
+    problems = checks.weights_problems([prepared])
     assert [name for name in ("resnet18", "resnet34") if any(f"of {name} could not be fetched" in told for told in problems)] == [
         "resnet18",
         "resnet34",
     ]
-    assert len(problems) == 2 and checks.weights_problems(planned(image_set)) == []
+    assert len(problems) == 2 and checks.weights_problems([planned(image_set)]) == []
 
 
 def test_a_file_of_other_weights_is_told_before_anything_runs(image_set: Path, tmp_path: Path) -> None:
     import torch
 
     torch.save({"weight": torch.zeros(1)}, tmp_path / "other.pth")
-    (told,) = checks.weights_problems(planned(image_set, f"backbone.weights={tmp_path / 'other.pth'}", "backbone.name=small"))
+    (told,) = checks.weights_problems([planned(image_set, f"backbone.weights={tmp_path / 'other.pth'}", "backbone.name=small")])
     assert "do not fit backbone small" in told
 
 

@@ -1,7 +1,10 @@
 """The report is one file that shows what the run's results say, and needs nothing else."""
 
+import asyncio
 import base64
+import hashlib
 import io
+import re
 from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
@@ -13,13 +16,15 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from imagesets.item_list import ItemList
-from orchestrator.pages.figures import INK, losses
+from orchestrator.pages.figures import COLOURS, INK, losses
 from orchestrator.pages.page import percent, seconds
 from orchestrator.pages.report import write_report
 from orchestrator.pages.samples import spread
 from orchestrator.planning.launch import Prepared
 from orchestrator.planning.published import published
-from orchestrator.reading.results import used_settings
+from orchestrator.reading.protocol import shown
+from orchestrator.reading.results import cost_unit, used_settings
+from tests.browser import needs_chromium, opened
 from tests.conftest import write_image_set
 from tests.finished_run import finished_run
 
@@ -52,9 +57,22 @@ class Page(HTMLParser):
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag
 
+    @property
+    def words(self) -> str:
+        """The text with one blank between words."""
+        return " ".join(self.text.split())
+
     def handle_data(self, text: str) -> None:
         if self.open and self.open[-1] != "style":
             self.text += f"{text.strip()} "
+
+
+def heights(svg: str) -> list[float]:
+    """The heights of the markers of a figure's lines, in the order in which they are drawn; those of its legend are not cut."""
+    plotted = "".join(re.findall(r"<g clip-path[^>]*>(.*?)</g>", svg, re.DOTALL))
+    marked = "|".join(colour.lower() for colour in COLOURS)
+    found = re.findall(rf'<use xlink:href="[^"]+" x="[\d.]+" y="([\d.]+)" style="fill: (?:{marked})', plotted)
+    return [float(height) for height in found]
 
 
 @pytest.fixture(scope="module")
@@ -78,26 +96,62 @@ def test_it_is_whole_and_asks_for_nothing_outside_itself(page: Page) -> None:
 
 def test_every_score_stands_in_it_with_its_protocol(page: Page, finished: Finished) -> None:
     rows = finished[1]["rows"]
+    names = {"seed": "Seed", "pseudo": "Pseudo mask", "seg": "Segmentation"}
     assert [row["quantity"] for row in rows] == ["seed", "seed", "pseudo", "seg"]
     for row in rows:
-        assert all(percent(row["metrics"][name]) in page.text for name in ("miou", "precision", "recall", "fp", "fn"))
-        assert all(str(value) in page.text for value in row["protocol"].values())
-    assert f"{percent(rows[0]['oracle']['miou'])} at {rows[0]['oracle']['threshold']:.2f}" in page.text
+        title = f"{names[row['quantity']]} of {row['component']} on {row['split']}"
+        values = [percent(row["metrics"][name]) for name in ("miou", "precision", "recall", "fp", "fn")]
+        if oracle := row.get("oracle"):
+            values += [f"{row['protocol']['threshold']:.2f} fixed", f"{percent(oracle['miou'])} at {oracle['threshold']:.2f}"]
+        assert f"{title} {' '.join(values)}" in page.words
+        for name, value in row["protocol"].items():
+            assert f"{name} {value}" in page.words
+
+
+def test_the_protocol_holds_what_a_score_depends_on_and_nothing_of_the_rest(finished: Finished) -> None:
+    lpcam, amn, pseudo, seg = (row["protocol"] for row in finished[1]["rows"])
+    assert {name for name in lpcam if name.endswith("scales")} == {"cam.scales", "lpcam.scales"}
+    assert not {name for name in lpcam if name.partition(".")[0] in ("irn", "amn", "crf", "deeplabv2")}
+    assert amn["crf.parameters"] == "irn-labels" and amn["threshold"] == 0.25 and "amn.walk_power" not in amn
+    walk = {"irn.exp_times": 8, "irn.beta": 10.0, "irn.walk_radius": 5, "amn.walk_power": 1.3, "amn.walk_background": 0.25}
+    assert {name: pseudo[name] for name in walk} == {name: seg[name] for name in walk} == walk
+    assert (seg["deeplabv2.fusion"], seg["deeplabv2.crf"], seg["deeplabv2.test_scales"]) == ("max_logits", "none", [1.0])
+    assert "deeplabv2.fusion" not in pseudo and seg["trained on"] == "train" and seg["images"] == 3
+    assert not {"lpcam.walk_background", "training.threads", "thresholds", "pixels"} & seg.keys()
+
+
+def test_a_file_of_weights_is_told_by_name_and_eight_characters(tmp_path: Path) -> None:
+    path = tmp_path / "resnet.pth"
+    path.write_bytes(b"weights")
+    assert shown(str(path)) == f"resnet.pth (sha256 {hashlib.sha256(b'weights').hexdigest()[:8]})"
+    assert shown("imagenet") == "imagenet" and shown([1.0, 0.5]) == [1.0, 0.5]
+
+
+def test_a_unit_of_cost_is_what_recipes_say(finished: Finished) -> None:
+    assert cost_unit() == ["cam-network", "cam-maps"]
+    walls = {stage["stage"]: stage["wall"] for stage in finished[1]["stages"]}
+    row, unit = finished[1]["rows"][0], walls["cam-network"] + walls["cam-maps"]
+    behind = unit + walls["lpcam-prototypes"] + walls["lpcam-maps"]
+    assert row["cost"] == {"wall": pytest.approx(behind), "units": pytest.approx(behind / unit)}
 
 
 def test_errors_and_costs_stand_in_it(page: Page, finished: Finished) -> None:
-    for row in finished[1]["rows"]:
-        assert all(percent(share) in page.text for share in row["errors"].values())
+    names = ("seed (lpcam)", "seed (amn)", "pseudo mask (irn)", "segmentation (deeplabv2)")
+    for row, name in zip(finished[1]["rows"], names, strict=True):
         assert sum(row["errors"].values()) == pytest.approx(1)
-        assert percent(row["by_labels"]["one"]["miou"]) in page.text and seconds(row["cost"]["wall"]) in page.text
+        shares = [row["errors"][share] for share in ("tp", "fp_object", "fp_background", "fn")]
+        shares += [row["by_labels"][part]["miou"] for part in ("one", "several")]
+        assert f"{name} {' '.join(map(percent, shares))}" in page.words
+        assert f"{name} {seconds(row['cost']['wall'])} {row['cost']['units']:.1f}" in page.words
     costs = [row["cost"]["wall"] for row in finished[1]["rows"]]
     assert costs == sorted(costs) and costs[0] > 0
 
 
 def test_every_stage_is_listed_with_its_times(page: Page, finished: Finished) -> None:
     for step in finished[0].steps:
-        assert step.stage.name in page.text and step.manifest is not None
-        assert seconds(step.manifest["cpu"]) in page.text
+        assert step.manifest is not None
+        times = [seconds(step.manifest[name]) for name in ("wall", "cpu")]
+        assert f"{step.stage.name} {times[0]} {times[1]} " in page.words
     assert page.text.count("made") == len(finished[0].steps) + 1  # and once in the heading
 
 
@@ -137,7 +191,8 @@ def test_a_run_without_seeds_or_pseudo_masks_has_a_report_too(finished: Finished
     request = finished[0].request
     run = finished_run(request.store, Path(request.images.partition(":")[2]), method="supervised")
     text = Page(write_report(*run).read_text()).text
-    assert "Segmentation" in text and "Training images" not in text and "Seeds over" not in text
+    assert "Segmentation" in text and "Images of the list val" in text
+    assert "Images of the list train" not in text and "Seeds over" not in text and "What the prototypes stand for" not in text
 
 
 def test_published_figures_stand_beside_ours_with_their_source(finished: Finished, tmp_path: Path) -> None:
@@ -148,7 +203,14 @@ def test_published_figures_stand_beside_ours_with_their_source(finished: Finishe
 
 
 def test_a_loss_of_one_epoch_is_a_point() -> None:
-    assert "<svg" in losses([{"epoch": 1, "classification": 0.5}], "cam-network")
+    assert len(heights(losses([{"epoch": 1, "classification": 0.5}], "cam-network"))) == 1
+
+
+def test_a_loss_may_begin_or_end_in_the_middle_of_a_training() -> None:
+    history = [{"epoch": 1, "a": 4.0}, {"epoch": 2, "a": 3.0, "b": 2.0}, {"epoch": 3, "b": 1.0}]
+    first, second, third, last = heights(losses(history, "cam-network"))
+    # an SVG's heights count from above: 4 and 3 of the one loss, then 2 and 1 of the other
+    assert second - first == pytest.approx(third - second) == pytest.approx(last - third) and first < second
 
 
 def test_published_figures_are_of_exactly_this_chain() -> None:
@@ -192,3 +254,23 @@ def _list_of(named: list[tuple[str, tuple[int, ...]]]) -> ItemList:
 @pytest.mark.parametrize(("value", "shown"), [(4.21, "4.2 s"), (59.96, "1 min 0 s"), (185, "3 min 5 s"), (7799.6, "2 h 10 min")])
 def test_times_are_told_in_their_two_largest_units(value: float, shown: str) -> None:
     assert seconds(value) == shown
+
+
+@needs_chromium
+@pytest.mark.slow
+def test_a_phone_shows_the_whole_page_whatever_long_words_are_in_it(finished: Finished, tmp_path: Path) -> None:
+    prepared, results, _ = finished
+    long = {"backbone.weights": f"weights (sha256 {'0123456789abcdef' * 4})", "trained on": "train_" * 20}
+    rows = [{**row, "protocol": {**row["protocol"], **long}} for row in results["rows"]]
+    page = write_report(prepared, {**results, "method": "+".join(["lpcam"] * 12), "rows": rows}, tmp_path)
+
+    async def use(width: int) -> None:
+        async with opened(page, width) as tab:
+            assert await tab.evaluate("document.documentElement.scrollWidth") <= width
+            every = "[...document.querySelectorAll('body *')].filter(one => !one.closest('.scroll, svg'))"
+            beyond = ".filter(one => one.getBoundingClientRect().right > innerWidth + 1).map(one => one.outerHTML.slice(0, 80))"
+            assert await tab.evaluate(every + beyond) == []
+            assert not tab.errors
+
+    for width in (1200, 390):
+        asyncio.run(use(width))

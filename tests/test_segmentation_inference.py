@@ -94,6 +94,6 @@ def test_an_unknown_rule_is_refused():
 def test_predictions_are_label_maps_of_the_images_own_size(tmp_path, crf):
     Image.fromarray(GOLDEN["image_uint8_rgb"]).save(tmp_path / "a.png")
     settings = Settings({"test_scales": [1.0, 0.5], "mirror": True, "fusion": "mean_softmax", "crf": crf})
-    context = Context(settings, ("a", "b", "c", "d"), (), 0, torch.device("cpu"), {"segmenter": convolution})
+    context = Context(settings, ("a", "b", "c", "d"), (), (), torch.device("cpu"), {"segmenter": convolution})
     label = inference.predictions(context)(Item("a", tmp_path / "a.png", (0,)))["label"]
     assert label.shape == SIZE and label.dtype == np.uint8 and set(np.unique(label)) <= set(range(5))

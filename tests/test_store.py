@@ -4,7 +4,6 @@ import json
 import multiprocessing
 import os
 import signal
-import socket
 import time
 from pathlib import Path
 from typing import Any
@@ -14,10 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.engine.shard_work import add
 from orchestrator.storage import lease as leases
+from orchestrator.storage.host import host
 from orchestrator.storage.lease import LeaseLost, try_lease
 from orchestrator.storage.shards import (
     SHARD,
+    SUM,
     Shards,
     StoredRecords,
     shard_is_from,
@@ -32,6 +34,23 @@ from orchestrator.storage.store import Store
 
 def records(names: list[str]) -> dict[str, dict[str, np.ndarray]]:
     return {name: {"label": np.full((2, 3), index, np.uint8), "keys": np.arange(index)} for index, name in enumerate(names)}
+
+
+def test_records_are_summed_as_they_come_in_integers_that_hold_the_sum() -> None:
+    total: dict[str, np.ndarray] = {}
+    for _ in range(3):
+        add(total, {"pixels": np.array([100, 1], np.uint8), "images": np.array(True)})
+    assert total["pixels"].tolist() == [300, 3] and total["images"] == 3
+
+
+def test_what_is_kept_of_each_item_is_no_part_of_the_sum_whatever_an_item_is_called(tmp_path: Path) -> None:
+    for index, item in enumerate(("sum", "made_from")):
+        records = {SUM: {"pixels": np.array(2)}, item: {"pixels": np.array(40 + index)}}
+        write_shard(shard_path(tmp_path, index), records, "a")
+    write_names(tmp_path, [["sum"], ["made_from"]])
+    assert summed(tmp_path, 2) == {"pixels": 4}
+    assert [record["pixels"] for record in StoredRecords(tmp_path).in_order()] == [40, 41]
+    assert StoredRecords(tmp_path)["made_from"]["pixels"] == 41
 
 
 def test_records_come_back_by_name_from_their_shard(tmp_path: Path) -> None:
@@ -80,7 +99,7 @@ def test_a_result_is_found_by_its_key_whatever_stage_made_it(tmp_path: Path) -> 
 
 def test_sums_add_over_shards(tmp_path: Path) -> None:
     for index in range(3):
-        write_shard(shard_path(tmp_path, index), {"sum": {"confusion": np.eye(2, dtype=np.int64)}}, "a")
+        write_shard(shard_path(tmp_path, index), {SUM: {"confusion": np.eye(2, dtype=np.int64)}}, "a")
     assert summed(tmp_path, 3)["confusion"].tolist() == [[3, 0], [0, 3]]
 
 
@@ -145,7 +164,7 @@ def _try_once(folder: Path, start: Any, won: Any) -> None:
 @pytest.mark.parametrize("dead", [False, True])
 def test_of_many_that_try_at_once_one_gets_the_lease(tmp_path: Path, dead: bool) -> None:
     if dead:
-        (tmp_path / "lease.json").write_text(json.dumps({"host": socket.gethostname(), "pid": 2**22 + 1, "token": "x"}))
+        (tmp_path / "lease.json").write_text(json.dumps({"host": host(), "pid": 2**22 + 1, "token": "x"}))
     context = multiprocessing.get_context("fork")
     start, won = context.Barrier(6), context.Queue()
     tries = [context.Process(target=_try_once, args=(tmp_path, start, won)) for _ in range(6)]

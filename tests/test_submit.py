@@ -128,6 +128,8 @@ def test_an_address_may_be_a_host_a_port_or_a_url(address: str, url: str) -> Non
         ((*LAUNCH, "--images", "folder:photographs"), "--images folder: photographs: a cluster needs absolute paths"),
         ((*LAUNCH, "--set", "backbone.weights=resnet.pth"), "--set backbone.weights= resnet.pth: a cluster needs"),
         ((*LAUNCH, "--maps-from", "maps"), "--maps-from maps: a cluster needs"),
+        ((*LAUNCH, "--set", "training.workers=3"), "cam.batch=16 does not divide among training.workers=3"),
+        ((*LAUNCH, "--until", "nosuch"), "this run has no stage 'nosuch'"),
         ((*LAUNCH, "--store", "~/store"), "~/store: ~ is another folder on a cluster's nodes"),
         ((*LAUNCH, "--set", "backbone.weights=~/x.pth"), "backbone.weights=~/x.pth: ~ is another folder"),
         ((*LAUNCH, "--tracking-uri", "sqlite:///mlflow.db"), "--tracking-uri mlflow.db: a cluster needs"),

@@ -7,12 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.planning.recipes import Metric
+from orchestrator.reading.numbers import told_spread
 from orchestrator.reading.results import write_results
 from orchestrator.reading.summary import Spread, failure_in, group_of, note_failure
-from orchestrator.reading.tables import spread_percent
 from tests.conftest import write_image_set
 from tests.finished_run import finished_run
 
+MIOU = Metric(title="mIoU")
 VALUES = st.dictionaries(st.integers(0, 20), st.floats(0, 1), min_size=2, max_size=8)
 
 
@@ -26,8 +28,10 @@ def test_mean_and_deviation_are_those_of_a_sample(values: dict[int, float]) -> N
 
 def test_one_run_has_no_deviation() -> None:
     assert Spread({3: 0.5}).std is None
-    assert spread_percent(Spread({3: 0.5})) == "50.0"
-    assert spread_percent(Spread({0: 0.5, 1: 0.52})) == "51.0 ± 1.4"
+    assert told_spread(Spread({3: 0.5}), MIOU) == "50.0"
+    assert told_spread(Spread({0: 0.5, 1: 0.52}), MIOU) == "51.0 ± 1.4"
+    assert told_spread(Spread({0: 0.5, 1: 0.52}), MIOU, signed=True) == "+51.0 ± 1.4"
+    assert told_spread(Spread({0: 3.25}), Metric(title="distance", unit="pixels")) == "3.25"
 
 
 @given(VALUES, st.floats(-0.5, 0.5))

@@ -1,7 +1,9 @@
 """A sweep refuses what it cannot vary, finds its best trial, and says how that was chosen."""
 
+import html
 import json
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +12,14 @@ import pytest
 from imagesets.errors import WrongInput
 from orchestrator.pages.sweep_page import write_page
 from orchestrator.planning.launch import Request
+from orchestrator.planning.recipes import Metric
 from orchestrator.reading.groups import Runs
+from orchestrator.reading.numbers import told_spread
 from orchestrator.sweeps.axes import split
 from orchestrator.sweeps.sweep import Sweep
-from orchestrator.sweeps.sweep_results import Findings, best_threshold, findings, read_sweep, slices
-from orchestrator.sweeps.sweep_table import sweep_rows
+from orchestrator.sweeps.sweep_results import Findings, findings, read_sweep, slices
+from orchestrator.sweeps.sweep_table import sweep_columns, sweep_rows
+from orchestrator.sweeps.trial import best_threshold
 from tests.conftest import write_image_set
 from tests.finished_run import finished_run
 from tests.launching import command
@@ -36,6 +41,34 @@ def sweep_of(*vary: str, store: Path = Path("store"), trials: int = 1) -> Sweep:
 def test_every_value_is_checked_before_anything_runs(vary: str, why: str) -> None:
     with pytest.raises(WrongInput, match=why):
         sweep_of(vary).check()
+
+
+def test_a_score_that_no_stage_makes_is_refused_before_the_first_trial() -> None:
+    sweep = sweep_of("recam.lambda=0.1,1")
+    for name in ("", "seed.miou/train", "seg.precision/val"):
+        replace(sweep, by=name).check_metric()
+    for name in ("nosuch", "seed.miou/val", "miou/train"):
+        with pytest.raises(WrongInput, match=f"--by {name} is no score of this sweep, whose scores are: .*seed.METRIC/train"):
+            replace(sweep, by=name).check_metric()
+
+
+@pytest.mark.parametrize(
+    ("how", "why"),
+    [
+        ({"search": "hyperopt"}, "--search hyperopt is none of grid, random, optuna"),
+        ({"search": "optuna", "by": "seg.miou/val"}, "needs a budget of several trials"),
+        ({"search": "optuna", "trials": 9}, "needs the score to go by, such as --by"),
+        ({"search": "random", "axes": []}, "needs a setting to vary"),
+        ({"stop_early": "time"}, "--stop-early time is neither loss nor score"),
+    ],
+)
+def test_a_search_is_told_what_it_lacks(how: dict[str, Any], why: str) -> None:
+    with pytest.raises(WrongInput, match=why):
+        replace(sweep_of("recam.lambda=0.1,1"), **how).check()
+
+
+def test_random_trials_are_drawn_from_lists() -> None:
+    replace(sweep_of("recam.lambda=0.1,1"), search="random", trials=5).check()
 
 
 def test_draws_need_something_to_draw() -> None:
@@ -75,10 +108,49 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> tuple[Findings, Path]:
 
 def test_the_best_comes_first_and_how_it_was_chosen_is_said(found: tuple[Findings, Path]) -> None:
     scores = [trial.score("seg.miou/val").mean for trial in found[0].trials]
-    assert scores == sorted(scores, reverse=True) and found[0].metric == "seg.miou/val"
-    assert f"cam.epochs={found[0].trials[0].values['cam.epochs']} by seg.miou/val" in found[0].verdict()
-    assert "oracle" in found[0].verdict()
+    assert scores == sorted(scores, reverse=True) and len(set(scores)) == 3 and found[0].metric == "seg.miou/val"
+    epochs = found[0].trials[0].values["cam.epochs"]
+    told = (
+        f"best of 3: cam.epochs={epochs} by seg.miou/val, {100 * scores[0]:.1f} (n=2); chosen on the masks of val, so this score"
+    )
+    assert found[0].verdict().startswith(told)
     assert found[0].failed == ["cam.epochs=1, random seed 1 failed: ValueError: no"]
+
+
+def mean_curves(found: Findings) -> dict[tuple[int, float], float]:
+    """mIoU of the seeds by epochs and threshold, mean over the runs of each trial."""
+    means = {}
+    for trial in found.trials:
+        curves = [run["rows"][0]["curve"] for run in trial.group.runs]
+        for place, threshold in enumerate(curves[0]["threshold"]):
+            means[trial.values["cam.epochs"], threshold] = sum(curve["miou"][place] for curve in curves) / len(curves)
+    return means
+
+
+def test_settings_and_threshold_are_chosen_together_with_the_words_that_make_them(found: tuple[Findings, Path]) -> None:
+    means = mean_curves(found[0])
+    epochs, threshold = max(means, key=lambda point: means[point])
+    cut = found[0].cut
+    assert cut is not None and (cut.trial.values, cut.threshold) == ({"cam.epochs": epochs}, threshold)
+    assert cut.value == pytest.approx(means[epochs, threshold])
+    words = f"--set cam.epochs={epochs} --set cam.seed_threshold={threshold}"
+    assert (
+        f"best of settings and threshold together: {words}, mIoU {100 * cut.value:.1f} % of seeds on train (n=2)" in cut.verdict()
+    )
+    assert cut.verdict() in found[0].verdict()
+    (seed_at,) = (run["rows"][0]["metrics"]["miou"] for run in cut.trial.group.runs if run["random_seed"] == 0)
+    assert seed_at < cut.value  # the fixed threshold is not the best one here
+
+
+def test_what_the_threshold_changes_is_said_of_the_method_at_hand(found: tuple[Findings, Path]) -> None:
+    assert "cam.seed_threshold also changes none-masks and what is made of it" in found[0].verdict()  # it cuts pseudo masks too
+    root = found[1]
+    prepared, _, _ = finished_run(root / "store", root / "images", "lpcam+irn")
+    trials = [{"values": {}, "group": prepared.group, "failed": {}}]
+    record = {**found[0].record, "axes": [], "trials": trials, "random_seeds": [0]}
+    told = findings(Runs(root / "store"), record, "seed.miou/train").verdict()
+    assert told.startswith("best of settings and threshold together: --set lpcam.seed_threshold=")
+    assert told.endswith("lpcam.seed_threshold changes this score alone, not the pseudo masks and segmentations")
 
 
 def test_an_unknown_score_names_the_nearest(found: tuple[Findings, Path]) -> None:
@@ -90,19 +162,26 @@ def test_an_unknown_score_names_the_nearest(found: tuple[Findings, Path]) -> Non
 
 def test_the_best_threshold_is_that_of_the_mean_curve(found: tuple[Findings, Path]) -> None:
     trial = found[0].trials[0]
-    curves = [run["rows"][0]["curve"] for run in trial.group.runs]
-    means = [sum(values) / len(values) for values in zip(*(curve["miou"] for curve in curves), strict=True)]
+    means = {point[1]: value for point, value in mean_curves(found[0]).items() if point[0] == trial.values["cam.epochs"]}
     best = best_threshold(trial)
-    assert best is not None and best[1] == pytest.approx(max(means))
-    assert best[0] == curves[0]["threshold"][means.index(max(means))]
+    assert best is not None and best[1] == pytest.approx(max(means.values()))
+    assert best[0] == max(means, key=lambda threshold: means[threshold])
 
 
 def test_table_and_page_show_every_trial(found: tuple[Findings, Path], tmp_path: Path) -> None:
-    assert [row[0] for row in sweep_rows(found[0])] == [str(trial.values["cam.epochs"]) for trial in found[0].trials]
+    for trial, row in zip(found[0].trials, sweep_rows(found[0]), strict=True):
+        cells = [
+            told_spread(trial.score(name), Metric(title="")) for name in ("seed.miou/train", "pseudo.miou/train", "seg.miou/val")
+        ]
+        threshold, value = best_threshold(trial) or (0, 0)
+        assert row == [str(trial.values["cam.epochs"]), *cells, f"{100 * value:.1f} at {threshold:.2f}"]
+    assert sweep_columns(found[0])[1:4] == ["seed mIoU, train", "pseudo mIoU, train", "seg mIoU, val"]
     assert [value for value, _ in slices(found[0])["cam.epochs"]] == [1, 2, 3]
     write_page(found[0], tmp_path / "new" / "sweep.html")
     page = (tmp_path / "new" / "sweep.html").read_text()
     assert page.count("<svg") == 2 and "random seed 1 failed" in page
+    assert found[0].verdict() in html.unescape(page)
+    assert all(html.escape(cell) in page for row in sweep_rows(found[0]) for cell in row)
 
 
 def sweep_words(tmp_path: Path, *options: str, method: str, until: str) -> tuple[list[str], Path]:
@@ -128,7 +207,7 @@ def test_a_real_sweep_shares_stages_between_trials_and_resumes(tmp_path: Path) -
     first = subprocess.run(words, capture_output=True, text=True, timeout=600)
     assert first.returncode == 0, first.stdout + first.stderr
     assert first.stdout.count("recam-responses [weights") - first.stdout.count("cached") <= 2  # begins and ends once
-    assert [trial["values"] for trial in the_sweep(store)["trials"]] == [{"recam.weights": "sum"}, {"recam.weights": "w"}]
+    assert [trial["values"] for trial in the_sweep(store)["trials"]] == [{"recam.weights": "w"}, {"recam.weights": "sum"}]
     made = {path: path.read_text() for path in (store / "stages").glob("*/manifest.json")}
     assert len([path for path in made if json.loads(made[path])["stage"] == "recam-responses"]) == 1
     again = subprocess.run(words, capture_output=True, text=True, timeout=600)
@@ -149,3 +228,21 @@ def test_random_draws_are_those_of_the_random_seed_and_every_run_is_tracked(tmp_
     assert again.returncode == 0 and "done in" not in again.stdout and the_sweep(store) == record
     delivered = subprocess.run([words[0], "track", "--store", str(store)], capture_output=True, text=True, timeout=120)
     assert delivered.stdout.splitlines()[-1] == "0 delivered, 2 already there"
+
+
+@pytest.mark.slow
+def test_optuna_stops_trials_early_and_the_same_command_goes_on(tmp_path: Path) -> None:
+    vary = ["--vary", "cam.lr=loguniform(0.00001,0.01)", "--search", "optuna", "--trials", "4", "--by", "seed.miou/train"]
+    how = ["--stop-early", "loss", "--at-once", "1", "--set", "cam.epochs=90"]
+    words, store = sweep_words(tmp_path, *vary, *how, method="cam+none", until="cam-maps-score")
+    first = subprocess.run(words, capture_output=True, text=True, timeout=900)
+    assert first.returncode == 0, first.stdout + first.stderr
+    trials = the_sweep(store)["trials"]
+    assert [trial["number"] for trial in trials] == [0, 1, 2, 3] and not trials[0]["stopped"]
+    stopped = [trial for trial in trials if trial["stopped"]]
+    assert stopped and all("loss of cam-network" in trial["stopped"] for trial in stopped)
+    assert first.stdout.count("stopped early") >= len(stopped) and "failed" not in first.stdout
+    left = [path.parent for path in (store / "stages").glob("cam-network-*/checkpoint.pt")]
+    assert len(left) == len(stopped) and not any((folder / "manifest.json").exists() for folder in left)
+    again = subprocess.run(words, capture_output=True, text=True, timeout=600)
+    assert again.returncode == 0 and "done in" not in again.stdout and the_sweep(store)["trials"] == trials

@@ -1,24 +1,29 @@
 """A tracking server that is wrong, dead or silent costs a launch seconds, not its results; `track` and `ui` say what they do."""
 
+import http.client
 import os
+import shlex
 import shutil
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from imagesets.errors import WrongInput
 from orchestrator.cli import main
 from orchestrator.pages.report import write_report
-from orchestrator.reading.hidden import hidden
-from orchestrator.tracking.tracking import LIMITS, NotDelivered, check_tracking, deliver, deliver_or_say
+from orchestrator.reading.hidden import ambiguous, hidden, hidden_command, hidden_uri
+from orchestrator.tracking.tracking import LIMITS, NotDelivered, _reason, check_tracking, deliver, deliver_or_say
 from tests.conftest import write_image_set
 from tests.finished_run import finished_run
 
-pytest.importorskip("mlflow")
+mlflow = pytest.importorskip("mlflow")
 Command = Callable[..., tuple[int, str, str]]
 REFUSED = "http://127.0.0.1:1"  # where no server of a user's can listen
 
@@ -96,6 +101,25 @@ def test_a_silent_server_is_asked_once_and_not_for_long(
     assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "1" and "MLFLOW_HTTP_REQUEST_MAX_RETRIES" not in os.environ
 
 
+@pytest.mark.parametrize(
+    "sent",
+    [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\n{"],
+)
+def test_a_server_that_dies_in_the_middle_of_an_answer_does_not_answer(store: Path, run: str, sent: bytes) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def answer() -> None:
+            connection, _ = listening.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(sent)
+
+        threading.Thread(target=answer, daemon=True).start()
+        with pytest.raises(NotDelivered, match=r": the server does not answer \(") as told:
+            deliver(store, run, f"http://127.0.0.1:{listening.getsockname()[1]}")
+    assert "Pool" not in str(told.value)
+
+
 def test_our_limits_end_with_our_calls(store: Path, run: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in LIMITS:
         monkeypatch.delenv(name, raising=False)
@@ -142,6 +166,82 @@ def test_a_missing_mlflow_is_told_before_anything_runs(monkeypatch: pytest.Monke
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(WrongInput, match="--track none runs without it"):
         check_tracking("")
+
+
+# what a URI is written around; of a password that is a part of it nothing can be told
+AROUND = "wsss-orch track --tracking-uri postgresql+psycopg://me:***@host:5432/name http://"
+PASSWORDS = st.text(min_size=1).filter(lambda password: password not in AROUND and password not in repr(AROUND))
+
+
+@given(PASSWORDS)
+def test_a_password_is_hidden_whatever_it_holds(password: str) -> None:
+    for uri in (f"postgresql+psycopg://me:{password}@host:5432/name", f"http://me:{password}@host"):
+        assert hidden_uri(uri) == uri.replace(f":{password}@", ":***@", 1)
+        assert shlex.split(hidden_command(["wsss-orch", "track", "--tracking-uri", uri])) == [
+            *("wsss-orch", "track", "--tracking-uri"),
+            hidden_uri(uri),
+        ]
+        assert password not in hidden_command(["wsss-orch", "track", f"--tracking-uri={uri}"])
+
+
+@given(st.text(st.characters(categories=("L", "N", "P", "S"), exclude_characters="'\""), min_size=1))
+def test_a_password_is_hidden_in_a_text_and_the_rest_stays(password: str) -> None:
+    told = hidden(f"cannot reach http://me:{password}@host/x as it is down; see https://mlflow.org:443/docs")
+    assert told == "cannot reach http://me:***@host/x as it is down; see https://mlflow.org:443/docs"
+
+
+@pytest.mark.parametrize(
+    "uri",
+    ["http://host:5000", "sqlite:////a:b/c@d/mlflow.db", "https://mlflow.example.org/team@lab", "http://host:5000/"],
+)
+def test_a_uri_without_a_password_stays_as_it_is(uri: str) -> None:
+    assert hidden_uri(uri) == hidden(uri) == uri and not ambiguous(uri)
+
+
+@pytest.mark.parametrize(
+    "uri", ["postgresql://host/db?user=me&password=pass1", "mssql+pyodbc:///?odbc_connect=UID%3Dme%3BPWD%3Dpass1%3B"]
+)
+def test_a_password_among_the_parameters_is_hidden_too(uri: str) -> None:
+    assert "pass1" not in hidden_uri(uri) and hidden_uri(uri).startswith(uri[:18])
+
+
+@pytest.mark.parametrize("password", ["se/cr", "se@cr", "1234/x@y", "a?b", "a#b", "//"])
+def test_a_password_that_would_be_taken_for_the_host_is_refused_and_not_shown(
+    command: Command, store: Path, password: str
+) -> None:
+    for words in (again(store), ("track", "--store", store)):
+        code, shown, errors = command(*words, "--tracking-uri", f"postgresql://me:{password}@host/db")
+        assert code == 2 and not shown and "postgresql://me:***@host/db has a password with / @ ? or # in it" in errors
+        assert password not in errors.replace("/ @ ? or #", "").replace("://", "")
+
+
+@pytest.mark.parametrize("words", [("ls", "--debug"), ("launch", "--track", "none")])
+def test_no_error_of_a_command_shows_a_password(
+    command: Command, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*given: object, **more: object) -> None:
+        raise RuntimeError("cannot reach postgresql://me:hush/hush@host/db")
+
+    monkeypatch.setattr("orchestrator.cli.catalogue.load_all", broken)
+    monkeypatch.setattr("orchestrator.cli.launch.experiment", broken)
+    code, shown, errors = command(*words, *(("--method", "cam") if words[0] == "launch" else ()))
+    assert code == 1 and "postgresql://me:***@host/db" in errors and "hush" not in shown + errors
+
+
+@pytest.mark.parametrize("kind", ["IncompleteRead", "ProtocolError", "ReadTimeoutError", "ChunkedEncodingError"])
+def test_a_server_that_ends_in_the_middle_of_an_answer_is_told_in_plain_words(kind: str) -> None:
+    import requests
+    import urllib3
+
+    of = {
+        "IncompleteRead": lambda: http.client.IncompleteRead(b""),
+        "ProtocolError": lambda: urllib3.exceptions.ProtocolError("Connection broken"),
+        "ReadTimeoutError": lambda: urllib3.exceptions.ReadTimeoutError(None, "/", "Read timed out."),  # type: ignore[arg-type]
+        "ChunkedEncodingError": lambda: requests.exceptions.ChunkedEncodingError("HTTPConnectionPool(host='x')"),
+    }
+    told = mlflow.MlflowException("API request failed with exception HTTPConnectionPool(host='127.0.0.1', port=1)")
+    told.__context__ = of[kind]()
+    assert _reason(told) == "the server does not answer (it broke off the connection)"
 
 
 def test_passwords_are_shown_nowhere(store: Path, run: str, caplog: pytest.LogCaptureFixture) -> None:

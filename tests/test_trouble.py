@@ -2,6 +2,7 @@
 
 import errno
 import os
+import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -50,7 +51,7 @@ def fail_twice(error: Exception) -> Callable[[], str]:
 
 
 @pytest.mark.parametrize("number", [errno.ESTALE, errno.EIO, errno.ETIMEDOUT])
-def test_a_file_system_that_fails_for_a_moment_is_waited_for_longer_each_time(store: Path, number: int) -> None:
+def test_a_file_system_that_fails_for_a_moment_is_tried_again_later_each_time_and_said_once(store: Path, number: int) -> None:
     said: list[str] = []
     pauses: list[float] = []
     fail = fail_twice(OSError(number, os.strerror(number)))
@@ -61,7 +62,26 @@ def test_a_file_system_that_fails_for_a_moment_is_waited_for_longer_each_time(st
 
     assert patiently(store, do, said.append, pauses.append) == "done"
     assert pauses == [1.0, 2.0]
-    assert os.strerror(number) in said[0] and "waiting up to 60 s" in said[0] and said[1].endswith("going on")
+    (told,) = said
+    assert f"fails on {socket.gethostname()} ({os.strerror(number)}); the launch sees it, and tries again for 63 s" in told
+
+
+def test_a_store_that_one_node_does_not_see_is_told_with_the_node_and_as_no_absence(store: Path) -> None:
+    said: list[str] = []
+
+    def do() -> None:
+        raise StoreAbsent(f"the store {store} is not there on node-b (No such file or directory)")
+
+    with pytest.raises(StoreGone, match=r"on node-b .* `wsss-orch doctor --address` tells what each node sees"):
+        patiently(store, do, said.append, lambda seconds: None)
+    assert len(said) == 1 and "node-b" in said[0]
+
+
+def test_a_store_that_comes_back_is_waited_for_and_said(store: Path) -> None:
+    said: list[str] = []
+    store.rename(store.with_name("away"))
+    patiently(store, lambda: require(store), said.append, lambda seconds: store.with_name("away").rename(store) and None)
+    assert "waiting up to 60 s" in said[0] and said[1].endswith("going on") and len(said) == 2
 
 
 def test_a_store_that_always_fails_ends_the_launch_with_a_sentence(store: Path) -> None:
@@ -70,7 +90,7 @@ def test_a_store_that_always_fails_ends_the_launch_with_a_sentence(store: Path) 
     def do() -> None:
         raise StoreAbsent("the store fails")
 
-    with pytest.raises(WrongInput, match="7th time in one stage; the same command continues"):
+    with pytest.raises(WrongInput, match=r"7th time in one stage; .* the same command continues"):
         patiently(store, do, lambda line: None, pauses.append)
     assert sum(pauses) == 63
 

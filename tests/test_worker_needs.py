@@ -1,10 +1,10 @@
-"""What each training worker asks Ray for: what some node can give, or a sentence in place of a wait without end."""
+"""What each worker asks Ray for: what some node can give, or a sentence in place of a wait without end."""
 
 import pytest
 
 from imagesets.errors import WrongInput
+from orchestrator.engine.places import places, width, worker_needs
 
-worker_needs = pytest.importorskip("orchestrator.engine.ray_engine").worker_needs
 HEAD = {"CPU": 64.0, "memory": 1e11}
 
 
@@ -29,3 +29,9 @@ def test_workers_spread_over_uneven_nodes_by_what_the_smaller_one_can_give() -> 
 def test_what_does_not_fit_is_refused(nodes: list[dict[str, float]], told: str) -> None:
     with pytest.raises(WrongInput, match=f"training.workers=2, but the cluster has {told}"):
         worker_needs(2, 1, nodes)
+
+
+def test_a_per_image_task_takes_a_cpu_for_each_of_its_threads_as_far_as_a_node_has_them() -> None:
+    assert width([{"CPU": 8.0}], 1, False) == 1 and width([{"CPU": 8.0}, {"CPU": 2.0}], 4, False) == 4
+    assert width([{"CPU": 2.0}], 4, False) == 2 and width([HEAD, {"CPU": 4.0, "GPU": 2.0}], 8, True) == 4
+    assert places([{"CPU": 8.0}, {"CPU": 2.0}], 4, False) == 2 and places([HEAD, {"CPU": 4.0, "GPU": 2.0}], 4, True) == 1

@@ -51,7 +51,7 @@ def train(training: Training, items: Sequence[Item], run: Run) -> list[dict[str,
             losses = _update(training, objective, parts, progress.step, run)
             average.update()
             progress.note(losses)
-            run.report(progress.step, losses)
+            run.report(progress.step, losses, progress.history)
             if progress.step == training.steps:
                 break
         progress.end_epoch(_means(run.of_all(progress.seen)))

@@ -13,7 +13,7 @@ def seed_of(*purpose: object) -> int:
 
 
 def generator(*purpose: object) -> np.random.Generator:
-    """A NumPy generator for one purpose, e.g. (random_seed, "cam", epoch, image id, "augmentation")."""
+    """A NumPy generator for one purpose, e.g. (random_seed, "cam-network", "sample", epoch, place)."""
     return np.random.default_rng(seed_of(*purpose))
 
 

@@ -18,8 +18,8 @@ Value = TypeVar("Value")
 class Run:
     """Where and as what a training runs: `purpose` names its random numbers, `folder` keeps its checkpoint.
 
-    `report(step, losses)` is called after every step on rank 0, `asked_to_stop()` before it; `fence()` before every write
-    raises where another attempt has taken over.
+    `report(step, losses, history)` is called after every step on rank 0, with the mean losses of the epochs before;
+    `asked_to_stop()` before every step; `fence()` before every write raises where another attempt has taken over.
     """
 
     purpose: tuple[object, ...]
@@ -28,7 +28,7 @@ class Run:
     device: torch.device
     rank: int = 0
     world: int = 1
-    report: Callable[[int, dict[str, float]], None] = lambda step, losses: None
+    report: Callable[[int, dict[str, float], list[dict[str, float]]], None] = lambda step, losses, history: None
     asked_to_stop: Callable[[], bool] = lambda: False
     fence: Callable[[], None] = lambda: None
 

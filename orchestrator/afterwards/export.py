@@ -7,22 +7,24 @@ from typing import Any
 from imagesets.errors import WrongInput
 from imagesets.exchange import LabelMaps, write_coco_results, write_folder, write_server_archive
 from orchestrator.afterwards.new_folder import new_folder
+from orchestrator.planning import scores
 from orchestrator.reading.runs import FinishedRun
 from orchestrator.storage.shards import StoredRecords
 from orchestrator.storage.store import write_json
 
 FORMATS = ("voc", "voc-server", "coco-rle")
-WHAT = {"pseudo": "pseudo masks", "seg": "segmentations"}
 COMPETITIONS = ("comp5", "comp6")
 
 
 def export(run: FinishedRun, target: Path, form: str, what: str, competition: str) -> int:
-    """Write what the run has of `what` (pseudo, seg) to the new folder `target`; the number of images."""
+    """Write what the run has of a quantity `what` to the new folder `target`; the number of images."""
     check_form(form, competition)
-    if what not in WHAT:
-        raise WrongInput(f"--what {what} is neither {' nor '.join(WHAT)}")
-    if form == "voc-server" and what != "seg":
-        raise WrongInput("--format voc-server is for segmentations, which the server scores; it takes --what seg")
+    known = scores.label_maps()
+    if what not in known:
+        raise WrongInput(f"--what {what} is neither {' nor '.join(known)}")
+    final = scores.of_word("predictions")
+    if form == "voc-server" and what != final:
+        raise WrongInput(f"--format voc-server is for {known[final].many}, which the server scores; it takes --what {final}")
     stage, row = run.scored(what)
     folder, manifest = run.result(stage.name)
     records = StoredRecords(folder)
@@ -30,7 +32,7 @@ def export(run: FinishedRun, target: Path, form: str, what: str, competition: st
         entry["list"] for entry in run.results["stages"] if entry["stage"] == stage.name
     )  # may hold more than was scored
     about = {
-        **about_run(run, WHAT[what], stage.name, manifest),
+        **about_run(run, known[what].many, stage.name, manifest),
         "split": split,
         "images": len(records),
         "metrics": row["metrics"],
@@ -66,10 +68,11 @@ def about_run(run: FinishedRun, what: str, stage: str, manifest: Mapping[str, An
 
 def write(target: Path, maps: LabelMaps, form: str, name: str, competition: str, about: Mapping[str, Any]) -> None:
     """Write label maps and what is to be known `about` them to the new folder `target`; `name` is their list's."""
+    classes = list(about["values"].values())[1:-1]  # between background and void
     writers: dict[str, Callable[[Path], None]] = {
         "voc": lambda folder: write_folder(folder, name, maps),
         "voc-server": lambda folder: write_server_archive(folder / "results.tgz", maps, competition),
-        "coco-rle": lambda folder: write_coco_results(folder / "results.json", maps),
+        "coco-rle": lambda folder: write_coco_results(folder, maps, classes),
     }
     with new_folder(target) as folder:
         writers[form](folder)
@@ -81,8 +84,8 @@ def _readme(form: str, name: str, about: Mapping[str, Any]) -> str:
     told = {
         "voc": f"<id>.png are palette PNGs whose pixels are label values (manifest.json names them); {name}.txt lists the ids.",
         "voc-server": "results.tgz is what the evaluation server of PASCAL VOC 2012 takes.",
-        "coco-rle": "results.json holds one region per image and class as COCO's compressed run lengths;\n"
-        "category_id is the label value, which manifest.json names.",
+        "coco-rle": "results.json holds one result per image and class, as pycocotools' loadRes takes it;\n"
+        "dataset.json names the images and categories that its ids stand for.",
     }
     origin = f"run {about['run']} ({about['method']}), stage {about['stage']}, key {about['key']}"
     return f"{about['images']} {about['what']} of {origin}, made by wsss-orch.\n{told[form]}\n"

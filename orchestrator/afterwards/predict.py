@@ -16,6 +16,7 @@ from orchestrator.afterwards.new_folder import refuse_used
 from orchestrator.engine.context import load_network, settings_of
 from orchestrator.engine.job import Input, resolve
 from orchestrator.engine.progress import Display
+from orchestrator.planning import scores
 from orchestrator.reading.runs import FinishedRun
 from training.loop import set_threads
 from training.stage import Context
@@ -29,10 +30,10 @@ def predict(run: FinishedRun, images: Path, target: Path, form: str, competition
     check_form(form, competition)
     refuse_used(target)
     items = images_of(images)
-    stage, _ = run.scored("seg")
+    stage, _ = run.scored(scores.of_word("predictions"))
     (source,) = stage.inputs.values()
     _, manifest = run.result(source.name)
-    about = about_run(run, "segmentations", source.name, manifest)
+    about = about_run(run, scores.quantities()[scores.of_word("predictions")].many, source.name, manifest)
     about |= {"images": len(items), "settings": {**stage.settings, **stage.names}}
     one = predictor(run, "cuda" if torch.cuda.is_available() else "cpu")
 
@@ -65,7 +66,7 @@ def images_of(folder: Path) -> list[Item]:
 
 def predictor(run: FinishedRun, device: str) -> Callable[[Item], np.ndarray]:
     """The run's own segmentation of one image, uint8 [H,W]: with its test scales, mirror images and CRF."""
-    stage, _ = run.scored("seg")
+    stage, _ = run.scored(scores.of_word("predictions"))
     ((word, source),) = stage.inputs.items()
     folder, _ = run.result(source.name)
     where = torch.device(device)

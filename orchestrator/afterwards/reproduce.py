@@ -15,7 +15,7 @@ from orchestrator.planning.launch import Request, experiment, open_images, prepa
 from orchestrator.planning.plan import PlannedStage
 from orchestrator.planning.recipes import Setting, find
 from orchestrator.planning.settings import declared
-from orchestrator.reading.results import shown
+from orchestrator.reading.protocol import shown
 from orchestrator.reading.runs import FinishedRun
 
 NOT_COMPARED = "not compared"

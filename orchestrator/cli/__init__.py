@@ -2,7 +2,6 @@
 
 import io
 import os
-import shlex
 import signal
 import sys
 import traceback
@@ -29,8 +28,8 @@ from orchestrator.cli import (
     track,
     ui,
 )
-from orchestrator.engine.interrupt import INTERRUPTED, end_at_once
-from orchestrator.reading.hidden import hidden
+from orchestrator.engine.interrupt import GIVEN, INTERRUPTED, end_at_once
+from orchestrator.reading.hidden import hidden, hidden_command
 from orchestrator.reading.summary import sentence
 
 # plain help text: rich help panels would double the time that --help takes
@@ -59,7 +58,7 @@ def main() -> None:
             stream.reconfigure(errors="replace")  # a terminal without ± gets a question mark in its place
     errors = Console(stderr=True, soft_wrap=True)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's wish is told like Ctrl-C
-    given = shlex.join(["wsss-orch", *sys.argv[1:]])
+    given = os.environ.get(GIVEN) or hidden_command(["wsss-orch", *sys.argv[1:]])
     debug = "--debug" in sys.argv
     if debug:
         sys.argv.remove("--debug")
@@ -70,7 +69,7 @@ def main() -> None:
     except (KeyboardInterrupt, SystemExit) as ended:  # typer makes the second of the first
         if not _interrupted(ended):
             raise
-        code = _tell(errors, f"interrupted; the same command continues: {hidden(given)}", INTERRUPTED, debug)
+        code = _tell(errors, f"interrupted; the same command continues: {given}", INTERRUPTED, debug)
     except Exception as error:
         log = getattr(error, "log", None)
         more = f"; the whole story is in {log}" if log else "; --debug shows the traceback"
@@ -103,7 +102,7 @@ def _interrupted(error: BaseException | None) -> bool:
 
 
 def _tell(console: Console, message: str, code: int, debug: bool) -> int:
-    console.print(f"error: {message}", markup=False, highlight=False)
+    console.print(f"error: {hidden(message)}", markup=False, highlight=False)
     if debug:
-        traceback.print_exc()
+        console.print(hidden(traceback.format_exc()), markup=False, highlight=False)
     return code

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from imagesets.errors import WrongInput
+from orchestrator.planning import scores
 from orchestrator.planning.nearest import nearest
 from orchestrator.planning.recipes import FOLD_ORDER, Published, Recipe, Setting, StageRecipe, load_all
 from orchestrator.reading.tables import table, terminal
@@ -22,7 +23,7 @@ def ls(pattern: Annotated[str, typer.Argument(help="Part of a name, or a pattern
 
       wsss-orch ls 'lp*'
     """
-    found = table("name", "kind", "what", "published VOC 2012 mIoU (%)", "public code's licence")
+    found = table("name", "kind", "what", "published on VOC 2012 (%)", "public code's licence")
     recipes = [recipe for recipe in load_all().values() if recipe.kind in LISTED]
     for recipe in sorted(recipes, key=lambda recipe: (LISTED.index(recipe.kind), recipe.name)):
         for name in (recipe.name, *(f"{recipe.name}-{variant}" for variant in recipe.variants)):
@@ -66,7 +67,7 @@ def show(name: Annotated[str, typer.Argument(help="A component, such as lpcam.")
 
 
 def _published(recipe: Recipe) -> str:
-    first = {figure.metric: figure.value for figure in reversed(recipe.published) if _is_miou(figure)}
+    first = {figure.metric: figure.value for figure in reversed(recipe.published) if _is_main(figure)}
     return ", ".join(f"{metric.partition('.')[0]} {value}" for metric, value in first.items())
 
 
@@ -83,5 +84,6 @@ def _allowed(setting: Setting) -> str:
     return ", ".join(f"{words} {bound:g}" for words, bound in bounds if bound is not None)
 
 
-def _is_miou(figure: Published) -> bool:
-    return figure.images == "voc12" and ".miou/" in figure.metric
+def _is_main(figure: Published) -> bool:
+    quantity, _, metric = figure.metric.partition("/")[0].partition(".")
+    return figure.images == "voc12" and quantity in scores.quantities() and metric == scores.main(quantity)

@@ -39,10 +39,11 @@ def compare(
     from orchestrator.reading.comparison import compare as compared
     from orchestrator.reading.formats import terminal_table, write
     from orchestrator.reading.groups import Runs
+    from orchestrator.storage.store import Store
     from orchestrator.sweeps.sweep_results import groups_of
 
     runs = Runs(store.resolve())
-    comparison = compared([group for name in names for group in groups_of(runs, name)])
+    comparison = compared([group for name in names for group in groups_of(runs, name)], Store(runs.store))
     console = terminal()
     console.print(terminal_table(comparison))
     for warning in comparison.warnings:

@@ -1,6 +1,7 @@
 """`wsss-orch evaluate`: scores of a folder of label maps, whoever made them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,22 +13,27 @@ from imagesets.files import by_id
 from imagesets.image_set import MASK_SUFFIXES, ImageSet
 from imagesets.item import Item, read_label_map
 from orchestrator.cli import options, paths
+from orchestrator.planning import scores
+from orchestrator.planning.keeping import evaluations
 from orchestrator.planning.launch import images_alone
+from orchestrator.planning.recipes import StageRecipe
+from orchestrator.planning.stage import Stage
+from orchestrator.reading.numbers import in_words, told
+from orchestrator.reading.results import merged
 from orchestrator.reading.tables import table, terminal
 from orchestrator.storage.store import write_json
-
-SCORES = {"iou": "IoU", "precision": "precision", "recall": "recall", "fp": "FP", "fn": "FN"}
 
 
 def evaluate(
     masks: Annotated[Path, paths.option(help="Folder of index PNGs named <image id>.png: pseudo masks or predictions.")],
     images: Annotated[str, typer.Option(help="An image set, such as shapes, voc12:PATH or folder:PATH.")],
+    what: Annotated[str, typer.Option(help="What the label maps are scored as, such as pseudo or seg.")] = "",
     list_name: Annotated[str, typer.Option("--list", help="Image list; every image of it must have a PNG.")] = "val",
     assign: Annotated[list[str], typer.Option("--set", help="key=value, such as evaluation.miou=truth; may be repeated.")] = [],  # noqa: B006 (typer's way)
     store: options.ImagesRoot = options.STORE,
     json_file: Annotated[Path | None, paths.option("--json", help="Write the scores to this file as well.")] = None,
 ) -> None:
-    """Score label maps on the masks of a list: mIoU, and IoU, precision, recall, FP and FN of each class.
+    """Score label maps on the masks of a list, as `launch` scores a run's: the whole list, and each class.
 
     Examples:
 
@@ -35,36 +41,77 @@ def evaluate(
 
       wsss-orch evaluate --masks pseudo_masks --images voc12:PATH --list train --json scores.json
     """
+    quantity = what or scores.of_word("predictions")
     opened, settings = images_alone(images, assign, store.resolve())
-    result = score(masks, opened, list_name, settings["evaluation.miou"])
+    result = score(masks, opened, list_name, quantity, settings)
     console, protocol = terminal(), result["protocol"]
-    over = f"over the classes of convention {protocol['miou']!r}; {protocol['void']}"
-    console.print(
-        f"mIoU {_percent(result['metrics']['miou'])} % on {protocol['images']} images of {list_name}, {over}", markup=False
-    )
-    console.print(_table(result))
+    found = {name: metric for name, metric in scores.metrics([quantity]).items() if name in result["metrics"]}
+    main, *others = (in_words(result["metrics"][name], metric) for name, metric in found.items())
+    measured = "; ".join(f"{name}: {value}" for name, value in protocol.items() if name not in ("split", "images"))
+    console.print(f"{main} on {protocol['images']} images of {list_name} ({measured})", markup=False)
+    console.print(", ".join(others), markup=False)
+    if result.get("per_class"):
+        console.print(_table(result, quantity))
     if json_file is not None:
         json_file.parent.mkdir(parents=True, exist_ok=True)
         write_json(json_file, result)
 
 
-def score(masks: Path, images: ImageSet, list_name: str, miou: str) -> dict[str, Any]:
-    """Metrics, per-class scores and protocol of the PNGs in `masks`, as a run's evaluation has them.
+def score(masks: Path, images: ImageSet, list_name: str, quantity: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Metrics, per-class scores and protocol of the PNGs in `masks`, as a run's evaluations of `quantity` have them.
 
-    `miou` is the convention of the mean. Raises WrongInput for a missing, coloured, wrongly sized or out-of-range PNG.
+    Raises WrongInput for a missing, coloured, wrongly sized or out-of-range PNG.
     """
-    from segmentation.evaluation import label_result
-    from training.stage import Settings
-
+    if quantity not in scores.label_maps():
+        raise WrongInput(f"--what {quantity} is neither {' nor '.join(scores.label_maps())}")
     items = images.items(list_name, with_masks=True)
     files = _files(masks, items)
-    arrays: dict[str, Any] = {}
-    for item in items:
-        for name, array in _record(item, Path(files[item.id]), len(images.classes)).items():
-            arrays[name] = arrays.get(name, 0) + array
-    result = label_result(Settings({"miou": miou}), images.classes, arrays)
+    # a folder of label maps is a stage that somebody else has made, and the list is the only one
+    source = Stage(masks.name, "", masks.name, StageRecipe(name=masks.name, scored=quantity), list_name, {}, {}, {})
+    lists = {"images.scoring": [list_name], "images.validation": [list_name], "images.selection": ""}
+    result: dict[str, Any] = {}
+    for stage in evaluations(source, {**settings, **lists}):
+        result = merged(result, _evaluated(stage, files, items, images.classes))
     result["protocol"] |= {"images from": images.name, "split": list_name, "images": len(items)}
     return result
+
+
+def _evaluated(stage: Stage, files: Mapping[str, str], items: Sequence[Item], classes: tuple[str, ...]) -> dict[str, Any]:
+    """The result of one evaluation stage of the label maps in `files`, by image id."""
+    import torch
+
+    from orchestrator.engine.context import settings_of
+    from orchestrator.engine.job import resolve
+    from orchestrator.engine.shard_work import add
+    from training.stage import Context
+
+    settings, recipe = settings_of(stage.settings), stage.recipe
+    inputs = {word: LabelMaps(files) for word in stage.inputs}
+    one = resolve(recipe.call)(Context(settings, classes, items, (0, stage.purpose), torch.device("cpu"), inputs))
+    total: dict[str, Any] = {}
+    for item in items:
+        try:
+            record = one(item)
+        except (WrongInput, OSError) as error:
+            raise WrongInput(f"{files[item.id]} cannot be scored: {error}") from error
+        add(total, {name: array for name, array in record.items() if name not in recipe.keeps})
+    return resolve(recipe.result)(settings, classes, total)
+
+
+@dataclass(frozen=True)
+class LabelMaps(Mapping):
+    """Index PNGs, by image id, as the records of a stage that made them."""
+
+    files: Mapping[str, str]
+
+    def __getitem__(self, image: str) -> dict[str, Any]:
+        return {"label": read_label_map(Path(self.files[image]))}
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.files)
+
+    def __len__(self) -> int:
+        return len(self.files)
 
 
 def _files(masks: Path, items: Sequence[Item]) -> dict[str, str]:
@@ -81,22 +128,9 @@ def _files(masks: Path, items: Sequence[Item]) -> dict[str, str]:
     return there
 
 
-def _record(item: Item, path: Path, classes: int) -> dict[str, Any]:
-    """The record of one PNG; what is wrong with it is said with its path."""
-    from segmentation.evaluation import label_record
-
-    try:
-        return label_record(item, read_label_map(path), classes)
-    except (WrongInput, OSError) as error:
-        raise WrongInput(f"{path} cannot be scored: {error}") from error
-
-
-def _table(result: dict[str, Any]) -> Table:
-    made = table("in percent", *(f">{name}" for name in SCORES.values()))
+def _table(result: Mapping[str, Any], quantity: str) -> Table:
+    known = scores.class_metrics([quantity])
+    made = table("in percent", *(f">{title}" for title, _ in known.values()))
     for label, row in result["per_class"].items():
-        made.add_row(label, *(_percent(row[name]) for name in SCORES))
+        made.add_row(label, *(told(row.get(name), metric) for name, (_, metric) in known.items()))
     return made
-
-
-def _percent(value: float | None) -> str:
-    return "" if value is None else f"{100 * value:.1f}"

@@ -6,11 +6,12 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli import complete, options, paths
+from orchestrator.planning import scores
 
 Run = Annotated[str, typer.Argument(help="Name of a finished run: a folder of STORE/runs.", autocompletion=complete.runs)]
 To = Annotated[Path, paths.option(help="The folder to write; it must be new or empty.")]
 Format = Annotated[
-    str, typer.Option("--format", help="voc (palette PNGs), voc-server (the server's archive) or coco-rle (JSON).")
+    str, typer.Option("--format", help="voc (palette PNGs), voc-server (the server's archive) or coco-rle (COCO's results).")
 ]
 Competition = Annotated[str, typer.Option(help="Of voc-server: comp5 (trained on VOC alone) or comp6.")]
 
@@ -19,7 +20,7 @@ def export(
     run: Run,
     to: To,
     form: Format = "voc",
-    what: Annotated[str, typer.Option(help="pseudo (pseudo masks) or seg (segmentations).")] = "pseudo",
+    what: Annotated[str, typer.Option(help="What is written, such as pseudo (pseudo masks) or seg (segmentations).")] = "pseudo",
     competition: Competition = "comp6",
     store: options.StoreRoot = options.STORE,
 ) -> None:
@@ -35,4 +36,4 @@ def export(
     from orchestrator.reading.runs import open_run
 
     count = exporting.export(open_run(store.resolve(), run), to, form, what, competition)
-    typer.echo(f"{to}: {count} {exporting.WHAT[what]} of {run} as {form}")
+    typer.echo(f"{to}: {count} {scores.quantities()[what].many} of {run} as {form}")

@@ -83,8 +83,7 @@ def stop(job: Job, address: Dashboard) -> None:
     client = connect(address)
     with answered(client.get_address()):
         name = str(find(client, job).submission_id)
-        typer.echo(f"{name} is asked to checkpoint and end; Ray kills it after {following.STOP_WAIT} s", err=True)
-        typer.echo(following.stop(client, name))
+        typer.echo(following.stop(client, name, lambda note: typer.echo(note, err=True)))
 
 
 def _write(text: str) -> None:

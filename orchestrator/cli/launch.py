@@ -1,13 +1,14 @@
 """`wsss-orch launch`: run a method expression, once or for several random seeds, or show the plan of it."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from imagesets.errors import refuse
+from imagesets.errors import WrongInput, refuse
 from orchestrator.cli import options, paths
 from orchestrator.engine.checks import check_images, weights_problems
 from orchestrator.engine.execution import Execution, Where
@@ -26,6 +27,7 @@ from orchestrator.planning.launch import (
 )
 from orchestrator.planning.plan import PlannedStage
 from orchestrator.planning.refusals import made_otherwise, problems, refuse_run, unread
+from orchestrator.planning.stage import narrowed
 from orchestrator.reading.results import write_results
 from orchestrator.reading.summary import group_of, note_failure, sentence
 from orchestrator.reading.tables import group_table, print_plan, print_stages, result_table, terminal, warn
@@ -71,6 +73,8 @@ def launch(
 ) -> None:
     """Run a method from image-level labels to a trained, evaluated segmenter."""
     console, where = terminal(), Where(engine, address)
+    if until and only:
+        raise WrongInput(f"--until {until} runs what leads to a stage and --only {only} that stage alone; give one of them")
     tracked = options.tracking(track, tracking_uri)
     seeds = options.seeds_of(random_seed, runs, random_seeds)
     assign = [*assign, *imports.assignments(network=network_from, maps=maps_from, masks=masks_from)]
@@ -83,6 +87,7 @@ def launch(
         options.drive(context, request.store)
     opened = open_images(images, wanted.settings, request.store, make=not plan, exclude=exclude)
     if opened is None:
+        wanted = replace(wanted, stages=narrowed(wanted.stages, until, only))
         refuse(problems(wanted, wanted.stages, {}), f"the plan of {method}")
         print_stages(console, wanted)
         return
@@ -90,13 +95,14 @@ def launch(
     named = [f"random seed {seed}" if len(seeds) > 1 else "" for seed in seeds]
     runs_wanted = zip(repeat(wanted, seeds), named, strict=True)
     prepared = [plan_with(shared, one, name, until, only) for one, name in runs_wanted]
-    for name in prepared[0].unscored:
-        console.print(f"list {name} has no masks: what is made for it is not scored", markup=False)
-    for note in dict.fromkeys(note for run in prepared for note in made_otherwise(run)):
-        console.print(f"note: {note}", markup=False)
+    _tell(console, prepared)
+    further = [] if plan or address else weights_problems(prepared)
     for run in prepared:
-        refuse_run(run, [] if plan or address else weights_problems(run))
+        refuse_run(run, further)
+    forced = [step for run in prepared for step in depending_on(run.steps, force)] if force else []
     if plan:
+        for step in forced:
+            step.manifest, step.reason = None, "forced"
         for run in prepared:
             print_plan(console, run, select(run.steps, only))
         return
@@ -105,8 +111,7 @@ def launch(
         console.print(f"a new store: {shared.store.root}", markup=False, highlight=False, soft_wrap=True)
     shared.fingerprints.save()
     plans = [select(run.steps, only) for run in prepared]
-    if force:
-        _discard(prepared, force)
+    _discard(forced)
     failures = _run(console, prepared, plans, where)
     if not only:
         _report(console, prepared, failures, tracked)
@@ -116,10 +121,21 @@ def launch(
 launch.__doc__ = f"{launch.__doc__}\n\n{EPILOG}"
 
 
-def _discard(runs: Sequence[Prepared], name: str) -> None:
-    from orchestrator.engine.runner import discard
+def _tell(console: Console, runs: Sequence[Prepared]) -> None:
+    """What a person should know of these runs before any begins."""
+    for name in runs[0].unscored:
+        console.print(f"list {name} has no masks: what is made for it is not scored", markup=False)
+    for note in dict.fromkeys(note for run in runs for note in made_otherwise(run)):
+        console.print(f"note: {note}", markup=False)
 
-    for step in [step for run in runs for step in depending_on(run.steps, name)]:
+
+def _discard(steps: Sequence[PlannedStage]) -> None:
+    """Remove the results of stages that are forced, so that they are made again."""
+    if not steps:
+        return
+    from orchestrator.engine.runner import discard  # loads torch
+
+    for step in steps:
         discard(step)
         step.manifest, step.reason = None, "forced"
 

@@ -38,6 +38,8 @@ def store_root(context: typer.Context, store: Path) -> Path:
         return store
     if address := s3_address(store):
         return open_mirror(mirror_folder(address), address)
+    if store.exists() and not store.is_dir():
+        raise WrongInput(f"--store {store} is a file; results are kept in a folder")
     if address := noted_address(store):
         return open_mirror(store.resolve(), address)
     return store
@@ -74,14 +76,16 @@ def drive(context: typer.Context, store: Path) -> None:
 
 def seeds_of(random_seed: int, runs: int, random_seeds: str) -> list[int]:
     """The random seeds that --random-seed, --runs and --random-seeds ask for."""
+    if random_seed < 0:
+        raise WrongInput(f"--random-seed {random_seed} is below 0; random seeds are whole numbers from 0")
     if not random_seeds:
         return list(range(random_seed, random_seed + runs))
     try:
         seeds = [int(seed) for seed in random_seeds.split(",")]
     except ValueError:
         raise WrongInput(f"--random-seeds {random_seeds} is not a list of whole numbers such as 0,1,2") from None
-    if runs > 1 or len(set(seeds)) < len(seeds):
-        raise WrongInput("--random-seeds takes each number once, and goes without --runs")
+    if runs > 1 or random_seed or len(set(seeds)) < len(seeds) or min(seeds) < 0:
+        raise WrongInput("--random-seeds takes each number from 0 once, and goes without --runs and --random-seed")
     return seeds
 
 

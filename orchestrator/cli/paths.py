@@ -7,7 +7,9 @@ import typer
 
 
 def expanded(given: str | Path) -> Path:
-    """The path with its `~` or `~name` expanded; an error of the option where there is no such user."""
+    """The path with its `~` or `~name` expanded; an error of the option where there is no such user, or no path."""
+    if given == "":
+        raise typer.BadParameter("the path is empty, as that of a variable that is not set is")
     try:
         return Path(given).expanduser()
     except RuntimeError:

@@ -34,6 +34,7 @@ def report(
     from orchestrator.pages import comparison_page, sweep_page
     from orchestrator.reading.comparison import compare
     from orchestrator.reading.groups import Runs
+    from orchestrator.storage.store import Store
     from orchestrator.sweeps.sweep_results import findings, groups_of, read_sweep
 
     runs = Runs(root)
@@ -41,5 +42,5 @@ def report(
     if record:
         sweep_page.write_page(findings(runs, record), path)
     else:
-        comparison_page.write_page(compare([group for name in names for group in groups_of(runs, name)]), root, path)
+        comparison_page.write_page(compare([group for name in names for group in groups_of(runs, name)], Store(root)), root, path)
     terminal().print(f"written  {path}")

@@ -1,6 +1,6 @@
 """`wsss-orch sweep`: one experiment over many values of its settings."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -12,10 +12,9 @@ from orchestrator.engine.execution import Execution, Where
 from orchestrator.planning.launch import Request, open_images, plan_with, planner
 from orchestrator.planning.refusals import made_otherwise, refuse_run, unread
 from orchestrator.reading.tables import terminal, warn
+from orchestrator.sweeps.axes import split
+from orchestrator.sweeps.sweep import Sweep
 from orchestrator.tracking.tracking import deliver_or_say
-
-if TYPE_CHECKING:
-    from orchestrator.sweeps.sweep import Sweep
 
 
 def sweep(
@@ -31,11 +30,19 @@ def sweep(
     segmenter: options.Segmenter = "",
     recipe: options.Preset = "",
     assign: options.Assignments = [],  # noqa: B006 (typer's way)
-    trials: Annotated[int, typer.Option(min=1, help="Draws from uniform(a,b) and loguniform(a,b).")] = 1,
+    search: Annotated[
+        str, typer.Option(help="grid (all combinations of values), random, or optuna (learns from scores).")
+    ] = "grid",
+    trials: Annotated[
+        int, typer.Option(min=1, help="Trials to draw; of a grid, draws of its uniform(a,b), loguniform(a,b).")
+    ] = 1,
     random_seed: Annotated[int, typer.Option(help="First random seed of each trial, and that of the draws.")] = 0,
     runs: Annotated[int, typer.Option(min=1, help="Repeat each trial with so many random seeds.")] = 1,
     random_seeds: options.Seeds = "",
-    by: Annotated[str, typer.Option(help="Score to order trials by, such as seed.miou/train.")] = "",
+    by: Annotated[str, typer.Option(help="Score to order trials by and to search for, such as seed.miou/train.")] = "",
+    stop_early: Annotated[
+        str, typer.Option(help="Stop trials that promise little by loss (of epochs) or score (on the way).")
+    ] = "",
     until: options.Until = "",
     at_once: Annotated[int, typer.Option(min=1, help="Trials under way at once; their stages share what room there is.")] = 4,
     store: options.StoreRoot = options.STORE,
@@ -55,46 +62,50 @@ def sweep(
       wsss-orch sweep --method lpcam --vary lpcam.clusters=8,12,16 --vary seed.threshold=0.05:0.6:0.01 --until lpcam-maps-score
 
       wsss-orch sweep --method cam+irn --vary "irn.lr=loguniform(0.01,0.3)" --trials 10
-    """
-    # here and not above: every other command would wait for them
-    from orchestrator.sweeps.axes import split
-    from orchestrator.sweeps.sweep import Sweep
 
+      wsss-orch sweep --method cam+irn --vary "irn.lr=loguniform(0.01,0.3)" --search optuna --trials 20 --by pseudo.miou/train
+    """
     tracked = options.tracking(track, tracking_uri)
     axes, thresholds = split(vary)
     seeds = options.seeds_of(random_seed, runs, random_seeds)
     request = Request(method, images, segmenter, recipe, tuple(assign), seeds[0], store.resolve(), exclude, 1 if address else 0)
-    asked = Sweep(request, axes, thresholds, seeds, trials, until)
+    asked = Sweep(request, axes, thresholds, seeds, trials, until, search, by, stop_early)
     asked.check()
+    asked.check_metric()
     console, where = terminal(), Where(address=address)
     where.check()
     options.drive(context, request.store)
     _run(console, asked, where, at_once)
-    _report(console, asked, by, tracked)
+    _report(console, asked, tracked)
 
 
-def _run(console: Console, asked: "Sweep", where: Where, at_once: int) -> None:
+def _run(console: Console, asked: Sweep, where: Where, at_once: int) -> None:
     """Bring every trial about that is not in the store yet."""
+    # here and not above: every other command would wait for Ray and torch
+    from orchestrator.sweeps.early import check
+    from orchestrator.sweeps.search import search_of
+    from orchestrator.sweeps.trials import Trials
+
+    search = search_of(asked)
     request, wanted = asked.request, asked.experiment({axis.name: axis.probes[0] for axis in asked.axes})
     opened = open_images(request.images, wanted.settings, request.store, make=True, exclude=request.exclude)
     assert opened is not None  # made where need be
     shared = planner(wanted, opened)
     one = plan_with(shared, wanted, until=asked.until)  # refuses an unknown stage before anything runs
     warn(console, [*unread(wanted), *made_otherwise(one)])
-    refuse_run(one, [] if where.address else weights_problems(one))
+    refuse_run(one, [] if where.address else weights_problems([one]))
     asked.refuse({step.stage.list_name: len(step.items) for step in one.steps})
+    if asked.stop_early:
+        check(asked.stop_early, one.steps)
     warn(console, check_images(one))
     shared.store.open()
     shared.fingerprints.save()
     log = asked.folder / "log.txt"
     with Execution(console, shared, wanted.settings["training.workers"], where, log) as execution:
-        from orchestrator.sweeps.sweep import Trials
-        from orchestrator.sweeps.tune_trials import run_trials
-
-        run_trials(asked.axes, asked.trials, request.random_seed, at_once, asked.folder, Trials(asked, execution).run)
+        Trials(asked, execution, search, at_once).run()
 
 
-def _report(console: Console, asked: "Sweep", metric: str, tracked: str | None) -> None:
+def _report(console: Console, asked: Sweep, tracked: str | None) -> None:
     """The table of trials, the best one, the page, and the runs' copies in MLflow; exit code 1 where a run failed."""
     from orchestrator.pages.sweep_page import write_page
     from orchestrator.reading.groups import Runs
@@ -104,7 +115,7 @@ def _report(console: Console, asked: "Sweep", metric: str, tracked: str | None) 
     record = read_sweep(asked.request.store, asked.name)
     if record is None:
         raise WrongInput(f"the sweep {asked.name} made no trial; its log is {asked.folder / 'log.txt'}")
-    found = findings(Runs(asked.request.store), record, metric)
+    found = findings(Runs(asked.request.store), record, asked.by)
     console.print(sweep_table(found))
     for sentence in [*found.failed, found.verdict()]:
         console.print(sentence, markup=False)

@@ -6,7 +6,7 @@ from typing import Any
 from rich.table import Table
 
 from orchestrator.cluster.nodes import Node
-from orchestrator.cluster.probe import PACKAGES
+from orchestrator.cluster.probe import SHOWN
 from orchestrator.reading.tables import table
 
 CLOCK = 5.0  # seconds: a lease counts as left after sixty
@@ -58,7 +58,7 @@ def _gpu_problems(there: int, told: int) -> Iterator[str]:
 
 def node_table(nodes: Sequence[Node]) -> Table:
     """A row for each node; what was not found out is left empty."""
-    made = table("node", ">CPUs", "GPUs", ">GB free", "Python", *PACKAGES, "code", "store")
+    made = table("node", ">CPUs", "GPUs", ">GB free", "Python", *SHOWN, "code", "store")
     for node in nodes:
         found = node.found
         if not found:
@@ -67,7 +67,7 @@ def node_table(nodes: Sequence[Node]) -> Table:
         cpus = f"{node.resources.get('CPU', 0):.0f} of {found['cpus']}"
         gpus = ", ".join(f"{name} {memory / 1024:.0f} GiB" for name, memory in found["gpus"]) or "none"
         seen = "another" if found["store"] or node.unseen else "the same"
-        versions = (found["packages"][package] or "none" for package in PACKAGES)
+        versions = (found["packages"][package] or "none" for package in SHOWN)
         made.add_row(
             node.name, cpus, gpus, f"{found['free'] / GIGABYTE:.0f}", found["python"], *versions, found["code"] or "none", seen
         )

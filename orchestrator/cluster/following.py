@@ -11,7 +11,7 @@ from ray.dashboard.modules.job.pydantic_models import JobDetails
 from ray.job_submission import JobStatus
 
 from imagesets.errors import WrongInput
-from orchestrator.cluster.jobs import Client
+from orchestrator.cluster.jobs import COMMAND, Client
 from orchestrator.cluster.submission import STOP_WAIT
 
 QUIET = 60.0  # seconds without a line after which the connection is made anew: a cut one may never say so
@@ -56,6 +56,8 @@ def follow(client: Client, job: str, write: Write, note: Write) -> JobDetails:
     log, lost = Log(client, job, write), 0.0
     while True:
         try:
+            if lost:
+                _info(client, job)  # a cluster that was started anew does not know it, and its log would be tried in vain
             with contextlib.suppress(TimeoutError):  # a job may well be quiet; it is asked for its state
                 asyncio.run(log.pass_on())
             info = _info(client, job)
@@ -86,10 +88,12 @@ def exit_code(info: JobDetails) -> int:
     return 1 if not code else code if code > 0 else 128 - code
 
 
-def stop(client: Client, job: str) -> str:
-    """Ask a job to checkpoint and end, wait until it has, and say how it did."""
-    if not client.stop_job(job):
+def stop(client: Client, job: str, note: Write) -> str:
+    """Ask a job to checkpoint and end, wait until it has, and say how it did; `note` is told how long that may take."""
+    before = _info(client, job)
+    if before.status.is_terminal() or not client.stop_job(job):
         return f"{job} has ended before: {_info(client, job).status.value}"
+    note(f"{job} is asked to checkpoint and end; Ray kills it after {STOP_WAIT} s")
     deadline = time.monotonic() + STOP_WAIT + 10 * PAUSE
     while not (info := _info(client, job)).status.is_terminal():
         if time.monotonic() > deadline:
@@ -97,9 +101,10 @@ def stop(client: Client, job: str) -> str:
         time.sleep(PAUSE)
     if info.status != JobStatus.STOPPED:
         return f"{job} ended by itself: {info.status.value}"
+    again = f"`wsss-orch submit --address {client.get_address()} {(info.metadata or {}).get(COMMAND, '...')}`"
     if CHECKPOINTED in client.get_job_logs(job):
-        return f"{job} is stopped and checkpointed; the same command submitted again continues it"
-    return f"{job} is stopped; submitted again it continues from its last checkpoint"
+        return f"{job} is stopped and checkpointed; {again} continues it"
+    return f"{job} is stopped; {again} continues from its last checkpoint"
 
 
 def _info(client: Client, job: str) -> JobDetails:

@@ -46,7 +46,8 @@ def url_of(address: str) -> str:
     if re.fullmatch(r"https?://[^/\s]+(/\S*)?", address):
         return address.rstrip("/")
     if not re.fullmatch(r"[\w.-]+(:\d+)?", address) or address == "auto":
-        raise WrongInput(f"--address {address} is no address of a dashboard, such as head.example.org or http://localhost:{PORT}")
+        given = "RAY_API_SERVER_ADDRESS=" if address == os.environ.get("RAY_API_SERVER_ADDRESS") else "--address "
+        raise WrongInput(f"{given}{address} is no address of a dashboard, such as head.example.org or http://localhost:{PORT}")
     return f"http://{address}" if ":" in address else f"http://{address}:{PORT}"
 
 

@@ -33,7 +33,9 @@ ROOMS = (
     "recipes",
 )
 KINDS = (".py", ".yaml", ".j2", ".css", ".js")  # of the files that make up the project
-PACKAGES = ("ray", "torch", "wsss-orch")
+SHOWN = ("ray", "torch", "wsss-orch")  # in the table of nodes
+# all whose versions are compared: results depend on them
+PACKAGES = (*SHOWN, "torchvision", "numpy", "scipy", "pillow", "opencv-python-headless", "opencv-python", "pydensecrf2")
 ASKED = "asked.txt"  # the driver's marker in a folder of the store
 
 

@@ -9,12 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from imagesets.errors import WrongInput
+from imagesets.errors import WrongInput, refuse
 from orchestrator.cluster import jobs, shipping
+from orchestrator.engine.interrupt import GIVEN
 from orchestrator.planning import launch
 from orchestrator.planning.recipes import find
+from orchestrator.planning.refusals import problems
 from orchestrator.planning.settings import PRESETS, declared, parse_assignments
-from orchestrator.reading.hidden import hidden
+from orchestrator.planning.stage import narrowed
+from orchestrator.reading.hidden import hidden_command
+from orchestrator.sweeps.axes import split
+from orchestrator.sweeps.sweep import Sweep
 
 STOP_WAIT = 600  # seconds after SIGTERM before Ray kills a job: a launch finishes its step or shard and checkpoints
 FILES = ("exclude", "network_from", "maps_from", "masks_from")  # options that name one
@@ -57,15 +62,20 @@ class Submission:
         values = self.values
         preset = "" if _is_file(values["recipe"]) else values["recipe"]
         assignments = tuple(text for text in values["assign"] if not self._file_of(text))
-        request = launch.Request(values["method"], values["images"], values["segmenter"], preset, assignments)
+        request = launch.Request(values["method"], values["images"], values["segmenter"], preset, assignments, room=1)
+        known = not _is_file(values["recipe"])  # whose settings may be there alone
         if "vary" not in values:
-            launch.experiment(request)
+            wanted = launch.experiment(request)
+            stages = narrowed(wanted.stages, values["until"], values["only"])
+            refuse(problems(wanted, stages, {}) if known else [], f"the plan of {request.method}")
             return
-        from orchestrator.sweeps.axes import split
-        from orchestrator.sweeps.sweep import Sweep  # loads torch
-
         axes, thresholds = split(values["vary"])
-        Sweep(request, axes, thresholds, [values["random_seed"]], values["trials"], values["until"]).check()
+        how = {name: values[name] for name in ("trials", "until", "search", "by", "stop_early")}
+        sweep = Sweep(request, axes, thresholds, [values["random_seed"]], **how)
+        sweep.check()
+        sweep.check_metric()
+        if known:
+            sweep.refuse({})
 
     def _paths(self) -> Iterator[tuple[str, str]]:
         """Every path of the command line, with the option that gives it."""
@@ -95,8 +105,10 @@ class Submission:
 
 def send(client: jobs.Client, submission: Submission, version: str, commit: str | None) -> str:
     """Submit with this project's code at `commit`, or without any for None; the job's name."""
-    about = {jobs.OURS: version, jobs.COMMAND: hidden(shlex.join(submission.words))}
-    environment: dict[str, Any] = {"env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT)}}
+    about = {jobs.OURS: version, jobs.COMMAND: hidden_command(submission.words)}
+    sent = ["wsss-orch", "submit", "--address", client.get_address(), *(["--installed"] if commit is None else [])]
+    given = hidden_command([*sent, *submission.words])
+    environment: dict[str, Any] = {"env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT), GIVEN: given}}
     with tempfile.TemporaryDirectory(prefix="wsss-orch-") as folder, jobs.answered(client.get_address()):
         if commit is not None:
             environment["py_modules"] = shipping.stage(Path(folder), commit)

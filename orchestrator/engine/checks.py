@@ -34,9 +34,9 @@ def check_imports(steps: Sequence[PlannedStage], images: ImageSet) -> None:
     refuse(problems, "what is imported")
 
 
-def weights_problems(prepared: Prepared) -> list[str]:
+def weights_problems(runs: Sequence[Prepared]) -> list[str]:
     """What is wrong with the initial weights of the trainings to come; ImageNet weights are fetched, where they are not here."""
-    wanted = {pair for step in prepared.steps if not step.cached for pair in _initial_weights(prepared, step)}
+    wanted = {pair for run in runs for step in run.steps if not step.cached for pair in _initial_weights(run, step)}
     if not wanted:
         return []
     import backbones  # loads torch

@@ -18,6 +18,8 @@ from orchestrator.engine.progress import Display
 from orchestrator.planning.plan import PlannedStage, Planner
 from orchestrator.storage.attached import publish
 
+Plans = Sequence[Sequence[PlannedStage]]
+
 
 @dataclass(frozen=True)
 class Where:
@@ -29,6 +31,8 @@ class Where:
     def __post_init__(self) -> None:
         if self.engine not in ("ray", "local"):
             raise WrongInput(f"--engine {self.engine} is neither ray nor local")
+        if self.engine == "local" and self.address:
+            raise WrongInput("--engine local runs in this process, and --address names a cluster; give one of them")
 
     def check(self) -> None:
         """Raise WrongInput where a cluster that is to be used does not answer; before anything is made ready or discarded."""
@@ -43,6 +47,7 @@ class Execution:
         self.console, self.planner, self.log = console, planner, log
         self.display = Display(console)
         self.engine = _engine(where, planner.store.root, workers)
+        self.waiting: dict[threading.Event, Plans] = {}  # plans under way, by the event that says that they were given up
 
     def __enter__(self) -> "Execution":
         from orchestrator.engine.runner import Runner  # loads torch
@@ -52,6 +57,7 @@ class Execution:
         self.engine.__enter__()
         self.display.__enter__()
         self.runner = Runner(self.engine, self.planner, self.display)
+        self.runner.making.wanted = self._wanted
         self.room = threading.Semaphore(self.engine.room)
         self.asking = asking(self.runner.stop)
         self.asking.__enter__()
@@ -66,29 +72,44 @@ class Execution:
         if exception == (None, None, None):
             self.console.print(f"ran in {time.monotonic() - self.began:.0f} s; log {self.log}")
 
-    def run(self, plans: Sequence[Sequence[PlannedStage]]) -> list[Exception | None]:
+    def run(self, plans: Plans, given_up: threading.Event | None = None) -> list[Exception | None]:
         """Bring about the steps of each plan; what each failed on, its whole story being in the log.
 
-        Several threads may each run plans: together they use the room there is once. Raises KeyboardInterrupt where a signal
-        came; what was running is checkpointed then.
+        Several threads may each run plans: together they use the room there is once. Once `given_up` is set, what no other
+        thread's plans wait for ends at a checkpoint, and Stopped is raised. Raises KeyboardInterrupt where a signal came; what
+        was running is checkpointed then.
         """
         from orchestrator.engine.schedule import run_plans
         from training.loop import Stopped
 
+        given_up = given_up or threading.Event()
+        self.waiting[given_up] = plans
         try:
-            return run_plans(plans, self._make, self.runner.look, self.engine.room)
+            return run_plans(plans, lambda step: self._make(step, given_up), self.runner.look, self.engine.room)
         except Stopped:
-            raise KeyboardInterrupt from None
+            if self.runner.making.stopping.is_set():
+                raise KeyboardInterrupt from None
+            raise
+        finally:
+            del self.waiting[given_up]
 
-    def _make(self, step: PlannedStage) -> None:
+    def _wanted(self, folder: Path) -> bool:
+        """Whether a plan that is under way and not given up has the step in `folder`."""
+        under_way = [plans for given_up, plans in self.waiting.copy().items() if not given_up.is_set()]
+        return any(step.folder == folder for plans in under_way for plan in plans for step in plan)
+
+    def _make(self, step: PlannedStage, given_up: threading.Event) -> None:
         from training.loop import Stopped
 
         reason = step.reason
         try:
             with self.room:
-                made = not step.cached and self.runner.run(step)
+                if given_up.is_set() and not step.cached:
+                    raise Stopped(f"{step.name} is no longer waited for")
+                made = not step.cached and self.runner.run(step, given_up)
         except Stopped:
-            self.display.say(f"stopped during {step.name}; the same command continues it")
+            if not given_up.is_set():
+                self.display.say(f"stopped during {step.name}; the same command continues it")
             raise
         except Exception as error:
             logging.exception("%s failed", step.name)

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 
 # seconds: what schedulers leave between SIGTERM and SIGKILL, and what a submitted job is given
 GRACE = float(os.environ.get("RAY_JOB_STOP_WAIT_TIME_S", "30"))
+GIVEN = "WSSS_ORCH_COMMAND"  # the environment variable of a submitted job with the command that sent it, and would again
 INTERRUPTED = 130  # the exit code that shells give to what Ctrl-C ended
 
 

@@ -10,20 +10,18 @@ from dataclasses import astuple
 from pathlib import Path
 
 import torch
-from torch import distributed, multiprocessing
+from torch import distributed
+from torch.multiprocessing import ProcessExitedException, ProcessRaisedException, spawn
 
 from imagesets.errors import WrongInput
-from orchestrator.engine.job import Job
+from orchestrator.engine.failures import counting, hand_over, handed_over
+from orchestrator.engine.job import Job, WorkerLost
 from orchestrator.engine.shard_work import run_shard
 from orchestrator.engine.spent import Spent
 from orchestrator.engine.training_work import run_training
-from orchestrator.storage.driver import DriverLost
-from orchestrator.storage.lease import LeaseLost
-from orchestrator.storage.trouble import StoreAbsent
 from training.loop import Stopped
 
-# what a worker's traceback announces by name, and this process goes by
-TOLD = {f"{kind.__module__}.{kind.__qualname__}: ": kind for kind in (WrongInput, StoreAbsent, LeaseLost, DriverLost)}
+GRACE = 5.0  # seconds that the other workers have to end by themselves once one has failed
 
 
 class LocalEngine:
@@ -38,49 +36,72 @@ class LocalEngine:
     def __exit__(self, *exception: object) -> None:
         pass
 
-    def map(self, job: Job, indices: Iterable[int], done: Callable[[int, Spent], None], ask: Callable[[], None]) -> None:
+    def map(
+        self,
+        job: Job,
+        indices: Iterable[int],
+        done: Callable[[int, Spent], None],
+        ask: Callable[[], None],
+        tell: Callable[[str], None],
+    ) -> None:
         """Run the shards `indices` of a per-item stage, calling `done` with the items of each and what it took.
 
-        `ask` may raise to end it.
+        `ask` may raise to end it; there is no worker to lose that `tell` could be told of.
         """
         for index in indices:
             done(*run_shard(job, index, _device(0), ask))
 
     def train(self, job: Job) -> Spent:
-        """Run a training stage; what all workers spent."""
+        """Run a training stage; what all workers spent. Raises WorkerLost where a worker was killed."""
         world = job.settings["training.workers"]
-        with tempfile.TemporaryDirectory(prefix="wsss-orch-") as folder:
-            meeting, spent = Path(folder) / "meeting", Path(folder) / "spent"
+        _refuse_more_than_gpus(world, torch.cuda.device_count())
+        with tempfile.TemporaryDirectory(prefix="wsss-orch-") as name:
+            folder = Path(name)
             if world == 1:
-                _worker(0, job, world, meeting, spent)
+                _train(0, job, world, folder)
             else:
-                _spawn(job, world, meeting, spent)
-            return Spent(*json.loads(spent.read_text(encoding="utf-8")))
+                _spawn(job, world, folder)
+            return Spent(*json.loads((folder / "spent").read_text(encoding="utf-8")))
 
 
-def _spawn(job: Job, world: int, meeting: Path, spent: Path) -> None:
+def _refuse_more_than_gpus(workers: int, gpus: int) -> None:
+    if gpus and workers > gpus:
+        raise WrongInput(f"training.workers={workers}, but this machine has {gpus} GPUs; --set training.workers={gpus}")
+
+
+def _spawn(job: Job, world: int, folder: Path) -> None:
+    """Train in processes of their own; what they fail on is raised here as it would be in one process."""
+    workers = spawn(_worker, (job, world, folder), nprocs=world, join=False)
     try:
-        multiprocessing.spawn(_worker, (job, world, meeting, spent), nprocs=world)  # type: ignore[attr-defined]
-    except multiprocessing.spawn.ProcessRaisedException as error:  # type: ignore[attr-defined]
-        last = str(error).strip().splitlines()[-1]  # of the worker's traceback
-        logging.error("%s", error)  # the worker's own traceback
-        kinds = [(prefix, kind) for prefix, kind in TOLD.items() if last.startswith(prefix)]
-        raise kinds[0][1](last.removeprefix(kinds[0][0])) if kinds else RuntimeError(last) from None
+        while not workers.join(grace_period=GRACE):
+            pass
+    except (ProcessExitedException, ProcessRaisedException) as error:
+        logging.error("%s", error)  # with the worker's own traceback
+        first = getattr(error, "exit_code", 0)  # below 0: ended by a signal, as by the system where memory is short
+        told = handed_over(folder)
+        raise counting([*told, *([WorkerLost(str(error))] if first < 0 else [] if told else [error])]) from None
 
 
-def _worker(rank: int, job: Job, world: int, meeting: Path, spent: Path) -> None:
-    if world > 1:
-        _leave_signals_to(os.getppid())
+def _worker(rank: int, job: Job, world: int, folder: Path) -> None:
+    _leave_signals_to(os.getppid())
+    try:
         backend = "nccl" if torch.cuda.is_available() else "gloo"
-        distributed.init_process_group(backend, init_method=f"file://{meeting}", rank=rank, world_size=world)
+        distributed.init_process_group(backend, init_method=f"file://{folder / 'meeting'}", rank=rank, world_size=world)
+        _train(rank, job, world, folder)
+        distributed.destroy_process_group()
+    except Exception as error:
+        hand_over(error, folder / f"{rank}.error")
+        raise
+
+
+def _train(rank: int, job: Job, world: int, folder: Path) -> None:
+    """One worker's part; rank 0 notes in `folder` what all of them spent."""
     try:
         own = run_training(job, rank, world, _device(rank))
     except Stopped:
         own = Spent()  # asked for: the runner sees that there is no network yet
     if rank == 0:
-        spent.write_text(json.dumps(astuple(own)), encoding="utf-8")
-    if world > 1:
-        distributed.destroy_process_group()
+        (folder / "spent").write_text(json.dumps(astuple(own)), encoding="utf-8")
 
 
 def _leave_signals_to(parent: int) -> None:

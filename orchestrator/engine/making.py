@@ -32,17 +32,28 @@ class Engine(Protocol):
     name: str
     room: int  # stages that may run side by side
 
-    def map(self, job: Job, indices: list[int], done: Callable[[int, Spent], None], ask: Callable[[], None]) -> None: ...
+    def map(
+        self,
+        job: Job,
+        indices: list[int],
+        done: Callable[[int, Spent], None],
+        ask: Callable[[], None],
+        tell: Callable[[str], None],
+    ) -> None: ...
 
     def train(self, job: Job) -> Spent: ...
 
 
 class Making:
-    """Makes stages side by side on one engine; `stopping` is set by whoever wants all of them to end."""
+    """Makes stages side by side on one engine.
+
+    `stopping` is set by whoever wants all of them to end; `wanted` tells whether anybody still waits for the stage in a folder.
+    """
 
     def __init__(self, engine: Engine, display: Display):
         self.engine, self.display = engine, display
         self.stopping = threading.Event()
+        self.wanted: Callable[[Path], bool] = lambda folder: True
 
     def map(self, job: Job, name: str) -> dict[str, Any]:
         """The shards that are missing, and what all of them come to."""
@@ -59,7 +70,7 @@ class Making:
             ready, spent = ready + items, spent + own
             self.display.update(name, ready)
 
-        self.engine.map(job, missing, done, self.check_not_stopping)
+        self.engine.map(job, missing, done, lambda: self.check_wanted(job.folder), lambda line: self.tell(f"{name}: {line}"))
         write_names(job.folder, job.names())
         result = self._result(job, count) if job.recipe.result else None
         warnings = resolve(job.recipe.warnings)(StoredRecords(job.folder)) if job.recipe.warnings else []
@@ -107,7 +118,7 @@ class Making:
             try:
                 return self.engine.train(job)
             except WorkerLost as lost:
-                self.check_not_stopping()
+                self.check_wanted(job.folder)
                 if attempt == RETRIES:
                     raise
                 why = "out of memory" if ran_out(lost) else "it died"
@@ -125,7 +136,7 @@ class Making:
         """Show what the training notes of its progress, and leave it a wish to stop."""
         while not ended.wait(LOOK):
             with suppress(OSError):  # a store that fails for a moment: the next look will do
-                if self.stopping.is_set():
+                if self.stopping.is_set() or not self.wanted(folder):
                     (folder / "stop").touch()
                 if note := read_json(folder / "progress.json"):
                     losses = " ".join(f"{loss} {value:.3f}" for loss, value in note["losses"].items())
@@ -135,6 +146,12 @@ class Making:
         """Say a line on the screen and in the log."""
         logging.warning("%s", line)
         self.display.say(line)
+
+    def check_wanted(self, folder: Path) -> None:
+        """Raise Stopped where the stage in `folder` need not be made: nobody waits for it, or the launch is to stop."""
+        self.check_not_stopping()
+        if not self.wanted(folder):
+            raise Stopped("nobody waits for it any more")
 
     def check_not_stopping(self) -> None:
         """Raise Stopped once somebody has asked the launch to stop."""

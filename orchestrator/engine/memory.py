@@ -6,10 +6,10 @@ It comes as Ray's memory monitor, which stops a worker before the node is full, 
 import torch
 
 from imagesets.errors import WrongInput
+from orchestrator.planning.recipes import load_all
 from orchestrator.planning.stage import Stage
 
 SIGNS = ("low on memory", "OUT_OF_MEMORY", "out of memory", "can't allocate memory", "not enough memory", "MemoryError")
-LOWER = ("batch", "crop", "long_side", "scales")  # what a stage's memory grows with, where it has such a setting
 
 
 def ran_out(error: BaseException) -> bool:
@@ -19,7 +19,7 @@ def ran_out(error: BaseException) -> bool:
 
 def out_of_memory(name: str, stage: Stage, error: BaseException) -> WrongInput:
     """What a person is told of a stage called `name` that ran out of memory."""
-    own = [f"{stage.component}.{setting}" for setting in LOWER if setting in stage.settings]
+    own = [f"{stage.component}.{setting}" for setting in load_all()[stage.component].memory if setting in stage.settings]
     if stage.recipe.kind == "train":
         also = "training.workers or training.loaders, or give it a machine with more"
     else:

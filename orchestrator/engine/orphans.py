@@ -4,25 +4,25 @@ Ray's own supervision ends its servers and workers with the driver, but not ever
 its start time together: numbers are used again.
 """
 
-import socket
 from pathlib import Path
 
 import psutil
 
+from orchestrator.storage.host import host
 from orchestrator.storage.store import read_json, write_json
 
 
 def record(store: Path) -> Path:
     """Note all processes that this one has started so far; the note's path, to be removed on an orderly end."""
     family = psutil.Process().children(recursive=True)
-    note = store / "ray" / f"processes-{socket.gethostname()}-{psutil.Process().pid}.json"
+    note = store / "ray" / f"processes-{host()}-{psutil.Process().pid}.json"
     write_json(note, {"driver": _identity(psutil.Process()), "processes": [_identity(member) for member in family]})
     return note
 
 
 def reap(store: Path) -> None:
     """End what the dead drivers of this host have left behind."""
-    for note in (store / "ray").glob(f"processes-{socket.gethostname()}-*.json"):
+    for note in (store / "ray").glob(f"processes-{host()}-*.json"):
         found = read_json(note)
         if found is None or _living(found["driver"]):
             continue
@@ -35,7 +35,7 @@ def reap(store: Path) -> None:
 
 def may_live(store: Path) -> bool:
     """Whether a launch that noted its processes is running: on this host, or perhaps on another, which cannot be asked."""
-    here = f"processes-{socket.gethostname()}-"
+    here = f"processes-{host()}-"
     notes = [(note, read_json(note)) for note in (store / "ray").glob("processes-*.json")]
     return any(not note.name.startswith(here) or (found and _living(found["driver"])) for note, found in notes)
 

@@ -1,5 +1,6 @@
 """A connection to Ray: a private one, or a running cluster."""
 
+import logging
 import os
 import tempfile
 from collections.abc import Iterator
@@ -7,17 +8,19 @@ from contextlib import chdir, contextmanager
 from typing import Any
 
 import ray
+from ray._private import worker
 from ray.exceptions import AuthenticationError
 
 from imagesets.errors import WrongInput
+from orchestrator.engine.ray_token import refuse_wrong_token
 
 DEFAULTS = {  # settings of Ray, unless the user's shell has others
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_TRAIN_ENABLE_STATE_TRACKING": "0",
     "RAY_IGNORE_UNHANDLED_ERRORS": "1",  # of shards in flight when a launch is stopped: their lease is gone
-    "RAY_task_oom_retries": "3",  # of a task that is killed for memory: for ever by default
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # by default a finished training is noticed after 2 s
 }
+REPORTS = logging.getLogger("raylet")  # of Ray's servers
 OBJECT_STORE = 256 << 20  # bytes of a private Ray: only jobs and figures pass through it
 
 
@@ -31,6 +34,8 @@ def connected(address: str = "", cpus: int = 1) -> Iterator[None]:
         os.environ.setdefault(name, value)
     if token := os.environ.get("RAY_AUTH_TOKEN_PATH"):
         os.environ["RAY_AUTH_TOKEN_PATH"] = os.path.abspath(os.path.expanduser(token))  # read in another folder below
+    if address:
+        refuse_wrong_token(address)
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if not address:
         room = max(os.cpu_count() or 1, cpus)
@@ -41,6 +46,7 @@ def connected(address: str = "", cpus: int = 1) -> Iterator[None]:
         try:
             with chdir(empty):
                 ray.init(address=address or "local", **options)
+            _tell_the_log()
         except (AuthenticationError, ConnectionError, RuntimeError, ValueError) as error:
             if not address:
                 raise
@@ -52,3 +58,11 @@ def connected(address: str = "", cpus: int = 1) -> Iterator[None]:
             yield
         finally:
             ray.shutdown()
+
+
+def _tell_the_log() -> None:
+    """Ray's warnings, and the paragraphs that its servers send to a driver, go to the log in place of the terminal."""
+    ours = logging.getLogger("ray")
+    ours.handlers.clear()
+    ours.propagate = True
+    worker.print_to_stdstream = lambda data, *_, **__: REPORTS.info("%s", "\n".join(data["lines"]))

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import socket
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -24,8 +25,10 @@ from orchestrator.storage.lease import Lease, LeaseLost, try_lease
 from orchestrator.storage.store import digest, read_json, write_json
 from orchestrator.storage.trouble import patiently, require
 from training.checkpoint import CHECKPOINT
+from training.loop import Stopped
 
 POLL = 0.5  # seconds between two looks at a stage that another launch is making
+NEVER = threading.Event()  # of whoever never gives up
 
 Result = TypeVar("Result")
 
@@ -41,9 +44,12 @@ class Runner:
         """Ask the running stages to checkpoint and end; callable from a signal handler."""
         self.making.stopping.set()
 
-    def run(self, step: PlannedStage) -> bool:
-        """Bring one step's result about; whether it had to be made by this launch. An absence of the store is waited out."""
-        return self._patiently(lambda: self._run(step))
+    def run(self, step: PlannedStage, given_up: threading.Event = NEVER) -> bool:
+        """Bring one step's result about; whether it had to be made by this launch. An absence of the store is waited out.
+
+        Raises Stopped where another makes the step and `given_up` is set meanwhile.
+        """
+        return self._patiently(lambda: self._run(step, given_up))
 
     def look(self, step: PlannedStage) -> None:
         """Take a finished result into the plan, if there is one; the store must be there to tell, and is waited for."""
@@ -67,13 +73,13 @@ class Runner:
         self.making.stopping.wait(seconds)
         self.making.check_not_stopping()
 
-    def _run(self, step: PlannedStage) -> bool:
+    def _run(self, step: PlannedStage, given_up: threading.Event) -> bool:
         told = False
         while True:
             self._look(step)
             if step.cached:
                 return False
-            self.making.check_not_stopping()
+            self.making.check_wanted(step.folder)
             try:
                 if (made := self._try(step)) is not None:
                     return made
@@ -82,7 +88,8 @@ class Runner:
             if not told:
                 self.display.say(f"{step.name}: it is being made already; waiting")
                 told = True
-            time.sleep(POLL)
+            if given_up.wait(POLL):
+                raise Stopped(f"{step.name} is no longer waited for")
 
     def _try(self, step: PlannedStage) -> bool | None:
         """Make the step if its lease can be had: whether it had to be made, or None where another launch holds it."""
@@ -146,7 +153,7 @@ class Runner:
         remove(job.folder / "stop")
         note = job.folder / "made_from.json"
         if (read_json(note) or {}).get("made_from") != job.made_from:
-            for name in (CHECKPOINT, "network.pt", "history.json", "manifest.json"):
+            for name in (CHECKPOINT, "progress.json", "network.pt", "history.json", "manifest.json"):
                 remove(job.folder / name)
             write_json(note, {"made_from": job.made_from})
 

@@ -10,7 +10,7 @@ import torch
 from orchestrator.engine.context import context
 from orchestrator.engine.job import Job, at_home, blaming, check_attempt, resolve
 from orchestrator.engine.spent import Meter, Spent
-from orchestrator.storage.shards import shard_path, write_shard
+from orchestrator.storage.shards import SUM, shard_path, write_shard
 from training.loop import set_threads
 
 
@@ -25,24 +25,30 @@ def _run_shard(job: Job, index: int, device: str, ask: Callable[[], None]) -> tu
     meter = Meter(torch.device(device))
     one = _prepared(job, device)
     parts = job.shards()[index]
-    records = {}
+    records: dict[str, dict[str, np.ndarray]] = {}
     for part in parts:
         ask()
         name = job.name_of(part)
         try:
-            records[name] = one(part)
+            record = one(part)
         except Exception as error:
             error.add_note(f"{job.name} failed on {name}")
             raise
-    if job.recipe.store == "sum":
-        records = {"sum": _sum(list(records.values()))}
+        if job.recipe.store == "sum":
+            records[name] = {kept: record.pop(kept) for kept in job.recipe.keeps}
+            add(records.setdefault(SUM, {}), record)
+        else:
+            records[name] = record
     check_attempt(job)
     write_shard(shard_path(job.folder, index), records, job.made_from)
     return len(parts), meter.spent()
 
 
-def _sum(records: list[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    return {name: np.sum([record[name] for record in records], axis=0) for name in records[0]}
+def add(total: dict[str, np.ndarray], record: Mapping[str, np.ndarray]) -> None:
+    """Add a record to the sum of those before it."""
+    for name, array in record.items():
+        before = [total[name]] if name in total else []
+        total[name] = np.sum([*before, array], axis=0)  # which widens small integers
 
 
 @lru_cache(maxsize=2)  # two stages may take turns in one process

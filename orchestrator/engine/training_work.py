@@ -49,7 +49,7 @@ def _run_training(job: Job, rank: int, world: int, device: str) -> Spent:
         device=torch.device(device),
         rank=rank,
         world=world,
-        report=_progress_writer(job.folder, training.steps) if rank == 0 else lambda step, losses: None,
+        report=_progress_writer(job.folder, training.steps) if rank == 0 else lambda step, losses, history: None,
         asked_to_stop=lambda: _exists(job.folder / "stop"),
         fence=lambda: check_attempt(job),
     )
@@ -110,14 +110,14 @@ def _exists(path: Path) -> bool:
         return False
 
 
-def _progress_writer(folder: Path, steps: int) -> Callable[[int, dict[str, float]], None]:
+def _progress_writer(folder: Path, steps: int) -> Callable[[int, dict[str, float], list[dict[str, float]]], None]:
     written = -PROGRESS_EVERY
 
-    def write(step: int, losses: dict[str, float]) -> None:
+    def write(step: int, losses: dict[str, float], history: list[dict[str, float]]) -> None:
         nonlocal written
         if time.monotonic() - written >= PROGRESS_EVERY or step == steps:
             written = time.monotonic()
-            note = json.dumps({"step": step, "steps": steps, "losses": losses}).encode()
+            note = json.dumps({"step": step, "steps": steps, "losses": losses, "history": history}).encode()
             with suppress(OSError, WrongInput):  # not worth an epoch: the next checkpoint tells whether the store is well
                 write_atomically(folder / "progress.json", note)
 

@@ -1,5 +1,5 @@
-"""The figures of a comparison, in the style of a report's: dots per run, precision against recall, the way from seed to
-segmentation, threshold curves, stage times.
+"""The figures of a comparison, in the style of a report's: dots per run, one metric over another, the way from the first
+quantity to the last, threshold curves, stage times.
 """
 
 from collections.abc import Mapping, Sequence
@@ -7,78 +7,93 @@ from collections.abc import Mapping, Sequence
 import matplotlib
 import numpy as np
 
-from orchestrator.pages.figures import COLOURS, STYLE, STYLES, blank, svg
+from orchestrator.pages.figures import COLOURS, STYLE, STYLES, blank, in_unit, svg
+from orchestrator.planning import scores
+from orchestrator.planning.recipes import Metric, Plot
 from orchestrator.reading.comparison import Comparison, Entry, Line
+from orchestrator.reading.numbers import axis, scale
+from orchestrator.reading.summary import Scored
 
 MARKERS = "os^Dv"  # entries differ in more than their colour
 
 
 def figures(comparison: Comparison) -> list[tuple[str, str]]:
     """Titles and <svg> elements of all figures that the comparison has something for."""
-    made = [(f"mIoU of each run, {quantity}", _dots(quantity, lines)) for quantity, lines in comparison.lines.items()]
-    made += [
-        (f"Precision and recall, {quantity}", _precision_recall(quantity, lines)) for quantity, lines in comparison.lines.items()
+    made = [
+        (f"{scores.main_metric(quantity).title} of each run, {quantity} on {split}", _dots((quantity, split), lines))
+        for (quantity, split), lines in comparison.lines.items()
     ]
-    if len(comparison.lines) > 1:
-        made.append(("From seed to segmentation", _way(comparison)))
-    curves = [line for line in comparison.lines.get("seed", []) if "curve" in line.row.about]
-    if curves:
-        made.append(("mIoU of seeds over their threshold", _curves(curves)))
+    for place, lines in comparison.lines.items():
+        for x, y, plot in scores.plots(place[0]):
+            title = f"{y.title} over {x.title}, {place[0]} on {place[1]}"
+            made.append((title[:1].upper() + title[1:], _over(x, y, plot, place, lines)))
+    alike = [place for place in comparison.lines if scores.main(place[0]) == scores.main(comparison.quantities[-1])]
+    if len(alike) > 1:
+        made.append(("From stage to stage", _way(comparison.entries, alike)))
+    for place, lines in comparison.lines.items():
+        if curves := [line for line in lines if "curve" in line.row.about]:
+            title = (
+                f"{scores.main_metric(place[0]).title} of {scores.quantities()[place[0]].many} over their threshold, {place[1]}"
+            )
+            made.append((title, _curves(place, curves)))
     return [*made, ("Wall time of the stages", _times(comparison.entries))]
 
 
 @matplotlib.rc_context(STYLE)
-def _dots(quantity: str, lines: Sequence[Line]) -> str:
+def _dots(place: Scored, lines: Sequence[Line]) -> str:
     """One dot per run and a bar at the mean."""
-    figure, axes = blank("", "mIoU in percent")
-    for place, line in enumerate(lines):
-        values = [100 * value for value in line.row.scores["miou"].by_seed.values()]
+    metric = scores.main_metric(place[0])
+    figure, axes = blank("", axis(metric))
+    for number, line in enumerate(lines):
+        values = in_unit(line.row.main.by_seed.values(), metric) if line.row.main else [float("nan")]
         spread = 0.12 * (np.arange(len(values)) - (len(values) - 1) / 2) / max(len(values) - 1, 1)
-        axes.plot(place + spread, values, "o", color=_colour(place), markersize=4, alpha=0.8)
-        axes.hlines(np.mean(values), place - 0.25, place + 0.25, color=_colour(place), linewidth=1.5)
+        axes.plot(number + spread, values, "o", color=_colour(number), markersize=4, alpha=0.8)
+        axes.hlines(np.mean(values), number - 0.25, number + 0.25, color=_colour(number), linewidth=1.5)
     _name_places(axes, [line.entry.label for line in lines])
-    return svg(figure, f"dots {quantity}")
+    return svg(figure, f"dots {place}")
 
 
 @matplotlib.rc_context(STYLE)
-def _precision_recall(quantity: str, lines: Sequence[Line]) -> str:
-    figure, axes = blank("recall in percent", "precision in percent")
-    for place, line in enumerate(lines):
-        scores = line.row.scores
-        if "precision" in scores and "recall" in scores:
-            point = 100 * scores["recall"].mean, 100 * scores["precision"].mean
-            axes.plot(*point, MARKERS[place % len(MARKERS)], color=_colour(place), label=line.entry.label)
+def _over(x: Metric, y: Metric, plot: Plot, place: Scored, lines: Sequence[Line]) -> str:
+    figure, axes = blank(axis(x), axis(y))
+    for number, line in enumerate(lines):
+        found = line.row.scores
+        if plot.x in found and plot.y in found:
+            point = scale(x) * found[plot.x].mean, scale(y) * found[plot.y].mean
+            axes.plot(*point, MARKERS[number % len(MARKERS)], color=_colour(number), label=line.entry.label)
     _legend(axes)
-    return svg(figure, f"precision and recall {quantity}")
+    return svg(figure, f"{plot.y} over {plot.x} {place}")
 
 
 @matplotlib.rc_context(STYLE)
-def _way(comparison: Comparison) -> str:
-    """Mean mIoU of the last seed, pseudo mask and segmentation of each entry."""
-    figure, axes = blank("", "mIoU in percent")
-    names = list(comparison.lines)
-    for place, entry in enumerate(comparison.entries):
-        known = [(names.index(name), 100 * row.scores["miou"].mean) for name, row in entry.last.items()]
-        style = {"marker": MARKERS[place % len(MARKERS)], "linestyle": STYLES[place % len(STYLES)]}
-        axes.plot(*zip(*known, strict=True), color=_colour(place), label=entry.label, markersize=4, **style)
-    axes.set_xticks(range(len(names)), names)
+def _way(entries: Sequence[Entry], places: Sequence[Scored]) -> str:
+    """The mean of the one main metric of `places` for each entry, from the first quantity to the last."""
+    metric = scores.main_metric(places[-1][0])
+    figure, axes = blank("", axis(metric))
+    for number, entry in enumerate(entries):
+        means = [(place, row.main) for place, row in enumerate(map(entry.last.get, places)) if row and row.main]
+        style = {"marker": MARKERS[number % len(MARKERS)], "linestyle": STYLES[number % len(STYLES)]}
+        known = [(place, scale(metric) * spread.mean) for place, spread in means]
+        axes.plot(*zip(*known, strict=True), color=_colour(number), label=entry.label, markersize=4, **style)
+    axes.set_xticks(range(len(places)), ["\n".join(place) for place in places])
     axes.margins(x=0.15)
     _legend(axes)
     return svg(figure, "way")
 
 
 @matplotlib.rc_context(STYLE)
-def _curves(lines: Sequence[Line]) -> str:
+def _curves(place: Scored, lines: Sequence[Line]) -> str:
     """The first run's curve of each entry, its fixed threshold marked."""
-    figure, axes = blank("threshold (background score)", "mIoU in percent")
-    for place, line in enumerate(lines):
+    name, metric = scores.main(place[0]), scores.main_metric(place[0])
+    figure, axes = blank("threshold (background score)", axis(metric))
+    for number, line in enumerate(lines):
         curve, fixed = line.row.about["curve"], line.row.about["protocol"]["threshold"]
-        values = [float("nan") if value is None else 100 * value for value in curve["miou"]]
-        axes.plot(curve["threshold"], values, STYLES[place % len(STYLES)], color=_colour(place), label=line.entry.label)
+        values = in_unit(curve[name], metric)
+        axes.plot(curve["threshold"], values, STYLES[number % len(STYLES)], color=_colour(number), label=line.entry.label)
         at = int(np.argmin(np.abs(np.array(curve["threshold"]) - fixed)))
-        axes.plot(fixed, values[at], "o", color=_colour(place), markersize=4)
+        axes.plot(fixed, values[at], "o", color=_colour(number), markersize=4)
     _legend(axes)
-    return svg(figure, "curves")
+    return svg(figure, f"curves {place}")
 
 
 @matplotlib.rc_context(STYLE)
@@ -98,9 +113,11 @@ def _times(entries: Sequence[Entry]) -> str:
 
 
 def _minutes(entry: Entry) -> Mapping[str, float]:
-    walls = {stage["stage"]: (stage["wall"] or 0) / 60 for stage in entry.group.first["stages"]}
-    trained = sum(minutes for name, minutes in walls.items() if name.endswith(("-network", "-segmenter")))
-    return {"training": trained, "per image": sum(walls.values()) - trained}
+    minutes = [(stage["kind"] == "train", (stage["wall"] or 0) / 60) for stage in entry.group.first["stages"]]
+    return {
+        "training": sum(time for trains, time in minutes if trains),
+        "per image": sum(time for trains, time in minutes if not trains),
+    }
 
 
 def _colour(place: int) -> str:

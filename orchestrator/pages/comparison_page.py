@@ -9,8 +9,8 @@ from typing import Any
 
 from imagesets.image_set import ImageSet
 from orchestrator.pages.comparison_figures import figures
-from orchestrator.pages.page import QUANTITIES, template
-from orchestrator.pages.report import layer_of
+from orchestrator.pages.page import template
+from orchestrator.pages.report import drawable, layer_of, title
 from orchestrator.pages.samples import samples
 from orchestrator.planning.launch import open_images
 from orchestrator.reading import formats
@@ -22,13 +22,16 @@ SAMPLES = 24  # images of each list in the image browser
 
 def write_page(comparison: Comparison, store: Path, path: Path) -> None:
     """Write the page of a comparison of runs in `store` to `path`."""
+    heads = formats.columns(comparison)
+    classes = {
+        formats.class_head(comparison, place): (place, formats.class_rows(comparison, place)) for place in comparison.lines
+    }
     page = template("comparison.html.j2").render(
         comparison=comparison,
-        quantities=QUANTITIES,
-        columns=formats.COLUMNS,
-        numbers=formats.NUMBERS,
+        columns=[head.removeprefix(">") for head in heads],
+        numbers=[head.startswith(">") for head in heads],
         rows=formats.rows(comparison),
-        class_tables={quantity: formats.class_rows(comparison, quantity) for quantity in comparison.lines},
+        class_tables={head: table for head, table in classes.items() if table[1]},
         figures=figures(comparison),
         sheets=_sheets(comparison.entries, store),
     )
@@ -42,16 +45,18 @@ def _sheets(entries: Sequence[Entry], store: Path) -> list[dict[str, Any]]:
     if images is None:
         return []
     sheets = []
-    for split in dict.fromkeys(row.about["split"] for entry in entries for row in entry.last.values()):
+    for split in dict.fromkeys(split for entry in entries for _, split in entry.last):
         layers = [
-            layer_of(Store(store), row.about, f"{entry.label}: {QUANTITIES[row.about['quantity']].lower()}")
+            layer_of(Store(store), row.about, f"{entry.label}: {title(quantity)}")
             for entry in entries
-            for row in entry.last.values()
-            if row.about["split"] == split
+            for (quantity, on), row in entry.last.items()
+            if on == split and drawable(quantity)
         ]
-        shown, legend = samples(images.items(split, with_masks=True), layers, images.classes, SAMPLES)
-        titled = {"title": f"Images of the list {split}", "legend": legend}
-        sheets.append({**titled, "samples": [_as_json(sample) for sample in shown]})
+        if layers:
+            shown, legend = samples(images.items(split, with_masks=True), layers, images.classes, SAMPLES)
+            sheets.append(
+                {"title": f"Images of the list {split}", "legend": legend, "samples": [_as_json(sample) for sample in shown]}
+            )
     return sheets
 
 

@@ -2,11 +2,15 @@
 
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import matplotlib
 from matplotlib.figure import Figure
+
+from orchestrator.planning import scores
+from orchestrator.planning.recipes import Metric
+from orchestrator.reading.numbers import scale
 
 # of Okabe and Ito's colours, which the colour-blind can tell apart, those with contrast on white and on black
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8A8A8A")
@@ -27,14 +31,12 @@ STYLE: Any = {
 
 @matplotlib.rc_context(STYLE)
 def threshold_curve(row: Mapping[str, Any], name: str) -> str:
-    """mIoU, precision and recall of a seed over its threshold, the fixed threshold marked."""
+    """The metrics of a row's curve over the threshold, the fixed threshold marked."""
     curve, fixed = row["curve"], row["protocol"]["threshold"]
     figure, axes = blank("threshold (background score)", "percent")
-    for score, label, colour, style in zip(
-        ("miou", "precision", "recall"), ("mIoU", "precision", "recall"), COLOURS, STYLES, strict=False
-    ):
-        values = [float("nan") if value is None else 100 * value for value in curve[score]]
-        axes.plot(curve["threshold"], values, style, color=colour, label=label)
+    drawn = {name: metric for name, metric in scores.metrics([row["quantity"]]).items() if name in curve}
+    for (score, metric), colour, style in zip(drawn.items(), COLOURS, STYLES, strict=False):
+        axes.plot(curve["threshold"], in_unit(curve[score], metric), style, color=colour, label=metric.title)
     axes.axvline(fixed, color=INK, linewidth=0.8)
     axes.annotate(f"fixed {fixed:.2f}", (fixed, 0), (3, 3), textcoords="offset points", fontsize=8)
     axes.set_ylim(0, 100)
@@ -44,16 +46,16 @@ def threshold_curve(row: Mapping[str, Any], name: str) -> str:
 
 @matplotlib.rc_context(STYLE)
 def losses(history: Sequence[Mapping[str, float]], name: str) -> str:
-    """Mean losses of a training per epoch, one line per named loss."""
+    """Mean losses of a training per epoch, one line per named loss; a loss may begin or end in the middle of a training."""
     figure, axes = blank("epoch", "mean loss")
     epochs = [epoch["epoch"] for epoch in history]
-    for index, loss in enumerate(key for key in history[0] if key != "epoch"):
+    for index, loss in enumerate(dict.fromkeys(name for epoch in history for name in epoch if name != "epoch")):
         style = {"color": COLOURS[index % len(COLOURS)], "linestyle": STYLES[index % len(STYLES)]}
         axes.plot(
             epochs,
-            [epoch[loss] for epoch in history],
+            [epoch.get(loss, float("nan")) for epoch in history],
             label=loss.replace("_", " "),
-            marker="o" if len(epochs) < 10 else "",
+            marker="o" if sum(loss in epoch for epoch in history) < 10 else "",
             markersize=3,
             **style,
         )
@@ -61,6 +63,11 @@ def losses(history: Sequence[Mapping[str, float]], name: str) -> str:
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.legend(loc="best", fontsize=8)
     return svg(figure, name)
+
+
+def in_unit(values: Iterable[float | None], metric: Metric) -> list[float]:
+    """Values of a metric in its unit; what is undefined leaves a gap."""
+    return [float("nan") if value is None else scale(metric) * value for value in values]
 
 
 def blank(x: str, y: str) -> tuple[Figure, Any]:

@@ -1,10 +1,16 @@
 """HTML pages that need no network and no other file: their templates, and how numbers are written in them."""
 
+from collections.abc import Mapping
+from itertools import cycle
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
-QUANTITIES = {"seed": "Seed", "pseudo": "Pseudo mask", "seg": "Segmentation"}
+from orchestrator.pages.figures import COLOURS
+from orchestrator.planning import scores
+from orchestrator.reading.numbers import heading, told
+from orchestrator.reading.tables import oracle, threshold
 
 
 def template(name: str) -> Template:
@@ -17,8 +23,22 @@ def template(name: str) -> Template:
         lstrip_blocks=True,
     )
     environment.policies["json.dumps_kwargs"] = {"sort_keys": False}  # the order of layers has a meaning
-    environment.filters |= {"percent": percent, "seconds": seconds}
+    environment.filters |= {"percent": percent, "told": told, "heading": heading, "seconds": seconds}
+    environment.filters |= {"threshold": threshold, "oracle": oracle}
+    environment.globals |= {
+        "scores": scores,
+        "hues": dict(zip(scores.quantities(), cycle(COLOURS), strict=False)),
+        "entry": entry,
+    }
     return environment.get_template(name)
+
+
+def entry(row: Mapping[str, Any], path: str) -> Any:
+    """What lies at a path such as `errors.fn` in a row of results, None where nothing does."""
+    found: Any = row
+    for name in path.split("."):
+        found = (found or {}).get(name)
+    return found
 
 
 def percent(value: float | None) -> str:

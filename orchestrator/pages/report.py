@@ -9,46 +9,41 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from orchestrator.engine.job import resolve
 from orchestrator.pages import figures
-from orchestrator.pages.page import QUANTITIES, template
+from orchestrator.pages.page import template
 from orchestrator.pages.samples import Layer, regions, samples
+from orchestrator.planning import scores
 from orchestrator.planning.launch import Prepared
 from orchestrator.planning.plan import PlannedStage
 from orchestrator.planning.published import published
-from orchestrator.reading.results import used_settings
+from orchestrator.reading.results import cost_unit, used_settings
 from orchestrator.storage.store import Store, read_json, read_manifest, write_atomically
 
 SAMPLES = 8  # images shown of each list
-SCORES = {"miou": "mIoU", "precision": "Precision", "recall": "Recall", "fp": "FP", "fn": "FN"}
-ERRORS = {"tp": "right class", "fp_object": "another class", "fp_background": "background taken for a class", "fn": "missed"}
 
 
 def write_report(prepared: Prepared, results: Mapping[str, Any], folder: Path) -> Path:
     """Write `<folder>/report.html` for a finished plan and its `results` (see `orchestrator.reading.results`); its path."""
     steps = [step for step in prepared.steps if step.manifest is not None]
-    rows = [
-        {
-            **row,
-            "name": _name(row),
-            "published": published(results["images_recipe"], _metric(row), row["components"], results["segmenter"]),
-            "published_cost": published(results["images_recipe"], "cost.units", row["components"], results["segmenter"]),
-        }
-        for row in results["rows"]
-    ]
+    rows = [_row(row, results) for row in results["rows"]]
+    known = dict.fromkeys(row["quantity"] for row in rows)
     page = template("report.html.j2").render(
         results=results,
-        quantities=QUANTITIES,
-        scores=SCORES,
-        errors=ERRORS,
+        metrics=scores.metrics(known, "pages"),
+        details=[details for recipe in scores.recipes() for details in recipe.details],
+        unit=cost_unit(),
         finished=datetime.fromtimestamp(results["finished"], UTC),
         rows=rows,
         shared=_shared([row["protocol"] for row in rows]),
         last=_last(rows),
         stages=[_stage(step) for step in steps],
-        curves=[(row["name"], figures.threshold_curve(row, row["name"])) for row in rows if "curve" in row],
+        curves=[{**row, "figure": figures.threshold_curve(row, row["name"])} for row in rows if "curve" in row],
         losses=[(step.stage.name, figures.losses(history, step.stage.name)) for step, history in _histories(steps)],
-        prototypes=[
-            (step.stage.component, regions(step, results["classes"])) for step in steps if step.stage.recipe.writes == "fitted"
+        regions=[
+            (step.stage.component, shown, regions(step, resolve(shown.call), results["classes"]))
+            for step in steps
+            if (shown := step.stage.recipe.regions)
         ],
         sheets=_sheets(prepared, rows),
         settings=_groups(used_settings(results)),
@@ -60,23 +55,32 @@ def write_report(prepared: Prepared, results: Mapping[str, Any], folder: Path) -
     return path
 
 
-def _name(row: Mapping[str, Any]) -> str:
-    return f"{QUANTITIES[row['quantity']].lower()} ({row['component']})"
+def title(quantity: str) -> str:
+    """A quantity in the middle of a sentence."""
+    return scores.quantities()[quantity].title.lower()
+
+
+def _row(row: Mapping[str, Any], results: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of results with its name and what is published of it."""
+    metric = scores.metric_name(row["quantity"], scores.main(row["quantity"]), row["split"])
+    chain = row["components"], results["segmenter"]
+    return {
+        **row,
+        "name": f"{title(row['quantity'])} ({row['component']})",
+        "published": published(results["images_recipe"], metric, *chain),
+        "published_cost": published(results["images_recipe"], "cost.units", *chain),
+    }
 
 
 def _last(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The last row of each quantity: what the run comes to."""
-    return list({row["quantity"]: row for row in rows}.values())
+    """The last row of each quantity on each list: what the run comes to."""
+    return list({(row["quantity"], row["split"]): row for row in rows}.values())
 
 
 def _shared(protocols: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """What all rows have in common, to be said once."""
     first = protocols[0] if protocols else {}
     return {name: value for name, value in first.items() if all(protocol.get(name) == value for protocol in protocols)}
-
-
-def _metric(row: Mapping[str, Any]) -> str:
-    return f"{row['quantity']}.miou/{row['split']}"
 
 
 def _stage(step: PlannedStage) -> dict[str, Any]:
@@ -100,13 +104,25 @@ def _histories(steps: Sequence[PlannedStage]) -> list[tuple[PlannedStage, list[d
 
 
 def _sheets(prepared: Prepared, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Samples of each list that was scored."""
+    """Samples of every list of which anything was scored that can be drawn."""
     sheets = []
     for split in dict.fromkeys(row["split"] for row in rows):
-        layers = [layer_of(prepared.planner.store, row, row["name"]) for row in rows if row["split"] == split]
-        shown, legend = samples(prepared.planner.items(split, with_masks=True), layers, prepared.images.classes, SAMPLES)
-        sheets.append({"title": f"Images of the list {split}", "samples": shown, "legend": legend})
+        layers = [
+            layer_of(prepared.planner.store, row, row["name"])
+            for row in rows
+            if row["split"] == split and drawable(row["quantity"])
+        ]
+        if layers:
+            items = prepared.planner.items(split, with_masks=True)
+            shown, legend = samples(items, layers, prepared.images.classes, SAMPLES)
+            sheets.append({"title": f"Images of the list {split}", "samples": shown, "legend": legend})
     return sheets
+
+
+def drawable(quantity: str) -> bool:
+    """Whether it is label maps, or what a threshold makes label maps of."""
+    about = scores.quantities()[quantity]
+    return about.label_maps or bool(about.threshold)
 
 
 def layer_of(store: Store, row: Mapping[str, Any], title: str) -> Layer:

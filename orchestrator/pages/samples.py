@@ -4,7 +4,7 @@ import base64
 import io
 from bisect import insort
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -79,17 +79,18 @@ def samples(
     return shown, [(_name(value, classes), f"rgb({','.join(map(str, PALETTE[value]))})") for value in sorted(seen)]
 
 
-def regions(step: PlannedStage, classes: Sequence[str]) -> dict[str, list[list[str]]]:
-    """Per class and prototype of a fitted step the image regions that match it best, as data URIs, the best first."""
+Places = Callable[[Mapping[str, np.ndarray]], list[list[tuple[str, np.ndarray]]]]  # see `orchestrator.planning.recipes.Regions`
+
+
+def regions(step: PlannedStage, places: Places, classes: Sequence[str]) -> dict[str, list[list[str]]]:
+    """Per class the rows of image regions that `places` finds in a fitted step's record, as data URIs."""
     stored = StoredRecords(step.folder)
-    records = {name: stored[name] for name in classes}
-    shown = {str(id) for record in records.values() for id in record["images"].ravel()}
+    rows = {name: places(stored[name]) for name in classes}
+    shown = {id for of_class in rows.values() for row in of_class for id, _ in row}
     images = {id: step.items[place] for place, id in enumerate(step.items.names()) if id in shown}
-    found = {}
-    for name, record in records.items():
-        pairs = zip(record["images"], record["places"], strict=True)
-        found[name] = [[_region(images[str(id)].rgb(), place) for id, place in zip(*pair, strict=True)] for pair in pairs]
-    return found
+    return {
+        name: [[_region(images[id].rgb(), place) for id, place in row] for row in of_class] for name, of_class in rows.items()
+    }
 
 
 def _region(rgb: np.ndarray, place: np.ndarray) -> str:

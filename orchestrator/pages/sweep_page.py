@@ -6,61 +6,74 @@ from typing import Any
 
 import matplotlib
 
-from orchestrator.pages.figures import COLOURS, STYLE, STYLES, blank, svg
-from orchestrator.pages.page import QUANTITIES, template
+from orchestrator.pages.figures import COLOURS, STYLE, STYLES, blank, in_unit, svg
+from orchestrator.pages.page import template
+from orchestrator.planning import scores
+from orchestrator.planning.recipes import Metric
+from orchestrator.reading.numbers import axis
+from orchestrator.reading.summary import Row
 from orchestrator.storage.store import write_atomically
-from orchestrator.sweeps.sweep_results import Findings, Trial, slices
+from orchestrator.sweeps.sweep_results import Findings, slices
 from orchestrator.sweeps.sweep_table import sweep_columns, sweep_rows
+from orchestrator.sweeps.trial import Trial
 
 
 def write_page(found: Findings, path: Path) -> None:
     """Write the page of a sweep to `path`."""
-    figures = [(f"Scores over {name}", _sensitivity(name, points)) for name, points in slices(found).items()]
-    curves = [trial for trial in found.trials if "seed" in trial.last]
-    if curves:
-        figures.append(("mIoU of seeds over their threshold", _curves(curves)))
+    figures = [
+        (f"{metric.title} over {name}", _sensitivity(name, points, metric))
+        for name, points in slices(found).items()
+        for metric in _mains(found)
+    ]
+    if curves := [(trial, row) for trial in found.trials if (row := trial.cut)]:
+        about = curves[0][1].about
+        title = (
+            f"{scores.main_metric(about['quantity']).title} of {scores.quantities()[about['quantity']].many} over their threshold"
+        )
+        figures.append((title, _curves(curves)))
     page = template("sweep.html.j2").render(found=found, columns=sweep_columns(found), rows=sweep_rows(found), figures=figures)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, page.encode())
 
 
+def _mains(found: Findings) -> list[Metric]:
+    """The main metrics of what was scored, each once."""
+    scored = dict.fromkeys(quantity for trial in found.trials for quantity, _ in trial.last)
+    return list({scores.main(quantity): scores.main_metric(quantity) for quantity in scored}.values())
+
+
 @matplotlib.rc_context(STYLE)
-def _sensitivity(name: str, points: Sequence[tuple[Any, Trial]]) -> str:
-    """Mean mIoU of each quantity with its deviation over one setting, the others as in the best trial."""
-    figure, axes = blank(name, "mIoU in percent")
+def _sensitivity(name: str, points: Sequence[tuple[Any, Trial]], metric: Metric) -> str:
+    """A main metric with its deviation over one setting, the others as in the best trial; a line per quantity and list."""
+    figure, axes = blank(name, axis(metric))
     numeric = all(isinstance(value, (int, float)) and not isinstance(value, bool) for value, _ in points)
-    places = [value for value, _ in points] if numeric else list(range(len(points)))
-    for number, quantity in enumerate(QUANTITIES):
-        known = [
-            (place, trial.last[quantity].scores["miou"])
-            for place, (_, trial) in zip(places, points, strict=True)
-            if quantity in trial.last
-        ]
-        if known:
-            means, deviations = [100 * spread.mean for _, spread in known], [100 * (spread.std or 0) for _, spread in known]
-            style = {"color": COLOURS[number], "linestyle": STYLES[number]}
-            axes.errorbar(
-                [place for place, _ in known], means, deviations, marker="o", markersize=4, capsize=2, label=quantity, **style
-            )
-    if numeric and min(places) > 0 and max(places) >= 20 * min(places):
+    at = [value for value, _ in points] if numeric else list(range(len(points)))
+    scored = dict.fromkeys(place for _, trial in points for place in trial.last if scores.main_metric(place[0]) == metric)
+    for number, place in enumerate(scored):
+        rows = [(where, trial.last.get(place)) for where, (_, trial) in zip(at, points, strict=True)]
+        known = [(where, row.main) for where, row in rows if row and row.main]
+        means = in_unit((spread.mean for _, spread in known), metric)
+        deviations = in_unit((spread.std or 0 for _, spread in known), metric)
+        style = {"color": COLOURS[number % len(COLOURS)], "linestyle": STYLES[number % len(STYLES)], "label": " ".join(place)}
+        axes.errorbar([where for where, _ in known], means, deviations, marker="o", markersize=4, capsize=2, **style)
+    if numeric and min(at) > 0 and max(at) >= 20 * min(at):
         axes.set_xscale("log")
     if not numeric:
-        axes.set_xticks(places, [str(value) for value, _ in points])
+        axes.set_xticks(at, [str(value) for value, _ in points])
     axes.legend(ncols=3, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0, handlelength=1.6)
     return svg(figure, f"sensitivity {name}")
 
 
 @matplotlib.rc_context(STYLE)
-def _curves(trials: Sequence[Trial]) -> str:
+def _curves(trials: Sequence[tuple[Trial, Row]]) -> str:
     """The first run's curve of each trial, the best trial in colour."""
-    figure, axes = blank("threshold (background score)", "mIoU in percent")
-    for trial in reversed(trials):
-        curve = trial.last["seed"].about["curve"]
-        values = [float("nan") if value is None else 100 * value for value in curve["miou"]]
-        best = trial is trials[0]
-        label = ", ".join(f"{name.rpartition('.')[2]} {value}" for name, value in trial.values.items()) if best else None
-        axes.plot(
-            curve["threshold"], values, color=COLOURS[0] if best else COLOURS[-1], linewidth=1.6 if best else 0.7, label=label
-        )
+    quantity = trials[0][1].about["quantity"]
+    metric = scores.main_metric(quantity)
+    figure, axes = blank("threshold (background score)", axis(metric))
+    for place, (trial, row) in reversed(list(enumerate(trials))):
+        values = in_unit(row.about["curve"][scores.main(quantity)], metric)
+        label = ", ".join(f"{name.rpartition('.')[2]} {value}" for name, value in trial.values.items()) if place == 0 else None
+        style = {"color": COLOURS[0], "linewidth": 1.6} if place == 0 else {"color": COLOURS[-1], "linewidth": 0.7}
+        axes.plot(row.about["curve"]["threshold"], values, label=label, **style)
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0, handlelength=1.6)
     return svg(figure, "sweep curves")

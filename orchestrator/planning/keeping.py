@@ -1,14 +1,16 @@
 """Which stages of an expression a run keeps: what the segmentation or a score comes from; nothing that was named is dropped."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
 from imagesets.errors import WrongInput
+from orchestrator.planning import scores
 from orchestrator.planning.components import Component
 from orchestrator.planning.imports import IMPORTED, wanted
 from orchestrator.planning.receiving import full_names, received
-from orchestrator.planning.recipes import load_all
+from orchestrator.planning.recipes import Recipe
 from orchestrator.planning.stage import Stage
 
 
@@ -34,23 +36,30 @@ def kept(stages: Sequence[Stage], chain: Sequence[Component], last_import: int, 
     for stage in stages:
         if id(stage) in there:
             found.append(stage)
-            if stage.recipe.scored and stage.component in named:
-                found += _evaluations(stage, settings)
+            if stage.component in named:
+                found += evaluations(stage, settings)
     return found
 
 
-def _evaluations(stage: Stage, settings: Mapping[str, Any]) -> Iterator[Stage]:
-    """The scores of a stage on every list that its quantity is scored on, and on the list that settings are chosen on."""
-    owner = load_all()["evaluation"]
-    recipe = next(part for part in owner.stages if part.name == stage.recipe.scored)
-    inputs = {recipe.reads[0]: stage}
-    own = received(full_names(owner.name, recipe.settings, inputs, settings), settings)
-    lists = [*settings[f"images.{recipe.list}"], *filter(None, [settings["images.selection"]])]
+def evaluations(stage: Stage, settings: Mapping[str, Any]) -> Iterator[Stage]:
+    """The scores of a stage: of each quantity that it is scored as, by every recipe that scores that, on its lists."""
+    for quantity in scores.of_stage(stage.recipe):
+        for owner, recipe in scores.stages(quantity):
+            own = stage.recipe.scored in owner.quantities  # the recipe that says what the stage is scored as
+            name = f"{stage.name}-score" if own else f"{stage.name}-{owner.name}-score"
+            inputs = {recipe.reads[0]: stage}
+            purpose = f"{owner.name}-{recipe.name}"
+            score = Stage(name, stage.component, purpose, recipe, "", {}, {}, inputs, scores=quantity)
+            yield from _on_lists(score, owner, settings)
+
+
+def _on_lists(score: Stage, owner: Recipe, settings: Mapping[str, Any]) -> Iterator[Stage]:
+    """A score on every list that its quantity is scored on, and on the list that settings are chosen on."""
+    own = received(full_names(owner.name, score.recipe.settings, score.inputs, settings), settings)
+    lists = [*settings[f"images.{score.recipe.list}"], *filter(None, [settings["images.selection"]])]
     for number, list_name in enumerate(dict.fromkeys(lists)):
-        name = f"{stage.name}-score{f'-{list_name}' if number else ''}"
-        yield Stage(
-            name, stage.component, f"{owner.name}-{recipe.name}", recipe, list_name, inputs=inputs, scores=recipe.name, **own
-        )
+        name = f"{score.name}{f'-{list_name}' if number else ''}"
+        yield replace(score, name=name, list_name=list_name, **own)
 
 
 def check_nothing_is_dropped(stages: Sequence[Stage], chain: Sequence[Component], settings: Mapping[str, Any]) -> None:

@@ -17,6 +17,8 @@ def closest(word: str, known: Iterable[str]) -> str:
 def nearest(word: str, known: Iterable[str]) -> str:
     """`; did you mean 'lpcam'?`, or the list of what exists when nothing is near."""
     names = sorted(known)
+    if not names:
+        return ""
     close = difflib.get_close_matches(word, names, cutoff=0.5)
     if close:
         # of equally near ones, the one that begins alike: people slip at the end of a word more than at its start

@@ -27,7 +27,7 @@ Kind = Literal[
     "addon",
     "mixing",
     "backbone",
-    "evaluation",
+    "score",
     "shared",
     "images",
     "preset",
@@ -78,6 +78,57 @@ class Setting(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         return (*self.choices, *entries(self.choices_from), *parts)
 
 
+class Quantity(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What a score is of."""
+
+    title: str  # "Pseudo mask"
+    many: str  # "pseudo masks"
+    word: str  # what a stage that is scored as this writes
+    every: bool = False  # every stage that writes the word is scored as this, named by its recipe or not
+    main: str  # the metric that stands for all others
+    label_maps: bool = False  # a label map of each image, which can be exported and scored from files
+    threshold: str = ""  # the setting of the scored component by which it is cut into label maps
+
+
+class Metric(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One number of a score; in percent it is kept as a fraction, in another unit as it is."""
+
+    title: str
+    unit: str = "percent"
+    better: Literal["higher", "lower"] = "higher"
+    mean: str = ""  # what it is the mean over
+    per_class: str = ""  # its name among the scores of one class, where it is their mean
+    class_title: str = ""  # its title there, where that is another
+    shown: Literal["tables", "pages", "records"] = "tables"  # in all tables, in those of pages, or in files and MLflow alone
+
+
+class Details(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A further table of a report: its columns are fractions of a result by their path in it, such as `errors.fn`."""
+
+    title: str
+    text: str
+    columns: dict[str, str]
+
+
+class Plot(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A figure of a comparison: one metric over another."""
+
+    x: str
+    y: str
+
+
+class Regions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Regions of images that a report shows of a fitted stage.
+
+    `call` is a pure function of one class's record: rows of regions, each an image id and the place of the region's centre
+    (row, column) in fractions of the image.
+    """
+
+    call: str
+    title: str
+    text: str
+
+
 class StageRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One stage as a recipe declares it; see `orchestrator.planning.expression.Stage` for what it becomes in a plan."""
 
@@ -101,8 +152,12 @@ class StageRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     warnings: str = ""  # `function(records) -> sentences` about what the stage made, told when it is done
     truth: bool = False  # masks reach this stage
     store: Literal["each", "sum"] = "each"  # keep one record per item, or only their sum
+    keeps: tuple[str, ...] = ()  # of `store: sum` the arrays of a record that are kept for each item, not summed
     result: str = ""  # turns a summed record into the JSON result
-    scored: Literal["", "seed", "pseudo", "seg"] = ""
+    resampled: str = ""  # turns what is kept for each image into the metrics of any sample of the images
+    scored: str = ""  # the quantity that the result is scored as
+    cost_unit: bool = False  # its time is a part of one unit of cost
+    regions: Regions | None = None  # what a report shows of it
 
 
 class AddOn(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -142,9 +197,15 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     table: dict[str, Any] = {}  # things by name: "package.module:function" or values; see Setting.choices_from
     parts: tuple[str, ...] = ()  # of a backbone: what can be frozen, in the order that an image meets it
     settings: dict[str, Setting] = {}
+    protocol: tuple[str, ...] = ()  # its settings that a result is told with: results that differ in them are hard to compare
+    memory: tuple[str, ...] = ()  # the settings that the memory of its stages grows with: what to lower where it runs out
     variants: dict[str, dict[str, Any]] = {}
     overrides: dict[str, Any] = {}
     published_settings: dict[str, dict[str, Any]] = {}
+    quantities: dict[str, Quantity] = {}
+    metrics: dict[str, Metric] = {}
+    details: tuple[Details, ...] = ()
+    plots: tuple[Plot, ...] = ()
     shared_stages: tuple[StageRecipe, ...] = ()
     stages: tuple[StageRecipe, ...] = ()
     adds: AddOn | None = None  # of an add-on or a mixing

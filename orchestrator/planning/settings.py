@@ -89,7 +89,7 @@ def checked(name: str, value: Any, setting: Setting) -> Any:
 def _path(name: str, value: str, setting: Setting) -> str:
     """The absolute path of the file or folder that a setting names."""
     path = Path(value).expanduser().resolve()
-    if not (path.is_file() if setting.file else path.is_dir()):
+    if not value or not (path.is_file() if setting.file else path.is_dir()):
         kind = "file" if setting.file else "folder"
         raise WrongInput(f"{name}={value} is neither {' nor '.join(sorted(PRESETS))} nor an existing {kind}")
     return str(path)

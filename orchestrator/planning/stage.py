@@ -22,7 +22,7 @@ class Stage:
     owned: Mapping[str, str]  # name of a setting here -> its full name, "" of an optional one that nobody has
     inputs: Mapping[str, "Stage"]  # word -> the stage that wrote it
     add_ons: Mapping[str, AddOn] = field(default_factory=dict)  # what adds to this training, by component
-    scores: str = ""  # of an evaluation: seed, pseudo or seg
+    scores: str = ""  # of an evaluation: the quantity
     in_place_of: str = ""  # of an imported result: the component whose place it takes
     names: Mapping[str, str] = field(default_factory=dict)  # settings that are entries of tables: as the run names them
 

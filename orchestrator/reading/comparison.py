@@ -6,14 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from orchestrator.planning import scores
 from orchestrator.planning.published import published
 from orchestrator.planning.recipes import Published
+from orchestrator.reading.protocol import DIGITS
+from orchestrator.reading.resampling import Interval, intervals
 from orchestrator.reading.results import used_settings
-from orchestrator.reading.summary import Group, Row, Spread
+from orchestrator.reading.summary import Group, Row, Scored, Spread, places
+from orchestrator.storage.store import Store
 
-QUANTITIES = ("seed", "pseudo", "seg")
-METRICS = ("miou", "precision", "recall", "fp", "fn")
-METHODS_OWN = ("threshold", "weights of the maps")  # what a method brings with it rather than how it is measured
+METHODS_OWN = ("threshold",)  # of a protocol what a method brings with it rather than how it is measured
 
 
 @dataclass(frozen=True)
@@ -22,39 +24,54 @@ class Entry:
 
     label: str
     group: Group
-    last: Mapping[str, Row]  # of each quantity the row that the run comes to
+    last: Mapping[Scored, Row]  # the rows that the runs come to
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A paired difference to the first entry: over the random seeds that both have, and its interval over the images."""
+
+    spread: Spread
+    interval: Interval | None
 
 
 @dataclass(frozen=True)
 class Line:
-    """One entry's result of one quantity; `difference` holds the paired differences to the first entry, by metric."""
+    """One entry's result; `differences` are by metric, and none where the first entry was not scored on the same images."""
 
     entry: Entry
     row: Row
-    difference: Mapping[str, Spread]
+    differences: Mapping[str, Difference]
     published: Published | None
+
+    @property
+    def difference(self) -> Difference | None:
+        """That of the main metric."""
+        return self.differences.get(scores.main(self.row.about["quantity"]))
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Entries, their lines by quantity, and what makes lines hard to compare."""
+    """Entries, their lines by quantity and list, and what makes lines hard to compare."""
 
     entries: Sequence[Entry]
-    lines: Mapping[str, Sequence[Line]]
+    lines: Mapping[Scored, Sequence[Line]]
     warnings: Sequence[str]
 
+    @property
+    def quantities(self) -> list[str]:
+        """The quantities that are compared."""
+        return list(dict.fromkeys(quantity for quantity, _ in self.lines))
 
-def compare(groups: Sequence[Group]) -> Comparison:
-    """Put groups beside one another; the first is what the others are measured by."""
-    entries = [
-        Entry(label, group, {row.about["quantity"]: row for row in group.rows()})
-        for label, group in zip(labels(groups), groups, strict=True)
-    ]
+
+def compare(groups: Sequence[Group], store: Store) -> Comparison:
+    """Put groups of runs of a store beside one another; the first is what the others are measured by."""
+    entries = [Entry(label, group, group.last()) for label, group in zip(labels(groups), groups, strict=True)]
     lines = {
-        quantity: [_line(entry, entries[0], quantity) for entry in entries if quantity in entry.last] for quantity in QUANTITIES
+        place: [_line(entry, entries[0], place, store) for entry in entries if place in entry.last]
+        for place in places(entry.last for entry in entries)
     }
-    lines = {quantity: found for quantity, found in lines.items() if found}
-    return Comparison(entries, lines, _warnings(entries, lines))
+    return Comparison(entries, lines, [*_warnings(entries, lines), *_failures(entries)])
 
 
 def labels(groups: Sequence[Group]) -> list[str]:
@@ -69,43 +86,74 @@ def labels(groups: Sequence[Group]) -> list[str]:
     return [label if named.count(label) == 1 else name for label, name in zip(named, own_names, strict=True)]
 
 
-def _line(entry: Entry, baseline: Entry, quantity: str) -> Line:
-    row, about = entry.last[quantity], entry.last[quantity].about
-    difference = {}
-    if entry is not baseline and quantity in baseline.last:
-        other = baseline.last[quantity].scores
-        pairs = {name: spread.minus(other[name]) for name, spread in row.scores.items() if name in other}
-        difference = {name: pair for name, pair in pairs.items() if pair is not None}
-    metric, results = f"{quantity}.miou/{about['split']}", entry.group.first
-    return Line(entry, row, difference, published(results["images_recipe"], metric, about["components"], results["segmenter"]))
+def _line(entry: Entry, first: Entry, place: Scored, store: Store) -> Line:
+    row, results = entry.last[place], entry.group.first
+    quantity, split = place
+    metric = scores.metric_name(quantity, scores.main(quantity), split)
+    figure = published(results["images_recipe"], metric, row.about["components"], results["segmenter"])
+    other = first.last.get(place)
+    if entry is first or other is None or not _same_images(row, other):
+        return Line(entry, row, {}, figure)
+    over_images = intervals(row, other, store, results["classes"]) or {}
+    pairs = {name: spread.minus(other.scores[name]) for name, spread in row.scores.items() if name in other.scores}
+    differences = {name: Difference(pair, over_images.get(name)) for name, pair in pairs.items() if pair is not None}
+    return Line(entry, row, differences, figure)
 
 
-def _warnings(entries: Sequence[Entry], lines: Mapping[str, Sequence[Line]]) -> list[str]:
+def _same_images(row: Row, other: Row) -> bool:
+    return row.about["masks"] == other.about["masks"]
+
+
+def _warnings(entries: Sequence[Entry], lines: Mapping[Scored, Sequence[Line]]) -> list[str]:
     found = []
-    for quantity, compared in lines.items():
-        protocols = [_protocol(line) for line in compared]
-        names = dict.fromkeys(name for protocol in protocols for name in protocol if name not in METHODS_OWN)
-        for name in names:
-            values = [str(protocol.get(name, "not stated")) for protocol in protocols]
-            if len(set(values)) > 1:
-                told = "; ".join(f"{line.entry.label}: {value}" for line, value in zip(compared, values, strict=True))
-                found.append(f"the protocols of {quantity} differ in {name} ({told})")
+    for (quantity, split), compared in lines.items():
+        found += [*_other_images(quantity, split, compared), *_protocols(quantity, split, compared)]
+        found += [
+            f"{line.entry.label}, {quantity} on {split}: no interval over images, their counts are not in the store any more"
+            for line in compared
+            if line.difference and line.difference.interval is None
+        ]
     if len({tuple(run["random_seed"] for run in entry.group.runs) for entry in entries}) > 1:
         told = "; ".join(f"{entry.label}: {_seeds(entry)}" for entry in entries)
         found.append(f"not all have the same random seeds ({told}); differences are over those that both have")
-    for entry in entries:
-        found += [f"{entry.label}, random seed {seed} failed: {note}" for seed, note in entry.group.failed.items()]
     return found
 
 
-def _protocol(line: Line) -> dict[str, Any]:
-    """What a line was measured on and how; the component's own settings by bare name, so that they meet those of another one."""
-    about = line.row.about
+def _other_images(quantity: str, split: str, compared: Sequence[Line]) -> list[str]:
+    """Why some lines have no difference to the first."""
+    others = [line for line in compared[1:] if not _same_images(line.row, compared[0].row)]
+    if not others:
+        return []
+    told = "; ".join(f"{line.entry.label}: {_images(line.row)}" for line in (compared[0], *others))
+    return [f"{quantity} on {split} was scored on different images or masks ({told}), so there is no difference between them"]
+
+
+def _images(row: Row) -> str:
+    return f"{row.about['protocol']['images']} images, masks {row.about['masks'][:DIGITS]}"
+
+
+def _protocols(quantity: str, split: str, compared: Sequence[Line]) -> list[str]:
+    """A sentence for each entry of the protocols that two lines state differently; what a method has not is no difference."""
+    found, protocols = [], [_protocol(line.row.about) for line in compared]
+    for name in dict.fromkeys(name for protocol in protocols for name in protocol):
+        stated = [
+            (line.entry.label, protocol[name]) for line, protocol in zip(compared, protocols, strict=True) if name in protocol
+        ]
+        if len({str(value) for _, value in stated}) > 1:
+            told = "; ".join(f"{label}: {value}" for label, value in stated)
+            found.append(f"the protocols of {quantity} on {split} differ in {name} ({told})")
+    return found
+
+
+def _protocol(about: Mapping[str, Any]) -> dict[str, Any]:
+    """How a row was measured; the scored component's own settings by bare name, so that they meet those of another one."""
     prefix = f"{about['component']}."
-    protocol = {name.removeprefix(prefix): value for name, value in about["protocol"].items()}
-    if about["quantity"] == "seed" and "weights" in protocol:
-        protocol["weights of the maps"] = protocol.pop("weights")
-    return {"image set": line.entry.group.first["command"]["images"], **protocol}
+    bare = {name.removeprefix(prefix): value for name, value in about["protocol"].items()}
+    return {name: value for name, value in bare.items() if name not in (*METHODS_OWN, "images")}
+
+
+def _failures(entries: Sequence[Entry]) -> list[str]:
+    return [f"{entry.label}, random seed {seed} failed: {note}" for entry in entries for seed, note in entry.group.failed.items()]
 
 
 def _seeds(entry: Entry) -> str:

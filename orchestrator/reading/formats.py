@@ -1,23 +1,28 @@
 """A comparison as a table for the terminal, a Markdown document, a LaTeX table and comma-separated values.
 
-The first three are for people: percent, mean ± standard deviation. The last is for programs: fractions at full precision.
+The first three are for people: mean ± standard deviation in the unit of each metric. The last is for programs: full precision,
+percents as fractions.
 """
 
 import csv
 import io
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from rich.table import Table
 
 from imagesets.errors import WrongInput
-from orchestrator.reading.comparison import METRICS, Comparison, Line
-from orchestrator.reading.tables import spread_percent, table
+from orchestrator.planning import scores
+from orchestrator.planning.recipes import Metric
+from orchestrator.reading.comparison import Comparison, Line
+from orchestrator.reading.numbers import form, heading, scale, told_spread
+from orchestrator.reading.resampling import LEVEL
+from orchestrator.reading.summary import Scored
+from orchestrator.reading.tables import table, threshold
 from orchestrator.storage.store import write_atomically
 
-COLUMNS = ("", "method", "of", "split", "n", "mIoU", "difference", "precision", "recall", "threshold", "published")
-NUMBERS = ("n", "mIoU", "difference", "precision", "recall")
-LONG = ("method", "run", "quantity", "of", "split", "metric", "n", "mean", "std", "min", "max", "difference", "difference_std")
+ABOUT = ("method", "run", "quantity", "of", "split", "metric", "unit", "better")
+NUMBERS = ("n", "mean", "std", "min", "max", "difference", "difference_std", "difference_low", "difference_high", "images")
 ESCAPED = {
     "\\": r"\textbackslash{}",
     "{": r"\{",
@@ -33,21 +38,47 @@ ESCAPED = {
 }
 
 
+def columns(comparison: Comparison) -> list[str]:
+    """The heads of `rows`; those of numbers begin with '>'."""
+    mains, others = _metrics(comparison)
+    heads = [f">{heading(metric)}" for metric in mains.values()]
+    after = [f">{heading(metric)}" for metric in others.values()]
+    return [
+        "",
+        "method",
+        "of",
+        "split",
+        ">n",
+        *heads,
+        ">difference",
+        f">{LEVEL:.0%} over images (n)",
+        *after,
+        "threshold",
+        "published",
+    ]
+
+
 def rows(comparison: Comparison) -> list[list[str]]:
-    """One row of COLUMNS per line, in percent."""
-    return [_row(quantity, line) for quantity, lines in comparison.lines.items() for line in lines]
+    """One row of `columns` per line."""
+    mains, others = _metrics(comparison)
+    return [_row(line, mains, others) for lines in comparison.lines.values() for line in lines]
 
 
-def class_rows(comparison: Comparison, quantity: str) -> list[list[str]]:
-    """One row per class: its name and the IoU of each line of `quantity`, in percent."""
-    lines = comparison.lines[quantity]
-    names = dict.fromkeys(name for line in lines for name in line.row.about["per_class"])
-    return [[name, *(spread_percent(line.row.per_class.get(name)) for line in lines)] for name in names]
+def class_head(comparison: Comparison, place: Scored) -> str:
+    """What `class_rows` hold: "IoU of each class"."""
+    return f"{scores.class_title(place[0])} of each class, {place[0]} on {place[1]}"
+
+
+def class_rows(comparison: Comparison, place: Scored) -> list[list[str]]:
+    """One row per class: its name and the score of each line of a quantity on a list; none where that has no classes."""
+    lines, metric = comparison.lines[place], scores.main_metric(place[0])
+    names = dict.fromkeys(name for line in lines for name in line.row.per_class)
+    return [[name, *(told_spread(line.row.per_class.get(name), metric) for line in lines)] for name in names]
 
 
 def terminal_table(comparison: Comparison) -> Table:
     """For the terminal; a row's quantity is said once."""
-    made = table(*(f">{name}" if name in NUMBERS else name for name in COLUMNS), wrap=False)
+    made = table(*columns(comparison), wrap=False)
     said = ""
     for quantity, *cells in rows(comparison):
         made.add_row("" if quantity == said else quantity, *cells)
@@ -56,38 +87,39 @@ def terminal_table(comparison: Comparison) -> Table:
 
 
 def markdown(comparison: Comparison) -> str:
-    """Scores, IoU of each class, and warnings."""
-    parts = [_markdown_table(["quantity", *COLUMNS[1:]], rows(comparison))]
-    for quantity, lines in comparison.lines.items():
+    """Scores, those of each class, and warnings."""
+    heads = [name.removeprefix(">") for name in columns(comparison)]
+    parts = [_markdown_table(["quantity", *heads[1:]], rows(comparison))]
+    for place, lines in comparison.lines.items():
         head = ["class", *(line.entry.label for line in lines)]
-        parts.append(f"IoU of each class, {quantity}\n\n{_markdown_table(head, class_rows(comparison, quantity))}")
+        if body := class_rows(comparison, place):
+            parts.append(f"{class_head(comparison, place)}\n\n{_markdown_table(head, body)}")
     parts += [f"- {warning}" for warning in comparison.warnings]
     return "\n\n".join(parts) + "\n"
 
 
 def latex(comparison: Comparison) -> str:
-    """A tabular of methods by quantities, mIoU in percent; needs no package."""
-    quantities = list(comparison.lines)
-    lines = [rf"\begin{{tabular}}{{l{'r' * len(quantities)}}}", r"\hline"]
-    splits = [
-        f"{quantity} ({', '.join(sorted({line.row.about['split'] for line in comparison.lines[quantity]}))})"
-        for quantity in quantities
-    ]
-    lines += [_latex_row(["method", *splits]), r"\hline"]
+    """A tabular of methods by quantities, their main metrics; needs no package."""
+    places = list(comparison.lines)
+    lines = [rf"\begin{{tabular}}{{l{'r' * len(places)}}}", r"\hline"]
+    heads = [f"{quantity} {heading(scores.main_metric(quantity))} ({split})" for quantity, split in places]
+    lines += [_latex_row(["method", *heads]), r"\hline"]
     for entry in comparison.entries:
-        scores = [entry.last[quantity].scores.get("miou") if quantity in entry.last else None for quantity in quantities]
-        lines.append(_latex_row([entry.label, *map(spread_percent, scores)]))
+        cells = [
+            told_spread(entry.last[place].main if place in entry.last else None, scores.main_metric(place[0])) for place in places
+        ]
+        lines.append(_latex_row([entry.label, *cells]))
     return "\n".join([*lines, r"\hline", r"\end{tabular}"]) + "\n"
 
 
 def comma_separated(comparison: Comparison) -> str:
-    """One line per method, quantity and metric, at full precision."""
+    """One line per method, quantity, list and metric, at full precision."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(LONG)
-    for quantity, lines in comparison.lines.items():
+    writer.writerow((*ABOUT, *NUMBERS))
+    for lines in comparison.lines.values():
         for line in lines:
-            writer.writerows(_long(quantity, line))
+            writer.writerows(_long(line))
     return file.getvalue()
 
 
@@ -102,29 +134,56 @@ def write(comparison: Comparison, path: Path) -> None:
     write_atomically(path, WRITERS[path.suffix](comparison).encode())
 
 
-def _row(quantity: str, line: Line) -> list[str]:
-    about, scores = line.row.about, line.row.scores
-    fixed, figure = about["protocol"].get("threshold"), line.published
+def _metrics(comparison: Comparison) -> tuple[dict[str, Metric], dict[str, Metric]]:
+    """The main metrics of what is compared, and the others that tables show."""
+    shown = scores.metrics(comparison.quantities, "tables")
+    mains = {scores.main(quantity) for quantity in comparison.quantities}
+    return (
+        {name: metric for name, metric in shown.items() if name in mains},
+        {name: metric for name, metric in shown.items() if name not in mains},
+    )
+
+
+def _row(line: Line, mains: Mapping[str, Metric], others: Mapping[str, Metric]) -> list[str]:
+    about, main, figure = line.row.about, line.row.main, line.published
+    metric = scores.main_metric(about["quantity"])
+
+    def told(metrics: Mapping[str, Metric]) -> list[str]:
+        return [told_spread(line.row.scores.get(name), own) if name in about["metrics"] else "" for name, own in metrics.items()]
+
     return [
-        *(quantity, line.entry.label, about["component"], about["split"], str(scores["miou"].n)),
-        spread_percent(scores["miou"]),
-        spread_percent(line.difference["miou"], signed=True) if line.difference else "",
-        *(spread_percent(scores.get(name)) for name in ("precision", "recall")),
-        "" if fixed is None else f"{fixed:.2f} fixed",
-        f"{figure.value} ({figure.source})" if figure else "",
+        *(about["quantity"], line.entry.label, about["component"], about["split"], str(main.n if main else 0)),
+        *told(mains),
+        told_spread(line.difference.spread, metric, signed=True) if line.difference else "",
+        _over_images(line, metric),
+        *told(others),
+        *(threshold(about), f"{figure.value} ({figure.source})" if figure else ""),
     ]
 
 
-def _long(quantity: str, line: Line) -> Iterable[list[object]]:
+def _over_images(line: Line, metric: Metric) -> str:
+    """The interval of a difference, and how many images it is over."""
+    images = line.row.about["protocol"]["images"]
+    if line.difference is None:
+        return ""
+    if line.difference.interval is None:
+        return f"({images})"
+    low, high = (f"{scale(metric) * value:+{form(metric)}}" for value in line.difference.interval)
+    return f"{low} to {high} ({images})"
+
+
+def _long(line: Line) -> Iterable[list[object]]:
     about = line.row.about
-    for metric in METRICS:
-        spread, difference = line.row.scores.get(metric), line.difference.get(metric)
+    for name, metric in scores.metrics([about["quantity"]]).items():
+        spread, difference = line.row.scores.get(name), line.differences.get(name)
         if spread is None:
             continue
         yield [
-            *(line.entry.label, line.entry.group.name, quantity, about["component"], about["split"], metric),
-            *(spread.n, spread.mean, spread.std, spread.minimum, spread.maximum),
-            *((difference.mean, difference.std) if difference else (None, None)),
+            *(line.entry.label, line.entry.group.name, about["quantity"], about["component"], about["split"]),
+            *(name, metric.unit, metric.better, spread.n, spread.mean, spread.std, spread.minimum, spread.maximum),
+            *((difference.spread.mean, difference.spread.std) if difference else (None, None)),
+            *(difference.interval if difference and difference.interval else (None, None)),
+            about["protocol"]["images"],
         ]
 
 

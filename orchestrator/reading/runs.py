@@ -43,7 +43,7 @@ class FinishedRun:
             raise WrongInput(f"run {self.name} is of a version without the setting {error}; launch it again") from error
 
     def scored(self, quantity: str) -> tuple[Stage, dict[str, Any]]:
-        """The last stage that was scored as `quantity` (seed, pseudo or seg), and its row of the results on the first list."""
+        """The last stage that was scored as `quantity`, and its row of the results on the first list."""
         rows = [row for row in self.results["rows"] if row["quantity"] == quantity]
         if not rows:
             there = ", ".join(dict.fromkeys(row["quantity"] for row in self.results["rows"])) or "nothing"

@@ -11,8 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from imagesets.errors import WrongInput
+from orchestrator.planning import scores
 from orchestrator.reading.results import FAILED
 from orchestrator.storage.store import read_json, write_json
+
+Scored = tuple[str, str]  # a quantity and the list that it is scored on
 
 
 @dataclass(frozen=True)
@@ -57,8 +60,14 @@ class Row:
     """One scored thing over all runs of a group; `about` is that row of the first run's results."""
 
     about: Mapping[str, Any]
+    runs: Mapping[int, Mapping[str, Any]]  # the same row of each run's results, by random seed
     scores: Mapping[str, Spread]  # by metric
-    per_class: Mapping[str, Spread]  # IoU by class
+    per_class: Mapping[str, Spread]  # by class, of the score whose mean the main metric is
+
+    @property
+    def main(self) -> Spread | None:
+        """The score that stands for all others, None where no run has it."""
+        return self.scores.get(scores.main(self.about["quantity"]))
 
 
 @dataclass(frozen=True)
@@ -78,11 +87,21 @@ class Group:
         """One per scored thing of the first run, over those runs that have it under the same protocol."""
         return [_row(about, self.runs) for about in self.first["rows"]]
 
+    def last(self) -> dict[Scored, Row]:
+        """Of each quantity on each list the last row: what the runs come to."""
+        return {(row.about["quantity"], row.about["split"]): row for row in self.rows()}
+
 
 def group_of(runs: Iterable[Mapping[str, Any]], failed: Mapping[int, str] | None = None) -> Group:
     """The results of runs that differ in their random seed, as a group."""
     ordered = sorted(runs, key=lambda run: run["random_seed"])
     return Group(group_name(ordered[0]["run"]), ordered, failed or {})
+
+
+def places(found: Iterable[Mapping[Scored, Row]]) -> list[Scored]:
+    """All places of several `Group.last`, in the order of the one with the most."""
+    ordered = sorted(found, key=len, reverse=True)
+    return list(dict.fromkeys(place for last in ordered for place in last))
 
 
 def group_name(run: str) -> str:
@@ -110,13 +129,16 @@ def sentence(error: BaseException) -> str:
 
 def _row(about: Mapping[str, Any], runs: Sequence[Mapping[str, Any]]) -> Row:
     same = {run["random_seed"]: row for run in runs for row in run["rows"] if _matches(row, about)}
-    scores = {name: _spread({seed: row["metrics"][name] for seed, row in same.items()}) for name in about["metrics"]}
+    main = scores.main_metric(about["quantity"])
+    found = {name: _spread({seed: row["metrics"].get(name) for seed, row in same.items()}) for name in about["metrics"]}
     if "oracle" in about:
-        scores["oracle"] = _spread({seed: row["oracle"]["miou"] for seed, row in same.items()})
+        name = scores.main(about["quantity"])
+        found["oracle"] = _spread({seed: row["oracle"][name] for seed, row in same.items()})
+    classes = about.get("per_class", {})
     per_class = {
-        name: _spread({seed: row["per_class"][name]["iou"] for seed, row in same.items()}) for name in about["per_class"]
+        name: _spread({seed: row["per_class"][name].get(main.per_class) for seed, row in same.items()}) for name in classes
     }
-    return Row(about, _defined(scores), _defined(per_class))
+    return Row(about, same, _defined(found), _defined(per_class))
 
 
 def _matches(row: Mapping[str, Any], about: Mapping[str, Any]) -> bool:

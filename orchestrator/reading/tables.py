@@ -1,16 +1,18 @@
 """The tables of the terminal: a plan, and the scores of a run."""
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from orchestrator.planning import scores
 from orchestrator.planning.launch import Experiment, Prepared
 from orchestrator.planning.plan import PlannedStage
-from orchestrator.reading.summary import Group, Spread
+from orchestrator.reading.numbers import heading, told, told_spread
+from orchestrator.reading.summary import Group
 
 PIPED_WIDTH = 200  # columns where output goes to a file or another program, which has no width of its own
 
@@ -41,47 +43,56 @@ def table(*columns: str, title: str = "", wrap: bool = True) -> Table:
 
 
 def result_table(results: dict[str, Any]) -> Table:
-    """mIoU, precision and recall of every scored thing, in percent, with its split and threshold."""
+    """The metrics of every scored thing, with its list and threshold."""
     title = f"{results['method']} on {results['images']}, random seed {results['random_seed']}"
-    made = table("", "of", "split", ">mIoU", ">precision", ">recall", "threshold", "oracle", title=title, wrap=False)
-    for row in results["rows"]:
-        scores = (_percent(row["metrics"][name]) for name in ("miou", "precision", "recall"))
-        fixed, oracle = row["protocol"].get("threshold"), row.get("oracle")
-        best = f"{100 * oracle['miou']:.1f} at {oracle['threshold']:.2f}" if oracle else ""
+    rows = results["rows"]
+    metrics = scores.metrics((row["quantity"] for row in rows), "tables")
+    columns = ["", "of", "split", *(f">{heading(metric)}" for metric in metrics.values()), "threshold", "oracle"]
+    made = table(*columns, title=title, wrap=False)
+    for row in rows:
         made.add_row(
-            row["quantity"], row["component"], row["split"], *scores, "" if fixed is None else f"{fixed:.2f} fixed", best
+            *(row[name] for name in ("quantity", "component", "split")),
+            *(told(row["metrics"][name], metric) if name in row["metrics"] else "" for name, metric in metrics.items()),
+            *(threshold(row), oracle(row)),
         )
     return made
 
 
 def group_table(group: Group) -> Table:
-    """The same over the runs of a group: mean ± standard deviation (of two or more), the range of mIoU, and how many runs."""
-    about = group.first
+    """The same over the runs of a group: mean ± deviation, how many runs, the range of the main metric."""
+    about, rows = group.first, group.rows()
     seeds = ", ".join(str(run["random_seed"]) for run in group.runs)
     title = f"{about['method']} on {about['images']}, random seeds {seeds}"
-    made = table("", "of", "split", ">n", ">mIoU", ">min", ">max", ">precision", ">recall", "threshold", title=title, wrap=False)
-    for row in group.rows():
-        miou, fixed = row.scores["miou"], row.about["protocol"].get("threshold")
+    metrics = scores.metrics((row.about["quantity"] for row in rows), "tables")
+    columns = ["", "of", "split", ">n", *(f">{heading(metric)}" for metric in metrics.values()), ">min", ">max", "threshold"]
+    made = table(*columns, title=title, wrap=False)
+    for row in rows:
+        main, metric = row.main, scores.main_metric(row.about["quantity"])
         made.add_row(
             *(row.about[name] for name in ("quantity", "component", "split")),
-            *(str(miou.n), spread_percent(miou), _percent(miou.minimum), _percent(miou.maximum)),
-            *(spread_percent(row.scores.get(name)) for name in ("precision", "recall")),
-            "" if fixed is None else f"{fixed:.2f} fixed",
+            str(main.n if main else 0),
+            *(
+                told_spread(row.scores.get(name), metric) if name in row.about["metrics"] else ""
+                for name, metric in metrics.items()
+            ),
+            *((told(main.minimum, metric), told(main.maximum, metric)) if main else ("", "")),
+            threshold(row.about),
         )
     return made
 
 
-def spread_percent(spread: Spread | None, signed: bool = False) -> str:
-    """Mean ± standard deviation in percent; the mean alone of one value, a dash of none."""
-    if spread is None:
-        return "-"
-    mean = f"{100 * spread.mean:{'+' if signed else ''}.1f}"
-    return mean if spread.std is None else f"{mean} ± {100 * spread.std:.1f}"
+def threshold(row: Mapping[str, Any]) -> str:
+    """The threshold at which a row's maps were cut, if it is of maps."""
+    fixed = row["protocol"].get("threshold")
+    return "" if fixed is None else f"{fixed:.2f} fixed"
 
 
-def _percent(score: float | None) -> str:
-    """A fraction in percent; a mean over no class (a precision where nothing was predicted) is undefined, not 0."""
-    return "-" if score is None else f"{100 * score:.1f}"
+def oracle(row: Mapping[str, Any]) -> str:
+    """The best value of a row's main metric over all thresholds, and where that is."""
+    if "oracle" not in row:
+        return ""
+    name, best = scores.main(row["quantity"]), row["oracle"]
+    return f"{told(best[name], scores.main_metric(row['quantity']))} at {best['threshold']:.2f}"
 
 
 def print_stages(console: Console, wanted: Experiment) -> None:

@@ -11,7 +11,6 @@ import logging
 import os
 import random
 import secrets
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -19,7 +18,8 @@ from pathlib import Path
 
 from imagesets.errors import WrongInput
 from orchestrator.storage.attached import mirror_of
-from orchestrator.storage.lease import SILENCE, LeaseLost, alive, try_lease
+from orchestrator.storage.host import alive, host, host_name
+from orchestrator.storage.lease import SILENCE, LeaseLost, try_lease
 from orchestrator.storage.mirror import Mirror, locked, noted_address
 from orchestrator.storage.remote import PATIENCE, SHORT, Remote, unusable
 
@@ -113,9 +113,9 @@ def _other(mirror: Mirror, token: str) -> str | None:
             holder = json.loads(mirror.remote.get(_key(other)))
         except FileNotFoundError:
             continue  # just taken down
-        gone = holder["host"] == socket.gethostname() and not alive(holder["pid"])
+        gone = holder["host"] == host() and not alive(holder["pid"])
         if not gone and (now - infos[other].mtime_ns) / 1e9 < SILENCE:
-            return f"a launch on {holder['host']}, process {holder['pid']}"
+            return f"a launch on {host_name(holder['host'])}, process {holder['pid']}"
         logging.info("taking over from %s, which is dead", holder)
         mirror.remote.delete(_key(other))
     return None
@@ -141,7 +141,7 @@ def _beat(mirror: Mirror, token: str, ended: threading.Event) -> None:
 
 
 def _write(remote: Remote, token: str) -> None:
-    remote.put(json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "token": token}).encode(), _key(token))
+    remote.put(json.dumps({"host": host(), "pid": os.getpid(), "token": token}).encode(), _key(token))
 
 
 def _key(token: str) -> str:

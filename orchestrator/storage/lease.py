@@ -8,12 +8,12 @@ import contextlib
 import json
 import os
 import secrets
-import socket
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from orchestrator.storage.host import alive, host
 from orchestrator.storage.trouble import require, room_for
 
 HEARTBEAT = 5.0  # seconds between touches
@@ -104,7 +104,7 @@ def _create(path: Path, token: str) -> bool:
 
 
 def _content(token: str) -> str:
-    return json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "token": token})
+    return json.dumps({"host": host(), "pid": os.getpid(), "token": token})
 
 
 def _take_over(path: Path, token: str, dead: dict) -> bool:
@@ -127,23 +127,12 @@ def _dead_holder(path: Path) -> dict | None:
     holder = _read(path)
     if holder is None:
         return None
-    if holder["host"] == socket.gethostname() and not alive(holder["pid"]):
+    if holder["host"] == host() and not alive(holder["pid"]):
         return holder
     try:
         return holder if time.time() - path.stat().st_mtime > SILENCE else None
     except FileNotFoundError:
         return None
-
-
-def alive(pid: int) -> bool:
-    """Whether a process of this host lives."""
-    try:
-        os.kill(pid, 0)
-        return True
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
 
 
 def _read(path: Path) -> dict | None:

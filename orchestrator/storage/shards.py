@@ -17,6 +17,7 @@ from orchestrator.storage.attached import fetched, fetched_all
 from orchestrator.storage.store import digest, replacing
 
 NAMES = "items.json"  # record names, a list for each shard
+SUM = "/sum"  # where a shard keeps what is summed over its items; no item is called so
 SHARD = 32  # items per shard: small enough to lose little, large enough for a million images
 
 
@@ -101,6 +102,17 @@ class StoredRecords(Mapping):
             raise KeyError(item)
         return record
 
+    def in_order(self) -> Iterator[dict[str, np.ndarray]]:
+        """All records in the order of their list, each shard read once."""
+        for number, names in enumerate(self._names()):
+            with np.load(fetched(shard_path(self.folder, number))) as file:
+                found: dict[str, dict[str, np.ndarray]] = {item: {} for item in names}
+                for member in file.files:
+                    item, _, name = member.rpartition("/")
+                    if item in found:
+                        found[item][name] = file[member]
+            yield from found.values()
+
     def __iter__(self) -> Iterator[str]:
         return (item for shard in self._names() for item in shard)
 
@@ -118,6 +130,6 @@ def summed(folder: Path, count: int) -> dict[str, np.ndarray]:
     for index in range(count):
         with np.load(fetched(shard_path(folder, index))) as file:
             for name in file.files:
-                if name != "/made_from":
+                if name.startswith(f"{SUM}/"):
                     total[name] = total.get(name, 0) + file[name]
-    return {name.removeprefix("sum/"): array for name, array in total.items()}
+    return {name.removeprefix(f"{SUM}/"): array for name, array in total.items()}

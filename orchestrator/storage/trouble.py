@@ -8,6 +8,7 @@ import errno
 import os
 import secrets
 import shutil
+import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -40,7 +41,7 @@ def require(root: Path) -> None:
     try:
         (root / MARKER).stat()
     except OSError as error:
-        raise StoreAbsent(f"the store {root} is not there ({error.strerror})") from error
+        raise StoreAbsent(f"the store {root} is not there on {socket.gethostname()} ({error.strerror})") from error
 
 
 @contextmanager
@@ -63,7 +64,7 @@ def blame(error: Exception, root: Path) -> None:
     try:
         require(root)
         if isinstance(error, OSError) and error.errno in PASSING and _may_be_below(root, error.filename):
-            raise StoreAbsent(f"the store {root} fails ({error.strerror})")
+            raise StoreAbsent(f"the store {root} fails on {socket.gethostname()} ({error.strerror})")
         if not isinstance(error, WrongInput):
             _probe(root)
     except (StoreAbsent, WrongInput) as cause:
@@ -75,17 +76,36 @@ def patiently(
 ) -> Result:
     """Call `do`; where it raises StoreAbsent, wait until the store is back and call it again.
 
-    `say` is told; `pause(seconds)` may raise what is to end the wait. Raises StoreGone after PATIENCE seconds of one absence.
+    `say` is told; `pause(seconds)` may raise what is to end the wait. Raises StoreGone after PATIENCE seconds of one absence,
+    and where `do` goes on failing though the store is there: another node does not see it.
     """
+    told = ""
     for seconds in PAUSES:
         try:
             return do()
         except StoreAbsent as absence:
-            _wait(root, absence, seconds, say, pause)
+            if not _there(root):
+                _wait(root, absence, seconds, say, pause)
+                continue
+            if str(absence) != told:  # once, however often it is tried
+                told = str(absence)
+                say(f"{told}; the launch sees it, and tries again for {sum(PAUSES):.0f} s")
+            pause(seconds)
     try:
         return do()
     except StoreAbsent as absence:
-        raise StoreGone(f"{absence}, for the {len(PAUSES) + 1}th time in one stage; the same command continues") from absence
+        raise StoreGone(
+            f"{absence}, for the {len(PAUSES) + 1}th time in one stage; `wsss-orch doctor --address` tells what each node sees; "
+            "the same command continues"
+        ) from absence
+
+
+def _there(root: Path) -> bool:
+    try:
+        require(root)
+        return True
+    except StoreAbsent:
+        return False
 
 
 def _wait(root: Path, absence: StoreAbsent, seconds: float, say: Callable[[str], None], pause: Callable[[float], None]) -> None:
@@ -120,7 +140,7 @@ def _probe(root: Path) -> None:
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        raise StoreAbsent(f"the store {root} cannot be written ({error.strerror})") from error
+        raise StoreAbsent(f"the store {root} cannot be written on {socket.gethostname()} ({error.strerror})") from error
     finally:
         with suppress(OSError):
             path.unlink()

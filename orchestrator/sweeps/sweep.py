@@ -4,7 +4,6 @@ The trials are ordinary runs in the store; `<store>/sweeps/<name>/sweep.json` sa
 """
 
 import json
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -12,32 +11,23 @@ from pathlib import Path
 from typing import Any
 
 from imagesets.errors import WrongInput, refuse
-from orchestrator.engine.execution import Execution
-from orchestrator.engine.running import announced
-from orchestrator.planning.launch import (
-    Experiment,
-    Request,
-    experiment,
-    images_name,
-    name_in_store,
-    plan_with,
-    repeat,
-    settings_given,
-)
+from orchestrator.planning.launch import Experiment, Request, experiment, images_name, name_in_store, settings_given
 from orchestrator.planning.refusals import problems
 from orchestrator.planning.stage import narrowed
 from orchestrator.planning.workers import dividing, room
-from orchestrator.reading.results import write_results
-from orchestrator.reading.summary import Group, group_of, note_failure, sentence
-from orchestrator.storage.store import write_json
-from orchestrator.sweeps.axes import THRESHOLD, Axis
+from orchestrator.sweeps.axes import Axis
 
-FORMAT = 1  # of sweep.json
+SEARCHES = ("grid", "random", "optuna")
+STOPS = ("", "loss", "score")  # what trials are stopped early by, "" where they are not
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """What is varied, over which random seeds, up to which stage; `thresholds` is the range that seeds are scored over."""
+    """What is varied and how, over which random seeds, up to which stage.
+
+    `thresholds` is the range that seeds are scored over, `trials` the number of draws, `by` the score that trials are ordered by
+    and that a search which learns goes by.
+    """
 
     request: Request
     axes: Sequence[Axis]
@@ -45,19 +35,28 @@ class Sweep:
     random_seeds: Sequence[int]
     trials: int = 1
     until: str = ""
+    search: str = "grid"
+    by: str = ""
+    stop_early: str = ""
 
     @property
     def name(self) -> str:
-        """Method, image set, and a hash of everything that the sweep is."""
+        """Method, image set, and a hash of everything that the sweep is, but for its budget: with a larger one it goes on."""
         request = self.request
         what = (request.images, request.segmenter, request.recipe, request.assignments, self.axes, self.thresholds)
-        also = (tuple(self.random_seeds), self.trials, self.until, str(request.exclude))
+        how = (self.search, self.by if self.learns else "", self.stop_early)
+        also = (tuple(self.random_seeds), self.until, str(request.exclude), how)
         return name_in_store(request.method, self.images, (what, also))
 
     @cached_property
     def images(self) -> str:
         """The name of the image set."""
         return images_name(self.request.images, settings_given(self.request))
+
+    @property
+    def learns(self) -> bool:
+        """Whether the scores of earlier trials bear on what is tried next."""
+        return self.search == "optuna"
 
     @property
     def folder(self) -> Path:
@@ -88,7 +87,7 @@ class Sweep:
 
     def check(self) -> None:
         """Refuse settings that do not exist or do not take a value, before anything runs."""
-        found = []
+        found = self._misused()
         for axis in self.axes:
             if axis.name.startswith("images."):
                 found.append(f"{axis.name} cannot be varied: runs on other images are no sweep; launch and compare them")
@@ -99,9 +98,29 @@ class Sweep:
                     found.append(str(error))
         if found:
             raise WrongInput("; ".join(dict.fromkeys(found)))
-        drawn = [axis.name for axis in self.axes if axis.distribution]
-        if self.trials > 1 and not drawn:
-            raise WrongInput("--trials draws so many times from uniform(a,b) or loguniform(a,b); these axes have a grid")
+
+    def _misused(self) -> list[str]:
+        """What is wrong with how the sweep is to search and stop."""
+        drawn = self.search != "grid" or any(axis.distribution for axis in self.axes)
+        wrong = {
+            f"--search {self.search} is none of {', '.join(SEARCHES)}": self.search not in SEARCHES,
+            f"--stop-early {self.stop_early} is neither loss nor score": self.stop_early not in STOPS,
+            f"--search {self.search} needs a budget of several trials, such as --trials 20": self.learns and self.trials < 2,
+            f"--search {self.search} needs the score to go by, such as --by seg.miou/val": self.learns and not self.by,
+            f"--search {self.search} needs a setting to vary": self.search != "grid" and not self.axes,
+            "--trials draws so many times from uniform(a,b) or loguniform(a,b); these axes have a grid (--search random draws "
+            "from lists too)": self.trials > 1 and not drawn,
+        }
+        return [sentence for sentence, holds in wrong.items() if holds]
+
+    def check_metric(self) -> None:
+        """Refuse a score to go by, such as seed.miou/train, that no stage of the sweep makes."""
+        name = self.by
+        stages = narrowed(self.experiment(next(self.probed, {})).stages, self.until, "")
+        scored = {(stage.scores, stage.list_name) for stage in stages if stage.scores}
+        if name and (name.partition(".")[0], name.rpartition("/")[2]) not in scored:
+            there = ", ".join(sorted(f"{quantity}.METRIC/{list_name}" for quantity, list_name in scored)) or "none"
+            raise WrongInput(f"--by {name} is no score of this sweep, whose scores are: {there}")
 
     def refuse(self, counts: Mapping[str, int]) -> None:
         """Raise WrongInput with all that would stop a stage of some trial; `counts` has the images of each list."""
@@ -110,53 +129,3 @@ class Sweep:
             wanted = self.experiment(values)
             found += problems(wanted, narrowed(wanted.stages, self.until, ""), counts)
         refuse(list(dict.fromkeys(found)), f"the sweep of {self.request.method}")
-
-
-class Trials:
-    """Runs trials and keeps the list of those that are done; callable from several threads."""
-
-    def __init__(self, sweep: Sweep, execution: Execution):
-        self.sweep, self.execution = sweep, execution
-        self.lock = threading.Lock()  # planning and the list of trials are one thread's at a time
-        self.done: list[dict[str, Any]] = []
-
-    def run(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Bring one trial about and return its mean scores by name, or {"error": why} where no run of it came to its end."""
-        told = ", ".join(f"{name.rpartition('.')[2]} {value}" for name, value in values.items())
-        with self.lock:
-            wanted = repeat(self.sweep.experiment(values), self.sweep.random_seeds)
-            names = [f"{told}, random seed {one.request.random_seed}" if len(wanted) > 1 else told for one in wanted]
-            planned = zip(wanted, names, strict=True)
-            runs = [plan_with(self.execution.planner, one, name, self.sweep.until) for one, name in planned]
-        with announced(runs):
-            failures = self.execution.run([run.steps for run in runs])
-        made, failed = [], {}
-        for run, failure in zip(runs, failures, strict=True):
-            if failure is None:
-                made.append(write_results(run)[0])
-            else:
-                note_failure(run.request.store / "runs" / run.run, failure)
-                failed[run.request.random_seed] = sentence(failure)
-        with self.lock:
-            self.done.append({"values": dict(values), "group": runs[0].group, "failed": failed})
-            self._write()
-        return scores(group_of(made, failed)) if made else {"error": next(iter(failed.values()))}
-
-    def _write(self) -> None:
-        sweep = self.sweep
-        axes = [{"name": axis.name, "values": list(axis.values), "distribution": axis.distribution} for axis in sweep.axes]
-        ordered = sorted(self.done, key=lambda trial: json.dumps(trial["values"]))
-        about = {"name": sweep.name, "method": sweep.request.method, "images": sweep.images}
-        thresholds = list(sweep.thresholds) if sweep.thresholds else None
-        record = {"format": FORMAT, **about, "axes": axes, THRESHOLD: thresholds, "random_seeds": list(sweep.random_seeds)}
-        write_json(sweep.folder / "sweep.json", {**record, "trials": ordered})
-
-
-def scores(group: Group) -> dict[str, float]:
-    """Mean scores of the last row of each quantity: `seg.miou/val`, and with a threshold range `seed.oracle/train`."""
-    last = {row.about["quantity"]: row for row in group.rows()}
-    return {
-        f"{quantity}.{metric}/{row.about['split']}": spread.mean
-        for quantity, row in last.items()
-        for metric, spread in row.scores.items()
-    }

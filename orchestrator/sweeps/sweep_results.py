@@ -1,35 +1,20 @@
 """What a sweep has found: its trials with their scores, the best one, how that was chosen, and how sensitive the scores are."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from imagesets.errors import WrongInput
+from orchestrator.planning import scores
 from orchestrator.planning.nearest import nearest
+from orchestrator.reading import numbers
 from orchestrator.reading.groups import Runs
-from orchestrator.reading.summary import Group, Row, Spread
-from orchestrator.storage.store import read_json
+from orchestrator.reading.summary import Group
+from orchestrator.storage.store import Store, read_json
 from orchestrator.sweeps.axes import THRESHOLD
-
-PREFERRED = ("seg", "pseudo", "seed")
-
-
-@dataclass(frozen=True)
-class Trial:
-    """The values of one trial, its runs, and of each quantity the row that they come to."""
-
-    values: Mapping[str, Any]
-    group: Group
-    last: Mapping[str, Row]
-
-    def score(self, metric: str) -> Spread | None:
-        """The spread of `seg.miou/val` over the trial's runs, None where it has none."""
-        quantity, _, rest = metric.partition(".")
-        name, _, split = rest.partition("/")
-        row = self.last.get(quantity)
-        return row.scores.get(name) if row and row.about["split"] == split else None
+from orchestrator.sweeps.cut import Cut, cut_of
+from orchestrator.sweeps.trial import Trial, better, metric_of, parts
 
 
 @dataclass(frozen=True)
@@ -40,6 +25,8 @@ class Findings:
     metric: str
     trials: Sequence[Trial]
     failed: Sequence[str]
+    cut: Cut | None = None  # of settings and threshold together, where the threshold varied too
+    stopped: Sequence[Mapping[str, Any]] = ()  # trials of the record that were stopped early: they have no score
 
     @property
     def names(self) -> list[str]:
@@ -48,35 +35,41 @@ class Findings:
 
     def verdict(self) -> str:
         """The best setting, by what it was chosen, and what that makes of its score."""
+        told = [self._best()] if self.names else []  # without an axis there is one trial, and nothing to choose but the threshold
+        return "; ".join([*told, self.cut.verdict()] if self.cut else told)
+
+    def _best(self) -> str:
         best = self.trials[0]
         found = best.score(self.metric)
         assert found is not None  # trials without it are not here
+        split = parts(self.metric)[2]
         values = ", ".join(f"{name}={value}" for name, value in best.values.items())
-        split = self.metric.partition("/")[2]
-        told = f"best of {len(self.trials)}: {values} by {self.metric}, {100 * found.mean:.1f} (n={found.n})"
+        score = numbers.told(found.mean, metric_of(self.metric))
+        among = f"{len(self.trials)}{f' ({len(self.stopped)} more were stopped early)' if self.stopped else ''}"
+        told = f"best of {among}: {values} by {self.metric}, {score} (n={found.n})"
         return f"{told}; chosen on the masks of {split}, so this score is an oracle's: report it on a list that chose nothing"
 
 
 def findings(runs: Runs, record: Mapping[str, Any], metric: str = "") -> Findings:
-    """The findings of a sweep, ordered by `metric`, by default the mIoU of the last thing its runs score."""
-    groups = [(trial["values"], trial["failed"], trial["group"]) for trial in record["trials"]]
+    """The findings of a sweep, ordered by `metric`, by default the main metric of the last thing that its runs score."""
+    stopped = [trial for trial in record["trials"] if trial.get("stopped")]
+    groups = [(trial["values"], trial["failed"], trial["group"]) for trial in record["trials"] if trial not in stopped]
     trials, failed = [], []
     for values, reasons, name in groups:
         told = ", ".join(f"{setting}={value}" for setting, value in values.items())
         failed += [f"{told}, random seed {seed} failed: {reason}" for seed, reason in reasons.items()]
         if len(reasons) < len(record["random_seeds"]):
             group = runs.group(name)
-            trials.append(Trial(values, group, {row.about["quantity"]: row for row in group.rows()}))
+            trials.append(Trial(values, group, group.last()))
     if not trials:
         raise WrongInput(f"no trial of the sweep {record['name']} came to its end: {'; '.join(failed) or 'none was begun'}")
-    known = _metrics(trials)
-    metric = metric or next(f"{quantity}.miou/{split}" for quantity, split in known if quantity == _best_quantity(trials))
+    metric = metric or _by_default(trials)
     ranked = [trial for trial in trials if trial.score(metric) is not None]
     if not ranked:
-        choices = [f"{quantity}.{name}/{split}" for (quantity, split), names in known.items() for name in names]
+        choices = {scores.metric_name(*scored) for trial in trials for scored in _scored(trial)}
         raise WrongInput(f"no trial has the score {metric!r}{nearest(metric, choices)}")
-    ranked.sort(key=lambda trial: -trial.score(metric).mean)  # type: ignore[union-attr]
-    return Findings(record, metric, ranked, failed)
+    ranked.sort(key=lambda trial: better(trial.score(metric).mean, metric_of(metric)), reverse=True)  # type: ignore[union-attr]
+    return Findings(record, metric, ranked, failed, cut_of(ranked, Store(runs.store)) if record[THRESHOLD] else None, stopped)
 
 
 def groups_of(runs: Runs, name: str) -> list[Group]:
@@ -88,16 +81,6 @@ def groups_of(runs: Runs, name: str) -> list[Group]:
 def read_sweep(store: Path, name: str) -> dict[str, Any] | None:
     """The list of trials of the sweep called `name`, if there is one."""
     return read_json(store / "sweeps" / name / "sweep.json")
-
-
-def best_threshold(trial: Trial) -> tuple[float, float] | None:
-    """Of the mean mIoU curve over a trial's runs the best threshold and its mIoU: an oracle's."""
-    row = trial.last.get("seed")
-    if row is None:
-        return None
-    curves = [seed["curve"] for run in trial.group.runs for seed in run["rows"] if _same(seed, row.about)]
-    means = [fmean(values) if None not in values else 0.0 for values in zip(*(curve["miou"] for curve in curves), strict=True)]
-    return max(zip(curves[0]["threshold"], means, strict=True), key=lambda point: point[1])
 
 
 def slices(found: Findings) -> dict[str, list[tuple[Any, Trial]]]:
@@ -117,16 +100,18 @@ def has_thresholds(found: Findings) -> bool:
     return found.record[THRESHOLD] is not None
 
 
-def _metrics(trials: Sequence[Trial]) -> dict[tuple[str, str], list[str]]:
-    return {(quantity, row.about["split"]): list(row.scores) for trial in trials for quantity, row in trial.last.items()}
+def _by_default(trials: Sequence[Trial]) -> str:
+    """The main metric of the last quantity that was scored, of several lists on that which settings are chosen on."""
+    longest = list(max((trial.last for trial in trials), key=len).values())
+    if not longest:
+        raise WrongInput("nothing of this sweep was scored, so no trial is better than another")
+    quantity = longest[-1].about["quantity"]
+    row = max((row for row in longest if row.about["quantity"] == quantity), key=lambda row: row.about["chooses"])
+    return scores.metric_name(quantity, scores.main(quantity), row.about["split"])
 
 
-def _best_quantity(trials: Sequence[Trial]) -> str:
-    return next(quantity for quantity in PREFERRED if any(quantity in trial.last for trial in trials))
-
-
-def _same(row: Mapping[str, Any], about: Mapping[str, Any]) -> bool:
-    return (row["quantity"], row["component"]) == (about["quantity"], about["component"])
+def _scored(trial: Trial) -> Iterable[tuple[str, str, str]]:
+    return ((quantity, name, split) for (quantity, split), row in trial.last.items() for name in row.scores)
 
 
 def _without(values: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -2,35 +2,52 @@
 
 from rich.table import Table
 
-from orchestrator.reading.comparison import QUANTITIES
-from orchestrator.reading.tables import spread_percent, table
-from orchestrator.sweeps.sweep_results import Findings, best_threshold, has_thresholds
+from orchestrator.planning import scores
+from orchestrator.reading.numbers import NONE, heading, told, told_spread
+from orchestrator.reading.summary import Scored, places
+from orchestrator.reading.tables import table
+from orchestrator.sweeps.sweep_results import Findings, has_thresholds
+from orchestrator.sweeps.trial import Trial, best_threshold
 
 
 def sweep_columns(found: Findings) -> list[str]:
     """The settings that vary, then what is scored."""
-    quantities = [name for name in QUANTITIES if any(name in trial.last for trial in found.trials)]
-    return [*found.names, *quantities, *(["best threshold (oracle)"] if has_thresholds(found) else [])]
+    heads = [f"{quantity} {heading(scores.main_metric(quantity))}, {split}" for quantity, split in _scored(found)]
+    return [*found.names, *heads, *(["best threshold (oracle)"] if has_thresholds(found) else [])]
 
 
 def sweep_rows(found: Findings) -> list[list[str]]:
-    """One row of `sweep_columns` per trial, mIoU in percent, the best first."""
+    """One row of `sweep_columns` per trial, the best first; last those that were stopped early."""
     made = []
     for trial in found.trials:
         cells = [str(trial.values[name]) for name in found.names]
-        shown = [name for name in QUANTITIES if any(name in other.last for other in found.trials)]
-        cells += [spread_percent(trial.last[name].scores.get("miou") if name in trial.last else None) for name in shown]
+        for place in _scored(found):
+            main = trial.last[place].main if place in trial.last else None
+            cells.append(told_spread(main, scores.main_metric(place[0])))
         if has_thresholds(found):
-            best = best_threshold(trial)
-            cells.append(f"{100 * best[1]:.1f} at {best[0]:.2f}" if best else "-")
+            cells.append(_best_threshold(trial))
         made.append(cells)
+    for stopped in found.stopped:
+        values = [str(stopped["values"][name]) for name in found.names]
+        made.append([*values, "stopped early", *[NONE] * (len(sweep_columns(found)) - len(values) - 1)])
     return made
+
+
+def _scored(found: Findings) -> list[Scored]:
+    return places(trial.last for trial in found.trials)
+
+
+def _best_threshold(trial: Trial) -> str:
+    best, row = best_threshold(trial), trial.cut
+    if best is None or row is None:
+        return NONE
+    return f"{told(best[1], scores.main_metric(row.about['quantity']))} at {best[0]:.2f}"
 
 
 def sweep_table(found: Findings) -> Table:
     """The trials of a sweep."""
     seeds = ", ".join(map(str, found.record["random_seeds"]))
-    title = f"{found.record['method']} on {found.record['images']}, random seeds {seeds}: mIoU, ordered by {found.metric}"
+    title = f"{found.record['method']} on {found.record['images']}, random seeds {seeds}, ordered by {found.metric}"
     made = table(*(f">{name}" for name in sweep_columns(found)), title=title, wrap=False)
     for cells in sweep_rows(found):
         made.add_row(*cells)

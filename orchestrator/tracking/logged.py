@@ -56,10 +56,10 @@ def scores(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
 
 def row_names(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """`seed`, `pseudo` and `seg` for the last row of each quantity, `seed.cam` and so on for the others."""
-    last = {row["quantity"]: index for index, row in enumerate(rows)}
+    """The quantity for its last row on each list, such as `seed`; `seed.cam` and so on for the others."""
+    last = {(row["quantity"], row["split"]): index for index, row in enumerate(rows)}
     names = (
-        row["quantity"] if last[row["quantity"]] == index else f"{row['quantity']}.{row['component']}"
+        row["quantity"] if last[row["quantity"], row["split"]] == index else f"{row['quantity']}.{row['component']}"
         for index, row in enumerate(rows)
     )
     return list(names)

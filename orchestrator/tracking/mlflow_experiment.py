@@ -10,7 +10,10 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 import sqlalchemy
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, Run, RunTag
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
+from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
+
+from orchestrator.tracking.origin import ImageList
 
 AT_ONCE = 100  # params, tags and metrics that MLflow takes in one request
 
@@ -68,6 +71,19 @@ class Experiment:
         for begin in range(0, max(len(metrics), len(settings), len(marks)), AT_ONCE):
             part = slice(begin, begin + AT_ONCE)
             self.client.log_batch(run.info.run_id, metrics=metrics[part], params=settings[part], tags=marks[part])
+
+    def log_lists(self, run: Run, lists: Sequence[ImageList]) -> None:
+        """Log the image lists that a run went over; what is there already stays."""
+        self.client.log_inputs(
+            run.info.run_id,
+            [
+                DatasetInput(
+                    Dataset(each.name, each.digest, source_type="local", source=each.source, profile=each.profile),
+                    [InputTag(MLFLOW_DATASET_CONTEXT, each.context)],
+                )
+                for each in lists
+            ],
+        )
 
 
 def open_experiment(uri: str, name: str, artifacts: str) -> Experiment:

@@ -15,10 +15,10 @@ from typing import Any
 from orchestrator.reading.summary import group_name
 from orchestrator.storage.attached import fetched
 from orchestrator.storage.store import Store, digest, read_json
-from orchestrator.tracking import logged
+from orchestrator.tracking import logged, origin
 from orchestrator.tracking.mlflow_experiment import Experiment, Metric, Run, open_experiment
 
-FORMAT = 1  # of what is logged; another number delivers every run anew
+FORMAT = 2  # of what is logged; another number delivers every run anew
 DELIVERED = "wsss.delivered"  # the tag that is set last; a run without it was delivered in part
 
 
@@ -73,16 +73,20 @@ def _deliver(experiment: Experiment, store: Store, results: Mapping[str, Any], f
     parent = experiment.open(method, "wsss.launch", launch, start, {"wsss.method": method})
     name, of = f"{method} random seed {results['random_seed']}", {"mlflow.parentRunId": parent.info.run_id}
     child = experiment.open(name, "wsss.run", results["run"], start, of)
+    source, lists = origin.source(results, manifests), list(origin.image_lists(results, manifests))
     params = logged.params(results, manifests)
     losses = [Metric(*point) for point in logged.loss_points(folders, manifests)]
-    experiment.log(child, logged.scores(results["rows"]) | logged.system(manifests), params, logged.tags(results), losses)
+    experiment.log(
+        child, logged.scores(results["rows"]) | logged.system(manifests), params, logged.tags(results) | source, losses
+    )
     for path in (folder / "results.json", folder / "report.html"):
         if fetched(path).exists():
             experiment.client.log_artifact(child.info.run_id, str(path))
     for name, svg in pictures.items():
         experiment.client.log_text(child.info.run_id, svg, f"figures/{name}")
-    experiment.log(parent, _summary(experiment, parent, store), params, {})
+    experiment.log(parent, _summary(experiment, parent, store), params, source)
     for run in (child, parent):
+        experiment.log_lists(run, lists)
         experiment.client.set_terminated(run.info.run_id, end_time=end)
     return child
 

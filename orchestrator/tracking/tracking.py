@@ -15,7 +15,7 @@ from pathlib import Path
 
 from imagesets.errors import WrongInput
 from orchestrator.planning.nearest import nearest
-from orchestrator.reading.hidden import hidden
+from orchestrator.reading.hidden import ambiguous, hidden, hidden_uri
 from orchestrator.reading.runs import result_files
 
 SERVERS, DATABASES = ("http", "https"), ("sqlite", "postgresql", "mysql", "mssql")
@@ -31,6 +31,9 @@ class NotDelivered(Exception):
     """MLflow did not take a run's results, which lie in the store as before."""
 
 
+NETWORK = ("requests", "urllib3", "http")  # libraries that tell a broken connection each in its own way
+
+
 def check_tracking(uri: str, given: str = "--tracking-uri ") -> None:
     """Raise WrongInput, before anything runs, unless MLflow is installed and `uri` is none ("") or one that it takes.
 
@@ -41,9 +44,11 @@ def check_tracking(uri: str, given: str = "--tracking-uri ") -> None:
     scheme = uri.partition("://")[0].partition("+")[0]
     if uri and ("://" not in uri or scheme not in SERVERS + DATABASES):
         raise WrongInput(
-            f"{given}{hidden(uri)} is neither a server, such as http://mlflow.example.org:5000, "
+            f"{given}{hidden_uri(uri)} is neither a server, such as http://mlflow.example.org:5000, "
             f"nor a database, such as sqlite:////absolute/path/mlflow.db"
         )
+    if ambiguous(uri):
+        raise WrongInput(f"{given}{hidden_uri(uri)} has a password with / @ ? or # in it; in a URI these are %2F %40 %3F %23")
 
 
 def database(store: Path) -> Path:
@@ -83,12 +88,12 @@ def deliver(store: Path, run: str, uri: str = "") -> tuple[str, bool]:
 
             tracked = track_run(store, run, uri or database_uri(store))
     except Exception as error:  # whatever it is, hours of computing must not end in it
-        target = hidden(uri) or database(store)
+        target = hidden_uri(uri) or database(store)
         raise NotDelivered(f"the results of {run} were not delivered to {target}: {_reason(error)}") from error
     if not uri:
         return f"{database(store)}  (wsss-orch ui --store {shlex.quote(str(store))} shows it)", tracked.new
     page = f"/#/experiments/{tracked.experiment}/runs/{tracked.run}" if uri.partition("://")[0] in SERVERS else ""
-    return f"{hidden(uri).rstrip('/')}{page}", tracked.new
+    return f"{hidden_uri(uri).rstrip('/')}{page}", tracked.new
 
 
 def deliver_or_say(store: Path, runs: Sequence[str], uri: str = "") -> str:
@@ -103,7 +108,7 @@ def deliver_or_say(store: Path, runs: Sequence[str], uri: str = "") -> str:
         except NotDelivered as error:
             logging.info("%s", hidden("".join(traceback.format_exception(error))))  # for the run's log, where a launch has one
             missing = [] if len(runs) - index > 1 else [run]  # of several `track` finds by itself which are missing
-            later = ["wsss-orch", "track", *missing, *(["--tracking-uri", hidden(uri)] if uri else []), "--store", str(store)]
+            later = ["wsss-orch", "track", *missing, *(["--tracking-uri", hidden_uri(uri)] if uri else []), "--store", str(store)]
             return f"{error}; `{shlex.join(later)}` delivers them"
     return where
 
@@ -121,10 +126,20 @@ def _bounded() -> Iterator[None]:
 
 
 def _reason(error: BaseException) -> str:
-    """An error in one line; of a server that cannot be reached, what the network said."""
-    cause: BaseException | None = error
-    while cause is not None:
+    """An error in one line; of a server that cannot be reached, or breaks an answer off, what the network said."""
+    causes = list(_behind(error))
+    for cause in causes:
         if isinstance(cause, (ConnectionError, TimeoutError, socket.gaierror)):
-            return f"the server does not answer ({cause})"
-        cause = cause.__cause__ or cause.__context__
+            return f"the server does not answer ({hidden(str(cause))})"
+    if any(type(cause).__module__.partition(".")[0] in NETWORK for cause in causes):
+        return "the server does not answer (it broke off the connection)"
     return hidden(" ".join(f"{type(error).__name__}: {error}".split()))
+
+
+def _behind(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and all that led to it: urllib3 gives a cause of its own beside the network's error that it was handling."""
+    if error is not None:
+        yield error
+        yield from _behind(error.__cause__)
+        if error.__context__ is not error.__cause__:
+            yield from _behind(error.__context__)

@@ -5,10 +5,11 @@ threshold its method publishes, and its best threshold is reported apart, as the
 scored apart as well, and so are the others (ReCAM Fig. 6b).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from scipy.sparse import csr_array
 
 from imagesets.errors import WrongInput
 from imagesets.item import Item
@@ -20,13 +21,14 @@ VOID_RULE = "255 in the truth is not counted, 255 in a prediction is background"
 
 def score_maps(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:
     """Per image the confusion matrices int64 [T,K+1,K+1] of its full-size maps at each threshold (see `_record`)."""
-    records, grid = context.inputs["maps"], threshold_grid(context.settings)
+    records, grid, fixed = context.inputs["maps"], threshold_grid(context.settings), _fixed(context.settings)
 
     def one(item: Item) -> dict[str, np.ndarray]:
         maps, classes = records[item.id], len(context.classes)
         own = maps.background(full=True)
         background = None if own is None else own.numpy()
-        return _record(item, thresholds.sweep(maps.full().numpy(), maps.keys, item.truth(), grid, classes, background))
+        matrices = thresholds.sweep(maps.full().numpy(), maps.keys, item.truth(), grid, classes, background)
+        return _record(item, matrices, matrices[fixed])
 
     return one
 
@@ -36,23 +38,18 @@ def score_labels(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:
     (records,) = context.inputs.values()
 
     def one(item: Item) -> dict[str, np.ndarray]:
-        return label_record(item, records[item.id]["label"], len(context.classes))
+        matrix = region.confusion(item.truth(), records[item.id]["label"], len(context.classes) + 1)
+        return _record(item, matrix, matrix)
 
     return one
 
 
-def label_record(item: Item, label: np.ndarray, classes: int) -> dict[str, np.ndarray]:
-    """The record of one label map uint8 [H,W], which may be summed over images."""
-    return _record(item, region.confusion(item.truth(), label, classes + 1))
-
-
 def seed_result(settings: Settings, classes: Sequence[str], arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """The JSON result of summed `score_maps`: scores at the fixed threshold, the curve over all, and the oracle."""
-    grid, fixed = threshold_grid(settings), settings.maps.seed_threshold
-    place = int(np.flatnonzero(grid == fixed)[0])
+    grid, place = threshold_grid(settings), _fixed(settings)
     curve = thresholds.curve(arrays["confusion"], grid, settings.miou)
     result = _result(settings, classes, {name: matrices[place] for name, matrices in arrays.items()})
-    result["protocol"] |= {"threshold": fixed, "thresholds": list(settings.thresholds)}
+    result["protocol"]["threshold"] = float(grid[place])
     return result | {"curve": curve, "oracle": thresholds.best(curve)}
 
 
@@ -61,17 +58,37 @@ def label_result(settings: Settings, classes: Sequence[str], arrays: Mapping[str
     return _result(settings, classes, arrays)
 
 
-def _record(item: Item, matrices: np.ndarray) -> dict[str, np.ndarray]:
-    """What is summed over images: all confusion matrices, and those of images with one label."""
-    return {"confusion": matrices, "one_label": matrices * (len(item.labels) == 1)}
+def resampled(
+    protocol: Mapping[str, Any], classes: Sequence[str], records: Iterable[Mapping[str, np.ndarray]]
+) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
+    """A function of weights [B,n] that gives the metrics by name [B] of B lists in which each of n images occurs so often.
+
+    `records` holds what is kept of each image, `protocol` is that of the result.
+    """
+    size, kept = len(classes) + 1, list(records)
+    starts = np.cumsum([0, *(len(record["cells"]) for record in kept)])
+    cells, counts = (np.concatenate([np.zeros(0, np.int64), *(record[name] for record in kept)]) for name in ("cells", "counts"))
+    images = csr_array((counts, cells, starts), shape=(len(kept), size * size))
+    return lambda weights: region.means((weights @ images).reshape(-1, size, size), protocol["miou"])
+
+
+def _record(item: Item, matrices: np.ndarray, scored: np.ndarray) -> dict[str, np.ndarray]:
+    """What is summed over images: all confusion matrices, and those of images with one label.
+
+    What is kept of each image: the cells of its matrix `scored` that are not 0, by their place in the flat matrix.
+    """
+    cells = np.flatnonzero(scored)
+    own = {"cells": cells, "counts": scored.ravel()[cells]}
+    return {"confusion": matrices, "one_label": matrices * (len(item.labels) == 1), **own}
 
 
 def _result(settings: Settings, classes: Sequence[str], arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
     whole, one = arrays["confusion"], arrays["one_label"]
-    protocol = {"miou": settings.miou, "void": VOID_RULE, "pixels": int(whole.sum())}
+    protocol = {"miou": settings.miou, "void": VOID_RULE}
     parts = {"one": one, "several": whole - one}
     by_labels = {name: region.summary(part, classes, settings.miou)["metrics"] for name, part in parts.items()}
-    return region.summary(whole, classes, settings.miou) | {"by_labels": by_labels, "protocol": protocol}
+    result = region.summary(whole, classes, settings.miou)
+    return result | {"by_labels": by_labels, "pixels": int(whole.sum()), "protocol": protocol}
 
 
 def threshold_grid(settings: Settings) -> np.ndarray:
@@ -84,3 +101,8 @@ def threshold_grid(settings: Settings) -> np.ndarray:
     # rounded, so that 0.15 of the grid and a fixed 0.15 are one
     steps = np.round(np.arange(start, stop, step), 6)
     return np.unique([*steps[steps < stop], settings.maps.seed_threshold])
+
+
+def _fixed(settings: Settings) -> int:
+    """The place in the grid of the threshold that the method publishes."""
+    return int(np.flatnonzero(threshold_grid(settings) == settings.maps.seed_threshold)[0])

@@ -14,8 +14,7 @@ from imagesets.item import Item
 from maps.maps import Maps
 from maps.reading import as_they_are
 from methods import supervised
-from metrics import region
-from segmentation import evaluation
+from metrics import evaluation, region
 from training.stage import Context, Settings
 
 CLASSES = ("cat", "dog", "cow")
@@ -36,12 +35,30 @@ def images(folder: Path) -> tuple[list[Item], dict, dict]:
 
 
 def context(settings: Settings, **inputs: dict) -> Context:
-    return Context(settings, CLASSES, (), 0, torch.device("cpu"), inputs)
+    return Context(settings, CLASSES, (), (), torch.device("cpu"), inputs)
 
 
 def summed(one, items: list[Item]) -> dict[str, np.ndarray]:
     records = [one(item) for item in items]
-    return {name: sum(record[name] for record in records) for name in records[0]}
+    return {name: sum(record[name] for record in records) for name in ("confusion", "one_label")}
+
+
+@pytest.mark.parametrize("convention", ["union", "truth", "all"])
+def test_a_sample_of_the_images_scores_what_a_list_of_them_would(tmp_path, convention):
+    items, maps, labels = images(tmp_path)
+    settings = Settings({**SETTINGS.values, "miou": convention})
+    scorings = (
+        (evaluation.score_labels(context(settings, masks=labels)), evaluation.label_result),
+        (evaluation.score_maps(context(settings, maps=maps)), evaluation.seed_result),
+    )
+    weights = np.array([[1, 1, 1], [2, 0, 1], [0, 3, 0], [0, 0, 3]])
+    for one, result in scorings:
+        sample = evaluation.resampled({"miou": convention}, CLASSES, [one(item) for item in items])
+        for row, times in enumerate(weights):
+            listed = [item for item, count in zip(items, times, strict=True) for _ in range(count)]
+            expected = result(settings, CLASSES, summed(one, listed))["metrics"]
+            found = {name: region.number(values[row]) for name, values in sample(weights).items()}
+            assert found == pytest.approx(expected)
 
 
 def test_a_seed_result_has_the_fixed_threshold_the_curve_and_the_oracle(tmp_path):
@@ -56,7 +73,7 @@ def test_a_seed_result_has_the_fixed_threshold_the_curve_and_the_oracle(tmp_path
         plain += region.confusion(item.truth(), prediction, 4)
     assert result["metrics"]["miou"] == region.miou(plain)
     assert result["per_class"]["dog"]["iou"] is None
-    assert result["protocol"]["threshold"] == 0.215 and result["protocol"]["pixels"] == plain.sum()
+    assert result["protocol"]["threshold"] == 0.215 and result["pixels"] == plain.sum()
     assert len(result["curve"]["threshold"]) == 61  # 60 of the grid and the fixed one
     assert result["oracle"]["miou"] == max(result["curve"]["miou"]) >= result["metrics"]["miou"]
     json.dumps(result, allow_nan=False)

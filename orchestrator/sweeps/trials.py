@@ -1,0 +1,172 @@
+"""Brings the trials of a sweep about, several at once, and keeps `sweep.json`, the list of them."""
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+
+from imagesets.errors import WrongInput
+from orchestrator.engine.execution import Execution
+from orchestrator.engine.running import announced
+from orchestrator.planning.launch import Prepared, plan_with, repeat
+from orchestrator.planning.nearest import nearest
+from orchestrator.planning.scores import metric_name
+from orchestrator.reading.results import write_results
+from orchestrator.reading.summary import Group, group_of, note_failure, sentence
+from orchestrator.storage.store import read_json, write_json
+from orchestrator.sweeps.axes import THRESHOLD
+from orchestrator.sweeps.early import Judge
+from orchestrator.sweeps.search import Config, Known, Search
+from orchestrator.sweeps.sweep import Sweep
+from training.loop import Stopped
+
+FORMAT = 2  # of sweep.json
+LOOK = 1.0  # seconds between two looks at what is known of a trial early
+
+
+class Trials:
+    """The trials of a sweep, by number, those of earlier commands first."""
+
+    def __init__(self, sweep: Sweep, execution: Execution, search: Search, at_once: int):
+        self.sweep, self.execution, self.search, self.at_once = sweep, execution, search, at_once
+        self.judge = Judge(sweep.stop_early) if sweep.stop_early else None
+        self.lock = threading.Lock()  # planning and the record are one thread's at a time
+        earlier = read_json(sweep.folder / "sweep.json") or {"begun": [], "trials": []}
+        self.earlier: list[Config] = earlier["begun"]
+        self.trials = {trial["number"]: trial for trial in earlier["trials"]}
+        self.begun: list[Config] = []
+        self.ended: dict[int, Known | None] = {}  # None of one that failed
+
+    def run(self) -> None:
+        """Bring every trial about; what one raises (a wish to stop) ends all."""
+        running: set[Future] = set()
+        with ThreadPoolExecutor(self.at_once) as pool:
+            while True:
+                while len(running) < self.at_once and (values := self._next()) is not None:
+                    self.begun.append(values)
+                    self._write()
+                    running.add(pool.submit(self._run, len(self.begun) - 1, values))
+                if not running:
+                    return
+                done, running = wait(running, return_when=FIRST_COMPLETED)
+                for trial in done:
+                    if trial.exception():
+                        self.execution.runner.stop()
+                    trial.result()
+
+    def _next(self) -> Config | None:
+        """The settings of the next trial: as they were when it was begun before, else what the search names by now."""
+        number = len(self.begun)
+        if number < len(self.earlier):
+            return self.earlier[number]
+        known = self._known(number)
+        return None if known is None else self.search.next(self.begun, known)
+
+    def _known(self, number: int) -> list[Known] | None:
+        """What the search of a trial's settings is told, None where it has to wait for that.
+
+        It is what all trials before the last `at_once` came to, so that it does not depend on which of those is faster. Where
+        trials are stopped early nobody waits for the others, and it is what there is.
+        """
+        if not self.search.learns:
+            return []
+        told = sorted(self.ended) if self.judge else range(number - self.at_once + 1)
+        if any(earlier not in self.ended for earlier in told):
+            return None
+        return [known for earlier in told if (known := self.ended[earlier]) is not None]
+
+    def _run(self, number: int, values: Config) -> None:
+        runs, before = self._planned(values), self.trials.get(number)
+        if self.judge and before and before["stopped"]:
+            self.judge.hear(number, runs[0].steps)
+            self.ended[number] = Known(values, None)
+            return
+        given_up = threading.Event()
+        try:
+            with announced(runs), self._judged(number, runs, given_up) as reasons:
+                failures = self.execution.run([run.steps for run in runs], given_up)
+        except Stopped:
+            self._note(number, values, runs, stopped=reasons[0])
+            self.ended[number] = Known(values, None)
+            return
+        made, failed = [], {}
+        for run, failure in zip(runs, failures, strict=True):
+            if failure is None:
+                made.append(write_results(run)[0])
+            else:
+                note_failure(run.request.store / "runs" / run.run, failure)
+                failed[run.request.random_seed] = sentence(failure)
+        self._note(number, values, runs, failed)
+        self.ended[number] = Known(values, self._score(group_of(made))) if made else None
+
+    def _planned(self, values: Config) -> list[Prepared]:
+        """The runs of a trial, one per random seed."""
+        told = ", ".join(f"{name.rpartition('.')[2]} {value}" for name, value in values.items())
+        with self.lock:
+            wanted = repeat(self.sweep.experiment(values), self.sweep.random_seeds)
+            names = [f"{told}, random seed {one.request.random_seed}" if len(wanted) > 1 else told for one in wanted]
+            planned = zip(wanted, names, strict=True)
+            return [plan_with(self.execution.planner, one, name, self.sweep.until) for one, name in planned]
+
+    @contextmanager
+    def _judged(self, number: int, runs: Sequence[Prepared], given_up: threading.Event) -> Iterator[list[str]]:
+        """Set `given_up` once the trial promises too little, and yield the list that says why then."""
+        if self.judge is None:
+            yield []
+            return
+        judge, steps = self.judge, runs[0].steps
+        ended, reasons = threading.Event(), list[str]()
+
+        def look() -> None:
+            while not reasons and not ended.wait(LOOK):
+                reason, cached = judge.hear(number, steps), all(step.cached for run in runs for step in run.steps)
+                if reason and not cached:  # else there is nothing left to stop
+                    self.execution.display.say(f"stopped early: {steps[-1].run}; {reason}")
+                    reasons.append(reason)
+                    given_up.set()
+
+        watcher = threading.Thread(target=look, daemon=True)
+        watcher.start()
+        try:
+            yield reasons
+        finally:
+            ended.set()
+            watcher.join()
+            judge.hear(number, steps)  # what the others are compared with; this one is at its end
+
+    def _score(self, group: Group) -> float:
+        """What the search goes by, 0 where it goes by nothing."""
+        if not self.search.learns:
+            return 0.0
+        found = scores(group)
+        if self.sweep.by not in found:
+            raise WrongInput(f"--by {self.sweep.by}: no trial has this score{nearest(self.sweep.by, found)}")
+        return found[self.sweep.by]
+
+    def _note(
+        self, number: int, values: Config, runs: Sequence[Prepared], failed: Mapping[int, str] | None = None, stopped: str = ""
+    ) -> None:
+        trial = {"number": number, "values": values, "group": runs[0].group, "failed": failed or {}, "stopped": stopped}
+        with self.lock:
+            self.trials[number] = trial
+        self._write()
+
+    def _write(self) -> None:
+        sweep = self.sweep
+        axes = [{"name": axis.name, "values": list(axis.values), "distribution": axis.distribution} for axis in sweep.axes]
+        about = {"name": sweep.name, "method": sweep.request.method, "images": sweep.images}
+        thresholds = list(sweep.thresholds) if sweep.thresholds else None
+        record = {"format": FORMAT, **about, "axes": axes, THRESHOLD: thresholds, "random_seeds": list(sweep.random_seeds)}
+        with self.lock:
+            begun = [*self.begun, *self.earlier[len(self.begun) :]]
+            ordered = [self.trials[number] for number in sorted(self.trials)]
+            write_json(sweep.folder / "sweep.json", {**record, "begun": begun, "trials": ordered})
+
+
+def scores(group: Group) -> dict[str, float]:
+    """Mean scores of what the runs come to: `seg.miou/val`, and with a threshold range `seed.oracle/train`."""
+    return {
+        metric_name(quantity, metric, split): spread.mean
+        for (quantity, split), row in group.last().items()
+        for metric, spread in row.scores.items()
+    }

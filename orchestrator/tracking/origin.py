@@ -1,0 +1,48 @@
+"""Where a run comes from, for the columns Source and Dataset of MLflow's tables. Imports no MLflow."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+ROLES = ("training", "fitting", "scoring", "validation", "selection")
+SHORT = 12  # characters of a fingerprint, of which MLflow takes 36
+
+
+@dataclass(frozen=True)
+class ImageList:
+    """An image list as MLflow's dataset: its name, what identifies its content, where it lies, and what it is for."""
+
+    name: str
+    digest: str
+    source: str
+    profile: str
+    context: str
+
+
+def source(results: Mapping[str, Any], manifests: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """The tags of the column Source: the command, without paths, of which the table would show the last part alone."""
+    commits = [manifest["commit"] for manifest in manifests.values() if manifest.get("commit")]
+    tags = {"mlflow.source.name": f"wsss-orch launch --method {results['method']}", "mlflow.source.type": "LOCAL"}
+    return tags | ({"mlflow.source.git.commit": commits[-1]} if commits else {})
+
+
+def image_lists(results: Mapping[str, Any], manifests: Mapping[str, Mapping[str, Any]]) -> Iterator[ImageList]:
+    """The lists that the run's stages went over, each once; of one that was scored the masks count as well."""
+    kind, _, path = results["command"]["images"].partition(":")
+    for name in dict.fromkeys(entry["list"] for entry in results["stages"]):
+        over = [manifests[entry["stage"]] for entry in results["stages"] if entry["list"] == name and entry["stage"] in manifests]
+        if not over:
+            continue
+        masks = next((manifest["identity"]["masks"] for manifest in over if manifest["identity"]["masks"]), "")
+        yield ImageList(
+            name=f"{results['images']} {name}",
+            digest="-".join(part[:SHORT] for part in (over[0]["identity"]["images"], masks) if part),
+            source=json.dumps({"kind": kind, "path": path, "list": name}),
+            profile=json.dumps({"images": max(manifest["items"] for manifest in over), "classes": len(results["classes"])}),
+            context=", ".join(role for role in ROLES if name in _lists(results["settings"].get(f"images.{role}"))),
+        )
+
+
+def _lists(value: Any) -> list[str]:
+    return value if isinstance(value, list) else [value]

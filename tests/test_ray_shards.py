@@ -1,0 +1,156 @@
+"""Shards as Ray tasks: what a lost worker or node had is made again and counted once; a stage's processes on GPUs end with it."""
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import psutil
+import pytest
+
+from orchestrator.engine.job import RETRIES, WorkerLost
+from orchestrator.engine.spent import Spent
+
+ray = pytest.importorskip("ray")
+ray_shards = pytest.importorskip("orchestrator.engine.ray_shards")
+NODES = {name: {"CPU": 1.0} for name in "abc"}
+
+
+def job(**settings: Any) -> Any:
+    """What is asked of a job here."""
+    return SimpleNamespace(settings=settings, token="0123", uses_network=bool)
+
+
+class PretendRay:
+    """Nodes of one CPU that do one task after the other; a silent one never ends any."""
+
+    def __init__(self, lives: dict[str, Any]):
+        self.lives, self.silent, self.cancelled = lives, set[str](), list[Any]()
+        self.asked: list[tuple[str, int]] = []  # node and shard of every task
+        self.errors: list[Exception] = []
+
+    def options(self, **options: Any) -> "PretendRay":
+        self.given = options
+        return self
+
+    def remote(self, shared: Any, index: int, device: str) -> int:
+        nodes = sorted(self.lives)
+        self.asked.append((nodes[len(self.asked) % len(nodes)], index))
+        return len(self.asked) - 1
+
+    def wait(self, tasks: list[int], timeout: float) -> tuple[list[int], list[int]]:
+        return [task for task in tasks if self.asked[task][0] not in self.silent][:1], []
+
+    def get(self, task: int) -> tuple[int, Spent]:
+        if self.errors:
+            raise self.errors.pop()
+        return self.asked[task][1], Spent()
+
+    def cancel(self, task: int) -> None:
+        self.cancelled.append(task)
+
+    def put(self, value: Any) -> Any:
+        return value
+
+
+@pytest.fixture
+def pretend(monkeypatch: pytest.MonkeyPatch) -> PretendRay:
+    made = PretendRay(dict(NODES))
+    monkeypatch.setattr(ray_shards, "ray", made)
+    monkeypatch.setattr(ray_shards, "_shard", made)
+    monkeypatch.setattr(ray_shards, "living", lambda: dict(made.lives))
+    monkeypatch.setattr(ray_shards, "LOOK", 0.0)
+    return made
+
+
+def run(count: int, ask: Callable[[], None] = lambda: None, **settings: Any) -> tuple[list[int], list[str]]:
+    """The shards in the order in which they were made, and what was told."""
+    made, told = list[int](), list[str]()
+    ray_shards.ShardTasks(job(**settings), range(count), told.append).run(lambda items, spent: made.append(items), ask)
+    return made, told
+
+
+def test_what_a_lost_node_had_is_made_again_by_the_others_and_counts_once(pretend: PretendRay) -> None:
+    rounds = 0
+
+    def ask() -> None:
+        nonlocal rounds
+        rounds += 1
+        if rounds == 2:
+            pretend.silent.add("b")
+        if rounds == 12:  # Ray has noticed
+            del pretend.lives["b"]
+
+    made, told = run(20, ask)
+    assert sorted(made) == list(range(20))
+    assert told == ["1 of 3 nodes lost; what was in flight is made again, 5 shards at most"]
+    assert {node for node, _ in pretend.asked[-6:]} == {"a", "c"}
+    assert pretend.cancelled  # what the lost node still has
+
+
+def test_tasks_on_lost_nodes_take_up_no_room(pretend: PretendRay) -> None:
+    pretend.silent = set("abc")
+    waits = iter([lambda: None, lambda: (pretend.lives.clear(), pretend.lives.update(d={"CPU": 1.0}))])
+    made, _ = run(6, lambda: next(waits, lambda: None)())
+    assert sorted(made) == list(range(6))
+
+
+def test_a_shard_that_loses_worker_after_worker_ends_the_stage_and_each_round_is_told_once(pretend: PretendRay) -> None:
+    error = ray.exceptions.OutOfMemoryError("Task was killed due to the node running low on memory.")
+    pretend.errors = [error] * 2
+    made, told = run(2)
+    assert sorted(made) == [0, 1] and told == ["a worker was lost (out of memory); its shard is made again, 1 of 3"]
+    pretend.errors = [error] * 99
+    with pytest.raises(WorkerLost, match="low on memory"):
+        run(1)
+    assert len(pretend.errors) == 99 - RETRIES - 1
+
+
+def test_threads_are_told_to_ray_as_cpus_and_bound_what_is_in_flight(pretend: PretendRay) -> None:
+    pretend.lives = {"a": {"CPU": 8.0}}
+    pretend.silent = {"a"}
+    begun: list[int] = []
+
+    class Enough(Exception):
+        pass
+
+    def ask() -> None:
+        begun.append(len(pretend.asked))
+        raise Enough
+
+    with pytest.raises(Enough):
+        run(99, ask, **{"extraction.threads": 4})
+    assert begun == [4] and pretend.given == {"num_cpus": 4}
+
+
+@pytest.fixture
+def fake_gpu() -> Iterator[None]:
+    ray.init(address="local", num_cpus=1, num_gpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    yield
+    ray.shutdown()
+
+
+@pytest.mark.slow
+def test_the_processes_of_a_stage_on_gpus_are_its_own_and_end_with_it(
+    fake_gpu: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a GPU that Ray is told of: each shard notes its process; the first one's dies once and is made again."""
+
+    def noting(job: Any, index: int, device: str) -> tuple[int, Spent]:
+        assert device == "cuda"
+        (tmp_path / f"{index}-{os.getpid()}").touch()
+        if index == 0 and len(list(tmp_path.glob("0-*"))) == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return 1, Spent()
+
+    monkeypatch.setattr(ray_shards, "_shard", ray.remote(max_calls=0, max_retries=0)(noting))
+    stage = job()
+    stage.uses_network = lambda: True
+    made, told = list[int](), list[str]()
+    ray_shards.ShardTasks(stage, range(8), told.append).run(lambda items, spent: made.append(items), lambda: None)
+    processes = {int(path.name.partition("-")[2]) for path in tmp_path.iterdir()}
+    assert len(made) == 8 and len(told) == 1 and len(processes) == 2  # the second did all the others
+    psutil.wait_procs([psutil.Process(one) for one in processes if psutil.pid_exists(one)], timeout=10)
+    assert not [one for one in processes if psutil.pid_exists(one)]

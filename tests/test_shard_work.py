@@ -1,0 +1,33 @@
+"""What a shard's work is, beyond calling the stage's function: sums that come as they go, and advice where memory runs out."""
+
+import numpy as np
+
+from orchestrator.engine.memory import out_of_memory
+from orchestrator.engine.shard_work import add
+from orchestrator.planning.launch import Request, experiment
+from orchestrator.planning.recipes import load_all
+
+
+def test_records_are_summed_one_by_one_as_numpy_sums_them_all() -> None:
+    rng = np.random.default_rng(0)
+    records = [
+        {"small": rng.integers(0, 255, 9).astype(np.uint8), "truth": rng.random(9) < 0.5, "real": rng.random((2, 3))}
+        for _ in range(40)
+    ]
+    total: dict[str, np.ndarray] = {}
+    for record in records:
+        add(total, record)
+    for name, array in total.items():
+        whole = np.sum([record[name] for record in records], axis=0)
+        assert array.dtype == whole.dtype and np.array_equal(array, whole)
+
+
+def test_memory_grows_with_settings_that_the_recipe_has() -> None:
+    for recipe in load_all().values():
+        assert set(recipe.memory) <= set(recipe.settings), recipe.name
+
+
+def test_the_advice_names_what_the_stage_of_the_recipe_has() -> None:
+    (stage,) = (stage for stage in experiment(Request("advcam")).stages if stage.name == "advcam-maps")
+    told = str(out_of_memory("advcam-maps", stage, MemoryError()))
+    assert told.startswith("out of memory in advcam-maps: lower advcam.classes_at_once, advcam.scales, how many run at once")
