@@ -111,3 +111,13 @@ def every(kind: str) -> list[Case]:
     """The stages of a kind, each once though several recipes take it from one."""
     cases = [case for recipe in components() for case in cases_of(recipe.name) if case.stage.recipe.kind == kind]
     return list({(id(case.stage.recipe), *case.stage.add_ons): case for case in reversed(cases)}.values())[::-1]
+
+
+def scores() -> list[Case]:
+    """Every stage of every score recipe, on a result that it scores."""
+    found: dict[int, Case] = {}
+    for case in (case for recipe in components() for case in cases_of(recipe.name)):
+        for stage in plan(case.expression, case.segmenter):
+            if stage.scores:
+                found.setdefault(id(stage.recipe), Case(stage.component, case.expression, case.segmenter, stage))
+    return list(found.values())

@@ -23,7 +23,7 @@ from orchestrator.engine.training_work import prepared, run_training
 from orchestrator.planning.launch import Prepared, Request, experiment, open_images, prepare
 from orchestrator.planning.plan import PlannedStage
 from orchestrator.storage.shards import StoredRecords
-from orchestrator.storage.store import read_json
+from orchestrator.storage.store import read_json, read_manifest
 from tests.contracts.cases import Case, tiny
 from training.loop import Stopped, train
 from training.run import Run
@@ -74,13 +74,18 @@ class Made:
         return stored(self.job.folder, self.job.recipe.read)
 
     @property
-    def arrays(self) -> Records:
+    def arrays(self) -> StoredRecords:
         """What a per-image stage stored, as it lies there."""
         return StoredRecords(self.job.folder)
 
     @property
     def weights(self) -> State:
         return torch.load(self.job.folder / "network.pt", map_location="cpu", weights_only=True)
+
+    @property
+    def result(self) -> Any:
+        """Of a score: its metrics, its protocol and more."""
+        return (read_manifest(self.job.folder) or {})["result"]
 
     @property
     def history(self) -> Any:

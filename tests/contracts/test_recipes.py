@@ -70,7 +70,7 @@ def test_each_function_that_it_names_is_there(recipe: Recipe) -> None:
     named = [
         reference
         for stage in (*recipe.stages, *recipe.shared_stages)
-        for reference in (stage.call, stage.network, stage.read, stage.result, stage.check, stage.warnings)
+        for reference in (stage.call, stage.network, stage.read, stage.result, stage.resampled, stage.check, stage.warnings)
     ]
     for reference in filter(None, [*named, recipe.adds.call if recipe.adds else ""]):
         assert callable(resolve(reference)), reference
