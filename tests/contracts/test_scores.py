@@ -9,7 +9,7 @@ import pytest
 from orchestrator.planning import scores as declared
 from orchestrator.planning.references import resolve
 from tests.contracts.cases import Case, scores
-from tests.contracts.laboratory import Laboratory, Made
+from tests.contracts.laboratory import Made
 
 
 @pytest.fixture(params=scores(), ids=lambda case: f"{case.name} {case.stage.purpose}")
