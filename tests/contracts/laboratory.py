@@ -1,53 +1,53 @@
 """Runs the tiny plans of all cases in this process, in one store, so that what several cases need is made once."""
 
 import io
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
 from rich.console import Console
 from torch import nn
 
-from imagesets.item import Item
 from maps.maps import StoredMaps
+from orchestrator.engine import local_engine
 from orchestrator.engine.context import context, load_network, stored
 from orchestrator.engine.job import Input, Job, resolve
+from orchestrator.engine.local_engine import LocalEngine
 from orchestrator.engine.progress import Display
 from orchestrator.engine.runner import Runner
-from orchestrator.engine.shard_work import run_shard
 from orchestrator.engine.spent import Spent
-from orchestrator.engine.training_work import prepared, run_training
+from orchestrator.engine.training_work import prepared
 from orchestrator.planning.launch import Prepared, Request, experiment, open_images, prepare
 from orchestrator.planning.plan import PlannedStage
 from orchestrator.storage.shards import StoredRecords
 from orchestrator.storage.store import read_json, read_manifest
 from tests.contracts.cases import Case, tiny
-from training.loop import Stopped, train
+from training.loop import train
 from training.run import Run
 from training.stage import Records, Training
 
 State = dict[str, torch.Tensor]
 
 
-class Engine:
-    """Does everything in this process on one device, and keeps the jobs by the folder of their result."""
-
-    name, room = "contracts", 1
+class Engine(LocalEngine):
+    """The local engine on a device of choice, which keeps the jobs by the folder of their result."""
 
     def __init__(self, device: str) -> None:
         self.device, self.jobs = device, dict[Path, Job]()
 
-    def map(self, job: Job, indices: Iterable[int], done: Callable[[int, Spent], None], *rest: object) -> None:
+    def map(self, job: Job, *rest: Any) -> None:
         self.jobs[job.folder] = job
-        for index in indices:
-            done(*run_shard(job, index, self.device))
+        with patch.object(local_engine, "_device", lambda rank: self.device):
+            super().map(job, *rest)
 
     def train(self, job: Job) -> Spent:
         self.jobs[job.folder] = job
-        return run_training(job, 0, 1, self.device)
+        with patch.object(local_engine, "_device", lambda rank: self.device):
+            return super().train(job)
 
 
 @dataclass(frozen=True)
@@ -96,10 +96,14 @@ class Made:
         source = Input(self.job.folder, self.job.recipe.network, self.job.settings)
         return load_network(source, self.job.classes, torch.device("cpu"))
 
-    def one(self, **inputs: object) -> Callable[[Any], Mapping[str, Any]]:
+    def one(self, device: str = "cpu", **inputs: object) -> Callable[[Any], Mapping[str, np.ndarray]]:
         """The function of one item of a per-image stage, with some of its inputs replaced."""
-        where = context(self.job, "cpu")
+        where = context(self.job, device)
         return resolve(self.job.recipe.call)(replace(where, inputs={**where.inputs, **inputs}))
+
+    def initial(self) -> State:
+        """The network as a training begins with it."""
+        return {name: values.clone() for name, values in prepared(self.job, "cpu").network.state_dict().items()}
 
     def again(
         self,
@@ -107,16 +111,15 @@ class Made:
         device: str = "cpu",
         random_seed: int = 0,
         stop_at: int | None = None,
+        changed: Mapping[str, object] = {},  # noqa: B006 (it is only read)
         rank: int = 0,
         world: int = 1,
-        **changed: Any,
     ) -> Trained:
-        """Train once more, with some settings of `training.*` changed; raises Stopped before step `stop_at`.
+        """Train once more, with some settings of the stage changed; raises Stopped before step `stop_at`.
 
         The checkpoint lies in `folder`: the same folder again goes on from it.
         """
-        settings = {**self.job.settings, **{f"training.{name}": value for name, value in changed.items()}}
-        job = replace(self.job, random_seed=random_seed, settings=settings)
+        job = replace(self.job, random_seed=random_seed, settings={**self.job.settings, **changed})
         training, where = prepared(job, device), context(job, device)
         taken = iter(range(10**6))
         run = Run(
@@ -177,6 +180,3 @@ def same(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
 
 def _equal(first: Any, second: Any) -> bool:
     return first.dtype == second.dtype and np.array_equal(*(np.asarray(values) for values in (first, second)))
-
-
-__all__ = ["Item", "Laboratory", "Made", "Stopped", "Trained", "same"]

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from tests.contracts.cases import Case, every
-from tests.contracts.laboratory import Laboratory, Made, Stopped, same
+from tests.contracts.laboratory import Laboratory, Made, same
 from tests.contracts.two_processes import train_in_two
+from training.loop import Stopped
 
 CASES = every("train")
 
@@ -101,12 +102,12 @@ def test_images_of_one_class_and_of_none_train_it(one_class: Laboratory, case: C
 
 @pytest.mark.slow
 def test_two_loaders_give_the_weights_of_none(made: Made, tmp_path: Path) -> None:
-    assert same(made.again(tmp_path, loaders=2).weights, made.weights)
+    assert same(made.again(tmp_path, changed={"training.loaders": 2}).weights, made.weights)
 
 
 @pytest.mark.slow
 def test_bfloat16_with_two_loaders_stays_near_float32(made: Made, tmp_path: Path) -> None:
-    trained = made.again(tmp_path, precision="bfloat16", loaders=2)
+    trained = made.again(tmp_path, changed={"training.precision": "bfloat16", "training.loaders": 2})
     assert {name: values.dtype for name, values in trained.weights.items()} == {
         name: values.dtype for name, values in made.weights.items()
     }

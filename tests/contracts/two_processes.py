@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import distributed, multiprocessing
 
-from tests.contracts.laboratory import Made, Stopped, Trained
+from tests.contracts.laboratory import Made, Trained
+from training.loop import Stopped
 
 Told = dict[str, Any]
 
