@@ -111,7 +111,7 @@ class Made:
         device: str = "cpu",
         random_seed: int = 0,
         stop_at: int | None = None,
-        changed: Mapping[str, object] = {},  # noqa: B006 (it is only read)
+        changed: Mapping[str, object] = {},
         rank: int = 0,
         world: int = 1,
     ) -> Trained:
