@@ -199,7 +199,7 @@ def test_the_built_in_images_are_not_drawn_for_what_cannot_run(command: Command)
 CONTRADICTIONS = {
     "--until cam-maps --only cam-network": "give one of them",
     "--engine local --address auto": "give one of them",
-    "--random-seeds 0,1 --random-seed 3": "goes without --runs and --random-seed",
+    "--random-seeds 0,1 --random-seed 3": "excludes --runs and --random-seed",
     "--random-seeds 0,-1": "each number from 0",
     "--random-seed -1": "random seeds are whole numbers from 0",
     "--force nosuch": "this run has no stage 'nosuch'",
