@@ -132,8 +132,8 @@ def test_a_network_replaces_the_network_component_s_training_alone() -> None:
 @pytest.mark.parametrize(
     ("method", "changed", "sentence"),
     [
-        ("supervised", {"imported__maps": "x"}, r"makes no maps whose place imported\.maps could take"),
-        ("cam+irn", {"imported__maps": "x", "imported__masks": "x"}, r"nothing in this run would read imported\.maps"),
+        ("supervised", {"imported__maps": "x"}, r"makes no maps that imported\.maps could replace"),
+        ("cam+irn", {"imported__maps": "x", "imported__masks": "x"}, r"no stage of this run would read imported\.maps"),
         ("cam+irn", {"imported__maps": "x", "imported__network": "x"}, r"would read imported\.network"),
     ],
 )

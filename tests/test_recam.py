@@ -87,7 +87,9 @@ def test_a_network_of_another_kind_is_refused_in_one_sentence(tmp_path):
             r"1 of another shape \(first: classifier.weight \[3, .* for \[2, .*\)",
         ),
     ):
-        with pytest.raises(WrongInput, match=f"^recam starts from the network before it .* none that it can take over: {wrong}$"):
+        with pytest.raises(
+            WrongInput, match=f"^recam starts from the network before it .* not a network that recam can start from: {wrong}$"
+        ):
             recam.training(context(TRAINING, items, network=foreign))
     recam.training(context(TRAINING, items, network=plain))
 

@@ -1,4 +1,4 @@
-"""What a shell completes: methods, settings, image sets, segmenters, presets and runs, out of the recipes and the store."""
+"""Completion in a shell: methods, settings, image sets, segmenters, presets and runs, from the recipes and the store."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,14 +19,14 @@ def segmenters(incomplete: str) -> list[str]:
 
 
 def image_sets(incomplete: str) -> list[str]:
-    """Kinds of image sets, with the colon that a path follows."""
+    """Kinds of image sets, with the colon before a path."""
     known = load_all()
     names = [name if known[name].make else f"{name}:" for name in _names(["images"])]
     return [name for name in names if name.startswith(incomplete)]
 
 
 def presets(incomplete: str) -> list[str]:
-    """Presets of the package; a path is completed by the shell."""
+    """Presets of the package; the shell completes paths."""
     return [name for name in _names(["preset"]) if name.startswith(incomplete)]
 
 
