@@ -12,7 +12,8 @@ import pytest
 from imagesets.errors import WrongInput
 from orchestrator.engine import checks
 from orchestrator.planning import workers
-from orchestrator.planning.launch import Prepared, Request, experiment, open_images, prepare
+from orchestrator.planning.images import open_images
+from orchestrator.planning.launch import Prepared, Request, experiment, prepare
 from orchestrator.planning.refusals import made_otherwise, refuse_run, unread
 from orchestrator.planning.workers import dividing, gpus
 from tests.conftest import Command

@@ -14,17 +14,8 @@ from orchestrator.engine.checks import check_images, weights_problems
 from orchestrator.engine.execution import Execution, Where
 from orchestrator.engine.running import announced
 from orchestrator.planning import imports
-from orchestrator.planning.launch import (
-    Prepared,
-    Request,
-    depending_on,
-    experiment,
-    open_images,
-    plan_with,
-    planner,
-    repeat,
-    select,
-)
+from orchestrator.planning.images import open_images
+from orchestrator.planning.launch import Prepared, Request, depending_on, experiment, plan_with, planner, repeat, select
 from orchestrator.planning.plan import PlannedStage
 from orchestrator.planning.refusals import made_otherwise, problems, refuse_run, unread
 from orchestrator.planning.stage import narrowed

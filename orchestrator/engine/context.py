@@ -10,7 +10,7 @@ from torch import nn
 from imagesets.errors import WrongInput
 from maps.maps import StoredMaps
 from orchestrator.engine.job import Input, Job, check_attempt, resolve
-from orchestrator.planning.recipes import Reference
+from orchestrator.planning.recipe import Reference
 from orchestrator.storage.attached import fetched, publish
 from orchestrator.storage.shards import StoredRecords
 from training.checkpoint import save_atomically

@@ -9,7 +9,7 @@ from imagesets.item import Item
 from orchestrator.engine.context import save_network, settings_of
 from orchestrator.engine.job import Job, resolve
 from orchestrator.engine.spent import Meter, Spent
-from orchestrator.planning.recipes import StageRecipe
+from orchestrator.planning.recipe import StageRecipe
 from training.stage import Context
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from imagesets.item_list import ItemList
-from orchestrator.planning.recipes import StageRecipe
+from orchestrator.planning.recipe import StageRecipe
 from orchestrator.planning.references import resolve as resolve
 from orchestrator.storage.attached import Attachment, attach_worker, belongs, fetched
 from orchestrator.storage.driver import DriverLost, check_begun, check_driver
