@@ -56,14 +56,14 @@ class ShardTasks:
             for task in self.running:
                 ray.cancel(task)
             if self.gpus:
-                end_processes(self.job.token)
+                end_processes(self.job.attempt.token)
 
     def _submit(self) -> None:
         nodes = list(self.nodes.values())
         cpus = width(nodes, self.job.settings.get("extraction.threads", 1), self.gpus)
         options: dict[str, Any] = {"num_cpus": cpus}
         if self.gpus:  # in processes of the stage's own, which can be ended after it
-            options |= {"num_gpus": 1, "runtime_env": {"env_vars": {STAGE: self.job.token}}}
+            options |= {"num_gpus": 1, "runtime_env": {"env_vars": {STAGE: self.job.attempt.token}}}
         room = IN_FLIGHT * max(places(nodes, cpus, self.gpus), 1)
         while self.waiting and len(self.counted) < room:
             if (index := self.waiting.popleft()) in self.left:

@@ -1,22 +1,24 @@
-"""Keeps some files of a stage's folder in step with the remote place while a training runs, beside it and not in its way."""
+"""Keeps some files of a stage's folder in step with the bucket while a training runs, beside it and not in its way."""
 
 import contextlib
 import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from orchestrator.storage.attached import mirror_of
-from orchestrator.storage.driver import DriverLost
-from orchestrator.storage.lease import LeaseLost
-from orchestrator.storage.mirror import Mirror
+from orchestrator.storage.lease import DriverLost, LeaseLost
 from orchestrator.storage.remote import Remote
+
+if TYPE_CHECKING:
+    from orchestrator.storage.bucket import Bucket
 
 PACE = 2.0  # seconds between two looks; a look is a request for each file
 
 
 @contextlib.contextmanager
 def in_step(
+    bucket: "Bucket",
     folder: Path,
     push: Sequence[str],
     pull: Sequence[str],
@@ -29,11 +31,7 @@ def in_step(
     A network that fails for a while costs the training nothing: the next look does it. `fence` raises LeaseLost or DriverLost
     where somebody else has taken over: from then on nothing is pushed.
     """
-    mirror = mirror_of(folder)
-    if mirror is None:
-        yield
-        return
-    pair = _Pair(folder, mirror, push, pull, fence)
+    pair = _Pair(folder, bucket, push, pull, fence)
     ended = threading.Event()
     thread = threading.Thread(target=pair.keep, args=(ended,), daemon=True)
     thread.start()
@@ -45,15 +43,15 @@ def in_step(
     except BaseException:
         _end(thread, ended)
         for name in last:
-            pair.push_changed(name, mirror.remote)
+            pair.push_changed(name, bucket.remote)
         raise
     _end(thread, ended)
 
 
 class _Pair:
-    def __init__(self, folder: Path, mirror: Mirror, push: Sequence[str], pull: Sequence[str], fence: Callable[[], None]):
-        self.folder, self.mirror, self.push, self.pull, self.fence = folder, mirror, push, pull, fence
-        self.patient = Remote(mirror.remote.address, patience=0)
+    def __init__(self, folder: Path, bucket: "Bucket", push: Sequence[str], pull: Sequence[str], fence: Callable[[], None]):
+        self.folder, self.bucket, self.push, self.pull, self.fence = folder, bucket, push, pull, fence
+        self.patient = Remote(bucket.remote.address, patience=0)
         self.pushed = {name: _version(folder / name) for name in push}
         self.pulled: dict[str, int] = {}
 
@@ -74,14 +72,14 @@ class _Pair:
         version = _version(path)
         if version and version != self.pushed.get(name):
             self.fence()
-            remote.put(path.read_bytes(), self.mirror.key(path))
+            remote.put(path.read_bytes(), self.bucket.name(path))
             self.pushed[name] = version
 
     def _pull_changed(self, name: str) -> None:
         path = self.folder / name
-        info = self.patient.about(self.mirror.key(path))
+        info = self.patient.about(self.bucket.name(path))
         if info is not None and info.mtime_ns != self.pulled.get(name):
-            self.mirror.get(path)
+            self.bucket.bring(path)
             self.pulled[name] = info.mtime_ns
 
 

@@ -17,11 +17,16 @@ from orchestrator.storage.host import alive, host
 from orchestrator.storage.trouble import require, room_for
 
 HEARTBEAT = 5.0  # seconds between touches
+LEASE = "lease.json"
 SILENCE = 60.0  # seconds without a touch after which a holder counts as dead: twelve missed heartbeats
 
 
 class LeaseLost(Exception):
     """Another launch has taken this stage over."""
+
+
+class DriverLost(Exception):
+    """Another launch has taken the whole store over."""
 
 
 class Lease:
@@ -60,7 +65,7 @@ def check_fence(path: Path, token: str) -> None:
 
 def held(folder: Path) -> bool:
     """Whether a living launch holds the lease of a folder; takes nothing and writes nothing."""
-    path = folder / "lease.json"
+    path = folder / LEASE
     return path.exists() and _dead_holder(path) is None
 
 
@@ -68,7 +73,7 @@ def held(folder: Path) -> bool:
 def try_lease(folder: Path) -> Iterator[Lease | None]:
     """Hold the lease of a stage's folder while the block runs, or yield None when a living launch holds it."""
     folder.mkdir(exist_ok=True)  # and none above it: see `replacing`
-    path = folder / "lease.json"
+    path = folder / LEASE
     token = secrets.token_hex(8)
     if not _create(path, token):
         dead = _dead_holder(path)

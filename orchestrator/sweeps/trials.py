@@ -6,8 +6,8 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 
 from imagesets.errors import WrongInput
+from orchestrator.engine.announced import announced
 from orchestrator.engine.execution import Execution
-from orchestrator.engine.running import announced
 from orchestrator.planning.launch import Prepared, plan_with, repeat
 from orchestrator.planning.nearest import nearest
 from orchestrator.planning.scores import metric_name

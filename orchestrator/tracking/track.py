@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.reading.summary import group_name
-from orchestrator.storage.attached import fetched
+from orchestrator.storage.place import place_of
 from orchestrator.storage.store import Store, digest, read_json
 from orchestrator.tracking import logged, origin
 from orchestrator.tracking.mlflow_experiment import Experiment, Metric, Run, open_experiment
@@ -80,7 +80,7 @@ def _deliver(experiment: Experiment, store: Store, results: Mapping[str, Any], f
         child, logged.scores(results["rows"]) | logged.system(manifests), params, logged.tags(results) | source, losses
     )
     for path in (folder / "results.json", folder / "report.html"):
-        if fetched(path).exists():
+        if place_of(path).file(path).exists():
             experiment.client.log_artifact(child.info.run_id, str(path))
     for name, svg in pictures.items():
         experiment.client.log_text(child.info.run_id, svg, f"figures/{name}")
