@@ -244,7 +244,14 @@ class Held(Engine):
                 return Spent()
         return super().train(job)
 
-    def map(self, job: Job, indices: list[int], done: Callable[[int, Spent], None], ask: Callable[[], None]) -> None:
+    def map(
+        self,
+        job: Job,
+        indices: list[int],
+        done: Callable[[int, Spent], None],
+        ask: Callable[[], None],
+        tell: Callable[[str], None],
+    ) -> None:
         if job.name == self.name_held:
             self.begun.set()
 
@@ -253,7 +260,7 @@ class Held(Engine):
                 return self.release.is_set()
 
             until(asked)
-        super().map(job, indices, done, ask)
+        super().map(job, indices, done, ask, tell)
 
 
 @pytest.mark.parametrize("held", ["cam-network", "recam-responses"])

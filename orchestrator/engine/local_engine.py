@@ -16,7 +16,7 @@ from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 from imagesets.errors import WrongInput
 from orchestrator.engine.failures import counting, hand_over, handed_over
 from orchestrator.engine.job import Job, WorkerLost
-from orchestrator.engine.shard_work import run_shard
+from orchestrator.engine.shard_work import forget, run_shard
 from orchestrator.engine.spent import Spent
 from orchestrator.engine.training_work import run_training
 from training.loop import Stopped
@@ -48,8 +48,11 @@ class LocalEngine:
 
         `ask` may raise to end it; there is no worker to lose that `tell` could be told of.
         """
-        for index in indices:
-            done(*run_shard(job, index, _device(0), ask))
+        try:
+            for index in indices:
+                done(*run_shard(job, index, _device(0), ask))
+        finally:
+            forget()  # the next stage may want all of the memory
 
     def train(self, job: Job) -> Spent:
         """Run a training stage; what all workers spent. Raises WorkerLost where a worker was killed."""

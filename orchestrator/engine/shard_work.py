@@ -50,6 +50,11 @@ def add(total: dict[str, np.ndarray], record: Mapping[str, np.ndarray]) -> None:
         total[name] = np.sum([*before, array], axis=0)  # which widens small integers
 
 
+def forget() -> None:
+    """Let go of the networks that this process did its last shards with."""
+    _prepared.cache_clear()
+
+
 @lru_cache(maxsize=2)  # two stages may take turns in one process
 def _prepared(job: Job, device: str) -> Callable[[Any], dict[str, np.ndarray]]:
     """The stage's function of one item, with its networks loaded; kept while a process does shards of one stage."""
