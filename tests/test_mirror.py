@@ -13,7 +13,7 @@ from fsspec.implementations.local import LocalFileSystem
 from pyarrow.fs import FSSpecHandler, PyFileSystem, SubTreeFileSystem
 
 from imagesets.errors import WrongInput
-from orchestrator.storage import bucket, driver, mirror, remote
+from orchestrator.storage import bucket, driver, remote
 from orchestrator.storage.bucket import Bucket
 from orchestrator.storage.driver import driving
 from orchestrator.storage.host import host
@@ -75,8 +75,8 @@ def test_what_is_written_is_there_under_the_same_names(tmp_path: Path, there: Pa
 def test_a_mirror_behind_a_link_is_the_mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "scratch").mkdir()
     (tmp_path / "home").symlink_to(tmp_path / "scratch")
-    monkeypatch.setenv(mirror.VARIABLE, str(tmp_path / "home"))
-    root = opened(mirror.mirror_folder(ADDRESS))
+    monkeypatch.setenv(bucket.VARIABLE, str(tmp_path / "home"))
+    root = opened(bucket.mirror_folder(ADDRESS))
     assert place_of(root.resolve() / "stages") is place_of(root) is not FOLDER
 
 
@@ -131,7 +131,7 @@ def test_a_stage_made_anew_elsewhere_replaces_all_that_a_mirror_has_of_it(tmp_pa
 
 
 def test_a_worker_s_mirror_has_only_the_result_that_its_job_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(mirror.VARIABLE, str(tmp_path / "node"))
+    monkeypatch.setenv(bucket.VARIABLE, str(tmp_path / "node"))
     sent = pickle.dumps(Result(stage(opened(tmp_path / "one")), "d1"))
     buckets.clear()
     result = pickle.loads(sent)
@@ -284,7 +284,7 @@ def test_an_address_must_name_a_place(uri: str) -> None:
 
 def test_every_place_has_a_mirror_of_its_own() -> None:
     places = [Address(f"s3://{path}", server) for path in ("a/b", "a_b", "a/b/c") for server in ("", "http://a:1", "http://a:2")]
-    assert len({mirror.mirror_folder(address) for address in places}) == len(places)
+    assert len({bucket.mirror_folder(address) for address in places}) == len(places)
 
 
 def test_a_failing_network_is_asked_again_and_a_refusal_is_not(monkeypatch: pytest.MonkeyPatch) -> None:

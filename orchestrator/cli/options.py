@@ -8,8 +8,7 @@ import typer
 
 from imagesets.errors import WrongInput
 from orchestrator.cli import complete, paths
-from orchestrator.storage.bucket import open_bucket
-from orchestrator.storage.mirror import mirror_folder, noted_address
+from orchestrator.storage.bucket import mirror_folder, noted_address, open_bucket
 from orchestrator.storage.remote import SCHEME, Address, address_of
 from orchestrator.tracking.tracking import check_tracking
 

@@ -1,6 +1,6 @@
 """One stage to run, as it is sent to whoever runs it; nothing here knows which engine does."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from imagesets.item_list import ItemList
+from orchestrator.engine.spent import Spent
 from orchestrator.planning.recipes import StageRecipe
 from orchestrator.planning.references import resolve as resolve
 from orchestrator.storage.lease import DriverLost, LeaseLost
@@ -16,6 +17,9 @@ from orchestrator.storage.shards import SHARD, Shards
 from orchestrator.storage.trouble import StoreAbsent, StoreGone, blame
 from training.loop import Stopped
 
+Done = Callable[[int, Spent], None]  # told of the items of a shard and what it took
+Ask = Callable[[], None]  # asked now and then whether to go on; raises if not
+Tell = Callable[[str], None]  # told what a person should know
 RETRIES = 3  # of what a worker died in; an exception in our own code would only come again
 
 

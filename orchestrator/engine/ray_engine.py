@@ -6,7 +6,7 @@ system: a restarted worker group, a restarted driver and the local engine all co
 
 import logging
 import secrets
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from ray.train.v2._internal.exceptions import (
 from imagesets.errors import WrongInput
 from orchestrator.engine import orphans
 from orchestrator.engine.failures import counting
-from orchestrator.engine.job import Job, WorkerLost
+from orchestrator.engine.job import Ask, Done, Job, Tell, WorkerLost
 from orchestrator.engine.places import worker_needs
 from orchestrator.engine.ray_session import connected
 from orchestrator.engine.ray_shards import ShardTasks, living
@@ -64,14 +64,7 @@ class RayEngine:
         resources = ray.cluster_resources()
         return max(int(resources.get("GPU", 0) or resources.get("CPU", 1)) // self.workers, 1)
 
-    def map(
-        self,
-        job: Job,
-        indices: Iterable[int],
-        done: Callable[[int, Spent], None],
-        ask: Callable[[], None],
-        tell: Callable[[str], None],
-    ) -> None:
+    def map(self, job: Job, indices: Iterable[int], done: Done, ask: Ask, tell: Tell) -> None:
         """Run the shards `indices` of a per-item stage, bounded in flight, calling `done` with its items and what it took.
 
         `ask` is called every half second and may raise to end it; `tell` is told of lost workers and nodes. Raises WorkerLost

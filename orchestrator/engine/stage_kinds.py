@@ -5,16 +5,18 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 
 from orchestrator.engine.context import importing, save_network, settings_of
-from orchestrator.engine.job import RETRIES, Job, WorkerLost, resolve
+from orchestrator.engine.job import RETRIES, Ask, Done, Job, Tell, WorkerLost, resolve
 from orchestrator.engine.memory import ran_out
 from orchestrator.engine.progress import Display
 from orchestrator.engine.spent import Meter, Spent
+from orchestrator.storage.beside import beside
 from orchestrator.storage.shards import StoredRecords, shards_digest, summed, write_names
 from orchestrator.storage.store import digest, read_json
 from training.loop import Stopped
@@ -28,14 +30,7 @@ class Engine(Protocol):
     name: str
     room: int  # stages that may run side by side
 
-    def map(
-        self,
-        job: Job,
-        indices: list[int],
-        done: Callable[[int, Spent], None],
-        ask: Callable[[], None],
-        tell: Callable[[str], None],
-    ) -> None: ...
+    def map(self, job: Job, indices: list[int], done: Done, ask: Ask, tell: Tell) -> None: ...
 
     def train(self, job: Job) -> Spent: ...
 
@@ -80,16 +75,9 @@ class Making:
     def train(self, job: Job, name: str) -> dict[str, Any]:
         """A network; raises Stopped where the training was asked to end before its last step."""
         job.attempt.remove("network.pt")  # of an earlier attempt: what a worker elsewhere makes is brought where nothing is
-        ended = threading.Event()
         self.display.start(name, 1, "steps", note="the workers start")
-        watcher = threading.Thread(target=self._watch, args=(name, job.folder, ended), daemon=True)
-        watcher.start()
-        try:
-            with job.attempt.following():
-                spent = self._attempts(job, name)
-        finally:
-            ended.set()
-            watcher.join()
+        with beside(partial(self._watch, name, job.folder), LOOK), job.attempt.following():
+            spent = self._attempts(job, name)
         path = job.attempt.file("network.pt")
         if not path.exists():
             raise Stopped(f"{name} was stopped and checkpointed")
@@ -118,15 +106,14 @@ class Making:
         spent = meter.spent()
         return {"digest": digest((job.folder / "network.pt").read_bytes()), "result": None, **spent.figures()}
 
-    def _watch(self, name: str, folder: Path, ended: threading.Event) -> None:
+    def _watch(self, name: str, folder: Path) -> None:
         """Show what the training notes of its progress, and leave it a wish to stop."""
-        while not ended.wait(LOOK):
-            with suppress(OSError):  # a store that fails for a moment: the next look will do
-                if self.stopping.is_set() or not self.wanted(folder):
-                    (folder / "stop").touch()
-                if note := read_json(folder / "progress.json"):
-                    losses = " ".join(f"{loss} {value:.3f}" for loss, value in note["losses"].items())
-                    self.display.update(name, note["step"], note["steps"], losses)
+        with suppress(OSError):  # a store that fails for a moment: the next look will do
+            if self.stopping.is_set() or not self.wanted(folder):
+                (folder / "stop").touch()
+            if note := read_json(folder / "progress.json"):
+                losses = " ".join(f"{loss} {value:.3f}" for loss, value in note["losses"].items())
+                self.display.update(name, note["step"], note["steps"], losses)
 
     def tell(self, line: str) -> None:
         """Say a line on the screen and in the log."""

@@ -11,16 +11,16 @@ import logging
 import os
 import random
 import secrets
-import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from imagesets.errors import WrongInput
-from orchestrator.storage.bucket import FLAGS, Bucket, flag
-from orchestrator.storage.host import alive, host, host_name
+from orchestrator.storage.beside import beside
+from orchestrator.storage.bucket import FLAGS, LOCK, Bucket, flag, noted_address
+from orchestrator.storage.host import alive, host, host_name, locked
 from orchestrator.storage.lease import SILENCE, try_lease
-from orchestrator.storage.mirror import locked, noted_address
 from orchestrator.storage.place import place_of
 from orchestrator.storage.remote import PATIENCE, SHORT, Remote, unusable
 
@@ -42,7 +42,7 @@ def driving(root: Path) -> Iterator[None]:
         yield
         return
     with contextlib.ExitStack() as stack:
-        with locked(root):
+        with locked(root / LOCK):
             if stack.enter_context(try_lease(root)) is None:
                 raise WrongInput(_refusal(bucket, "another process of this machine"))
             try:
@@ -51,14 +51,10 @@ def driving(root: Path) -> Iterator[None]:
                 raise unusable(bucket.remote.address, "written to", error) from error
             bucket.refresh()  # what another machine made until a moment ago
         bucket.driver, bucket.remote.patience = token, PATIENCE
-        ended = threading.Event()
-        heart = threading.Thread(target=_beat, args=(bucket, token, ended), daemon=True)
-        heart.start()
         try:
-            yield
+            with beside(partial(_beat, Remote(bucket.remote.address, patience=0), token), HEARTBEAT):
+                yield
         finally:
-            ended.set()
-            heart.join()
             bucket.driver, bucket.remote.patience = "", SHORT
             with contextlib.suppress(OSError):  # a flag that stays up counts as dead soon
                 bucket.remote.delete(flag(token))
@@ -103,16 +99,15 @@ def _refusal(bucket: Bucket, other: str) -> str:
     )
 
 
-def _beat(bucket: Bucket, token: str, ended: threading.Event) -> None:
+def _beat(remote: Remote, token: str) -> bool:
     """Touch the flag; a flag that somebody has taken down stays down."""
-    remote = Remote(bucket.remote.address, patience=0)
-    while not ended.wait(HEARTBEAT):
-        try:
-            if remote.about(flag(token)) is None:
-                return
-            _write(remote, token)
-        except OSError as error:
-            logging.warning("no sign of life could be given: %s", error)
+    try:
+        if remote.about(flag(token)) is None:
+            return False
+        _write(remote, token)
+    except OSError as error:
+        logging.warning("no sign of life could be given: %s", error)
+    return True
 
 
 def _write(remote: Remote, token: str) -> None:

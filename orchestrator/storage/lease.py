@@ -11,8 +11,10 @@ import secrets
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
+from orchestrator.storage.beside import beside
 from orchestrator.storage.host import alive, host
 from orchestrator.storage.trouble import require, room_for
 
@@ -81,14 +83,10 @@ def try_lease(folder: Path) -> Iterator[Lease | None]:
             yield None
             return
     lease = Lease(path, token)
-    ended = threading.Event()
-    heart = threading.Thread(target=_beat, args=(lease, ended), daemon=True)
-    heart.start()
     try:
-        yield lease
+        with beside(partial(_beat, lease), HEARTBEAT):
+            yield lease
     finally:
-        ended.set()
-        heart.join()
         with contextlib.suppress(LeaseLost, OSError):  # an absent store keeps the lease until it has been silent for long enough
             lease.fence()
             path.unlink(missing_ok=True)
@@ -147,12 +145,11 @@ def _read(path: Path) -> dict | None:
         return None
 
 
-def _beat(lease: Lease, ended: threading.Event) -> None:
-    while not ended.wait(HEARTBEAT):
+def _beat(lease: Lease) -> bool:
+    with contextlib.suppress(OSError):  # a file system that fails for a moment must not cost the lease
         try:
             lease.fence()
             os.utime(lease.path)
         except LeaseLost:
-            return
-        except OSError:
-            continue  # a file system that fails for a moment must not cost the lease
+            return False
+    return True

@@ -5,12 +5,14 @@ Who writes, reads or removes something of a store asks `place_of` its path, and 
 
 import os
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from orchestrator.storage.lease import LEASE, check_fence
+
+PROGRESS, STOP = "progress.json", "stop"  # what a running training says, and what it is told
 
 
 class Folder:
@@ -72,14 +74,10 @@ class Folder:
         """Raise LeaseLost or DriverLost unless the attempt with this token may still write; `alone`: unless it began last."""
         check_fence(folder / LEASE, token)
 
-    def following(self, folder: Path) -> AbstractContextManager[None]:
-        """Pass on what a training anywhere notes of its progress, and a wish to stop to it, while the block runs."""
-        return nullcontext()
-
-    def resuming(
-        self, folder: Path, token: str, checkpoint: str, rank: int, fence: Callable[[], None]
+    def in_step(
+        self, folder: Path, push: Sequence[str], pull: Sequence[str], fence: Callable[[], None] = lambda: None
     ) -> AbstractContextManager[None]:
-        """Begin a training's worker with the last checkpoint, and keep what it writes while the block runs."""
+        """Keep files of a stage's folder in step with those of other machines, while the block runs."""
         return nullcontext()
 
 

@@ -6,17 +6,17 @@ Both can be sent to a worker: on its machine they are what that one has of the s
 import secrets
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from orchestrator.storage.lease import Lease, try_lease
-from orchestrator.storage.place import Folder, place_of
+from orchestrator.storage.lease import LEASE, Lease, LeaseLost, check_fence, try_lease
+from orchestrator.storage.place import PROGRESS, STOP, Folder, place_of
 from orchestrator.storage.shards import shard_is_from, shard_path
 from orchestrator.storage.store import read_json, replacing, write_json
 
-MANIFEST, MADE_FROM, STOP = "manifest.json", "made_from.json", "stop"
+MANIFEST, MADE_FROM = "manifest.json", "made_from.json"
 
 
 @dataclass(frozen=True)
@@ -26,12 +26,12 @@ class Result:
     folder: Path
     digest: str = ""
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        place = place_of(self.folder)
-        return _arrived, (type(self), place, place.name(self.folder), self._sent())
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "folder": (self.place, self.place.name(self.folder))}
 
-    def _sent(self) -> dict[str, Any]:
-        return {"digest": self.digest}
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        place, name = state["folder"]
+        vars(self).update({**state, "folder": place.path(name)})
 
     @property
     def place(self) -> Folder:
@@ -59,8 +59,8 @@ class Attempt(Result):
     alone: bool = field(default=False, compare=False)
     lease: Lease | None = field(default=None, compare=False)
 
-    def _sent(self) -> dict[str, Any]:
-        return {"token": self.token, "made_from": self.made_from, "alone": self.alone}
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "lease": None}
 
     def begin(self, made: Sequence[str]) -> None:
         """Drop a request to stop that an earlier launch left and, of what `made` names, what came of other inputs."""
@@ -107,11 +107,25 @@ class Attempt(Result):
 
     def following(self) -> AbstractContextManager[None]:
         """Hear of a training's progress, and let it hear of a wish to stop, wherever it runs, while the block does."""
-        return self.place.following(self.folder)
+        return self.place.in_step(self.folder, push=[STOP], pull=[PROGRESS])
 
     def resuming(self, checkpoint: str, rank: int) -> AbstractContextManager[None]:
         """Begin a training's worker with the last checkpoint, and keep those that it writes while the block runs."""
-        return self.place.resuming(self.folder, self.token, checkpoint, rank, self.check)
+        away = not self._is_the_driver_s()  # else progress and a wish to stop are seen at once
+        if away:
+            (self.folder / STOP).unlink(missing_ok=True)  # an earlier launch's; a wish of this one comes again
+        self.place.take_over(self.folder, checkpoint)  # the one that all workers can have
+        if rank:
+            return nullcontext()
+        push, pull = ([checkpoint, PROGRESS], [STOP]) if away else ([checkpoint], [])
+        return self.place.in_step(self.folder, push, pull, self.check)
+
+    def _is_the_driver_s(self) -> bool:
+        try:
+            check_fence(self.folder / LEASE, self.token)
+            return True
+        except LeaseLost:
+            return False
 
     def commit(self, manifest: dict[str, Any]) -> None:
         """Let the result count from now on."""
@@ -130,7 +144,3 @@ def discard_stage(folder: Path, unless: Callable[[], bool] = lambda: False) -> b
         folder.rename(aside)
     shutil.rmtree(aside)
     return True
-
-
-def _arrived(kind: type[Result], place: Folder, name: str, sent: dict[str, Any]) -> Result:
-    return kind(place.path(name), **sent)
