@@ -10,7 +10,7 @@ from orchestrator.planning.launch import Prepared
 from orchestrator.planning.plan import PlannedStage
 from orchestrator.planning.recipes import find, load_all
 from orchestrator.reading.protocol import ancestors, imports, owner, protocol
-from orchestrator.storage.attached import remove
+from orchestrator.storage.place import place_of
 from orchestrator.storage.store import write_json
 
 FORMAT = 3  # of results.json
@@ -49,7 +49,7 @@ def write_results(prepared: Prepared) -> tuple[dict[str, Any], Path]:
     found = results(prepared)
     folder = prepared.request.store / "runs" / prepared.run
     write_json(folder / "results.json", found)
-    remove(folder / FAILED)  # of an earlier try
+    place_of(folder).remove(folder / FAILED)  # of an earlier try
     return found, folder
 
 

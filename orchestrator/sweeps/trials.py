@@ -6,13 +6,14 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 
 from imagesets.errors import WrongInput
+from orchestrator.engine.announced import announced
 from orchestrator.engine.execution import Execution
-from orchestrator.engine.running import announced
 from orchestrator.planning.launch import Prepared, plan_with, repeat
 from orchestrator.planning.nearest import nearest
 from orchestrator.planning.scores import metric_name
 from orchestrator.reading.results import write_results
 from orchestrator.reading.summary import Group, group_of, note_failure, sentence
+from orchestrator.storage.beside import beside
 from orchestrator.sweeps.early import Judge
 from orchestrator.sweeps.record import Record
 from orchestrator.sweeps.search import Config, Known, Search
@@ -112,23 +113,20 @@ class Trials:
             yield []
             return
         judge, steps = self.judge, runs[0].steps
-        ended, reasons = threading.Event(), list[str]()
+        reasons = list[str]()
 
-        def look() -> None:
-            while not reasons and not ended.wait(LOOK):
-                reason, cached = judge.hear(number, steps), all(step.cached for run in runs for step in run.steps)
-                if reason and not cached:  # else there is nothing left to stop
-                    self.execution.display.say(f"stopped early: {steps[-1].run}; {reason}")
-                    reasons.append(reason)
-                    given_up.set()
+        def look() -> bool:
+            reason, cached = judge.hear(number, steps), all(step.cached for run in runs for step in run.steps)
+            if reason and not cached:  # else there is nothing left to stop
+                self.execution.display.say(f"stopped early: {steps[-1].run}; {reason}")
+                reasons.append(reason)
+                given_up.set()
+            return not reasons
 
-        watcher = threading.Thread(target=look, daemon=True)
-        watcher.start()
         try:
-            yield reasons
+            with beside(look, LOOK):
+                yield reasons
         finally:
-            ended.set()
-            watcher.join()
             judge.hear(number, steps)  # what the others are compared with; this one is at its end
 
     def _score(self, group: Group) -> float:
