@@ -23,7 +23,7 @@ from orchestrator.storage.trouble import MARKER
 VARIABLE = "WSSS_ORCH_MIRRORS"  # the folder in which mirrors lie, on each machine its own
 NOTE, LOCK = "remote.json", ".lock"
 FLAGS = "drivers"  # of the launches that write
-ATTEMPT = "attempt"  # in the remote folder of a training: the token of the attempt whose writes count
+ATTEMPT = "attempt"  # in a stage's remote folder: the token of the attempt whose writes count
 
 
 class Bucket(Mirror):
@@ -49,10 +49,10 @@ class Bucket(Mirror):
     def begin(self, folder: Path, token: str) -> None:
         self.remote.put(token.encode(), self.name(folder / ATTEMPT))
 
-    def check(self, folder: Path, token: str, alone: bool) -> None:
+    def check(self, folder: Path, token: str) -> None:
         if self.driver and self.remote.about(flag(self.driver)) is None:
             raise DriverLost(f"another launch has taken over the store {self.remote.address.uri}")
-        if alone and self.remote.get(self.name(folder / ATTEMPT)) != token.encode():
+        if self.remote.get(self.name(folder / ATTEMPT)) != token.encode():
             raise LeaseLost(f"another attempt has taken over {folder.name}")
 
     def in_step(

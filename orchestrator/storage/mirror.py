@@ -92,7 +92,7 @@ class Mirror(Folder):
         """Delete a file remotely, or a folder, its manifest first: without that nothing in it counts."""
         self.remote.delete(self.name(path / "manifest.json" if folder else path))
         if folder:
-            self.remote.delete_folder(self.name(path))
+            self.remote.delete(self.name(path), folder=True)
 
     def size(self, path: Path) -> int:
         """Bytes that the bucket has of a folder; of a file none, since those that can go are the mirror's own."""

@@ -70,8 +70,8 @@ class Folder:
     def begin(self, folder: Path, token: str) -> None:
         """From now on no attempt but the one with this token may write to a stage's folder; in a folder its lease says so."""
 
-    def check(self, folder: Path, token: str, alone: bool) -> None:
-        """Raise LeaseLost or DriverLost unless the attempt with this token may still write; `alone`: unless it began last."""
+    def check(self, folder: Path, token: str) -> None:
+        """Raise LeaseLost or DriverLost unless the attempt with this token may still write."""
         check_fence(folder / LEASE, token)
 
     def in_step(
