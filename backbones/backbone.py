@@ -1,4 +1,4 @@
-"""What every backbone offers to networks: feature maps at known strides, freezing by parts, weights under other names."""
+"""What every backbone offers: feature maps at known strides, freezing by parts, weights under other names."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -17,11 +17,11 @@ CLASSIFIERS = (
     "classifier.",
     "head.",
     "heads.",
-)  # of ImageNet, by torchvision's and timm's names; no network here keeps one
+)  # ImageNet classifiers by torchvision's and timm's names; our networks drop them
 
 
 class Options(TypedDict):
-    """What every architecture (a function that builds a backbone) is called with; see `backbones.build`."""
+    """The options of every architecture, which is a function that builds a backbone; see `backbones.build`."""
 
     stride: int
     dilated: Dilated
@@ -29,16 +29,15 @@ class Options(TypedDict):
 
 
 class Backbone(nn.Module, ABC):
-    """A feature extractor: an image to feature maps (taps), the last of which classifiers and decoders read.
+    """A feature extractor from an image to feature maps (taps); classifiers and decoders read the last one.
 
-    With `frozen_statistics` every batch norm, if there is one, normalises by its stored statistics, in training too, and
-    never changes them (their scale and shift still train); small batches from pretrained weights need that, training from
-    scratch needs the opposite.
+    With `frozen_statistics` every batch norm normalises by its stored statistics and never changes them, in training too (scale
+    and shift still train). Small batches on pretrained weights need this; training from scratch needs live statistics.
     """
 
     channels: tuple[int, ...]  # the width of each tap
-    strides: tuple[int, ...]  # how many pixels of the image a cell of each tap is, in either direction
-    output_strides: tuple[int, ...] = (8, 16, 32)  # strides of the last tap that can be asked for
+    strides: tuple[int, ...]  # pixels of the image per cell of each tap, in each direction
+    output_strides: tuple[int, ...] = (8, 16, 32)  # possible strides of the last tap
     imagenet = ""  # "torchvision:NAME" or "timm:NAME": the network whose ImageNet weights fit, if there is one
 
     def __init__(self, frozen_statistics: bool) -> None:
@@ -51,18 +50,18 @@ class Backbone(nn.Module, ABC):
 
     @abstractmethod
     def parts(self) -> dict[str, Sequence[nn.Module | nn.Parameter]]:
-        """All modules and parameters by part, in the order that an image meets them; the first part is called stem."""
+        """All modules and parameters by part, in the order in which an image passes them; the first part is called stem."""
 
     def renamed(self, state: State) -> State:
         """A file's state dict under this network's own names, without the entries that it does not keep.
 
-        Changes nothing else and may leave names that it does not know: loading refuses those. By default the names are
-        this network's own already, beside those of an ImageNet classifier.
+        It changes nothing else. It may leave names that it does not know; loading then refuses them. By default the file has this
+        network's own names, and perhaps those of an ImageNet classifier, which are dropped.
         """
         return {name: value for name, value in state.items() if not name.startswith(CLASSIFIERS)}
 
     def freeze(self, part: str) -> None:
-        """Switch off the gradients of everything up to and including a part; "none" leaves all as it is."""
+        """Switch off the gradients of everything up to and including a part; "none" freezes nothing."""
         parts = self.parts()
         if part not in ("none", *parts):
             raise WrongInput(f"this backbone has no part {part!r} to freeze; it has {', '.join(parts)}")
@@ -73,10 +72,10 @@ class Backbone(nn.Module, ABC):
                 return
 
     def adopt(self, network: nn.Module) -> None:
-        """Start from the backbone of a trained `network`, for those that have no initial weights of their own."""
+        """Take the weights of the backbone of a trained `network`, in place of initial weights."""
         trained = getattr(network, "backbone", None)
         told = (
-            "with backbone.weights=none a network starts from the backbone of the one trained before it, which here is of "
+            "with backbone.weights=none a network starts from the backbone of the network before it, and that one is of "
             "another kind; set backbone.weights to imagenet or a file"
         )
         load_state(self, trained.state_dict() if isinstance(trained, Backbone) else {}, told)
@@ -92,11 +91,11 @@ class Backbone(nn.Module, ABC):
 
 
 def limit_stride(stages: Mapping[int, nn.Module], stride: int, dilated: Dilated) -> None:
-    """Take the stride from the stages that would pass `stride`; `stages` maps the stride each one reaches to it, in order.
+    """Remove the stride of stages that would exceed `stride`; `stages` maps the stride that each stage reaches to the stage.
 
-    `dilated=False`: the stride is simply dropped (the CAM family). True: what follows is dilated in its place, so that
-    every filter sees the spacing it was trained for; the first 3x3 convolution of a stage keeps the spacing of the stage
-    before (torchvision). "uniform": the first one is dilated as well (DeepLab).
+    `dilated=False`: the stride is removed and nothing else (the CAM family). True: the later convolutions are dilated instead, so
+    every filter sees the spacing of its training; the first 3x3 convolution of a stage keeps the spacing of the stage
+    before (torchvision). "uniform": that first convolution is dilated as well (DeepLab).
     """
     dilation = 1
     for stage in (stage for reached, stage in stages.items() if reached > stride):

@@ -19,13 +19,13 @@ def build(
 ) -> Backbone:
     """The backbone of an `architecture` with an output stride and the given initial `weights`.
 
-    `stride` is that of the last tap; None is 16, or what the architecture has in its place.
+    `stride` is that of the last tap; None is 16, or the architecture's own if it does not have 16.
 
     An architecture is a function such as `backbones.resnet.resnet50`; the tables of the recipes of kind `backbone` name
-    them. It takes the options, and some of its `own` such as `class_tokens`. `weights`: "none" (drawn from torch's
-    generator), "imagenet" (torchvision's or timm's, as the architecture says) or the path of a plain state dict in any
-    names that `Backbone.renamed` knows. `dilated` is explained at `limit_stride`. Raises WrongInput on a stride that the
-    architecture does not have and on weights that cannot be had or do not fit.
+    the architectures. It takes the options, and perhaps options of its `own` such as `class_tokens`. `weights` is "none" (drawn
+    from torch's generator), "imagenet" (torchvision's or timm's, as the architecture says) or the path of a plain state dict with
+    names that `Backbone.renamed` knows. `limit_stride` explains `dilated`. Raises WrongInput if the architecture does not have
+    the stride, or if the weights are missing or do not fit.
     """
     backbone = architecture(stride=16 if stride is None else stride, dilated=dilated, frozen_statistics=frozen_statistics, **own)
     if stride is not None and stride not in backbone.output_strides:

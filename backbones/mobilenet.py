@@ -1,4 +1,4 @@
-"""MobileNetV2 (Sandler et al., CVPR 2018): torchvision's `features`, tapped; for machines without a GPU."""
+"""MobileNetV2 (Sandler et al., CVPR 2018): torchvision's `features` with taps; for machines without a GPU."""
 
 from collections.abc import Sequence
 from typing import Unpack
@@ -37,7 +37,7 @@ class MobileNetV2(Backbone):
         return tuple(taps)
 
     def parts(self) -> dict[str, Sequence[nn.Module | nn.Parameter]]:
-        """Called as those of a ResNet that reach the same strides."""
+        """The parts, which have the names of a ResNet's parts at the same strides."""
         starts = {"stem": (0, 1), "layer1": (1, 4), "layer2": (4, 7), "layer3": (7, 14), "layer4": (14, 19)}
         return {name: list(self.features[start:end]) for name, (start, end) in starts.items()}
 

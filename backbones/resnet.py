@@ -16,8 +16,8 @@ _WIDTHS = (64, 128, 256, 512)
 class ResNet(Backbone):
     """Stem, max-pool and four stages of `blocks` residual blocks of the given `widths` (a bottleneck's output is 4x that).
 
-    Stage strides are 1, 2, 2, 2 in the block's own place (torchvision: the 3x3 convolution), less those that would
-    pass `stride`. `stem_kernel` 7 is the published one; 3 suits small images.
+    Stage strides are 1, 2, 2, 2 at torchvision's place in the block (the 3x3 convolution), without those that would
+    exceed `stride`. The published `stem_kernel` is 7; 3 suits small images.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class ResNet(Backbone):
 
 
 def small(**options: Unpack[Options]) -> ResNet:
-    """Our own, for 128-pixel images on a CPU: 0.1 GMAC at 128 x 128 and stride 16."""
+    """Our own network for 128-pixel images on a CPU: 0.1 GMAC at 128 x 128 and stride 16."""
     return ResNet(_BASIC, (1, 1, 1, 1), (32, 64, 128, 256), stem_kernel=3, **options)
 
 

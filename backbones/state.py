@@ -1,4 +1,4 @@
-"""State dicts: what of one does not fit a network, said in one phrase, and loading what fits."""
+"""State dicts: loading one into a network, and naming in one phrase what does not fit."""
 
 from collections.abc import Mapping
 
@@ -8,11 +8,11 @@ from torch import nn
 from imagesets.errors import WrongInput
 
 State = Mapping[str, torch.Tensor]
-COUNTER = "num_batches_tracked"  # of batch norms; older files do not hold it and nothing reads it
+COUNTER = "num_batches_tracked"  # counter of batch norms; older files do not have it, and nothing reads it
 
 
 def misfits(expected: State, found: State) -> str:
-    """What of `found` does not fit `expected`: "2 missing (first: a.weight), 1 unexpected (first: b)"; "" where all fits."""
+    """What in `found` does not fit `expected`, such as "2 missing (first: a.weight), 1 unexpected (first: b)", or ""."""
     wrong = {
         "missing": [name for name in expected if name not in found and not name.endswith(COUNTER)],
         "unexpected": [name for name in found if name not in expected],
@@ -26,9 +26,9 @@ def misfits(expected: State, found: State) -> str:
 
 
 def load_state(module: nn.Module, state: State, told: str, own: tuple[str, ...] = ()) -> None:
-    """Load a state dict into all of a module but the parameters whose names begin with one of `own`.
+    """Load a state dict into a module, except parameters whose names begin with one of `own`.
 
-    Raises WrongInput where it does not fit entry by entry: `told`, and what does not.
+    Raises WrongInput if an entry does not fit; the message is `told` and the entries that do not fit.
     """
     expected = {name: value for name, value in module.state_dict().items() if not name.startswith(own)}
     if wrong := misfits(expected, state):

@@ -1,4 +1,4 @@
-"""What a backbone of transformer blocks offers beside its taps: class tokens, patch tokens and attention of chosen blocks."""
+"""What a transformer backbone offers beside its taps: class tokens, patch tokens and attention of chosen blocks."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -11,10 +11,10 @@ from backbones.backbone import Backbone
 
 @dataclass(frozen=True)
 class Tokens:
-    """What one block leaves of a batch: its n class tokens, its patch tokens on their grid, and its attention.
+    """The output of one block for a batch: its n class tokens, its patch tokens on their grid, and its attention.
 
-    `classes` is [B,n,C], `patches` [B,C,h,w]. `attention` [B,heads,N,N] holds, for each of the N = n + h*w tokens (rows;
-    class tokens first, patches row by row), its softmax over all tokens.
+    `classes` is [B,n,C], `patches` [B,C,h,w]. `attention` [B,heads,N,N] holds the softmax over all tokens for each of
+    the N = n + h*w tokens (class tokens first, then patches row by row).
     """
 
     classes: torch.Tensor
@@ -31,5 +31,5 @@ class TokenBackbone(Backbone):
     def tokens(self, images: torch.Tensor, blocks: Sequence[int]) -> list[Tokens]:
         """The tokens of the chosen blocks (0-based, in any order) of normalised images [B,3,H,W] of any size.
 
-        An attention takes B * heads * N^2 numbers: choose the blocks that are read.
+        An attention takes B * heads * N^2 numbers, so choose only blocks that are needed.
         """

@@ -13,14 +13,14 @@ from backbones.state import State, load_state
 from backbones.vision_models import models
 from imagesets.errors import WrongInput
 
-WRAPPERS = ("model", "state_dict")  # under which authors' files hold the state dict beside other things
+WRAPPERS = ("model", "state_dict")  # keys under which authors' files hold the state dict
 
 
 def initialise(backbone: Backbone, name: str, weights: str) -> None:
-    """Load initial weights into `backbone`, an architecture called `name`; "none" leaves it as it was drawn.
+    """Load initial weights into `backbone`, an architecture called `name`; "none" changes nothing.
 
-    Raises WrongInput when the file is missing, is no plain state dict, or holds other shapes or names, and when
-    ImageNet weights do not exist or cannot be fetched.
+    Raises WrongInput if the file is missing, is no plain state dict, or has other shapes or names, and if
+    ImageNet weights do not exist or cannot be downloaded.
     """
     if weights == "none":
         return

@@ -1,10 +1,10 @@
 """Exact k-means by cosine, as LPCAM uses it, over vectors that need not fit in memory.
 
-The published variant (kmeans-pytorch 0.3) is kept: a vector joins the centre of the highest cosine, a centre moves to
-the arithmetic mean of its members as they are, lengths included (so this is not spherical k-means), and the end comes
-when the summed shift of all centres, squared, falls below a tolerance. What differs: one pass holds K x C sums and one
-chunk of vectors, where the published code holds N x K x C differences; and an empty cluster keeps its centre, where the
-published one becomes NaN and loops for ever.
+We keep the published variant (kmeans-pytorch 0.3). A vector joins the centre of the highest cosine. A centre moves to
+the arithmetic mean of its members, whose lengths count (so this is not spherical k-means). The end comes
+when the summed shift of all centres, squared, is below a tolerance. We differ in two points. One pass holds K x C sums and one
+chunk of vectors; the published code holds N x K x C differences. An empty cluster keeps its centre; in the published code it
+becomes NaN and the loop never ends.
 """
 
 import math
@@ -21,14 +21,14 @@ def assign(vectors: torch.Tensor, centres: torch.Tensor) -> torch.Tensor:
     """Index [N] of the centre [K,C] with the smallest cosine distance to each vector [N,C], the lowest index on a tie.
 
     A vector's own length does not change which centre is nearest, so only centres are normalised. An all-zero vector is
-    as near to one centre as to another and joins the first.
+    equally near to all centres and joins the first.
     """
     return (vectors @ functional.normalize(centres, dim=1).T).argmax(dim=1)
 
 
 def update(chunks: Iterable[torch.Tensor], centres: torch.Tensor) -> torch.Tensor:
     """One Lloyd iteration: centres [K,C] to the means [K,C] of the vectors nearest to each; an empty cluster stays."""
-    sums = torch.zeros_like(centres, dtype=torch.float64)  # so that the size of chunks does not show in float32
+    sums = torch.zeros_like(centres, dtype=torch.float64)  # float64: the chunk size does not change the float32 result
     counts = torch.zeros(len(centres), dtype=torch.int64)
     for vectors in chunks:
         nearest = assign(vectors, centres)
@@ -41,8 +41,8 @@ def update(chunks: Iterable[torch.Tensor], centres: torch.Tensor) -> torch.Tenso
 def lloyd(chunks: Chunks, centres: torch.Tensor, tolerance: float, max_iterations: int) -> tuple[torch.Tensor, int]:
     """k-means from initial `centres` [K,C]; returns the last centres and the number of iterations.
 
-    Ends when (sum over centres of the length of their shift)^2 < `tolerance`, tested after the centres have moved,
-    or when nothing moves any more.
+    It ends when (sum over centres of the length of their shift)^2 < `tolerance`, tested after the centres have moved,
+    or when nothing moves.
     """
     iterations, shift = 0, math.inf
     while shift > 0 and shift**2 >= tolerance and iterations < max_iterations:
@@ -53,5 +53,5 @@ def lloyd(chunks: Chunks, centres: torch.Tensor, tolerance: float, max_iteration
 
 
 def initial_rows(total: int, clusters: int, rng: np.random.Generator) -> np.ndarray:
-    """Distinct rows, drawn uniformly, whose vectors are the first centres: `clusters` of them, or all where there are fewer."""
+    """The rows of the first centres: `clusters` distinct rows, drawn uniformly, or all if there are fewer."""
     return rng.choice(total, min(total, clusters), replace=False)

@@ -1,4 +1,4 @@
-"""Float32 vectors on disk: written once, then read in passes, so that memory does not grow with their number."""
+"""Float32 vectors on disk, written once and then read in passes: memory does not grow with their number."""
 
 from collections.abc import Iterable, Iterator
 from typing import IO
@@ -10,7 +10,7 @@ from imagesets.errors import WrongInput
 
 
 class VectorFile:
-    """Vectors [N,C] in an open, empty binary `file`, of which `chunk_rows` x C x 4 bytes at a time are mapped into memory."""
+    """Vectors [N,C] in an open, empty binary `file`; `chunk_rows` x C x 4 bytes at a time are mapped into memory."""
 
     def __init__(self, file: IO[bytes], channels: int, chunk_rows: int) -> None:
         self.file, self.channels, self.chunk_rows = file, channels, chunk_rows
@@ -25,7 +25,7 @@ class VectorFile:
             self.file.write(vectors.to("cpu", torch.float32).contiguous().numpy().data)
             self.file.flush()
         except OSError as error:
-            raise WrongInput(f"feature vectors cannot be written ({error.strerror}); let TMPDIR name a larger disk") from error
+            raise WrongInput(f"feature vectors cannot be written ({error.strerror}); set TMPDIR to a larger disk") from error
         self.count += len(vectors)
 
     def chunks(self) -> Iterator[torch.Tensor]:
@@ -40,5 +40,5 @@ class VectorFile:
 
     def span(self, start: int, count: int) -> torch.Tensor:
         """The `count` vectors from `start` on, [count,C]; at least one."""
-        # copy-on-write, though nothing here writes: torch wants memory that it could write to
+        # copy-on-write: nothing here writes, but torch wants writable memory
         return torch.from_numpy(np.memmap(self.file, np.float32, "c", 4 * self.channels * start, (count, self.channels)))

@@ -1,1 +1,1 @@
-"""Image sets: lists, image-level labels and masks on disk, and what turns an image into a network's input."""
+"""Image sets: lists, image-level labels and masks on disk, and the way from an image to a network's input."""

@@ -1,4 +1,4 @@
-"""Everything that is wrong with an image set or looks wrong, found in one go and said in one sentence each."""
+"""Everything in an image set that is wrong or looks wrong, found in one go, one sentence each."""
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -28,11 +28,11 @@ def check(
     decode: bool = True,
     threads: int = 4,
 ) -> Findings:
-    """What is wrong with the named lists, and what is suspicious about them. Bad data never raises.
+    """What is wrong with the named lists, and what is suspicious about them. Bad data never raises an error.
 
-    Every image of the lists `masks_of` needs a mask, unless none of a list has one. The lists that are `learnt` from share no
-    image with those `held_out`. `decode` decodes every image in full, which alone finds truncated files; without it only
-    their headers are read. `threads` work side by side.
+    Every image of the lists `masks_of` needs a mask, unless no image of the list has one. The lists `learnt` share no
+    image with the lists `held_out`. With `decode` every image is decoded in full, which is the only way to find truncated files;
+    without it only headers are read. `threads` threads work side by side.
     """
     ids, problems = _read_lists(image_set, lists)
     images, masks = image_set.images(), image_set.masks()
@@ -50,7 +50,7 @@ def check(
         suspicions.see(look.id, look.labels, look.mask)
         found += ((look.id, problem) for problem in look.problems)
     warnings = suspicions.told() + [_unscored(image_set, name) for name in masks_of if name in ids and name not in masked]
-    warnings += [f"list {name} is learnt from and held out at once" for name in ids if name in learnt and name in held_out]
+    warnings += [f"list {name} is both learnt from and held out" for name in ids if name in learnt and name in held_out]
     return Findings(problems + grouped(found), warnings, tuple(dict.fromkeys((*bad, *(id for id, _ in found)))))
 
 
@@ -60,7 +60,7 @@ def _is_amiss(id: str, files: Files) -> bool:
 
 @dataclass
 class Look:
-    """What looking at one image found: problems, and its classes by its labels and by its mask."""
+    """The findings on one image: problems, and its classes by its labels and by its mask."""
 
     id: str
     problems: list[str] = field(default_factory=list)
@@ -69,7 +69,7 @@ class Look:
 
 
 def _looks(image_set: ImageSet, ids: Iterable[str], with_masks: Collection[str], decode: bool, threads: int) -> Iterator[Look]:
-    """Look at each image that is there, and at its mask where it is one `with_masks`."""
+    """Look at each existing image, and at its mask if it is one of `with_masks`."""
     images, masks, labels = image_set.images().paths, image_set.masks().paths, image_set.label_reader()
 
     def look(id: str) -> Look:
@@ -133,4 +133,4 @@ def _overlaps(image_set: ImageSet, ids: Lists, learnt: Collection[str], held_out
 
 def _unscored(image_set: ImageSet, name: str) -> str:
     folders = " or ".join(image_set.mask_folders)
-    return f"no image of list {name} has a mask in {folders}, so that nothing can be scored on it"
+    return f"no image of list {name} has a mask in {folders}, so nothing can be scored on it"

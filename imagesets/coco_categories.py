@@ -1,4 +1,4 @@
-"""The 80 categories of MS COCO: their names in the order of their ids, which are 1 to 90 without ten that were given up."""
+"""The 80 categories of MS COCO: their names in the order of their ids (1 to 90, without ten that COCO dropped)."""
 
 from collections.abc import Sequence
 
@@ -17,9 +17,9 @@ IDS = tuple(number for number in range(1, 91) if number not in UNUSED)
 
 
 def category_ids(classes: Sequence[str]) -> tuple[int, ...]:
-    """COCO's id of each class, by its name or, of 80 classes with names of their own (motorbike, sofa), by its place.
+    """COCO's id of each class, by its name; 80 classes with other names (motorbike, sofa) go by their place.
 
-    Where the classes are not COCO's, the place of each, from 1.
+    If the classes are not COCO's, the id is the place of the class, from 1.
     """
     if set(classes) <= set(NAMES):
         return tuple(IDS[NAMES.index(name)] for name in classes)

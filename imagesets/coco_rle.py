@@ -1,8 +1,9 @@
-"""Compressed run lengths of COCO: how its annotations and results hold a region.
+"""Compressed run lengths, the form of a region in COCO's annotations and results.
 
-A region is read column by column; the lengths of its runs, the first of which is outside, are counted. From the fourth on,
-the difference to the length two before is kept. Each number is written in groups of five bits, the lowest first, the sixth
-bit telling that more follow and the last group's highest bit being the sign; a group is the character of its value plus 48.
+A region is read column by column, and the lengths of its runs are counted; the first run is outside. From the fourth run on,
+the difference to the length two places before is kept. Each number is written in groups of five bits, the lowest group first.
+A sixth bit says that more groups follow; the highest bit of the last group is the sign. A group is the character of its value
+plus 48.
 """
 
 import numpy as np
@@ -17,7 +18,7 @@ def encode(region: np.ndarray) -> str:
 def run_lengths(region: np.ndarray) -> list[int]:
     """Lengths of the runs of a region bool [H,W] down its columns, outside and inside in turn; the first may be 0."""
     pixels = np.asarray(region, bool).ravel(order="F")
-    starts = np.flatnonzero(np.diff(pixels, prepend=False))  # where a run begins that is not the first
+    starts = np.flatnonzero(np.diff(pixels, prepend=False))  # where a run begins, except the first
     return [int(length) for length in np.diff(starts, prepend=0, append=pixels.size)]
 
 

@@ -1,4 +1,4 @@
-"""Label maps in the forms that other tools read: a folder of PNGs, the archive of VOC's evaluation server, COCO's results."""
+"""Label maps in the formats of other tools: a folder of PNGs, the archive of VOC's evaluation server, COCO's results."""
 
 import gzip
 import io
@@ -16,8 +16,8 @@ from imagesets.item import VOID
 from imagesets.palette import palette_image, save_label_map
 
 LabelMaps = Iterable[tuple[str, np.ndarray]]  # image id and its label map uint8 [H,W]
-Segmentation = dict[str, object]  # COCO's: size and counts
-COCO_FILE = re.compile(r"(?:COCO_\w+_)?(\d{12})")  # how COCO names the file of the image with this number
+Segmentation = dict[str, object]  # COCO's form: size and counts
+COCO_FILE = re.compile(r"(?:COCO_\w+_)?(\d{12})")  # COCO's name for the file of the image with this number
 
 
 def write_folder(folder: Path, name: str, maps: LabelMaps) -> None:
@@ -30,12 +30,12 @@ def write_folder(folder: Path, name: str, maps: LabelMaps) -> None:
 
 
 def write_server_archive(path: Path, maps: LabelMaps, competition: str) -> None:
-    """An archive as the VOC 2012 evaluation server takes it; equal maps give equal bytes.
+    """An archive for the VOC 2012 evaluation server; equal maps give equal bytes.
 
     `competition` is comp5 (trained on VOC's data alone) or comp6 (on other data as well, such as ImageNet weights).
     """
     inside = f"results/VOC2012/Segmentation/{competition}_test_cls"
-    # no names and no times in it: the same maps are the same archive
+    # it holds no user names and no times, so the same maps give the same archive
     with (
         path.open("wb") as file,
         gzip.GzipFile("", "wb", fileobj=file, mtime=0) as packed,
@@ -51,10 +51,10 @@ def write_server_archive(path: Path, maps: LabelMaps, competition: str) -> None:
 
 
 def write_coco_results(folder: Path, maps: LabelMaps, classes: Sequence[str]) -> None:
-    """`results.json` as COCO's tools take results (pycocotools' `loadRes`), and `dataset.json` with what its ids stand for.
+    """`results.json` in COCO's format (pycocotools' `loadRes`), and `dataset.json` with the meaning of its ids.
 
     A result is the region of one class in one image: image_id, category_id, segmentation (compressed run lengths) and score,
-    which is 1. Background and void are none. The ids are COCO's own where all images are named as COCO names its files;
+    which is 1. Background and void have no result. The ids are COCO's own if all images have the names of COCO's files;
     otherwise images and classes are numbered from 1.
     """
     sizes, regions = list[tuple[str, tuple[int, ...]]](), list[tuple[int, int, Segmentation]]()
@@ -81,7 +81,7 @@ def write_coco_results(folder: Path, maps: LabelMaps, classes: Sequence[str]) ->
 
 
 def coco_image_ids(ids: Sequence[str]) -> list[int]:
-    """The numbers in the names of COCO's files, or nothing where one of `ids` is no such name or a number comes twice."""
+    """The numbers in the names of COCO's files; empty if one of `ids` is no such name or a number occurs twice."""
     named = [COCO_FILE.fullmatch(id) for id in ids]
     numbers = [int(name[1]) for name in named if name]
     return numbers if len(set(numbers)) == len(ids) else []

@@ -1,4 +1,4 @@
-"""What is wrong with one image or mask, whatever it belongs to; bad data never raises out of `attempt`."""
+"""What is wrong with one image or mask file; `attempt` turns every error into a problem."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,17 +12,17 @@ from imagesets.item import VOID
 from imagesets.side_by_side import side_by_side
 
 EIGHT_BIT_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
-SMALLEST = 2  # pixels a side: of the smallest scale that is published, 0.5, something must be left
+SMALLEST = 2  # pixels a side: at 0.5, the smallest published scale, one pixel must be left
 
 
 def file_problems(images: Sequence[Path], threads: int = 4) -> list[str]:
-    """What is wrong with image files that belong to no image set, each decoded in full; bad data never raises."""
+    """What is wrong with image files that belong to no image set, each decoded in full; bad data never raises an error."""
     found = side_by_side(lambda path: attempt(path, lambda: image_problems(path, decode=True)), images, threads)
     return grouped((path.stem, problem) for path, of_image in zip(images, found, strict=True) for problem in of_image)
 
 
 def image_problems(path: Path, decode: bool) -> list[str]:
-    """What is wrong with one image file that can be opened: size, EXIF rotation, over eight bits; decoding errors raise."""
+    """What is wrong with one readable image file: size, EXIF rotation, more than eight bits; decoding errors are raised."""
     with Image.open(path) as file:
         width, height = file.size
         orientation = file.getexif().get(ExifTags.Base.Orientation, 1)
@@ -55,7 +55,7 @@ def label_problems(path: Path, label: np.ndarray, image: Path, classes: int) -> 
 
 
 def size_of(image: Path) -> tuple[int, int] | None:
-    """Width and height, or None of a file that cannot be opened, which is a problem of the image and not of its mask."""
+    """Width and height of an image; None if it cannot be opened, which is a problem of the image and not of its mask."""
     try:
         with Image.open(image) as file:
             return file.size
@@ -64,12 +64,12 @@ def size_of(image: Path) -> tuple[int, int] | None:
 
 
 def attempt(what: object, look: Callable[[], list[str]]) -> list[str]:
-    """The problems that `look` finds in `what`; whatever it raises is one more."""
+    """The problems that `look` finds in `what`; an error that it raises is one more problem."""
     try:
         return look()
     except WrongInput as error:
         return [str(error)]
     except FileNotFoundError:
         return [f"{what} is missing"]
-    except Exception as error:  # broken files make decoders raise nearly anything; each is one more problem to report
+    except Exception as error:  # broken files make decoders raise any error; each is a problem to report
         return [f"{what} cannot be read: {error}"]

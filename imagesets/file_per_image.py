@@ -1,4 +1,4 @@
-"""A folder with one file an image, named after its id, that another program left: what is wrong with it, told in one go."""
+"""A folder of another program with one file an image, named after its id: all that is wrong with it, in one go."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ THREADS = 4  # files read at a time; decoding runs without the interpreter lock
 
 
 def file_finder(folder: Path, suffixes: Sequence[str]) -> Callable[[str], Path]:
-    """A function that gives the file of an image id; it raises WrongInput where there is none, or one for several suffixes."""
+    """A function that gives the file of an image id; it raises WrongInput if there is no file or more than one."""
     files = by_id(folder, suffixes)
 
     def file_of(id: str) -> Path:
@@ -29,7 +29,7 @@ def file_finder(folder: Path, suffixes: Sequence[str]) -> Callable[[str], Path]:
 def folder_problems(
     folder: Path, items: Sequence[Item], suffixes: Sequence[str], look: Callable[[Path, Item], list[str]]
 ) -> list[str]:
-    """Images without a file in one sentence, and for each of the others what `look(path, item)` finds or raises."""
+    """One sentence on images without a file, and for each other image what `look(path, item)` finds or raises."""
     there, file_of = by_id(folder, suffixes).paths, file_finder(folder, suffixes)
     missing = [item.id for item in items if item.id not in there]
     problems = []

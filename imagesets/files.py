@@ -1,4 +1,4 @@
-"""The files of a folder that are named after image ids: one listing answers for all of them."""
+"""The files of a folder that are named after image ids, found by one listing."""
 
 import os
 from collections.abc import Sequence
@@ -7,15 +7,15 @@ from typing import NamedTuple
 
 
 class Files(NamedTuple):
-    """`paths` has a file by id; `doubled` has the ids with several, of which `paths` has the first by name."""
+    """`paths` has a file by id; `doubled` has the files of ids with several; `paths` has the first of these by name."""
 
     paths: dict[str, str]
     doubled: dict[str, list[str]]
 
 
 def by_id(folder: Path, suffixes: Sequence[str]) -> Files:
-    """The files of `folder` with one of the lower-case `suffixes`, however that is written; none where there is no folder."""
-    # one listing instead of one look-up per id: a network file system answers it a thousand times faster
+    """The files of `folder` with one of the lower-case `suffixes` (upper case counts too); none if there is no folder."""
+    # one listing instead of one look-up per id: a thousand times faster on a network file system
     found = Files({}, {})
     if not folder.is_dir():
         return found
@@ -26,5 +26,5 @@ def by_id(folder: Path, suffixes: Sequence[str]) -> Files:
         path = os.path.join(folder, name)
         if (other := found.paths.setdefault(id, path)) != path:
             found.doubled[id] = sorted([*found.doubled.get(id, [other]), path])
-            found.paths[id] = found.doubled[id][0]  # whatever the order of the listing
+            found.paths[id] = found.doubled[id][0]  # listings have no fixed order
     return found

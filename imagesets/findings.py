@@ -1,4 +1,4 @@
-"""What looking at an image set finds, so that a person can read it: what repeats is said once."""
+"""The findings on an image set in readable form: repeated findings become one sentence."""
 
 import re
 from collections.abc import Iterable
@@ -6,15 +6,15 @@ from dataclasses import dataclass, field
 
 from imagesets.errors import named
 
-APART = 3  # findings of one kind that each get a sentence of their own
+APART = 3  # up to this number, findings of one kind get a sentence each
 NUMBER = re.compile(r"\d+")
 
 
 @dataclass(frozen=True)
 class Findings:
-    """`problems` are what a run is refused for, `warnings` what is legal but suspicious, a sentence each.
+    """`problems` stop a run; `warnings` are legal but suspicious. Both are sentences.
 
-    `ids` are the images that a problem is one of alone; a run without them has these problems no more.
+    `ids` are the images with a problem of their own; a run without these images does not have these problems.
     """
 
     problems: list[str] = field(default_factory=list)
@@ -23,7 +23,7 @@ class Findings:
 
 
 def grouped(found: Iterable[tuple[str, str]]) -> list[str]:
-    """Sentences about images, given as (id, sentence), where many that differ in the id and in numbers alone become one."""
+    """Sentences about images, given as (id, sentence); many sentences that differ only in ids and numbers become one."""
     alike: dict[str, list[tuple[str, str]]] = {}
     for id, sentence in found:
         kind = NUMBER.sub("0", re.sub(rf"\b{re.escape(id)}\b", "", sentence))

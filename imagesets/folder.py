@@ -1,4 +1,4 @@
-"""Your own images: a folder in VOC layout with any classes, which its file classes.txt names."""
+"""Your own images: a folder in VOC layout with any classes, which are named in classes.txt."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ def open_folder(path: str | Path, settings: Mapping[str, Any]) -> ImageSet:
 def read_classes(path: Path) -> tuple[str, ...]:
     """Foreground class names, one per line, which may hold blanks; the first has the label value 1.
 
-    Raises WrongInput for none, too many or doubled names, for a name of the background, and for lines of other conventions.
+    Raises WrongInput for no, too many or repeated names, for a name of the background, and for lines in another format.
     """
     if not path.is_file():
         raise WrongInput(f"{path} is missing; it must hold the foreground class names, one per line")
@@ -39,7 +39,7 @@ def read_classes(path: Path) -> tuple[str, ...]:
 
 
 def _other_convention(names: Sequence[str]) -> str:
-    """What tells that lines are no bare names of foreground classes, or ""."""
+    """Why the lines are no bare names of foreground classes, or ""."""
     if extra := [name for name in names if name.strip("_").lower() in NO_CLASS]:
         return f"names {extra[0]!r}, so that all label values after it would be off by one: it is no class"
     if odd := [name for name in names if FORBIDDEN.search(name)]:

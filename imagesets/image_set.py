@@ -1,6 +1,6 @@
 """An image set on disk in the layout of PASCAL VOC: JPEGImages/, ImageSets/Segmentation/<list>.txt and folders of masks.
 
-Nothing here opens an image, so that plans and fingerprints stay quick; what is in the files is `imagesets.check`'s business.
+This module opens no image, so plans and fingerprints stay quick; `imagesets.check` looks into the files.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +23,7 @@ class ImageSet:
     """An opened image set: its `classes` are the foreground names in order, label value = index + 1.
 
     `label_source` says where image-level labels come from: "list" (`listed`: id -> class names), "xml" or "masks".
-    A mask is taken from the first of `mask_folders` that has one. `excluded` ids are left out of every list.
+    A mask comes from the first of `mask_folders` that has it. `excluded` ids are left out of every list.
     """
 
     name: str
@@ -55,7 +55,7 @@ class ImageSet:
         return ItemList.of(self.root, ids, (images.paths[id] for id in ids), map(self.label_reader(), ids), shown)
 
     def with_mask(self, list_name: str) -> int:
-        """How many images of a list have a mask; one listing of the folders of masks tells it."""
+        """How many images of a list have a mask, by one listing of the mask folders."""
         return len(self.masks().paths.keys() & set(self.ids(list_name)))
 
     def has_masks(self, list_name: str) -> bool:
@@ -92,7 +92,7 @@ class ImageSet:
         return found
 
     def image_problems(self, list_name: str, ids: Sequence[str], images: Files) -> list[str]:
-        """What is wrong with which image files there are for a list."""
+        """Missing and doubled image files of a list."""
         found = _doubled(ids, images)
         if missing := [id for id in ids if id not in images.paths]:
             found.append(
@@ -102,7 +102,7 @@ class ImageSet:
         return found
 
     def mask_problems(self, list_name: str, ids: Sequence[str], masks: Files) -> list[str]:
-        """What is wrong with which mask files there are for a list that needs them all."""
+        """Missing and doubled mask files of a list that needs a mask for every image."""
         found = _doubled(ids, masks)
         if missing := [id for id in ids if id not in masks.paths]:
             found.append(
@@ -112,11 +112,11 @@ class ImageSet:
         return found
 
     def without(self, exclude: Path) -> "ImageSet":
-        """The image set without the ids of the list file `exclude`; raises WrongInput if any of them is no image of it."""
+        """The image set without the ids of the list file `exclude`; raises WrongInput if one of them is not in the image set."""
         excluded = frozenset(self._read(exclude))
         unknown = excluded.difference(self.images().paths)
         for path in sorted((self.root / LISTS).glob("*.txt")) if unknown else ():
-            unknown = unknown.difference(id_of(line.split()[0]) for line in read_lines(path))  # an image whose file is missing
+            unknown = unknown.difference(id_of(line.split()[0]) for line in read_lines(path))  # this image's file is missing
         if unknown:
             raise WrongInput(
                 f"{len(unknown)} of {len(excluded)} ids of {exclude} are in no list of {self.root} and have no file in "
@@ -125,7 +125,7 @@ class ImageSet:
         return replace(self, excluded=excluded)
 
     def _read(self, path: Path) -> tuple[str, ...]:
-        """The ids of a list file; an image whose id has a blank is never taken for another one."""
+        """The ids of a list file; an id with a blank is refused, not cut off."""
         lines = read_lines(path)
         spaced = {id_of(line) for line in lines if len(line.split()) > 1}
         if spaced and (there := sorted(spaced & self.images().paths.keys())):

@@ -1,4 +1,4 @@
-"""One image of an image set, with what is known of it: its path, its image-level labels and, for some stages, its mask."""
+"""One image of an image set: its path, its image-level labels and, for some stages, its mask."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from imagesets.errors import WrongInput
 
-if TYPE_CHECKING:  # imported where an image is opened: planning opens none and must answer at once
+if TYPE_CHECKING:  # not imported here: planning opens no image and must answer at once
     import numpy as np
 
-VOID = 255  # the label of pixels that no score and no loss may count
+VOID = 255  # the label of pixels that no score and no loss counts
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Item:
     """One image as a stage sees it.
 
     `labels` are 0-based foreground class indices, ascending; label value = index + 1, 0 is background. `mask` is None
-    in every stage that must not see masks: all but evaluation and the supervised reference.
+    in every stage that must not see masks; only evaluation and the supervised reference see them.
     """
 
     id: str
@@ -51,7 +51,7 @@ class Item:
 
 
 def read_label_map(path: Path) -> np.ndarray:
-    """Read an index image (palette or greyscale PNG) as uint8 [H,W]; colour images are refused, not guessed at."""
+    """Read an index image (palette or greyscale PNG) as uint8 [H,W]; colour images are refused."""
     import numpy as np
     from PIL import Image
 

@@ -1,7 +1,7 @@
-"""A list of items that stays small however long it is: columns of bytes in place of an object for each image.
+"""A compact list of items: columns of bytes instead of an object for each image.
 
-As Python objects a million items take most of a gigabyte and seconds to send. In columns they take about 80 bytes each, and the
-processes of one machine share them: the columns are pickled as buffers, which Ray leaves where they lie.
+As Python objects, a million items take most of a gigabyte, and sending them takes seconds. In columns they take about 80 bytes
+each. The processes of one machine share the columns, because these are pickled as buffers, which Ray does not copy.
 """
 
 import os
@@ -22,7 +22,7 @@ class Column(Sequence[bytes]):
 
     @classmethod
     def of(cls, parts: Iterable[bytes]) -> "Column":
-        """The column of `parts`, which are taken one at a time."""
+        """The column of `parts`, which are read one at a time."""
         content, ends = bytearray(), array("q")
         for part in parts:
             content += part
@@ -48,7 +48,7 @@ class Column(Sequence[bytes]):
 
 
 class ItemList(Sequence[Item]):
-    """Items in the order of their list, each made when it is asked for; their files lie below `root`."""
+    """Items in the order of their list; each is made when it is read. Their files lie below `root`."""
 
     def __init__(self, root: Path, ids: Column, images: Column, labels: Column, masks: Column | None):
         self.root, self.ids, self.images, self.labels, self.masks = str(root), ids, images, labels, masks
@@ -62,7 +62,7 @@ class ItemList(Sequence[Item]):
         labels: Iterable[tuple[int, ...]],
         masks: Iterable[str] | None = None,
     ) -> "ItemList":
-        """The list of columns of equal length; what `images` and `masks` have of `root` is kept once."""
+        """The list of columns of equal length; the `root` of `images` and `masks` is kept once."""
         start = os.path.join(root, "")
         return cls(
             root,
@@ -85,7 +85,7 @@ class ItemList(Sequence[Item]):
         return self._item(range(len(self))[index])
 
     def names(self) -> Iterator[str]:
-        """All ids, without making an item for each, which takes ten times as long; likewise the others below."""
+        """All ids. This makes no items, which would take ten times as long; nor do the methods below."""
         return (id.decode() for id in self.ids)
 
     def labelled(self) -> Iterator[tuple[str, tuple[int, ...]]]:
@@ -97,7 +97,7 @@ class ItemList(Sequence[Item]):
         return (os.path.join(self.root, os.fsdecode(path)) for path in self.images)
 
     def mask_files(self) -> Iterator[str]:
-        """The path of each mask; none where the list goes without."""
+        """The path of each mask; none if the list has no masks."""
         return (os.path.join(self.root, os.fsdecode(path)) for path in self.masks or ())
 
     def _item(self, place: int) -> Item:

@@ -17,7 +17,7 @@ LABEL_LIST = "image_labels.txt"
 
 
 def find_source(root: Path, wanted: str, mask_folders: Sequence[str]) -> str:
-    """Where image-level labels come from: as `wanted`, or for "auto" the first there is of list, annotations and masks."""
+    """Where image-level labels come from: as `wanted`; for "auto" the first of list, annotations and masks that exists."""
     present = {
         "list": (root / LABEL_LIST).is_file(),
         "xml": (root / ANNOTATIONS).is_dir(),
@@ -34,7 +34,7 @@ def find_source(root: Path, wanted: str, mask_folders: Sequence[str]) -> str:
 
 
 def from_names(names: Iterable[str], classes: Sequence[str], where: object) -> tuple[int, ...]:
-    """Indices of class names; a name that is no class raises WrongInput, which says `where` it stands."""
+    """Indices of class names; an unknown name raises WrongInput, which says `where` it is."""
     names = set(names)
     if unknown := sorted(names.difference(classes)):
         spaced = next((name for name in classes if len(name.split()) > 1), None)
@@ -54,7 +54,7 @@ def from_annotation(path: Path, classes: Sequence[str]) -> tuple[int, ...]:
 
 def from_mask(path: Path, classes: Sequence[str]) -> tuple[int, ...]:
     """Classes with at least one pixel in a mask; objects without a mask are missed (VOC masks and annotations can differ)."""
-    import numpy as np  # of the three sources only this one needs it
+    import numpy as np  # only this one of the three sources needs it
 
     values = np.flatnonzero(np.bincount(read_label_map(path).ravel(), minlength=256)[1:VOID]) + 1
     if values.size and values[-1] > len(classes):
@@ -65,10 +65,10 @@ def from_mask(path: Path, classes: Sequence[str]) -> tuple[int, ...]:
 def read_names(path: Path, classes: Sequence[str] = ()) -> dict[str, tuple[str, ...]]:
     """A label list as {image id: class names}; each line is an id and its class names, or the id alone.
 
-    Tabs or commas separate the names. Where a line has neither after its id, blanks do, unless one of `classes` has a blank:
-    what follows the id is one name then. Several lines of one image add up.
+    Tabs or commas separate the names. In a line with neither, blanks separate them, unless one of `classes` has a blank:
+    then the rest of the line is one name. Several lines of one image are joined.
     """
-    same: dict[tuple[str, ...], tuple[str, ...]] = {}  # images of the same classes share their names
+    same: dict[tuple[str, ...], tuple[str, ...]] = {}  # images with the same classes share one tuple of names
     found: dict[str, tuple[str, ...]] = {}
     spaced = any(len(name.split()) > 1 for name in classes)
     for line in read_lines(path):

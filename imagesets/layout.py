@@ -1,4 +1,4 @@
-"""What opening an image set in VOC layout comes to, whatever its kind."""
+"""Opening an image set in VOC layout, for every kind that has this layout."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -13,8 +13,8 @@ from imagesets.image_set import IMAGES, LISTS, ImageSet
 def open_layout(root: Path, settings: Mapping[str, Any], classes: Sequence[str]) -> ImageSet:
     """The image set in VOC layout at `root`.
 
-    `settings` are those that its recipe declares, by their bare names: `labels`, `masks` and, if there is one, `name`. Raises
-    WrongInput where there are no image-level labels.
+    `settings` are those of its recipe by their bare names: `labels`, `masks` and perhaps `name`. Raises
+    WrongInput if there are no image-level labels.
     """
     folders = tuple(settings["masks"])
     if not folders:
@@ -34,5 +34,5 @@ def find_root(path: str | Path, below: str = "") -> Path:
 
 
 def name_of(path: str | Path, settings: Mapping[str, Any]) -> str:
-    """What the image set at `path` is called: the setting `name`, or else its folder's own name."""
+    """The name of the image set at `path`: the setting `name`, or else the name of its folder."""
     return settings.get("name") or Path(os.path.abspath(Path(path).expanduser())).name or "images"

@@ -14,7 +14,7 @@ NUMBER = re.compile(r"[-+]?\d+(\.\d+)?")
 def read_lines(path: Path) -> list[str]:
     """The lines of a UTF-8 text file that are not blank, without surrounding blanks."""
     try:
-        text = path.read_text(encoding="utf-8-sig")  # Windows editors put a mark in front
+        text = path.read_text(encoding="utf-8-sig")  # Windows editors begin a file with a mark
     except UnicodeDecodeError:
         raise WrongInput(f"{path} is not a UTF-8 text file") from None
     return [line.strip() for line in text.splitlines() if line.strip()]
@@ -26,7 +26,7 @@ def read_list(path: Path) -> tuple[str, ...]:
 
 
 def ids_of(lines: Iterable[str], path: Path) -> Iterable[str]:
-    """The ids of the lines of a list: a plain id, or paths of the image (and its mask), whose first gives the id.
+    """The ids in the lines of a list: a line is a plain id, or the path of the image (and of its mask), which gives the id.
 
     Numbers may follow, as in VOC's lists of one class. Raises WrongInput for a line with any other word, such as the second
     half of an id with a blank.
@@ -42,7 +42,7 @@ def ids_of(lines: Iterable[str], path: Path) -> Iterable[str]:
 
 
 def id_of(entry: str) -> str:
-    """The id that a plain id, a file name or a path stands for."""
+    """The id in a plain id, a file name or a path."""
     name = entry.rsplit("/", 1)[-1]
     if "." not in name:
         return name

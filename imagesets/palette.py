@@ -22,7 +22,7 @@ def colourise(label: np.ndarray) -> np.ndarray:
 
 
 def palette_image(label: np.ndarray) -> Image.Image:
-    """A uint8 [H,W] label map as a picture whose pixels are its values and whose palette gives their colours."""
+    """A uint8 [H,W] label map as a palette picture: its pixels are the labels."""
     image = Image.fromarray(label)
     image.putpalette(PALETTE.tobytes())
     return image

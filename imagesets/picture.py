@@ -14,7 +14,7 @@ def contact_sheet(
 ) -> np.ndarray:
     """One RGB picture uint8 [H,W,3] of `rows` of RGB pictures uint8 [h,w,3], each fitted into `cell` x `cell` pixels.
 
-    `titles` stand above the columns, `captions` (one per row, such as image ids) below the rows.
+    `titles` are above the columns, `captions` (one per row, such as image ids) below the rows.
     """
     columns = max((len(row) for row in rows), default=0)
     head = CAPTION if titles else 0
@@ -36,6 +36,6 @@ def _fitted(picture: np.ndarray, cell: int) -> Image.Image:
     height, width = picture.shape[:2]
     scale = cell / max(height, width)
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    # enlarged pixels stay squares, so that a small label map is shown as it is
+    # enlarged pixels stay squares, so a small label map is not blurred
     rule = Image.Resampling.NEAREST if scale >= 1 else Image.Resampling.BOX
     return Image.fromarray(picture).resize(size, rule)

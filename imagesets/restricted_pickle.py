@@ -1,8 +1,8 @@
-"""Pickled arrays read without running anything that the pickle names: plain containers, numpy arrays, torch tensors.
+"""Reads pickled arrays without running code of the pickle: plain containers, numpy arrays, torch tensors.
 
-A pickle may name any function of the machine and have it called. Here a name is only ever looked up in `ADMITTED`, whose
-entries stand in for the few that pickled arrays consist of. They take no state that would change them, and they check
-what numpy's own would trust: a crafted dtype can make numpy take bytes for addresses.
+A pickle may name any function of the machine and call it. Here a name is only looked up in `ADMITTED`. Its
+entries replace the few names that pickled arrays need. They accept no state that would change them, and they check
+what numpy trusts: a forged dtype can make numpy take bytes for addresses.
 """
 
 import io
@@ -14,23 +14,23 @@ import numpy as np
 import torch
 
 NUMBERS = frozenset({"b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8"})
-OBJECT = "O8"  # the dtype of the array that np.save puts around a dictionary
+OBJECT = "O8"  # np.save puts a dictionary into an array of this dtype
 
 
 class Refused(ValueError):
-    """The pickle holds something else than plain containers, arrays and tensors; the message says what."""
+    """The pickle holds something other than plain containers, arrays and tensors; the message says what."""
 
 
 def load(file: IO[bytes]) -> Any:
-    """The containers, arrays and CPU tensors of a pickle; an array without axes counts as what is in it.
+    """The containers, arrays and CPU tensors of a pickle; an array without axes becomes its content.
 
-    Raises Refused for a name that is not admitted, and whatever a broken pickle leads to for one.
+    Raises Refused for a name that is not admitted; a broken pickle may raise any error.
     """
     return _content(_Unpickler(file, encoding="latin1").load())
 
 
 class _Named:
-    """What a pickle gets for a name: callable, and closed to the state that a pickle may set on any object."""
+    """A pickle gets this for a name. It can be called, and it refuses the state that a pickle may set on any object."""
 
     def __init__(self, call: Callable[..., Any]) -> None:
         self.call = call
@@ -43,7 +43,7 @@ class _Named:
 
 
 class _DType:
-    """Stands for a numpy.dtype."""
+    """Replaces a numpy.dtype."""
 
     def __init__(self, code: object, *_: object) -> None:
         if code not in NUMBERS | {OBJECT}:
@@ -55,7 +55,7 @@ class _DType:
 
 
 class _Array:
-    """Stands for a numpy.ndarray until its state, and with it its content, is known."""
+    """Replaces a numpy.ndarray until its state, which holds its content, is known."""
 
     content: Any = None
 
@@ -74,7 +74,7 @@ class _Array:
 
 
 def _content(loaded: Any) -> Any:
-    """What the stand-ins in plain containers stand for."""
+    """Plain containers with the real content for each replacement."""
     if isinstance(loaded, _Array):
         return _content(loaded.content)
     if isinstance(loaded, dict):
@@ -89,7 +89,7 @@ def _storage(content: bytes) -> torch.Tensor:
 
 
 def _tensor(flat: torch.Tensor, offset: int, size: tuple, stride: tuple, *_: object) -> torch.Tensor:
-    # as_strided checks the bounds; strides of 0 it allows, and a few bytes would unfold to any size
+    # as_strided checks the bounds but allows strides of 0, so a few bytes could become a tensor of any size
     if 0 in stride:
         raise Refused("a tensor that repeats its numbers")
     return flat.as_strided(size, stride, offset)
@@ -108,8 +108,8 @@ ADMITTED: dict[tuple[str, str], Callable[..., Any]] = {
     ("numpy._core.multiarray", "_reconstruct"): _Array,  # numpy 2
     ("torch._utils", "_rebuild_tensor_v2"): _tensor,
     ("torch.storage", "_load_from_bytes"): _storage,
-    ("collections", "OrderedDict"): dict,  # a tensor's hooks, of which it has none
-    ("_codecs", "encode"): _text_as_bytes,  # how protocol 2 writes bytes
+    ("collections", "OrderedDict"): dict,  # a tensor's hooks; there are none
+    ("_codecs", "encode"): _text_as_bytes,  # protocol 2 writes bytes like this
 }
 
 

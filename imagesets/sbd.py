@@ -1,7 +1,7 @@
 """VOC's augmented training list, from the Semantic Boundaries Dataset (Hariharan et al., ICCV 2011).
 
-The list is VOC's train and all of SBD but VOC's val: 10,582 images. VOC's own masks stand where there are any, as in the folder
-SegmentationClassAug that the field passes around; SBD's have no void border.
+The list is VOC's train and all of SBD except VOC's val: 10,582 images. VOC's own masks are used if they exist, as in the usual
+folder SegmentationClassAug; SBD's masks have no void border.
 """
 
 import os
@@ -23,10 +23,10 @@ OFFICIAL = "SegmentationClass"
 
 
 def prepare(voc: str, sbd: Path) -> tuple[int, int]:
-    """Write SBD's masks of the images that VOC has none of, then the list `train_aug`; how many images it has, and masks written.
+    """Write SBD's masks for images that VOC has no mask of, then the list `train_aug`; returns counts of images and masks.
 
-    `voc` is VOCdevkit/VOC2012 or its parent, `sbd` the folder `dataset` of the benchmark or its parent. What an earlier call has
-    written is kept, so one that was stopped goes on. Raises WrongInput where either is not whole, or has another such list.
+    `voc` is VOCdevkit/VOC2012 or its parent, `sbd` the folder `dataset` of the benchmark or its parent. Files of an earlier
+    call are kept, so a stopped call can go on. Raises WrongInput if a folder is incomplete or `voc` has another `train_aug`.
     """
     root, dataset = find_root(voc, FOLDER), _dataset(sbd)
     ids = augmented(root, dataset)
@@ -45,7 +45,7 @@ def prepare(voc: str, sbd: Path) -> tuple[int, int]:
     if not path.is_file():
         partial = path.with_name(f".{path.name}.{os.getpid()}")
         partial.write_text("".join(f"{id}\n" for id in ids), encoding="utf-8")
-        os.replace(partial, path)  # last: whoever has the list has the masks
+        os.replace(partial, path)  # written last: if the list exists, all masks exist
     return len(ids), len(wanted)
 
 
@@ -57,13 +57,13 @@ def augmented(root: Path, dataset: Path) -> list[str]:
 
 
 def read_mask(path: Path) -> np.ndarray:
-    """The uint8 [H,W] label map of one of SBD's class files; raises WrongInput where it is none."""
+    """The uint8 [H,W] label map of one of SBD's class files; raises WrongInput if it is not one."""
     from scipy.io import loadmat
 
     try:
         label = loadmat(path)["GTcls"]["Segmentation"][0, 0]
         whole = label.ndim == 2 and label.min() >= 0 and label.max() <= len(CLASSES)
-    except Exception as error:  # a damaged file raises anything
+    except Exception as error:  # a damaged file can raise any error
         raise WrongInput(f"{path} is not a class file of SBD ({error})") from error
     if not whole:
         raise WrongInput(f"{path} holds no label map of VOC's {len(CLASSES)} classes")

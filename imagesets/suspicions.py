@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from imagesets.errors import named
 from imagesets.image_set import ImageSet
 
-Classes = tuple[int, ...] | None  # of an image, by its labels or its mask; None where neither could be read
+Classes = tuple[int, ...] | None  # classes of an image by its labels or its mask; None if they could not be read
 
 
 class Suspicions:
-    """Goes over the images of some lists, one by one, and tells afterwards what is suspicious about them."""
+    """Looks at the images of some lists one by one, and then tells what is suspicious about the lists."""
 
     def __init__(self, image_set: ImageSet, ids: Mapping[str, Sequence[str]]):
         self.image_set = image_set
@@ -20,7 +20,7 @@ class Suspicions:
         self.contradictions: list[tuple[str, Sequence[int], Sequence[int]]] = []
 
     def see(self, id: str, labels: Classes, mask: Classes) -> None:
-        """Take in one image."""
+        """Look at one image."""
         for name in (name for name, members in self.members.items() if id in members):
             self.shown[name].update(labels or ())
         if labels is not None and mask is not None:
@@ -29,7 +29,7 @@ class Suspicions:
                 self.contradictions.append((id, labels, mask))
 
     def told(self) -> list[str]:
-        """A sentence for each thing that is suspicious."""
+        """A sentence for each suspicious finding."""
         return [*self._classes(), *self._contradictions()]
 
     def _classes(self) -> list[str]:
@@ -41,7 +41,7 @@ class Suspicions:
             if absent and self.members[name]:
                 found.append(f"no image of list {name} shows {named(absent)} {source}")
             elif everywhere:
-                found.append(f"every image of list {name} shows {named(everywhere)} {source}; nothing tells what it is not")
+                found.append(f"every image of list {name} shows {named(everywhere)} {source}; a class needs images without it")
         return found
 
     def _contradictions(self) -> list[str]:

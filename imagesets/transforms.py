@@ -1,8 +1,8 @@
 """From an image to a network's input: rescale, normalise, mirror. Random crops are in `imagesets.crops`.
 
 Images are RGB uint8 [H,W,3]; label maps are uint8 [H,W]; results are NumPy float32 in torch's channel order.
-Rules of the public IRN code: Pillow bicubic on uint8 (antialiased when
-shrinking; a plain tensor interpolation is not equivalent), nearest for labels, sizes rounded half to even.
+The rules are those of the public IRN code: Pillow's bicubic on uint8 (antialiased when
+shrinking, so a plain tensor interpolation differs), nearest neighbour for labels, sizes rounded half to even.
 """
 
 from collections.abc import Sequence
@@ -15,10 +15,10 @@ STANDARD_DEVIATION = (0.229, 0.224, 0.225)
 
 
 def normalise(rgb: np.ndarray) -> np.ndarray:
-    """(x / 255 - mean) / standard deviation per channel: uint8 [H,W,3] -> float32 [3,H,W]."""
+    """(x / 255 - mean) / standard deviation per channel: uint8 or float32 [H,W,3] in 0..255 -> float32 [3,H,W]."""
     result = np.empty((3, *rgb.shape[:2]), np.float32)
     for channel, (mean, deviation) in enumerate(zip(MEAN, STANDARD_DEVIATION, strict=True)):
-        # one multiplication from uint8 straight into the result: ten times faster than a float copy of the whole image
+        # one multiplication from uint8 straight into the result is ten times faster than a float copy of the image
         np.multiply(rgb[..., channel], np.float32(1 / (255 * deviation)), out=result[channel])
         result[channel] -= np.float32(mean / deviation)
     return result
@@ -38,8 +38,15 @@ def rescale(image: np.ndarray, target: float | tuple[int, int], bicubic: bool = 
     return np.asarray(Image.fromarray(image).resize((width, height), rule))
 
 
+def bilinear(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Resize uint8 [H,W,3] to (height, width) as OpenCV resizes floats, without antialiasing (deeplab-pytorch): float32."""
+    import cv2  # only processes that train such a network need it
+
+    return cv2.resize(image.astype(np.float32), size[::-1], interpolation=cv2.INTER_LINEAR)
+
+
 def views(rgb: np.ndarray, scales: Sequence[float]) -> list[np.ndarray]:
-    """Test-time views: per scale the normalised image and its mirror, float32 [2,3,h,w]; scale 1 is the image untouched."""
+    """Test-time views: per scale the normalised image and its mirror, float32 [2,3,h,w]; scale 1 does not resize."""
     images = [normalise(rescale(rgb, scale)) for scale in scales]
     return [np.stack([image, image[..., ::-1]]) for image in images]
 

@@ -1,1 +1,1 @@
-"""Maps: one float map per class that an image shows, how networks give them, how they are kept and how they are read."""
+"""Maps: one float map per class that an image shows; how networks make them, how the store keeps them, how they are read."""

@@ -1,4 +1,4 @@
-"""The maps of one image, made of the features of its network at every scale."""
+"""The maps of one image from a network's features at every scale."""
 
 from collections.abc import Callable, Sequence
 
@@ -15,9 +15,9 @@ ClassMaps = Callable[[torch.Tensor, list[int]], torch.Tensor]
 
 
 def per_image(context: Context, class_maps: ClassMaps) -> Callable[[Item], dict[str, np.ndarray]]:
-    """A map stage's `one(item)`: `class_maps` of the network's features at every scale, for the image's own classes alone.
+    """The function `one(item)` of a map stage: `class_maps` of the network's features at all scales, for the image's own classes.
 
-    Reads the word `network` (with `features`) and the setting `scales`. An image without labels has no maps.
+    It reads the word `network` (with `features`) and the setting `scales`. An image without labels has no maps.
     """
     network, scales = context.inputs["network"], context.settings.scales
 
@@ -32,7 +32,7 @@ def per_image(context: Context, class_maps: ClassMaps) -> Callable[[Item], dict[
 
 
 def to_unit_peaks(grids: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
-    """Grids [n,h_r,w_r] scaled by one factor per plane, so that its largest magnitude over all of them is 1.
+    """Grids [n,h_r,w_r] scaled by one factor per class, so that its largest magnitude over all grids is 1.
 
     Half precision then keeps maps of any magnitude, and the later division by the maximum removes the factor.
     """

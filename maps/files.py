@@ -1,4 +1,4 @@
-"""Maps that other programs left in files, one an image: IRN's .npy dictionaries, or .npz with the same names.
+"""Maps of other programs, one file an image: IRN's .npy dictionaries, or .npz files with the same names.
 
 `keys` [n] 0-based class indices, `cam` [n,ceil(H/4),ceil(W/4)] and `high_res` [n,H,W], each map between 0 and 1.
 """
@@ -18,12 +18,12 @@ from maps.reading import as_they_are
 
 NAMES = ("keys", "cam", "high_res")
 SUFFIXES = (".npy", ".npz")
-ROUNDING = 1e-3  # what half precision may add to a map's maximum of 1
+ROUNDING = 1e-3  # half precision may add this to a map's maximum of 1
 CONVERT = f"save the arrays {', '.join(NAMES)} with np.savez as .npz"
 
 
 def read_maps(path: Path) -> Maps:
-    """The maps of one file, as they are. Raises WrongInput for what cannot be read safely or is not of the form above."""
+    """The unchanged maps of one file. Raises WrongInput if the file cannot be read safely or has another form."""
     found = _arrays(path)
     if missing := [name for name in NAMES if name not in found]:
         raise WrongInput(f"{path} has no {' and no '.join(missing)}; a file of maps holds {', '.join(NAMES)}")
@@ -41,16 +41,16 @@ def read_maps(path: Path) -> Maps:
 
 
 def map_problems(path: Path, size: tuple[int, int] | None, classes: int) -> list[str]:
-    """What is wrong with the maps of one file for an image of `size` (H,W), if that is known, and so many classes.
+    """What is wrong with the maps of one file for an image of `size` (H,W; None if unknown) and this number of classes.
 
-    Raises WrongInput where the file cannot be read at all.
+    Raises WrongInput if the file cannot be read at all.
     """
     maps = read_maps(path)
     problems = []
     if outside := [int(key) for key in maps.keys if not 0 <= key < classes]:
-        problems.append(f"{path} has maps of the classes {outside}; {classes} classes have the keys 0 to {classes - 1}")
+        problems.append(f"{path} has maps of the classes {outside}; the keys of {classes} classes are 0 to {classes - 1}")
     if len(set(maps.keys.tolist())) < len(maps.keys):
-        problems.append(f"{path} has several maps of one class; each key must be there once")
+        problems.append(f"{path} has several maps of one class; each key must occur once")
     if size and size != maps.size:
         problems.append(f"{path} has maps of {_sides(maps.size)} but its image is {_sides(size)}; sizes must be equal")
     values = np.concatenate([grid.ravel() for grid in maps.grids])
@@ -62,17 +62,17 @@ def map_problems(path: Path, size: tuple[int, int] | None, classes: int) -> list
 
 
 def _arrays(path: Path) -> dict[str, Any]:
-    """What a file holds by name, read without running anything that it asks for."""
+    """The arrays of a file by name; no code in the file is run."""
     try:
         if path.suffix.lower() == ".npz":
             with np.load(path, allow_pickle=False) as file:
                 return {name: file[name] for name in NAMES if name in file.files}
         found = _dictionary(path)
     except restricted_pickle.Refused as error:
-        raise WrongInput(f"{path} holds {error}, which is not read from a pickle; {CONVERT}") from None
+        raise WrongInput(f"{path} holds {error}, which is unsafe in a pickle; {CONVERT}") from None
     except (OSError, zipfile.BadZipFile):
         raise WrongInput(f"{path} cannot be read: it is damaged or no {path.suffix} file") from None
-    except Exception as error:  # a broken pickle makes its reader raise nearly anything
+    except Exception as error:  # a broken pickle can make its reader raise anything
         raise WrongInput(f"{path} cannot be read safely ({type(error).__name__}); {CONVERT}") from None
     if not isinstance(found, dict):
         raise WrongInput(f"{path} does not hold a dictionary of {', '.join(NAMES)}; {CONVERT}")

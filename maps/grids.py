@@ -1,4 +1,4 @@
-"""The grids that maps lie on, and the one way in which anything is resized from one to another."""
+"""The grids of maps, and the one function that resizes from one grid to another."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ def strided(size: tuple[int, int], stride: int = 4) -> tuple[int, int]:
 
 
 def rounded_up(size: tuple[int, int], stride: int = 16) -> tuple[int, int]:
-    """`size` rounded up to multiples of 16, the extent that a stride-16 feature grid covers."""
+    """`size` rounded up to multiples of 16: the extent of a stride-16 feature grid."""
     return ((size[0] - 1) // stride + 1) * stride, ((size[1] - 1) // stride + 1) * stride
 
 

@@ -1,7 +1,7 @@
 """Maps: one float map per class present in an image, as a method delivers them and refiners and scores read them.
 
-Whatever the method, they are kept on the network's own grid in half precision: about 12 kB a class, where a map at full size
-takes 375 kB. A reader, a pure function that the recipe of the stage names, makes larger maps of them: see `maps.reading`.
+Every method's maps are kept on the network's own grid in half precision: about 12 kB a class, against 375 kB at full size. A
+reader makes larger maps of them. It is a pure function that the stage's recipe names; see `maps.reading`.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -19,17 +19,17 @@ Reader = Callable[["Maps", bool], torch.Tensor]
 
 @dataclass(frozen=True)
 class Maps:
-    """Maps of one image: `keys` [n] 0-based class indices, `size` (H,W) of the image, and what their reader makes them of.
+    """Maps of one image: `keys` [n] 0-based class indices, `size` (H,W) of the image, and the arrays that their reader reads.
 
-    `grids` are [m,h_r,w_r] arrays, one per scale or whatever else the method sums over; what their m planes stand for is
-    between the method and its reader. `extras` are further arrays by name, kept as they are.
+    `grids` are [m,h_r,w_r] arrays, one per scale or whatever else the method sums over; the method and its reader agree on
+    the meaning of the m planes. `extras` are further arrays by name, which are kept unchanged.
     """
 
     keys: np.ndarray
     size: tuple[int, int]
     grids: tuple[np.ndarray, ...]
     extras: Mapping[str, np.ndarray] = field(default_factory=dict)
-    read: Reader | None = None  # unknown to the method that writes them
+    read: Reader | None = None  # the method that writes the maps does not know it
 
     def strided(self) -> torch.Tensor:
         """float32 [n,ceil(H/4),ceil(W/4)]."""
@@ -40,9 +40,9 @@ class Maps:
         return self._full[len(self._full) - len(self.keys) :]
 
     def background(self, full: bool) -> torch.Tensor | None:
-        """float32 [H,W], or on the stride-4 grid: what a map must exceed, in place of any constant threshold.
+        """The method's own background map, float32 [H,W] or on the stride-4 grid; it replaces every constant threshold.
 
-        None where the method has no such map. An image without classes is background all over: ones.
+        None if the method has no such map. An image without classes is background everywhere: ones.
         """
         if len(self.keys) == 0:
             return torch.ones(self.extent(full))
@@ -77,13 +77,13 @@ class Maps:
         return planes
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """What the store keeps: the grids in half precision, the extras as they are."""
+        """The arrays that the store keeps: the grids in half precision, the extras unchanged."""
         grids = {f"grid{index}": np.asarray(grid, np.float16) for index, grid in enumerate(self.grids)}
         return {"keys": np.asarray(self.keys, np.int64), "size": np.asarray(self.size), **grids, **self.extras}
 
     @classmethod
     def of(cls, arrays: Mapping[str, np.ndarray], read: Reader) -> "Maps":
-        """The inverse of `arrays`, up to half precision, with the reader of the stage that wrote them."""
+        """The inverse of `arrays` (up to half precision), with the reader of the stage that wrote them."""
         grids = [name for index in range(len(arrays)) if (name := f"grid{index}") in arrays]
         extras = {name: array for name, array in arrays.items() if name not in ("keys", "size", *grids)}
         height, width = (int(side) for side in arrays["size"])

@@ -1,7 +1,7 @@
 """Readers: from maps on the network's own grid to maps on the stride-4 grid and at full size.
 
-A stage that writes maps names one in its recipe. Here are those that several methods share; a method's own stands in its
-file, made of the same steps: resize every grid, put the scales together, normalise.
+The recipe of a stage that writes maps names its reader. Readers that several methods share are here; a method's own reader is
+in the method's file. All have the same steps: resize every grid, combine the scales, normalise.
 """
 
 from functools import reduce
@@ -11,7 +11,7 @@ import torch
 from maps.grids import resize, rounded_up
 from maps.maps import Maps
 
-EPSILON = 1e-5  # added to a maximum before dividing (IRN code; papers: the maximum alone)
+EPSILON = 1e-5  # added to a maximum before a division by it (IRN code; papers: the maximum alone)
 
 
 def divided_by_maximum(maps: Maps, full: bool) -> torch.Tensor:
@@ -20,17 +20,17 @@ def divided_by_maximum(maps: Maps, full: bool) -> torch.Tensor:
 
 
 def as_they_are(maps: Maps, full: bool) -> torch.Tensor:
-    """Finished maps: the first grid at stride 4, the last at full size, resized where only the other one is kept."""
+    """Finished maps: the first grid at stride 4, the last at full size; a single grid is resized to the other size."""
     return resize(maps.tensors()[-1 if full else 0], maps.extent(full))
 
 
 def summed(maps: Maps, full: bool) -> torch.Tensor:
-    """The sum [m,h,w] over all grids, each resized straight to where it is wanted."""
+    """The sum [m,h,w] over all grids, each resized straight to the wanted grid."""
     return _summed(maps, maps.extent(full))
 
 
 def summed_as_irn(maps: Maps, full: bool) -> torch.Tensor:
-    """The sum [m,h,w] over all grids, at full size by way of the next multiple of 16 and a crop to it."""
+    """The sum [m,h,w] over all grids; at full size each is resized to the next multiples of 16 and cropped."""
     height, width = maps.extent(full)
     return _summed(maps, rounded_up(maps.size) if full else (height, width))[:, :height, :width]
 

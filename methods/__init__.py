@@ -1,1 +1,1 @@
-"""The published methods, one file each: what a network is trained on and how maps are read from it."""
+"""The published methods, one file each: how a method trains its network and makes maps with it."""

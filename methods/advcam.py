@@ -1,23 +1,23 @@
 """AdvCAM: maps summed along an anti-adversarial climb of the image, which makes less discriminative regions respond.
 
 Lee, Kim and Yoon, Anti-Adversarially Manipulated Attributions for Weakly and Semi-Supervised Semantic Segmentation, CVPR
-2021. The paper was not at hand: what follows is the public code (ReCAM Eq. 10 writes the same climb). Nothing is trained.
-An image climbs once per scale and class, each time from the clean pair X of image and mirror:
+2021. We did not have the paper and follow the public code (ReCAM Eq. 10 states the same climb). Nothing is trained.
+An image climbs once per scale and class. Each climb starts from the clean pair X of image and mirror:
     X <- clamp(X + step * g / max|g|, min X, max X),  g = dL/dX,
     L = y_c - sum of the other y_j - regulariser * sum over positions of M |R - R^0|,
-y being the mean of the rectified logit map, summed over the pair; R the attribution map before the step, R^0 the first
-one and M = [R > threshold * max R], a constant. The class's map is the sum of all R.
+y is the mean of the rectified logit map, summed over the pair. R is the attribution map before the step, R^0 is the first R,
+and M = [R > threshold * max R] is a constant. The class's map is the sum of all R.
 
-As the code has it:
+As in the code:
 * R is the rectified logit map of the class, times each view's share of the positive positions (a "positive average
-  pooling" of the gradient whose denominator is one count over the pair), a constant as well;
+  pooling" of the gradient whose denominator is one count over the pair); the share is a constant too;
 * the gradient is divided by its largest entry over the pair, and the clamp's bounds are those of the current X;
-* at scale 0.5 an image climbs for half as many iterations (5 of 6 to 10, all of fewer). The weight 2 that is to make up for
-  that is never reset in the code: all scales carry it, and normalising removes it.
-Where we depart from it:
-* R follows from the logit map without the gradient that the code takes for it, since that is the classifier's weights times
-  an indicator: one backward pass an iteration instead of two, none for the last map, and none through the weights;
-* the classes of an image climb side by side in one batch, which changes no class's climb.
+* at scale 0.5 an image climbs for half as many iterations (5 of 6 to 10, all of fewer). The code gives that scale the weight 2
+  and never resets it: all scales have it, and normalising removes it.
+Unlike the code:
+* we compute R from the logit map, without a gradient: the gradient that the code takes for R is the classifier's weights times
+  an indicator. This saves one of two backward passes per iteration, all of the last map, and those through the weights;
+* the classes of an image climb side by side in one batch, which does not change their climbs.
 """
 
 from collections.abc import Callable, Sequence
@@ -96,14 +96,14 @@ def climb(
 
 
 def iterations_at(scale: float, iterations: int) -> int:
-    """How long an image climbs at a scale: fewer iterations at 0.5 (the code's rule)."""
+    """The number of iterations at a scale, which is smaller at 0.5 (the code's rule)."""
     if scale != 0.5:
         return iterations
     return iterations // 2 if iterations > 10 else min(iterations, 5)
 
 
 def maps(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:
-    """The maps of one image's own classes, summed over their climbs; the word `network` may be CAM's or ReCAM's."""
+    """The maps of one image's own classes, summed over their climbs, with the network of CAM or of ReCAM."""
     network, settings = context.inputs["network"].requires_grad_(False), context.settings
     weights = network.chosen_weights(settings.network.weights)
     at_once = settings.classes_at_once

@@ -3,19 +3,19 @@
 Lee, Kim and Shim, Threshold Matters in WSSS: Manipulating the Activation for the Robust and Accurate Segmentation Model
 Against Thresholds, CVPR 2022. A dense network learns CRF labels made of another method's maps, with a balanced,
 label-smoothed loss per pixel (their PCL) on features that the image-level labels re-weight (their label conditioning
-module). The paper was not at hand: what follows is the public code, and equations are not numbered.
+module). We did not have the paper and follow the public code, so equations are not numbered.
 
-Kept as the code has it:
-* the backbone starts from ImageNet weights, not from the network whose labels it learns; all of it trains but the stem;
-* maps are normalised only where the labels are not background, undecided pixels included; elsewhere they stay
-  probabilities, and a background pixel may therefore exceed a threshold that its neighbours fail;
-* logits at full size are resized straight from the feature grid, unlike CAM's by way of a multiple of 16.
-Where we depart from it:
-* dropout is off at inference; the code leaves it on, by overriding the mode switch without calling its parent;
-* the loss of a batch without background, or without foreground, counts that half as 0 (code: NaN);
-* without initial weights (`backbone.weights=none`) the backbone is that of the network which made the maps;
-* the maps have no background of their own: every reader of the code drops its channel 0, and so do we.
-The loss is a ratio over the batch: with several workers, or in several parts, each share is balanced alone.
+As in the code:
+* the backbone starts from ImageNet weights, not from the network whose labels it learns; all of it trains except the stem;
+* maps are normalised where the labels are foreground or undecided; elsewhere they stay
+  probabilities, so a background pixel may exceed a threshold that its neighbours do not exceed;
+* logits at full size are resized straight from the feature grid; CAM's go by way of a multiple of 16.
+Unlike the code:
+* dropout is off at inference (the code overrides the mode switch without calling its parent, and so leaves it on);
+* if a batch has no background, or no foreground, that half of the loss is 0 (code: NaN);
+* without initial weights (`backbone.weights=none`) the backbone starts from that of the network which made the maps.
+The maps have no background of their own: all readers in the code drop channel 0, and we drop it too.
+The loss is a ratio over the batch. With several workers, or in several parts, each share is balanced alone.
 """
 
 from collections.abc import Callable, Sequence
@@ -112,14 +112,14 @@ def stretched(probabilities: torch.Tensor, confident: torch.Tensor) -> torch.Ten
 def kept(keys: Sequence[int], logits: Sequence[np.ndarray], label: np.ndarray) -> Maps:
     """What is kept of one image: each scale's logits [K+1,h_r,w_r], and where its label map uint8 [H,W] is not background.
 
-    The largest logit of each position is subtracted, which no softmax notices: half precision then keeps what matters.
+    The largest logit of each position is subtracted. This changes no softmax, and half precision then keeps what matters.
     """
     grids = tuple(grid - grid.max(axis=0) for grid in logits)
     return Maps(np.asarray(keys, np.int64), label.shape, grids, {"confident": np.packbits(label != 0)})
 
 
 def read(maps: Maps, full: bool) -> torch.Tensor:
-    """The reader of what is kept: softmax over all labels of the mean over scales, stretched where labels are confident."""
+    """Read the kept maps: softmax over all labels of the mean over scales, stretched where labels are confident."""
     height, width = maps.size
     confident = np.unpackbits(maps.extras["confident"], count=height * width).reshape(height, width)
     probabilities = (summed(maps, full) / len(maps.grids)).softmax(dim=0)[maps.keys + 1]
@@ -168,7 +168,7 @@ class LabelledCrop:
 
 
 def maps(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:
-    """What `read` makes the maps of one image's own classes of: the logits at all scales, mirror images included."""
+    """The logits of one image and its mirror at all scales; `read` makes the maps of the image's own classes from them."""
     module, settings = context.inputs["network"], context.settings
 
     @torch.no_grad()

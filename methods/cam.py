@@ -3,15 +3,15 @@
 Zhou et al., Learning Deep Features for Discriminative Localization, CVPR 2016 (Eq. 1-2); trained and extracted as in
 Ahn et al., Weakly Supervised Learning of Instance Segmentation with Inter-pixel Relations (IRN), CVPR 2019.
 
-Where the public IRN code departs from the papers we follow the code, because published figures come from it:
+Where the public IRN code and the papers differ, we follow the code, because the published figures come from it:
 * a map is divided by its maximum + 1e-5 (papers: by its maximum), after summing four scales and the mirror image;
-* SGD's momentum is 1e-4, an argument-order slip; 0.9 would multiply the effective rate by ten;
-* how much of the backbone trains differs between repositories: `frozen` = layer2 (IRN, AMN) or stem (ReCAM, LPCAM,
+* SGD's momentum is 1e-4 (arguments in the wrong order); 0.9 would multiply the effective rate by ten;
+* repositories train different parts of the backbone: `frozen` = layer2 (IRN, AMN) or stem (ReCAM, LPCAM,
   AdvCAM, our default).
-The losses `sce` and `single-sce` are ReCAM's ablations (its Table 1); its text does not say how an image with several labels
-enters a softmax, so it is the mean over those labels, as in ReCAM's own loss.
-Batch norms keep the statistics of the initial weights. Without initial weights there are none worth keeping: statistics
-are then live, and nothing is frozen whatever `frozen` says, since a random stem would never be learnt.
+The losses `sce` and `single-sce` are ReCAM's ablations (its Table 1). Its text does not say how an image with several labels
+enters a softmax; we take the mean over those labels, as in ReCAM's own loss.
+Batch norms keep the statistics of the initial weights. Without initial weights the statistics are live, and nothing is
+frozen, whatever `frozen` says: a frozen random stem would never learn.
 """
 
 from collections.abc import Callable, Sequence
@@ -57,7 +57,7 @@ class Classifier(nn.Module):
         return class_scores(self.features(images), self.weights)
 
     def chosen_weights(self, choice: str | None = None) -> torch.Tensor:
-        """The weights [K,C] that maps are read with; a network with one classifier leaves no choice."""
+        """The weights [K,C] that make maps; a network with one classifier offers no choice."""
         if choice is not None:
             raise ValueError(f"a plain CAM network has no weights {choice!r}")
         return self.weights
@@ -67,7 +67,7 @@ Kind = TypeVar("Kind", bound=Classifier)
 
 
 class ClassificationObjective(nn.Module):
-    """The loss `kind` of `classification_loss`, named `classification`."""
+    """Computes `classification_loss` of a `kind`; the loss is named `classification`."""
 
     def __init__(self, network: Classifier, kind: str) -> None:
         super().__init__()

@@ -1,6 +1,6 @@
-"""Results of other programs as stages of a run: a trained network, maps or pseudo masks that lie in files.
+"""Results of other programs as stages of a run: a trained network, maps or pseudo masks in files.
 
-Each has a second function that says what is wrong with the files before anything runs.
+Each stage has a second function, which says what is wrong with the files before anything runs.
 """
 
 from collections.abc import Callable
@@ -55,7 +55,7 @@ def map_problems(context: Context) -> list[str]:
 
 
 def network(context: Context) -> nn.Module:
-    """The network with the weights of the file; WrongInput in one sentence where they do not fit entry by entry."""
+    """The network with the weights of the file; raises WrongInput if an entry does not fit."""
     module, settings = context.inputs["network"], context.settings
     own = f"the network of backbone.name={settings.backbone.name.__name__} and {len(context.classes)} classes, entry by entry"
     load_state(module, _state(context), f"{settings.imported.network} does not fit {own}")
@@ -63,7 +63,7 @@ def network(context: Context) -> nn.Module:
 
 
 def network_problems(context: Context) -> list[str]:
-    """What is wrong with the file of weights for the untrained network in `context.inputs`, in one sentence if anything is."""
+    """What is wrong with the file of weights, as one sentence or none; `context.inputs` holds the untrained network."""
     try:
         network(context)
     except WrongInput as error:
@@ -72,11 +72,11 @@ def network_problems(context: Context) -> list[str]:
 
 
 def _state(context: Context) -> dict[str, torch.Tensor]:
-    """The state dict in the file, read without running anything that it asks for."""
+    """The state dict in the file; no code in the file is run."""
     path = Path(context.settings.imported.network)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception:  # whatever a file that is no state dict leads to
+    except Exception:  # a file that is no state dict can raise anything
         raise WrongInput(f"{path} cannot be read safely; it must be written by torch.save(network.state_dict(), FILE)") from None
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise WrongInput(f"{path} is not a plain state dict, which maps names to tensors and nothing else")

@@ -1,24 +1,25 @@
 """LPCAM: maps from similarity to local prototypes, which cover more of an object than the classifier's weights do.
 
 Chen and Sun, Extracting Class Activation Maps from Non-Discriminative Features as well, CVPR 2023. Nothing is trained.
-With `on=amn` the network is AMN, whose features are clustered and whose head scores the centres; the maps are AMN's.
+With `on=amn` the network is AMN: its features are clustered, its head scores the centres, and the maps are AMN's.
 `prototypes`, per class: collect the trained classifier's features at scale 1 where the stored CAM is above tau and where
-it is below (Eq. 2), cluster each set, and keep the centres which the classifier recognises as the class (probability above
-mu_f) as class prototypes F, and the weakly recognised ones of the background (below mu_b) as context prototypes B.
+it is below (Eq. 2), and cluster each set. Foreground centres that the classifier recognises as the class (probability above
+mu_f) are the class prototypes F; background centres that it hardly recognises (below mu_b) are the context prototypes B.
 `maps`, per image: mean cosine to F minus mean cosine to B, rectified (Eq. 6), summed over scales.
 
-Where the public code and the text differ we follow the code, as the published figures come from it:
+Where the public code and the text differ, we follow the code, because the published figures come from it:
 * a mask value equal to tau belongs to neither set (text: to the foreground); masks are the stored multi-scale CAM, sampled
   at floor indices (text: a single-scale CAM);
 * context prototypes also have a lower bound, 0.05 on VOC (text: none);
-* features of image and mirror are added before any similarity (text: silent).
-Where we depart from the code:
-* VOC code ends in an error for a class without class prototypes; we keep its most probable centre, as the COCO code does.
-  A class without a single foreground vector has no prototype and, like a dead class of CAM, all-zero maps;
-* the code rectifies only where there are context prototypes; we always do, which is the same on its non-negative features;
-* the maximum gets CAM's epsilon before the division (code: none, so an all-zero map becomes NaN); `to_unit_peaks` has then
-  scaled each class to a peak of 1 or so, since a difference of cosines may be as small as 0.02 and the epsilon would tell;
-* COCO code draws 100 images of a class with replacement; `images_per_class` draws without, and takes all where there are fewer;
+* features of image and mirror are added before any similarity (the text does not say).
+Unlike the code:
+* the VOC code ends in an error for a class without class prototypes; we keep its most probable centre, as the COCO code does.
+  A class without any foreground vector has no prototype and all-zero maps;
+* the code rectifies only where there are context prototypes; we always rectify, which is the same on its non-negative features;
+* we add CAM's epsilon to the maximum before the division (code: none, so an all-zero map becomes NaN). Before that,
+  `to_unit_peaks` scales each class to a peak of about 1: a difference of cosines may be as small as 0.02, and the epsilon would
+  change it;
+* the COCO code draws 100 images of a class with replacement; `images_per_class` draws without, and takes all if there are fewer;
 * k-means: see `clustering.kmeans`.
 """
 
@@ -37,14 +38,14 @@ from imagesets.transforms import normalise
 from maps.extraction import per_image
 from training.stage import Context, Records
 
-MATCHES = 3  # regions kept per prototype for people to look at
-NORM_FLOOR = 1e-8  # of a cosine's denominator: the similarity to an all-zero vector is 0
+MATCHES = 3  # regions that are kept per prototype and shown in reports
+NORM_FLOOR = 1e-8  # in a cosine's denominator: the similarity to an all-zero vector is 0
 
 
 def split(features: torch.Tensor, mask: torch.Tensor, threshold: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Feature vectors inside and outside of a class's map (Eq. 2), row by row.
 
-    `features` [C,h,w], `mask` [H,W] the map at image size in 0..1, tau = `threshold`; a value equal to tau is on neither
+    `features` [C,h,w]; `mask` [H,W], the map at image size in 0..1; tau = `threshold`. A value equal to tau is on neither
     side. Returns foreground [n,C], background [m,C] and the foreground's positions [n] in 0..h*w-1.
     """
     vectors = features.flatten(1).T
@@ -69,8 +70,8 @@ def context_prototypes(centres: torch.Tensor, probabilities: torch.Tensor, minim
 def direction(prototypes: torch.Tensor, contexts: torch.Tensor) -> torch.Tensor:
     """The vector [C] whose product with a normalised feature is the mean cosine to F [P,C] minus the mean cosine to B [Q,C].
 
-    A mean of cosines is linear in the normalised prototypes, so they are averaged once and not at every position. The
-    mean over an empty set is 0.
+    A mean of cosines is linear in the normalised prototypes, so the prototypes are averaged once instead of at every position.
+    The mean over an empty set is 0.
     """
     means = [functional.normalize(found, dim=1).sum(dim=0) / max(len(found), 1) for found in (prototypes, contexts)]
     return means[0] - means[1]
@@ -81,7 +82,7 @@ def class_maps(features: torch.Tensor, directions: torch.Tensor) -> torch.Tensor
 
     `features` [2,C,h,w] are of the image and of its mirror, `directions` [n,C] of n classes; returns [n,h,w].
     """
-    # in place, and not by torch's norm over the first axis: at 2048 channels new memory costs more than the arithmetic
+    # in place, not by torch's norm over the first axis: at 2048 channels new memory costs more than the arithmetic
     both = features[1].flip(-1).add_(features[0])
     similarity = torch.einsum("nc,chw->nhw", directions, both)
     lengths = both.square_().sum(dim=0).sqrt_()
@@ -98,7 +99,7 @@ def best_match(prototypes: torch.Tensor, vectors: torch.Tensor) -> tuple[torch.T
 def prototypes(context: Context) -> Callable[[int], dict[str, np.ndarray]]:
     """Class prototypes [P,C] and context prototypes [Q,C] of one class, from the images of the list that show it.
 
-    And the image regions that each class prototype matches best, for people to look at: `images` [P,M] by id, and
+    The result also holds the image regions that each class prototype matches best, for reports: `images` [P,M], ids, and
     `places` [P,M,2], (row, column) as fractions of height and width.
     """
     settings, network = context.settings, context.inputs["network"]
@@ -109,7 +110,7 @@ def prototypes(context: Context) -> Callable[[int], dict[str, np.ndarray]]:
     @torch.no_grad()
     def one(class_index: int) -> dict[str, np.ndarray]:
         name, channels = context.classes[class_index], network.backbone.channels[-1]
-        # unnamed files: the system frees them with the process, even with a killed one
+        # unnamed files: the system frees them when the process ends, even when it is killed
         with TemporaryFile() as first, TemporaryFile() as second:
             inside, outside = (VectorFile(file, channels, settings.chunk_rows) for file in (first, second))
             origins = _collect(context, class_index, inside, outside)
@@ -124,7 +125,7 @@ def prototypes(context: Context) -> Callable[[int], dict[str, np.ndarray]]:
 
 
 def regions(record: Mapping[str, np.ndarray]) -> list[list[tuple[str, np.ndarray]]]:
-    """Of a class's record the regions that a report shows: per prototype the images that match it best, each with its place."""
+    """The regions of a class's record that a report shows: per prototype the images that match it best, each with its place."""
     pairs = zip(record["images"], record["places"], strict=True)
     return [[(str(id), place) for id, place in zip(ids, places, strict=True)] for ids, places in pairs]
 
@@ -147,11 +148,11 @@ def without_prototypes(records: Records) -> list[str]:
     ]
 
 
-Origins = list[tuple[str, tuple[int, int], np.ndarray]]  # image id, its feature grid (h,w), positions whose vectors were kept
+Origins = list[tuple[str, tuple[int, int], np.ndarray]]  # image id, its feature grid (h,w), positions of the kept vectors
 
 
 def _collect(context: Context, class_index: int, inside: VectorFile, outside: VectorFile) -> Origins:
-    """Write a class's foreground and background vectors, image by image, and return where the foreground ones come from."""
+    """Write a class's foreground and background vectors, image by image; return the places of the foreground vectors."""
     settings, origins = context.settings, []
     for item in _images(context, class_index):
         features, mask = _features(context, item), _mask(context, item, class_index)

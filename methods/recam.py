@@ -1,14 +1,14 @@
 """ReCAM: class re-activation, a second classifier trained with softmax cross-entropy on the features of one class at a time.
 
-Chen et al., Class Re-Activation Maps for Weakly-Supervised Semantic Segmentation, CVPR 2022. From a converged CAM network:
-the map of each class present masks the feature map, a new bias-free classifier FC2 must tell from the pooled result which
-class it was (Eq. 4-7), and maps are read with weights w'' made of those of FC1 and FC2 (Eq. 8-9).
+Chen et al., Class Re-Activation Maps for Weakly-Supervised Semantic Segmentation, CVPR 2022. It starts from a converged CAM
+network. The map of each class present masks the feature map, and a new bias-free classifier FC2 learns to name that class from
+the pooled result (Eq. 4-7). Weights w'', made from those of FC1 and FC2, give the maps (Eq. 8-9).
 
-Where the public code and the text differ we follow the code, as the published figures come from it:
+Where the public code and the text differ, we follow the code, because the published figures come from it:
 * the mask is divided by its maximum + 1e-5 (Eq. 2: by its maximum), and gradient flows through mask and maximum;
 * the published rate, 5e-4, is FC2's alone; backbone and FC1 have a tenth of it;
-* the mean over a batch counts images without labels, which have no loss (Eq. 7: silent).
-The code has two of the four weight choices (VOC: product, COCO: FC1's); here one forward pass gives all four.
+* the mean over a batch counts images without labels, whose loss is 0 (Eq. 7 does not say).
+The code offers two of the four weight choices (VOC: product, COCO: FC1's); here one forward pass gives all four.
 """
 
 from collections.abc import Callable
@@ -72,7 +72,7 @@ class ReactivationObjective(nn.Module):
 def class_features(features: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     """Mean feature vector of an image under each class's normalised map (Eq. 4): [B,C,h,w] and weights [K,C] to [B,K,C].
 
-    Maps and features are contracted over positions, so that no [B,K,C,h,w] is ever in memory.
+    Maps and features are contracted over positions, so no [B,K,C,h,w] is in memory.
     """
     maps = torch.einsum("kc,bchw->bkhw", weights, features).relu()
     masks = unit_maximum(maps.flatten(0, 1)).reshape(maps.shape)
@@ -82,7 +82,7 @@ def class_features(features: torch.Tensor, weights: torch.Tensor) -> torch.Tenso
 def reactivation_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Softmax cross-entropy of FC2 (Eq. 6-7): an image's mean over its own classes, then the mean over images.
 
-    `logits` [B,K,K] are FC2's scores of each class's features, whose right answer is that class; `labels` multi-hot [B,K].
+    `logits` [B,K,K] are FC2's scores of each class's features; the right answer is that class. `labels` are multi-hot [B,K].
     """
     own = -logits.log_softmax(dim=2).diagonal(dim1=1, dim2=2)
     return cam.mean_over_labels(own, labels).mean()
@@ -97,8 +97,8 @@ def training(context: Context) -> Training:
     """Train both classifiers and the backbone, from the trained CAM network (word `network`)."""
     settings = context.settings
     module = network(settings, context.classes)
-    told = "recam starts from the network before it in the expression, which here is none that it can take over"
-    load_state(module, context.inputs["network"].state_dict(), told, own=("reactivation.",))  # all but FC2
+    told = "recam starts from the network before it in the expression, and this one is not a network that recam can start from"
+    load_state(module, context.inputs["network"].state_dict(), told, own=("reactivation.",))  # all except FC2
     if cam.pretrained(settings):
         module.backbone.freeze(settings.frozen)
     converged = [*module.backbone.parameters(), *module.classifier.parameters()]
@@ -116,7 +116,7 @@ def training(context: Context) -> Training:
 
 
 def responses(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:
-    """The maps of one image's own classes with all four weight choices, one after the other, from one forward pass."""
+    """The maps of one image's own classes for all four weight choices, one after the other, from one forward pass."""
     weights = torch.stack([context.inputs["network"].chosen_weights(choice) for choice in CHOICES])
 
     def class_maps(features: torch.Tensor, keys: list[int]) -> torch.Tensor:
@@ -126,7 +126,7 @@ def responses(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:
 
 
 def maps(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:
-    """The maps of one image with the weight choice that the setting `weights` names."""
+    """The maps of one image for the weight choice of the setting `weights`."""
     place = list(CHOICES).index(context.settings.weights)
 
     def one(item: Item) -> dict[str, np.ndarray]:

@@ -1,4 +1,4 @@
-"""The fully supervised reference: a segmenter trained on the official masks in place of pseudo masks."""
+"""The fully supervised reference: a segmenter trained on the official masks instead of pseudo masks."""
 
 from collections.abc import Callable
 
@@ -9,5 +9,5 @@ from training.stage import Context
 
 
 def masks(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:
-    """The official mask of each training image as it is, {"label": uint8 [H,W]}, 255 for void."""
+    """The unchanged official mask of each training image, {"label": uint8 [H,W]}, 255 for void."""
     return lambda item: {"label": item.truth()}

@@ -1,8 +1,8 @@
-"""Scores of maps and of label maps over a whole list: a confusion matrix per image, summed, then read once.
+"""Scores of maps and of label maps over a whole list: the confusion matrices of all images are summed before any score.
 
-Fixed protocol: void pixels of the truth are not counted; a predicted 255 counts as background; a seed is scored at the
-threshold its method publishes, and its best threshold is reported apart, as the oracle it is. Images with one class are
-scored apart as well, and so are the others (ReCAM Fig. 6b).
+Fixed protocol: void pixels of the truth are not counted. A predicted 255 counts as background. A seed is scored at the
+threshold of its method; the best threshold is reported separately and called an oracle. Images with one class and
+images with several are also scored separately (ReCAM Fig. 6b).
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -34,7 +34,7 @@ def score_maps(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:
 
 
 def score_labels(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:
-    """Per image the confusion matrix int64 [K+1,K+1] of its label map, whichever word that comes from (see `_record`)."""
+    """Per image the confusion matrix int64 [K+1,K+1] of its label map (see `_record`)."""
     (records,) = context.inputs.values()
 
     def one(item: Item) -> dict[str, np.ndarray]:
@@ -45,7 +45,7 @@ def score_labels(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:
 
 
 def seed_result(settings: Settings, classes: Sequence[str], arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """The JSON result of summed `score_maps`: scores at the fixed threshold, the curve over all, and the oracle."""
+    """The JSON result of summed `score_maps`: scores at the fixed threshold, the curve over all thresholds, and the oracle."""
     grid, place = threshold_grid(settings), _fixed(settings)
     curve = thresholds.curve(arrays["confusion"], grid, settings.miou)
     result = _result(settings, classes, {name: matrices[place] for name, matrices in arrays.items()})
@@ -61,9 +61,9 @@ def label_result(settings: Settings, classes: Sequence[str], arrays: Mapping[str
 def resampled(
     protocol: Mapping[str, Any], classes: Sequence[str], records: Iterable[Mapping[str, np.ndarray]]
 ) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
-    """A function of weights [B,n] that gives the metrics by name [B] of B lists in which each of n images occurs so often.
+    """A function of weights [B,n]: it gives the metrics [B], by name, of B lists in which image i occurs weights[:,i] times.
 
-    `records` holds what is kept of each image, `protocol` is that of the result.
+    `records` holds the kept arrays of each image; `protocol` is the protocol of the result.
     """
     size, kept = len(classes) + 1, list(records)
     starts = np.cumsum([0, *(len(record["cells"]) for record in kept)])
@@ -73,9 +73,9 @@ def resampled(
 
 
 def _record(item: Item, matrices: np.ndarray, scored: np.ndarray) -> dict[str, np.ndarray]:
-    """What is summed over images: all confusion matrices, and those of images with one label.
+    """The record of one image: the confusion matrices to sum, all of them and those of images with one label.
 
-    What is kept of each image: the cells of its matrix `scored` that are not 0, by their place in the flat matrix.
+    For each image are kept: the cells of its matrix `scored` that are not 0, and their places in the flat matrix.
     """
     cells = np.flatnonzero(scored)
     own = {"cells": cells, "counts": scored.ravel()[cells]}
@@ -92,17 +92,17 @@ def _result(settings: Settings, classes: Sequence[str], arrays: Mapping[str, np.
 
 
 def threshold_grid(settings: Settings) -> np.ndarray:
-    """The thresholds [start, stop) by step and the fixed one, ascending."""
+    """The thresholds [start, stop) by step, with the fixed one, in ascending order."""
     start, stop, step = settings.thresholds
     if not 0 < step <= stop - start:
         raise WrongInput(
             f"thresholds are [start, stop, step] with start below stop and a positive step, not {settings.thresholds}"
         )
-    # rounded, so that 0.15 of the grid and a fixed 0.15 are one
+    # rounded, so that 0.15 of the grid equals a fixed 0.15
     steps = np.round(np.arange(start, stop, step), 6)
     return np.unique([*steps[steps < stop], settings.maps.seed_threshold])
 
 
 def _fixed(settings: Settings) -> int:
-    """The place in the grid of the threshold that the method publishes."""
+    """The place of the fixed threshold in the grid."""
     return int(np.flatnonzero(threshold_grid(settings) == settings.maps.seed_threshold)[0])

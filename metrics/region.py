@@ -1,9 +1,9 @@
-"""Region scores: one confusion matrix over a whole set of images, and what the papers derive from it.
+"""Region scores: the confusion matrix of a whole set of images, and the scores that papers derive from it.
 
-A confusion matrix is int64 [..., C, C], rows truth, columns prediction, void pixels left out, summed over all images
-before any ratio is taken. With row sums T_c (truth), column sums P_c (prediction), the diagonal TP_c and the union
-U_c = T_c + P_c - TP_c. Ratios are float64 fractions in 0..1, and NaN where nothing was there to divide by; leading
-dimensions (thresholds, say) pass through.
+A confusion matrix is int64 [..., C, C] (rows truth, columns prediction, void pixels left out), summed over all images
+before any ratio is taken. T_c are its row sums (truth), P_c its column sums (prediction), TP_c its diagonal, and
+U_c = T_c + P_c - TP_c the union. Ratios are float64 fractions in 0..1, and NaN for 0 / 0. Leading
+dimensions, such as thresholds, are kept.
 """
 
 from collections.abc import Sequence
@@ -14,8 +14,8 @@ import numpy as np
 from imagesets.errors import WrongInput
 from imagesets.item import VOID
 
-# which classes the mean runs over: those with pixels in truth or prediction (VOC devkit, IRN, ReCAM, LPCAM, mmsegmentation),
-# those with pixels in the truth (kazuto1011/deeplab-pytorch), or all with absent ones as 0 (SEAM and hfpl segmentation code)
+# the classes of the mean: those with pixels in truth or prediction (VOC devkit, IRN, ReCAM, LPCAM, mmsegmentation),
+# those with pixels in the truth (kazuto1011/deeplab-pytorch), or all, absent ones as 0 (SEAM and hfpl segmentation code)
 Convention = Literal["union", "truth", "all"]
 
 
@@ -29,7 +29,7 @@ def confusion(truth: np.ndarray, prediction: np.ndarray, classes: int, void_is_b
         raise WrongInput(f"label maps must be uint8, not {truth.dtype} and {prediction.dtype}")
     if truth.shape != prediction.shape:
         raise WrongInput(f"a prediction of size {prediction.shape} cannot be scored on a mask of size {truth.shape}")
-    # 256 x 256 cells: counting every value that a byte can hold finds wrong labels at no cost
+    # 256 x 256 cells: counting all values of a byte finds wrong labels at no cost
     joint = (truth.astype(np.uint16) << 8) | prediction
     counts = np.bincount(joint.ravel(), minlength=1 << 16).reshape(256, 256)
     check_truth(counts.sum(1), classes)
@@ -57,7 +57,7 @@ def iou(matrix: np.ndarray) -> np.ndarray:
 
 
 def miou(matrix: np.ndarray, convention: Convention = "union") -> np.ndarray:
-    """Mean IoU over the classes that `convention` names [...]; NaN over no class at all."""
+    """Mean IoU [...] over the classes that `convention` names; NaN if there are none."""
     values = iou(matrix)
     if convention == "all":
         return np.nan_to_num(values).mean(-1)
@@ -67,7 +67,7 @@ def miou(matrix: np.ndarray, convention: Convention = "union") -> np.ndarray:
 
 
 def pixel_accuracy(matrix: np.ndarray) -> np.ndarray:
-    """Share of counted pixels that are right [...]."""
+    """Share [...] of counted pixels that are right."""
     correct, truth, _ = _counts(matrix)
     return _ratio(correct.sum(-1), truth.sum(-1))
 
@@ -108,10 +108,10 @@ def false_negatives(matrix: np.ndarray) -> np.ndarray:
 
 
 def error_shares(matrix: np.ndarray) -> dict[str, np.ndarray]:
-    """What becomes of the pixels that are foreground in truth or prediction, as shares [...] that sum to 1 (ReCAM Table S3).
+    """Shares [...], which sum to 1, of the pixels that are foreground in truth or prediction (ReCAM Table S3).
 
-    `tp`: of the right class; `fp_object`: of an object, predicted as another class; `fp_background`: of the background,
-    predicted as a class; `fn`: of an object, predicted as background. Our reading: the paper does not say of what its are shares.
+    `tp`: the right class; `fp_object`: an object predicted as another class; `fp_background`: background
+    predicted as a class; `fn`: an object predicted as background. The paper does not define its shares; this is our reading.
     """
     correct, _, _ = _counts(matrix[..., 1:, 1:])
     objects = matrix[..., 1:, 1:].sum((-2, -1))
@@ -125,12 +125,12 @@ def error_shares(matrix: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def mean_present(values: np.ndarray) -> np.ndarray:
-    """Mean over the last axis without NaN; NaN where all are."""
+    """Mean over the last axis without NaN; NaN if all values are."""
     return _ratio(np.nansum(values, axis=-1), (~np.isnan(values)).sum(-1))
 
 
 def foreground_mean(values: np.ndarray) -> np.ndarray:
-    """Mean of per-class values [..., C] over the foreground classes, which is how papers average everything but mIoU."""
+    """Mean of per-class values [..., C] over the foreground classes; papers average everything except mIoU like this."""
     return mean_present(values[..., 1:])
 
 
@@ -179,5 +179,5 @@ def _counts(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    with np.errstate(invalid="ignore"):  # 0 / 0 is the NaN that is meant
+    with np.errstate(invalid="ignore"):  # 0 / 0 must give NaN
         return part / np.asarray(whole, np.float64)

@@ -1,8 +1,8 @@
-"""Maps scored at every background threshold in one pass over the pixels.
+"""Scores of maps at every background threshold in one pass over the pixels.
 
-The label at threshold t is argmax over [t, maps]: the class of the largest map where that is above t, else background.
-The largest map and its class do not depend on t, so one joint histogram over (truth, class, number of thresholds
-below the value) holds every threshold's confusion matrix as a cumulative sum.
+The label at threshold t is argmax over [t, maps]: the class of the largest map if that exceeds t, else background.
+The largest map and its class do not depend on t. One joint histogram over (truth, class, number of thresholds
+below the value) therefore gives every threshold's confusion matrix as a cumulative sum.
 """
 
 from typing import Any
@@ -24,8 +24,8 @@ def sweep(
     """The exact confusion matrices int64 [T,K+1,K+1] of argmax over [t, maps] for each t of ascending `thresholds` [T].
 
     maps float32 [n,H,W] of the 0-based classes `keys` [n]; truth uint8 [H,W], 255 left out. Values are compared in
-    float32, and a value equal to t is background, both as argmax over a float32 stack has it. A `background` map float32
-    [H,W], of a method that has one, takes the place of every threshold: all matrices are then equal.
+    float32, and a value equal to t is background, as with argmax over a float32 stack. A `background` map float32
+    [H,W] of the method's own replaces every threshold; all matrices are then equal.
     Raises WrongInput on sizes that differ and on labels outside the truth's range.
     """
     if maps.shape[1:] != truth.shape:
@@ -47,7 +47,7 @@ def sweep(
 
 
 def _thresholds_below(value: np.ndarray, thresholds: np.ndarray, background: np.ndarray | None) -> np.ndarray:
-    """How many of `thresholds` [T] each value [H,W] exceeds, [H*W]; with a background map, all of them or none."""
+    """The number [H*W] of `thresholds` [T] that each value [H,W] exceeds; with a background map, all or none."""
     if background is None:
         return np.searchsorted(thresholds, value.ravel(), side="left")
     return np.where(value > background, len(thresholds), 0).ravel()
@@ -76,7 +76,7 @@ def curve(matrices: np.ndarray, thresholds: np.ndarray, convention: region.Conve
 
 
 def best(scores: dict[str, list[Any]]) -> dict[str, Any]:
-    """The threshold of `curve` with the highest mIoU, the lowest of equal ones: an oracle, chosen by looking at the truth."""
+    """The threshold of `curve` with the highest mIoU, the lowest of equal ones. It is an oracle: the truth chose it."""
     values = [-1.0 if value is None else value for value in scores["miou"]]
     index = int(np.argmax(values))
     return {"threshold": scores["threshold"][index], "miou": scores["miou"][index]}

@@ -1,8 +1,8 @@
 """Dense CRF (Krähenbühl & Koltun, NIPS 2011) on the labels present in an image, and the confident labels made with it.
 
-Mean field with a spatial and a bilateral Gaussian kernel, Potts compatibility and symmetric normalisation, computed by
-pydensecrf on the permutohedral lattice. The lattices depend on the image alone and are built once per image,
-however many unaries follow.
+pydensecrf computes mean field on the permutohedral lattice, with a spatial and a bilateral Gaussian kernel, Potts compatibility
+and symmetric normalisation. The lattices depend on the image alone. They are built once per image and serve
+any number of unaries.
 """
 
 from collections.abc import Callable
@@ -23,10 +23,10 @@ CLIP = 1e-5  # smallest probability of a soft unary: -log stays finite (pydensec
 
 @dataclass(frozen=True)
 class Parameters:
-    """One setting: mean-field iterations; standard deviations in pixels (sxy) and grey levels (srgb); weights.
+    """One parameter set: mean-field iterations; standard deviations in pixels (sxy) and grey levels (srgb); weights.
 
-    `certainty` is the probability that a given label is right, for unaries made of label maps. The table of
-    `recipes/crf.yaml` holds the published ones.
+    `certainty` is the probability that a given label is right; unaries from label maps use it. The table of
+    `recipes/crf.yaml` holds the published sets.
     """
 
     iterations: int
@@ -41,8 +41,8 @@ class Parameters:
 def hard(rgb: np.ndarray, labels: np.ndarray, n: int, parameters: Parameters) -> np.ndarray:
     """Refine a label map [H,W] of values 0..n-1 on the image uint8 [H,W,3]: uint8 [H,W].
 
-    The energy of a pixel's own label is -log(certainty), of each other one -log((1 - certainty) / (n - 1)). Label 0 is
-    a label like any other; a pixel of 255 prefers none. The result depends on n: count the labels present, not those of
+    The energy of a pixel's own label is -log(certainty), that of each other label -log((1 - certainty) / (n - 1)). Label 0 is
+    a label like any other; a pixel of 255 prefers no label. The result depends on n: count the labels present, not those of
     the image set.
     """
     return _hard(_Lattices(rgb, n, parameters), labels)
@@ -57,7 +57,7 @@ def soft(rgb: np.ndarray, probabilities: np.ndarray, parameters: Parameters) -> 
 def refined_labels(rgb: np.ndarray, label: np.ndarray, parameters: Parameters) -> np.ndarray:
     """Refine a label map of any values uint8 [H,W] on the image uint8 [H,W,3], each pixel among the labels present.
 
-    255 stays 255: a segmenter would learn the guess that the CRF makes there from colours alone.
+    255 stays 255: there the CRF would guess from colours alone, and a segmenter would learn the guess.
     """
     present = np.unique(label[label != VOID])
     if len(present) < 2:
@@ -76,8 +76,8 @@ def confident(
 ) -> np.ndarray:
     """Labels that two thresholds agree on (IRN, cam_to_ir_label): uint8 [H,W] of 0, class index + 1, 255 undecided.
 
-    `maps` [n,H,W] of the classes `keys` [n] are cut at `foreground` and at `background` (the lower), each result is
-    refined; what is foreground in the first is trusted, as is what is background in both.
+    `maps` [n,H,W] of the classes `keys` [n] are cut at `foreground` and at the lower `background`, and each result is
+    refined. Foreground of the first result is trusted, and so is background of both results.
     """
     lattices = _Lattices(rgb, len(keys) + 1, parameters)
     trusted = to_labels(_hard(lattices, winners(maps, foreground)), keys)
@@ -97,9 +97,9 @@ def confident_labels(context: Context) -> Callable[[Item], dict[str, np.ndarray]
 
 
 def _backgrounds(maps: Maps, settings: Settings) -> tuple[Background, Background]:
-    """What foreground that is trusted must exceed, and what foreground that is possible must.
+    """The background scores that trusted foreground and possible foreground must exceed.
 
-    Where the maps have a background of their own it is the first, and `confident_background` times it the second (SIPE: 0.5).
+    A background map of the method's own is the first, and `confident_background` times that map is the second (SIPE: 0.5).
     """
     own, thresholds = maps.background(full=True), settings.maps
     if own is None:
@@ -108,13 +108,13 @@ def _backgrounds(maps: Maps, settings: Settings) -> tuple[Background, Background
 
 
 def refined(rgb: np.ndarray, maps: torch.Tensor, background: Background, parameters: Parameters) -> np.ndarray:
-    """Marginals float32 [n,H,W] of the classes of `maps` [n,H,W], whose unary is made of the scores [background, maps]."""
+    """Marginals float32 [n,H,W] of the classes of `maps` [n,H,W]; the unary comes from the scores [background, maps]."""
     first = torch.as_tensor(background, dtype=maps.dtype).expand(1, *maps.shape[1:])
     return soft(rgb, torch.cat([first, maps]).numpy(), parameters)[1:]
 
 
 def maps(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:
-    """Stage of the refiner `crf` where another refiner follows: refined maps, which lie on the pixels of the image."""
+    """Stage of the refiner `crf` before another refiner: refined maps at full size."""
     parameters = _parameters(context.settings)
 
     def one(item: Item) -> dict[str, np.ndarray]:
@@ -138,7 +138,7 @@ def masks(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:
 
 
 def masks_of_masks(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:
-    """Stage of the refiner `crf` after another refiner: the label map that one made, refined."""
+    """Stage of the refiner `crf` after another refiner: the label map of that refiner, refined."""
     parameters, records = _parameters(context.settings), context.inputs["masks"]
     return lambda item: {"label": refined_labels(item.rgb(), records[item.id]["label"], parameters)}
 
@@ -183,7 +183,7 @@ class _Lattices:
 def _hard(lattices: _Lattices, labels: np.ndarray) -> np.ndarray:
     n = lattices.shape[0]
     if labels.min() == labels.max():
-        # where all pixels agree, every message favours the label they have: nothing can change (n = 1 has no other label)
+        # if all pixels agree, every message favours their label and nothing can change (n = 1 has no other label)
         return labels.astype(np.uint8)
     certainty, void = lattices.parameters.certainty, labels == VOID
     energy = np.full(lattices.shape, -np.log((1 - certainty) / (n - 1)), np.float32)

@@ -1,7 +1,7 @@
 """IRN as a refiner (Ahn, Cho & Kwak, Weakly Supervised Learning of Instance Segmentation with Inter-pixel Relations, CVPR 2019).
 
-Confident labels train a network that finds class boundaries; the maps then walk randomly between those. Followed is the
-public code (jiwoon-ahn/irn). The geometry of pairs, the network, its losses and the walk have a file each.
+Confident labels train a network that finds class boundaries. The maps then spread by a random walk that the boundaries hold
+back. We follow the public code (jiwoon-ahn/irn). The geometry of pairs, the network, its losses and the walk have a file each.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -34,7 +34,7 @@ def network(settings: Settings, classes: tuple[str, ...]) -> IRNet:
 
 
 def training(context: Context) -> Training:
-    """Stage: train IRNet's two branches on confident labels (word `labels`), on top of a backbone that stays as it is."""
+    """Stage: train IRNet's two branches on confident labels (word `labels`), on top of a backbone that does not train."""
     settings = context.settings
     _check_reach(settings.crop, settings.pair_radius)
     irnet = IRNet(backbones.build(settings.backbone.name, weights=settings.backbone.weights, frozen_statistics=True))
@@ -71,7 +71,7 @@ class GridLabelledCrop:
 
 
 class PairObjective(nn.Module):
-    """The four losses: means over the pairs of the batch, or of each share of it where workers or parts share it."""
+    """The four losses, which are means over the pairs of the batch (of a share, if workers or parts share the batch)."""
 
     def __init__(self, irnet: IRNet, classes: int, radius: int) -> None:
         super().__init__()
@@ -97,9 +97,9 @@ def _check_reach(crop: int, radius: int) -> None:
 
 @torch.no_grad()
 def set_mean_displacement(irnet: IRNet, context: Context) -> None:
-    """Store the mean displacement over the top left crops of the training list, of which the incomplete last batch is dropped.
+    """Store the mean displacement over the top left crops of the training list, without the incomplete last batch.
 
-    Nothing but instance segmentation reads it: pseudo masks depend on boundaries alone.
+    Only instance segmentation reads it; pseudo masks depend on boundaries alone.
     """
     crop, batch = context.settings.crop, context.settings.batch
     whole = len(context.items) // batch * batch
@@ -113,7 +113,7 @@ def set_mean_displacement(irnet: IRNet, context: Context) -> None:
 
 
 def masks(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:
-    """Stage: pseudo masks from maps that walked between the boundaries of the trained network."""
+    """Stage: pseudo masks from maps after the random walk between the boundaries of the trained network."""
     settings, irnet = context.settings, context.inputs["affinity"]
 
     @torch.no_grad()
@@ -125,7 +125,7 @@ def masks(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:
         edges = boundary(irnet, torch.from_numpy(pair).to(context.device), settings.padding).float().cpu()
         own, started = maps.background(full=False), maps.strided()
         if own is not None:
-            started = torch.cat([own[None], started])  # it walks as a class does
+            started = torch.cat([own[None], started])  # the background map walks like a class
         walked = walk(started**settings.maps.walk_power, edges, settings.walk_radius, settings.beta, settings.exp_times)
         constant = settings.maps.walk_background if own is None else None
         return {"label": walked_labels(walked, maps.keys, maps.size, constant)}
@@ -136,8 +136,8 @@ def masks(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:
 def walked_labels(walked: torch.Tensor, keys: np.ndarray, size: tuple[int, int], background: float | None) -> np.ndarray:
     """Walked maps [n,h,w] to a label map uint8 `size`: upsampled four times, divided by ONE maximum over all classes, argmax.
 
-    The common maximum lets a weak class vanish below the constant `background` (as in the public code). Where that is None,
-    `walked` is [1+n,h,w], and its first map is what a class must exceed (SIPE code).
+    With the common maximum a weak class may vanish below the constant `background` (as in the public code). If that is None,
+    `walked` is [1+n,h,w], and a class must exceed its first map (SIPE code).
     """
     larger = resize(walked, [GRID * side for side in walked.shape[1:]])[:, : size[0], : size[1]]
     shares = larger / larger.max().clamp_min(torch.finfo(larger.dtype).tiny)

@@ -10,11 +10,11 @@ import torch
 
 from refiners.pair_geometry import anchored_minima, anchors, directions, partners
 
-EPSILON = 1e-5  # within each logarithm and added to each count (IRN code)
+EPSILON = 1e-5  # added inside each logarithm and to each count (IRN code)
 
 
 class Pairs(NamedTuple):
-    """Which pairs, bool [B,directions,rows,columns], are of equal label (background, an object class) or of different ones."""
+    """Which pairs have equal labels (background, or an object class) or different ones, each bool [B,directions,rows,columns]."""
 
     background: torch.Tensor
     foreground: torch.Tensor
@@ -22,7 +22,7 @@ class Pairs(NamedTuple):
 
 
 def pairs(labels: torch.Tensor, classes: int, radius: int) -> Pairs:
-    """Sort the pairs of a label map uint8 [B,h,w] (0 background, 1..classes); a label above that (255) is in none."""
+    """Sort the pairs of a label map uint8 [B,h,w] (0 background, 1..classes); a pair with a higher label (255) is in no set."""
     first, second = anchors(labels, radius), partners(labels, radius)
     valid = (first <= classes) & (second <= classes)
     equal = valid & (first == second)
@@ -45,7 +45,7 @@ def affinity_losses(boundary: torch.Tensor, kinds: Pairs, radius: int) -> tuple[
 def displacement_losses(displacement: torch.Tensor, kinds: Pairs, radius: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Foreground and background displacement loss of D [B,2,h,w].
 
-    Two cells i, j of an object point at the same centre: |D(i) - D(j) - (j - i)|; two of the background at none: |D(i) - D(j)|.
+    Two cells i, j of one object point at the same centre: |D(i) - D(j) - (j - i)|. Two background cells do not: |D(i) - D(j)|.
     Means over pairs and both channels. An empty set gives 0.
     """
     difference = anchors(displacement, radius) - partners(displacement, radius)  # [B,2,directions,rows,columns]

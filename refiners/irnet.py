@@ -1,7 +1,7 @@
 """IRNet (Ahn, Cho & Kwak, CVPR 2019): class boundaries and displacements to object centres from a frozen backbone's taps.
 
-Layer names and group sizes are those of the public code, so its checkpoints' heads fit. The upsampling factors follow the
-taps, which allows any backbone and stride.
+Layer names and group sizes are those of the public code, so the heads of its checkpoints fit. The upsampling factors follow
+from the taps, so any backbone and stride will do.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ DISPLACEMENT_WIDTHS = (64, 128, 256, 256, 256)  # channels per tap of the displa
 class IRNet(nn.Module):
     """Boundary logits [B,1,h,w] and displacements [B,2,h,w] (rows, columns; in cells) on the stride-4 grid of images [B,3,H,W].
 
-    The backbone is frozen entirely. In evaluation mode the mean displacement, set after training, is subtracted.
+    The whole backbone is frozen. In evaluation mode the mean displacement, which is set after training, is subtracted.
     """
 
     displacement_mean: torch.Tensor
@@ -46,15 +46,15 @@ class IRNet(nn.Module):
         return self._boundaries(taps), displacements
 
     def boundaries(self, images: torch.Tensor) -> torch.Tensor:
-        """The boundary logits alone: the walk needs no displacements."""
+        """The boundary logits alone; the walk needs no displacements."""
         return self._boundaries(self._taps(images))
 
     def boundary_parameters(self) -> list[nn.Parameter]:
-        """What learns at the boundary branch's rate."""
+        """The parameters with the boundary branch's rate."""
         return self._parameters_of("fc_edge")
 
     def displacement_parameters(self) -> list[nn.Parameter]:
-        """What learns at the displacement branch's rate."""
+        """The parameters with the displacement branch's rate."""
         return self._parameters_of("fc_dp")
 
     def _parameters_of(self, prefix: str) -> list[nn.Parameter]:
@@ -82,9 +82,9 @@ def _projection(inputs: int, outputs: int, groups: int) -> nn.Sequential:
 
 
 def upsample(features: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
-    """Bilinear upsampling of [B,C,h,w] by 1, 2, 4, ... in each dimension, the least that reaches `size`, and cropping to it.
+    """Bilinear upsampling of [B,C,h,w] by the least of 1, 2, 4, ... that reaches `size` in each dimension, then a crop to `size`.
 
-    Not a resize to `size`: a grid of 63 cells at twice the spacing of one of 125 covers 126 of its cells.
+    A resize to `size` would be wrong: a grid of 63 cells with twice the spacing of a grid of 125 cells covers 126 cells.
     """
     factors = [_power_of_two(wanted / given) for wanted, given in zip(size, features.shape[-2:], strict=True)]
     larger = [given * factor for given, factor in zip(features.shape[-2:], factors, strict=True)]
@@ -101,8 +101,8 @@ def _power_of_two(ratio: float) -> int:
 def boundary(network: IRNet, pair: torch.Tensor, padding: int = 0) -> torch.Tensor:
     """Boundary probability [ceil(H/4),ceil(W/4)] from an image and its mirror [2,3,H,W]: sigmoid of the mean logit.
 
-    Both are filled up with 0 to the right and below to `padding` pixels a side (0: not at all), which changes what the group
-    norms see; a larger image keeps its size (the public code would cut it off).
+    Both are padded with 0 on the right and below to `padding` pixels a side (0: no padding), which changes what the group
+    norms see. A larger image keeps its size (the public code would crop it).
     """
     height, width = pair.shape[-2:]
     logits = network.boundaries(functional.pad(pair, (0, max(0, padding - width), 0, max(0, padding - height))))

@@ -1,8 +1,8 @@
 """Pairs of nearby grid cells and the straight paths between them (IRN: Ahn, Cho & Kwak, CVPR 2019, section 3).
 
-A direction (dy, dx), dy >= 0, stands for all pairs (cell, cell + direction). The affinity of a pair is the smallest of 1 -
-boundary along its path. Paths contain shorter paths, so the minimum along one is the minimum of one or two that are known
-already: 325 minima of whole grids for the 152 directions of radius 10, where the public code gathers 2,134 planes.
+A direction (dy, dx), dy >= 0, stands for all pairs (cell, cell + direction). The affinity of a pair is the smallest 1 -
+boundary along its path. A path contains shorter paths, so the minimum along it is the minimum of one or two known minima.
+The 152 directions of radius 10 take 325 minima of whole grids; the public code gathers 2,134 planes.
 """
 
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ class Part(NamedTuple):
 
 @cache
 def directions(radius: int) -> tuple[Direction, ...]:
-    """All (dy, dx) shorter than `radius` of which one is in each pair of opposites, shortest paths first (stable)."""
+    """All (dy, dx) shorter than `radius`, one of each pair of opposite directions, shortest paths first (stable)."""
     right = [(0, dx) for dx in range(1, radius)]
     below = [(dy, dx) for dy in range(1, radius) for dx in range(1 - radius, radius) if dy * dy + dx * dx < radius * radius]
     return tuple(sorted(right + below, key=lambda direction: len(path(direction))))
@@ -32,7 +32,7 @@ def directions(radius: int) -> tuple[Direction, ...]:
 
 @cache
 def path(direction: Direction) -> tuple[Cell, ...]:
-    """Cells (y, x), relative to the start, of the bounding box of both ends that are closer than 1 to the line between them.
+    """The cells (y, x), relative to the start, that lie closer than 1 to the line between both ends, in their bounding box.
 
     From the far end to the start (0, 0), both included, by falling Manhattan distance.
     """
@@ -44,7 +44,7 @@ def path(direction: Direction) -> tuple[Cell, ...]:
 
 @cache
 def path_parts(radius: int) -> dict[Direction, tuple[Part, ...]]:
-    """For every direction, paths of earlier ones (or of (0, 0), one cell) that together are exactly its path."""
+    """For every direction, paths of earlier directions (or of (0, 0), one cell) that together are exactly its path."""
     known: list[Direction] = [(0, 0)]
     parts = {}
     for direction in directions(radius):
@@ -60,7 +60,7 @@ def _boxed(direction: Direction, offset: Cell = (0, 0)) -> set[Cell]:
 
 
 def _cover(direction: Direction, known: list[Direction]) -> tuple[Part, ...]:
-    """Few of the `known` paths whose union is the path of `direction`: the one that adds most cells, until none is missing."""
+    """A few `known` paths whose union is the path of `direction`: each adds the most cells, until none is missing."""
     cells = _boxed(direction)
     inside = {part: _boxed(*part) for shorter in known for part in _placements(shorter, direction)}
     inside = {part: covered for part, covered in inside.items() if covered <= cells}

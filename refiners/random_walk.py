@@ -2,7 +2,7 @@
 
 One step replaces every cell by the average of its neighbours, weighted by affinity^beta. The public code squares the dense
 transition matrix (11,750 x 11,750 for a 375 x 500 image) 8 times. The walk is linear and the matrix has 69 diagonals, so
-256 products of it with the maps give the same; and its 256th power is a Chebyshev series that 80 terms meet to 1e-6
+256 products of the matrix with the maps give the same. The 256th power is a Chebyshev series; 80 terms reach 1e-6
 (Sachdeva & Vishnoi, Faster Algorithms via Approximation Theory, 2014, theorem 3.3).
 """
 
@@ -17,7 +17,7 @@ from scipy.sparse import dia_array
 
 from refiners.pair_geometry import Direction, path_minima
 
-ERROR = 1e-5  # bound on what the Chebyshev series leaves out (3e-7 in fact for 256 steps; float32 itself errs by up to 5e-5)
+ERROR = 1e-5  # bound on the error of the cut Chebyshev series (in fact 3e-7 for 256 steps; float32 itself errs by up to 5e-5)
 
 
 def walk(maps: torch.Tensor, boundary: torch.Tensor, radius: int = 5, beta: float = 10, exp_times: int = 8) -> torch.Tensor:
@@ -26,24 +26,24 @@ def walk(maps: torch.Tensor, boundary: torch.Tensor, radius: int = 5, beta: floa
     Maps start as maps * (1 - boundary); cells nearer than `radius` are joined by (1 - largest boundary between them)^beta.
     """
     passable = 1 - boundary
-    # the power is monotone: it may be taken before the minimum along the paths, of h*w values in place of 34*h*w
+    # the power is monotone, so it comes before the minimum along the paths: h*w values instead of 34*h*w
     affinities = {way: least.numpy() for way, least in path_minima(passable**beta, radius).items()}
     started = (maps * passable).numpy()
     return torch.from_numpy(propagate(started, neighbourhood(affinities, boundary.shape), 2**exp_times))
 
 
 def neighbourhood(affinities: Mapping[Direction, np.ndarray], size: tuple[int, ...]) -> dia_array:
-    """The symmetric matrix [h*w,h*w] of affinities [h-dy,w-|dx|] by direction, 1 on its diagonal, 0 where nothing is given."""
+    """The symmetric matrix [h*w,h*w] of affinities [h-dy,w-|dx|] by direction, 1 on its diagonal, 0 elsewhere."""
     height, width = size
     diagonals: dict[int, np.ndarray] = defaultdict(lambda: np.zeros(size, np.float32))
     for (dy, dx), values in affinities.items():
-        if values.size == 0:  # no pair that far apart in a grid this small
+        if values.size == 0:  # a grid this small has no pair so far apart
             continue
         left, right = max(0, -dx), width - max(0, dx)
         # SciPy stores element (i, j) of the diagonal j - i in column j; in narrow grids two directions share a diagonal
         diagonals[dy * width + dx][dy:, left + dx : right + dx] += values
         diagonals[-dy * width - dx][: height - dy, left:right] += values
-    diagonals[0] = np.ones(size, np.float32)  # added up last: the others' small values would be lost in its rounding
+    diagonals[0] = np.ones(size, np.float32)  # added last: its rounding would lose the small values of the others
     stored = np.stack([diagonal.ravel() for diagonal in diagonals.values()])
     return dia_array((stored, list(diagonals)), shape=(height * width, height * width))
 
@@ -51,8 +51,8 @@ def neighbourhood(affinities: Mapping[Direction, np.ndarray], size: tuple[int, .
 def propagate(maps: np.ndarray, neighbours: dia_array, steps: int) -> np.ndarray:
     """`steps` times, replace every cell of maps [n,h,w] by the average over its neighbours: float32 [n,h,w].
 
-    The weights of a cell are its row of `neighbours` divided by the row's sum (the public code multiplies rows by the matrix
-    divided by its column sums: the same, as it is symmetric). An average neither moves a constant map nor exceeds a maximum.
+    The weights of a cell are its row of `neighbours` divided by the row's sum. (The public code divides by column sums, which is
+    the same for a symmetric matrix.) An average leaves a constant map unchanged and never exceeds a maximum.
     """
     # row sums in double precision: their rounding errors would all point one way and grow with the number of steps
     inverse = (1 / (neighbours @ np.ones(neighbours.shape[0]))).astype(np.float32)

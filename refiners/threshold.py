@@ -1,7 +1,7 @@
-"""Maps to a label map: every pixel goes to its highest map, or to background where none exceeds the background score.
+"""Maps to a label map: every pixel gets the class of its highest map, or background if no map exceeds the background score.
 
-This is how the CAM family reads seeds (IRN, ReCAM and LPCAM code): argmax over [threshold, maps], mapped to class index + 1. The
-background score is a constant threshold, or the background map of a method that has one of its own.
+The CAM family makes seeds like this (IRN, ReCAM and LPCAM code): argmax over [threshold, maps], mapped to class index + 1. The
+background score is a constant threshold, or the method's own background map.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from imagesets.item import Item
 from maps.maps import Maps
 from training.stage import Context, Settings
 
-Background = float | torch.Tensor  # a constant threshold, or a map [H,W] of what a class must exceed
+Background = float | torch.Tensor  # a constant threshold, or a map [H,W]; a class must exceed it
 
 
 def winners(maps: torch.Tensor, background: Background) -> np.ndarray:
@@ -35,13 +35,13 @@ def label_map(maps: torch.Tensor, keys: np.ndarray, background: Background) -> n
 
 
 def seed_background(maps: Maps, settings: Settings) -> Background:
-    """What cuts maps at full size into seeds: their own background map, or the threshold of the method that wrote them."""
+    """The background score of seeds at full size: the maps' own background map, or the threshold of their method."""
     own = maps.background(full=True)
     return settings.maps.seed_threshold if own is None else own
 
 
 def masks(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:
-    """Stage of the refiner `none`: pseudo masks are the seeds as they are scored."""
+    """Stage of the refiner `none`: the scored seeds are the pseudo masks."""
 
     def one(item: Item) -> dict[str, np.ndarray]:
         maps = context.inputs["maps"][item.id]

@@ -1,1 +1,1 @@
-"""Segmenters: trained on pseudo masks, tested on their own."""
+"""Segmenters: networks that learn from pseudo masks and predict a label map for each image."""

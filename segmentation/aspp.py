@@ -1,4 +1,4 @@
-"""Atrous spatial pyramid pooling as DeepLabV2 has it: the sum of parallel dilated convolutions, with nothing between."""
+"""Atrous spatial pyramid pooling of DeepLabV2: the sum of parallel dilated convolutions."""
 
 from collections.abc import Sequence
 from typing import cast
@@ -21,7 +21,7 @@ class ASPP(nn.ModuleList):
         return torch.stack([branch(features) for branch in self]).sum(dim=0)
 
     def on_constant(self, vectors: torch.Tensor) -> torch.Tensor:
-        """What a map that has one of the `vectors` [N,C] everywhere gives where no border is seen: [N,outputs]."""
+        """The outputs [N,outputs] far from any border for maps that have one of the `vectors` [N,C] everywhere."""
         branches = [cast(nn.Conv2d, branch) for branch in self]
         return torch.stack([functional.linear(vectors, branch.weight.sum(dim=(2, 3)), branch.bias) for branch in branches]).sum(
             dim=0

@@ -1,9 +1,10 @@
 """DeepLabV2: Chen et al., DeepLab: Semantic Image Segmentation with Deep Convolutional Nets, Atrous Convolution, and Fully
 Connected CRFs, TPAMI 2018; trained as in kazuto1011/deeplab-pytorch, which ReCAM, LPCAM and AMN use.
 
-Two of that code's choices are not ours: it takes Caffe weights (stride on the first 1x1 convolution, BGR, mean only) where we
-take torchvision's (stride on the 3x3, RGB, mean and standard deviation), and it halves each batch and adds up two
-gradients, which is `accumulate` 2 on one worker; whole batches differ from that only in how void pixels weigh.
+We differ from that code in two points. It takes Caffe weights (stride on the first 1x1 convolution, BGR, mean only); we take
+torchvision's (stride on the 3x3, RGB, mean and standard deviation). It halves each batch and adds up two gradients, which is
+`accumulate` 2 on one worker; with whole batches only the weight of void pixels differs. The crops are that code's: sizes are
+rounded down, images are resized bilinearly as floats, and an image smaller than the crop lies in its corner.
 """
 
 from collections.abc import Sequence
@@ -15,9 +16,10 @@ import torch
 from torch import nn
 
 import backbones
-from imagesets.crops import Crop, by_scale
+from imagesets.crops import Crop, by_factor
 from imagesets.errors import WrongInput
 from imagesets.item import VOID, Item
+from imagesets.transforms import bilinear
 from segmentation.aspp import ASPP
 from segmentation.losses import cross_entropy, shrunk
 from segmentation.multi_scale import at_scales, largest
@@ -29,7 +31,7 @@ REFRESH = 10  # updates between two values of the staircase schedule
 
 
 class DeepLabV2(nn.Module):
-    """A backbone whose last stages are dilated, and the sum of parallel 3x3 convolutions of different `rates` (ASPP).
+    """A backbone with dilated last stages, then the sum of parallel 3x3 convolutions with different `rates` (ASPP).
 
     `labels` counts background. The convolutions have a bias and no normalisation.
     """
@@ -48,7 +50,7 @@ class DeepLabV2(nn.Module):
 
 
 class PseudoMaskObjective(nn.Module):
-    """Cross entropy at each scale and of the maximum over scales, summed; with one scale, just that."""
+    """The cross entropies at each scale and of the maximum over scales; with one scale, only its own."""
 
     def __init__(self, network: nn.Module, scales: Sequence[float]) -> None:
         super().__init__()
@@ -117,14 +119,14 @@ class MaskedCrop:
         rgb, label = item.rgb(), self.masks[item.id]["label"]
         check_mask(label, rgb.shape[:2], self.labels, item.id)
         scale = float(rng.choice(self.scales))  # one of a few, not a range
-        crop = Crop.drawn(by_scale(rgb.shape[:2], (scale, scale), rng), self.crop, rng)
-        return {"image": torch.from_numpy(crop.image(rgb)), "label": torch.from_numpy(crop.label(label))}
+        crop = Crop.drawn(by_factor(rgb.shape[:2], scale), self.crop, rng, top_left=True)
+        return {"image": torch.from_numpy(crop.image(rgb, bilinear)), "label": torch.from_numpy(crop.label(label))}
 
 
 def check_mask(label: np.ndarray, size: tuple[int, int], labels: int, name: str) -> None:
-    """Raise WrongInput where a mask has not the image's size or holds a label that is neither 0..labels-1 nor void."""
+    """Raise WrongInput if a mask has another size than its image, or a label that is neither 0..labels-1 nor void."""
     if label.shape != size:
-        raise WrongInput(f"the mask of image {name} is {label.shape} and the image {size}")
+        raise WrongInput(f"the mask of image {name} has the size {label.shape}, its image {size}; sizes must be equal")
     highest = int(label.max(initial=0, where=label != VOID))
     if highest >= labels:
         raise WrongInput(f"the mask of image {name} holds label {highest}; there are {labels} labels, 0 to {labels - 1}")
@@ -135,7 +137,7 @@ def _build(settings: Settings, classes: Sequence[str], weights: str) -> DeepLabV
     backbone = backbones.build(
         settings.backbone, stride=settings.stride, dilated="uniform", weights=weights, frozen_statistics=pretrained
     )
-    if pretrained:  # batch norms are constants then: their scale and shift do not train either
+    if pretrained:  # batch norms are then constants: their scale and shift do not train either
         for module in backbone.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.requires_grad_(False)

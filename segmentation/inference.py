@@ -1,4 +1,4 @@
-"""Label maps from a trained segmenter: several scales, mirrored or not, fused by one of the published rules, then a CRF."""
+"""Label maps from a trained segmenter: several scales, with or without mirror images, fused by a published rule, then a CRF."""
 
 from collections.abc import Callable, Sequence
 
@@ -21,7 +21,7 @@ def predictions(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:
 
 
 def own_predictions(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:
-    """The same by a network that has a decoder of its own, `decode(images)`."""
+    """The label map of each image from a network's own decoder, `decode(images)`."""
     return _predictions(context, context.inputs["network"].decode)
 
 
@@ -41,7 +41,7 @@ def _predictions(context: Context, segment: Segment) -> Callable[[Item], dict[st
 
 @torch.inference_mode()
 def probabilities(segment: Segment, image: torch.Tensor, scales: Sequence[float], mirror: bool, fusion: str) -> torch.Tensor:
-    """Class probabilities float32 [L,H,W] of a normalised image [3,H,W], fused over scales and, if asked for, its mirror."""
+    """Class probabilities float32 [L,H,W] of a normalised image [3,H,W], fused over scales and, with `mirror`, mirror images."""
     batch = torch.stack([image, image.flip(-1)]) if mirror else image[None]
     views = []
     for logits in at_scales(segment, batch, scales):

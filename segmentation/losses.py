@@ -9,7 +9,7 @@ from imagesets.item import VOID
 
 
 def cross_entropy(logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
-    """Mean cross entropy over the pixels that are not void; 0, not NaN, where all are.
+    """Mean cross entropy over the pixels that are not void; 0, not NaN, if all are void.
 
     logits [B,L,h,w]; label integer [B,h,w], 255 for void.
     """
@@ -21,8 +21,8 @@ def cross_entropy(logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
 def shrunk(label: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
     """A label map [B,H,W] on a grid of `size` (height, width) by nearest neighbour at pixel centres, as Pillow does it.
 
-    The source of output index i is floor((i + 1/2) * n_in / n_out), here in exact integers; torch's "nearest" takes
-    floor(i * n_in / n_out) and so shifts the labels against the logits by half a cell.
+    The source of output index i is floor((i + 1/2) * n_in / n_out), here in exact integers. Torch's "nearest" takes
+    floor(i * n_in / n_out), which shifts the labels against the logits by half a cell.
     """
     rows, columns = (
         (2 * torch.arange(to, device=label.device) + 1) * extent // (2 * to)

@@ -1,4 +1,4 @@
-"""One network on an image at several scales: DeepLab trains and tests so ("MSC"), other segmenters test so."""
+"""One network on an image at several scales: DeepLab trains and tests like this ("MSC"), other segmenters test like this."""
 
 from collections.abc import Callable, Sequence
 

@@ -23,7 +23,8 @@ from orchestrator.engine.progress import Display
 from orchestrator.engine.shard_work import run_shard
 from orchestrator.engine.spent import Spent
 from orchestrator.engine.stage_runner import Runner
-from orchestrator.planning.launch import Prepared, Request, experiment, open_images, prepare
+from orchestrator.planning.images import open_images
+from orchestrator.planning.launch import Prepared, Request, experiment, prepare
 from orchestrator.reading.results import write_results
 from orchestrator.storage.shards import shard_path, write_shard
 from orchestrator.storage.store import write_json

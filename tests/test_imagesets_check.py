@@ -153,7 +153,7 @@ def test_a_class_that_no_image_or_every_image_shows_is_suspicious(image_set):
     (image_set / "classes.txt").write_text("bar\n")
     for path in (image_set / "SegmentationClass").glob("*.png"):
         save_label_map(path, np.minimum(read_label_map(path), 1))
-    assert "every image of list val shows bar (labels from list); nothing tells what it is not" in warnings_of(image_set)
+    assert "every image of list val shows bar (labels from list); a class needs images without it" in warnings_of(image_set)
 
 
 def test_annotations_in_another_spelling_are_suspicious(image_set):
@@ -168,7 +168,7 @@ def test_annotations_in_another_spelling_are_suspicious(image_set):
 def test_a_list_without_any_mask_needs_none_and_a_list_without_some_does(image_set):
     for path in (image_set / "SegmentationClass").glob("val_*.png"):
         path.unlink()
-    told = "no image of list val has a mask in SegmentationClass, so that nothing can be scored on it"
+    told = "no image of list val has a mask in SegmentationClass, so nothing can be scored on it"
     assert warnings_of(image_set) == [told]
     (image_set / "SegmentationClass/train_2.png").unlink()
     (problem,) = problems_of(image_set)
@@ -177,7 +177,7 @@ def test_a_list_without_any_mask_needs_none_and_a_list_without_some_does(image_s
 
 def test_a_list_that_is_learnt_from_and_held_out_is_suspicious(image_set):
     found = check(open_folder(image_set, SETTINGS), ["val"], ["val"], learnt=["val"])
-    assert found == Findings([], ["list val is learnt from and held out at once"], ())
+    assert found == Findings([], ["list val is both learnt from and held out"], ())
 
 
 def test_what_repeats_is_said_once_and_the_images_are_told(tmp_path):

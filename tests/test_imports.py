@@ -22,8 +22,9 @@ from methods import cam
 from orchestrator.engine.checks import check_images
 from orchestrator.planning.components import components
 from orchestrator.planning.expression import expand
+from orchestrator.planning.images import open_images
 from orchestrator.planning.in_place import assignments
-from orchestrator.planning.launch import Prepared, Request, experiment, open_images, prepare
+from orchestrator.planning.launch import Prepared, Request, experiment, prepare
 from orchestrator.planning.recipes import find
 from orchestrator.planning.settings import resolve
 from orchestrator.planning.stage import Stage
@@ -132,8 +133,8 @@ def test_a_network_replaces_the_network_component_s_training_alone() -> None:
 @pytest.mark.parametrize(
     ("method", "changed", "sentence"),
     [
-        ("supervised", {"imported__maps": "x"}, r"makes no maps whose place imported\.maps could take"),
-        ("cam+irn", {"imported__maps": "x", "imported__masks": "x"}, r"nothing in this run would read imported\.maps"),
+        ("supervised", {"imported__maps": "x"}, r"makes no maps that imported\.maps could replace"),
+        ("cam+irn", {"imported__maps": "x", "imported__masks": "x"}, r"no stage of this run would read imported\.maps"),
         ("cam+irn", {"imported__maps": "x", "imported__network": "x"}, r"would read imported\.network"),
     ],
 )

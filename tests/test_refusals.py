@@ -12,7 +12,8 @@ import pytest
 from imagesets.errors import WrongInput
 from orchestrator.engine import checks
 from orchestrator.planning import workers
-from orchestrator.planning.launch import Prepared, Request, experiment, open_images, prepare
+from orchestrator.planning.images import open_images
+from orchestrator.planning.launch import Prepared, Request, experiment, prepare
 from orchestrator.planning.refusals import made_otherwise, refuse_run, unread
 from orchestrator.planning.workers import dividing, gpus
 from tests.conftest import Command
@@ -165,8 +166,7 @@ def test_what_is_there_with_another_number_of_workers_is_offered_by_name(image_s
     now = planned(image_set, method="cam+none")
     told = made_otherwise(now)
     assert told[0] == (
-        "cam-network is there, made with training.workers=4: --set training.workers=4 uses it, "
-        "and without that it is made again with 2"
+        "cam-network exists, made with training.workers=4: --set training.workers=4 uses it; otherwise it is made again with 2"
     )
     used = planned(image_set, "training.workers=4", method="cam+none")
     assert all(step.cached for step in used.steps) and used.run == made.run and made_otherwise(used) == []
@@ -200,7 +200,7 @@ def test_the_built_in_images_are_not_drawn_for_what_cannot_run(command: Command)
 CONTRADICTIONS = {
     "--until cam-maps --only cam-network": "give one of them",
     "--engine local --address auto": "give one of them",
-    "--random-seeds 0,1 --random-seed 3": "goes without --runs and --random-seed",
+    "--random-seeds 0,1 --random-seed 3": "excludes --runs and --random-seed",
     "--random-seeds 0,-1": "each number from 0",
     "--random-seed -1": "random seeds are whole numbers from 0",
     "--force nosuch": "this run has no stage 'nosuch'",

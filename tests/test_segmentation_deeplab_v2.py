@@ -192,5 +192,5 @@ def test_masks_that_do_not_fit_are_refused(tmp_path):
     with pytest.raises(WrongInput, match="image 0 holds label 1; there are 1 labels"):
         sample(items[0], np.random.default_rng(0))
     masks["0"]["label"] = masks["0"]["label"][:9]
-    with pytest.raises(WrongInput, match=r"mask of image 0 is \(9, 64\)"):
+    with pytest.raises(WrongInput, match=r"mask of image 0 has the size \(9, 64\)"):
         sample(items[0], np.random.default_rng(0))

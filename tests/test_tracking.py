@@ -309,4 +309,4 @@ def test_there_is_no_ui_without_a_database_or_on_a_port_that_is_taken(command: C
     (tmp_path / "mlflow.db").touch()
     port = silent.rpartition(":")[2]
     code, _, errors = command("ui", "--store", tmp_path, "--port", port)
-    assert code == 2 and f"port {port} of 127.0.0.1 cannot be had" in errors
+    assert code == 2 and f"port {port} of 127.0.0.1 cannot be opened" in errors

@@ -4,9 +4,9 @@ from torch import nn
 
 
 class Average:
-    """The average of the weights and buffers of `network`, which starts as they are; none where `decay` is 0.
+    """The average of the weights and buffers of `network`, which starts with their values; no average if `decay` is 0.
 
-    After each step it becomes decay * average + (1 - decay) * weights. Counters are taken over as they are.
+    After each step it becomes decay * average + (1 - decay) * weights. Counters are copied.
     """
 
     def __init__(self, network: nn.Module, decay: float):
@@ -14,7 +14,7 @@ class Average:
         self.weights = {name: values.clone() for name, values in network.state_dict().items()} if decay else {}
 
     def update(self) -> None:
-        """Take in the network as it is now."""
+        """Add the network's present weights to the average."""
         if not self.weights:
             return
         for name, values in self.network.state_dict().items():
@@ -25,6 +25,6 @@ class Average:
                 own.copy_(values)
 
     def deliver(self) -> None:
-        """Give the network the average for its weights."""
+        """Set the network's weights to the average."""
         if self.weights:
             self.network.load_state_dict(self.weights)

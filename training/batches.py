@@ -1,4 +1,4 @@
-"""The batches of an epoch: which worker takes which examples, and in which parts."""
+"""The batches of an epoch: the examples of each worker, and their parts."""
 
 from collections.abc import Iterator, Sequence
 
@@ -16,7 +16,7 @@ Batch = dict[str, torch.Tensor]
 
 
 class Samples(Dataset):
-    """The examples of one epoch, each drawn with a generator of its own whatever process loads it."""
+    """The examples of one epoch; each has a generator of its own, so it does not matter which process loads it."""
 
     def __init__(self, training: Training, items: Sequence[Item], purpose: tuple[object, ...], epoch: int):
         self.sample, self.purpose = training.sample, (*purpose, "sample", epoch)
@@ -30,7 +30,7 @@ class Samples(Dataset):
 
 
 def check_shares(training: Training, world: int) -> None:
-    """Raise WrongInput where a batch does not divide among so many workers, and each one's share into its parts."""
+    """Raise WrongInput unless the batch divides by the number of workers times the number of parts."""
     shares = world * training.accumulate
     if training.batch % shares:
         parts = f" in {training.accumulate} parts each" if training.accumulate > 1 else ""
@@ -40,13 +40,13 @@ def check_shares(training: Training, world: int) -> None:
 
 
 def batches(training: Training, items: Sequence[Item], run: Run, epoch: int, done: int) -> Iterator[tuple[Batch, ...]]:
-    """This worker's share of each batch of an epoch but the first `done`, in the parts that it is computed in.
+    """This worker's share of each batch of an epoch after the first `done` batches, in parts.
 
-    Raises WrongInput where the epoch's examples fill no batch.
+    Raises WrongInput if the epoch's examples fill no batch.
     """
     samples, batch, parts = Samples(training, items, run.purpose, epoch), training.batch, training.accumulate
     whole = optimisers.steps(len(samples), batch, epochs=1)
     shares = [range(step * batch + run.rank, (step + 1) * batch, run.world) for step in range(done, whole)]
     places = [list(share[part::parts]) for share in shares for part in range(parts)]
     loaded = iter(DataLoader(samples, batch_sampler=places, num_workers=run.settings.loaders))
-    return zip(*[loaded] * parts, strict=True)  # the same iterator several times: so many parts in a row make a batch
+    return zip(*[loaded] * parts, strict=True)  # the same iterator several times: consecutive parts make a batch

@@ -13,7 +13,7 @@ from training.stage import Training
 
 CHECKPOINT = "checkpoint.pt"
 
-Seen = dict[str, list[float]]  # the values of each named loss in some steps; a loss need not be in all of them
+Seen = dict[str, list[float]]  # the values of each named loss over some steps; some steps may lack a loss
 
 
 @dataclass
@@ -21,9 +21,9 @@ class Progress:
     """How far a training has come."""
 
     step: int = 0
-    done: int = 0  # steps of the epoch that has begun
-    seen: Seen = field(default_factory=dict)  # this worker's losses in those
-    history: list[dict[str, float]] = field(default_factory=list)  # the mean losses of each epoch before
+    done: int = 0  # steps done in the present epoch
+    seen: Seen = field(default_factory=dict)  # this worker's losses in those steps
+    history: list[dict[str, float]] = field(default_factory=list)  # the mean losses of each earlier epoch
 
     def note(self, losses: dict[str, float]) -> None:
         """Count a step."""
@@ -32,13 +32,13 @@ class Progress:
             self.seen.setdefault(name, []).append(value)
 
     def end_epoch(self, means: dict[str, float]) -> None:
-        """Close the epoch that has begun with its mean losses."""
+        """Close the present epoch with its mean losses."""
         self.history.append({"epoch": len(self.history) + 1, **means})
         self.done, self.seen = 0, {}
 
 
 def load(training: Training, average: Average, run: Run) -> Progress:
-    """Continue from the checkpoint in the run's folder; from the beginning where there is none."""
+    """Continue from the checkpoint in the run's folder; without one, from the beginning."""
     path = run.folder / CHECKPOINT
     if not path.exists():
         return Progress()
@@ -60,7 +60,7 @@ def save(training: Training, average: Average, progress: Progress, run: Run) -> 
 
 
 def save_atomically(state: object, path: Path, fence: Callable[[], None] = lambda: None) -> None:
-    """Write `state` with torch.save so that `path` is the old file or the new one, never half of either."""
+    """Write `state` with torch.save so that `path` is either the old file or the whole new one."""
     partial = path.with_suffix(".partial")
     torch.save(state, partial)
     with partial.open("rb") as file:

@@ -1,15 +1,15 @@
-"""The examples of an epoch: what one training example is made of, and the order they come in."""
+"""The examples of an epoch: what one example is, and the order of all."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-Example = Any  # an Item, or what a training draws in its place: a pair of items, an item and a window of it
+Example = Any  # an Item, or what a training draws instead: a pair of items, an item and a window of it
 
 
 class Chosen(Sequence[Example]):
-    """The examples of `source` at `places`, in that order; each is made when it is asked for, however long the list is."""
+    """The examples of `source` at `places`, in that order; each is made only when it is read, because lists may be long."""
 
     def __init__(self, source: Sequence[Example], places: np.ndarray):
         self.source, self.places = source, places

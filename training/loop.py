@@ -1,8 +1,8 @@
 """The one loop that trains every network: classifiers, AMN, IRN, segmenters.
 
-It runs in one process or in several that torch.distributed connects (Ray Train starts those; nothing here knows Ray).
-Everything random is derived from (random seed, stage, epoch, place in the epoch), so a training that was killed and resumed
-from its checkpoint ends bit-equal to an undisturbed one at the same number of workers and threads.
+It runs in one process, or in several that torch.distributed connects. (Ray Train starts those; this module does not use Ray.)
+All random numbers are derived from (random seed, stage, epoch, place in the epoch). A training that was killed and resumed
+from its checkpoint therefore ends bit-equal to an undisturbed one with the same number of workers and threads.
 """
 
 import warnings
@@ -25,17 +25,17 @@ from training.stage import Losses, Training
 
 
 class Stopped(Exception):
-    """The training was asked to stop; its checkpoint is written and the same command continues it."""
+    """The training was asked to stop and has written its checkpoint; the same command continues it."""
 
 
 def train(training: Training, items: Sequence[Item], run: Run) -> list[dict[str, float]]:
-    """Train on `items` to the last step and return the named losses of each epoch, each the mean over the steps that had it.
+    """Train on `items` to the last step; returns the named losses of each epoch, each the mean over the steps that had it.
 
-    Continues from the checkpoint in `run.folder` where there is one. Raises Stopped after checkpointing when asked to, and
-    WrongInput where a loss is not finite, a batch does not divide, or an epoch's examples fill no batch.
+    It continues from the checkpoint in `run.folder` if there is one. Raises Stopped when it was asked to stop, after writing the
+    checkpoint; raises WrongInput if a loss is not finite, a batch does not divide, or an epoch's examples fill no batch.
     """
     check_shares(training, run.world)
-    # channels last: convolutions are a fifth faster on CPUs, and mixed precision on GPUs wants it
+    # channels last: convolutions are a fifth faster on CPUs, and mixed precision on GPUs needs it
     training.objective.to(run.device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     warnings.filterwarnings("ignore", message="Grad strides do not match")  # of 1x1 convolutions, whose two layouts are one
     for group in training.optimiser.param_groups:
@@ -64,9 +64,9 @@ def train(training: Training, items: Sequence[Item], run: Run) -> list[dict[str,
 
 
 class _Total(nn.Module):
-    """An objective whose losses are added up: what DDP wraps.
+    """An objective that returns the sum of its losses; DDP wraps it.
 
-    The outputs do not leave it, since DDP would wait for gradients of all parameters behind them, losses or not.
+    It does not return the outputs: DDP would wait for gradients of all parameters behind them, even if no loss needs them.
     """
 
     def __init__(self, objective: nn.Module) -> None:
@@ -80,11 +80,11 @@ class _Total(nn.Module):
 
 
 def _update(training: Training, objective: nn.Module, parts: Sequence[Batch], step: int, run: Run) -> dict[str, float]:
-    """One update of the weights; returns the named losses, each the mean over the parts that had it."""
+    """Update the weights once; returns the named losses, each the mean over the parts that had it."""
     factor = training.schedule(step)
     for group in training.optimiser.param_groups:
         group["lr"] = group["base_lr"] * factor
-    seed_torch(*run.purpose, "step", step, run.rank)  # dropout and the like
+    seed_torch(*run.purpose, "step", step, run.rank)  # for dropout and similar layers
     training.optimiser.zero_grad(set_to_none=True)
     seen: Seen = {}
     for number, part in enumerate(parts, start=1):
@@ -101,7 +101,7 @@ def _update(training: Training, objective: nn.Module, parts: Sequence[Batch], st
 
 
 def _forward(training: Training, objective: nn.Module, part: Batch, step: int, run: Run) -> tuple[torch.Tensor, Losses]:
-    """The sum of the losses of a part of a batch, and each of them by name."""
+    """The sum of the losses of a part of a batch, and the losses by name."""
     batch = {name: values.to(run.device, non_blocking=True) for name, values in part.items()}
     precision = getattr(torch, run.settings.precision)
     with torch.autocast(run.device.type, dtype=precision, enabled=precision is not torch.float32):
@@ -115,14 +115,14 @@ def _forward(training: Training, objective: nn.Module, part: Batch, step: int, r
 
 
 def _means(workers: Sequence[Seen]) -> dict[str, float]:
-    """The mean of each named loss over all values that any worker saw of it."""
+    """The mean of each named loss over its values in all workers."""
     names = dict.fromkeys(name for seen in workers for name in seen)
     return {name: fmean(value for seen in workers for value in seen.get(name, ())) for name in names}
 
 
 def set_threads(threads: int) -> None:
-    """Use `threads` threads in torch and none of OpenCV's own."""
-    import cv2  # only processes that compute need it
+    """Use `threads` threads in torch, and no threads of OpenCV's own."""
+    import cv2  # imported here because only processes that compute need it
 
     torch.set_num_threads(threads)
     cv2.setNumThreads(0)

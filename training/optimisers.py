@@ -15,7 +15,7 @@ def build(kind: str, groups: list[dict[str, Any]], momentum: float = 0.0) -> tor
     """Optimiser over `groups`, each {"params", "lr", "weight_decay"} with its base rate.
 
     `kind` is "sgd" (no Nesterov, no dampening), "adam" (weight decay as an L2 term of the gradient) or "adamw" (decoupled
-    weight decay); `momentum` is sgd's alone. Frozen parameters are left out, so that weight decay cannot move them.
+    weight decay); only sgd uses `momentum`. Frozen parameters are left out, so weight decay cannot change them.
     """
     trainable = [{**group, "params": [parameter for parameter in group["params"] if parameter.requires_grad]} for group in groups]
     if kind == "sgd":
@@ -42,9 +42,9 @@ def constant(step: int) -> float:
 
 
 def steps(images: int, batch: int, epochs: int) -> int:
-    """Steps of a training whose incomplete last batches are dropped: images // batch * epochs.
+    """The number of steps of a training that drops incomplete last batches: images // batch * epochs.
 
-    Raises WrongInput where not even one batch is full.
+    Raises WrongInput if the images do not fill one batch.
     """
     if images < batch:
         raise WrongInput(

@@ -1,4 +1,4 @@
-"""Random numbers derived from what they are for, never carried along: a resumed run draws what an undisturbed one draws."""
+"""Random numbers derived from their purpose, never carried along: a resumed run draws the same numbers as an undisturbed one."""
 
 import hashlib
 

@@ -1,4 +1,4 @@
-"""Where and as what a training runs, and what its workers settle with one another through torch.distributed."""
+"""Where a training runs and for what purpose, and how its workers agree through torch.distributed."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,10 +16,10 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class Run:
-    """Where and as what a training runs: `purpose` names its random numbers, `folder` keeps its checkpoint.
+    """Where a training runs: `purpose` names its random numbers, `folder` keeps its checkpoint.
 
-    `report(step, losses, history)` is called after every step on rank 0, with the mean losses of the epochs before;
-    `asked_to_stop()` before every step; `fence()` before every write raises where another attempt has taken over.
+    `report(step, losses, history)` is called on rank 0 after every step, with the mean losses of the earlier epochs.
+    `asked_to_stop()` is called before every step, `fence()` before every write; it raises if another attempt has taken over.
     """
 
     purpose: tuple[object, ...]
@@ -33,18 +33,18 @@ class Run:
     fence: Callable[[], None] = lambda: None
 
     def connected(self, module: nn.Module) -> nn.Module:
-        """The module, whose gradients become those of the whole batch where several workers share it."""
+        """The module; if several workers share a batch, its gradients become those of the whole batch."""
         if self.world == 1:
             return module
         if self.device.type == "cuda":
-            torch.cuda.set_device(self.device)  # the one that NCCL gathers objects on
-        # parameters may be without gradient in some steps: a loss begins later, or one worker's images do not have it; one
-        # parameter always is, because DDP warns on the terminal where it looks for such and there are none
+            torch.cuda.set_device(self.device)  # NCCL gathers objects on this device
+        # parameters may have no gradient in some steps: a loss begins later, or one worker's images do not have it. One extra
+        # parameter never has a gradient, because DDP prints a warning if it looks for such parameters and finds none
         module.register_parameter("without_gradient", nn.Parameter(torch.zeros((), device=self.device)))
         return DistributedDataParallel(module, find_unused_parameters=True)
 
     def agreed_to_stop(self) -> bool:
-        """Whether any worker was asked to stop: all must leave the loop at the same step."""
+        """Whether any worker was asked to stop; all workers must leave the loop at the same step."""
         wish = self.asked_to_stop()
         if self.world == 1:
             return wish
@@ -53,7 +53,7 @@ class Run:
         return bool(flag.item())
 
     def of_all(self, own: Value) -> list[Value]:
-        """The values of all workers, by rank; each must call this."""
+        """The values of all workers, by rank; every worker must call this."""
         if self.world == 1:
             return [own]
         every: list[Value] = [own] * self.world

@@ -1,10 +1,10 @@
 """What a stage's function receives, and what a training stage's function returns.
 
-A stage is one cached step of a run. Its function gets a `Context` and nothing else, and is of one of three forms:
+A stage is one cached step of a run. Its function gets a `Context` and nothing else. It has one of three forms:
 
 * map:   `function(context) -> one`, where `one(item) -> {name: array}` does one image (or `one(class_index)` one class);
 * train: `function(context) -> Training`, which the one loop in `training.loop` runs;
-* copy:  `function(context) -> network`, which comes from a file; `context.inputs` holds it untrained.
+* copy:  `function(context) -> network` with weights from a file; `context.inputs` holds the untrained network.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -22,9 +22,9 @@ from training.randomness import generator
 
 @dataclass(frozen=True)
 class Settings:
-    """The frozen settings that one stage receives: attribute access, groups by their name (`settings.backbone.weights`).
+    """The frozen settings that one stage receives, as attributes; a group is an attribute too (`settings.backbone.weights`).
 
-    A name that the stage's recipe does not list raises AttributeError: nothing else can reach the stage.
+    A name that the stage's recipe does not list raises AttributeError, so no other setting can reach the stage.
     """
 
     values: Mapping[str, Any]
@@ -42,7 +42,7 @@ class Settings:
         return Settings, (dict(self.values),)
 
 
-Records = Mapping[str, dict[str, np.ndarray]]  # what a map stage stored: image id (or class name) -> named arrays
+Records = Mapping[str, dict[str, np.ndarray]]  # the records of a map stage: image id (or class name) -> named arrays
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Context:
     inputs: Mapping[str, Any] = field(default_factory=dict)
 
     def generator(self, *what: object) -> np.random.Generator:
-        """Random numbers of this stage for one use of them."""
+        """A generator of random numbers for one purpose `what` in this stage."""
         return generator(*self.purpose, *what)
 
 
@@ -74,19 +74,19 @@ Outputs = dict[str, torch.Tensor]
 class Training:
     """One training, for `training.loop` to run. Torch's generator is seeded before the function that returns it is called.
 
-    `network` is what the stage delivers; it is a part of `objective`, or `objective` itself.
-    `objective(batch, step)` returns NAMED losses, scalars whose sum is minimised, and named outputs, which add-ons read. Its
-    losses may differ from step to step, and so may the parameters that they reach. It holds all state of the training: what
-    is in its parameters and buffers is checkpointed. `step` counts from 0.
-    `sample(example, rng)` makes the tensors of one example, which torch's default collation stacks. It must be picklable: it
-    is sent to the processes that load images.
-    `optimiser` holds the groups with their base rates, which `schedule(step)` multiplies.
-    `batch` counts examples over all workers. Each worker takes its share in `accumulate` parts, whose gradients it adds up:
-    less memory, and the same update where every loss is a plain mean over examples and no layer looks at the batch (a live
-    batch norm does).
-    `examples(items, rng)` are the examples of one epoch in their order; by default each item once. An incomplete last batch
+    `network` is the result of the stage; it is a part of `objective`, or `objective` itself.
+    `objective(batch, step)` returns NAMED losses, scalars whose sum is minimised, and named outputs, which add-ons read. A step
+    may have other losses than the step before, and its losses may reach other parameters. The objective holds all state of the
+    training: its parameters and buffers are checkpointed. `step` counts from 0.
+    `sample(example, rng)` makes the tensors of one example, which torch's default collation stacks. It must be picklable,
+    because it is sent to the processes that load images.
+    `optimiser` holds the groups with their base rates, and `schedule(step)` multiplies the rates.
+    `batch` counts examples over all workers. Each worker computes its share in `accumulate` parts and adds up their gradients.
+    This needs less memory. The update is the same if every loss is a plain mean over examples and no layer looks at the batch
+    (a live batch norm does).
+    `examples(items, rng)` returns the examples of one epoch in order; by default each item once. An incomplete last batch
     is dropped.
-    `after_step(step)` runs in every worker after each update, `finish()` once after the last one.
+    `after_step(step)` runs in every worker after each update, `finish()` once after the last update.
     """
 
     network: nn.Module

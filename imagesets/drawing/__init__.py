@@ -1,1 +1,1 @@
-"""How the built-in image set is drawn."""
+"""The drawing of the built-in image set."""

@@ -10,7 +10,7 @@ from imagesets.drawing.scenery import value_noise
 
 @dataclass(frozen=True)
 class Look:
-    """What a class looks like: its family, and the pattern and the two colours of its face, which tell it apart."""
+    """What a class looks like: its family, and the pattern and two colours of its face, which distinguish it."""
 
     family: str
     face: str
@@ -42,7 +42,7 @@ def draw(canvas: np.ndarray, objects: np.ndarray, number: int, look: Look, pose:
 
 
 def _coat(family: Family, u: np.ndarray, v: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    # drawn from the same colours for both classes of a family: the body tells nothing about the class
+    # both classes of a family draw from the same colours, so the body says nothing about the class
     colour = np.asarray(family.coats[rng.integers(len(family.coats))]) * rng.uniform(0.8, 1.2) + rng.normal(0, 7, 3)
     spots = value_noise(u.shape, 9, 9, rng)
     return colour * (1 - 0.35 * v + rng.uniform(0.1, 0.3) * family.coat_pattern(u, v) + 0.12 * spots)[..., None]

@@ -1,7 +1,7 @@
-"""The scenes of the built-in image set, in which weak supervision meets the difficulties that the papers describe.
+"""The scenes of the built-in image set, which have the difficulties that the papers describe.
 
-* Each class has one small discriminative part, its head; the body is shared by the classes of a family, which it confuses.
-* Each class lives in a typical context most of the time, so that the background is evidence too.
+* Each class has one small discriminative part, its head. The classes of a family share the body.
+* Each class usually appears in a typical context, so the background is evidence too.
 * One to three classes, several objects per image; edges in colour and in texture, light falloff and noise.
 """
 
@@ -30,14 +30,14 @@ CLASSES = {
 }
 NAMES = tuple(CLASSES)
 MASKS = "SegmentationClass"
-CLASSES_PER_IMAGE = (0.5, 0.38, 0.12)  # probability of one, two and three
+CLASSES_PER_IMAGE = (0.5, 0.38, 0.12)  # probability of one, two and three classes
 TYPICAL_CONTEXT = 0.75  # probability that an image shows the typical context of its first class
 SECOND_OBJECT = 0.3  # probability that a class shows two objects
-LENGTHS = (0.34, 0.62)  # of a creature, as fractions of the image side
+LENGTHS = (0.34, 0.62)  # length of a creature, as fractions of the image side
 
 
 def scene(index: int, side: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """One scene: RGB uint8 [side,side,3] and its label map uint8 [side,side]; `index` turns through the classes evenly."""
+    """One scene: RGB uint8 [side,side,3] and its label map uint8 [side,side]; `index` gives each class in turn."""
     first = index % len(NAMES)
     shown = _kinds(first, rng)
     canvas = scenery.paint(scenery.CONTEXTS[_context(first, rng)], side, rng)
@@ -50,7 +50,7 @@ def scene(index: int, side: int, rng: np.random.Generator) -> tuple[np.ndarray, 
 
 
 def place(count: int, side: int, rng: np.random.Generator) -> list[Pose]:
-    """Poses of up to `count` creatures that hardly cover each other; one that finds no room shrinks, then stays away."""
+    """Poses of up to `count` creatures that hardly cover each other; a creature without room shrinks, then is left out."""
     poses: list[Pose] = []
     for _ in range(count):
         length = rng.uniform(*LENGTHS) * side
@@ -99,7 +99,7 @@ def write_image_set(root: Path, settings: Mapping[str, Any]) -> None:
     for number, split in enumerate(("train", "val")):
         ids = [f"{split}_{index:05d}" for index in range(settings[f"{split}_images"])]
         for index, id in enumerate(ids):
-            # each scene has its own generator, so that more images never change those there were
+            # each scene has its own generator, so more images never change the earlier ones
             rng = np.random.default_rng([settings["drawing_seed"], number, index])
             lines.append([id, *_write_scene(root, id, *scene(index, settings["size"], rng))])
         _write_lines(root / LISTS / f"{split}.txt", ids)

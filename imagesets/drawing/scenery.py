@@ -51,7 +51,7 @@ def value_noise(shape: tuple[int, ...], down: int, across: int, rng: np.random.G
 
 
 def _scatter(canvas: np.ndarray, rng: np.random.Generator) -> None:
-    # petals and pebbles in any colour: a network that looks for a colour alone is led astray
+    # petals and pebbles in any colour mislead a network that looks only for a colour
     side = len(canvas)
     for _ in range(rng.integers(1, 6)):
         row, column = rng.integers(0, side, 2)

@@ -1,4 +1,4 @@
-"""The command line: one file per group of commands; errors a person can put right are one sentence and exit code 2."""
+"""The command line: one file per group of commands. A mistake that the user can correct is one sentence and exit code 2."""
 
 import io
 import os
@@ -32,7 +32,7 @@ from orchestrator.engine.interrupt import GIVEN, INTERRUPTED, end_at_once
 from orchestrator.reading.hidden import hidden, hidden_command
 from orchestrator.reading.summary import sentence
 
-# plain help text: rich help panels would double the time that --help takes
+# plain help text: rich help panels would double the time of --help
 app = typer.Typer(
     help="Weakly-supervised semantic segmentation, from image-level labels to a trained segmenter, in one command.",
     no_args_is_help=True,
@@ -55,9 +55,9 @@ def main() -> None:
     _open_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal without ± gets a question mark in its place
+            stream.reconfigure(errors="replace")  # a terminal that cannot show ± gets a question mark instead
     errors = Console(stderr=True, soft_wrap=True)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's wish is told like Ctrl-C
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's SIGTERM is reported like Ctrl-C
     given = os.environ.get(GIVEN) or hidden_command(["wsss-orch", *sys.argv[1:]])
     debug = "--debug" in sys.argv
     if debug:
@@ -66,13 +66,13 @@ def main() -> None:
         app()
     except WrongInput as error:
         code = _tell(errors, str(error), 2, debug)
-    except (KeyboardInterrupt, SystemExit) as ended:  # typer makes the second of the first
+    except (KeyboardInterrupt, SystemExit) as ended:  # typer turns the first into the second
         if not _interrupted(ended):
             raise
         code = _tell(errors, f"interrupted; the same command continues: {given}", INTERRUPTED, debug)
     except Exception as error:
         log = getattr(error, "log", None)
-        more = f"; the whole story is in {log}" if log else "; --debug shows the traceback"
+        more = f"; the log has the details: {log}" if log else "; --debug shows the traceback"
         code = _tell(errors, f"{sentence(error)}{more}", 1, debug)
     else:
         return
@@ -81,9 +81,9 @@ def main() -> None:
 
 
 def _open_streams() -> None:
-    """Give a process that was started without standard streams (`>&-`, some service managers) ones that lead nowhere.
+    """Open standard streams that lead nowhere for a process that was started without them (`>&-`, some service managers).
 
-    Without them a message would fail, or end up in a file that has taken the stream's number.
+    Without them a message would fail, or go into a file that has the stream's number.
     """
     for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
         if getattr(sys, name) is None:
@@ -95,7 +95,7 @@ def _open_streams() -> None:
 
 
 def _interrupted(error: BaseException | None) -> bool:
-    """Whether an error began as Ctrl-C: an exit code of 130 may also be another command's, which `logs` passes on."""
+    """Whether an error began as Ctrl-C; an exit code of 130 may also come from another command, by `logs`."""
     while error is not None and not isinstance(error, KeyboardInterrupt):
         error = error.__cause__ or error.__context__
     return error is not None

@@ -1,4 +1,4 @@
-"""`wsss-orch ls` and `wsss-orch show`: what there is, read from the recipes alone."""
+"""`wsss-orch ls` and `wsss-orch show`: the components, read from the recipes alone."""
 
 from fnmatch import fnmatch
 from typing import Annotated
@@ -8,14 +8,15 @@ import typer
 from imagesets.errors import WrongInput
 from orchestrator.planning import scores
 from orchestrator.planning.nearest import nearest
-from orchestrator.planning.recipes import FOLD_ORDER, Published, Recipe, Setting, StageRecipe, load_all
+from orchestrator.planning.recipe import FOLD_ORDER, Published, Recipe, Setting, StageRecipe
+from orchestrator.planning.recipes import allowed, load_all
 from orchestrator.reading.tables import table, terminal
 
-LISTED = (*FOLD_ORDER, "backbone", "images", "preset")  # the kinds that a command line names, in this order
+LISTED = (*FOLD_ORDER, "backbone", "images", "preset")  # the kinds that can be named on a command line, in the order of the list
 
 
 def ls(pattern: Annotated[str, typer.Argument(help="Part of a name, or a pattern such as 'lp*'.")] = "*") -> None:
-    """List methods, refiners, segmenters, image sets and presets.
+    """List methods, refiners, segmenters, backbones, image sets and presets.
 
     Examples:
 
@@ -78,8 +79,8 @@ def _stage_line(stage: StageRecipe) -> str:
 
 
 def _allowed(setting: Setting) -> str:
-    if setting.allowed:
-        return ", ".join(map(str, setting.allowed))
+    if allowed(setting):
+        return ", ".join(map(str, allowed(setting)))
     bounds = (("at least", setting.minimum), ("at most", setting.maximum))
     return ", ".join(f"{words} {bound:g}" for words, bound in bounds if bound is not None)
 

@@ -1,4 +1,4 @@
-"""`wsss-orch clean`: what of a store nobody needs, shown, and removed when asked to."""
+"""`wsss-orch clean`: shows what no run in a store needs, and removes it when asked to."""
 
 from collections.abc import Iterable
 from typing import Annotated
@@ -16,10 +16,10 @@ def clean(
     yes: Annotated[bool, typer.Option("--yes", help="Remove what is shown.")] = False,
     store: options.StoreRoot = options.STORE,
 ) -> None:
-    """Show what of a store no finished and no running launch needs; with --yes, remove it.
+    """Show what no finished and no running launch in a store needs; with --yes, remove it.
 
-    That is: stages that no run in STORE/runs refers to (a run that was stopped before its end refers to none), half-finished
-    stages, files of writes that were cut off, and what Ray left.
+    That is: stages that no run in STORE/runs refers to (an unfinished run refers to none), half-finished
+    stages, files of broken writes, and leftovers of Ray.
 
     Examples:
 
@@ -30,12 +30,12 @@ def clean(
     from orchestrator.afterwards.cleaning import find_waste, remove  # loads psutil
 
     place = store.resolve()
-    options.drive(context, place)  # what a launch on another machine is making would look unneeded here
+    options.drive(context, place)  # stages that a launch on another machine is making would look unneeded here
     waste = find_waste(place)
     if not waste:
         typer.echo(f"nothing to remove in {store}")
         return
-    shown = table("in the store", "why it can go", ">MB")
+    shown = table("in the store", "why it is not needed", ">MB")
     for one in waste:
         shown.add_row(str(one.path.relative_to(place)), one.why, _megabytes([one.bytes]))
     terminal().print(shown)

@@ -1,4 +1,4 @@
-"""`wsss-orch compare`: finished runs beside one another."""
+"""`wsss-orch compare`: finished runs side by side."""
 
 from pathlib import Path
 from typing import Annotated
@@ -19,10 +19,10 @@ def compare(
             help="Runs, launches (a run without its random seed), method expressions, or sweeps.", autocompletion=complete.runs
         ),
     ],
-    to: Annotated[list[Path], paths.option(help="A file to write as well: .html, .md, .tex or .csv; may be repeated.")] = [],  # noqa: B006 (typer's way)
+    to: Annotated[list[Path], paths.option(help="Also write this file: .html, .md, .tex or .csv; may be repeated.")] = [],  # noqa: B006 (typer's way)
     store: options.StoreRoot = options.STORE,
 ) -> None:
-    """Compare finished runs: mean and deviation, paired differences to the first, published figures, differing protocols.
+    """Compare finished runs: mean and deviation, paired differences to the first, published figures, different protocols.
 
     A method expression stands for its newest runs, a sweep for its trials. The page (.html) has figures and an image browser too.
 
@@ -35,7 +35,7 @@ def compare(
     for path in to:
         if path.suffix not in ENDINGS:
             raise WrongInput(f"--to {path} must end in one of {', '.join(ENDINGS)}")
-    # here and not above: every other command would wait for them
+    # imported here, so that other commands do not wait for them
     from orchestrator.reading.comparison import compare as compared
     from orchestrator.reading.formats import terminal_table, write
     from orchestrator.reading.groups import Runs

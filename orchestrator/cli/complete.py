@@ -1,9 +1,10 @@
-"""What a shell completes: methods, settings, image sets, segmenters, presets and runs, out of the recipes and the store."""
+"""Completion in a shell: methods, settings, image sets, segmenters, presets and runs, from the recipes and the store."""
 
 from collections.abc import Iterable
 from pathlib import Path
 
-from orchestrator.planning.recipes import FOLD_ORDER, Recipe, Setting, load_all
+from orchestrator.planning.recipe import FOLD_ORDER, Recipe, Setting
+from orchestrator.planning.recipes import allowed, load_all
 
 
 def methods(incomplete: str) -> list[str]:
@@ -19,14 +20,14 @@ def segmenters(incomplete: str) -> list[str]:
 
 
 def image_sets(incomplete: str) -> list[str]:
-    """Kinds of image sets, with the colon that a path follows."""
+    """Kinds of image sets, with the colon before a path."""
     known = load_all()
     names = [name if known[name].make else f"{name}:" for name in _names(["images"])]
     return [name for name in names if name.startswith(incomplete)]
 
 
 def presets(incomplete: str) -> list[str]:
-    """Presets of the package; a path is completed by the shell."""
+    """Presets of the package; the shell completes paths."""
     return [name for name in _names(["preset"]) if name.startswith(incomplete)]
 
 
@@ -68,4 +69,4 @@ def _choices(setting: Setting | None) -> list[str]:
         return []
     if isinstance(setting.default, bool):
         return ["true", "false"]
-    return [str(choice) for choice in setting.allowed]
+    return [str(choice) for choice in allowed(setting)]

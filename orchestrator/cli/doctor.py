@@ -1,4 +1,4 @@
-"""`wsss-orch doctor`: what this machine has, and whether what a run needs works here, as one block for a bug report."""
+"""`wsss-orch doctor`: what this machine has and whether it can run launches, as one block for a bug report."""
 
 import time
 from collections.abc import Callable
@@ -18,17 +18,15 @@ OPTIONAL = {"ray": "--engine local runs without it", "mlflow": "--track none run
 
 
 def doctor(
-    store: Annotated[Path, paths.option(help="The store, whose disk, or bucket and mirror, is looked at and tried.")] = Path(
-        "wsss-store"
-    ),
+    store: Annotated[Path, paths.option(help="The store to try, with its disk or its bucket and mirror.")] = Path("wsss-store"),
     ray: Annotated[bool, typer.Option("--ray", help="Start a private Ray and run a task on it.")] = False,
-    address: Annotated[str, typer.Option(help="Visit every node of this running cluster instead: auto or host:port.")] = "",
-    timeout: Annotated[float, typer.Option(min=1, help="Seconds that the nodes have to answer.")] = 60,
+    address: Annotated[str, typer.Option(help="Try every node of this running cluster instead: auto or host:port.")] = "",
+    timeout: Annotated[float, typer.Option(min=1, help="Seconds in which nodes must answer.")] = 60,
 ) -> None:
     """Show versions, cores, memory, GPUs and disk, and try what a run needs; exit code 1 if something essential fails.
 
-    With --address, on a node of a running cluster: a task on every node looks for what the others wrote to the store, and for
-    other versions than the driver's.
+    With --address, on a node of a running cluster: a task on every node reads and writes the store, and compares
+    its versions with the driver's.
 
     Examples:
 
@@ -63,7 +61,7 @@ def doctor(
 
 
 def _visit(address: str, folder: Path, remote: Address | None, timeout: float) -> None:
-    """The table of a cluster's nodes and what is wrong with them; exit code 1 if anything is."""
+    """Print the table of a cluster's nodes and their problems; exit code 1 if there is a problem."""
     from orchestrator.cluster.findings import node_table, problems
     from orchestrator.cluster.nodes import driver, visit
 
@@ -78,11 +76,11 @@ def _visit(address: str, folder: Path, remote: Address | None, timeout: float) -
 
 
 def _works(name: str, check: Callable[[], str]) -> bool:
-    """Print one line of the block; whether the check went well."""
+    """Print one line of the block; returns whether the check succeeded."""
     began = time.monotonic()
     try:
         line, works = f"ok      {check()} ({time.monotonic() - began:.1f} s)", True
-    except Exception as error:  # a broken installation raises anything, and every other line still has to be told
+    except Exception as error:  # a broken installation can raise any error, and the other lines must still be printed
         hint = f"; {OPTIONAL[name]}" if name in OPTIONAL else ""
         line, works = f"FAILED  {type(error).__name__}: {' '.join(str(error).split())}{hint}", False
     typer.echo(f"{name:12}{line}")

@@ -1,4 +1,4 @@
-"""`wsss-orch evaluate`: scores of a folder of label maps, whoever made them."""
+"""`wsss-orch evaluate`: scores of a folder of label maps from any source."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,9 +14,9 @@ from imagesets.image_set import MASK_SUFFIXES, ImageSet
 from imagesets.item import Item, read_label_map
 from orchestrator.cli import options, paths
 from orchestrator.planning import scores
+from orchestrator.planning.images import images_alone
 from orchestrator.planning.keeping import evaluations
-from orchestrator.planning.launch import images_alone
-from orchestrator.planning.recipes import StageRecipe
+from orchestrator.planning.recipe import StageRecipe
 from orchestrator.planning.stage import Stage
 from orchestrator.reading.numbers import in_words, told
 from orchestrator.reading.results import merged
@@ -27,13 +27,13 @@ from orchestrator.storage.store import write_json
 def evaluate(
     masks: Annotated[Path, paths.option(help="Folder of index PNGs named <image id>.png: pseudo masks or predictions.")],
     images: Annotated[str, typer.Option(help="An image set, such as shapes, voc12:PATH or folder:PATH.")],
-    what: Annotated[str, typer.Option(help="What the label maps are scored as, such as pseudo or seg.")] = "",
+    what: Annotated[str, typer.Option(help="The kind of label maps, such as pseudo or seg.")] = "",
     list_name: Annotated[str, typer.Option("--list", help="Image list; every image of it must have a PNG.")] = "val",
     assign: Annotated[list[str], typer.Option("--set", help="key=value, such as evaluation.miou=truth; may be repeated.")] = [],  # noqa: B006 (typer's way)
     store: options.ImagesRoot = options.STORE,
-    json_file: Annotated[Path | None, paths.option("--json", help="Write the scores to this file as well.")] = None,
+    json_file: Annotated[Path | None, paths.option("--json", help="Also write the scores to this file.")] = None,
 ) -> None:
-    """Score label maps on the masks of a list, as `launch` scores a run's: the whole list, and each class.
+    """Score label maps on the masks of a list in the way of `launch`: over the whole list and for each class.
 
     Examples:
 
@@ -58,7 +58,7 @@ def evaluate(
 
 
 def score(masks: Path, images: ImageSet, list_name: str, quantity: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Metrics, per-class scores and protocol of the PNGs in `masks`, as a run's evaluations of `quantity` have them.
+    """Metrics, per-class scores and protocol of the PNGs in `masks`, as in a run's scores of `quantity`.
 
     Raises WrongInput for a missing, coloured, wrongly sized or out-of-range PNG.
     """
@@ -66,7 +66,7 @@ def score(masks: Path, images: ImageSet, list_name: str, quantity: str, settings
         raise WrongInput(f"--what {quantity} is neither {' nor '.join(scores.label_maps())}")
     items = images.items(list_name, with_masks=True)
     files = _files(masks, items)
-    # a folder of label maps is a stage that somebody else has made, and the list is the only one
+    # the folder of label maps counts as a stage that another program has made, and the list is the only list
     source = Stage(masks.name, "", masks.name, StageRecipe(name=masks.name, scored=quantity), list_name, {}, {}, {})
     lists = {"images.scoring": [list_name], "images.validation": [list_name], "images.selection": ""}
     result: dict[str, Any] = {}
@@ -77,7 +77,7 @@ def score(masks: Path, images: ImageSet, list_name: str, quantity: str, settings
 
 
 def _evaluated(stage: Stage, files: Mapping[str, str], items: Sequence[Item], classes: tuple[str, ...]) -> dict[str, Any]:
-    """The result of one evaluation stage of the label maps in `files`, by image id."""
+    """The result of one evaluation stage on the label maps in `files`, which are by image id."""
     import torch
 
     from orchestrator.engine.context import settings_of
@@ -100,7 +100,7 @@ def _evaluated(stage: Stage, files: Mapping[str, str], items: Sequence[Item], cl
 
 @dataclass(frozen=True)
 class LabelMaps(Mapping):
-    """Index PNGs, by image id, as the records of a stage that made them."""
+    """Index PNGs by image id, in the form of a stage's records."""
 
     files: Mapping[str, str]
 

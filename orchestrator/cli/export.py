@@ -13,18 +13,18 @@ To = Annotated[Path, paths.option(help="The folder to write; it must be new or e
 Format = Annotated[
     str, typer.Option("--format", help="voc (palette PNGs), voc-server (the server's archive) or coco-rle (COCO's results).")
 ]
-Competition = Annotated[str, typer.Option(help="Of voc-server: comp5 (trained on VOC alone) or comp6.")]
+Competition = Annotated[str, typer.Option(help="For voc-server: comp5 (trained on VOC alone) or comp6.")]
 
 
 def export(
     run: Run,
     to: To,
     form: Format = "voc",
-    what: Annotated[str, typer.Option(help="What is written, such as pseudo (pseudo masks) or seg (segmentations).")] = "pseudo",
+    what: Annotated[str, typer.Option(help="What to write, such as pseudo (pseudo masks) or seg (segmentations).")] = "pseudo",
     competition: Competition = "comp6",
     store: options.StoreRoot = options.STORE,
 ) -> None:
-    """Write the pseudo masks or segmentations of a finished run, with a list of their ids and where they come from.
+    """Write the pseudo masks or segmentations of a finished run, with a list of their ids and their origin.
 
     Examples:
 

@@ -1,4 +1,4 @@
-"""`wsss-orch images`: whether an image set is whole, what is in it, what it looks like, and what VOC takes from SBD."""
+"""`wsss-orch images`: checks an image set, counts and shows its images, and makes VOC's list train_aug from SBD."""
 
 from collections import Counter
 from pathlib import Path
@@ -11,7 +11,7 @@ from imagesets.errors import WrongInput
 from imagesets.image_set import ImageSet
 from imagesets.item import Item
 from orchestrator.cli import options, paths
-from orchestrator.planning.launch import images_alone
+from orchestrator.planning.images import images_alone
 from orchestrator.reading.tables import table, terminal, warn
 
 COLUMNS = 3  # images side by side on a contact sheet
@@ -30,7 +30,7 @@ def check_images(
     bad: Annotated[Path | None, typer.Option(help="Write the ids of images with a problem to this file, for --exclude.")] = None,
     store: options.ImagesRoot = options.STORE,
 ) -> None:
-    """Decode every image and mask that a run would read; all problems at once, exit code 2 if there is one.
+    """Decode every image and mask that a run would read; show all problems at once, exit code 2 if there are any.
 
     Examples:
 
@@ -75,7 +75,7 @@ def prepare_images(
 ) -> None:
     """Make VOC's augmented training list, train_aug, and its masks from the Semantic Boundaries Dataset.
 
-    The list is VOC's train and all of SBD but VOC's val: 10,582 images. Where VOC has a mask of its own, that stands.
+    The list is VOC's train and all of SBD except VOC's val: 10,582 images. VOC's own masks are kept.
 
     Examples:
 
@@ -107,7 +107,7 @@ def show_images(
 
       wsss-orch images show voc12:PATH --list val --count 20 --output val.png
     """
-    from orchestrator.pages.samples import spread  # reads maps too, and so loads torch
+    from orchestrator.pages.samples import spread  # also reads maps, so it loads torch
 
     images, _ = images_alone(spec, assign, store.resolve())
     items = images.items(list_name, with_masks=images.with_mask(list_name) == len(images.ids(list_name)))
@@ -119,7 +119,7 @@ def show_images(
 
 
 def _draw(items: list[Item], classes: tuple[str, ...], output: Path) -> None:
-    """Blocks of image, mask where there is one, and names, three to a row."""
+    """Blocks of image, mask (if any) and names, three to a row."""
     import numpy as np
     from PIL import Image
 

@@ -1,4 +1,4 @@
-"""`wsss-orch status`, `logs` and `stop`: the jobs that `submit` has sent to a cluster."""
+"""`wsss-orch status`, `logs` and `stop`: jobs that `submit` has sent to a cluster."""
 
 import time
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,7 +11,7 @@ from orchestrator.reading.tables import table, terminal
 if TYPE_CHECKING:
     from ray.dashboard.modules.job.pydantic_models import JobDetails
 
-Job = Annotated[str, typer.Argument(help="A job's name as `submit` and `status` tell it, or the beginning of one.")]
+Job = Annotated[str, typer.Argument(help="A job's name from `submit` or `status`, or its beginning.")]
 
 
 def status(address: Dashboard) -> None:
@@ -44,11 +44,13 @@ def status(address: Dashboard) -> None:
 def logs(
     job: Job,
     address: Dashboard,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job ends; the exit code is the job's.")] = False,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Follow until the job ends; the exit code is the job's.")
+    ] = False,
 ) -> None:
     """Show what a job has printed.
 
-    With -f the exit code is the job's: 0, its command's own, or 130 where it was stopped. Ctrl-C ends the following, not the job.
+    With -f the exit code is the job's: 0, that of its command, or 130 if it was stopped. Ctrl-C ends the following, not the job.
 
     Examples:
 
@@ -97,7 +99,7 @@ def _duration(milliseconds: float) -> str:
 
 
 def _told(job: "JobDetails") -> str:
-    """What there is to say about a job in one line: of a failed one, the error that its log ends with."""
+    """One line about a job; for a failed job, the error at the end of its log."""
     lines = [line for line in (job.message or "").splitlines() if line.strip()]
     errors: list[Any] = [line for line in lines if line.startswith("error: ")]
     return str((errors[-1:] or lines[:1] or [""])[0]) if job.status.value in ("FAILED", "PENDING") else ""

@@ -1,4 +1,4 @@
-"""`wsss-orch launch`: run a method expression, once or for several random seeds, or show the plan of it."""
+"""`wsss-orch launch`: run a method expression, once or for several random seeds, or show its plan."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,17 +14,8 @@ from orchestrator.engine.announced import announced
 from orchestrator.engine.checks import check_images, weights_problems
 from orchestrator.engine.execution import Execution, Where
 from orchestrator.planning import in_place
-from orchestrator.planning.launch import (
-    Prepared,
-    Request,
-    depending_on,
-    experiment,
-    open_images,
-    plan_with,
-    planner,
-    repeat,
-    select,
-)
+from orchestrator.planning.images import open_images
+from orchestrator.planning.launch import Prepared, Request, depending_on, experiment, plan_with, planner, repeat, select
 from orchestrator.planning.plan import PlannedStage
 from orchestrator.planning.refusals import made_otherwise, problems, refuse_run, unread
 from orchestrator.planning.stage import narrowed
@@ -54,8 +45,8 @@ def launch(
     segmenter: options.Segmenter = "",
     recipe: options.Preset = "",
     assign: options.Assignments = [],  # noqa: B006 (typer's way)
-    random_seed: Annotated[int, typer.Option(help="Reaches weights, order, augmentation and clustering.")] = 0,
-    runs: Annotated[int, typer.Option(min=1, help="Repeat with so many random seeds, from --random-seed on.")] = 1,
+    random_seed: Annotated[int, typer.Option(help="It decides weights, order, augmentation and clustering.")] = 0,
+    runs: Annotated[int, typer.Option(min=1, help="Repeat with this number of random seeds, from --random-seed on.")] = 1,
     random_seeds: options.Seeds = "",
     store: options.StoreRoot = options.STORE,
     engine: Annotated[str, typer.Option(help="ray or local (this process, no Ray needed).")] = "ray",
@@ -74,11 +65,11 @@ def launch(
     """Run a method from image-level labels to a trained, evaluated segmenter."""
     console, where = terminal(), Where(engine, address)
     if until and only:
-        raise WrongInput(f"--until {until} runs what leads to a stage and --only {only} that stage alone; give one of them")
+        raise WrongInput(f"--until {until} runs all that leads to a stage, --only {only} one stage alone; give one of them")
     tracked = options.tracking(track, tracking_uri)
     seeds = options.seeds_of(random_seed, runs, random_seeds)
     assign = [*assign, *in_place.assignments(network=network_from, maps=maps_from, masks=masks_from)]
-    room = 1 if address else 0  # how many a cluster has is its own affair
+    room = 1 if address else 0  # a cluster has its own number of workers
     request = Request(method, images, segmenter, recipe, tuple(assign), seeds[0], store.resolve(), exclude, room)
     wanted = experiment(request)
     warn(console, unread(wanted))
@@ -122,15 +113,15 @@ launch.__doc__ = f"{launch.__doc__}\n\n{EPILOG}"
 
 
 def _tell(console: Console, runs: Sequence[Prepared]) -> None:
-    """What a person should know of these runs before any begins."""
+    """Print what the user should know about these runs before they begin."""
     for name in runs[0].unscored:
-        console.print(f"list {name} has no masks: what is made for it is not scored", markup=False)
+        console.print(f"list {name} has no masks, so nothing is scored on it", markup=False)
     for note in dict.fromkeys(note for run in runs for note in made_otherwise(run)):
         console.print(f"note: {note}", markup=False)
 
 
 def _discard(steps: Sequence[PlannedStage]) -> None:
-    """Remove the results of stages that are forced, so that they are made again."""
+    """Remove the results of forced stages, so that they are made again."""
     if not steps:
         return
     from orchestrator.engine.stage_runner import discard  # loads torch
@@ -143,7 +134,7 @@ def _discard(steps: Sequence[PlannedStage]) -> None:
 def _run(
     console: Console, runs: Sequence[Prepared], plans: Sequence[Sequence[PlannedStage]], where: Where
 ) -> Sequence[Exception | None]:
-    """Bring about what is missing of each run's plan; what each run failed on."""
+    """Run the missing stages of each run's plan; returns the error of each run, or None."""
     first = runs[0]
     if all(step.cached for steps in plans for step in steps):
         count = sum(map(len, plans))
@@ -155,8 +146,9 @@ def _run(
 
 
 def _report(console: Console, runs: Sequence[Prepared], failures: Sequence[Exception | None], tracked: str | None) -> None:
-    """The tables and the page of every run that came to its end, its copy in MLflow unless `tracked` is None, and of several
-    runs what they come to together.
+    """Print the tables of every finished run, write its page, and copy it to MLflow unless `tracked` is None.
+
+    For several runs, print their common result too.
     """
     from orchestrator.pages.report import write_report
 
@@ -168,7 +160,7 @@ def _report(console: Console, runs: Sequence[Prepared], failures: Sequence[Excep
             continue
         made.append(write_results(run)[0])
         if len(runs) == 1:
-            console.print(result_table(made[0]) if made[0]["rows"] else "nothing was scored: no stage that was to run is a score")
+            console.print(result_table(made[0]) if made[0]["rows"] else "nothing was scored: no stage of this launch is a score")
         console.print(f"report  {write_report(run, made[-1], folder)}")
         if tracked is not None:
             console.print(f"mlflow  {deliver_or_say(run.request.store, [run.run], tracked)}", markup=False)
@@ -179,7 +171,7 @@ def _report(console: Console, runs: Sequence[Prepared], failures: Sequence[Excep
 
 
 def _raise(console: Console, runs: Sequence[Prepared], failures: Sequence[Exception | None]) -> None:
-    """End with what the run failed on, of several with a line for each that did."""
+    """End with the error of the run; for several runs, with a line for each failed one."""
     if len(runs) == 1 and failures[0]:
         raise failures[0]
     for run, failure in zip(runs, failures, strict=True):

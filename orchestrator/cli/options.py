@@ -1,4 +1,4 @@
-"""Options that several subcommands share."""
+"""Options of several subcommands."""
 
 import os
 from pathlib import Path
@@ -23,16 +23,21 @@ Images = Annotated[
         autocompletion=complete.image_sets,
     ),
 ]
-Segmenter = Annotated[str, typer.Option(help="Segmenter; the image set's own by default.", autocompletion=complete.segmenters)]
+Segmenter = Annotated[
+    str,
+    typer.Option(
+        help="Segmenter, or own: the network's own decoder; by default that of the image set.", autocompletion=complete.segmenters
+    ),
+]
 Preset = Annotated[
     str, typer.Option("--recipe", help="A preset's name or a YAML file of settings.", autocompletion=complete.presets)
 ]
 Assignments = Annotated[list[str], typer.Option("--set", help="key=value; may be repeated.", autocompletion=complete.settings)]
-Seeds = Annotated[str, typer.Option("--random-seeds", help="Repeat with just these, such as 0,1,2.")]
+Seeds = Annotated[str, typer.Option("--random-seeds", help="Repeat with these random seeds, such as 0,1,2.")]
 
 
 def store_root(context: typer.Context, store: Path) -> Path:
-    """The folder of `--store`: of s3://bucket/prefix (or its mirror) the mirror, attached; WrongInput if it cannot be used."""
+    """The folder of `--store`; for s3://bucket/prefix, the attached mirror. WrongInput if it cannot be used."""
     if context.resilient_parsing or context.obj == ELSEWHERE:
         return store
     if address := s3_address(store):
@@ -45,7 +50,7 @@ def store_root(context: typer.Context, store: Path) -> Path:
 
 
 def s3_address(store: Path) -> Address | None:
-    """The address that `--store` names, None of a folder; a path has lost one of the two slashes."""
+    """The address that `--store` names, None for a folder; as a path it has lost one of its two slashes."""
     kind, _, place = store.as_posix().partition("/")
     return address_of(f"{SCHEME}{place}") if kind == "s3:" else None
 
@@ -63,11 +68,11 @@ TrackingUri = Annotated[
 ]
 
 STORE = Path("wsss-store")
-ELSEWHERE = "elsewhere"  # of a context: the command is looked at here and runs on a cluster
+ELSEWHERE = "elsewhere"  # a key of typer's context: the command is only checked here and runs on a cluster
 
 
 def drive(context: typer.Context, store: Path) -> None:
-    """Be the one that writes to the store until the command ends, where it is one on S3; WrongInput where another launch is."""
+    """Be the only writer of a store on S3 until the command ends; WrongInput if another launch is."""
     from orchestrator.storage.driver import driving
 
     context.with_resource(driving(store))
@@ -84,12 +89,12 @@ def seeds_of(random_seed: int, runs: int, random_seeds: str) -> list[int]:
     except ValueError:
         raise WrongInput(f"--random-seeds {random_seeds} is not a list of whole numbers such as 0,1,2") from None
     if runs > 1 or random_seed or len(set(seeds)) < len(seeds) or min(seeds) < 0:
-        raise WrongInput("--random-seeds takes each number from 0 once, and goes without --runs and --random-seed")
+        raise WrongInput("--random-seeds takes each number from 0 once, and excludes --runs and --random-seed")
     return seeds
 
 
 def tracking(track: str, uri: str) -> str | None:
-    """Where --track and --tracking-uri deliver results to, "" for the store's own database and None for nowhere; checked."""
+    """The checked URI of --track and --tracking-uri: "" for the store's own database, None for no tracking."""
     if track not in ("mlflow", "none"):
         raise WrongInput(f"--track {track} is neither mlflow nor none")
     if track == "none":
@@ -99,6 +104,6 @@ def tracking(track: str, uri: str) -> str | None:
 
 
 def check_uri(uri: str) -> None:
-    """Raise WrongInput for a tracking URI that MLflow does not take, in the name of what gave it."""
+    """Raise WrongInput for a tracking URI that MLflow does not take; the message names the option or variable."""
     variable = f"{TRACKING_VARIABLE}="
     check_tracking(uri, variable if uri and uri == os.environ.get(TRACKING_VARIABLE) else "--tracking-uri ")

@@ -1,4 +1,4 @@
-"""Options that take a path: `~` is the home folder in all of them, as a shell expands it only at the start of a word."""
+"""Options that take a path: they expand `~`, which a shell expands only at the start of a word."""
 
 from pathlib import Path
 from typing import Any
@@ -7,9 +7,9 @@ import typer
 
 
 def expanded(given: str | Path) -> Path:
-    """The path with its `~` or `~name` expanded; an error of the option where there is no such user, or no path."""
+    """The path with its `~` or `~name` expanded; an error of the option if there is no such user or the path is empty."""
     if given == "":
-        raise typer.BadParameter("the path is empty, as that of a variable that is not set is")
+        raise typer.BadParameter("the path is empty; is it a variable that is not set?")
     try:
         return Path(given).expanduser()
     except RuntimeError:

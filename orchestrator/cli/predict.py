@@ -12,13 +12,13 @@ from orchestrator.reading.tables import terminal
 
 def predict(
     run: Run,
-    images: Annotated[Path, paths.option(help="A folder of images (.jpg, .jpeg, .png); folders below it are not looked at.")],
+    images: Annotated[Path, paths.option(help="A folder of images (.jpg, .jpeg, .png), without its subfolders.")],
     to: To,
     form: Format = "voc",
     competition: Competition = "comp6",
     store: options.StoreRoot = options.STORE,
 ) -> None:
-    """Segment every image of a folder with a finished run's segmenter, at the run's test scales, mirroring and CRF.
+    """Segment every image of a folder with a finished run's segmenter, with the run's test scales, mirroring and CRF.
 
     Examples:
 

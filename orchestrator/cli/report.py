@@ -12,14 +12,14 @@ from orchestrator.reading.tables import terminal
 
 def report(
     names: Annotated[
-        list[str], typer.Argument(help="What `compare` takes; a sweep alone gets its own page.", autocompletion=complete.runs)
+        list[str], typer.Argument(help="As for `compare`; one sweep alone gets a page of its own.", autocompletion=complete.runs)
     ],
     to: Annotated[Path | None, paths.option(help="The .html file; <store>/reports/<names>.html by default.")] = None,
     store: options.StoreRoot = options.STORE,
 ) -> None:
     """Write one self-contained HTML page on finished runs: tables that sort, figures, the same images across methods.
 
-    Every launch writes the page of its own run as well (<store>/runs/<run>/report.html), with its stages and settings.
+    Every launch also writes a page of its run (<store>/runs/<run>/report.html), with its stages and settings.
 
     Examples:
 

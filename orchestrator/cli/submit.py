@@ -9,7 +9,7 @@ from orchestrator.cli import options
 from orchestrator.planning.nearest import nearest
 
 COMMANDS = ("launch", "sweep", "doctor")
-SETTINGS = {"allow_interspersed_args": False}  # what follows the command is the command's
+SETTINGS = {"allow_interspersed_args": False}  # options after the command belong to the command
 
 Dashboard = Annotated[
     str, typer.Option("--address", envvar="RAY_API_SERVER_ADDRESS", help="Dashboard: head, head:8265 or http(s)://head:8265.")
@@ -22,10 +22,10 @@ def submit(
     address: Dashboard,
     installed: Annotated[bool, typer.Option("--installed", help="Send no code: the nodes have the same wsss-orch.")] = False,
 ) -> None:
-    """Run a launch or sweep on a running cluster as a Ray job, which outlives this shell.
+    """Run a launch or sweep on a running cluster as a Ray job, which does not end with this shell.
 
-    This project's code is sent; paths must be absolute and lie on what all nodes see. The cluster's environment counts, not this
-    shell's: give --tracking-uri where MLFLOW_TRACKING_URI is not set there.
+    This project's code is sent. Paths must be absolute, and all nodes must see them. The job has the cluster's environment, not
+    this shell's: give --tracking-uri if MLFLOW_TRACKING_URI is not set there.
 
     Examples:
 
@@ -36,7 +36,7 @@ def submit(
 
       wsss-orch submit --address head.example.org doctor --store /shared/wsss/store
     """
-    # the checks that need no Ray come first: they answer at once
+    # checks without Ray come first, because they answer at once
     if words[0] not in COMMANDS:
         raise WrongInput(f"submit runs {', '.join(COMMANDS)}, not {words[0]!r}{nearest(words[0], COMMANDS)}")
     values = _values(context, words)
@@ -58,7 +58,7 @@ def submit(
 
 
 def _values(context: typer.Context, words: list[str]) -> dict[str, Any]:
-    """The options of the command in `words`, by its own parser, whose errors are the user's."""
+    """The options of the command in `words`, by its own parser, which refuses wrong ones."""
     group = context.find_root().command
     command = group.get_command(context, words[0])  # type: ignore[attr-defined]  # of a group
     assert command is not None  # one of COMMANDS

@@ -9,7 +9,8 @@ from imagesets.errors import WrongInput
 from orchestrator.cli import complete, options
 from orchestrator.engine.checks import check_images, weights_problems
 from orchestrator.engine.execution import Execution, Where
-from orchestrator.planning.launch import Request, open_images, plan_with, planner
+from orchestrator.planning.images import open_images
+from orchestrator.planning.launch import Request, plan_with, planner
 from orchestrator.planning.refusals import made_otherwise, refuse_run, unread
 from orchestrator.reading.tables import terminal, warn
 from orchestrator.sweeps.axes import split
@@ -34,26 +35,24 @@ def sweep(
         str, typer.Option(help="grid (all combinations of values), random, or optuna (learns from scores).")
     ] = "grid",
     trials: Annotated[
-        int, typer.Option(min=1, help="Trials to draw; of a grid, draws of its uniform(a,b), loguniform(a,b).")
+        int, typer.Option(min=1, help="Number of trials; in a grid, number of draws from uniform, loguniform.")
     ] = 1,
-    random_seed: Annotated[int, typer.Option(help="First random seed of each trial, and that of the draws.")] = 0,
-    runs: Annotated[int, typer.Option(min=1, help="Repeat each trial with so many random seeds.")] = 1,
+    random_seed: Annotated[int, typer.Option(help="First random seed of each trial, and the seed of the draws.")] = 0,
+    runs: Annotated[int, typer.Option(min=1, help="Repeat each trial with this number of random seeds.")] = 1,
     random_seeds: options.Seeds = "",
-    by: Annotated[str, typer.Option(help="Score to order trials by and to search for, such as seed.miou/train.")] = "",
-    stop_early: Annotated[
-        str, typer.Option(help="Stop trials that promise little by loss (of epochs) or score (on the way).")
-    ] = "",
+    by: Annotated[str, typer.Option(help="Score that orders trials and guides a search, such as seed.miou/train.")] = "",
+    stop_early: Annotated[str, typer.Option(help="Stop weak trials early, by loss (of epochs) or score (earlier ones).")] = "",
     until: options.Until = "",
-    at_once: Annotated[int, typer.Option(min=1, help="Trials under way at once; their stages share what room there is.")] = 4,
+    at_once: Annotated[int, typer.Option(min=1, help="Trials that run at the same time and share the machine.")] = 4,
     store: options.StoreRoot = options.STORE,
     address: options.RayAddress = "",
     track: options.Track = "mlflow",
     tracking_uri: options.TrackingUri = "",
     exclude: options.Exclude = None,
 ) -> None:
-    """Vary settings with Ray Tune. Thresholds (seed.threshold) cost one pass and no trial; what trials share is made once.
+    """Vary settings with Ray Tune. Thresholds (seed.threshold) cost one pass and no trial; shared stages are made once.
 
-    The same command again continues. The result is a table, the best setting, and a page with sensitivity plots.
+    The same command continues a sweep. The result is a table, the best setting, and a page with sensitivity plots.
 
     Examples:
 
@@ -80,8 +79,8 @@ def sweep(
 
 
 def _run(console: Console, asked: Sweep, where: Where, at_once: int) -> None:
-    """Bring every trial about that is not in the store yet."""
-    # here and not above: every other command would wait for Ray and torch
+    """Run every trial that is not in the store yet."""
+    # imported here, so that other commands do not wait for Ray and torch
     from orchestrator.sweeps.early import check
     from orchestrator.sweeps.search import search_of
     from orchestrator.sweeps.trials import Trials
@@ -89,7 +88,7 @@ def _run(console: Console, asked: Sweep, where: Where, at_once: int) -> None:
     search = search_of(asked)
     request, wanted = asked.request, asked.experiment({axis.name: axis.probes[0] for axis in asked.axes})
     opened = open_images(request.images, wanted.settings, request.store, make=True, exclude=request.exclude)
-    assert opened is not None  # made where need be
+    assert opened is not None  # missing images are made
     shared = planner(wanted, opened)
     one = plan_with(shared, wanted, until=asked.until)  # refuses an unknown stage before anything runs
     warn(console, [*unread(wanted), *made_otherwise(one)])
@@ -106,7 +105,7 @@ def _run(console: Console, asked: Sweep, where: Where, at_once: int) -> None:
 
 
 def _report(console: Console, asked: Sweep, tracked: str | None) -> None:
-    """The table of trials, the best one, the page, and the runs' copies in MLflow; exit code 1 where a run failed."""
+    """Print the table of trials and the best one, write the page, copy the runs to MLflow; exit code 1 if a run failed."""
     from orchestrator.pages.sweep_page import write_page
     from orchestrator.reading.groups import Runs
     from orchestrator.sweeps.sweep_results import findings, read_sweep

@@ -14,7 +14,7 @@ def track(
     tracking_uri: options.TrackingUri = "",
     store: options.StoreRoot = options.STORE,
 ) -> None:
-    """Deliver finished runs to MLflow, as far as they are not there yet.
+    """Deliver finished runs to MLflow, except those that are there already.
 
     Examples:
 

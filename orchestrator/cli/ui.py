@@ -1,4 +1,4 @@
-"""`wsss-orch ui`: MLflow's pages over a store's own database."""
+"""`wsss-orch ui`: MLflow's pages on a store's own database."""
 
 import os
 import socket
@@ -15,7 +15,7 @@ HOST = "127.0.0.1"  # the pages ask for no password
 
 
 def ui(
-    port: Annotated[int, typer.Option(min=1, max=65535, help="On this machine, and reached from it alone.")] = 5000,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port on this machine; only this machine reaches it.")] = 5000,
     store: options.StoreRoot = options.STORE,
 ) -> None:
     """Show a store's runs in MLflow's own pages, until Ctrl-C.
@@ -33,8 +33,8 @@ def ui(
     _require_free(port)
     print(f"MLflow on http://{HOST}:{port}, of {path}; Ctrl-C ends it", flush=True)
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")  # processes for what these pages are not used for
-    os.chdir(path.parent)  # the server imports from where it is: not a folder of the user's that is called mlflow
+    os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")  # processes that these pages do not need
+    os.chdir(path.parent)  # it imports from its folder; the user's may hold a folder mlflow/
     options = ["--backend-store-uri", database_uri(store), "--host", HOST, "--port", str(port), "--workers", "1"]
     os.execv(sys.executable, [sys.executable, "-m", "mlflow", "ui", *options])
 
@@ -45,4 +45,4 @@ def _require_free(port: int) -> None:
         try:
             tried.bind((HOST, port))
         except OSError as error:
-            raise WrongInput(f"port {port} of {HOST} cannot be had ({error.strerror}); --port takes another") from error
+            raise WrongInput(f"port {port} of {HOST} cannot be opened ({error.strerror}); choose another with --port") from error

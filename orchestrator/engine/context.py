@@ -11,7 +11,7 @@ from imagesets.errors import WrongInput
 from imagesets.item import Item
 from maps.maps import StoredMaps
 from orchestrator.engine.job import Input, Job, resolve
-from orchestrator.planning.recipes import Reference, StageRecipe
+from orchestrator.planning.recipe import Reference, StageRecipe
 from orchestrator.storage.shards import StoredRecords
 from training.stage import Context, Records, Settings
 

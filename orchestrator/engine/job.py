@@ -9,7 +9,7 @@ from typing import Any
 
 from imagesets.item_list import ItemList
 from orchestrator.engine.spent import Spent
-from orchestrator.planning.recipes import StageRecipe
+from orchestrator.planning.recipe import StageRecipe
 from orchestrator.planning.references import resolve as resolve
 from orchestrator.storage.lease import DriverLost, LeaseLost
 from orchestrator.storage.result import Attempt, Result

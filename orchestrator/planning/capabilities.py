@@ -1,10 +1,11 @@
-"""What results can do for whoever reads them: a recipe says what its stages provide, and a stage what it requires."""
+"""Capabilities: a recipe says what its stages provide and what they require."""
 
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from imagesets.errors import WrongInput
-from orchestrator.planning.recipes import AddOn, StageRecipe, load_all
+from orchestrator.planning.recipe import AddOn, StageRecipe
+from orchestrator.planning.recipes import load_all
 
 if TYPE_CHECKING:
     from orchestrator.planning.stage import Stage
@@ -13,9 +14,9 @@ if TYPE_CHECKING:
 def check_requirements(
     component: str, owner: str, recipe: StageRecipe, inputs: Mapping[str, "Stage"], settings: Mapping[str, Any]
 ) -> None:
-    """Raise WrongInput where a word that a stage reads, or what one of its settings names, does not provide what it requires.
+    """Raise WrongInput if something that a stage reads or names does not provide what the stage requires.
 
-    A requirement goes by a word of the stage, or by a setting whose value names a recipe's entry (`backbone.name`).
+    A requirement is on a word that the stage reads, or on a setting whose value names an entry of a table (`backbone.name`).
     """
     for name, wanted in recipe.requires.items():
         if name in inputs:
@@ -27,7 +28,7 @@ def check_requirements(
 
 
 def check_add_on(name: str, add_on: AddOn, component: str, recipe: StageRecipe) -> None:
-    """Raise WrongInput where the training of `component` cannot carry the add-on called `name`."""
+    """Raise WrongInput if the training of `component` cannot carry the add-on called `name`."""
     _refuse_missing(name, add_on.requires, recipe.provides, f"the training of {component}")
 
 

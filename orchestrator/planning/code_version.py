@@ -1,7 +1,7 @@
-"""The version of a stage's code: a hash of the syntax tree of its function and of everything in the project it refers to.
+"""The version of a stage's code: a hash of the syntax trees of its function and of all project code that it refers to.
 
-Found by parsing, never by importing, so that `plan` stays fast; docstrings, comments and layout do not count. A name is
-followed to its definition, so an edit in one function re-runs only the stages that can reach it.
+The code is parsed, never imported, so `plan` stays fast. Docstrings, comments and layout do not count. Each name is
+followed to its definition, so an edit in a function re-runs only the stages that use the function.
 """
 
 import ast
@@ -11,7 +11,7 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-# the floors below the orchestrator: code above them decides what runs, never what a stage computes
+# the layers below the orchestrator: the orchestrator decides what runs, never what a stage computes
 PACKAGES = ("methods", "refiners", "segmentation", "maps", "training", "imagesets", "backbones", "clustering", "metrics")
 
 
@@ -32,7 +32,7 @@ def sources() -> list[Path]:
 
 
 def _follow(module: str, name: str, found: dict[tuple[str, str], str]) -> None:
-    """Add the definition of `name` in `module` and all it refers to; a name that is not there takes the whole module."""
+    """Add the definition of `name` in `module` and all it refers to; for an unknown name, the whole module."""
     if (module, name) in found:
         return
     definitions, imports = _contents(module)
@@ -49,7 +49,7 @@ def _follow(module: str, name: str, found: dict[tuple[str, str], str]) -> None:
 
 @cache
 def _definition(module: str, name: str) -> tuple[str, tuple[tuple[str, tuple[str, ...]], ...]]:
-    """The syntax tree of a definition as text, and the names it uses; of the whole module where it has no such name."""
+    """The syntax tree of a definition as text, and the names it uses; for an unknown name, those of the whole module."""
     definitions, _ = _contents(module)
     nodes = [definitions[name]] if name in definitions else list(definitions.values())
     references = {chain for node in nodes for chain in _references(node)}
@@ -57,7 +57,7 @@ def _definition(module: str, name: str) -> tuple[str, tuple[tuple[str, tuple[str
 
 
 def _follow_import(target: tuple[str, str], attributes: tuple[str, ...], found: dict[tuple[str, str], str]) -> None:
-    """Follow an imported name; `target` is (module, name), with no name for a module import used through attributes."""
+    """Follow an imported name; `target` is (module, name), without a name for a module that is used through attributes."""
     module, name = target
     path = [name, *attributes] if name else list(attributes)
     while path and _source(f"{module}.{path[0]}"):  # the name is a submodule
@@ -67,7 +67,7 @@ def _follow_import(target: tuple[str, str], attributes: tuple[str, ...], found: 
 
 
 def _references(node: ast.AST) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Every name used below `node` with the attributes read from it: `a.b.c` gives ("a", ("b", "c"))."""
+    """Every name used below `node`, with the attributes read from it: `a.b.c` gives ("a", ("b", "c"))."""
     root, attributes = node, list[str]()
     while isinstance(root, ast.Attribute):
         attributes.insert(0, root.attr)
@@ -81,7 +81,7 @@ def _references(node: ast.AST) -> Iterator[tuple[str, tuple[str, ...]]]:
 
 @cache
 def _contents(module: str) -> tuple[dict[str, ast.AST], dict[str, tuple[str, str]]]:
-    """A module's top-level definitions by name, bare, and its in-project imports as local name -> target."""
+    """A module's bare top-level definitions by name, and its in-project imports as local name -> target."""
     path = _source(module)
     if path is None:
         return {}, {}
@@ -105,7 +105,7 @@ def _contents(module: str) -> tuple[dict[str, ast.AST], dict[str, tuple[str, str
 
 
 def _bare(node: ast.FunctionDef | ast.ClassDef) -> ast.AST:
-    """A definition without docstrings, and without imports: what is imported is followed by name, wherever the import stands."""
+    """A definition without docstrings and imports; imported names are followed, wherever the import is."""
     for part in ast.walk(node):
         if isinstance(part, (ast.FunctionDef, ast.ClassDef)):
             documented = ast.get_docstring(part, clean=False) is not None

@@ -1,14 +1,15 @@
-"""The components that a method expression names, in the order in which they are folded into stages."""
+"""The components that a method expression names, in the order in which they become stages."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from imagesets.errors import WrongInput
-from orchestrator.planning.recipes import ADD_ONS, FOLD_ORDER, Recipe, find
+from orchestrator.planning.recipe import ADD_ONS, FOLD_ORDER, Recipe
+from orchestrator.planning.recipes import find
 
-BASE_NETWORK = "cam"  # what an expression without a network starts from
-SINGLE = ("network", "reactivation", "extractor", "relearning")  # one name fits each of these places
+BASE_NETWORK = "cam"  # the network of an expression that names none
+SINGLE = ("network", "reactivation", "extractor", "relearning")  # an expression takes one name of each of these kinds
 
 
 @dataclass(frozen=True)
@@ -17,21 +18,21 @@ class Component:
 
     recipe: Recipe
     variant: Mapping[str, Any] = field(default_factory=dict)  # the settings of the named variant
-    named: bool = True  # in the expression, or as the default refiner or the segmenter
+    named: bool = True  # named in the expression, or the default refiner or the segmenter
     add_ons: tuple[Recipe, ...] = ()
 
     @property
     def trains_a_network(self) -> bool:
-        """Whether add-ons have a training here that they can add to."""
+        """Whether the component has a training that add-ons can add to."""
         return any(stage.kind == "train" and stage.writes == "network" for stage in self.recipe.stages)
 
 
 def components(expression: str, segmenter: str) -> list[Component]:
-    """The components of `expression` and the segmenter, ordered; raises WrongInput for what makes no sense."""
+    """The components of `expression` and the segmenter, in order; raises WrongInput if they make no sense."""
     named = [Component(*find(word, (*FOLD_ORDER[:-1], *ADD_ONS))) for word in _words(expression)]
     _check_places(named)
     chain = _with_add_ons(named)
-    chain.sort(key=lambda component: FOLD_ORDER.index(component.recipe.kind))  # stable: refiners stay in the order written
+    chain.sort(key=lambda component: FOLD_ORDER.index(component.recipe.kind))  # a stable sort: refiners keep their order
     last = Component(*find(segmenter, ("segmenter",)))
     if _learns_from_masks(last.recipe) and not any(component.recipe.kind == "refiner" for component in chain):
         defaults = next((part.recipe.default_refiners for part in reversed(chain) if part.recipe.default_refiners), ())
@@ -56,9 +57,9 @@ def _check_places(named: Sequence[Component]) -> None:
 
 
 def _with_add_ons(named: Sequence[Component]) -> list[Component]:
-    """The other components with their add-ons: each adds to the last training of a network that is written before it.
+    """The other components with their add-ons; an add-on adds to the last training of a network before it in the expression.
 
-    An add-on with none before it adds to the expression's own network, which is the base network where none is named.
+    Without such a training before it, it adds to the expression's network, or to the base network if none is named.
     """
     chain = [component for component in named if component.recipe.kind not in ADD_ONS]
     if not any(component.recipe.kind == "network" for component in chain):

@@ -1,7 +1,7 @@
 """Method expressions: `a+b+c` folded over a few words into the stages of a run.
 
-Every stage reads and rebinds words (network, maps, labels, fitted, affinity, masks, segmenter, predictions). The recipes say
-which; folding the components in a fixed order is all there is to it. Stages that nobody reads and nobody scores are left out.
+Every stage reads words and sets one anew (network, maps, labels, fitted, affinity, masks, segmenter, predictions); its recipe
+says which. The components are folded in a fixed order. Stages whose results are neither read nor scored are left out.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,13 +14,14 @@ from orchestrator.planning.components import Component
 from orchestrator.planning.in_place import IMPORTED, in_place
 from orchestrator.planning.keeping import check_nothing_is_dropped, kept
 from orchestrator.planning.receiving import full_names, received
-from orchestrator.planning.recipes import Recipe, StageRecipe, load_all
+from orchestrator.planning.recipe import Recipe, StageRecipe
+from orchestrator.planning.recipes import load_all
 from orchestrator.planning.stage import Stage
 
 
 @dataclass(frozen=True)
 class _Part:
-    """A stage as a recipe declares it, at its place in the fold: `within` is the component, `owner` declares the stage."""
+    """A declared stage at its place in the fold: `within` is its component, `owner` is the recipe that declares it."""
 
     within: Recipe
     owner: Recipe
@@ -49,7 +50,7 @@ def expand(chain: Iterable[Component], settings: Mapping[str, Any]) -> list[Stag
 
 
 def _placed(chain: list[Component], settings: Mapping[str, Any]) -> list[Component]:
-    """The chain with a component behind the one that its setting `after` names, if it names any (lpcam.on=amn)."""
+    """The chain, where a component is moved behind the component that its `after` setting names (lpcam.on=amn)."""
     for component in [component for component in chain if component.recipe.after]:
         setting = f"{component.recipe.name}.{component.recipe.after}"
         places = {other.recipe.name: place for place, other in enumerate(chain)}
@@ -63,7 +64,7 @@ def _placed(chain: list[Component], settings: Mapping[str, Any]) -> list[Compone
 
 
 def _parts(chain: Sequence[Component]) -> Iterator[_Part]:
-    """The stages of all components in order; those of an add-on stand before the training that it adds to."""
+    """The stages of all components in order; an add-on's stages come before the training that it adds to."""
     written: set[str] = set()
     for component in chain:
         own = list(_stages_of(component.recipe, written))
@@ -71,7 +72,7 @@ def _parts(chain: Sequence[Component]) -> Iterator[_Part]:
         for part in own:
             if part.recipe.kind == "train" and part.recipe.writes == "network":
                 yield from added
-                added = []  # made once, however many trainings the network has
+                added = []  # made once, even if the network has several trainings
                 yield replace(part, add_ons=component.add_ons)
             else:
                 yield part
@@ -79,7 +80,7 @@ def _parts(chain: Sequence[Component]) -> Iterator[_Part]:
 
 
 def _stages_of(recipe: Recipe, written: set[str]) -> Iterator[_Part]:
-    """A recipe's stages after components that have `written` words; `use: crf.labels` is that shared stage and its owner."""
+    """A recipe's stages after components that have `written` words; `use: crf.labels` is the shared stage `labels` of crf."""
     for stage in recipe.stages:
         if any((word in written) != there for word, there in stage.if_bound.items()):
             continue

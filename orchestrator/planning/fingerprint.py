@@ -1,6 +1,6 @@
-"""The fingerprint of an image list: content hashes of its images and labels, and of its masks apart; and of code.
+"""Fingerprints of image lists (content hashes of images with labels, and of masks) and of code.
 
-Contents are hashed once; after that sizes and modification times, which never enter a key, tell that they are unchanged.
+Contents are hashed once. Later, unchanged sizes and modification times mean unchanged contents; these never enter a key.
 """
 
 import hashlib
@@ -39,7 +39,7 @@ class Fingerprints:
         return self._of_files(lambda: [str(path)])
 
     def of_folder(self, folder: Path, ids: Iterable[str]) -> str:
-        """Covers names and contents of the files that are named after `ids`, an id and one suffix each; not the folder's path."""
+        """Covers names and contents of the files named after `ids` (an id and one suffix), but not the folder's path."""
         wanted = set(ids)
         names = sorted(
             entry.name for entry in os.scandir(folder) if os.path.splitext(entry.name)[0] in wanted and entry.is_file()
@@ -47,7 +47,7 @@ class Fingerprints:
         return _digest(_json(names), [self._of_files(lambda: (os.path.join(folder, name) for name in names))])
 
     def of_code(self, *references: str) -> str:
-        """The code version of functions, parsed anew only after some file of the project has changed."""
+        """The code version of functions; the code is parsed again only after a file of the project has changed."""
         if not self._sources:
             self._sources = _digest(_json(_stats(map(str, sources()))))
         known_as = f"code {self._sources} {' '.join(references)}"
@@ -71,7 +71,7 @@ def _stats(paths: Iterable[str]) -> Iterator[tuple[str, int, int]]:
 
 
 def _json(entries: Iterable[Any]) -> Iterator[str]:
-    """What json.dumps would give of the whole list, some at a time: as one text a million entries would be held thrice."""
+    """The text of json.dumps for the whole list, in pieces: one text of a million entries would be held three times."""
     left, between = iter(entries), ""
     yield "["
     while some := list(islice(left, AT_ONCE)):

@@ -1,4 +1,4 @@
-"""Imported results: which stages of an expression they take the place of.
+"""Imported results: which stages of an expression they replace.
 
 The recipe `imported` declares one stage for each kind of result; its setting of the same name switches it on.
 """
@@ -10,19 +10,20 @@ from typing import Any
 import msgspec
 
 from imagesets.errors import WrongInput
-from orchestrator.planning.recipes import Recipe, StageRecipe, load_all
+from orchestrator.planning.recipe import Recipe, StageRecipe
+from orchestrator.planning.recipes import load_all
 
-IMPORTED = "imported"  # the recipe, and the component that its stages count as
+IMPORTED = "imported"  # the recipe, which is also the component of its stages
 OFF = "none"
-HELP = {  # of the launch options; `wsss-orch show imported` tells the files' forms in full
-    "network": "A state dict in place of training the method's network component, such as cam.",
-    "maps": "Folder of <id>.npy (IRN's) or <id>.npz in place of the method's maps, with its thresholds: lpcam's for lpcam+irn.",
-    "masks": "Folder of <id>.png label maps in place of the pseudo masks that the segmenter learns.",
+HELP = {  # help of the launch options; `wsss-orch show imported` describes the files in full
+    "network": "A state dict that replaces the training of the method's network, such as cam.",
+    "maps": "Folder of <id>.npy (IRN's) or <id>.npz that replace the method's maps; its thresholds stay.",
+    "masks": "Folder of <id>.png label maps that replace the pseudo masks for the segmenter.",
 }
 
 
 def assignments(**given: Path | None) -> list[str]:
-    """The `--set` strings that import what is `given` by its kind."""
+    """The `--set` strings that import the files `given` by kind."""
     return [f"{IMPORTED}.{kind}={path}" for kind, path in given.items() if path is not None]
 
 
@@ -35,7 +36,7 @@ def in_place(parts: Sequence[tuple[Recipe, StageRecipe]], settings: Mapping[str,
         ]
         if not places:
             method = "+".join(dict.fromkeys(recipe.name for recipe, _ in parts))
-            raise WrongInput(f"{method} makes no {part.writes} whose place {IMPORTED}.{part.name} could take; leave it out")
+            raise WrongInput(f"{method} makes no {part.writes} that {IMPORTED}.{part.name} could replace; leave it out")
         replaced = parts[places[-1]][1]
         found[places[-1]] = msgspec.structs.replace(part, network=replaced.network, provides=replaced.provides)
     return found

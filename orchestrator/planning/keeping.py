@@ -1,4 +1,4 @@
-"""Which stages of an expression a run keeps: what the segmentation or a score comes from; nothing that was named is dropped."""
+"""Which stages of an expression a run keeps: those behind the segmentation and the scores. Nothing named is dropped."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -10,14 +10,14 @@ from orchestrator.planning import scores
 from orchestrator.planning.components import Component
 from orchestrator.planning.in_place import IMPORTED, wanted
 from orchestrator.planning.receiving import full_names, received
-from orchestrator.planning.recipes import Recipe
+from orchestrator.planning.recipe import Recipe
 from orchestrator.planning.stage import Stage
 
 
 def kept(stages: Sequence[Stage], chain: Sequence[Component], last_import: int, settings: Mapping[str, Any]) -> list[Stage]:
-    """The stages that the segmentation or a score comes from, each scored one followed by its evaluations.
+    """The stages behind the segmentation and the scores; each scored stage is followed by its evaluations.
 
-    What is scored counts where it was named, unless an import has taken the place of what would have read it.
+    A scored stage of a named component counts, unless an import has replaced the stages that would have read it.
     """
     named = {IMPORTED, *(component.recipe.name for component in chain if component.named)}
     there: set[int] = set()
@@ -42,10 +42,10 @@ def kept(stages: Sequence[Stage], chain: Sequence[Component], last_import: int, 
 
 
 def evaluations(stage: Stage, settings: Mapping[str, Any]) -> Iterator[Stage]:
-    """The scores of a stage: of each quantity that it is scored as, by every recipe that scores that, on its lists."""
+    """The scores of a stage, for each of its quantities, each recipe that scores the quantity, and each list."""
     for quantity in scores.of_stage(stage.recipe):
         for owner, recipe in scores.stages(quantity):
-            own = stage.recipe.scored in owner.quantities  # the recipe that says what the stage is scored as
+            own = stage.recipe.scored in owner.quantities  # this recipe says as which quantity the stage is scored
             name = f"{stage.name}-score" if own else f"{stage.name}-{owner.name}-score"
             inputs = {recipe.reads[0]: stage}
             purpose = f"{owner.name}-{recipe.name}"
@@ -54,7 +54,7 @@ def evaluations(stage: Stage, settings: Mapping[str, Any]) -> Iterator[Stage]:
 
 
 def _on_lists(score: Stage, owner: Recipe, settings: Mapping[str, Any]) -> Iterator[Stage]:
-    """A score on every list that its quantity is scored on, and on the list that settings are chosen on."""
+    """A score on every list of its quantity and on the list on which settings are chosen."""
     own = received(full_names(owner.name, score.recipe.settings, score.inputs, settings), settings)
     lists = [*settings[f"images.{score.recipe.list}"], *filter(None, [settings["images.selection"]])]
     for number, list_name in enumerate(dict.fromkeys(lists)):
@@ -63,13 +63,13 @@ def _on_lists(score: Stage, owner: Recipe, settings: Mapping[str, Any]) -> Itera
 
 
 def check_nothing_is_dropped(stages: Sequence[Stage], chain: Sequence[Component], settings: Mapping[str, Any]) -> None:
-    """Raise WrongInput where a component that was named, or an import, would have no part in the run."""
+    """Raise WrongInput if a named component or an import would have no part in the run."""
     kept = {stage.recipe.name for stage in stages if stage.component == IMPORTED}
     for part in wanted(settings):
         if part.name not in kept:
-            raise WrongInput(f"nothing in this run would read {IMPORTED}.{part.name}; leave it out")
+            raise WrongInput(f"no stage of this run would read {IMPORTED}.{part.name}; leave it out")
     if kept:
-        return  # what an import takes the place of is left out, and what only that would have read
+        return  # an import leaves out the stage that it replaces, and the stages that only this stage needs
     refiners = [component.recipe.name for component in chain if component.recipe.kind == "refiner"]
     for first, second in pairwise(refiners):
         if not any(stage.component == second and first in _sources(stage) for stage in stages):
@@ -77,7 +77,7 @@ def check_nothing_is_dropped(stages: Sequence[Stage], chain: Sequence[Component]
     there = set().union(*(stage.components for stage in stages))
     named = [recipe.name for part in chain for recipe in ((part.recipe,) if part.named else ()) + part.add_ons]
     if idle := [name for name in named if name not in there]:
-        raise WrongInput(f"{idle[0]} has no part in this run: nothing reads what it makes; leave it out")
+        raise WrongInput(f"{idle[0]} has no part in this run: no stage reads what it makes; leave it out")
 
 
 def _sources(stage: Stage) -> set[str]:

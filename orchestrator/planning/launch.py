@@ -1,6 +1,6 @@
 """One launch, up to its plan.
 
-A `Request` resolves to an `Experiment` (settings, stages), that and opened images to a `Prepared` plan.
+A `Request` becomes an `Experiment` (settings, stages); with opened images that becomes a `Prepared` plan.
 """
 
 import re
@@ -11,13 +11,13 @@ from typing import Any
 
 from imagesets.errors import WrongInput, refuse
 from imagesets.image_set import ImageSet
-from imagesets.layout import name_of
 from orchestrator.planning.components import Component, components
 from orchestrator.planning.expression import expand
+from orchestrator.planning.images import image_layers
 from orchestrator.planning.nearest import nearest
 from orchestrator.planning.plan import PlannedStage, Planner
-from orchestrator.planning.recipes import Recipe, find, load_all
-from orchestrator.planning.references import resolve as function
+from orchestrator.planning.recipe import Recipe
+from orchestrator.planning.recipes import find
 from orchestrator.planning.settings import declared, parse_assignments, read_file, resolve
 from orchestrator.planning.stage import Stage, narrowed
 from orchestrator.planning.workers import WORKERS, dividing, room
@@ -38,12 +38,12 @@ class Request:
     random_seed: int = 0
     store: Path = Path("wsss-store")
     exclude: Path | None = None
-    room: int = 0  # training workers that fit where it runs, unless a setting says how many; 0: as many as fit this machine
+    room: int = 0  # training workers that fit the place of the run, if no setting says how many; 0: those that fit this machine
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """A request with everything resolved that needs no images: all settings and the expanded stages."""
+    """A request with all that needs no images resolved: the settings and the stages."""
 
     request: Request
     images_recipe: Recipe
@@ -78,12 +78,12 @@ class Prepared:
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """All settings that there are."""
+        """All existing settings, also those that no stage reads."""
         return self.experiment.settings
 
     @property
     def group(self) -> str:
-        """The name of this run and its repeats: method, image set, a hash of the settings that stages read and of the images."""
+        """The common name of this run and its repeats: method, image set, a hash of the images and the settings in use."""
         lists = self.experiment.lists
         images = [self.planner.fingerprints.of_images(self.planner.items(name, with_masks=False)) for name in lists]
         stages = [(stage.name, stage.list_name) for stage in self.experiment.stages]
@@ -97,13 +97,13 @@ class Prepared:
 
     @property
     def unscored(self) -> list[str]:
-        """The lists that were to be scored and have no masks."""
+        """The lists that should be scored but have no masks."""
         lists = dict.fromkeys(stage.list_name for stage in self.experiment.stages if stage.scores)
         return [name for name in lists if not self.images.has_masks(name)]
 
 
 def experiment(request: Request) -> Experiment:
-    """Resolve a request's expression and settings; every problem is a WrongInput before anything is opened."""
+    """Resolve a request's expression and settings; raises WrongInput for any problem before it opens anything."""
     images_recipe, chain, settings = _resolved(request)
     stages = expand(chain, settings)
     if settings[WORKERS] is None:
@@ -113,7 +113,7 @@ def experiment(request: Request) -> Experiment:
 
 
 def settings_given(request: Request) -> dict[str, Any]:
-    """All settings of a request, but None for what follows the machine."""
+    """All settings of a request; None for settings that follow the machine."""
     return _resolved(request)[2]
 
 
@@ -124,7 +124,7 @@ def _resolved(request: Request) -> tuple[Recipe, list[Component], dict[str, Any]
 
 
 def name_in_store(method: str, images: str, identity: object) -> str:
-    """The name of a run's group or a sweep, as a folder can have it: method, name of the image set, a hash of what it is."""
+    """The name of a group of runs or of a sweep, fit for a folder: method, name of the image set, a hash of the rest."""
     return f"{method}-{UNSAFE.sub('-', images)[:40]}-{digest(repr(identity).encode())[:8]}"
 
 
@@ -134,35 +134,35 @@ def prepare(wanted: Experiment, images: ImageSet) -> Prepared:
 
 
 def planner(wanted: Experiment, images: ImageSet) -> Planner:
-    """What plans an experiment, its repeats, and others on the same images."""
+    """The planner of an experiment, its repeats, and others on the same images."""
     return Planner(Store(wanted.request.store), images, declared(wanted.images_recipe))
 
 
 def plan_with(planner: Planner, wanted: Experiment, run: str = "", until: str = "", only: str = "") -> Prepared:
-    """Plan an experiment with a planner that others share; `run` names it among them.
+    """Plan an experiment with a planner that other experiments share; `run` is its name among them.
 
-    With `until` or `only` just the stages that lead to that one are planned.
+    With `until` or `only`, only the stages that lead to that stage are planned.
     """
     stages = narrowed(wanted.stages, until, only)
     try:
         steps = planner.plan(stages, wanted.request.random_seed, run)
     except WrongInput:
-        refuse_damaged(planner.images, stages, wanted.settings, decode=False)  # the whole list of what is missing, if so
+        refuse_damaged(planner.images, stages, wanted.settings, decode=False)  # names all missing files
         raise
     return Prepared(wanted, planner.images, planner, steps)
 
 
 def repeat(wanted: Experiment, random_seeds: Sequence[int]) -> list[Experiment]:
-    """The same experiment for each random seed; nothing else of it depends on that."""
+    """The same experiment for each random seed; only its random numbers differ."""
     return [replace(wanted, request=replace(wanted.request, random_seed=seed)) for seed in random_seeds]
 
 
 def refuse_damaged(images: ImageSet, stages: Iterable[Stage], settings: Mapping[str, Any], decode: bool) -> list[str]:
-    """What is suspicious about the lists that `stages` read; with `decode` every image is read whole.
+    """What is suspicious about the lists that `stages` read; with `decode` every image is decoded in full.
 
-    Raises WrongInput with all that is wrong with them.
+    Raises WrongInput with all problems of the lists.
     """
-    from imagesets.check import check  # opens images; a plan of whole ones never gets here
+    from imagesets.check import check  # this opens images; a plan of checked images does not get here
 
     read = {stage.list_name for stage in stages}
     scored = {stage.list_name for stage in stages if stage.recipe.truth and images.has_masks(stage.list_name)}
@@ -175,19 +175,9 @@ def refuse_damaged(images: ImageSet, stages: Iterable[Stage], settings: Mapping[
 def _layers(request: Request, images: Recipe, chain: list[Component]) -> list[Mapping[str, Any]]:
     variants = {f"{part.recipe.name}.{name}": value for part in chain for name, value in part.variant.items()}
     preset = _preset(request.recipe)
-    # a segmenter that was asked for by name beats a preset, one that merely comes with the image set does not
+    # a segmenter that was named goes before a preset, the image set's default segmenter does not
     middle = [preset, variants] if request.segmenter else [variants, preset]
     return [*image_layers(images), *middle, parse_assignments(list(request.assignments))]
-
-
-def image_layers(images: Recipe) -> list[Mapping[str, Any]]:
-    """What applies to every run on a kind of image set: what the components' recipes say of it, then what its own says."""
-    published = {
-        f"{recipe.name}.{name}": value
-        for recipe in load_all().values()
-        for name, value in recipe.published_settings.get(images.name, {}).items()
-    }
-    return [published, images.overrides]
 
 
 def _preset(recipe: str) -> Mapping[str, Any]:
@@ -202,44 +192,8 @@ def _preset(recipe: str) -> Mapping[str, Any]:
     return find(recipe, ("preset",))[0].overrides
 
 
-def open_images(spec: str, settings: Mapping[str, Any], store: Path, make: bool, exclude: Path | None = None) -> ImageSet | None:
-    """Open `spec`; built-in images lie in the store and are made first if `make`, else None where they are not there yet."""
-    kind, colon, given = spec.partition(":")
-    recipe, own = find(kind, ("images",))[0], _own(settings)
-    if recipe.make and colon:
-        raise WrongInput(f"--images {spec}: {kind} is built in and takes no folder; it is --images {kind}")
-    if not recipe.make and not given:
-        raise WrongInput(f"--images {kind} needs the folder of the images: --images {kind}:PATH")
-    path = function(recipe.make)(store / "images", own, make) if recipe.make else given
-    if path is None:
-        return None
-    images = function(recipe.open)(path, own)
-    if exclude and not exclude.is_file():
-        raise WrongInput(f"--exclude {exclude}: there is no such file; it holds one image id a line")
-    return images.without(exclude) if exclude else images
-
-
-def images_name(spec: str, settings: Mapping[str, Any]) -> str:
-    """What the image set `spec` will be called once it is open."""
-    return name_of(spec.partition(":")[2], _own(settings))
-
-
-def _own(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The image set's own settings, by their bare names."""
-    return {name.removeprefix("images."): value for name, value in settings.items() if name.startswith("images.")}
-
-
-def images_alone(spec: str, assignments: Sequence[str], store: Path) -> tuple[ImageSet, Mapping[str, Any]]:
-    """An image set and its settings, for commands that run no method; built-in images are drawn if need be."""
-    recipe, _ = find(spec.partition(":")[0], ("images",))
-    settings = resolve(recipe, [*image_layers(recipe), parse_assignments(list(assignments))])
-    images = open_images(spec, settings, store, make=True)
-    assert images is not None  # made where need be
-    return images, settings
-
-
 def select(steps: list[PlannedStage], only: str) -> list[PlannedStage]:
-    """The steps that a launch runs: all that are planned, or one stage alone."""
+    """The stages that a launch runs: all planned stages, or one alone."""
     if not only:
         return steps
     named = {step.stage.name: step for step in steps}
@@ -250,7 +204,7 @@ def select(steps: list[PlannedStage], only: str) -> list[PlannedStage]:
 
 
 def depending_on(steps: list[PlannedStage], name: str) -> list[PlannedStage]:
-    """The step called `name` and all that were made from it."""
+    """The stage called `name` and all stages that depend on it."""
     if name not in {step.stage.name for step in steps}:
         raise WrongInput(f"this run has no stage {name!r}{nearest(name, [step.stage.name for step in steps])}")
     return [step for step in steps if name in _with_sources(step)]

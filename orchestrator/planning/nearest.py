@@ -1,11 +1,11 @@
-"""The nearest valid spelling, for every sentence that refuses a name."""
+"""The nearest valid name, for every sentence that refuses a name."""
 
 import difflib
 from collections.abc import Iterable
 
 
 def closest(word: str, known: Iterable[str]) -> str:
-    """The name that is most like `word`: one that ends alike (`recam.lr`, `cam.lr`) before all others."""
+    """The name that is most like `word`; names with the same end (`recam.lr`, `cam.lr`) come first."""
     last = word.rpartition(".")[2]
     return max(
         sorted(known),
@@ -15,13 +15,13 @@ def closest(word: str, known: Iterable[str]) -> str:
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """`; did you mean 'lpcam'?`, or the list of what exists when nothing is near."""
+    """`; did you mean 'lpcam'?`, or the list of all names if none is near."""
     names = sorted(known)
     if not names:
         return ""
     close = difflib.get_close_matches(word, names, cutoff=0.5)
     if close:
-        # of equally near ones, the one that begins alike: people slip at the end of a word more than at its start
+        # of equally near names, one with the same beginning: people mistype the end of a word more often
         best = max(close, key=lambda name: (difflib.SequenceMatcher(None, word, name).ratio(), name[:1] == word[:1]))
         return f"; did you mean {best!r}?"
     return f"; there are: {', '.join(names)}" if len(names) <= 30 else "; see `wsss-orch ls`"

@@ -1,7 +1,7 @@
-"""The plan of a run: every stage with its key, and whether its result is there, missing or stale, and why.
+"""The plan of a run: every stage with its key, and whether its result exists, is missing or is stale, and why.
 
-A key is the hash of exactly what a stage's result depends on: its code, the settings it receives, the random seed, the images
-(and masks) it reads and the keys of its inputs. Planning reads and never writes.
+A key is the hash of all that a stage's result depends on: its code, the settings it receives, the random seed, the images
+(and masks) it reads, and the keys of its inputs. Planning only reads.
 """
 
 import json
@@ -13,7 +13,7 @@ from typing import Any
 from imagesets.image_set import ImageSet
 from imagesets.item_list import ItemList
 from orchestrator.planning.fingerprint import Fingerprints
-from orchestrator.planning.recipes import Reference, Setting
+from orchestrator.planning.recipe import Reference, Setting
 from orchestrator.planning.settings import PRESETS
 from orchestrator.planning.stage import Stage, over
 from orchestrator.storage.store import FORMAT, Store, digest, read_manifest
@@ -27,28 +27,28 @@ class PlannedStage:
 
     stage: Stage
     key: str
-    identity: dict[str, Any]  # what the key is the hash of
+    identity: dict[str, Any]  # the key is the hash of this
     folder: Path
     items: ItemList
     inputs: dict[str, "PlannedStage"]
-    manifest: dict[str, Any] | None = None  # of a finished result that still fits its inputs
+    manifest: dict[str, Any] | None = None  # the manifest of a finished result that still fits its inputs
     reason: str = ""  # why it will run
-    estimate: float | None = None  # seconds, from the newest result of that name
-    run: str = ""  # what tells this step's run from others of the same launch, where there are several
+    estimate: float | None = None  # seconds that the newest result of that name took
+    run: str = ""  # the name of its run, if the launch has several
 
     @property
     def name(self) -> str:
-        """The step as a person is told of it."""
+        """The stage's name in messages."""
         return f"{self.stage.name} [{self.run}]" if self.run else self.stage.name
 
     @property
     def cached(self) -> bool:
-        """Whether nothing needs to be done."""
+        """Whether the result exists and is current."""
         return self.manifest is not None
 
 
 class Planner:
-    """Plans stages over one image set and one store; `declared` tells which settings are files."""
+    """Plans stages over one image set and one store; `declared` says which settings are files."""
 
     def __init__(self, store: Store, images: ImageSet, declared: Mapping[str, Setting]):
         self.store, self.images, self.declared = store, images, declared
@@ -60,10 +60,10 @@ class Planner:
         self._contents: dict[tuple[str, bool], dict[str, str]] = {}
 
     def plan(self, stages: Sequence[Stage], random_seed: int, run: str = "") -> list[PlannedStage]:
-        """The planned `stages`, in order, for one random seed; `run` names them where a launch has several runs.
+        """The planned `stages`, in order, for one random seed; `run` names them if a launch has several runs.
 
-        Scores of a list without any mask are left out. Where a list is read that a per-image stage does not go over, that
-        stage is planned over it as well.
+        Scores of a list without any mask are left out. If a reader needs a list that a per-image stage does not go over, the
+        stage is planned over that list as well.
         """
         steps: dict[str, PlannedStage] = {}
 
@@ -86,7 +86,7 @@ class Planner:
         return self._items[wanted]
 
     def _covering(self, stage: Stage, list_name: str) -> Stage:
-        """A stage that goes over a list: as it is where its own list holds that one, else the same over that list."""
+        """The stage itself if its list contains the other list, else the same stage over the other list."""
         if stage.recipe.kind != "map" or stage.recipe.over != "images" or stage.list_name == list_name:
             return stage
         inside = set(self.images.ids(list_name)).issubset(self.images.ids(stage.list_name))
@@ -107,7 +107,7 @@ class Planner:
         key = digest(json.dumps(identity, sort_keys=True).encode())
         folder = self._folders.setdefault(
             key, self.store.folder(stage.name, key)
-        )  # steps of one key share it, whatever their names
+        )  # stages with the same key share it, whatever their names
         step = PlannedStage(stage, key, identity, folder, items, inputs, run=run)
         self.look(step)
         newest = self.store.newest(stage.name)
@@ -117,14 +117,14 @@ class Planner:
         return step
 
     def _code(self, stage: Stage) -> list[str]:
-        """The functions whose code a stage's result depends on, but for what its inputs' keys cover."""
+        """The functions whose code a stage's result depends on, except those in its inputs' keys."""
         recipe = stage.recipe
         readers = [source.recipe.read for source in stage.inputs.values()]
         found = [recipe.call, recipe.network, recipe.result, LOOP if recipe.kind == "train" else "", *readers]
         return [*filter(None, found), *(add_on.call for add_on in stage.add_ons.values())]
 
     def _content(self, list_name: str, with_masks: bool) -> dict[str, str]:
-        """The fingerprints of a list's images and, where a stage sees them, masks; each list's files are asked for once."""
+        """The fingerprints of a list's images and, for a stage that sees them, masks; each list is looked up once."""
         wanted = (list_name, with_masks)
         if wanted not in self._contents:
             items = self.items(*wanted)
@@ -133,13 +133,13 @@ class Planner:
         return self._contents[wanted]
 
     def look(self, step: PlannedStage) -> None:
-        """Take a finished result into the plan if it was made from what its inputs hold now."""
+        """Add a finished result to the plan if it was made from the present results of its inputs."""
         manifest = read_manifest(step.folder)
         current = {word: source.manifest and source.manifest["digest"] for word, source in step.inputs.items()}
         step.manifest = manifest if manifest and manifest["made_from"] == current else None
 
     def _keyed(self, stage: Stage) -> dict[str, Any]:
-        """The settings as the key sees them: a file or a folder counts by its content, a function by its code."""
+        """The settings in the form of the key: a file or a folder counts by its content, a function by its code."""
         keyed = {}
         for name, value in stage.settings.items():
             keyed[name] = value
@@ -154,7 +154,7 @@ class Planner:
 
 
 def reason(step: PlannedStage, newest: Mapping[str, Any] | None) -> str:
-    """Why a step is not cached: what differs from the newest result of that name."""
+    """Why a stage is not cached: its differences from the newest result of that name."""
     waiting = [source.stage.name for source in step.inputs.values() if not source.cached]
     if newest is None:
         return "not made yet"

@@ -4,14 +4,15 @@ from collections.abc import Iterable
 
 from imagesets.errors import WrongInput
 from orchestrator.planning.components import BASE_NETWORK
-from orchestrator.planning.recipes import ADD_ONS, FOLD_ORDER, Published, Recipe, find, load_all
+from orchestrator.planning.recipe import ADD_ONS, FOLD_ORDER, Published, Recipe
+from orchestrator.planning.recipes import find, load_all
 
 
 def published(images: str, metric: str, components: Iterable[str], segmenter: str = "") -> Published | None:
     """The figure of `metric` ("seed.miou/train") on `images` for exactly this chain of components, if a recipe has one.
 
-    A figure's chain is its recipe's name and what its `with` names; the base network goes without saying. Where it names
-    a segmenter, that must be `segmenter` in the same variant (deeplabv2-resnet101).
+    A figure's chain is its recipe's name and the names in `with`; the base network need not be named. A named
+    segmenter must be `segmenter` in the same variant (deeplabv2-resnet101).
     """
     known, wanted = load_all(), {*components, BASE_NETWORK}
     for name in sorted(wanted):
@@ -26,7 +27,7 @@ def _fits(recipe: Recipe, figure: Published, wanted: set[str], segmenter: str) -
     try:
         named = [find(word, (*FOLD_ORDER, *ADD_ONS)) for word in words]
     except WrongInput:
-        return False  # it names a method that is not here
+        return False  # it names a method that does not exist here
     if {recipe.name, BASE_NETWORK, *(other.name for other, _ in named)} != wanted:
         return False
     own = find(segmenter, ("segmenter",)) if segmenter else None

@@ -9,9 +9,9 @@ from orchestrator.planning.stage import Stage
 
 
 def full_names(owner: str, listed: Iterable[str], inputs: Mapping[str, Stage], settings: Mapping[str, Any]) -> dict[str, str]:
-    """The settings that a stage lists, by the name that it knows each by: its full name, or "" of an optional one that is not.
+    """The settings that a stage lists: the stage's name for each -> its full name, "" for a missing optional one.
 
-    A stage's own settings go by their bare name, shared ones and those of a word's writer by a prefix.
+    A stage's own settings have their bare name; shared settings and settings of a word's writer have a prefix.
     """
     names: dict[str, str] = {}
     for entry in listed:
@@ -23,13 +23,13 @@ def full_names(owner: str, listed: Iterable[str], inputs: Mapping[str, Stage], s
         writer = inputs[prefix].in_place_of or inputs[prefix].component if prefix in inputs else prefix
         full = f"{writer}.{own}" if dot else f"{owner}.{name}"
         if full not in settings and prefix in inputs and not entry.endswith("?"):
-            raise WrongInput(f"{owner} cannot work on {writer}: that has no setting {own!r}")
+            raise WrongInput(f"{owner} cannot work on {writer}, which has no setting {own!r}")
         names[name] = "" if full not in settings and entry.endswith("?") else full
     return names
 
 
 def received(owned: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a stage that tell its settings: where one names an entry of a table, the stage receives that entry."""
+    """The fields of a stage that hold its settings; a setting that names an entry of a table becomes that entry."""
     values = {name: settings[full] if full else None for name, full in owned.items()}
     tables = {name: _table(full) for name, full in owned.items()}
     names = {name: value for name, value in values.items() if isinstance(value, str) and value in tables[name]}
@@ -41,7 +41,7 @@ def received(owned: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str,
 
 
 def _table(setting: str) -> Mapping[str, Any]:
-    """The entries that the values of a setting ("owner.name") name, if they do."""
+    """The entries that the values of a setting ("owner.name") can name, if it names entries."""
     owner, _, name = setting.partition(".")
     recipe = load_all().get(owner)
     return entries(recipe.settings[name].choices_from) if recipe and name in recipe.settings else {}

@@ -1,11 +1,11 @@
-"""The recipes: one YAML file per component is the whole table of what exists, read without importing any component.
+"""The recipes: one YAML file per component. They are the only table of what exists; reading them imports no component.
 
-`ls`, `show`, `plan`, `--set` and completion need nothing else, which is why they answer at once.
+`ls`, `show`, `plan`, `--set` and completion need only the recipes, so they answer at once.
 """
 
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 import yaml
@@ -13,208 +13,12 @@ import yaml
 import recipes as package
 from imagesets.errors import WrongInput
 from orchestrator.planning.nearest import nearest
-
-# the order in which the components of an expression are folded (design 4); `shared` and `images` hold settings only
-FOLD_ORDER = ("network", "reactivation", "extractor", "relearning", "refiner", "segmenter")
-ADD_ONS = ("addon", "mixing")  # they add to a training and have no place of their own in the order
-Kind = Literal[
-    "network",
-    "reactivation",
-    "extractor",
-    "relearning",
-    "refiner",
-    "segmenter",
-    "addon",
-    "mixing",
-    "backbone",
-    "score",
-    "shared",
-    "images",
-    "preset",
-]
-
-
-class Reference(str):
-    """A table's entry that names a function, "package.module:function": a stage receives that function."""
-
-
-class Least(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A bound that another setting of the same recipe moves: the value is at least `times` that one `plus` so much."""
-
-    setting: str
-    times: float = 1
-    plus: float = 0
-
-
-class Setting(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One setting: its default gives its type; null stands for a whole number that is found out later.
-
-    `file: true` means that a path counts by its content, `folder: true` likewise by those of the folder's files
-    that are named after images of the stage's list.
-    `choices_from` is a recipe or a kind: the value is a name in its tables, and a stage receives what stands there.
-    `part_of` is the setting that names the backbone whose parts (and `choices`) are the values.
-    A list's elements lie within the bounds; it has at least one, and `length` and `order` tell its form.
-    """
-
-    default: Any
-    minimum: float | None = None
-    maximum: float | None = None
-    choices: tuple[Any, ...] = ()
-    choices_from: str = ""
-    part_of: str = ""
-    length: int | None = None
-    order: Literal["", "ascending", "range"] = ""  # range: start, stop, step
-    at_least: Least | None = None
-    weights_of: str = ""  # the setting of the same recipe that names the architecture whose weights these are
-    file: bool = False
-    folder: bool = False
-    help: str = ""
-    source: str = ""
-
-    @property
-    def allowed(self) -> tuple[Any, ...]:
-        """The values to choose from, tables' names among them; none where the default's type and the bounds say it all."""
-        parts = parts_of() if self.part_of else ()
-        return (*self.choices, *entries(self.choices_from), *parts)
-
-
-class Quantity(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What a score is of."""
-
-    title: str  # "Pseudo mask"
-    many: str  # "pseudo masks"
-    word: str  # what a stage that is scored as this writes
-    every: bool = False  # every stage that writes the word is scored as this, named by its recipe or not
-    main: str  # the metric that stands for all others
-    label_maps: bool = False  # a label map of each image, which can be exported and scored from files
-    threshold: str = ""  # the setting of the scored component by which it is cut into label maps
-
-
-class Metric(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One number of a score; in percent it is kept as a fraction, in another unit as it is."""
-
-    title: str
-    unit: str = "percent"
-    better: Literal["higher", "lower"] = "higher"
-    mean: str = ""  # what it is the mean over
-    per_class: str = ""  # its name among the scores of one class, where it is their mean
-    class_title: str = ""  # its title there, where that is another
-    shown: Literal["tables", "pages", "records"] = "tables"  # in all tables, in those of pages, or in files and MLflow alone
-
-
-class Details(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A further table of a report: its columns are fractions of a result by their path in it, such as `errors.fn`."""
-
-    title: str
-    text: str
-    columns: dict[str, str]
-
-
-class Plot(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A figure of a comparison: one metric over another."""
-
-    x: str
-    y: str
-
-
-class Regions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Regions of images that a report shows of a fitted stage.
-
-    `call` is a pure function of one class's record: rows of regions, each an image id and the place of the region's centre
-    (row, column) in fractions of the image.
-    """
-
-    call: str
-    title: str
-    text: str
-
-
-class StageRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One stage as a recipe declares it; see `orchestrator.planning.expression.Stage` for what it becomes in a plan."""
-
-    name: str = ""
-    use: str = ""  # "crf.labels": the shared stage of another component, in place of everything below
-    kind: Literal["train", "map", "copy"] = "map"
-    call: str = ""  # "package.module:function"
-    network: str = ""  # rebuilds the module that a training stage delivers
-    replaces: tuple[Kind, ...] = ()  # of an import: it stands for the last stage of such a component that writes the same word
-    check: str = ""  # of an import: `function(context)` says what is wrong with it before anything runs
-    over: Literal["images", "classes"] = "images"
-    list: Literal["training", "fitting", "scoring", "validation"] = "training"
-    if_bound: dict[str, bool] = {}  # the stage exists only where components before this one wrote these words, or did not
-    reads: tuple[str, ...] = ()
-    reads_if: dict[str, dict[str, Any]] = {}  # words that are read only where settings have these values
-    writes: str = ""
-    read: str = ""  # of a stage that writes maps: the function that reads them, see `maps.reading`
-    provides: tuple[str, ...] = ()  # what the written word can do for its readers, such as class-weights
-    requires: dict[str, tuple[str, ...]] = {}  # what a word, or what a setting names, must provide
-    settings: tuple[str, ...] = ()  # "name?": None where there is no such setting
-    warnings: str = ""  # `function(records) -> sentences` about what the stage made, told when it is done
-    truth: bool = False  # masks reach this stage
-    store: Literal["each", "sum"] = "each"  # keep one record per item, or only their sum
-    keeps: tuple[str, ...] = ()  # of `store: sum` the arrays of a record that are kept for each item, not summed
-    result: str = ""  # turns a summed record into the JSON result
-    resampled: str = ""  # turns what is kept for each image into the metrics of any sample of the images
-    scored: str = ""  # the quantity that the result is scored as
-    cost_unit: bool = False  # its time is a part of one unit of cost
-    regions: Regions | None = None  # what a report shows of it
-
-
-class AddOn(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What an add-on or a mixing does to the training of a network."""
-
-    call: str  # `function(training, context) -> training`
-    reads: tuple[str, ...] = ()
-    requires: tuple[str, ...] = ()  # what the training's network must provide
-    settings: tuple[str, ...] = ()
-
-
-class Published(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A figure of a paper, in percent, with the table it stands in."""
-
-    images: str
-    metric: str
-    value: float
-    source: str
-    with_: str = msgspec.field(default="", name="with")
-
-
-class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One component."""
-
-    name: str
-    kind: Kind
-    title: str
-    paper: str = ""
-    code: dict[str, str] = {}
-    summary: str = ""
-    default_refiners: tuple[str, ...] = ()
-    after: str = ""  # the setting that may name another component for this one to be folded after
-    open: str = ""  # of an image set: `function(path, settings) -> ImageSet` opens it; settings are its own, by their bare names
-    make: str = ""  # of a built-in one: `function(parent, settings, make) -> path | None` makes it, or says that it is not there
-    segmenter: str = ""  # of an image set: the segmenter that its runs take unless another is named
-    provides: tuple[str, ...] = ()  # of a backbone: what its entries offer to the networks that are built on them
-    table: dict[str, Any] = {}  # things by name: "package.module:function" or values; see Setting.choices_from
-    parts: tuple[str, ...] = ()  # of a backbone: what can be frozen, in the order that an image meets it
-    settings: dict[str, Setting] = {}
-    protocol: tuple[str, ...] = ()  # its settings that a result is told with: results that differ in them are hard to compare
-    memory: tuple[str, ...] = ()  # the settings that the memory of its stages grows with: what to lower where it runs out
-    variants: dict[str, dict[str, Any]] = {}
-    overrides: dict[str, Any] = {}
-    published_settings: dict[str, dict[str, Any]] = {}
-    quantities: dict[str, Quantity] = {}
-    metrics: dict[str, Metric] = {}
-    details: tuple[Details, ...] = ()
-    plots: tuple[Plot, ...] = ()
-    shared_stages: tuple[StageRecipe, ...] = ()
-    stages: tuple[StageRecipe, ...] = ()
-    adds: AddOn | None = None  # of an add-on or a mixing
-    published: tuple[Published, ...] = ()
+from orchestrator.planning.recipe import Recipe, Reference, Setting
 
 
 @cache
 def load_all() -> dict[str, Recipe]:
-    """Every recipe of the package by name. Raises WrongInput naming the file and the field where a recipe is malformed."""
+    """Every recipe of the package by name. A malformed recipe raises WrongInput with the file and the field."""
     folder = Path(package.__file__).parent
     found = [load(path) for path in sorted(folder.glob("*.yaml"))]
     return {recipe.name: recipe for recipe in found}
@@ -222,13 +26,13 @@ def load_all() -> dict[str, Recipe]:
 
 @cache
 def entries(source: str) -> dict[str, Any]:
-    """The entries of the tables of the recipe called `source` and of those of the kind `source`, by name."""
+    """The table entries, by name, of the recipe called `source` and of all recipes of the kind `source`."""
     tables = [recipe.table for recipe in load_all().values() if source in (recipe.name, recipe.kind)]
     return {name: Reference(entry) if isinstance(entry, str) else entry for table in tables for name, entry in table.items()}
 
 
 def parts_of(backbone: str = "") -> tuple[str, ...]:
-    """The parts that a backbone of the tables has, or those that any of them has."""
+    """The parts of a backbone in the tables, or of all backbones."""
     recipes = [recipe for recipe in load_all().values() if not backbone or backbone in recipe.table]
     return tuple(dict.fromkeys(part for recipe in recipes for part in recipe.parts))
 
@@ -243,7 +47,7 @@ def load(path: Path) -> Recipe:
 
 
 def find(name: str, kinds: tuple[str, ...]) -> tuple[Recipe, dict[str, Any]]:
-    """The recipe called `name`, or `name` = recipe-variant, with the variant's settings.
+    """The recipe called `name` (a recipe, or recipe-variant) and the variant's settings.
 
     Raises WrongInput with the nearest existing name.
     """
@@ -256,3 +60,9 @@ def find(name: str, kinds: tuple[str, ...]) -> tuple[Recipe, dict[str, Any]]:
         what = "method or refiner" if len(kinds) > 1 else kinds[0].replace("images", "kind of image set")
         raise WrongInput(f"there is no {what} called {name!r}{nearest(name, known)}")
     return known[name]
+
+
+def allowed(setting: Setting) -> tuple[Any, ...]:
+    """The values to choose from, with the names in tables; empty if only the type and the bounds limit the value."""
+    parts = parts_of() if setting.part_of else ()
+    return (*setting.choices, *entries(setting.choices_from), *parts)

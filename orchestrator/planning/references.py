@@ -1,4 +1,4 @@
-"""What the references in recipes stand for."""
+"""The functions that references in recipes name."""
 
 import importlib
 from collections.abc import Callable

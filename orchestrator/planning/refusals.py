@@ -1,6 +1,6 @@
-"""What a stage would refuse hours later, found in the plan: all of it at once, before the first stage runs.
+"""Finds in the plan all that a stage would refuse hours later, before the first stage runs.
 
-The rules are general: they read what the recipes declare of settings and know no method.
+The rules are general: they read the declarations of settings in the recipes and do not know any method.
 """
 
 import json
@@ -18,7 +18,7 @@ from orchestrator.planning.workers import WORKERS, divides, gpus, shared_batches
 
 
 def refuse_run(prepared: Prepared, further: Sequence[str] = ()) -> None:
-    """Raise WrongInput with all that would stop a stage of this plan, if anything would; `further` is found elsewhere."""
+    """Raise WrongInput with all problems that would stop a stage of this plan; `further` are problems found elsewhere."""
     stages = [step.stage for step in prepared.steps if not step.cached]
     counts = {step.stage.list_name: len(step.items) for step in prepared.steps}
     refuse(
@@ -27,7 +27,7 @@ def refuse_run(prepared: Prepared, further: Sequence[str] = ()) -> None:
 
 
 def problems(wanted: Experiment, stages: Sequence[Stage], counts: Mapping[str, int]) -> list[str]:
-    """What is wrong with the settings of `stages`; `counts` has the number of images of the lists that are known."""
+    """What is wrong with the settings of `stages`; `counts` has the number of images of each known list."""
     found, allowed = [], _allowed(stages)
     for stage in stages:
         found += [*_bounds(wanted, stage), *_foreign_parts(wanted, stage), *_size(stage, counts), *_shares(stage, allowed)]
@@ -38,7 +38,7 @@ def problems(wanted: Experiment, stages: Sequence[Stage], counts: Mapping[str, i
 
 
 def _bounds(wanted: Experiment, stage: Stage) -> Iterator[str]:
-    """Settings below a bound that another one moves."""
+    """Settings below a bound that depends on another setting."""
     table = declared(wanted.images_recipe)
     for name in filter(None, stage.owned.values()):
         if least := table[name].at_least:
@@ -49,7 +49,7 @@ def _bounds(wanted: Experiment, stage: Stage) -> Iterator[str]:
 
 
 def _foreign_parts(wanted: Experiment, stage: Stage) -> Iterator[str]:
-    """Settings that name a part which the chosen backbone does not have."""
+    """Settings that name a part that the chosen backbone does not have."""
     table, values = declared(wanted.images_recipe), wanted.settings
     for name in filter(None, stage.owned.values()):
         if backbone := table[name].part_of:
@@ -68,7 +68,7 @@ def _size(stage: Stage, counts: Mapping[str, int]) -> Iterator[str]:
 
 
 def _shares(stage: Stage, allowed: str) -> Iterator[str]:
-    """A training's batch that its workers, and the parts in which they take their shares, do not divide."""
+    """A training's batch that does not divide by its workers and parts."""
     for batch, parts in shared_batches([stage]):
         workers = stage.settings[WORKERS]
         shares = workers * parts
@@ -80,14 +80,14 @@ def _shares(stage: Stage, allowed: str) -> Iterator[str]:
 
 
 def _allowed(stages: Sequence[Stage]) -> str:
-    """The numbers of workers that share the batches of all trainings."""
+    """The numbers of workers that divide the batches of all trainings."""
     most = max((batch for batch, _ in shared_batches(stages)), default=1)
     counts = [str(count) for count in range(1, most + 1) if divides(stages, count)]
     return f"{WORKERS}={' or '.join(counts)}" if counts else "other parts"
 
 
 def _overlaps(prepared: Prepared) -> Iterator[str]:
-    """Images of the list that segmenters are first scored on which a training would see."""
+    """Training images that are also in the list on which segmenters are scored first."""
     held_out = prepared.settings["images.validation"][0]
     over = {step.stage.list_name: step for step in prepared.steps}
     learnt = {step.stage.list_name for step in prepared.steps if step.stage.recipe.kind == "train"}
@@ -103,14 +103,14 @@ def _overlaps(prepared: Prepared) -> Iterator[str]:
 
 
 def made_otherwise(prepared: Prepared) -> list[str]:
-    """Trainings that the store has with another number of workers, where the number was not asked for, a sentence each."""
+    """A sentence for each training that the store has with another number of workers, if the number was not asked for."""
     if WORKERS in parse_assignments(list(prepared.request.assignments)):
         return []
     return [note for step in prepared.steps for note in _made_otherwise(prepared, step)]
 
 
 def unread(wanted: Experiment) -> Iterator[str]:
-    """Settings that were assigned and that nothing of the run reads, a sentence each."""
+    """A sentence for each assigned setting that no stage of the run reads."""
     components = set().union(*(stage.components for stage in wanted.stages))
     placing = {f"{name}.{load_all()[name].after}" for name in components if load_all()[name].after}
     for name, value in parse_assignments(list(wanted.request.assignments)).items():
@@ -127,8 +127,8 @@ def _made_otherwise(prepared: Prepared, step: PlannedStage) -> Iterator[str]:
         if _but_workers(manifest["identity"]) == _but_workers(own):
             count = manifest["identity"]["settings"][WORKERS]
             yield (
-                f"{step.stage.name} is there, made with {WORKERS}={count}: --set {WORKERS}={count} uses it, "
-                f"and without that it is made again with {own['settings'][WORKERS]}"
+                f"{step.stage.name} exists, made with {WORKERS}={count}: --set {WORKERS}={count} uses it; "
+                f"otherwise it is made again with {own['settings'][WORKERS]}"
             )
 
 

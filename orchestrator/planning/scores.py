@@ -1,14 +1,16 @@
-"""What runs are scored by: the quantities, metrics and stages that the recipes of kind `score` declare.
+"""The scores of runs: the quantities, metrics and stages that the recipes of kind `score` declare.
 
-Tables, pages, comparisons, MLflow, sweeps, `export` and `evaluate` know a score from here alone.
+Tables, pages, comparisons, MLflow, sweeps, `export` and `evaluate` know scores only from here.
 """
 
 from collections.abc import Iterable, Mapping
 
 from imagesets.errors import WrongInput
-from orchestrator.planning.recipes import Metric, Plot, Quantity, Recipe, StageRecipe, load_all
+from orchestrator.planning.recipe import Recipe, StageRecipe
+from orchestrator.planning.recipes import load_all
+from orchestrator.planning.score_recipe import Metric, Plot, Quantity
 
-LEVELS = ("tables", "pages", "records")  # a metric of a level is shown at that one and at those after it
+LEVELS = ("tables", "pages", "records")  # a metric of a level is shown at this level and at the levels after it
 
 
 def recipes() -> list[Recipe]:
@@ -17,18 +19,18 @@ def recipes() -> list[Recipe]:
 
 
 def quantities() -> dict[str, Quantity]:
-    """Every quantity by name, in the order in which a run comes to them."""
+    """Every quantity by name, in the order in which a run makes them."""
     return {name: quantity for recipe in recipes() for name, quantity in recipe.quantities.items()}
 
 
 def of_stage(stage: StageRecipe) -> list[str]:
-    """The quantities that a stage is scored as: the one that its recipe names, and those of every stage that writes its word."""
+    """The quantities of a stage: the one that its recipe names, and those of every stage that writes its word."""
     named = [stage.scored] if stage.scored else []
     return named + [name for name, quantity in quantities().items() if quantity.every and quantity.word == stage.writes]
 
 
 def stages(quantity: str) -> list[tuple[Recipe, StageRecipe]]:
-    """The stages that score `quantity`, with the recipes they are of. Raises WrongInput where there is none."""
+    """The stages that score `quantity`, with their recipes. Raises WrongInput if there is none."""
     found = [(recipe, part) for recipe in recipes() for part in recipe.stages if part.name == quantity]
     if not found:
         raise WrongInput(f"no score recipe has a stage {quantity!r}; known are {', '.join(quantities())}")
@@ -36,14 +38,14 @@ def stages(quantity: str) -> list[tuple[Recipe, StageRecipe]]:
 
 
 def metrics(of: Iterable[str], shown: str = "records") -> dict[str, Metric]:
-    """The metrics of some quantities that are shown at a level, the main ones first. Raises WrongInput for a name given twice."""
+    """The metrics of some quantities that are shown at a level, the main ones first. Raises WrongInput if a name occurs twice."""
     wanted = list(dict.fromkeys(of))
     found: dict[str, Metric] = {}
     for recipe in recipes():
         if any(part.name in wanted for part in recipe.stages):
             if twice := found.keys() & recipe.metrics.keys():
                 raise WrongInput(
-                    f"two score recipes declare the metric {min(twice)!r}; {recipe.name} must name its own otherwise"
+                    f"two score recipes declare the metric {min(twice)!r}; {recipe.name} must give its own another name"
                 )
             found |= recipe.metrics
     mains = {quantities()[quantity].main for quantity in wanted}
@@ -52,7 +54,7 @@ def metrics(of: Iterable[str], shown: str = "records") -> dict[str, Metric]:
 
 
 def class_metrics(of: Iterable[str]) -> dict[str, tuple[str, Metric]]:
-    """The scores of one class by name, with their title, and the metrics that are their means."""
+    """The scores of one class: name -> title, and the metrics that are their means."""
     found = metrics(of, "pages").values()
     return {metric.per_class: (metric.class_title or metric.title, metric) for metric in found if metric.per_class}
 
@@ -80,7 +82,7 @@ def class_title(quantity: str) -> str:
 
 
 def metric_name(quantity: str, metric: str, split: str) -> str:
-    """A score as papers' figures, MLflow and sweeps name it: `seed.miou/train`."""
+    """The name of a score in published figures, MLflow and sweeps: `seed.miou/train`."""
     return f"{quantity}.{metric}/{split}"
 
 

@@ -1,6 +1,6 @@
-"""All settings of a run, resolved once: defaults, then the image set's, the segmenter variant's, a preset's, then `--set`.
+"""All settings of a run, resolved once: defaults, then those of the image set, the segmenter variant, the preset, and `--set`.
 
-The result is one flat table "component.name" -> value. Nothing below this module reads a default from anywhere else.
+The result is one flat table "component.name" -> value. It is the only source of settings.
 """
 
 from collections.abc import Mapping
@@ -11,14 +11,15 @@ import yaml
 
 from imagesets.errors import WrongInput
 from orchestrator.planning.nearest import nearest
-from orchestrator.planning.recipes import Recipe, Setting, load_all
+from orchestrator.planning.recipe import Recipe, Setting
+from orchestrator.planning.recipes import allowed, load_all
 from orchestrator.planning.values import Typed, bounded, ordered, read
 
-PRESETS = {"none", "imagenet"}  # values of a `file` or `folder` setting that are words, not paths
+PRESETS = {"none", "imagenet"}  # words that a `file` or `folder` setting takes beside paths
 
 
 def declared(images: Recipe) -> dict[str, Setting]:
-    """Every setting that a run on this kind of image set has, by its full name."""
+    """Every setting of a run on this kind of image set, by its full name."""
     table: dict[str, Setting] = {}
     for recipe in load_all().values():
         if recipe.kind == "preset" or (recipe.kind == "images" and recipe.name != images.name):
@@ -29,7 +30,7 @@ def declared(images: Recipe) -> dict[str, Setting]:
 
 
 def parse_assignments(assignments: list[str]) -> dict[str, Typed]:
-    """`--set key=value` strings as a table of what was typed; a setting's type decides what that means."""
+    """`--set key=value` strings as a table of typed texts; a setting's type decides how a text is read."""
     parsed = {}
     for text in assignments:
         name, equals, value = text.partition("=")
@@ -40,7 +41,7 @@ def parse_assignments(assignments: list[str]) -> dict[str, Typed]:
 
 
 def read_file(path: Path) -> dict[str, Any]:
-    """The settings of a YAML file that maps names to values, as they are written there; WrongInput where it does not."""
+    """The settings of a YAML file that maps names to values, as they are written; WrongInput for any other file."""
     try:
         table = yaml.load(path.read_text(encoding="utf-8"), yaml.BaseLoader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -51,7 +52,7 @@ def read_file(path: Path) -> dict[str, Any]:
 
 
 def resolve(images: Recipe, layers: list[Mapping[str, Any]]) -> dict[str, Any]:
-    """The settings table after applying `layers` in order over the defaults; every problem is reported at once."""
+    """The settings table after applying `layers` in order over the defaults; all problems are reported at once."""
     table = declared(images)
     values = {name: setting.default for name, setting in table.items()}
     problems = []
@@ -76,8 +77,8 @@ def checked(name: str, value: Any, setting: Setting) -> Any:
         return None
     if (setting.file or setting.folder) and value not in PRESETS:
         return _path(name, value, setting)
-    if setting.allowed and value not in setting.allowed:
-        choices = ", ".join(map(str, setting.allowed))
+    if allowed(setting) and value not in allowed(setting):
+        choices = ", ".join(map(str, allowed(setting)))
         raise WrongInput(f"{name}={value} is not one of {choices}")
     for number in value if isinstance(value, list) else [value]:
         bounded(name, number, setting)

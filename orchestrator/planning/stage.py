@@ -1,4 +1,4 @@
-"""A stage of a run: what a method expression is expanded into."""
+"""A stage of a run: a method expression is expanded into stages."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -6,29 +6,29 @@ from typing import Any
 
 from imagesets.errors import WrongInput
 from orchestrator.planning.nearest import nearest
-from orchestrator.planning.recipes import AddOn, StageRecipe
+from orchestrator.planning.recipe import AddOn, StageRecipe
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage of a run: what runs, with which settings, on which stages' results."""
+    """One stage of a run: its function, its settings, and the stages whose results it reads."""
 
     name: str  # "lpcam-maps": readable, not part of the key
     component: str
-    purpose: str  # "crf-labels": the stage as its recipe declares it, which tells its random numbers from another's
+    purpose: str  # "crf-labels": the recipe and stage that declare it, which name its random numbers
     recipe: StageRecipe
     list_name: str  # the image list that it goes over
     settings: Mapping[str, Any]
-    owned: Mapping[str, str]  # name of a setting here -> its full name, "" of an optional one that nobody has
+    owned: Mapping[str, str]  # name of a setting in the stage -> its full name, "" for a missing optional one
     inputs: Mapping[str, "Stage"]  # word -> the stage that wrote it
-    add_ons: Mapping[str, AddOn] = field(default_factory=dict)  # what adds to this training, by component
+    add_ons: Mapping[str, AddOn] = field(default_factory=dict)  # what adds to this training, by the add-on's name
     scores: str = ""  # of an evaluation: the quantity
-    in_place_of: str = ""  # of an imported result: the component whose place it takes
-    names: Mapping[str, str] = field(default_factory=dict)  # settings that are entries of tables: as the run names them
+    in_place_of: str = ""  # of an imported result: the component that it replaces
+    names: Mapping[str, str] = field(default_factory=dict)  # settings that are entries of tables: their names
 
     @property
     def base(self) -> str:
-        """The stage's name whatever list it goes over."""
+        """The stage's name without its list."""
         return f"{self.component}-{self.recipe.name}"
 
     @property
@@ -38,12 +38,12 @@ class Stage:
 
 
 def over(stage: Stage, list_name: str) -> Stage:
-    """The same stage over another image list, under a name of its own; `base` is what it was called before."""
+    """The same stage over another image list, under a new name; `base` stays the old one."""
     return replace(stage, name=f"{stage.base}-{list_name}", list_name=list_name)
 
 
 def narrowed(stages: Sequence[Stage], until: str, only: str) -> list[Stage]:
-    """The stages that have to be planned: all, or those that lead to one stage."""
+    """The stages to plan: all, or those that lead to one stage."""
     name = until or only
     if not name:
         return list(stages)

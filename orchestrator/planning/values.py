@@ -1,4 +1,4 @@
-"""Values of settings: what was typed, read as the type of a setting's default, within the bounds that its recipe declares."""
+"""Values of settings: typed texts, read in the type of the setting's default and within the bounds of its recipe."""
 
 import math
 from collections.abc import Callable
@@ -8,20 +8,20 @@ from typing import Any
 import yaml
 
 from imagesets.errors import WrongInput
-from orchestrator.planning.recipes import Setting
+from orchestrator.planning.recipe import Setting
 
-STEPS = 10_000  # values that a range may hold at most
+STEPS = 10_000  # the most values of a range
 TRUTH = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 READERS: dict[type, Callable[[str], Any]] = {bool: lambda text: TRUTH[text.lower()], int: int, float: float, str: str}
 NULL = ("null", "~", "")
 
 
 class Typed(str):
-    """A value as a person typed it; YAML's guesses (007 is 7, no is false) never reach a setting that is text."""
+    """A value as it was typed; a text setting keeps it, without YAML's guesses (007 is 7, no is false)."""
 
 
 def read(name: str, value: Any, setting: Setting) -> Any:
-    """`value` in the type of the setting's default, or WrongInput; a list's elements in that of the default's first one."""
+    """`value` in the type of the setting's default, or WrongInput; list elements in the type of the default's first element."""
     if setting.default is None and (value is None or (isinstance(value, str) and value in NULL)):
         return None
     kind = int if setting.default is None else type(setting.default)
@@ -34,13 +34,13 @@ def read(name: str, value: Any, setting: Setting) -> Any:
 
 
 def _unquoted(name: str, value: Any) -> Any:
-    """What was typed in quotes, without them."""
+    """The text without its quotes."""
     quoted = isinstance(value, Typed) and len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
     return _yaml(name, value) if quoted else value
 
 
 def _elements(name: str, text: str) -> list[Any]:
-    """The elements of a list that was typed, [1.0, 0.5], or the one value that was."""
+    """The elements of a typed list, [1.0, 0.5], or a single typed value."""
     if not text.startswith("["):
         return [Typed(text)]
     return _yaml(name, text)
@@ -48,13 +48,13 @@ def _elements(name: str, text: str) -> list[Any]:
 
 def _yaml(name: str, text: str) -> Any:
     try:
-        return yaml.load(text, yaml.BaseLoader)  # all scalars are text
+        return yaml.load(text, yaml.BaseLoader)  # this loader keeps all scalars as text
     except yaml.YAMLError:
         raise WrongInput(f"{name}={text} cannot be read; a list is written [1.0, 0.5], and a text without quotes") from None
 
 
 def _scalar(name: str, value: Any, kind: type, setting: Setting) -> Any:
-    """One value as `kind`, which a whole number may stand for where that is a real one."""
+    """One value as the type of the example; a real number may be written as a whole number."""
     whole = isinstance(value, int) and not isinstance(value, bool)
     if type(value) is kind:
         return value
@@ -82,7 +82,7 @@ def bounded(name: str, number: Any, setting: Setting) -> None:
 
 
 def ordered(name: str, values: list[Any], setting: Setting) -> None:
-    """Raise WrongInput for a list without elements, or of another length or order than the setting declares."""
+    """Raise WrongInput for an empty list, or one with another length or order than the setting declares."""
     if not values:
         raise WrongInput(f"{name}=[] must hold at least one value, such as {setting.default}")
     if setting.length is not None and len(values) != setting.length:

@@ -1,4 +1,4 @@
-"""How many processes share a training where `training.workers` does not say: as many as this machine has GPUs, or else cores."""
+"""The number of processes of a training if `training.workers` is not set: it follows from this machine's GPUs or cores."""
 
 import ctypes
 import os
@@ -11,24 +11,24 @@ WORKERS = "training.workers"
 
 
 def room() -> int:
-    """The GPUs of this machine, or its cores where it has none."""
+    """The number of this machine's GPUs, or of its cores if it has no GPU."""
     return gpus() or len(os.sched_getaffinity(0))
 
 
 def gpus(environment: Mapping[str, str] = os.environ) -> int:
-    """The NVIDIA GPUs that torch would find here, without the second that importing it takes."""
+    """The NVIDIA GPUs that torch would find here; importing torch would take a second."""
     if metadata.version("torch").endswith("+cpu"):
         return 0
     visible = environment.get("CUDA_VISIBLE_DEVICES")
     if visible is None:
         return _driver_s()
     named = [name.strip() for name in visible.split(",")]
-    end = next((place for place, name in enumerate(named) if name in ("", "-1")), len(named))  # CUDA stops there
+    end = next((place for place, name in enumerate(named) if name in ("", "-1")), len(named))  # CUDA ignores the rest
     return min(end, _driver_s()) if "MIG-" not in visible else end
 
 
 def _driver_s() -> int:
-    """What NVIDIA's driver counts, 0 where there is none."""
+    """The number of GPUs that NVIDIA's driver counts, 0 without a driver."""
     count = ctypes.c_uint()
     try:
         driver = ctypes.CDLL("libnvidia-ml.so.1")
@@ -39,17 +39,17 @@ def _driver_s() -> int:
 
 
 def dividing(stages: Sequence[Stage], room: int) -> int:
-    """The largest number of workers up to `room` that share every training's batch evenly; 1 where none does."""
+    """The largest number of workers up to `room` that divides every training's batch; at least 1."""
     return next((count for count in range(room, 1, -1) if divides(stages, count)), 1)
 
 
 def divides(stages: Iterable[Stage], workers: int) -> bool:
-    """Whether so many workers share every training's batch evenly."""
+    """Whether this number of workers divides every training's batch."""
     return all(batch % (workers * parts) == 0 for batch, parts in shared_batches(stages))
 
 
 def shared_batches(stages: Iterable[Stage]) -> Iterable[tuple[int, int]]:
-    """The batch of every training, and the parts that each worker takes its share in."""
+    """The batch of every training, and the number of parts of each worker's share."""
     for stage in stages:
         if stage.recipe.kind == "train" and "batch" in stage.settings:
             yield stage.settings["batch"], stage.settings.get("accumulate", 1)

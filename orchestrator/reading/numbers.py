@@ -1,6 +1,6 @@
 """How a score is written for people: in the unit that its metric declares."""
 
-from orchestrator.planning.recipes import Metric
+from orchestrator.planning.score_recipe import Metric
 from orchestrator.reading.summary import Spread
 
 NONE = "-"  # a mean over nothing (a precision where nothing was predicted) is undefined, not 0

@@ -7,7 +7,8 @@ from functools import cache
 from imagesets.errors import WrongInput
 from orchestrator.planning.components import Component
 from orchestrator.planning.launch import Request, experiment
-from orchestrator.planning.recipes import ADD_ONS, FOLD_ORDER, Recipe, StageRecipe, load_all
+from orchestrator.planning.recipe import ADD_ONS, FOLD_ORDER, Recipe, StageRecipe
+from orchestrator.planning.recipes import load_all
 from orchestrator.planning.settings import declared
 from orchestrator.planning.stage import Stage
 

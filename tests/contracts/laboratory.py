@@ -21,7 +21,8 @@ from orchestrator.engine.progress import Display
 from orchestrator.engine.spent import Spent
 from orchestrator.engine.stage_runner import Runner
 from orchestrator.engine.training_work import prepared
-from orchestrator.planning.launch import Prepared, Request, experiment, open_images, prepare
+from orchestrator.planning.images import open_images
+from orchestrator.planning.launch import Prepared, Request, experiment, prepare
 from orchestrator.planning.plan import PlannedStage
 from orchestrator.storage.shards import StoredRecords
 from orchestrator.storage.store import read_json, read_manifest

@@ -12,8 +12,9 @@ from imagesets.errors import WrongInput
 from imagesets.image_set import ImageSet
 from imagesets.palette import save_label_map
 from orchestrator.planning.fingerprint import Fingerprints
-from orchestrator.planning.launch import image_layers, images_alone
-from orchestrator.planning.recipes import Recipe, load_all
+from orchestrator.planning.images import image_layers, images_alone
+from orchestrator.planning.recipe import Recipe
+from orchestrator.planning.recipes import load_all
 from orchestrator.planning.settings import parse_assignments, resolve
 from tests.contracts.images import write_images
 

@@ -7,7 +7,8 @@ import pytest
 
 from imagesets.errors import WrongInput
 from orchestrator.planning.launch import Prepared
-from orchestrator.planning.recipes import Recipe, load_all
+from orchestrator.planning.recipe import Recipe
+from orchestrator.planning.recipes import load_all
 from orchestrator.planning.references import resolve
 from orchestrator.planning.settings import declared
 from orchestrator.planning.stage import Stage
