@@ -112,7 +112,7 @@ def test_a_stopped_job_has_checkpointed_and_the_same_command_goes_on(cluster: Cl
     stopped = cluster.run("stop", job[:-2], "--address", cluster.url)  # the beginning of a name will do
     assert stopped.returncode == 0 and "stopped and checkpointed" in stopped.stdout, stopped.stdout + stopped.stderr
     assert cluster.run("logs", job, "-f", "--address", cluster.url).returncode == 130
-    assert "has ended before: STOPPED" in cluster.run("stop", job, "--address", cluster.url).stdout
+    assert "has already ended: STOPPED" in cluster.run("stop", job, "--address", cluster.url).stdout
     (folder,) = (store / "stages").glob("cam-network-*")
     assert (folder / "checkpoint.pt").exists() and not (folder / "manifest.json").exists()
     at = json.loads((folder / "progress.json").read_text())["step"]
