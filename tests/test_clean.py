@@ -163,7 +163,7 @@ def test_a_running_launch_keeps_what_it_has_made_and_will_read(store: Path, made
     age(*(store / "runs").glob("*/stages.json"))
     stopped = find_waste(store)
     assert [one.path for one in stopped] == [one.path for one in waste]
-    assert {one.why for one in stopped} == {f"no run refers to it; {made[0].run}, which was stopped, would go on with it"}
+    assert {one.why for one in stopped} == {f"no run refers to it; the stopped run {made[0].run} would continue it"}
 
 
 class Looking(PretendEngine):

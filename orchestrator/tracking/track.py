@@ -1,7 +1,7 @@
-"""A copy of a run's results in MLflow. The store stays the truth: this can be made again from it at any time.
+"""The copy of a run's results in MLflow. The store stays the truth, and the copy can be made again at any time.
 
-One experiment per image set, a parent run per launch, a child per random seed. Equal settings re-open their run: what has
-not changed is not logged a second time. Who calls this is `orchestrator.tracking.tracking`, which knows what to do when it fails.
+There is one experiment per image set, a parent run per launch, a child per random seed. Equal settings open their run again,
+and unchanged values are not logged a second time. `orchestrator.tracking.tracking` calls this module and handles failures.
 """
 
 import json
@@ -17,13 +17,13 @@ from orchestrator.storage.store import Store, digest, read_json
 from orchestrator.tracking import logged, origin
 from orchestrator.tracking.mlflow_experiment import Experiment, Metric, Run, open_experiment
 
-FORMAT = 2  # of what is logged; another number delivers every run anew
-DELIVERED = "wsss.delivered"  # the tag that is set last; a run without it was delivered in part
+FORMAT = 2  # version of what is logged; another number delivers every run again
+DELIVERED = "wsss.delivered"  # the tag that is set last; a run without it was delivered only in part
 
 
 @dataclass(frozen=True)
 class Tracked:
-    """Ids of a run and its experiment in MLflow, and whether it had to be delivered or was there."""
+    """Ids of a run and its experiment in MLflow, and whether it was delivered now or before."""
 
     experiment: str
     run: str
@@ -33,7 +33,7 @@ class Tracked:
 def track_run(store: Path, run: str, uri: str) -> Tracked:
     """Copy the results of `run`, a name in the store's `runs`, to the MLflow server or database at `uri`.
 
-    Raises whatever MLflow, the database or the network does.
+    Raises the errors of MLflow, the database and the network.
     """
     folder = store / "runs" / run
     results: Any = read_json(folder / "results.json")
@@ -49,18 +49,18 @@ def track_run(store: Path, run: str, uri: str) -> Tracked:
 
 
 def _mark(results: Mapping[str, Any]) -> str:
-    """What tells these results from others of the same run: all but the time, which the same launch again renews."""
+    """A digest of the results, without the time, which a repeated launch changes."""
     content = {name: value for name, value in results.items() if name != "finished"}
     return f"{FORMAT}-{digest(json.dumps(content, sort_keys=True).encode())}"
 
 
 def _deliver(experiment: Experiment, store: Store, results: Mapping[str, Any], folder: Path) -> Run:
-    """Log everything of a run and of its launch; its run. What is there of an earlier try is kept."""
+    """Log everything of a run and of its launch; returns its run. The values of an earlier try are kept."""
     folders = logged.stage_folders(store, results)
     manifests = logged.stage_manifests(folders)
     end = int(results["finished"] * 1000)
     start = end - int(sum(manifest["wall"] for manifest in manifests.values()) * 1000)
-    pictures = logged.pictures(results, folders)  # drawn first: a server may close a connection that waits
+    pictures = logged.pictures(results, folders)  # drawn first, because a server may close a waiting connection
     method, launch = results["method"], group_name(results["run"])
     parent = experiment.open(method, "wsss.launch", launch, start, {"wsss.method": method})
     name, of = f"{method} random seed {results['random_seed']}", {"mlflow.parentRunId": parent.info.run_id}
@@ -84,7 +84,7 @@ def _deliver(experiment: Experiment, store: Store, results: Mapping[str, Any], f
 
 
 def _summary(experiment: Experiment, parent: Run, store: Store) -> dict[str, float]:
-    """Mean and deviation over those of the store's runs that are this parent's children."""
+    """Mean and deviation over the store's runs that are children of this parent."""
     children = experiment.find("mlflow.parentRunId", parent.info.run_id)
     names = sorted(child.data.tags["wsss.run"] for child in children)
     found: list[Any] = [read_json(store.root / "runs" / name / "results.json") for name in names]
