@@ -1,6 +1,6 @@
-"""What this machine has, and small real tries of what a run needs.
+"""What this machine has, and short real tests of what a run needs.
 
-Each check returns one line or raises what is wrong; each imports what it tries, so that one broken package fails alone.
+Each check returns one line or raises an error. Each imports the package that it tests, so a broken package fails only its check.
 """
 
 import os
@@ -40,7 +40,7 @@ def machine() -> str:
 
 
 def convolution() -> str:
-    """A convolution forward and backward on the CPU and on every GPU, which must agree."""
+    """A convolution forward and backward on the CPU and on every GPU; all must agree."""
     import torch
 
     torch.manual_seed(0)
@@ -51,8 +51,8 @@ def convolution() -> str:
     for index in range(torch.cuda.device_count()):
         device = torch.device("cuda", index)
         found = layer.to(device)(images.to(device)).cpu()
-        if not torch.allclose(found, expected, atol=1e-2):  # TF32 keeps ten bits of the mantissa
-            raise ArithmeticError(f"GPU {index} computes another convolution than the CPU")
+        if not torch.allclose(found, expected, atol=1e-2):  # TF32 has a mantissa of ten bits
+            raise ArithmeticError(f"GPU {index} and the CPU give different results of a convolution")
         properties = torch.cuda.get_device_properties(index)
         gpus.append(f"{properties.name} with {properties.total_memory / GIGABYTE:.0f} GB")
     return f"a convolution, {torch.get_num_threads()} threads; GPUs: {', '.join(gpus) or 'none'}"
@@ -72,7 +72,7 @@ def backbone() -> str:
 
 
 def crf() -> str:
-    """A dense CRF that must clear a speckle from a label map."""
+    """A dense CRF, which must remove a speckle from a label map."""
     import numpy as np
 
     from orchestrator.planning.recipes import load_all
@@ -84,7 +84,7 @@ def crf() -> str:
     speckled[4, 4] = 1
     parameters = Parameters(**load_all()["crf"].table["irn-labels"])
     if not np.array_equal(hard(rgb, speckled, 2, parameters), label):
-        raise ArithmeticError("the dense CRF left a speckle of one pixel in place")
+        raise ArithmeticError("the dense CRF did not remove a speckle of one pixel")
     return "a dense CRF"
 
 
@@ -97,7 +97,7 @@ def opencv() -> str:
 
 
 def ray_import() -> str:
-    """Ray can be imported; starting one takes seconds and is `ray_task`'s business."""
+    """Ray can be imported. Starting it takes seconds; `ray_task` does that."""
     import ray
     from ray.train.torch import TorchTrainer
 
@@ -105,7 +105,7 @@ def ray_import() -> str:
 
 
 def ray_task() -> str:
-    """A private Ray, started as a launch starts it, that runs a task."""
+    """Start a private Ray as a launch does, and run a task on it."""
     import ray
 
     from orchestrator.engine.ray_engine import RayEngine
@@ -117,7 +117,7 @@ def ray_task() -> str:
 
 
 def tracking() -> str:
-    """An MLflow database can be made and read."""
+    """Make and read an MLflow database."""
     from orchestrator.tracking.mlflow_experiment import open_client
 
     with tempfile.TemporaryDirectory() as folder:
@@ -127,7 +127,7 @@ def tracking() -> str:
 
 
 def storage(store: Path) -> str:
-    """Free space, and a lease and an atomic write where the store is or would be; leaves nothing behind."""
+    """Free space, a lease and an atomic write in the store's folder, or where it would be; removes what it writes."""
     from orchestrator.storage.lease import try_lease
     from orchestrator.storage.store import read_json, write_json
 
@@ -136,24 +136,24 @@ def storage(store: Path) -> str:
     place = next(folder for folder in (store, *store.parents) if folder.is_dir())
     with tempfile.TemporaryDirectory(dir=place, prefix=".doctor-") as folder, try_lease(Path(folder)) as lease:
         if lease is None:
-            raise OSError(f"a lease cannot be had in {place}")
+            raise OSError(f"a lease cannot be taken in {place}")
         lease.fence()
         write_json(Path(folder) / "written.json", {"whole": True})
         if read_json(Path(folder) / "written.json") != {"whole": True}:
-            raise OSError(f"what is written to {place} is not what is read back")
+            raise OSError(f"a file in {place} has another content when it is read than was written")
     disk = shutil.disk_usage(place)
     return f"a lease and a write in {place}, {disk.free / GIGABYTE:.0f} of {disk.total / GIGABYTE:.0f} GB free"
 
 
 def remote_storage(address: Address) -> str:
-    """An object written, listed, read back and deleted where a store on S3 is or would be."""
+    """Write, list, read and delete an object in a store on S3, or where it would be."""
     remote, folder = Remote(address, SHORT), f"doctor-{secrets.token_hex(8)}"
     key = f"{folder}/whole"
     refuse_unusable(remote)
     remote.put(b"whole", key)
     try:
         if remote.get(key) != b"whole" or key not in [info.path for info in remote.listed(folder)]:
-            raise OSError(f"what is written to {address.uri} is not what is read back and listed")
+            raise OSError(f"an object in {address.uri} is not listed and read as it was written")
     finally:
-        remote.delete_folder(folder)
+        remote.delete(folder, folder=True)
     return f"an object written, listed, read and deleted in {address.uri}{f' on {address.endpoint}' if address.endpoint else ''}"

@@ -43,7 +43,7 @@ def test_nothing_is_wrong_with_a_node_like_the_driver() -> None:
         (found(packages={**PACKAGES, "wsss-orch": ""}), "wsss-orch is missing, the driver has 0.1.0"),
         (found(code="bbbb"), "other code of wsss-orch (bbbb) than the driver's (aaaa)"),
         (found(store="Permission denied (a.txt)"), "/shared/store is not the driver's: Permission denied (a.txt)"),
-        (replace(WHOLE, unseen=True), "what it writes to /shared/store does not get to the driver"),
+        (replace(WHOLE, unseen=True), "the driver does not see what it writes to /shared/store"),
         (replace(WHOLE, skew=70.0), "its clock is off by 70 s"),
         (found(free=3e8), "0.3 GB are free on the disk of /shared/store"),
         (found(gpus=[]), "Ray was told of 1 GPUs, nvidia-smi shows 0"),
@@ -119,7 +119,7 @@ def test_what_a_job_prints_is_written_once_however_often_the_connection_breaks(m
 def test_a_server_that_stays_away_ends_the_following_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(following, "PAUSE", 0.0)
     monkeypatch.setattr(following, "LOST", 0.05)
-    with pytest.raises(WrongInput, match="is away for"):
+    with pytest.raises(WrongInput, match="has not answered for"):
         following.follow(Server("text", [1] * 10**6, "RUNNING"), "job", lambda _: None, lambda _: None)  # type: ignore[arg-type]
 
 
@@ -128,7 +128,7 @@ def test_a_cluster_that_was_started_anew_ends_the_following_at_once(monkeypatch:
     monkeypatch.setattr(following, "LOST", 5.0)
     server, notes = Server("text", [], "RUNNING"), list[str]()
     server.anew = True
-    with pytest.raises(WrongInput, match="no longer knows job: the cluster was started anew"):
+    with pytest.raises(WrongInput, match="no longer knows job: the cluster was started again"):
         following.follow(server, "job", lambda _: None, notes.append)  # type: ignore[arg-type]
     assert len(notes) == 1
 
@@ -149,7 +149,7 @@ class Stopping(Server):
 @pytest.mark.parametrize("status", ["SUCCEEDED", "FAILED", "STOPPED"])
 def test_a_job_that_has_ended_is_not_asked_to(status: str) -> None:
     server, notes = Stopping("", [], status), list[str]()
-    assert following.stop(server, "job", notes.append) == f"job has ended before: {status}"  # type: ignore[arg-type]
+    assert following.stop(server, "job", notes.append) == f"job has already ended: {status}"  # type: ignore[arg-type]
     assert not server.asked and not notes
 
 
@@ -191,7 +191,7 @@ def test_how_a_job_ended_is_the_exit_code(status: str, code: int | None, shell: 
 
 def test_a_head_that_refuses_the_token_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
-    from orchestrator.engine.ray_token import refuse_wrong_token
+    from orchestrator.engine.ray_session import refuse_wrong_token
 
     def refuse(request: bytes, context: grpc.ServicerContext) -> None:
         context.abort(grpc.StatusCode.UNAUTHENTICATED, "InvalidAuthToken")

@@ -126,7 +126,7 @@ def test_an_interval_that_cannot_be_had_any_more_is_missed_aloud(comparison: Com
     line = found.lines["seg", "val"][1]
     assert line.difference is not None and line.difference.interval is None
     assert line.difference.spread == comparison.lines["seg", "val"][1].differences["miou"].spread
-    assert "lpcam+irn, seg on val: no interval over images, their counts are not in the store any more" in found.warnings
+    assert "lpcam+irn, seg on val: no interval over images, because their counts are no longer in the store" in found.warnings
 
 
 def test_runs_of_one_method_are_told_apart_by_what_differs(store: Path) -> None:
@@ -159,9 +159,7 @@ def test_other_random_seeds_and_another_protocol_are_warned_of(store: Path) -> N
         "seg on val differ in irn.exp_times",
     ]
     assert "cam+irn: 8; lpcam+irn: 3" in protocols[2] and "lpcam+irn: counted" in protocols[0]
-    assert (
-        "not all have the same random seeds (cam+irn: 0, 1; lpcam+irn: 0); differences are over those that both have" in warnings
-    )
+    assert "random seeds differ (cam+irn: 0, 1; lpcam+irn: 0); differences are over the common ones" in warnings
     assert "lpcam+irn, random seed 7 failed: ValueError: no" in warnings
 
 

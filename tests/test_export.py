@@ -122,7 +122,7 @@ def test_a_run_without_pseudo_masks_says_so(command: Command, finished: tuple[Pa
     store = shutil.copytree(finished[0], tmp_path / "store")
     run = finished_run(store, finished[0].parent / "images", method="supervised")[2].name
     code, _, errors = command("export", run, "--store", store, "--to", tmp_path / "out")
-    assert code == 2 and f"run {run} has no pseudo; it has scored seg" in errors
+    assert code == 2 and f"run {run} has no pseudo; it has seg" in errors
 
 
 def test_a_result_that_is_gone_or_a_run_of_an_older_version_is_refused(
@@ -131,7 +131,7 @@ def test_a_result_that_is_gone_or_a_run_of_an_older_version_is_refused(
     store, run = shutil.copytree(finished[0], tmp_path / "store"), finished[1]
     shutil.rmtree(open_run(store, run).result("irn-masks")[0])
     code, _, errors = command("export", run, "--store", store, "--to", tmp_path / "out")
-    assert code == 2 and "the result of irn-masks" in errors and "not in the store any more" in errors
+    assert code == 2 and "the result of irn-masks" in errors and "no longer in the store" in errors
     path = store / "runs" / run / "results.json"
     results = read_json(path)
     assert results is not None
@@ -159,13 +159,13 @@ def test_a_folder_in_use_is_refused_and_left_as_it_is(command: Command, finished
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("mine")
     code, _, errors = command("export", finished[1], "--store", finished[0], "--to", tmp_path / "mine")
-    assert code == 2 and "is there already and not an empty folder" in errors
+    assert code == 2 and "exists and is not an empty folder" in errors
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["notes.txt"]
 
 
 def test_of_two_that_write_one_folder_the_second_is_refused(tmp_path: Path) -> None:
     target = tmp_path / "out"
-    with pytest.raises(ValueError, match="is there already"), new_folder(target) as second:
+    with pytest.raises(ValueError, match="exists and is not an empty folder"), new_folder(target) as second:
         (second / "second").touch()
         with new_folder(target) as first:
             (first / "first").touch()

@@ -97,4 +97,4 @@ def test_a_folder_in_use_is_refused_before_anything_is_computed(
 ) -> None:
     monkeypatch.setattr("orchestrator.afterwards.predict.predictor", lambda *_: pytest.fail("something was computed"))
     code, _, errors = command("predict", finished[1], "--store", finished[0], "--images", photographs, "--to", photographs)
-    assert code == 2 and "is there already" in errors
+    assert code == 2 and "exists and is not an empty folder" in errors

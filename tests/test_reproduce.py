@@ -175,4 +175,4 @@ def test_a_run_of_an_older_version_is_refused(command: Command, finished: tuple[
     path = store / "runs" / run / "results.json"
     write_json(path, json.loads(path.read_text()) | {"format": 1})
     code, _, errors = command("reproduce", run, "--store", store)
-    assert code == 2 and "was written by an older version; launching it again" in errors
+    assert code == 2 and "was written by an older version; launch it again" in errors

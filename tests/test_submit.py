@@ -149,7 +149,7 @@ def test_what_cannot_go_well_is_refused_before_anything_is_asked(command: Comman
 
 
 def test_a_store_on_s3_is_left_to_the_cluster(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("orchestrator.cli.options.open_mirror", lambda *_: pytest.fail("it was opened here"))
+    monkeypatch.setattr("orchestrator.cli.options.open_bucket", lambda *_: pytest.fail("it was opened here"))
     words = ("launch", "--method", "cam+none", "--store", "s3://bucket/store")
     code, _, errors = command("submit", "--address", f"127.0.0.1:{free_port()}", *words)
     assert code == 2 and "paths" not in errors and "127.0.0.1" in errors  # it got as far as the cluster, which is not there
@@ -167,9 +167,9 @@ def test_files_that_only_the_cluster_sees_are_left_to_it(command: Command) -> No
         (401, "no", "wants a token: export RAY_AUTH_MODE=token"),
         (403, "no", "refuses the token"),
         (200, VERSION % "2.9.9", "runs Ray 2.9.9 and this is Ray"),
-        (200, "<html>", "answers, but not as Ray's job server does"),
-        (404, "no", "answers, but not as Ray's job server does"),
-        (503, "no", "answers, but not as Ray's job server does"),
+        (200, "<html>", "is not Ray's job server"),
+        (404, "no", "is not Ray's job server"),
+        (503, "no", "is not Ray's job server"),
     ],
 )
 @pytest.mark.parametrize("words", [("submit", *LAUNCH), ("status",), ("logs", "job"), ("stop", "job")])
@@ -201,12 +201,15 @@ def test_a_token_that_is_asked_for_and_not_there_is_told(
 @pytest.mark.parametrize(
     ("answer", "sentence"),
     [
-        ("Request failed with status code 413: Maximum request body size 104857600 exceeded.", "takes no request as large"),
+        (
+            "Request failed with status code 413: Maximum request body size 104857600 exceeded.",
+            "refuses the code because it is too large",
+        ),
         (
             "Request failed with status code 500: No available agent to submit job, please try again later..",
             "has no node that takes jobs",
         ),
-        ("Request failed with status code 500: Traceback", r"not as Ray's job server does \(Request failed with status code 500"),
+        ("Request failed with status code 500: Traceback", r"not Ray's job server \(Request failed with status code 500"),
     ],
 )
 def test_what_the_server_objects_to_while_a_job_is_sent_is_told(answer: str, sentence: str) -> None:

@@ -57,7 +57,7 @@ def test_a_score_that_no_stage_makes_is_refused_before_the_first_trial() -> None
     [
         ({"search": "hyperopt"}, "--search hyperopt is none of grid, random, optuna"),
         ({"search": "optuna", "by": "seg.miou/val"}, "needs a budget of several trials"),
-        ({"search": "optuna", "trials": 9}, "needs the score to go by, such as --by"),
+        ({"search": "optuna", "trials": 9}, "needs a score, such as --by"),
         ({"search": "random", "axes": []}, "needs a setting to vary"),
         ({"stop_early": "time"}, "--stop-early time is neither loss nor score"),
     ],
@@ -72,7 +72,7 @@ def test_random_trials_are_drawn_from_lists() -> None:
 
 
 def test_draws_need_something_to_draw() -> None:
-    with pytest.raises(WrongInput, match="these axes have a grid"):
+    with pytest.raises(WrongInput, match="these settings have lists"):
         sweep_of("recam.lambda=0.1,1", trials=5).check()
 
 
@@ -143,14 +143,14 @@ def test_settings_and_threshold_are_chosen_together_with_the_words_that_make_the
 
 
 def test_what_the_threshold_changes_is_said_of_the_method_at_hand(found: tuple[Findings, Path]) -> None:
-    assert "cam.seed_threshold also changes none-masks and what is made of it" in found[0].verdict()  # it cuts pseudo masks too
+    assert "cam.seed_threshold also changes none-masks and what depends on it" in found[0].verdict()  # it cuts pseudo masks too
     root = found[1]
     prepared, _, _ = finished_run(root / "store", root / "images", "lpcam+irn")
     trials = [{"values": {}, "group": prepared.group, "failed": {}}]
     record = {**found[0].record, "axes": [], "trials": trials, "random_seeds": [0]}
     told = findings(Runs(root / "store"), record, "seed.miou/train").verdict()
     assert told.startswith("best of settings and threshold together: --set lpcam.seed_threshold=")
-    assert told.endswith("lpcam.seed_threshold changes this score alone, not the pseudo masks and segmentations")
+    assert told.endswith("lpcam.seed_threshold changes only this score, not the pseudo masks and segmentations")
 
 
 def test_an_unknown_score_names_the_nearest(found: tuple[Findings, Path]) -> None:

@@ -311,7 +311,7 @@ def test_what_trials_could_be_stopped_by_must_be_there(tmp_path: Path, images: P
     sweep = sweep_of(tmp_path, images, LR)
     with executing(sweep) as made:
         steps = plan_with(made.planner, sweep.experiment({"cam.lr": 0.1}), "", sweep.until).steps
-    with pytest.raises(WrongInput, match="scored once, at its end"):
+    with pytest.raises(WrongInput, match="only one score, at its end"):
         early.check("score", steps)
     with pytest.raises(WrongInput, match="no stage of this sweep trains"):
         early.check("loss", [step for step in steps if step.stage.recipe.kind != "train"])

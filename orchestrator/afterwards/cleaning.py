@@ -1,30 +1,29 @@
-"""What of a store nobody needs: found first, removed only when asked to.
+"""Finds what no run in a store needs, and removes it only when asked to.
 
-Needed is what a finished run refers to, what a launch that runs now has announced, and every folder whose lease a living
-launch holds. A stage is known by its key: its folder may carry the name of another run's stage.
+A stage is needed if a finished run refers to it, if a running launch has announced it, or if a living launch holds its
+lease. Its key identifies a stage; its folder may have the name of another run's stage.
 """
 
-import os
 import re
-import secrets
-import shutil
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from imagesets.errors import WrongInput
 from orchestrator.engine import orphans
-from orchestrator.engine.running import keys_of_running, keys_of_stopped
+from orchestrator.engine.announced import keys_of_running, keys_of_stopped
 from orchestrator.reading.runs import read_results, result_files
-from orchestrator.storage.attached import mirror_of, remove_remote
-from orchestrator.storage.lease import held, try_lease
+from orchestrator.storage.lease import held
+from orchestrator.storage.place import place_of
+from orchestrator.storage.result import discard_stage
 
-SHORT = 12  # characters of a key that a stage's folder ends in
+SHORT = 12  # a stage's folder ends in this number of characters of its key
 STAGE = re.compile(rf".+-[0-9a-f]{{{SHORT}}}")
-STALE = 3600  # seconds: no write takes so long that its temporary file is this old
+STALE = 3600  # seconds; a temporary file of this age belongs to a broken write
 TOKEN = "[0-9a-f]" * 16
-TEMPORARY = (  # what `doctor`, the drawing of images and the store's writers leave behind when they are killed
+TEMPORARY = (  # leftovers of `doctor`, the drawing of images and the store's writers if they are killed
     ".doctor-*",
     "images/.shapes-*.*",
     *(f"{place}/.*.{TOKEN}" for place in ("cache", "runs/*", "stages", "stages/*", "stages/*/shards")),
@@ -35,7 +34,7 @@ TEMPORARY = (  # what `doctor`, the drawing of images and the store's writers le
 
 @dataclass(frozen=True)
 class Waste:
-    """One file or folder that can go: why, and how many bytes it holds."""
+    """One file or folder that is not needed: why, and how many bytes it holds."""
 
     path: Path
     why: str
@@ -43,41 +42,18 @@ class Waste:
 
 
 def find_waste(store: Path) -> list[Waste]:
-    """Everything in a store that can go; WrongInput if the folder is no store or a run's results cannot be read."""
+    """All that is not needed in a store; WrongInput if the folder is no store or a run's results cannot be read."""
     if not (store / "stages").is_dir():
         raise WrongInput(f"{store} is no store, as it has no folder stages; --store names one")
     found = {**dict(_stages(store)), **dict(_ray(store))}
     found |= {path: why for path, why in _temporary(store) if found.keys().isdisjoint(path.parents)}
-    return [Waste(path, why, size(path)) for path, why in found.items()]
+    return [Waste(path, why, place_of(path).size(path)) for path, why in found.items()]
 
 
 def remove(store: Path, waste: Iterable[Waste]) -> list[Waste]:
-    """Remove what was found; what was removed. A stage that a launch has taken meanwhile is left alone."""
-    orphans.reap(store)  # the notes in `ray` say which processes dead launches have left: end those before the notes go
+    """Remove what was found; returns what was removed. A stage that a launch has taken since then is kept."""
+    orphans.reap(store)  # the notes in `ray` name the leftover processes of dead launches: end those before removing the notes
     return [one for one in waste if _remove(store, one.path)]
-
-
-def size(path: Path) -> int:
-    """Bytes of a file, or of all files below a folder; of a store on S3 what the bucket has."""
-    if mirror := mirror_of(path):
-        listed = mirror.remote.listed(mirror.key(path), recursive=True) if path.is_dir() else []
-        return sum(info.size for info in listed if info.is_file)
-    if path.is_dir() and not path.is_symlink():
-        return sum(_size(Path(folder) / name) for folder, _, names in os.walk(path) for name in names)
-    return _size(path)
-
-
-def _size(file: Path) -> int:
-    stat = _stat(file)
-    return stat.st_size if stat else 0
-
-
-def _stat(path: Path) -> os.stat_result | None:
-    """None of what is not there any more: launches write, rename and remove files while this looks at them."""
-    try:
-        return path.lstat()
-    except FileNotFoundError:
-        return None
 
 
 def needed_keys(store: Path) -> set[str]:
@@ -87,7 +63,7 @@ def needed_keys(store: Path) -> set[str]:
         try:
             keys |= {entry["key"] for entry in read_results(path)["stages"]}
         except (KeyError, TypeError) as error:
-            raise WrongInput(f"{path} does not list its stages, so that nothing can be said to be unneeded") from error
+            raise WrongInput(f"{path} does not list its stages, so it is unknown what is needed") from error
     return keys
 
 
@@ -99,18 +75,18 @@ def _stages(store: Path) -> Iterator[tuple[Path, str]]:
         if ours and folder.name[-SHORT:] not in needed and not held(folder):
             state = "no run refers to it" if (folder / "manifest.json").exists() else "half finished, and nobody works on it"
             run = stopped.get(folder.name[-SHORT:])
-            yield folder, f"{state}; {run}, which was stopped, would go on with it" if run else state
+            yield folder, f"{state}; the stopped run {run} would continue it" if run else state
 
 
 def _temporary(store: Path) -> Iterator[tuple[Path, str]]:
     for path in sorted(path for pattern in TEMPORARY for path in store.glob(pattern)):
-        stat = _stat(path)
-        if stat and time.time() - stat.st_mtime > STALE:
-            yield path, "left by a write that was cut off"
+        with suppress(FileNotFoundError):  # launches write, rename and remove files while this looks at them
+            if time.time() - path.lstat().st_mtime > STALE:
+                yield path, "left by a broken write"
 
 
 def _ray(store: Path) -> Iterator[tuple[Path, str]]:
-    """What Ray and the launches on it have noted, unless a launch of this or of another host may still need it."""
+    """The notes of Ray and of the launches on it, unless a launch on this or another host may still need them."""
     folder = store / "ray"
     if folder.is_dir() and any(folder.iterdir()) and not orphans.may_live(store):
         yield folder, "notes of launches on Ray that have ended"
@@ -118,28 +94,11 @@ def _ray(store: Path) -> Iterator[tuple[Path, str]]:
 
 def _remove(store: Path, path: Path) -> bool:
     if path.parent == store / "stages" and not path.name.startswith("."):
-        return _remove_stage(store, path)
+        return discard_stage(path, unless=lambda: path.name[-SHORT:] in {key[:SHORT] for key in keys_of_running(store)})
     if path == store / "ray" and orphans.may_live(store):
         return False  # a launch has begun meanwhile
-    remove_remote(path)
-    _delete(path)
-    return True
-
-
-def _remove_stage(store: Path, folder: Path) -> bool:
-    """Move a stage out of the way under its lease, in one step, then delete it."""
-    aside = folder.with_name(f".{folder.name}.{secrets.token_hex(8)}")
-    with try_lease(folder) as lease:
-        if lease is None or folder.name[-SHORT:] in {key[:SHORT] for key in keys_of_running(store)}:
-            return False
-        remove_remote(folder)
-        folder.rename(aside)
-    _delete(aside)
-    return True
-
-
-def _delete(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
+        place_of(path).remove_folder(path)
     else:
-        path.unlink(missing_ok=True)
+        place_of(path).remove(path)
+    return True

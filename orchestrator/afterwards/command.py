@@ -1,4 +1,4 @@
-"""The command that makes a finished run again, from what its results say."""
+"""The command that makes a finished run again, from its results."""
 
 import shlex
 from dataclasses import replace
@@ -12,9 +12,9 @@ from orchestrator.reading.runs import FinishedRun
 
 
 def request_of(run: FinishedRun) -> Request:
-    """The launch that makes this run again, with an assignment for every setting that its other options do not give."""
+    """The launch that makes this run again, with an assignment for every setting that the other options do not give."""
     command, results = run.command, run.results
-    preset = "" if Path(command["recipe"]).suffix in (".yaml", ".yml") else command["recipe"]  # a file may have changed
+    preset = "" if Path(command["recipe"]).suffix in (".yaml", ".yml") else command["recipe"]  # the file may have changed
     exclude = Path(command["exclude"]) if command["exclude"] else None
     bare = Request(
         results["method"], command["images"], command["segmenter"], preset, (), results["random_seed"], run.store.root, exclude
@@ -27,7 +27,7 @@ def request_of(run: FinishedRun) -> Request:
 
 
 def command_line(request: Request) -> str:
-    """A request as a shell takes it; without --store, --engine and --track, on which no result depends."""
+    """A request as a shell command, without --store, --engine and --track, which change no result."""
     options = {"--images": request.images, "--segmenter": request.segmenter, "--recipe": request.recipe}
     words = ["wsss-orch", "launch", "--method", request.method]
     for option, value in options.items():
@@ -40,5 +40,5 @@ def command_line(request: Request) -> str:
 
 
 def as_text(value: Any) -> str:
-    """A setting's value as `--set` reads it back."""
+    """A setting's value in the form that `--set` reads."""
     return yaml.safe_dump(value, default_flow_style=True, width=1 << 20).removesuffix("...\n").strip()

@@ -1,4 +1,4 @@
-"""The pseudo masks or segmentations of a finished run, for other tools: label maps and the papers they travel with."""
+"""The pseudo masks or segmentations of a finished run for other tools: label maps, and files that describe them."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,7 +17,7 @@ COMPETITIONS = ("comp5", "comp6")
 
 
 def export(run: FinishedRun, target: Path, form: str, what: str, competition: str) -> int:
-    """Write what the run has of a quantity `what` to the new folder `target`; the number of images."""
+    """Write the run's label maps of the quantity `what` to the new folder `target`; returns the number of images."""
     check_form(form, competition)
     known = scores.label_maps()
     if what not in known:
@@ -30,7 +30,7 @@ def export(run: FinishedRun, target: Path, form: str, what: str, competition: st
     records = StoredRecords(folder)
     split = next(
         entry["list"] for entry in run.results["stages"] if entry["stage"] == stage.name
-    )  # may hold more than was scored
+    )  # it may hold more images than were scored
     about = {
         **about_run(run, known[what].many, stage.name, manifest),
         "split": split,
@@ -51,7 +51,7 @@ def check_form(form: str, competition: str) -> None:
 
 
 def about_run(run: FinishedRun, what: str, stage: str, manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """What identifies the origin of exported label maps; `values` names their pixels' values."""
+    """The origin of exported label maps; `values` names the values of their pixels."""
     names = ["background", *run.classes]
     return {
         "what": what,
@@ -67,8 +67,8 @@ def about_run(run: FinishedRun, what: str, stage: str, manifest: Mapping[str, An
 
 
 def write(target: Path, maps: LabelMaps, form: str, name: str, competition: str, about: Mapping[str, Any]) -> None:
-    """Write label maps and what is to be known `about` them to the new folder `target`; `name` is their list's."""
-    classes = list(about["values"].values())[1:-1]  # between background and void
+    """Write label maps, and the facts `about` them, to the new folder `target`; `name` is the name of their list."""
+    classes = list(about["values"].values())[1:-1]  # the classes, without background and void
     writers: dict[str, Callable[[Path], None]] = {
         "voc": lambda folder: write_folder(folder, name, maps),
         "voc-server": lambda folder: write_server_archive(folder / "results.tgz", maps, competition),
@@ -83,9 +83,9 @@ def write(target: Path, maps: LabelMaps, form: str, name: str, competition: str,
 def _readme(form: str, name: str, about: Mapping[str, Any]) -> str:
     told = {
         "voc": f"<id>.png are palette PNGs whose pixels are label values (manifest.json names them); {name}.txt lists the ids.",
-        "voc-server": "results.tgz is what the evaluation server of PASCAL VOC 2012 takes.",
-        "coco-rle": "results.json holds one result per image and class, as pycocotools' loadRes takes it;\n"
-        "dataset.json names the images and categories that its ids stand for.",
+        "voc-server": "results.tgz is the archive for the evaluation server of PASCAL VOC 2012.",
+        "coco-rle": "results.json holds one result per image and class, for pycocotools' loadRes;\n"
+        "dataset.json names the images and categories of its ids.",
     }
     origin = f"run {about['run']} ({about['method']}), stage {about['stage']}, key {about['key']}"
     return f"{about['images']} {about['what']} of {origin}, made by wsss-orch.\n{told[form]}\n"

@@ -13,12 +13,12 @@ from imagesets.errors import WrongInput
 def refuse_used(target: Path) -> None:
     """Raise WrongInput unless `target` is an empty folder or does not exist."""
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise WrongInput(f"--to {target} is there already and not an empty folder; give one that is new")
+        raise WrongInput(f"--to {target} exists and is not an empty folder; give a new one")
 
 
 @contextmanager
 def new_folder(target: Path) -> Iterator[Path]:
-    """A sibling of `target` to write into, which becomes `target` at the end of the block, or is removed if that fails."""
+    """A folder beside `target` to write into. It becomes `target` at the end of the block; after an error it is removed."""
     target = target.expanduser().resolve()
     refuse_used(target)
     partial = target.with_name(f".{target.name}.{secrets.token_hex(8)}")
@@ -28,7 +28,7 @@ def new_folder(target: Path) -> Iterator[Path]:
         try:
             os.rename(partial, target)
         except OSError:
-            refuse_used(target)  # somebody has filled it meanwhile
+            refuse_used(target)  # another process has filled it since then
             raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)

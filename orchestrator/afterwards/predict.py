@@ -18,14 +18,15 @@ from orchestrator.engine.job import Input, resolve
 from orchestrator.engine.progress import Display
 from orchestrator.planning import scores
 from orchestrator.reading.runs import FinishedRun
+from orchestrator.storage.result import Result
 from training.loop import set_threads
 from training.stage import Context
 
 
 def predict(run: FinishedRun, images: Path, target: Path, form: str, competition: str, display: Display) -> int:
-    """Segment every image of the folder `images` into the new folder `target`; their number.
+    """Segment every image of the folder `images` into the new folder `target`; returns the number of images.
 
-    Everything that can be refused is, before anything is computed.
+    All problems are refused before anything is computed.
     """
     check_form(form, competition)
     refuse_used(target)
@@ -51,7 +52,7 @@ def predict(run: FinishedRun, images: Path, target: Path, form: str, competition
 def images_of(folder: Path) -> list[Item]:
     """The images of a folder (not of those below it) by name, without labels.
 
-    Raises WrongInput with the whole list if any cannot be read or two would get the same id, and if there is none.
+    Raises WrongInput with all problems if images cannot be read or share an id, and if there are no images.
     """
     if not folder.is_dir():
         raise WrongInput(f"--images {folder}: there is no such folder")
@@ -60,7 +61,7 @@ def images_of(folder: Path) -> list[Item]:
         raise WrongInput(f"--images {folder} holds no image ({', '.join(IMAGE_SUFFIXES)})")
     if problems := [*_doubled(paths), *file_problems(paths)]:
         told = "\n".join(f"  {problem}" for problem in problems)
-        raise WrongInput(f"nothing was segmented, as not every image of {folder} can be ({len(problems)}):\n{told}")
+        raise WrongInput(f"nothing was segmented, because {folder} has {len(problems)} problems:\n{told}")
     return [Item(path.stem, path, ()) for path in paths]
 
 
@@ -70,7 +71,7 @@ def predictor(run: FinishedRun, device: str) -> Callable[[Item], np.ndarray]:
     ((word, source),) = stage.inputs.items()
     folder, _ = run.result(source.name)
     where = torch.device(device)
-    network = load_network(Input(folder, source.recipe.network, source.settings), run.classes, where)
+    network = load_network(Input(Result(folder), source.recipe.network, source.settings), run.classes, where)
     settings = settings_of(stage.settings)
     set_threads(settings.extraction.threads)
     context = Context(settings, run.classes, (), (), where, {word: network})

@@ -1,7 +1,7 @@
-"""What a finished run was made with, and what of that differs on this machine.
+"""What a finished run was made with, and what differs on this machine.
 
-That nothing differs is told by the stages' keys: the run is planned anew, and a stage whose key is another one has other code,
-settings or images than the run had.
+The run is planned again, and its stages' keys are compared: a stage with another key has other code, settings or images
+than the run had.
 """
 
 from collections import defaultdict
@@ -25,7 +25,7 @@ NOT_COMPARED = "not compared"
 
 @dataclass(frozen=True)
 class Line:
-    """One thing that a run was made with: what it was, and what it is here where that differs (else "")."""
+    """One thing that a run was made with, and what it is here ("" if the same)."""
 
     what: str
     was: str
@@ -58,7 +58,7 @@ def _plan(request: Request) -> list[PlannedStage]:
     wanted = experiment(request)
     images = open_images(request.images, wanted.settings, request.store, make=False, exclude=request.exclude)
     if images is None:
-        raise WrongInput("the built-in images are not drawn in this store, or this version draws others")
+        raise WrongInput("the built-in images are not drawn in this store, or this version draws other images")
     return prepare(wanted, images).steps
 
 
@@ -71,7 +71,7 @@ def _compared(what: str, was: str, here: str) -> Line:
 
 
 def _versions(manifests: Iterable[Mapping[str, Any]]) -> Iterator[Line]:
-    """The packages that stages were made with: more than one version where different launches made them."""
+    """The packages that stages were made with; several versions if different launches made the stages."""
     found = defaultdict(set)
     for manifest in manifests:
         for package, version in manifest["versions"].items():
@@ -82,7 +82,7 @@ def _versions(manifests: Iterable[Mapping[str, Any]]) -> Iterator[Line]:
 
 
 def _settings(run: FinishedRun) -> Iterator[Line]:
-    """Settings that the run or this version has and the other has not."""
+    """Settings that only the run or only this version has."""
     then, now = run.results["settings"], _declared(run)
     for name in sorted(then.keys() - now.keys()):
         yield Line(f"setting {name}", str(then[name]), "there is none")
@@ -91,7 +91,7 @@ def _settings(run: FinishedRun) -> Iterator[Line]:
 
 
 def _weights(run: FinishedRun) -> Iterator[Line]:
-    """The initial weights of the networks that were scored, files by their content."""
+    """The initial weights of the scored networks; files by their content."""
     protocol = {name: value for row in run.results["rows"] for name, value in row["protocol"].items()}
     for name, setting in _declared(run).items():
         if setting.file and name in protocol:
@@ -103,7 +103,7 @@ def _declared(run: FinishedRun) -> dict[str, Setting]:
 
 
 def _images(run: FinishedRun, manifests: Mapping[str, Any], steps: Mapping[str, PlannedStage]) -> Iterator[Line]:
-    """The fingerprints of the lists that stages read, of images with their labels and of masks."""
+    """The fingerprints of the lists that stages read: images with labels, and masks."""
     found = {}
     lists = {entry["stage"]: entry["list"] for entry in run.results["stages"]}
     for name, manifest in manifests.items():
@@ -117,7 +117,7 @@ def _images(run: FinishedRun, manifests: Mapping[str, Any], steps: Mapping[str, 
 
 
 def _stages(run: FinishedRun, manifests: Mapping[str, Any], steps: Mapping[str, PlannedStage]) -> Iterator[Line]:
-    """Whether code, and with it all that a key is made of, is what it was."""
+    """Whether the code, and with it all other parts of the keys, is the same."""
     keys = {entry["stage"]: entry["key"] for entry in run.results["stages"]}
     code = [
         name for name, step in steps.items() if name in manifests and manifests[name]["identity"]["code"] != step.identity["code"]

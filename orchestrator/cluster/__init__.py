@@ -1,1 +1,1 @@
-"""Running clusters: what is sent to one as a job, its jobs afterwards, and what its nodes have and see."""
+"""Running clusters: sending a job, following jobs, and checking nodes."""

@@ -1,4 +1,4 @@
-"""What is wrong with the nodes of a cluster, one sentence for each thing, and their table."""
+"""The problems of a cluster's nodes, one sentence each, and the table of nodes."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -9,13 +9,13 @@ from orchestrator.cluster.nodes import Node
 from orchestrator.cluster.probe import SHOWN
 from orchestrator.reading.tables import table
 
-CLOCK = 5.0  # seconds: a lease counts as left after sixty
+CLOCK = 5.0  # seconds; a lease expires after sixty
 FREE = 1e9  # bytes
 GIGABYTE = 1e9
 
 
 def problems(driver: Mapping[str, Any], nodes: Sequence[Node], store: str) -> list[str]:
-    """One sentence for everything that would go wrong on these nodes, or make their results differ from the driver's."""
+    """One sentence for each problem that would stop these nodes, or make their results differ from the driver's."""
     return [f"{node.name}: {problem}" for node in nodes for problem in _problems(driver, node, store)]
 
 
@@ -27,7 +27,7 @@ def _problems(driver: Mapping[str, Any], node: Node, store: str) -> Iterator[str
     if node.found["store"]:
         yield f"{store} is not the driver's: {node.found['store']}; every node must see the same there, and write to it"
     if node.unseen:
-        yield f"what it writes to {store} does not get to the driver; every node must see the same there"
+        yield f"the driver does not see what it writes to {store}; every node must see the same there"
     if node.skew > CLOCK:
         yield f"its clock is off by {node.skew:.0f} s or more, and leases go by the clock; set it by NTP"
     if node.found["free"] < FREE:
@@ -36,7 +36,7 @@ def _problems(driver: Mapping[str, Any], node: Node, store: str) -> Iterator[str
 
 
 def _differences(driver: Mapping[str, Any], found: Mapping[str, Any]) -> Iterator[str]:
-    """Where the node has other software than the driver."""
+    """The differences between the node's software and the driver's."""
     had = {"Python": found["python"], **found["packages"]}
     wanted = {"Python": driver["python"], **driver["packages"]}
     for name, version in wanted.items():
@@ -57,7 +57,7 @@ def _gpu_problems(there: int, told: int) -> Iterator[str]:
 
 
 def node_table(nodes: Sequence[Node]) -> Table:
-    """A row for each node; what was not found out is left empty."""
+    """A row for each node; unknown cells are empty."""
     made = table("node", ">CPUs", "GPUs", ">GB free", "Python", *SHOWN, "code", "store")
     for node in nodes:
         found = node.found

@@ -1,4 +1,4 @@
-"""A job's output as it comes, until the job ends; and the way to stop one."""
+"""Following a job's output until the job ends, and stopping a job."""
 
 import asyncio
 import contextlib
@@ -14,24 +14,24 @@ from imagesets.errors import WrongInput
 from orchestrator.cluster.jobs import COMMAND, Client
 from orchestrator.cluster.submission import STOP_WAIT
 
-QUIET = 60.0  # seconds without a line after which the connection is made anew: a cut one may never say so
-PAUSE = 2.0  # seconds between two tries, or two looks
-LOST = 600.0  # seconds without the job server after which following ends
+QUIET = 60.0  # seconds without a line; then a new connection is made, because a broken one may stay silent
+PAUSE = 2.0  # seconds between two tries
+LOST = 600.0  # seconds without the job server; then following ends
 BROKEN = (aiohttp.ClientError, requests.RequestException, OSError)
-CHECKPOINTED = "interrupted; the same command continues"  # what a launch says last that was stopped in good order
+CHECKPOINTED = "interrupted; the same command continues"  # the last words of a launch that has checkpointed and stopped
 
 Write = Callable[[str], None]
 
 
 class Log:
-    """What has been written of one job's output; the server sends all of it again after each connection."""
+    """The part of a job's output that is already written; the server sends all output again on each connection."""
 
     def __init__(self, client: Client, job: str, write: Write):
         self.client, self.job, self.write = client, job, write
         self.written = 0  # characters
 
     async def pass_on(self) -> None:
-        """Write what is new until the server ends its answer, as it does when the job has ended."""
+        """Write new output until the server ends its answer, which it does when the job has ended."""
         seen = 0
         chunks = self.client.tail_job_logs(self.job)
         try:
@@ -49,37 +49,37 @@ class Log:
 
 
 def follow(client: Client, job: str, write: Write, note: Write) -> JobDetails:
-    """Write a job's output until the job ends, over as many connections as it takes; how it ended.
+    """Write a job's output until the job ends, over as many connections as needed; returns how it ended.
 
-    `note` is told when the server is lost and found. Raises WrongInput where it stays away, or no longer knows the job.
+    `note` is called when the server is lost and found. Raises WrongInput if it stays away or no longer knows the job.
     """
     log, lost = Log(client, job, write), 0.0
     while True:
         try:
             if lost:
-                _info(client, job)  # a cluster that was started anew does not know it, and its log would be tried in vain
-            with contextlib.suppress(TimeoutError):  # a job may well be quiet; it is asked for its state
+                _info(client, job)  # a cluster that was started again does not know the job and has no log of it
+            with contextlib.suppress(TimeoutError):  # a job may be quiet, so ask for its state
                 asyncio.run(log.pass_on())
             info = _info(client, job)
             if lost:
                 note("connected again")
             lost = 0.0
             if info.status.is_terminal():
-                asyncio.run(log.pass_on())  # what came between the last line and the end
+                asyncio.run(log.pass_on())  # output between the last line and the end
                 return info
-        except (*BROKEN, RuntimeError) as error:  # RuntimeError: Ray's word for a connection that broke
+        except (*BROKEN, RuntimeError) as error:  # Ray raises RuntimeError for a broken connection
             if not lost:
                 lost = time.monotonic()
                 note(f"the connection to {client.get_address()} is lost ({type(error).__name__}); trying again")
             if time.monotonic() - lost > LOST:
                 raise WrongInput(
-                    f"{client.get_address()} is away for {LOST:.0f} s; the same command follows {job} again"
+                    f"{client.get_address()} has not answered for {LOST:.0f} s; the same command follows {job} again"
                 ) from error
         time.sleep(PAUSE)
 
 
 def exit_code(info: JobDetails) -> int:
-    """A shell's code for how a job ended: its command's own, 128 and the signal that killed it, or 130 where it was stopped."""
+    """A shell's exit code for a job: its command's own, 128 + the signal that killed it, or 130 if it was stopped."""
     if info.status == JobStatus.SUCCEEDED:
         return 0
     if info.status == JobStatus.STOPPED:
@@ -89,10 +89,10 @@ def exit_code(info: JobDetails) -> int:
 
 
 def stop(client: Client, job: str, note: Write) -> str:
-    """Ask a job to checkpoint and end, wait until it has, and say how it did; `note` is told how long that may take."""
+    """Ask a job to checkpoint and end, wait for it, and say how it ended; `note` is told how long that may take."""
     before = _info(client, job)
     if before.status.is_terminal() or not client.stop_job(job):
-        return f"{job} has ended before: {_info(client, job).status.value}"
+        return f"{job} has already ended: {_info(client, job).status.value}"
     note(f"{job} is asked to checkpoint and end; Ray kills it after {STOP_WAIT} s")
     deadline = time.monotonic() + STOP_WAIT + 10 * PAUSE
     while not (info := _info(client, job)).status.is_terminal():
@@ -112,5 +112,5 @@ def _info(client: Client, job: str) -> JobDetails:
         return client.get_job_info(job)
     except RuntimeError as error:
         if "status code 404" in str(error):
-            raise WrongInput(f"{client.get_address()} no longer knows {job}: the cluster was started anew") from error
+            raise WrongInput(f"{client.get_address()} no longer knows {job}: the cluster was started again") from error
         raise

@@ -1,4 +1,4 @@
-"""A cluster's job server: reached, or refused in one sentence, and the jobs there that wsss-orch has submitted."""
+"""A cluster's job server, and the jobs on it that wsss-orch has submitted. Errors are one sentence."""
 
 import logging
 import os
@@ -16,33 +16,33 @@ from ray.job_submission import JobSubmissionClient
 from imagesets.errors import WrongInput
 from orchestrator.planning.nearest import nearest
 
-PORT = 8265  # Ray's dashboard, which is its job server too
+PORT = 8265  # of Ray's dashboard, which is also its job server
 PATIENCE = 30  # seconds for an answer
-OVERRIDING = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")  # Ray takes these before the address that it is given
-OURS = "wsss-orch"  # the key of a job's metadata that tells who submitted it: its version
-COMMAND = "command"  # and what it runs
+OVERRIDING = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")  # Ray prefers these to the address that it is given
+OURS = "wsss-orch"  # a key of a job's metadata: the version of wsss-orch that submitted it
+COMMAND = "command"  # another key: the command that the job runs
 
-REFUSALS = {  # what an answer with an error says, and what it means
-    "status code 413": "takes no request as large as the code is; --installed sends none",
-    "No available agent": "has no node that takes jobs: it is starting, or another Ray has its port (docs/cluster.md)",
+REFUSALS = {  # texts in error answers, and what they mean
+    "status code 413": "refuses the code because it is too large; --installed sends no code",
+    "No available agent": "has no node that takes jobs: it is starting, or another Ray holds its port (docs/cluster.md)",
 }
 
 
 class Client(JobSubmissionClient):
-    """Ray's client, none of whose requests waits for ever."""
+    """Ray's client with a time limit on every request."""
 
     def _do_request(self, *arguments: Any, **options: Any) -> requests.Response:
         return super()._do_request(*arguments, **{"timeout": PATIENCE, **options})
 
     def get(self, path: str) -> Any:
-        """What the server has at `path`, read as JSON."""
+        """The server's answer at `path`, read as JSON."""
         answer = self._do_request("GET", path)
         answer.raise_for_status()
         return answer.json()
 
 
 def url_of(address: str) -> str:
-    """The dashboard's URL: of a host, of host:port, or as it stands."""
+    """The dashboard's URL from a host, host:port, or a URL."""
     if re.fullmatch(r"https?://[^/\s]+(/\S*)?", address):
         return address.rstrip("/")
     if not re.fullmatch(r"[\w.-]+(:\d+)?", address) or address == "auto":
@@ -52,11 +52,11 @@ def url_of(address: str) -> str:
 
 
 def connect(address: str) -> Client:
-    """A client of the cluster at `address`, which runs this Ray; WrongInput says why there is none."""
+    """A client of the cluster at `address`; WrongInput if it cannot be reached or has another version of Ray."""
     url = url_of(address)
     for name in OVERRIDING:
         os.environ.pop(name, None)
-    logging.disable(logging.INFO)  # Ray tells every upload
+    logging.disable(logging.INFO)  # Ray prints a line for every upload
     with answered(url):
         client = Client(url)
         there = client.get("/api/version")["ray_version"]
@@ -67,20 +67,20 @@ def connect(address: str) -> Client:
 
 @contextmanager
 def answered(url: str) -> Iterator[None]:
-    """Say in one sentence what is wrong where the server does not answer, or refuses to."""
+    """Raise WrongInput with one sentence if the server does not answer, or refuses to."""
     try:
         yield
     except AuthenticationError as error:
         raise WrongInput(_refusal(url, error.message)) from error
     except requests.Timeout as error:
-        raise WrongInput(f"{url} did not answer in {PATIENCE} s; is it the dashboard of a Ray head that runs?") from error
+        raise WrongInput(f"{url} did not answer in {PATIENCE} s; is it the dashboard of a running Ray head?") from error
     except (requests.ConnectionError, ConnectionError) as error:
         raise WrongInput(f"nothing answers at {url}; {_where()}") from error
     except (requests.RequestException, KeyError, RuntimeError) as error:
         for part, meaning in REFUSALS.items():
             if part in str(error):
                 raise WrongInput(f"{url} {meaning}") from error
-        raise WrongInput(f"{url} answers, but not as Ray's job server does ({_first_line(error)}); {_where()}") from error
+        raise WrongInput(f"{url} is not Ray's job server ({_first_line(error)}); {_where()}") from error
 
 
 def submitted(client: Client) -> list[JobDetails]:
@@ -90,12 +90,12 @@ def submitted(client: Client) -> list[JobDetails]:
 
 
 def find(client: Client, name: str) -> JobDetails:
-    """The submitted job called `name`, or the only one whose name begins so; WrongInput with the nearest name."""
+    """The submitted job called `name`, or the only one whose name begins like this; WrongInput with the nearest name."""
     known = {str(job.submission_id): job for job in submitted(client)}
     begun = [known[name]] if name in known else [job for full, job in known.items() if full.startswith(name)]
     if len(begun) == 1:
         return begun[0]
-    there = nearest(name, known) if known else "; it has none that wsss-orch submitted"
+    there = nearest(name, known) if known else "; wsss-orch has submitted no job to it"
     raise WrongInput(f"the cluster has no job {name!r}{there}")
 
 

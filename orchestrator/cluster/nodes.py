@@ -1,4 +1,4 @@
-"""Every node of a running cluster, visited: one task on each looks at what is there and at the store."""
+"""A visit to every node of a running cluster: a task on each looks at the node and at the store."""
 
 import contextlib
 import secrets
@@ -22,36 +22,36 @@ from orchestrator.engine.address import require_reachable
 from orchestrator.engine.ray_session import connected
 from orchestrator.storage.remote import SHORT, Address, Remote, refuse_unusable, server_options, unusable
 
-Seen = Callable[[str], bool]  # whether the note of this name, which a node says it has left, got to the driver
+Seen = Callable[[str], bool]  # whether the driver sees the note of this name that a node has written
 
 
 @dataclass(frozen=True)
 class Node:
-    """A living node, and what was found on it, or why nothing was."""
+    """A living node, and the findings on it, or why there are none."""
 
     address: str
     resources: Mapping[str, float]
     found: Mapping[str, Any] = field(default_factory=dict)
-    silent: str = ""  # why nothing was found
-    unseen: bool = False  # what it says it has written to the store is not there for the driver
-    skew: float = 0.0  # seconds that its clock is off by at least
+    silent: str = ""  # why there are no findings
+    unseen: bool = False  # the driver does not see what the node has written to the store
+    skew: float = 0.0  # seconds by which its clock is wrong, at least
 
     @property
     def name(self) -> str:
-        """Host and address, as far as they are known."""
+        """Host and address, if known."""
         return f"{self.found['host']} ({self.address})" if self.found else self.address
 
 
 def visit(address: str, folder: Path, remote: Address | None, seconds: float) -> list[Node]:
-    """Every living node of the cluster at `address`; one that does not answer within `seconds` is silent.
+    """Every living node of the cluster at `address`; a node that does not answer within `seconds` counts as silent.
 
-    The store is `folder`, or `remote`. Leaves no file in it. Raises WrongInput where the cluster or the
+    The store is `folder` or `remote`; no file is left in it. Raises WrongInput if the cluster or the
     store cannot be reached from here.
     """
     require_reachable(address)
     token, s3 = secrets.token_hex(16), server_options(remote) if remote else None
     with connected(address), _marked_remote(remote, token) if remote else _marked(folder, token) as (place, seen):
-        ray.cloudpickle.register_pickle_by_value(probe)  # a node may have another version of it, or none
+        ray.cloudpickle.register_pickle_by_value(probe)  # a node may have another version of the module, or none
         living = [node for node in ray.nodes() if node["Alive"]]
         began = time.time()
         tasks = [_task(node["NodeID"]).remote(place, s3, token, _answer(node)) for node in living]
@@ -60,7 +60,7 @@ def visit(address: str, folder: Path, remote: Address | None, seconds: float) ->
 
 
 def driver() -> Mapping[str, Any]:
-    """What the driver itself has, to compare the nodes with."""
+    """The findings on the driver itself, to compare the nodes with."""
     return {"python": probe.python(), "packages": probe.packages(), "code": probe.code_version(ROOT)}
 
 
@@ -89,7 +89,7 @@ def _node(node: Mapping[str, Any], task: Any, seen: Seen, asked: tuple[float, fl
 
 @contextmanager
 def _marked(store: Path, token: str) -> Iterator[tuple[str, Seen]]:
-    """A folder of the store with the driver's marker in it, while the block lasts; the store itself if it was not there yet."""
+    """While the block lasts, a folder of the store with the driver's marker in it; a missing store is made for that time."""
     place = store / _name()
     missing = [folder for folder in place.parents if not folder.exists()]
     try:
@@ -101,14 +101,14 @@ def _marked(store: Path, token: str) -> Iterator[tuple[str, Seen]]:
         yield str(place), partial(_reads, lambda name: (place / name).read_bytes(), token)
     finally:
         shutil.rmtree(place)
-        with contextlib.suppress(OSError):  # not empty: somebody has begun to use the store
+        with contextlib.suppress(OSError):  # not empty: another process has begun to use the store
             for folder in missing:
                 folder.rmdir()
 
 
 @contextmanager
 def _marked_remote(address: Address, token: str) -> Iterator[tuple[str, Seen]]:
-    """The same of a store on S3."""
+    """The same for a store on S3."""
     remote, place = Remote(address, SHORT), _name()
     refuse_unusable(remote)
     try:
@@ -118,8 +118,8 @@ def _marked_remote(address: Address, token: str) -> Iterator[tuple[str, Seen]]:
     try:
         yield f"{address.path}/{place}", partial(_reads, lambda name: remote.get(f"{place}/{name}"), token)
     finally:
-        with contextlib.suppress(OSError):  # a network that fails now must not hide what was found
-            remote.delete_folder(place)
+        with contextlib.suppress(OSError):  # a network failure now must not hide the findings
+            remote.delete(place, folder=True)
 
 
 def _name() -> str:

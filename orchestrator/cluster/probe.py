@@ -1,7 +1,7 @@
 """What one node of a cluster has and sees.
 
-Stands on the standard library, and for a store on S3 on pyarrow: it is sent whole to nodes, some of which may have another
-version of this project or none.
+This module needs only the standard library, and pyarrow for a store on S3. It is sent whole to the nodes, because some of
+them may have another version of this project or none.
 """
 
 import hashlib
@@ -32,11 +32,11 @@ ROOMS = (
     ),
     "recipes",
 )
-KINDS = (".py", ".yaml", ".j2", ".css", ".js")  # of the files that make up the project
-SHOWN = ("ray", "torch", "wsss-orch")  # in the table of nodes
-# all whose versions are compared: results depend on them
+KINDS = (".py", ".yaml", ".j2", ".css", ".js")  # suffixes of the project's files
+SHOWN = ("ray", "torch", "wsss-orch")  # shown in the table of nodes
+# all packages whose versions are compared, because results depend on them
 PACKAGES = (*SHOWN, "torchvision", "numpy", "scipy", "pillow", "opencv-python-headless", "opencv-python", "pydensecrf2")
-ASKED = "asked.txt"  # the driver's marker in a folder of the store
+ASKED = "asked.txt"  # the name of the driver's marker in a folder of the store
 
 
 def code_files(root: Path) -> Iterator[Path]:
@@ -46,7 +46,7 @@ def code_files(root: Path) -> Iterator[Path]:
 
 
 def code_version(root: Path) -> str:
-    """Hash of the project's files below `root`: another one where any of them differs."""
+    """Hash of the project's files below `root`; it changes with any of them."""
     whole = hashlib.blake2b(digest_size=4)
     for path in code_files(root):
         whole.update(f"{path.as_posix()}\n{hashlib.blake2b((root / path).read_bytes()).hexdigest()}\n".encode())
@@ -54,9 +54,9 @@ def code_version(root: Path) -> str:
 
 
 def look(place: str, s3: dict[str, Any] | None, token: str, answer: str) -> dict[str, Any]:
-    """What this node has, and what it sees in `place` of the store: the driver's `token`. It writes `answer` there.
+    """What this node has, and whether it sees the driver's `token` in `place` of the store. It writes `answer` there.
 
-    `s3` has pyarrow's options of the server that `place` is on, None of a folder.
+    `s3` has pyarrow's options for the server of `place`, None for a folder.
     """
     return {
         "host": socket.gethostname(),
@@ -72,12 +72,12 @@ def look(place: str, s3: dict[str, Any] | None, token: str, answer: str) -> dict
 
 
 def python() -> str:
-    """Of this process."""
+    """The Python version of this process."""
     return platform.python_version()
 
 
 def packages() -> dict[str, str]:
-    """The version of each of PACKAGES, "" where it is not installed."""
+    """The version of each of PACKAGES, "" if it is not installed."""
     found = {}
     for name in PACKAGES:
         try:
@@ -93,7 +93,7 @@ def _code() -> str:
 
 
 def _gpus() -> list[tuple[str, int]]:
-    """Name and memory (MiB) of every GPU of the machine, which Ray hides from a task that asked for none; [] without a driver."""
+    """Name and memory (MiB) of every GPU of the machine, [] without a driver. (Ray hides GPUs from a task without any.)"""
     query = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
     try:
         shown = subprocess.run(query, capture_output=True, encoding="utf-8", errors="replace", timeout=20, check=True).stdout
@@ -104,17 +104,17 @@ def _gpus() -> list[tuple[str, int]]:
 
 
 def _cache() -> Path:
-    """Where this node keeps its mirrors of stores on S3."""
+    """This node's folder for mirrors of stores on S3."""
     return Path(os.environ.get("WSSS_ORCH_MIRRORS") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 
 
 def _free(folder: Path) -> int:
-    """Free bytes where a folder is or would be."""
+    """Free bytes on the disk of a folder, which need not exist yet."""
     return shutil.disk_usage(next(there for there in (folder, *folder.parents) if os.path.isdir(there))).free
 
 
 def _trouble(place: str, s3: dict[str, Any] | None, token: str, answer: str) -> str:
-    """Read the driver's marker and write this node's; what went wrong, or ""."""
+    """Read the driver's marker and write this node's; returns what went wrong, or ""."""
     try:
         with _opened(f"{place}/{ASKED}", s3) as file:
             if file.read() != token.encode():
@@ -123,7 +123,7 @@ def _trouble(place: str, s3: dict[str, Any] | None, token: str, answer: str) -> 
             file.write(token.encode())
     except FileNotFoundError:
         return "what the driver has written there is not there"
-    except (OSError, ImportError, TypeError) as error:  # TypeError: an older pyarrow, which lacks an option
+    except (OSError, ImportError, TypeError) as error:  # TypeError: an older pyarrow lacks an option
         return getattr(error, "strerror", None) or " ".join(str(error).split())
     return ""
 

@@ -1,4 +1,4 @@
-"""The code that travels with a job: this project's own files, never data, stores, environments or what else lies beside them."""
+"""The code that is sent with a job: only this project's own files, no data, stores, environments or other files."""
 
 import shutil
 from pathlib import Path
@@ -6,15 +6,15 @@ from pathlib import Path
 from imagesets.errors import WrongInput
 from orchestrator.cluster.probe import ROOMS, code_files
 
-LIMIT = 100 << 20  # bytes that Ray's job server takes in one request, whatever its warning about 512 MiB says
+LIMIT = 100 << 20  # bytes that Ray's job server takes in one request, although its warning says 512 MiB
 MEGABYTE = 1 << 20
 ROOT = Path(__file__).parents[2]  # the folder that holds the packages: a checkout, or site-packages
 
 
 def stage(folder: Path, commit: str, root: Path = ROOT, limit: int = LIMIT) -> list[str]:
-    """Copy the code into `folder`, with the commit that a copy can no longer ask git for; its packages, for Ray's `py_modules`.
+    """Copy the code into `folder`, with its commit, because the copy is no git repository; returns packages for `py_modules`.
 
-    Raises WrongInput where it is larger than Ray takes.
+    Raises WrongInput if the code is larger than Ray takes.
     """
     files = list(code_files(root))
     _check_size({path: (root / path).stat().st_size for path in files}, limit)
@@ -31,5 +31,5 @@ def _check_size(sizes: dict[Path, int], limit: int) -> None:
         largest = max(sizes, key=lambda path: sizes[path])
         raise WrongInput(
             f"the code to be sent has {total / MEGABYTE:.1f} MiB and Ray takes {limit / MEGABYTE:.1f} MiB; the largest file is "
-            f"{largest} with {sizes[largest] / MEGABYTE:.1f} MiB; --installed sends none"
+            f"{largest} with {sizes[largest] / MEGABYTE:.1f} MiB; --installed sends no code"
         )

@@ -1,4 +1,4 @@
-"""A command that a cluster is to run as a job: checked here as far as that goes without its files, then sent."""
+"""A command for a cluster to run as a job: checked here, as far as possible without its files, then sent."""
 
 import re
 import secrets
@@ -21,49 +21,49 @@ from orchestrator.reading.hidden import hidden_command
 from orchestrator.sweeps.axes import split
 from orchestrator.sweeps.sweep import Sweep
 
-STOP_WAIT = 600  # seconds after SIGTERM before Ray kills a job: a launch finishes its step or shard and checkpoints
-FILES = ("exclude", "network_from", "maps_from", "masks_from")  # options that name one
+STOP_WAIT = 600  # seconds between SIGTERM and Ray's SIGKILL, in which a launch finishes its step or shard and checkpoints
+FILES = ("exclude", "network_from", "maps_from", "masks_from")  # options that name a file or folder
 
 
 @dataclass(frozen=True)
 class Submission:
-    """A command with its words, and the values of its options as its own parser reads them."""
+    """A command: its words, and the values of its options as its own parser reads them."""
 
     words: tuple[str, ...]
     values: Mapping[str, Any]
 
     @property
     def entrypoint(self) -> str:
-        """What a shell of the head node runs; replaced by the command, so that a stop reaches the launch and nothing else."""
-        # -P: a folder of the user's that is called metrics/ must not be imported
+        """The shell command of the head node; `exec` replaces the shell, so a stop reaches the launch itself."""
+        # -P: Python must not import a folder of the user's called metrics/
         return f"exec python -P -m orchestrator {shlex.join(self.words)} --address auto"
 
     def check(self) -> None:
-        """Refuse what cannot go well on a cluster: WrongInput in one sentence."""
+        """Raise WrongInput, in one sentence, for what cannot work on a cluster."""
         if self.values.get("address"):
             raise WrongInput("--address goes before the command: the job itself runs on the cluster's own")
         if self.values.get("engine", "ray") != "ray":
             raise WrongInput("--engine local would run on the head node alone; leave --engine out")
         if home := [word for word in self.words if word.startswith("~") or "=~" in word or ":~" in word]:
-            raise WrongInput(f"{home[0]}: ~ is another folder on a cluster's nodes; give the path in full, to what all nodes see")
+            raise WrongInput(f"{home[0]}: ~ is another folder on a cluster's nodes; give a full path that all nodes see")
         relative = [f"{option} {path}".rstrip() for option, path in self._paths() if not path.startswith(("/", "s3:/"))]
         if relative:
-            raise WrongInput(f"{', '.join(relative)}: a cluster needs absolute paths, to what all its nodes see")
+            raise WrongInput(f"{', '.join(relative)}: a cluster needs absolute paths that all its nodes see")
         if "method" in self.values:
             self._check_settings()
 
     def name(self) -> str:
-        """A fresh submission id: what is run, on which images, and six digits."""
+        """A new submission id: the method, the images and six digits."""
         about = [self.values[key].partition(":")[0] for key in ("method", "images") if key in self.values] or [self.words[0]]
         return re.sub(r"[^\w.-]+", "-", "-".join([*about, secrets.token_hex(3)]))
 
     def _check_settings(self) -> None:
-        """Resolve method and settings as the cluster will, but for the files that may be there alone."""
+        """Resolve method and settings like the cluster, without files that may exist only there."""
         values = self.values
         preset = "" if _is_file(values["recipe"]) else values["recipe"]
         assignments = tuple(text for text in values["assign"] if not self._file_of(text))
         request = launch.Request(values["method"], values["images"], values["segmenter"], preset, assignments, room=1)
-        known = not _is_file(values["recipe"])  # whose settings may be there alone
+        known = not _is_file(values["recipe"])  # the preset file may exist only on the cluster
         if "vary" not in values:
             wanted = launch.experiment(request)
             stages = narrowed(wanted.stages, values["until"], values["only"])
@@ -78,7 +78,7 @@ class Submission:
             sweep.refuse({})
 
     def _paths(self) -> Iterator[tuple[str, str]]:
-        """Every path of the command line, with the option that gives it."""
+        """Every path of the command line, with its option."""
         values = self.values
         yield "--store", str(values["store"])
         kind, _, path = values.get("images", "shapes").partition(":")
@@ -95,7 +95,7 @@ class Submission:
             yield "--tracking-uri", uri.removeprefix("sqlite:///")
 
     def _file_of(self, assignment: str) -> str:
-        """The path that a `--set` gives a setting which takes one, else ""."""
+        """The path in a `--set` of a setting that takes one, else ""."""
         recipe, _ = find(self.values["images"].partition(":")[0], ("images",))
         ((name, value),) = parse_assignments([assignment]).items()
         setting = declared(recipe).get(name)
@@ -104,7 +104,7 @@ class Submission:
 
 
 def send(client: jobs.Client, submission: Submission, version: str, commit: str | None) -> str:
-    """Submit with this project's code at `commit`, or without any for None; the job's name."""
+    """Submit with this project's code at `commit`, or without code if None; returns the job's name."""
     about = {jobs.OURS: version, jobs.COMMAND: hidden_command(submission.words)}
     sent = ["wsss-orch", "submit", "--address", client.get_address(), *(["--installed"] if commit is None else [])]
     given = hidden_command([*sent, *submission.words])

@@ -1,4 +1,4 @@
-"""How much of a cluster there is, and how much is taken."""
+"""The size of a cluster, and how much of it is in use."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ RESOURCES = ("CPU", "GPU")
 
 
 def usage(client: Client) -> str:
-    """One line: nodes, CPUs and GPUs; what is taken of them is known where the head runs Ray's autoscaler, as by default."""
+    """One line: nodes, CPUs and GPUs. What is in use is known if the head runs Ray's autoscaler, which is the default."""
     rows = client.get("/api/v0/nodes?detail=1")["data"]["result"]["result"]
     living = [row for row in rows if row["state"] == "ALIVE"]
     taken = _taken(client.get("/api/cluster_status")["data"])

@@ -1,4 +1,4 @@
-"""The figures of a comparison, in the style of a report's: dots per run, one metric over another, the way from the first
+"""The figures of a comparison, in the style of a report: a dot per run, one metric over another, scores from the first
 quantity to the last, threshold curves, stage times.
 """
 
@@ -14,11 +14,11 @@ from orchestrator.reading.comparison import Comparison, Entry, Line
 from orchestrator.reading.numbers import axis, scale
 from orchestrator.reading.summary import Scored
 
-MARKERS = "os^Dv"  # entries differ in more than their colour
+MARKERS = "os^Dv"  # so that entries differ in more than colour
 
 
 def figures(comparison: Comparison) -> list[tuple[str, str]]:
-    """Titles and <svg> elements of all figures that the comparison has something for."""
+    """Titles and <svg> elements of all figures that the comparison has data for."""
     made = [
         (f"{scores.main_metric(quantity).title} of each run, {quantity} on {split}", _dots((quantity, split), lines))
         for (quantity, split), lines in comparison.lines.items()
@@ -67,7 +67,7 @@ def _over(x: Metric, y: Metric, plot: Plot, place: Scored, lines: Sequence[Line]
 
 @matplotlib.rc_context(STYLE)
 def _way(entries: Sequence[Entry], places: Sequence[Scored]) -> str:
-    """The mean of the one main metric of `places` for each entry, from the first quantity to the last."""
+    """The mean of the common main metric of `places` for each entry, from the first quantity to the last."""
     metric = scores.main_metric(places[-1][0])
     figure, axes = blank("", axis(metric))
     for number, entry in enumerate(entries):
@@ -83,7 +83,7 @@ def _way(entries: Sequence[Entry], places: Sequence[Scored]) -> str:
 
 @matplotlib.rc_context(STYLE)
 def _curves(place: Scored, lines: Sequence[Line]) -> str:
-    """The first run's curve of each entry, its fixed threshold marked."""
+    """The curve of each entry's first run, with its fixed threshold."""
     name, metric = scores.main(place[0]), scores.main_metric(place[0])
     figure, axes = blank("threshold (background score)", axis(metric))
     for number, line in enumerate(lines):
@@ -98,7 +98,7 @@ def _curves(place: Scored, lines: Sequence[Line]) -> str:
 
 @matplotlib.rc_context(STYLE)
 def _times(entries: Sequence[Entry]) -> str:
-    """Wall minutes of the first run's stages, trainings and the rest apart, as measured when each was made."""
+    """Wall minutes of the first run's stages, for trainings and the rest, measured when each stage was made."""
     figure, axes = blank("minutes", "")
     for place, entry in enumerate(entries):
         begun = 0.0

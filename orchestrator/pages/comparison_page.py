@@ -1,6 +1,6 @@
 """A comparison as one HTML page: sortable tables, figures, and the same images across methods with a slider between two.
 
-What is shown is decided here; how it looks is in pages/comparison.html.j2, how it moves in pages/comparison.js.
+This module decides what is shown. comparison.html.j2 has the layout, comparison.js the behaviour.
 """
 
 from collections.abc import Sequence
@@ -40,7 +40,7 @@ def write_page(comparison: Comparison, store: Path, path: Path) -> None:
 
 
 def _sheets(entries: Sequence[Entry], store: Path) -> list[dict[str, Any]]:
-    """Per list the images with what each entry's first run made of them; nothing where the entries have not the same images."""
+    """For each list the images with the results of each entry's first run; empty if entries have different images."""
     images = _images(entries, store)
     if images is None:
         return []
@@ -61,7 +61,7 @@ def _sheets(entries: Sequence[Entry], store: Path) -> list[dict[str, Any]]:
 
 
 def _images(entries: Sequence[Entry], store: Path) -> ImageSet | None:
-    """The image set of all entries, if it is one."""
+    """The image set of all entries, if all have the same."""
     asked = [
         (*(entry.group.first["command"][name] for name in ("images", "exclude")), _image_settings(entry)) for entry in entries
     ]

@@ -1,4 +1,4 @@
-"""Figures of a report as inline SVG: text and axes take the page's colour, so that they read on light and on dark paper."""
+"""Figures of a report as inline SVG; text and axes have the page's colour, so they are legible on light and dark pages."""
 
 import io
 import re
@@ -12,16 +12,16 @@ from orchestrator.planning import scores
 from orchestrator.planning.score_recipe import Metric
 from orchestrator.reading.numbers import scale
 
-# of Okabe and Ito's colours, which the colour-blind can tell apart, those with contrast on white and on black
+# from Okabe and Ito's colours, which colour-blind people can distinguish: those with contrast on white and on black
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8A8A8A")
-STYLES = ("-", "--", ":", "-.")  # lines differ in more than their colour
-SIZE = (3.5, 2.5)  # inches: as wide as a phone, so that no text is shrunk
-INK = "#010203"  # stands for the page's text colour until the SVG is written
+STYLES = ("-", "--", ":", "-.")  # so that lines differ in more than colour
+SIZE = (3.5, 2.5)  # inches, the width of a phone, so that text is not shrunk
+INK = "#010203"  # replaced by the page's text colour when the SVG is written
 STYLE: Any = {
-    "svg.fonttype": "none",  # text stays text: small, sharp and found by a search
+    "svg.fonttype": "none",  # text stays text: it is small and sharp, and a search finds it
     "font.sans-serif": ["DejaVu Sans"],
     "font.size": 9,
-    "text.parse_math": False,  # a $ in a name is a $
+    "text.parse_math": False,  # a $ in a name is no formula
     "axes.spines.top": False,
     "axes.spines.right": False,
     "legend.frameon": False,
@@ -31,7 +31,7 @@ STYLE: Any = {
 
 @matplotlib.rc_context(STYLE)
 def threshold_curve(row: Mapping[str, Any], name: str) -> str:
-    """The metrics of a row's curve over the threshold, the fixed threshold marked."""
+    """The metrics of a row over the threshold, with the fixed threshold."""
     curve, fixed = row["curve"], row["protocol"]["threshold"]
     figure, axes = blank("threshold (background score)", "percent")
     drawn = {name: metric for name, metric in scores.metrics([row["quantity"]]).items() if name in curve}
@@ -66,7 +66,7 @@ def losses(history: Sequence[Mapping[str, float]], name: str) -> str:
 
 
 def in_unit(values: Iterable[float | None], metric: Metric) -> list[float]:
-    """Values of a metric in its unit; what is undefined leaves a gap."""
+    """Values of a metric in its unit; undefined values leave a gap."""
     return [float("nan") if value is None else scale(metric) * value for value in values]
 
 
@@ -81,12 +81,12 @@ def blank(x: str, y: str) -> tuple[Figure, Any]:
 
 
 def svg(figure: Figure, name: str) -> str:
-    """The figure as an <svg> element; `name` tells its ids from those of the page's other figures."""
+    """The figure as an <svg> element; `name` keeps its ids apart from those of other figures on the page."""
     file = io.StringIO()
     with matplotlib.rc_context({"svg.hashsalt": name}):
         figure.savefig(
             file, format="svg", transparent=True, metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
         )
     text = file.getvalue()
-    text = re.sub(r' id="[a-z0-9.]+_\d+"', "", text)  # the same in every figure and referred to by none
+    text = re.sub(r' id="[a-z0-9.]+_\d+"', "", text)  # the same in every figure, and nothing refers to it
     return text[text.index("<svg") :].replace(INK, "currentColor")

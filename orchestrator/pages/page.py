@@ -1,4 +1,4 @@
-"""HTML pages that need no network and no other file: their templates, and how numbers are written in them."""
+"""HTML pages that need no network and no other file: their templates and their number formats."""
 
 from collections.abc import Mapping
 from itertools import cycle
@@ -34,7 +34,7 @@ def template(name: str) -> Template:
 
 
 def entry(row: Mapping[str, Any], path: str) -> Any:
-    """What lies at a path such as `errors.fn` in a row of results, None where nothing does."""
+    """The value at a path such as `errors.fn` in a row of results, None if there is none."""
     found: Any = row
     for name in path.split("."):
         found = (found or {}).get(name)
@@ -42,7 +42,7 @@ def entry(row: Mapping[str, Any], path: str) -> Any:
 
 
 def percent(value: float | None) -> str:
-    """A fraction in percent with one decimal; a dash where there was nothing to divide by."""
+    """A fraction in percent with one decimal; a dash if it is undefined."""
     return "-" if value is None else f"{100 * value:.1f}"
 
 

@@ -1,6 +1,6 @@
 """The report of a finished run: one HTML page that needs no network and no other file.
 
-What is shown is decided here; how it looks is in report.html.j2.
+This module decides what is shown; report.html.j2 has the layout.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,11 +20,11 @@ from orchestrator.planning.published import published
 from orchestrator.reading.results import cost_unit, used_settings
 from orchestrator.storage.store import Store, read_json, read_manifest, write_atomically
 
-SAMPLES = 8  # images shown of each list
+SAMPLES = 8  # images that are shown of each list
 
 
 def write_report(prepared: Prepared, results: Mapping[str, Any], folder: Path) -> Path:
-    """Write `<folder>/report.html` for a finished plan and its `results` (see `orchestrator.reading.results`); its path."""
+    """Write `<folder>/report.html` for a finished plan and its `results` (see `orchestrator.reading`); returns its path."""
     steps = [step for step in prepared.steps if step.manifest is not None]
     rows = [_row(row, results) for row in results["rows"]]
     known = dict.fromkeys(row["quantity"] for row in rows)
@@ -61,7 +61,7 @@ def title(quantity: str) -> str:
 
 
 def _row(row: Mapping[str, Any], results: Mapping[str, Any]) -> dict[str, Any]:
-    """A row of results with its name and what is published of it."""
+    """A row of results with its name and its published figures."""
     metric = scores.metric_name(row["quantity"], scores.main(row["quantity"]), row["split"])
     chain = row["components"], results["segmenter"]
     return {
@@ -73,12 +73,12 @@ def _row(row: Mapping[str, Any], results: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _last(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The last row of each quantity on each list: what the run comes to."""
+    """The last row of each quantity on each list: the final results."""
     return list({(row["quantity"], row["split"]): row for row in rows}.values())
 
 
 def _shared(protocols: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What all rows have in common, to be said once."""
+    """The common entries of all rows, which are shown once."""
     first = protocols[0] if protocols else {}
     return {name: value for name, value in first.items() if all(protocol.get(name) == value for protocol in protocols)}
 
@@ -91,9 +91,9 @@ def _stage(step: PlannedStage) -> dict[str, Any]:
         "over": step.stage.recipe.over,
         "images": len(step.items),
         "reads": [source.stage.name for source in step.inputs.values()],
-        "cached": not step.reason,  # the reason why it had to be made stays after it is made
+        "cached": not step.reason,  # the reason why the stage was made
         **{name: step.manifest[name] for name in ("wall", "cpu", "device", "engine")},
-        "memory": step.manifest.get("memory"),  # unknown of what was made before it was measured
+        "memory": step.manifest.get("memory"),  # unknown for stages that were made before it was measured
     }
 
 
@@ -104,7 +104,7 @@ def _histories(steps: Sequence[PlannedStage]) -> list[tuple[PlannedStage, list[d
 
 
 def _sheets(prepared: Prepared, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Samples of every list of which anything was scored that can be drawn, and of the lists without masks."""
+    """Samples of every list with a score whose results can be drawn, and of the lists without masks."""
     layers: dict[str, list[Layer]] = {}
     for row in rows:
         if drawable(row["quantity"]):
@@ -129,13 +129,13 @@ def _unscored_layer(prepared: Prepared, step: PlannedStage) -> Layer:
 
 
 def drawable(quantity: str) -> bool:
-    """Whether it is label maps, or what a threshold makes label maps of."""
+    """Whether the quantity is label maps, or maps that a threshold makes into label maps."""
     about = scores.quantities().get(quantity)
     return about is not None and (about.label_maps or bool(about.threshold))
 
 
 def layer_of(store: Store, row: Mapping[str, Any], title: str) -> Layer:
-    """What a row of results has scored, as a layer of contact sheets."""
+    """The scored result of a row as a layer of contact sheets."""
     folder = store.folder(row["stage"], row["key"])
     read = (read_manifest(folder) or {}).get("read", "")
     return Layer(title, folder, row["protocol"].get("threshold"), read)

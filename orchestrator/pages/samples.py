@@ -1,4 +1,4 @@
-"""Some images of a run with what each scored stage made of them, as pictures that stand in the page itself."""
+"""Some images of a run with the results of each scored stage, as pictures inside the page."""
 
 import base64
 import io
@@ -37,7 +37,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Layer:
-    """What was scored under a title: the records in a stage's `folder`, label maps or maps with their `threshold`.
+    """A scored result with its title: the records in a stage's `folder`, label maps or maps with their `threshold`.
 
     `read` is the reader of maps.
     """
@@ -54,7 +54,7 @@ class Layer:
         maps = self._records[image]
         own = maps.background(full=True)
         background = self.threshold if own is None else own
-        assert background is not None  # maps without a background of their own are scored at a threshold
+        assert background is not None  # maps without their own background are scored at a threshold
         return label_map(maps.full(), maps.keys, background)
 
     @cached_property
@@ -65,9 +65,9 @@ class Layer:
 def samples(
     items: ItemList, layers: Sequence[Layer], classes: Sequence[str], count: int
 ) -> tuple[list[Sample], list[tuple[str, str]]]:
-    """`count` of the images `items` with the truth, if there is any, and the label maps of `layers`; and their legend.
+    """`count` of the images `items`, each with its truth, if there is any, and the label maps of `layers`, and the legend.
 
-    The legend holds the name and CSS colour of every label that is seen.
+    The legend holds the name and CSS colour of every visible label.
     """
     seen: set[int] = set()
     shown = []
@@ -84,7 +84,7 @@ Places = Callable[[Mapping[str, np.ndarray]], list[list[tuple[str, np.ndarray]]]
 
 
 def regions(step: PlannedStage, places: Places, classes: Sequence[str]) -> dict[str, list[list[str]]]:
-    """Per class the rows of image regions that `places` finds in a fitted step's record, as data URIs."""
+    """For each class the rows of image regions that `places` finds in a fitted stage's record, as data URIs."""
     stored = StoredRecords(step.folder)
     rows = {name: places(stored[name]) for name in classes}
     shown = {id for of_class in rows.values() for row in of_class for id, _ in row}
@@ -95,7 +95,7 @@ def regions(step: PlannedStage, places: Places, classes: Sequence[str]) -> dict[
 
 
 def _region(rgb: np.ndarray, place: np.ndarray) -> str:
-    """A square around a place (row, column as fractions), of a third of the image's shorter side, within the image."""
+    """A square around a place (row, column as fractions), a third of the image's shorter side wide, inside the image."""
     size = np.array(rgb.shape[:2])
     side = max(int(size.min() * REGION), 1)
     top, left = np.clip(np.round(place * size - side / 2), 0, size - side).astype(int)
@@ -104,8 +104,8 @@ def _region(rgb: np.ndarray, place: np.ndarray) -> str:
 
 
 def spread(items: ItemList, count: int) -> list[Item]:
-    """Up to `count` items that show the classes as evenly as can be; the same ones for the same items, in any order."""
-    first: dict[tuple[int, ...], list[tuple[str, int]]] = {}  # of each set of labels: more than `count` are never wanted
+    """Up to `count` items that show the classes as evenly as possible; the order of `items` does not matter."""
+    first: dict[tuple[int, ...], list[tuple[str, int]]] = {}  # of each set of labels; more than `count` are never needed
     for place, (id, labels) in enumerate(items.labelled()):
         alike = first.setdefault(labels, [])
         insort(alike, (digest(id.encode()), place))  # neighbours in a list are often near copies

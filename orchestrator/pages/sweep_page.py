@@ -37,14 +37,14 @@ def write_page(found: Findings, path: Path) -> None:
 
 
 def _mains(found: Findings) -> list[Metric]:
-    """The main metrics of what was scored, each once."""
+    """The main metrics of all scores, each once."""
     scored = dict.fromkeys(quantity for trial in found.trials for quantity, _ in trial.last)
     return list({scores.main(quantity): scores.main_metric(quantity) for quantity in scored}.values())
 
 
 @matplotlib.rc_context(STYLE)
 def _sensitivity(name: str, points: Sequence[tuple[Any, Trial]], metric: Metric) -> str:
-    """A main metric with its deviation over one setting, the others as in the best trial; a line per quantity and list."""
+    """A main metric with its deviation over one setting; the other settings are those of the best trial. A line per score."""
     figure, axes = blank(name, axis(metric))
     numeric = all(isinstance(value, (int, float)) and not isinstance(value, bool) for value, _ in points)
     at = [value for value, _ in points] if numeric else list(range(len(points)))
@@ -66,7 +66,7 @@ def _sensitivity(name: str, points: Sequence[tuple[Any, Trial]], metric: Metric)
 
 @matplotlib.rc_context(STYLE)
 def _curves(trials: Sequence[tuple[Trial, Row]]) -> str:
-    """The first run's curve of each trial, the best trial in colour."""
+    """The curve of each trial's first run; the best trial is in colour."""
     quantity = trials[0][1].about["quantity"]
     metric = scores.main_metric(quantity)
     figure, axes = blank("threshold (background score)", axis(metric))

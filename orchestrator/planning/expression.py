@@ -11,7 +11,7 @@ from typing import Any
 from imagesets.errors import WrongInput
 from orchestrator.planning.capabilities import check_add_on, check_requirements
 from orchestrator.planning.components import Component
-from orchestrator.planning.imports import IMPORTED, in_place
+from orchestrator.planning.in_place import IMPORTED, in_place
 from orchestrator.planning.keeping import check_nothing_is_dropped, kept
 from orchestrator.planning.receiving import full_names, received
 from orchestrator.planning.recipe import Recipe, StageRecipe

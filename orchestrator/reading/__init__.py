@@ -1,1 +1,1 @@
-"""What finished runs have found: scores, groups of runs, comparisons, tables."""
+"""The results of finished runs: scores, groups of runs, comparisons, tables."""

@@ -1,5 +1,5 @@
-"""Several groups of runs beside one another: scores with their spread, paired differences to the first, what is published, and
-where their protocols differ.
+"""Groups of runs side by side: scores with their spread, paired differences to the first group, published figures, and
+differences between protocols.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,21 +15,21 @@ from orchestrator.reading.results import used_settings
 from orchestrator.reading.summary import Group, Row, Scored, Spread, places
 from orchestrator.storage.store import Store
 
-METHODS_OWN = ("threshold",)  # of a protocol what a method brings with it rather than how it is measured
+METHODS_OWN = ("threshold",)  # the parts of a protocol that belong to the method and not to the measurement
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One group of runs under the name that tells it from the others."""
+    """One group of runs, with a name that distinguishes it from the others."""
 
     label: str
     group: Group
-    last: Mapping[Scored, Row]  # the rows that the runs come to
+    last: Mapping[Scored, Row]  # the last row of each quantity and list
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A paired difference to the first entry: over the random seeds that both have, and its interval over the images."""
+    """A paired difference to the first entry over their common random seeds, and its interval over the images."""
 
     spread: Spread
     interval: Interval | None
@@ -37,7 +37,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Line:
-    """One entry's result; `differences` are by metric, and none where the first entry was not scored on the same images."""
+    """One entry's result; `differences` are by metric; empty if the first entry was scored on other images."""
 
     entry: Entry
     row: Row
@@ -46,13 +46,13 @@ class Line:
 
     @property
     def difference(self) -> Difference | None:
-        """That of the main metric."""
+        """The difference of the main metric."""
         return self.differences.get(scores.main(self.row.about["quantity"]))
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Entries, their lines by quantity and list, and what makes lines hard to compare."""
+    """Entries, their lines by quantity and list, and warnings on lines that are hard to compare."""
 
     entries: Sequence[Entry]
     lines: Mapping[Scored, Sequence[Line]]
@@ -65,7 +65,7 @@ class Comparison:
 
 
 def compare(groups: Sequence[Group], store: Store) -> Comparison:
-    """Put groups of runs of a store beside one another; the first is what the others are measured by."""
+    """Compare groups of runs of a store; differences are to the first."""
     entries = [Entry(label, group, group.last()) for label, group in zip(labels(groups), groups, strict=True)]
     lines = {
         place: [_line(entry, entries[0], place, store) for entry in entries if place in entry.last]
@@ -109,18 +109,18 @@ def _warnings(entries: Sequence[Entry], lines: Mapping[Scored, Sequence[Line]]) 
     for (quantity, split), compared in lines.items():
         found += [*_other_images(quantity, split, compared), *_protocols(quantity, split, compared)]
         found += [
-            f"{line.entry.label}, {quantity} on {split}: no interval over images, their counts are not in the store any more"
+            f"{line.entry.label}, {quantity} on {split}: no interval over images, because their counts are no longer in the store"
             for line in compared
             if line.difference and line.difference.interval is None
         ]
     if len({tuple(run["random_seed"] for run in entry.group.runs) for entry in entries}) > 1:
         told = "; ".join(f"{entry.label}: {_seeds(entry)}" for entry in entries)
-        found.append(f"not all have the same random seeds ({told}); differences are over those that both have")
+        found.append(f"random seeds differ ({told}); differences are over the common ones")
     return found
 
 
 def _other_images(quantity: str, split: str, compared: Sequence[Line]) -> list[str]:
-    """Why some lines have no difference to the first."""
+    """Sentences on lines that have no difference to the first."""
     others = [line for line in compared[1:] if not _same_images(line.row, compared[0].row)]
     if not others:
         return []
@@ -133,7 +133,7 @@ def _images(row: Row) -> str:
 
 
 def _protocols(quantity: str, split: str, compared: Sequence[Line]) -> list[str]:
-    """A sentence for each entry of the protocols that two lines state differently; what a method has not is no difference."""
+    """A sentence for each entry that differs between protocols; an entry that a method lacks is no difference."""
     found, protocols = [], [_protocol(line.row.about) for line in compared]
     for name in dict.fromkeys(name for protocol in protocols for name in protocol):
         stated = [
@@ -146,7 +146,7 @@ def _protocols(quantity: str, split: str, compared: Sequence[Line]) -> list[str]
 
 
 def _protocol(about: Mapping[str, Any]) -> dict[str, Any]:
-    """How a row was measured; the scored component's own settings by bare name, so that they meet those of another one."""
+    """How a row was measured; the scored component's settings have bare names, to compare them with another component's."""
     prefix = f"{about['component']}."
     bare = {name.removeprefix(prefix): value for name, value in about["protocol"].items()}
     return {name: value for name, value in bare.items() if name not in (*METHODS_OWN, "images")}

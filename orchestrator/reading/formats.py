@@ -1,7 +1,7 @@
 """A comparison as a table for the terminal, a Markdown document, a LaTeX table and comma-separated values.
 
 The first three are for people: mean ± standard deviation in the unit of each metric. The last is for programs: full precision,
-percents as fractions.
+and percentages as fractions.
 """
 
 import csv
@@ -39,7 +39,7 @@ ESCAPED = {
 
 
 def columns(comparison: Comparison) -> list[str]:
-    """The heads of `rows`; those of numbers begin with '>'."""
+    """The column titles of `rows`; titles of numbers begin with '>'."""
     mains, others = _metrics(comparison)
     heads = [f">{heading(metric)}" for metric in mains.values()]
     after = [f">{heading(metric)}" for metric in others.values()]
@@ -65,19 +65,19 @@ def rows(comparison: Comparison) -> list[list[str]]:
 
 
 def class_head(comparison: Comparison, place: Scored) -> str:
-    """What `class_rows` hold: "IoU of each class"."""
+    """The title of `class_rows`: "IoU of each class"."""
     return f"{scores.class_title(place[0])} of each class, {place[0]} on {place[1]}"
 
 
 def class_rows(comparison: Comparison, place: Scored) -> list[list[str]]:
-    """One row per class: its name and the score of each line of a quantity on a list; none where that has no classes."""
+    """One row per class: its name and the score of each line of a quantity on a list; empty if there are no scores of classes."""
     lines, metric = comparison.lines[place], scores.main_metric(place[0])
     names = dict.fromkeys(name for line in lines for name in line.row.per_class)
     return [[name, *(told_spread(line.row.per_class.get(name), metric) for line in lines)] for name in names]
 
 
 def terminal_table(comparison: Comparison) -> Table:
-    """For the terminal; a row's quantity is said once."""
+    """The table for the terminal, in which each quantity is named once."""
     made = table(*columns(comparison), wrap=False)
     said = ""
     for quantity, *cells in rows(comparison):
@@ -87,7 +87,7 @@ def terminal_table(comparison: Comparison) -> Table:
 
 
 def markdown(comparison: Comparison) -> str:
-    """Scores, those of each class, and warnings."""
+    """A Markdown document: scores, scores of each class, warnings."""
     heads = [name.removeprefix(">") for name in columns(comparison)]
     parts = [_markdown_table(["quantity", *heads[1:]], rows(comparison))]
     for place, lines in comparison.lines.items():
@@ -99,7 +99,7 @@ def markdown(comparison: Comparison) -> str:
 
 
 def latex(comparison: Comparison) -> str:
-    """A tabular of methods by quantities, their main metrics; needs no package."""
+    """A LaTeX tabular, methods by main metrics; it needs no package."""
     places = list(comparison.lines)
     lines = [rf"\begin{{tabular}}{{l{'r' * len(places)}}}", r"\hline"]
     heads = [f"{quantity} {heading(scores.main_metric(quantity))} ({split})" for quantity, split in places]
@@ -135,7 +135,7 @@ def write(comparison: Comparison, path: Path) -> None:
 
 
 def _metrics(comparison: Comparison) -> tuple[dict[str, Metric], dict[str, Metric]]:
-    """The main metrics of what is compared, and the others that tables show."""
+    """The main metrics of the comparison, and the other metrics of tables."""
     shown = scores.metrics(comparison.quantities, "tables")
     mains = {scores.main(quantity) for quantity in comparison.quantities}
     return (

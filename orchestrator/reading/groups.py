@@ -1,4 +1,4 @@
-"""Finished runs as groups, found by what a person calls them."""
+"""Groups of finished runs, found by name."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,7 +24,7 @@ class Runs:
         return current(self.results[name])
 
     def group(self, name: str) -> Group:
-        """One run, the runs of a launch (a run's name without its random seed), or the newest ones of a method expression."""
+        """One run, the runs of a launch (a run's name without its random seed), or the newest runs of a method expression."""
         if name in self.results:
             return group_of([self.one(name)])
         of_method = [results for results in self.results.values() if results["method"] == name]

@@ -1,13 +1,13 @@
-"""How a score is written for people: in the unit that its metric declares."""
+"""Scores as text, in the unit that the metric declares."""
 
 from orchestrator.planning.score_recipe import Metric
 from orchestrator.reading.summary import Spread
 
-NONE = "-"  # a mean over nothing (a precision where nothing was predicted) is undefined, not 0
+NONE = "-"  # a mean over nothing, such as the precision of a class that is never predicted, is undefined, not 0
 
 
 def told(value: float | None, metric: Metric) -> str:
-    """A value of a metric, of a fraction in percent."""
+    """The text of a metric's value; a fraction is in percent."""
     return NONE if value is None else f"{scale(metric) * value:{form(metric)}}"
 
 
@@ -17,7 +17,7 @@ def in_words(value: float | None, metric: Metric) -> str:
 
 
 def told_spread(spread: Spread | None, metric: Metric, signed: bool = False) -> str:
-    """Mean ± standard deviation; the mean alone of one value."""
+    """Mean ± standard deviation; of one value only the mean."""
     if spread is None:
         return NONE
     mean = f"{scale(metric) * spread.mean:{'+' if signed else ''}{form(metric)}}"
@@ -25,7 +25,7 @@ def told_spread(spread: Spread | None, metric: Metric, signed: bool = False) -> 
 
 
 def heading(metric: Metric) -> str:
-    """Its title, with a unit that is not percent."""
+    """The title of a metric, with its unit unless that is percent."""
     return metric.title if metric.unit == "percent" else f"{metric.title} ({metric.unit})"
 
 
@@ -35,10 +35,10 @@ def axis(metric: Metric) -> str:
 
 
 def scale(metric: Metric) -> float:
-    """What a value is multiplied by to be in the metric's unit."""
+    """The factor from a value to the metric's unit."""
     return 100.0 if metric.unit == "percent" else 1.0
 
 
 def form(metric: Metric) -> str:
-    """The format of a value in its unit."""
+    """The format of a value in the metric's unit."""
     return ".1f" if metric.unit == "percent" else ".3g"

@@ -1,10 +1,10 @@
-"""The protocol that a result was made under: how it was measured, on what, and the settings that its recipes name as telling."""
+"""The protocol of a result: how it was measured, on what, and the settings that recipes list under `protocol`."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from orchestrator.planning.imports import IMPORTED
+from orchestrator.planning.in_place import IMPORTED
 from orchestrator.planning.launch import Prepared
 from orchestrator.planning.plan import PlannedStage
 from orchestrator.planning.recipe import Recipe
@@ -12,11 +12,11 @@ from orchestrator.planning.recipes import load_all
 from orchestrator.planning.settings import PRESETS
 from orchestrator.planning.stage import Stage
 
-DIGITS = 8  # of a digest, in what people read
+DIGITS = 8  # characters of a digest that are shown
 
 
 def protocol(prepared: Prepared, steps: Sequence[PlannedStage]) -> dict[str, Any]:
-    """Of the evaluations of one stage on one list what they and all that they come from were made with, beside what they say."""
+    """The protocol of one stage's evaluations on one list: their own entries, and the settings of all stages behind them."""
     first, behind = steps[0], list({key: source for step in steps for key, source in ancestors(step).items()}.values())
     telling = {f"{recipe.name}.{name}" for recipe in load_all().values() for name in recipe.protocol}
     received = dict.fromkeys(name for source in behind for name in source.stage.owned.values())
@@ -31,7 +31,7 @@ def protocol(prepared: Prepared, steps: Sequence[PlannedStage]) -> dict[str, Any
 
 
 def ancestors(step: PlannedStage) -> dict[str, PlannedStage]:
-    """All that a stage comes from by key, and last the stage itself."""
+    """All stages behind a stage, by key, and last the stage itself."""
     found: dict[str, PlannedStage] = {}
     for source in step.inputs.values():
         found |= ancestors(source)
@@ -39,7 +39,7 @@ def ancestors(step: PlannedStage) -> dict[str, PlannedStage]:
 
 
 def imports(steps: Sequence[PlannedStage]) -> dict[str, str]:
-    """What a protocol says of the imported ones among the stages that a result comes from."""
+    """The entries of a protocol for imported stages behind a result."""
     return {
         f"imported {step.stage.recipe.name}": f"{_content(step)} in place of {step.stage.in_place_of}'s"
         for step in steps
@@ -48,7 +48,7 @@ def imports(steps: Sequence[PlannedStage]) -> dict[str, str]:
 
 
 def shown(value: Any) -> Any:
-    """A setting as a protocol tells it: of a file of weights, its name and what identifies it anywhere."""
+    """A setting in a protocol; a file of weights is shown by its name and its content."""
     if not isinstance(value, str) or value in PRESETS or not Path(value).is_file():
         return value
     from backbones import weights_digest  # loads torch
@@ -57,10 +57,10 @@ def shown(value: Any) -> Any:
 
 
 def owner(stage: Stage) -> Recipe:
-    """The recipe that declares a stage, which another one may use."""
+    """The recipe that declares a stage; another recipe may use the stage."""
     return next(recipe for recipe in load_all().values() if stage.recipe in (*recipe.stages, *recipe.shared_stages))
 
 
 def _content(step: PlannedStage) -> str:
-    """What identifies an imported result anywhere: "content" and the beginning of its hash."""
+    """The content of an imported result: "content" and the beginning of its hash."""
     return step.identity["settings"][f"{IMPORTED}.{step.stage.recipe.name}"][: len("content ") + DIGITS]

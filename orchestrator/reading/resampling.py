@@ -1,6 +1,6 @@
-"""How far a difference between two results depends on the images it was measured on: a paired bootstrap over images.
+"""How much a difference between two results depends on the images: a paired bootstrap over images.
 
-The list is drawn anew from itself many times; each draw scores both results on the same images (Efron and Tibshirani, An
+Many lists are drawn from the list with repetition; each scores both results on the same images (Efron and Tibshirani, An
 Introduction to the Bootstrap, 1993, chapter 13: percentile intervals).
 """
 
@@ -16,7 +16,7 @@ from orchestrator.storage.shards import StoredRecords
 from orchestrator.storage.store import Store, read_manifest
 from training.randomness import generator
 
-DRAWS, AT_ONCE = 1000, 50  # draws, and how many of them are in memory at a time
+DRAWS, AT_ONCE = 1000, 50  # draws, and draws in memory at a time
 LEVEL = 0.95
 
 Interval = tuple[float, float]
@@ -24,9 +24,9 @@ Resample = Callable[[np.ndarray], dict[str, np.ndarray]]
 
 
 def intervals(row: Row, other: Row, store: Store, classes: Sequence[str]) -> dict[str, Interval] | None:
-    """By metric the interval of the mean difference `row` - `other` over the random seeds that both have.
+    """The interval, by metric, of the mean difference `row` - `other` over the common random seeds.
 
-    Both must be of the same images. None where what was kept of the images is not in the store any more.
+    Both must have the same images. None if the kept arrays of the images are no longer in the store.
     """
     seeds = sorted(row.runs.keys() & other.runs.keys())
     pairs = [(_resample(row.runs[seed], store, classes), _resample(other.runs[seed], store, classes)) for seed in seeds]
@@ -41,7 +41,7 @@ def intervals(row: Row, other: Row, store: Store, classes: Sequence[str]) -> dic
 
 
 def _draws(images: int) -> Iterator[np.ndarray]:
-    """Weights [B,n]: how often each image occurs in each of B lists of n images; the same ones for the same n."""
+    """Weights [B,n]: how often each image occurs in each of B lists of n images; the same weights for the same n."""
     rng = generator("bootstrap", images)
     for _ in range(DRAWS // AT_ONCE):
         yield rng.multinomial(images, np.full(images, 1 / images), AT_ONCE)
@@ -54,13 +54,13 @@ def _mean_difference(pairs: Sequence[tuple[Any, Any]], weights: np.ndarray) -> d
 
 
 def _interval(values: np.ndarray) -> Interval:
-    """The middle part of the values; draws in which a score is undefined are left out."""
+    """The central interval of the values, without draws in which the score is undefined."""
     low, high = np.nanquantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
 
 
 def _resample(row: Mapping[str, Any], store: Store, classes: Sequence[str]) -> Resample | None:
-    """The function of weights that gives the metrics of a row, those of all its score recipes together."""
+    """The function from weights to the metrics of a row, for all its score recipes together."""
     calls = {recipe.name: part.resampled for recipe, part in scores.stages(row["quantity"])}
     made = []
     for evaluation in row["evaluations"]:

@@ -1,4 +1,4 @@
-"""What a finished plan has found: its scores, each with the protocol that it was made under."""
+"""The results of a finished plan: its scores, each with its protocol."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -10,11 +10,11 @@ from orchestrator.planning.launch import Prepared
 from orchestrator.planning.plan import PlannedStage
 from orchestrator.planning.recipes import find, load_all
 from orchestrator.reading.protocol import ancestors, imports, owner, protocol
-from orchestrator.storage.attached import remove
+from orchestrator.storage.place import place_of
 from orchestrator.storage.store import write_json
 
-FORMAT = 3  # of results.json
-FAILED = "failed.json"  # in place of it, where a run failed (see `orchestrator.reading.summary`)
+FORMAT = 3  # version of results.json
+FAILED = "failed.json"  # written instead if a run failed (see `orchestrator.reading.summary`)
 
 
 def results(prepared: Prepared) -> dict[str, Any]:
@@ -40,21 +40,21 @@ def results(prepared: Prepared) -> dict[str, Any]:
 
 
 def used_settings(results: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that a stage of a run received, and those of its images, out of the table of all that exist."""
+    """The settings that a stage of a run received, and those of its images, from the table of all settings."""
     return {name: results["settings"][name] for name in results["used"]}
 
 
 def write_results(prepared: Prepared) -> tuple[dict[str, Any], Path]:
-    """Gather and write `<store>/runs/<run>/results.json`; the results and the run's folder."""
+    """Gather and write `<store>/runs/<run>/results.json`; returns the results and the run's folder."""
     found = results(prepared)
     folder = prepared.request.store / "runs" / prepared.run
     write_json(folder / "results.json", found)
-    remove(folder / FAILED)  # of an earlier try
+    place_of(folder).remove(folder / FAILED)  # of an earlier try
     return found, folder
 
 
 def _command(prepared: Prepared) -> dict[str, str]:
-    """The rest of what a launch of the same run is given; all settings are told apart. Paths are absolute."""
+    """The other options of a launch of this run (settings are kept separately). Paths are absolute."""
     request = prepared.request
     kind, given, _ = request.images.partition(":")
     return {
@@ -66,7 +66,7 @@ def _command(prepared: Prepared) -> dict[str, str]:
 
 
 def _rows(prepared: Prepared) -> list[dict[str, Any]]:
-    """The evaluations that are there; those of one stage as one quantity on one list make one row."""
+    """The rows: one for all evaluations of a stage as one quantity on one list."""
     made = [step for step in prepared.steps if step.stage.scores and step.manifest]
     places: dict[tuple[str, str, str], list[PlannedStage]] = {}
     for step in made:
@@ -86,7 +86,7 @@ def _with_oracles(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _row(prepared: Prepared, steps: Sequence[PlannedStage]) -> dict[str, Any]:
-    """The merged results of evaluations of one stage on one list."""
+    """One row: the merged results of evaluations of one stage on one list."""
     first, settings = steps[0], prepared.settings
     source, behind, split = _scored(first), ancestors(first).values(), first.stage.list_name
     result: dict[str, Any] = {}
@@ -98,7 +98,7 @@ def _row(prepared: Prepared, steps: Sequence[PlannedStage]) -> dict[str, Any]:
         "chooses": split == (settings["images.selection"] or settings[f"images.{first.stage.recipe.list}"][0]),
         "components": sorted(set().union(*(step.stage.components for step in behind))),
         **{"stage": source.stage.name, "base": source.stage.base, "key": source.key},  # what was scored
-        "masks": first.identity["masks"],  # fingerprint of what it was scored on
+        "masks": first.identity["masks"],  # fingerprint of the masks it was scored on
         "evaluations": [{"recipe": owner(step.stage).name, "stage": step.stage.name, "key": step.key} for step in steps],
         "cost": _cost(prepared, source),
         **result,
@@ -112,16 +112,16 @@ def _scored(step: PlannedStage) -> PlannedStage:
 
 
 def merged(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
-    """Two results as one; tables that both have are merged entry by entry."""
+    """Two results merged; tables in both are merged entry by entry."""
     both = {name: merged(one[name], other[name]) for name in one.keys() & other.keys() if isinstance(one[name], dict)}
     return {name: both.get(name, value) for name, value in {**one, **other}.items()}
 
 
 def _cost(prepared: Prepared, source: PlannedStage) -> dict[str, float | None]:
-    """Wall seconds of `source` and all stages that it comes from, and as a multiple of the stages that recipes name as the unit.
+    """Wall seconds of `source` and all stages behind it, and the multiple of the unit of cost.
 
-    Where those are no stages of the run, the newest of the store count if they are of as many images. What is imported
-    took others an unknown time: there is no multiple then.
+    Recipes name the stages of the unit. If the run has none of them, the newest in the store count if they have the same number
+    of images. The time of an imported result is unknown; there is no multiple then.
     """
     behind = list(ancestors(source).values())
     wall = sum(stage.manifest["wall"] for stage in behind if stage.manifest)

@@ -1,4 +1,4 @@
-"""Finished runs, opened by name: what `results.json` says of one, and its stages in the store."""
+"""Finished runs, opened by name: their `results.json` and their stages in the store."""
 
 import json
 from dataclasses import dataclass, replace
@@ -17,7 +17,7 @@ from orchestrator.storage.store import Store, read_manifest
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """A run whose results are there."""
+    """A run with results."""
 
     name: str
     store: Store
@@ -25,7 +25,7 @@ class FinishedRun:
 
     @property
     def command(self) -> dict[str, Any]:
-        """What the run was launched with, as far as its settings do not tell (see `orchestrator.reading.results`)."""
+        """The launch options beside the settings (see `orchestrator.reading.results`)."""
         return self.results["command"]
 
     @property
@@ -35,24 +35,24 @@ class FinishedRun:
 
     @cached_property
     def stages(self) -> dict[str, Stage]:
-        """The run's stages by name, expanded anew from its settings."""
+        """The run's stages by name, expanded again from its settings."""
         chain = components(self.results["method"], self.results["segmenter"])
         try:
             return {stage.name: stage for stage in expand(chain, self.results["settings"])}
         except KeyError as error:
-            raise WrongInput(f"run {self.name} is of a version without the setting {error}; launch it again") from error
+            raise WrongInput(f"run {self.name} was made by a version without the setting {error}; launch it again") from error
 
     def scored(self, quantity: str) -> tuple[Stage, dict[str, Any]]:
         """The last stage that was scored as `quantity`, and its row of the results on the first list."""
         rows = [row for row in self.results["rows"] if row["quantity"] == quantity]
         if not rows:
             there = ", ".join(dict.fromkeys(row["quantity"] for row in self.results["rows"])) or "nothing"
-            raise WrongInput(f"run {self.name} has no {quantity}; it has scored {there}")
+            raise WrongInput(f"run {self.name} has no {quantity}; it has {there}")
         row = next(row for row in rows if row["base"] == rows[-1]["base"])
         return replace(self.stages[row["base"]], name=row["stage"]), row
 
     def manifests(self) -> dict[str, dict[str, Any] | None]:
-        """The manifest of every stage by its name in this run, None where its result is not in the store any more."""
+        """The manifest of every stage by its name in this run; None if its result is no longer in the store."""
         return {entry["stage"]: read_manifest(self._folder(entry)) for entry in self.results["stages"]}
 
     def result(self, stage: str) -> tuple[Path, dict[str, Any]]:
@@ -60,7 +60,7 @@ class FinishedRun:
         entry = next(entry for entry in self.results["stages"] if entry["stage"] == stage)
         manifest = self.manifests()[stage]
         if manifest is None:
-            raise WrongInput(f"the result of {stage} of run {self.name} is not in the store any more; launching the run makes it")
+            raise WrongInput(f"the result of {stage} of run {self.name} is no longer in the store; launch the run again")
         return self._folder(entry), manifest
 
     def _folder(self, entry: dict[str, Any]) -> Path:
@@ -68,7 +68,7 @@ class FinishedRun:
 
 
 def open_run(store: Path, name: str) -> FinishedRun:
-    """The finished run called `name` below `<store>/runs`; WrongInput with the nearest name where there is none."""
+    """The finished run called `name` below `<store>/runs`; WrongInput with the nearest name if there is none."""
     found = {path.parent.name: path for path in result_files(store)}
     if name not in found:
         if name and (store / "runs" / name).is_dir():
@@ -87,13 +87,13 @@ def read_results(path: Path) -> dict[str, Any]:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
-        raise WrongInput(f"{path} is not whole ({error}); launching its run again writes it anew") from error
+        raise WrongInput(f"{path} is not whole ({error}); launch its run again to write it") from error
 
 
 def current(results: dict[str, Any]) -> dict[str, Any]:
-    """The same results, or WrongInput if an older version has written them."""
+    """These results; WrongInput if an older version wrote them."""
     if results.get("format") != FORMAT:
         raise WrongInput(
-            f"run {results['run']} was written by an older version; launching it again, from the store, notes the rest"
+            f"run {results['run']} was written by an older version; launch it again to complete its results from the store"
         )
     return results

@@ -1,6 +1,6 @@
-"""Runs that differ in their random seed alone, as one: mean, standard deviation and range of every score.
+"""Runs that differ only in their random seed as one: mean, standard deviation and range of every score.
 
-A run that failed is listed, never averaged away.
+A failed run is listed and not part of the mean.
 """
 
 import statistics
@@ -20,59 +20,59 @@ Scored = tuple[str, str]  # a quantity and the list that it is scored on
 
 @dataclass(frozen=True)
 class Spread:
-    """The values that one figure takes over runs, by random seed; fractions, or whatever unit the figure has."""
+    """The values of one figure over runs, by random seed, as fractions or in the figure's unit."""
 
     by_seed: Mapping[int, float]
 
     @property
     def n(self) -> int:
-        """How many runs there are."""
+        """The number of runs."""
         return len(self.by_seed)
 
     @property
     def mean(self) -> float:
-        """Their mean."""
+        """The mean."""
         return statistics.fmean(self.by_seed.values())
 
     @property
     def std(self) -> float | None:
-        """Their standard deviation, divided by n - 1; of one value there is none."""
+        """The standard deviation, divided by n - 1; one value has none."""
         return statistics.stdev(self.by_seed.values()) if self.n > 1 else None
 
     @property
     def minimum(self) -> float:
-        """The lowest."""
+        """The lowest value."""
         return min(self.by_seed.values())
 
     @property
     def maximum(self) -> float:
-        """The highest."""
+        """The highest value."""
         return max(self.by_seed.values())
 
     def minus(self, other: "Spread") -> "Spread | None":
-        """The paired differences over the random seeds that both have, if there are any."""
+        """The paired differences over the common random seeds, if there are any."""
         shared = sorted(self.by_seed.keys() & other.by_seed.keys())
         return Spread({seed: self.by_seed[seed] - other.by_seed[seed] for seed in shared}) if shared else None
 
 
 @dataclass(frozen=True)
 class Row:
-    """One scored thing over all runs of a group; `about` is that row of the first run's results."""
+    """One score over all runs of a group; `about` is its row in the first run's results."""
 
     about: Mapping[str, Any]
     runs: Mapping[int, Mapping[str, Any]]  # the same row of each run's results, by random seed
     scores: Mapping[str, Spread]  # by metric
-    per_class: Mapping[str, Spread]  # by class, of the score whose mean the main metric is
+    per_class: Mapping[str, Spread]  # by class: the score whose mean is the main metric
 
     @property
     def main(self) -> Spread | None:
-        """The score that stands for all others, None where no run has it."""
+        """The main metric; None if no run has it."""
         return self.scores.get(scores.main(self.about["quantity"]))
 
 
 @dataclass(frozen=True)
 class Group:
-    """The runs of one experiment, by random seed, and the sentences that others failed with."""
+    """The runs of one experiment by random seed, and the errors of failed runs."""
 
     name: str
     runs: Sequence[Mapping[str, Any]]
@@ -80,26 +80,26 @@ class Group:
 
     @property
     def first(self) -> Mapping[str, Any]:
-        """The results of one of the runs, for what all have in common."""
+        """The results of one run, for the common facts of all."""
         return self.runs[0]
 
     def rows(self) -> list[Row]:
-        """One per scored thing of the first run, over those runs that have it under the same protocol."""
+        """A row for each score of the first run, over the runs that have it under the same protocol."""
         return [_row(about, self.runs) for about in self.first["rows"]]
 
     def last(self) -> dict[Scored, Row]:
-        """Of each quantity on each list the last row: what the runs come to."""
+        """The last row of each quantity on each list: the final results."""
         return {(row.about["quantity"], row.about["split"]): row for row in self.rows()}
 
 
 def group_of(runs: Iterable[Mapping[str, Any]], failed: Mapping[int, str] | None = None) -> Group:
-    """The results of runs that differ in their random seed, as a group."""
+    """A group from the results of runs that differ in their random seed."""
     ordered = sorted(runs, key=lambda run: run["random_seed"])
     return Group(group_name(ordered[0]["run"]), ordered, failed or {})
 
 
 def places(found: Iterable[Mapping[Scored, Row]]) -> list[Scored]:
-    """All places of several `Group.last`, in the order of the one with the most."""
+    """All places in several `Group.last`, in the order of the longest one."""
     ordered = sorted(found, key=len, reverse=True)
     return list(dict.fromkeys(place for last in ordered for place in last))
 
@@ -110,19 +110,19 @@ def group_name(run: str) -> str:
 
 
 def note_failure(folder: Path, error: Exception) -> None:
-    """Keep in a run's folder what it failed on, for whoever looks at the group later."""
-    with suppress(OSError, WrongInput):  # a store that cannot be written is what the run failed on, most likely
+    """Note a run's failure in its folder, for later reports on the group."""
+    with suppress(OSError, WrongInput):  # if the store cannot be written, this is probably why the run failed
         write_json(folder / FAILED, {"error": sentence(error)})
 
 
 def failure_in(folder: Path) -> str | None:
-    """What the run in `folder` failed on when it was last tried, if it did."""
+    """The failure of the run in `folder` at its last try, if any."""
     note = read_json(folder / FAILED)
     return note["error"] if note else None
 
 
 def sentence(error: BaseException) -> str:
-    """An error in one line, with the stage it happened in."""
+    """An error in one line, with its stage."""
     where = f" ({'; '.join(notes)})" if (notes := getattr(error, "__notes__", [])) else ""
     return f"{type(error).__name__}: {' '.join(str(error).split())}{where}"
 
@@ -146,7 +146,7 @@ def _matches(row: Mapping[str, Any], about: Mapping[str, Any]) -> bool:
 
 
 def _spread(values: Mapping[int, float | None]) -> Spread:
-    """A score that is undefined in a run (a precision where nothing was predicted) is left out, which `n` shows."""
+    """The values of a score without runs in which it is undefined; `n` counts the rest."""
     return Spread({seed: value for seed, value in values.items() if value is not None})
 
 

@@ -1,4 +1,4 @@
-"""The tables of the terminal: a plan, and the scores of a run."""
+"""Tables for the terminal: a plan, and the scores of a run."""
 
 import sys
 from collections.abc import Iterable, Mapping
@@ -14,22 +14,22 @@ from orchestrator.planning.plan import PlannedStage
 from orchestrator.reading.numbers import heading, told, told_spread
 from orchestrator.reading.summary import Group
 
-PIPED_WIDTH = 200  # columns where output goes to a file or another program, which has no width of its own
+PIPED_WIDTH = 200  # width if output goes to a file or another program
 
 
 def terminal() -> Console:
-    """The console for everything that a command prints."""
+    """The console for all output of a command."""
     return Console(soft_wrap=True, highlight=False, width=None if sys.stdout.isatty() else PIPED_WIDTH)
 
 
 def warn(console: Console, warnings: Iterable[str]) -> None:
-    """A line for each thing that is legal but suspicious."""
+    """Print a line for each warning."""
     for warning in warnings:
         console.print(f"warning: {warning}", markup=False, highlight=False, soft_wrap=True)
 
 
 def table(*columns: str, title: str = "", wrap: bool = True) -> Table:
-    """An empty table with `columns`, those that start with '>' aligned right; without `wrap` no cell is broken into lines."""
+    """An empty table with `columns`; titles that start with '>' are right-aligned; without `wrap` cells stay on one line."""
     made = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for number, name in enumerate(columns):
         right = name.startswith(">")
@@ -43,7 +43,7 @@ def table(*columns: str, title: str = "", wrap: bool = True) -> Table:
 
 
 def result_table(results: dict[str, Any]) -> Table:
-    """The metrics of every scored thing, with its list and threshold."""
+    """The metrics of every score, with list and threshold."""
     title = f"{results['method']} on {results['images']}, random seed {results['random_seed']}"
     rows = results["rows"]
     metrics = scores.metrics((row["quantity"] for row in rows), "tables")
@@ -59,7 +59,7 @@ def result_table(results: dict[str, Any]) -> Table:
 
 
 def group_table(group: Group) -> Table:
-    """The same over the runs of a group: mean ± deviation, how many runs, the range of the main metric."""
+    """The same over the runs of a group: mean ± deviation, number of runs, range of the main metric."""
     about, rows = group.first, group.rows()
     seeds = ", ".join(str(run["random_seed"]) for run in group.runs)
     title = f"{about['method']} on {about['images']}, random seeds {seeds}"
@@ -82,7 +82,7 @@ def group_table(group: Group) -> Table:
 
 
 def threshold(row: Mapping[str, Any]) -> str:
-    """The threshold at which a row's maps were cut, if it is of maps."""
+    """The threshold of a row's maps, if it is a score of maps."""
     fixed = row["protocol"].get("threshold")
     return "" if fixed is None else f"{fixed:.2f} fixed"
 
@@ -105,7 +105,7 @@ def print_stages(console: Console, wanted: Experiment) -> None:
 
 
 def print_plan(console: Console, prepared: Prepared, steps: list[PlannedStage]) -> None:
-    """Every stage with its state and the reason for it, and what the rest will take as far as that is known."""
+    """Print every stage with its state and the reason, and the expected time of the rest if known."""
     made = table("stage", "over", "state", ">seconds last time", title=f"{prepared.request.method} on {prepared.request.images}")
     for step in steps:
         unit = f"{len(prepared.images.classes)} classes" if step.stage.recipe.over == "classes" else f"{len(step.items)} images"

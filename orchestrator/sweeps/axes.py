@@ -1,4 +1,4 @@
-"""What a sweep varies: `--vary recam.lambda=0.1,0.5,1`, `--vary cam.epochs=2:8:2`, `--vary irn.lr=loguniform(0.01,0.3)`."""
+"""What `--vary` names: `--vary recam.lambda=0.1,0.5,1`, `--vary cam.epochs=2:8:2`, `--vary irn.lr=loguniform(0.01,0.3)`."""
 
 import re
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ import yaml
 
 from imagesets.errors import WrongInput
 
-THRESHOLD = "seed.threshold"  # no setting: every threshold of a range is scored in the one pass over the maps
+THRESHOLD = "seed.threshold"  # not a setting: one pass over the maps scores every threshold of a range
 RANDOM = ("uniform", "loguniform")
 RANGE = re.compile(r"([^:\[\]]+):([^:\[\]]+):([^:\[\]]+)")
 NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d*)?([eE][-+]?\d+)?|-?\.\d+")
@@ -18,7 +18,7 @@ DRAWN = re.compile(rf"({'|'.join(RANDOM)})\((.+),(.+)\)")
 
 @dataclass(frozen=True)
 class Axis:
-    """One setting with its `values`, or with the distribution that random trials draw it from between two bounds."""
+    """One setting with its `values`, or with a distribution between two bounds from which it is drawn."""
 
     name: str
     values: tuple[Any, ...] = ()
@@ -27,12 +27,12 @@ class Axis:
 
     @property
     def probes(self) -> Sequence[Any]:
-        """Values that show whether the setting takes what the sweep would give it."""
+        """Values that test whether the setting takes the values of the sweep."""
         return self.values or self.bounds
 
 
 def parse(text: str) -> Axis:
-    """One `--vary`; a range a:b:step holds b where the steps reach it."""
+    """One `--vary`; a range a:b:step includes b if the steps reach it."""
     name, equals, given = (part.strip() for part in text.partition("="))
     if not equals or not given:
         raise WrongInput(f"--vary {text!r} has no values; it takes key=values, such as --vary recam.lambda=0.1,0.5,1")
@@ -40,21 +40,23 @@ def parse(text: str) -> Axis:
         kind, low, high = drawn.groups()
         bounds = _number(low, text), _number(high, text)
         if not bounds[0] < bounds[1] or (kind == "loguniform" and bounds[0] <= 0):
-            raise WrongInput(f"--vary {text}: the bounds must rise{', from above 0' if kind == 'loguniform' else ''}")
+            raise WrongInput(
+                f"--vary {text}: the first bound must be below the second{', and above 0' if kind == 'loguniform' else ''}"
+            )
         return Axis(name, distribution=kind, bounds=bounds)
     if stepped := RANGE.fullmatch(given):
         start, stop, step = (_number(part, text) for part in stepped.groups())
         if step <= 0 or stop < start:
-            raise WrongInput(f"--vary {text}: a range is start:stop:step with stop from start on and a step above 0")
+            raise WrongInput(f"--vary {text}: a range is start:stop:step, with stop not below start and a step above 0")
         count = int((stop - start) / step + 1e-9) + 1
         kind = (
             int if all(map(float.is_integer, (start, step))) and "." not in given else float
-        )  # a setting of whole numbers takes no 2.0
+        )  # a setting of whole numbers does not take 2.0
         return Axis(name, tuple(kind(round(start + number * step, 9)) for number in range(count)))
     try:
         return Axis(name, tuple(map(_value, yaml.load(f"[{given}]", yaml.BaseLoader))))
     except yaml.YAMLError:
-        raise WrongInput(f"--vary {text}: the values are no list such as 0.1,0.5,1 or [1.0],[1.0,0.5]") from None
+        raise WrongInput(f"--vary {text}: the values must be a list such as 0.1,0.5,1 or [1.0],[1.0,0.5]") from None
 
 
 def split(texts: Sequence[str]) -> tuple[list[Axis], tuple[float, float, float] | None]:
@@ -75,7 +77,7 @@ def split(texts: Sequence[str]) -> tuple[list[Axis], tuple[float, float, float] 
 
 
 def _value(written: Any) -> Any:
-    """A value of a grid: a number where it is written as JSON has it, so that 007 and no stay text; a list of such values."""
+    """A value of a grid: a number if it is a number in JSON (007 and no stay text), or a list of such values."""
     if isinstance(written, list):
         return [_value(element) for element in written]
     if not isinstance(written, str):

@@ -1,4 +1,4 @@
-"""The best of settings and threshold together, of a sweep that varied both: what makes it, and what it does not change."""
+"""The best combination of settings and threshold of a sweep that varied both: its `--set` words, and what it changes."""
 
 import json
 import shlex
@@ -21,32 +21,32 @@ class Cut:
     row: Row
     threshold: float
     value: float  # of the main metric, mean over the trial's runs
-    setting: str  # that makes the threshold the fixed one
-    cutting: Sequence[str]  # the stages that cut by it, beside evaluations
-    without: Sequence[str]  # what is scored later and does not depend on it
+    setting: str  # the setting that makes the threshold the fixed one
+    cutting: Sequence[str]  # the stages that use it, beside evaluations
+    without: Sequence[str]  # later quantities that do not depend on it
 
     def verdict(self) -> str:
-        """What is best, the words that make it, and what the threshold does not change."""
+        """The best combination, its `--set` words, and what the threshold does not change."""
         about, metric = self.row.about, scores.main_metric(self.row.about["quantity"])
         given = {**self.trial.values, self.setting: self.threshold}
         words = " ".join(f"--set {shlex.quote(f'{name}={json.dumps(value)}')}" for name, value in given.items())
         many = scores.quantities()[about["quantity"]].many
         score = f"{numbers.in_words(self.value, metric)} of {many} on {about['split']}"
         told = f"best of settings and threshold together: {words}, {score}"
-        chosen = f"{told} (n={len(self.row.runs)}); chosen on those masks likewise"
+        chosen = f"{told} (n={len(self.row.runs)}); also chosen on those masks"
         if self.cutting:
-            return f"{chosen}; {self.setting} also changes {' and '.join(self.cutting)} and what is made of it"
+            return f"{chosen}; {self.setting} also changes {' and '.join(self.cutting)} and what depends on it"
         untouched = f", not the {' and '.join(self.without)}" if self.without else ""
-        return f"{chosen}; {self.setting} changes this score alone{untouched}"
+        return f"{chosen}; {self.setting} changes only this score{untouched}"
 
 
 def cut_of(trials: Sequence[Trial], store: Store) -> Cut | None:
-    """The best over all trials, None where nothing was scored over thresholds."""
+    """The best over all trials; None if nothing was scored over thresholds."""
     points = [(trial, *best) for trial in trials if (best := best_threshold(trial)) is not None]
     if not points:
         return None
     row = points[0][0].cut
-    assert row is not None  # where there is a best threshold
+    assert row is not None  # trials that have a best threshold
     quantity = row.about["quantity"]
     metric = scores.main_metric(quantity)
     trial, threshold, value = max(points, key=lambda point: better(point[2], metric))

@@ -1,8 +1,8 @@
-"""Trials that promise little are stopped: asynchronous successive halving (ASHA, Li et al. 2020) on what is known of them early.
+"""Stops weak trials early: asynchronous successive halving (ASHA, Li et al. 2020) on their early results.
 
-A trial is compared with those that have come as far: by the mean loss of a training's epoch, or by a score on the way (of seeds,
-say). Of several random seeds the first one speaks for the trial, the same in all. Losses are comparable only where what varies
-leaves their definition alone, which nobody but the person can tell, and who asks for the one or the other.
+A trial is compared with the trials that have come as far, by the mean loss of a training's epoch or by an earlier score, such
+as that of the seeds. The first random seed represents a trial. Losses are comparable only if the varied settings do not
+change what the loss is. Only the user knows this, so the user chooses between losses and scores.
 """
 
 import json
@@ -17,17 +17,16 @@ from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 from imagesets.errors import WrongInput
 from orchestrator.planning import scores
 from orchestrator.planning.plan import PlannedStage
-from orchestrator.storage.attached import fetched
 from orchestrator.storage.store import read_json
 
 KINDS = ("loss", "score")
-KEPT = 3  # of so many trials that have come as far, the best one goes on
+KEPT = 3  # of this number of trials that have come as far, the best one goes on
 RUNGS = 12  # epochs 1, 3, 9, ... at which trials are compared: more than any training reaches
 
 
 @dataclass(frozen=True)
 class Result:
-    """What is known of a trial before its end: the mean loss of an epoch, or a score."""
+    """An early result of a trial: the mean loss of an epoch, or a score."""
 
     name: str
     epoch: int
@@ -42,16 +41,16 @@ class Result:
 
 
 class Judge:
-    """Hears the early results of all trials, and says which trials are to be stopped; callable from several threads."""
+    """Takes the early results of all trials and decides which trials to stop; several threads may call it."""
 
     def __init__(self, kind: str):
         self.kind = kind
         self.lock = threading.Lock()
-        self.schedulers: dict[str, ASHAScheduler] = {}  # by what is compared: like with like alone
+        self.schedulers: dict[str, ASHAScheduler] = {}  # one scheduler per loss or score
         self.heard: set[tuple[int, str, int]] = set()
 
     def hear(self, number: int, steps: Sequence[PlannedStage]) -> str | None:
-        """Take in what the steps of a trial have come to; why it is to be stopped, if it is."""
+        """Add the early results of a trial; returns why it must be stopped, or None."""
         with self.lock:
             refused = [found.sentence for found in results(self.kind, steps) if self._refuses(number, found)]
         return refused[0] if refused else None
@@ -63,13 +62,13 @@ class Judge:
         self.heard.add(known)
         trial = Trial("trial", trial_id=str(number), stub=True)
         scheduler = self.schedulers.setdefault(found.name, _scheduler(found.better))
-        scheduler.on_trial_add(None, trial)  # type: ignore[arg-type]  # a Tuner's controller, which ASHA never looks at
+        scheduler.on_trial_add(None, trial)  # type: ignore[arg-type]  # a Tuner's controller, which ASHA does not use
         told = {"epoch": max(found.epoch, 1), "value": found.value}
         return scheduler.on_trial_result(None, trial, told) == TrialScheduler.STOP  # type: ignore[arg-type]
 
 
 def results(kind: str, steps: Sequence[PlannedStage]) -> Iterator[Result]:
-    """The early results of a run, in their order; a step that waits for another launch has some as well."""
+    """The early results of a run, in order; a stage that waits for another launch has results too."""
     for step in steps:
         if kind == "loss" and step.stage.recipe.kind == "train":
             for row in _history(step):
@@ -83,18 +82,20 @@ def results(kind: str, steps: Sequence[PlannedStage]) -> Iterator[Result]:
 
 
 def check(kind: str, steps: Sequence[PlannedStage]) -> None:
-    """Raise WrongInput where the trials of a sweep have nothing to stop them by."""
+    """Raise WrongInput if the trials of a sweep have no early results."""
     if kind == "score" and sum(bool(step.stage.scores) for step in steps) < 2:
-        raise WrongInput("--stop-early score: a trial of this sweep is scored once, at its end; --stop-early loss goes by losses")
+        raise WrongInput(
+            "--stop-early score: a trial of this sweep has only one score, at its end; --stop-early loss uses losses"
+        )
     if kind == "loss" and not any(step.stage.recipe.kind == "train" for step in steps):
         raise WrongInput("--stop-early loss: no stage of this sweep trains a network")
 
 
 def _history(step: PlannedStage) -> list[dict[str, float]]:
-    """The mean losses of the epochs that a training has ended, of one that runs or was interrupted too."""
-    with suppress(OSError):  # a store that fails for a moment: the next look will do
+    """The mean losses of a training's finished epochs; the training may still run or be interrupted."""
+    with suppress(OSError):  # the store fails for a moment; the next look will succeed
         if step.cached:
-            return json.loads(fetched(step.folder / "history.json").read_text(encoding="utf-8"))
+            return json.loads((step.folder / "history.json").read_text(encoding="utf-8"))
         return (read_json(step.folder / "progress.json") or {}).get("history", [])
     return []
 

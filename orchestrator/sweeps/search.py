@@ -1,6 +1,6 @@
-"""Which settings the trials of a sweep try, by Ray Tune's variants and searchers.
+"""The settings of a sweep's trials, from Ray Tune's variants and searchers.
 
-They are asked here. Tune's own Tuner starts a process for each trial, which could only wait for the stages that this one runs.
+This module calls them itself. Tune's Tuner would start a process for each trial, which could only wait for this process.
 """
 
 from collections.abc import Sequence
@@ -18,32 +18,32 @@ from orchestrator.sweeps.sweep import Sweep
 from orchestrator.sweeps.trial import metric_of
 from training.randomness import seed_of
 
-DRAWS = 20  # of a searcher, until it names settings that no trial has had
+DRAWS = 20  # times that a searcher is asked for settings that no trial has had
 
 Config = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Known:
-    """A trial that has ended: its settings and its score, None where it was stopped early."""
+    """A trial that has ended: its settings and its score (None if it was stopped early)."""
 
     values: Config
     score: float | None
 
 
 class Search(Protocol):
-    """Names the settings of one trial after the other; `learns` where the scores of earlier trials matter to it."""
+    """Gives the settings of one trial after the other; `learns` says whether it uses the scores of earlier trials."""
 
     learns: bool
 
     def next(self, begun: Sequence[Config], known: Sequence[Known]) -> Config | None:
-        """The settings after those that are `begun`, None where there are no more."""
+        """The settings that follow those of the `begun` trials, None if there are no more."""
 
 
 class Drawn:
-    """Settings that no score changes: `times` draws of what has a distribution, each for all combinations of listed values.
+    """Settings that do not depend on scores: `times` draws from the distributions, each with all combinations of listed values.
 
-    Without a `grid` the listed values are drawn as well.
+    Without `grid` the listed values are drawn too.
     """
 
     learns = False
@@ -55,15 +55,15 @@ class Drawn:
         self.points = [_decoded(axes, variant) for variant in variants]
 
     def next(self, begun: Sequence[Config], known: Sequence[Known]) -> Config | None:
-        """The next one of the list."""
+        """The next settings in the list."""
         return self.points[len(begun)] if len(begun) < len(self.points) else None
 
 
 class Optuna:
-    """Settings that Optuna expects to score well, from what is known (a tree-structured Parzen estimator).
+    """Settings that Optuna expects to score well (a tree-structured Parzen estimator on the known trials).
 
-    Nothing is carried from one trial to the next: each is asked of a searcher of its own, seeded by the trial's number and told
-    what is known. So a sweep that was killed goes on as it would have.
+    No state is carried from trial to trial. Each trial has a new searcher, which is seeded by the trial's number and gets all
+    known results. A killed sweep therefore continues with the same choices.
     """
 
     learns = True
@@ -74,7 +74,7 @@ class Optuna:
         self.mode = "max" if better == "higher" else "min"
 
     def next(self, begun: Sequence[Config], known: Sequence[Known]) -> Config | None:
-        """New settings, None once the budget is spent or none are left that differ."""
+        """New settings; None if the budget is spent or there are no new settings."""
         tries = range(DRAWS if len(begun) < self.times else 0)
         named = (self._asked(seed_of(self.random_seed, "sweep", len(begun), number) % 2**32, known) for number in tries)
         return next((values for values in named if values not in begun), None)
@@ -92,14 +92,14 @@ class Optuna:
 
 
 def search_of(sweep: Sweep) -> Search:
-    """What names the settings of a sweep's trials. Raises WrongInput where that is not installed."""
+    """The search of a sweep. Raises WrongInput if its package is not installed."""
     if sweep.learns:
         return Optuna(sweep.axes, sweep.trials, sweep.request.random_seed, metric_of(sweep.by).better)
     return Drawn(sweep.axes, sweep.trials, sweep.request.random_seed, sweep.search == "grid")
 
 
 def require_optuna() -> None:
-    """Raise WrongInput where Optuna is not installed."""
+    """Raise WrongInput if Optuna is not installed."""
     if find_spec("optuna") is None:
         raise WrongInput("--search optuna needs optuna, which is not installed: pip install 'wsss-orch[search]'")
 
@@ -109,7 +109,7 @@ def _every(axis: Axis) -> Any:
 
 
 def _drawn(axis: Axis) -> Any:
-    """What Tune draws of an axis: a number, or the place of a value in its list, since values may be lists themselves."""
+    """Tune's domain for an axis: a number, or the place of a value in its list (values may be lists themselves)."""
     return getattr(tune, axis.distribution)(*axis.bounds) if axis.distribution else tune.choice(list(range(len(axis.values))))
 
 

@@ -1,6 +1,6 @@
-"""A sweep: one experiment for every combination of values of some settings, each repeated for several random seeds.
+"""A sweep: one experiment for several values of some settings, each repeated for several random seeds.
 
-The trials are ordinary runs in the store; `<store>/sweeps/<name>/sweep.json` says which belong together.
+The trials are ordinary runs in the store; `<store>/sweeps/<name>/sweep.json` lists them.
 """
 
 import json
@@ -19,15 +19,15 @@ from orchestrator.planning.workers import dividing, room
 from orchestrator.sweeps.axes import Axis
 
 SEARCHES = ("grid", "random", "optuna")
-STOPS = ("", "loss", "score")  # what trials are stopped early by, "" where they are not
+STOPS = ("", "loss", "score")  # by what trials are stopped early; "": not at all
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """What is varied and how, over which random seeds, up to which stage.
+    """The varied settings, the search, the random seeds, and the last stage.
 
-    `thresholds` is the range that seeds are scored over, `trials` the number of draws, `by` the score that trials are ordered by
-    and that a search which learns goes by.
+    `thresholds` is the range of the seeds' thresholds, `trials` the number of draws, `by` the score that orders the trials
+    and guides a search that learns.
     """
 
     request: Request
@@ -42,7 +42,7 @@ class Sweep:
 
     @property
     def name(self) -> str:
-        """Method, image set, and a hash of everything that the sweep is, but for its budget: with a larger one it goes on."""
+        """Method, image set, and a hash of everything except the budget, so a larger budget continues the sweep."""
         request = self.request
         what = (request.images, request.segmenter, request.recipe, request.assignments, self.axes, self.thresholds)
         how = (self.search, self.by if self.learns else "", self.stop_early)
@@ -56,12 +56,12 @@ class Sweep:
 
     @property
     def learns(self) -> bool:
-        """Whether the scores of earlier trials bear on what is tried next."""
+        """Whether the scores of earlier trials decide the next settings."""
         return self.search == "optuna"
 
     @property
     def folder(self) -> Path:
-        """Where the sweep keeps its list of trials, its log and its page."""
+        """The folder of the sweep's list of trials, log and page."""
         return self.request.store / "sweeps" / self.name
 
     def experiment(self, values: Mapping[str, Any]) -> Experiment:
@@ -73,12 +73,12 @@ class Sweep:
 
     @property
     def probed(self) -> Iterator[dict[str, Any]]:
-        """Values of trials that show together what each axis takes."""
+        """Values of a few trials that together test each axis."""
         return ({axis.name: value} for axis in self.axes for value in axis.probes)
 
     @cached_property
     def room(self) -> int:
-        """Workers that share the batches of every trial, so that what trials share is made once."""
+        """The number of workers that divides the batches of every trial, so that shared stages are made once."""
         wanted = [replace(self.request, assignments=self._assigned(values)) for values in self.probed]
         stages = [stage for request in wanted for stage in experiment(request).stages]
         return dividing(stages, self.request.room or room())
@@ -91,7 +91,7 @@ class Sweep:
         found = self._misused()
         for axis in self.axes:
             if axis.name.startswith("images."):
-                found.append(f"{axis.name} cannot be varied: runs on other images are no sweep; launch and compare them")
+                found.append(f"{axis.name} cannot be varied: a sweep has one image set; launch such runs and compare them")
             for value in axis.probes:
                 try:
                     experiment(replace(self.request, assignments=self._assigned({axis.name: value})))
@@ -101,21 +101,21 @@ class Sweep:
             raise WrongInput("; ".join(dict.fromkeys(found)))
 
     def _misused(self) -> list[str]:
-        """What is wrong with how the sweep is to search and stop."""
+        """What is wrong with the options for searching and stopping."""
         drawn = self.search != "grid" or any(axis.distribution for axis in self.axes)
         wrong = {
             f"--search {self.search} is none of {', '.join(SEARCHES)}": self.search not in SEARCHES,
             f"--stop-early {self.stop_early} is neither loss nor score": self.stop_early not in STOPS,
             f"--search {self.search} needs a budget of several trials, such as --trials 20": self.learns and self.trials < 2,
-            f"--search {self.search} needs the score to go by, such as --by seg.miou/val": self.learns and not self.by,
+            f"--search {self.search} needs a score, such as --by seg.miou/val": self.learns and not self.by,
             f"--search {self.search} needs a setting to vary": self.search != "grid" and not self.axes,
-            "--trials draws so many times from uniform(a,b) or loguniform(a,b); these axes have a grid (--search random draws "
+            "--trials is for draws from uniform(a,b) or loguniform(a,b), and these settings have lists (--search random draws "
             "from lists too)": self.trials > 1 and not drawn,
         }
         return [sentence for sentence, holds in wrong.items() if holds]
 
     def check_metric(self) -> None:
-        """Refuse a score to go by, such as seed.miou/train, that no stage of the sweep makes."""
+        """Refuse a `--by` score, such as seed.miou/train, that no stage of the sweep makes."""
         name = self.by
         stages = narrowed(self.experiment(next(self.probed, {})).stages, self.until, "")
         scored = {(stage.scores, stage.list_name) for stage in stages if stage.scores}
@@ -124,7 +124,7 @@ class Sweep:
             raise WrongInput(f"--by {name} is no score of this sweep, whose scores are: {there}")
 
     def refuse(self, counts: Mapping[str, int]) -> None:
-        """Raise WrongInput with all that would stop a stage of some trial; `counts` has the images of each list."""
+        """Raise WrongInput with all problems that would stop a trial; `counts` has the number of images of each list."""
         found = []
         for values in self.probed:
             wanted = self.experiment(values)

@@ -1,4 +1,4 @@
-"""What a sweep has found: its trials with their scores, the best one, how that was chosen, and how sensitive the scores are."""
+"""The results of a sweep: its trials with their scores, the best trial and how it was chosen, and sensitivities."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,39 +19,39 @@ from orchestrator.sweeps.trial import Trial, better, metric_of, parts
 
 @dataclass(frozen=True)
 class Findings:
-    """All trials that came to their end, the metric they are ordered by, and the best one first."""
+    """All finished trials, the best first, and the metric that orders them."""
 
     record: Mapping[str, Any]
     metric: str
     trials: Sequence[Trial]
     failed: Sequence[str]
-    cut: Cut | None = None  # of settings and threshold together, where the threshold varied too
-    stopped: Sequence[Mapping[str, Any]] = ()  # trials of the record that were stopped early: they have no score
+    cut: Cut | None = None  # the best combination of settings and threshold, if the threshold varied
+    stopped: Sequence[Mapping[str, Any]] = ()  # trials that were stopped early, which have no score
 
     @property
     def names(self) -> list[str]:
-        """The settings that vary."""
+        """The names of the varied settings."""
         return [axis["name"] for axis in self.record["axes"]]
 
     def verdict(self) -> str:
-        """The best setting, by what it was chosen, and what that makes of its score."""
-        told = [self._best()] if self.names else []  # without an axis there is one trial, and nothing to choose but the threshold
+        """The best setting, how it was chosen, and what that means for its score."""
+        told = [self._best()] if self.names else []  # without an axis there is one trial, and only the threshold to choose
         return "; ".join([*told, self.cut.verdict()] if self.cut else told)
 
     def _best(self) -> str:
         best = self.trials[0]
         found = best.score(self.metric)
-        assert found is not None  # trials without it are not here
+        assert found is not None  # trials without the score are left out
         split = parts(self.metric)[2]
         values = ", ".join(f"{name}={value}" for name, value in best.values.items())
         score = numbers.told(found.mean, metric_of(self.metric))
         among = f"{len(self.trials)}{f' ({len(self.stopped)} more were stopped early)' if self.stopped else ''}"
         told = f"best of {among}: {values} by {self.metric}, {score} (n={found.n})"
-        return f"{told}; chosen on the masks of {split}, so this score is an oracle's: report it on a list that chose nothing"
+        return f"{told}; chosen on the masks of {split}, so this score is an oracle's: report a score on another list"
 
 
 def findings(runs: Runs, record: Mapping[str, Any], metric: str = "") -> Findings:
-    """The findings of a sweep, ordered by `metric`, by default the main metric of the last thing that its runs score."""
+    """The findings of a sweep, ordered by `metric`, by default the main metric of the last quantity that is scored."""
     stopped = [trial for trial in record["trials"] if trial.get("stopped")]
     groups = [(trial["values"], trial["failed"], trial["group"]) for trial in record["trials"] if trial not in stopped]
     trials, failed = [], []
@@ -73,7 +73,7 @@ def findings(runs: Runs, record: Mapping[str, Any], metric: str = "") -> Finding
 
 
 def groups_of(runs: Runs, name: str) -> list[Group]:
-    """The group of runs that a name stands for; of a sweep those of its trials, the best first."""
+    """The group of runs of a name; for a sweep, the groups of its trials, the best first."""
     record = read_sweep(runs.store, name)
     return [trial.group for trial in findings(runs, record).trials] if record else [runs.group(name)]
 
@@ -84,7 +84,7 @@ def read_sweep(store: Path, name: str) -> dict[str, Any] | None:
 
 
 def slices(found: Findings) -> dict[str, list[tuple[Any, Trial]]]:
-    """Per setting the trials that differ from the best in it alone, by its value: how sensitive the score is there."""
+    """For each setting, the trials that differ from the best only in it, by its value: the sensitivity to the setting."""
     best = found.trials[0].values
     return {
         name: sorted(
@@ -96,12 +96,12 @@ def slices(found: Findings) -> dict[str, list[tuple[Any, Trial]]]:
 
 
 def has_thresholds(found: Findings) -> bool:
-    """Whether the sweep was asked for thresholds too."""
+    """Whether the sweep varied the threshold too."""
     return found.record[THRESHOLD] is not None
 
 
 def _by_default(trials: Sequence[Trial]) -> str:
-    """The main metric of the last quantity that was scored, of several lists on that which settings are chosen on."""
+    """The main metric of the last scored quantity, on the list on which settings are chosen."""
     longest = list(max((trial.last for trial in trials), key=len).values())
     if not longest:
         raise WrongInput("nothing of this sweep was scored, so no trial is better than another")

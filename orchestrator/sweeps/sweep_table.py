@@ -11,13 +11,13 @@ from orchestrator.sweeps.trial import Trial, best_threshold
 
 
 def sweep_columns(found: Findings) -> list[str]:
-    """The settings that vary, then what is scored."""
+    """The varied settings, then the scores."""
     heads = [f"{quantity} {heading(scores.main_metric(quantity))}, {split}" for quantity, split in _scored(found)]
     return [*found.names, *heads, *(["best threshold (oracle)"] if has_thresholds(found) else [])]
 
 
 def sweep_rows(found: Findings) -> list[list[str]]:
-    """One row of `sweep_columns` per trial, the best first; last those that were stopped early."""
+    """One row of `sweep_columns` per trial, the best first, the stopped ones last."""
     made = []
     for trial in found.trials:
         cells = [str(trial.values[name]) for name in found.names]
@@ -45,7 +45,7 @@ def _best_threshold(trial: Trial) -> str:
 
 
 def sweep_table(found: Findings) -> Table:
-    """The trials of a sweep."""
+    """The table of a sweep's trials."""
     seeds = ", ".join(map(str, found.record["random_seeds"]))
     title = f"{found.record['method']} on {found.record['images']}, random seeds {seeds}, ordered by {found.metric}"
     made = table(*(f">{name}" for name in sweep_columns(found)), title=title, wrap=False)

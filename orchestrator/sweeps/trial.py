@@ -12,21 +12,21 @@ from orchestrator.reading.summary import Group, Row, Scored, Spread
 
 @dataclass(frozen=True)
 class Trial:
-    """The values of one trial, its runs, and the rows that they come to."""
+    """The values of one trial, its runs, and their final rows."""
 
     values: Mapping[str, Any]
     group: Group
     last: Mapping[Scored, Row]
 
     def score(self, name: str) -> Spread | None:
-        """The spread of `seg.miou/val` over the trial's runs, None where it has none."""
+        """The spread of `seg.miou/val` over the trial's runs, None if there is none."""
         quantity, metric, split = parts(name)
         row = self.last.get((quantity, split))
         return row.scores.get(metric) if row else None
 
     @property
     def cut(self) -> Row | None:
-        """The row that was scored over a range of thresholds, of several lists that on which thresholds are chosen."""
+        """The row that was scored over a range of thresholds, on the list on which thresholds are chosen."""
         rows = [row for row in self.last.values() if "curve" in row.about]
         return max(rows, key=lambda row: row.about["chooses"], default=None)
 
@@ -39,18 +39,18 @@ def parts(name: str) -> tuple[str, str, str]:
 
 
 def metric_of(name: str) -> Metric:
-    """What a score's values are: those of an `oracle` are of the main metric."""
+    """The metric of a score; an `oracle` is of the main metric."""
     quantity, metric, _ = parts(name)
     return scores.metrics([quantity]).get(metric) or scores.main_metric(quantity)
 
 
 def better(value: float, metric: Metric) -> float:
-    """A number that is the higher the better `value` is."""
+    """A number that is higher for a better `value`."""
     return value if metric.better == "higher" else -value
 
 
 def best_threshold(trial: Trial) -> tuple[float, float] | None:
-    """Of the mean curve of the main metric over a trial's runs the best threshold and its value there: an oracle's."""
+    """The best threshold of the main metric's mean curve over a trial's runs, and its value there: an oracle."""
     row = trial.cut
     if row is None:
         return None

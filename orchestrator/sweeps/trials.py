@@ -6,13 +6,14 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 
 from imagesets.errors import WrongInput
+from orchestrator.engine.announced import announced
 from orchestrator.engine.execution import Execution
-from orchestrator.engine.running import announced
 from orchestrator.planning.launch import Prepared, plan_with, repeat
 from orchestrator.planning.nearest import nearest
 from orchestrator.planning.scores import metric_name
 from orchestrator.reading.results import write_results
 from orchestrator.reading.summary import Group, group_of, note_failure, sentence
+from orchestrator.storage.beside import beside
 from orchestrator.sweeps.early import Judge
 from orchestrator.sweeps.record import Record
 from orchestrator.sweeps.search import Config, Known, Search
@@ -23,7 +24,7 @@ LOOK = 1.0  # seconds between two looks at what is known of a trial early
 
 
 class Trials:
-    """The trials of a sweep, by number, those of earlier commands first."""
+    """The trials of a sweep, by number; those of earlier commands come first."""
 
     def __init__(self, sweep: Sweep, execution: Execution, search: Search, at_once: int):
         self.sweep, self.execution, self.search, self.at_once = sweep, execution, search, at_once
@@ -31,10 +32,10 @@ class Trials:
         self.lock = threading.Lock()  # planning is one thread's at a time
         self.record = Record(sweep)
         self.begun: list[Config] = []
-        self.ended: dict[int, Known | None] = {}  # None of one that failed
+        self.ended: dict[int, Known | None] = {}  # None for a failed run
 
     def run(self) -> None:
-        """Bring every trial about; what one raises (a wish to stop) ends all."""
+        """Run every trial; an exception in one (a request to stop) ends all."""
         running: set[Future] = set()
         with ThreadPoolExecutor(self.at_once) as pool:
             while True:
@@ -52,7 +53,7 @@ class Trials:
                     trial.result()
 
     def _next(self) -> Config | None:
-        """The settings of the next trial: as they were when it was begun before, else what the search names by now."""
+        """The settings of the next trial: those of an earlier command if it had begun, else the search's next ones."""
         number = len(self.begun)
         if number < len(self.record.begun):
             return self.record.begun[number]
@@ -60,10 +61,10 @@ class Trials:
         return None if known is None else self.search.next(self.begun, known)
 
     def _known(self, number: int) -> list[Known] | None:
-        """What the search of a trial's settings is told, None where it has to wait for that.
+        """The results that the search gets for a trial's settings; None if it must wait for them.
 
-        It is what all trials before the last `at_once` came to, so that it does not depend on which of those is faster. Where
-        trials are stopped early nobody waits for the others, and it is what there is.
+        They are the results of all trials before the last `at_once`, so they do not depend on which trial is faster. With early
+        stopping there is no waiting, and they are the results so far.
         """
         if not self.search.learns:
             return []
@@ -107,32 +108,29 @@ class Trials:
 
     @contextmanager
     def _judged(self, number: int, runs: Sequence[Prepared], given_up: threading.Event) -> Iterator[list[str]]:
-        """Set `given_up` once the trial promises too little, and yield the list that says why then."""
+        """Set `given_up` when the trial is to be stopped; yields a list that then holds the reason."""
         if self.judge is None:
             yield []
             return
         judge, steps = self.judge, runs[0].steps
-        ended, reasons = threading.Event(), list[str]()
+        reasons = list[str]()
 
-        def look() -> None:
-            while not reasons and not ended.wait(LOOK):
-                reason, cached = judge.hear(number, steps), all(step.cached for run in runs for step in run.steps)
-                if reason and not cached:  # else there is nothing left to stop
-                    self.execution.display.say(f"stopped early: {steps[-1].run}; {reason}")
-                    reasons.append(reason)
-                    given_up.set()
+        def look() -> bool:
+            reason, cached = judge.hear(number, steps), all(step.cached for run in runs for step in run.steps)
+            if reason and not cached:  # else there is nothing left to stop
+                self.execution.display.say(f"stopped early: {steps[-1].run}; {reason}")
+                reasons.append(reason)
+                given_up.set()
+            return not reasons
 
-        watcher = threading.Thread(target=look, daemon=True)
-        watcher.start()
         try:
-            yield reasons
+            with beside(look, LOOK):
+                yield reasons
         finally:
-            ended.set()
-            watcher.join()
             judge.hear(number, steps)  # what the others are compared with; this one is at its end
 
     def _score(self, group: Group) -> float:
-        """What the search goes by, 0 where it goes by nothing."""
+        """The score for the search, 0 if it uses none."""
         if not self.search.learns:
             return 0.0
         found = scores(group)
@@ -142,7 +140,7 @@ class Trials:
 
 
 def scores(group: Group) -> dict[str, float]:
-    """Mean scores of what the runs come to: `seg.miou/val`, and with a threshold range `seed.oracle/train`."""
+    """Mean final scores of the runs: `seg.miou/val`, and with a threshold range `seed.oracle/train`."""
     return {
         metric_name(quantity, metric, split): spread.mean
         for (quantity, split), row in group.last().items()

@@ -1,4 +1,4 @@
-"""What MLflow is told of a run, under names that it takes: settings, scores, times, losses, figures. Imports no MLflow."""
+"""What MLflow gets of a run, under names that it takes: settings, scores, times, losses, figures. Imports no MLflow."""
 
 import json
 import re
@@ -10,18 +10,18 @@ from typing import Any
 from orchestrator.reading.results import used_settings
 from orchestrator.storage.store import Store, read_json, read_manifest
 
-PARAM_LENGTH = 6000  # MLflow cuts longer values off; such a setting is in results.json alone
+PARAM_LENGTH = 6000  # MLflow cuts longer values; such a setting is only in results.json
 TAG_LENGTH = 8000
 Manifests = Mapping[str, Mapping[str, Any]]
 
 
 def stage_folders(store: Store, results: Mapping[str, Any]) -> dict[str, Path]:
-    """Where a run's stages lie, by name."""
+    """The folders of a run's stages, by name."""
     return {stage["stage"]: store.folder(stage["stage"], stage["key"]) for stage in results["stages"]}
 
 
 def stage_manifests(folders: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
-    """The manifests of the stages that are still there: one may have been discarded since the run ended."""
+    """The manifests of the stages that still exist; a stage may have been discarded since the run."""
     return {name: manifest for name, folder in folders.items() if (manifest := read_manifest(folder))}
 
 
@@ -44,7 +44,7 @@ def tags(results: Mapping[str, Any]) -> dict[str, str]:
 
 
 def scores(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Metrics by name: `seed.miou/train`, and `seed.cam.miou/train` where a later component's seed is the last."""
+    """Metrics by name: `seed.miou/train`, and `seed.cam.miou/train` if a later component has the last seed."""
     found = {}
     for name, row in zip(row_names(rows), rows, strict=True):
         oracle = {f"oracle_{key}": value for key, value in row.get("oracle", {}).items() if key != "chosen_on"}
@@ -66,9 +66,9 @@ def row_names(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def summary(launch: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Mean and sample standard deviation over a launch's runs, of which these are the results: `seg.miou.mean/val`.
+    """Mean and sample standard deviation over the results of a launch's runs: `seg.miou.mean/val`.
 
-    Only of scores that all of them have; empty for fewer than two, which have no deviation.
+    Only for scores that all runs have; empty for fewer than two runs, which have no deviation.
     """
     if len(launch) < 2:
         return {}
@@ -83,7 +83,7 @@ def summary(launch: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
 
 def system(manifests: Manifests) -> dict[str, float]:
-    """Wall and CPU seconds of each stage, the cores that it kept busy on average, and the bytes that it held at most."""
+    """Wall and CPU seconds of each stage, its busy cores on average, and its peak memory in bytes."""
     seconds = {
         _allowed(f"{key}_seconds.{name}"): float(manifest[key]) for name, manifest in manifests.items() for key in ("wall", "cpu")
     }
@@ -92,13 +92,13 @@ def system(manifests: Manifests) -> dict[str, float]:
         _allowed(f"{key}_bytes.{name}"): manifest[key]
         for name, manifest in manifests.items()
         for key in ("memory", "gpu_memory")
-        if manifest.get(key)  # unknown of what was made before it was measured
+        if manifest.get(key)  # unknown for stages that were made before it was measured
     }
     return seconds | {_allowed(f"busy_cores.{name}"): cores for name, cores in busy.items()} | held
 
 
 def loss_points(folders: Mapping[str, Path], manifests: Manifests) -> Iterator[tuple[str, float, int, int]]:
-    """Name, mean, milliseconds and epoch of every loss; at the time the stage finished, so that MLflow knows them again."""
+    """Name, mean, milliseconds and epoch of every loss; at the time the stage finished, so MLflow recognises them."""
     for stage, history in _histories(folders).items():
         if stage in manifests:
             for epoch in history:
@@ -116,7 +116,7 @@ def pictures(results: Mapping[str, Any], folders: Mapping[str, Path]) -> dict[st
     curves = {name: row for name, row in zip(row_names(rows), rows, strict=True) if "curve" in row}
     drawn = {f"threshold-{name}": figures.threshold_curve(row, name) for name, row in curves.items()}
     drawn |= {f"losses-{stage}": figures.losses(history, stage) for stage, history in _histories(folders).items()}
-    # such a file has no page to take the colour of its text from; this grey reads on light and on dark
+    # such a file has no page with a text colour; this grey is legible on light and on dark
     return {f"{_allowed(name)}.svg": svg.replace("<svg", '<svg color="#808080"', 1) for name, svg in drawn.items()}
 
 
@@ -126,5 +126,5 @@ def _histories(folders: Mapping[str, Path]) -> dict[str, Any]:
 
 
 def _allowed(name: str) -> str:
-    """`name` in the characters that MLflow takes in names: a list or class may be called anything."""
+    """`name` with only the characters that MLflow takes; lists and classes may have any name."""
     return re.sub(r"[^\w\-. :/]", "_", name, flags=re.ASCII)

@@ -1,4 +1,4 @@
-"""An experiment in MLflow whose runs are found again by a tag, so that nothing is logged to it twice."""
+"""An experiment in MLflow whose runs are found by a tag, so nothing is logged twice."""
 
 import logging
 import os
@@ -19,18 +19,18 @@ AT_ONCE = 100  # params, tags and metrics that MLflow takes in one request
 
 
 def open_client(uri: str) -> MlflowClient:
-    """A client of the tracking server or database at `uri`; creates the database, silently, where there is none."""
+    """A client of the tracking server or database at `uri`; creates a missing database without output."""
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
     if not is_server(uri):
         engine = sqlalchemy.create_engine(uri)
-        engine.connect().close()  # fails at once where MLflow would go on trying for 100 seconds
+        engine.connect().close()  # fails at once; MLflow would try for 100 seconds
         engine.dispose()
     return MlflowClient(tracking_uri=uri)
 
 
 def is_server(uri: str) -> bool:
-    """Whether `uri` is a server's, which decides itself where artifacts go, and not a database's."""
+    """Whether `uri` is a server (which decides where artifacts go) and not a database."""
     return uri.startswith(("http://", "https://"))
 
 
@@ -47,7 +47,7 @@ class Experiment:
         return list(self.client.search_runs([self.id], filter_string=f"tags.`{tag}` = '{quoted}'"))
 
     def open(self, name: str, tag: str, value: str, start: int, tags: Mapping[str, str]) -> Run:
-        """The run whose `tag` is `value`, re-opened, or a new one that began at `start` (milliseconds) with `tags` besides."""
+        """Open the run whose `tag` is `value` again, or a new one with `tags` that began at `start` (milliseconds)."""
         found = self.find(tag, value)
         if not found:
             return self.client.create_run(self.id, start_time=start, run_name=name, tags={tag: value, **tags})
@@ -62,7 +62,7 @@ class Experiment:
         tags: Mapping[str, str],
         points: Sequence[Metric] = (),
     ) -> None:
-        """Log `values` as far as they are new, `points` of curves, params and tags, in as many requests as it takes."""
+        """Log new `values`, `points` of curves, params and tags, in as many requests as needed."""
         now = int(time.time() * 1000)
         metrics = [Metric(name, value, now, 0) for name, value in values.items() if run.data.metrics.get(name) != value]
         metrics += points
@@ -73,7 +73,7 @@ class Experiment:
             self.client.log_batch(run.info.run_id, metrics=metrics[part], params=settings[part], tags=marks[part])
 
     def log_lists(self, run: Run, lists: Sequence[ImageList]) -> None:
-        """Log the image lists that a run went over; what is there already stays."""
+        """Log the image lists of a run; logged ones stay."""
         self.client.log_inputs(
             run.info.run_id,
             [
@@ -87,9 +87,9 @@ class Experiment:
 
 
 def open_experiment(uri: str, name: str, artifacts: str) -> Experiment:
-    """The experiment called `name`, made where there is none.
+    """The experiment called `name`; a missing one is made.
 
-    `artifacts` is the URI of the folder of a database's artifacts; of a relative one the UI looks below where it was started.
+    `artifacts` is the URI of the folder for artifacts of a database; the UI would look for a relative one below its own folder.
     """
     client = open_client(uri)
     if known := client.get_experiment_by_name(name):

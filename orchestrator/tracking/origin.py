@@ -1,4 +1,4 @@
-"""Where a run comes from, for the columns Source and Dataset of MLflow's tables. Imports no MLflow."""
+"""The origin of a run, for the columns Source and Dataset of MLflow's tables. Imports no MLflow."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 ROLES = ("training", "fitting", "scoring", "validation", "selection")
-SHORT = 12  # characters of a fingerprint, of which MLflow takes 36
+SHORT = 12  # characters of a fingerprint; MLflow takes 36
 
 
 @dataclass(frozen=True)
 class ImageList:
-    """An image list as MLflow's dataset: its name, what identifies its content, where it lies, and what it is for."""
+    """An image list as a dataset of MLflow: its name, the digest of its content, its path, and its purpose."""
 
     name: str
     digest: str
@@ -21,14 +21,14 @@ class ImageList:
 
 
 def source(results: Mapping[str, Any], manifests: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    """The tags of the column Source: the command, without paths, of which the table would show the last part alone."""
+    """The tags of the column Source: the command without paths, because the table shows only the last part of a path."""
     commits = [manifest["commit"] for manifest in manifests.values() if manifest.get("commit")]
     tags = {"mlflow.source.name": f"wsss-orch launch --method {results['method']}", "mlflow.source.type": "LOCAL"}
     return tags | ({"mlflow.source.git.commit": commits[-1]} if commits else {})
 
 
 def image_lists(results: Mapping[str, Any], manifests: Mapping[str, Mapping[str, Any]]) -> Iterator[ImageList]:
-    """The lists that the run's stages went over, each once; of one that was scored the masks count as well."""
+    """The lists of the run's stages, each once; the masks of a scored list count too."""
     kind, _, path = results["command"]["images"].partition(":")
     for name in dict.fromkeys(entry["list"] for entry in results["stages"]):
         over = [manifests[entry["stage"]] for entry in results["stages"] if entry["list"] == name and entry["stage"] in manifests]

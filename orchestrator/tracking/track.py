@@ -1,30 +1,29 @@
-"""A copy of a run's results in MLflow. The store stays the truth: this can be made again from it at any time.
+"""The copy of a run's results in MLflow. The store stays the truth, and the copy can be made again at any time.
 
-One experiment per image set, a parent run per launch, a child per random seed. Equal settings re-open their run: what has
-not changed is not logged a second time. Who calls this is `orchestrator.tracking.tracking`, which knows what to do when it fails.
+There is one experiment per image set, a parent run per launch, a child per random seed. Equal settings open their run again,
+and unchanged values are not logged a second time. `orchestrator.tracking.tracking` calls this module and handles failures.
 """
 
-import fcntl
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from orchestrator.reading.summary import group_name
-from orchestrator.storage.attached import fetched
+from orchestrator.storage.host import locked
+from orchestrator.storage.place import place_of
 from orchestrator.storage.store import Store, digest, read_json
 from orchestrator.tracking import logged, origin
 from orchestrator.tracking.mlflow_experiment import Experiment, Metric, Run, open_experiment
 
-FORMAT = 2  # of what is logged; another number delivers every run anew
-DELIVERED = "wsss.delivered"  # the tag that is set last; a run without it was delivered in part
+FORMAT = 2  # version of what is logged; another number delivers every run again
+DELIVERED = "wsss.delivered"  # the tag that is set last; a run without it was delivered only in part
 
 
 @dataclass(frozen=True)
 class Tracked:
-    """Ids of a run and its experiment in MLflow, and whether it had to be delivered or was there."""
+    """Ids of a run and its experiment in MLflow, and whether it was delivered now or before."""
 
     experiment: str
     run: str
@@ -34,12 +33,12 @@ class Tracked:
 def track_run(store: Path, run: str, uri: str) -> Tracked:
     """Copy the results of `run`, a name in the store's `runs`, to the MLflow server or database at `uri`.
 
-    Raises whatever MLflow, the database or the network does.
+    Raises the errors of MLflow, the database and the network.
     """
     folder = store / "runs" / run
     results: Any = read_json(folder / "results.json")
     mark = _mark(results)
-    with _locked(store / "mlflow.lock"):  # two processes that create one sqlite database at once crash each other
+    with locked(store / "mlflow.lock"):  # two processes that create one sqlite database at once crash each other
         experiment = open_experiment(uri, results["images"], (store.resolve() / "mlflow-artifacts").as_uri())
         for known in experiment.find("wsss.run", run):
             if known.data.tags.get(DELIVERED) == mark:
@@ -49,26 +48,19 @@ def track_run(store: Path, run: str, uri: str) -> Tracked:
         return Tracked(experiment.id, child.info.run_id, new=True)
 
 
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("w", encoding="utf-8") as file:
-        fcntl.lockf(file, fcntl.LOCK_EX)  # released when the file is closed
-        yield
-
-
 def _mark(results: Mapping[str, Any]) -> str:
-    """What tells these results from others of the same run: all but the time, which the same launch again renews."""
+    """A digest of the results, without the time, which a repeated launch changes."""
     content = {name: value for name, value in results.items() if name != "finished"}
     return f"{FORMAT}-{digest(json.dumps(content, sort_keys=True).encode())}"
 
 
 def _deliver(experiment: Experiment, store: Store, results: Mapping[str, Any], folder: Path) -> Run:
-    """Log everything of a run and of its launch; its run. What is there of an earlier try is kept."""
+    """Log everything of a run and of its launch; returns its run. The values of an earlier try are kept."""
     folders = logged.stage_folders(store, results)
     manifests = logged.stage_manifests(folders)
     end = int(results["finished"] * 1000)
     start = end - int(sum(manifest["wall"] for manifest in manifests.values()) * 1000)
-    pictures = logged.pictures(results, folders)  # drawn first: a server may close a connection that waits
+    pictures = logged.pictures(results, folders)  # drawn first, because a server may close a waiting connection
     method, launch = results["method"], group_name(results["run"])
     parent = experiment.open(method, "wsss.launch", launch, start, {"wsss.method": method})
     name, of = f"{method} random seed {results['random_seed']}", {"mlflow.parentRunId": parent.info.run_id}
@@ -80,7 +72,7 @@ def _deliver(experiment: Experiment, store: Store, results: Mapping[str, Any], f
         child, logged.scores(results["rows"]) | logged.system(manifests), params, logged.tags(results) | source, losses
     )
     for path in (folder / "results.json", folder / "report.html"):
-        if fetched(path).exists():
+        if place_of(path).file(path).exists():
             experiment.client.log_artifact(child.info.run_id, str(path))
     for name, svg in pictures.items():
         experiment.client.log_text(child.info.run_id, svg, f"figures/{name}")
@@ -92,7 +84,7 @@ def _deliver(experiment: Experiment, store: Store, results: Mapping[str, Any], f
 
 
 def _summary(experiment: Experiment, parent: Run, store: Store) -> dict[str, float]:
-    """Mean and deviation over those of the store's runs that are this parent's children."""
+    """Mean and deviation over the store's runs that are children of this parent."""
     children = experiment.find("mlflow.parentRunId", parent.info.run_id)
     names = sorted(child.data.tags["wsss.run"] for child in children)
     found: list[Any] = [read_json(store.root / "runs" / name / "results.json") for name in names]

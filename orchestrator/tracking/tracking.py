@@ -1,6 +1,6 @@
-"""Where results are tracked, and their delivery: a server that is down costs a run some seconds and none of its results.
+"""The delivery of results to MLflow. A server that is down costs a run some seconds, but no results.
 
-Light to import: MLflow is loaded when something is delivered.
+This module is quick to import: MLflow is loaded when results are delivered.
 """
 
 import importlib.util
@@ -19,25 +19,25 @@ from orchestrator.reading.hidden import ambiguous, hidden, hidden_uri
 from orchestrator.reading.runs import result_files
 
 SERVERS, DATABASES = ("http", "https"), ("sqlite", "postgresql", "mysql", "mssql")
-LIMITS = {  # for our calls alone, and only where the user has not set them
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",  # seconds that one request may take, 120 by default
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # 7 by default; a repeated "create this run" makes two, a repeated delivery does not
+LIMITS = {  # only for our calls, and only if the user has not set them
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",  # seconds for one request; MLflow's default is 120
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # default 7; a repeated "create this run" makes two, a repeated delivery not
     "PGCONNECT_TIMEOUT": "10",  # seconds
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # we say where it is ourselves
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # we print the address ourselves
 }
 
 
 class NotDelivered(Exception):
-    """MLflow did not take a run's results, which lie in the store as before."""
+    """MLflow did not take a run's results; the store still has them."""
 
 
-NETWORK = ("requests", "urllib3", "http")  # libraries that tell a broken connection each in its own way
+NETWORK = ("requests", "urllib3", "http")  # each library has its own error for a broken connection
 
 
 def check_tracking(uri: str, given: str = "--tracking-uri ") -> None:
-    """Raise WrongInput, before anything runs, unless MLflow is installed and `uri` is none ("") or one that it takes.
+    """Raise WrongInput, before anything runs, unless MLflow is installed and `uri` is "" or a URI that it takes.
 
-    `given` is what the URI was given by.
+    `given` names the option or variable of the URI.
     """
     if importlib.util.find_spec("mlflow") is None:
         raise WrongInput("tracking needs mlflow, which is not installed; --track none runs without it")
@@ -48,7 +48,7 @@ def check_tracking(uri: str, given: str = "--tracking-uri ") -> None:
             f"nor a database, such as sqlite:////absolute/path/mlflow.db"
         )
     if ambiguous(uri):
-        raise WrongInput(f"{given}{hidden_uri(uri)} has a password with / @ ? or # in it; in a URI these are %2F %40 %3F %23")
+        raise WrongInput(f"{given}{hidden_uri(uri)} has a password with / @ ? or # in it; write these as %2F %40 %3F %23")
 
 
 def database(store: Path) -> Path:
@@ -57,16 +57,16 @@ def database(store: Path) -> Path:
 
 
 def database_uri(store: Path) -> str:
-    """The URI of that database, whatever characters its path holds."""
+    """The URI of that database; its path may hold any characters."""
     import sqlalchemy
 
     uri = sqlalchemy.URL.create("sqlite", database=str(database(store))).render_as_string()
-    # MLflow makes the folder of a sqlite:/// as that is written, so that one called which%3Fone would lie beside which?one
+    # MLflow makes the folder of a sqlite:/// URI without decoding it: which%3Fone would be made beside which?one
     return uri.replace("sqlite:", "sqlite+pysqlite:", 1) if "%" in uri else uri
 
 
 def finished_runs(store: Path, named: Sequence[str]) -> list[str]:
-    """The runs in the store that have results: those `named`, or all, oldest first. Raises WrongInput where there is none."""
+    """The runs with results in the store: those `named`, or all, oldest first. Raises WrongInput if there are none."""
     found = sorted(result_files(store), key=lambda path: path.stat().st_mtime)
     names = [path.parent.name for path in found]
     if not names:
@@ -78,16 +78,16 @@ def finished_runs(store: Path, named: Sequence[str]) -> list[str]:
 
 
 def deliver(store: Path, run: str, uri: str = "") -> tuple[str, bool]:
-    """Copy the results of a finished run to MLflow: where they are to be seen, and whether they were not there before.
+    """Copy the results of a finished run to MLflow; returns where they are shown, and whether they are new there.
 
-    `uri` is a server's or a database's, by default the store's own database. Raises NotDelivered for every reason there may be.
+    `uri` is a server or a database, by default the store's own database. Raises NotDelivered for any failure.
     """
     try:
         with _bounded():
             from orchestrator.tracking.track import track_run
 
             tracked = track_run(store, run, uri or database_uri(store))
-    except Exception as error:  # whatever it is, hours of computing must not end in it
+    except Exception as error:  # no failure here may spoil hours of computing
         target = hidden_uri(uri) or database(store)
         raise NotDelivered(f"the results of {run} were not delivered to {target}: {_reason(error)}") from error
     if not uri:
@@ -97,17 +97,17 @@ def deliver(store: Path, run: str, uri: str = "") -> tuple[str, bool]:
 
 
 def deliver_or_say(store: Path, runs: Sequence[str], uri: str = "") -> str:
-    """What a command says of tracking its runs: where the last one is to be seen, or why not and how to deliver them later.
+    """Deliver runs; returns one sentence: where the last run is shown, or why not and how to deliver the runs later.
 
-    A server that does not take one run is not asked for the next.
+    After one failure the other runs are not tried.
     """
     where = ""
     for index, run in enumerate(runs):
         try:
             where = deliver(store, run, uri)[0]
         except NotDelivered as error:
-            logging.info("%s", hidden("".join(traceback.format_exception(error))))  # for the run's log, where a launch has one
-            missing = [] if len(runs) - index > 1 else [run]  # of several `track` finds by itself which are missing
+            logging.info("%s", hidden("".join(traceback.format_exception(error))))  # for the log of the run, if there is one
+            missing = [] if len(runs) - index > 1 else [run]  # for several runs, `track` finds the missing ones itself
             later = ["wsss-orch", "track", *missing, *(["--tracking-uri", hidden_uri(uri)] if uri else []), "--store", str(store)]
             return f"{error}; `{shlex.join(later)}` delivers them"
     return where
@@ -115,7 +115,7 @@ def deliver_or_say(store: Path, runs: Sequence[str], uri: str = "") -> str:
 
 @contextmanager
 def _bounded() -> Iterator[None]:
-    """MLflow's requests give up soon while the block runs."""
+    """Limit the time of MLflow's requests while the block runs."""
     ours = {name: value for name, value in LIMITS.items() if name not in os.environ}
     os.environ.update(ours)
     try:
@@ -126,7 +126,7 @@ def _bounded() -> Iterator[None]:
 
 
 def _reason(error: BaseException) -> str:
-    """An error in one line; of a server that cannot be reached, or breaks an answer off, what the network said."""
+    """An error in one line; if a server is not reached or breaks off an answer, the network's error."""
     causes = list(_behind(error))
     for cause in causes:
         if isinstance(cause, (ConnectionError, TimeoutError, socket.gaierror)):
@@ -137,7 +137,7 @@ def _reason(error: BaseException) -> str:
 
 
 def _behind(error: BaseException | None) -> Iterator[BaseException]:
-    """An error and all that led to it: urllib3 gives a cause of its own beside the network's error that it was handling."""
+    """An error and all its causes; urllib3 sets a cause of its own and handles the network's error at the same time."""
     if error is not None:
         yield error
         yield from _behind(error.__cause__)

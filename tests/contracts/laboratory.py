@@ -18,8 +18,8 @@ from orchestrator.engine.context import context, load_network, stored
 from orchestrator.engine.job import Input, Job, resolve
 from orchestrator.engine.local_engine import LocalEngine
 from orchestrator.engine.progress import Display
-from orchestrator.engine.runner import Runner
 from orchestrator.engine.spent import Spent
+from orchestrator.engine.stage_runner import Runner
 from orchestrator.engine.training_work import prepared
 from orchestrator.planning.images import open_images
 from orchestrator.planning.launch import Prepared, Request, experiment, prepare
@@ -94,7 +94,7 @@ class Made:
 
     def network(self) -> nn.Module:
         """The saved network as a stage that reads it gets it."""
-        source = Input(self.job.folder, self.job.recipe.network, self.job.settings)
+        source = Input(self.job.attempt, self.job.recipe.network, self.job.settings)
         return load_network(source, self.job.classes, torch.device("cpu"))
 
     def one(self, device: str = "cpu", **inputs: object) -> Callable[[Any], Mapping[str, np.ndarray]]:
