@@ -77,13 +77,15 @@ def expressions(recipe: Recipe) -> Iterator[tuple[str, str]]:
         yield name, SEGMENTER
         yield from ((f"{network}+{name}", SEGMENTER) for network in networks if network != name)
         others = [other for other in names("refiner") if other != name]
-        yield from ((expression, SEGMENTER) for other in others for expression in (f"{other}+{name}", f"{name}+{other}"))
+        yield from ((f"{name}+{other}", SEGMENTER) for other in others)
+        yield from ((f"{other}+{name}", SEGMENTER) for other in others if recipe.kind == "refiner")
 
 
 @cache
-def plan(expression: str, segmenter: str) -> tuple[Stage, ...]:
-    """The stages of an expression at tiny settings; raises WrongInput where it makes no sense."""
-    return tuple(experiment(Request(expression, "folder:x", segmenter, assignments=tiny())).stages)
+def plan(expression: str, segmenter: str, at_defaults: bool = False) -> tuple[Stage, ...]:
+    """The stages of an expression, at tiny settings or at defaults; raises WrongInput where it makes no sense."""
+    assignments = () if at_defaults else tiny()
+    return tuple(experiment(Request(expression, "folder:x", segmenter, assignments=assignments)).stages)
 
 
 @cache

@@ -18,10 +18,10 @@ from tests.test_plan import another
 
 
 def stages_of(recipe: Recipe) -> Iterator[Stage]:
-    """The stages of every expression that names the recipe and makes sense."""
+    """The stages of every expression that names the recipe and makes sense at default settings."""
     for expression, segmenter in expressions(recipe):
         try:
-            yield from plan(expression, segmenter)
+            yield from plan(expression, segmenter, at_defaults=True)
         except WrongInput:
             continue
 
