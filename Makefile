@@ -1,7 +1,7 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: demo install test test-all check benchmarks
+.PHONY: demo install test test-all test-gpu check benchmarks
 
 demo: install ## the whole pipeline on the built-in images
 	$(BIN)/wsss-orch launch --method lpcam+amn
@@ -19,6 +19,9 @@ test: install ## the fast tier, one whole run and one kill-and-resume
 
 test-all: install ## everything but what needs a GPU
 	$(BIN)/pytest -m 'not gpu'
+
+test-gpu: install ## on a machine with a GPU, in under five minutes: it must train and map as a CPU does
+	$(BIN)/pytest -m gpu
 
 check: install ## format, lint, types
 	$(BIN)/ruff format --check .

@@ -25,7 +25,8 @@ from imagesets.image_set import IMAGES, LISTS
 from imagesets.labels import LABEL_LIST
 from maps.grids import strided
 from orchestrator.engine.execution import Execution, Where
-from orchestrator.planning.launch import Prepared, Request, experiment, open_images, prepare, select
+from orchestrator.planning.images import open_images
+from orchestrator.planning.launch import Prepared, Request, experiment, prepare, select
 from orchestrator.storage.store import Store, read_manifest
 
 CLASSES = 20

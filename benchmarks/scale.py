@@ -32,7 +32,7 @@ from orchestrator.engine.execution import Execution, Where
 from orchestrator.engine.ray_engine import IN_FLIGHT
 from orchestrator.planning.expression import Stage
 from orchestrator.planning.plan import Planner, Step
-from orchestrator.planning.recipes import StageRecipe
+from orchestrator.planning.recipe import StageRecipe
 from orchestrator.storage.shards import SHARD, shard_path
 from orchestrator.storage.store import Store, read_manifest
 from training.stage import Context, Settings

@@ -3,7 +3,7 @@
 The order of draws is that of the public IRN code: the size, the window's rows and columns, the mirror.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,7 @@ from imagesets.transforms import normalise, rescale, scaled
 
 Size = tuple[int, int]  # height, width
 Window = tuple[slice, slice]  # rows, columns
+Resize = Callable[[np.ndarray, Size], np.ndarray]  # an image uint8 [H,W,3] at another size
 
 
 def by_long_side(size: Size, bounds: Sequence[int], rng: np.random.Generator) -> Size:
@@ -23,6 +24,11 @@ def by_long_side(size: Size, bounds: Sequence[int], rng: np.random.Generator) ->
 def by_scale(size: Size, bounds: Sequence[float], rng: np.random.Generator) -> Size:
     """The size of an image times a factor in [low, high)."""
     return scaled(size, rng.uniform(bounds[0], bounds[1]))
+
+
+def by_factor(size: Size, factor: float) -> Size:
+    """The size of an image times a factor, rounded down (deeplab-pytorch)."""
+    return max(1, int(size[0] * factor)), max(1, int(size[1] * factor))
 
 
 @dataclass(frozen=True)
@@ -39,20 +45,23 @@ class Crop:
     mirror: bool
 
     @classmethod
-    def drawn(cls, size: Size, side: int, rng: np.random.Generator) -> "Crop":
+    def drawn(cls, size: Size, side: int, rng: np.random.Generator, top_left: bool = False) -> "Crop":
         """A random crop of an image that is rescaled to `size`.
 
-        Along a side longer than the canvas, the window is uniform in the image; along a shorter side, the image has a uniform
-        offset in the canvas. Half of all crops are mirrored.
+        Along a side longer than the canvas, the window is uniform in the image. Along a shorter side, the image has a uniform
+        offset in the canvas, or with `top_left` none; a mirror then moves it to the right. Half of all crops are mirrored.
         """
-        (rows, canvas_rows), (columns, canvas_columns) = (_slices(extent, side, rng) for extent in size)
-        return cls(size, (rows, columns), (canvas_rows, canvas_columns), side, mirror=bool(rng.random() < 0.5))
+        (rows, canvas_rows), (columns, canvas_columns) = (_slices(extent, side, rng, top_left) for extent in size)
+        mirror = bool(rng.random() < 0.5)
+        if top_left and mirror:
+            canvas_columns = slice(side - canvas_columns.stop, side - canvas_columns.start)
+        return cls(size, (rows, columns), (canvas_rows, canvas_columns), side, mirror)
 
-    def image(self, rgb: np.ndarray) -> np.ndarray:
-        """An image uint8 [H,W,3], resized bicubically, to normalised float32 [3,side,side]; around it is 0, the mean colour."""
+    def image(self, rgb: np.ndarray, resize: Resize = rescale) -> np.ndarray:
+        """An image uint8 [H,W,3] to normalised float32 [3,side,side]; around it is 0, the mean colour."""
         canvas = np.zeros((3, self.side, self.side), np.float32)
         # normalising works pixel by pixel, so it comes after the crop, which drops most pixels
-        canvas[(slice(None), *self.within)] = normalise(self._seen(rgb, bicubic=True))
+        canvas[(slice(None), *self.within)] = normalise(self._seen(resize(rgb, self.size)))
         return canvas
 
     def label(self, label: np.ndarray) -> np.ndarray:
@@ -62,7 +71,7 @@ class Crop:
     def plane(self, plane: np.ndarray, fill: float, bicubic: bool = False) -> np.ndarray:
         """Any plane [H,W], uint8 or float32, to [side,side] of the same type: a saliency map, a teacher's mask."""
         canvas = np.full((self.side, self.side), fill, plane.dtype)
-        canvas[self.within] = self._seen(plane, bicubic)
+        canvas[self.within] = self._seen(rescale(plane, self.size, bicubic))
         return canvas
 
     def covered(self) -> np.ndarray:
@@ -71,14 +80,14 @@ class Crop:
         canvas[self.within] = True
         return canvas
 
-    def _seen(self, array: np.ndarray, bicubic: bool) -> np.ndarray:
-        window = rescale(array, self.size, bicubic)[self.inside]
+    def _seen(self, resized: np.ndarray) -> np.ndarray:
+        window = resized[self.inside]
         return window[:, ::-1] if self.mirror else window
 
 
-def _slices(extent: int, side: int, rng: np.random.Generator) -> tuple[slice, slice]:
+def _slices(extent: int, side: int, rng: np.random.Generator, top_left: bool) -> tuple[slice, slice]:
     """The slice of an extent that a crop of `side` sees, and the slice of the canvas where it lies."""
-    offset = int(rng.integers(abs(extent - side), endpoint=True))
+    offset = 0 if top_left and extent < side else int(rng.integers(abs(extent - side), endpoint=True))
     seen = min(extent, side)
     inside, within = (offset, 0) if extent > side else (0, offset)
     return slice(inside, inside + seen), slice(within, within + seen)

@@ -15,7 +15,7 @@ STANDARD_DEVIATION = (0.229, 0.224, 0.225)
 
 
 def normalise(rgb: np.ndarray) -> np.ndarray:
-    """(x / 255 - mean) / standard deviation per channel: uint8 [H,W,3] -> float32 [3,H,W]."""
+    """(x / 255 - mean) / standard deviation per channel: uint8 or float32 [H,W,3] in 0..255 -> float32 [3,H,W]."""
     result = np.empty((3, *rgb.shape[:2]), np.float32)
     for channel, (mean, deviation) in enumerate(zip(MEAN, STANDARD_DEVIATION, strict=True)):
         # one multiplication from uint8 straight into the result is ten times faster than a float copy of the image
@@ -36,6 +36,13 @@ def rescale(image: np.ndarray, target: float | tuple[int, int], bicubic: bool = 
         return image
     rule = Image.Resampling.BICUBIC if bicubic else Image.Resampling.NEAREST
     return np.asarray(Image.fromarray(image).resize((width, height), rule))
+
+
+def bilinear(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Resize uint8 [H,W,3] to (height, width) as OpenCV resizes floats, without antialiasing (deeplab-pytorch): float32."""
+    import cv2  # only processes that train such a network need it
+
+    return cv2.resize(image.astype(np.float32), size[::-1], interpolation=cv2.INTER_LINEAR)
 
 
 def views(rgb: np.ndarray, scales: Sequence[float]) -> list[np.ndarray]:

@@ -13,7 +13,7 @@ from torch import nn
 from backbones.state import load_state
 from imagesets.errors import WrongInput
 from imagesets.file_check import label_problems, size_of
-from imagesets.imported import file_finder, folder_problems
+from imagesets.file_per_image import file_finder, folder_problems
 from imagesets.item import Item, read_label_map
 from maps.files import SUFFIXES, read_maps
 from maps.files import map_problems as problems_of_maps

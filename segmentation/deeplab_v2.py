@@ -1,9 +1,10 @@
 """DeepLabV2: Chen et al., DeepLab: Semantic Image Segmentation with Deep Convolutional Nets, Atrous Convolution, and Fully
 Connected CRFs, TPAMI 2018; trained as in kazuto1011/deeplab-pytorch, which ReCAM, LPCAM and AMN use.
 
-We differ from that code in two points. It takes Caffe weights (stride on the first 1x1 convolution, BGR, mean only); we
-take torchvision's (stride on the 3x3, RGB, mean and standard deviation). It halves each batch and adds up two gradients, which
-is `accumulate` 2 on one worker; with whole batches only the weight of void pixels differs.
+We differ from that code in two points. It takes Caffe weights (stride on the first 1x1 convolution, BGR, mean only); we take
+torchvision's (stride on the 3x3, RGB, mean and standard deviation). It halves each batch and adds up two gradients, which is
+`accumulate` 2 on one worker; with whole batches only the weight of void pixels differs. The crops are that code's: sizes are
+rounded down, images are resized bilinearly as floats, and an image smaller than the crop lies in its corner.
 """
 
 from collections.abc import Sequence
@@ -15,9 +16,10 @@ import torch
 from torch import nn
 
 import backbones
-from imagesets.crops import Crop, by_scale
+from imagesets.crops import Crop, by_factor
 from imagesets.errors import WrongInput
 from imagesets.item import VOID, Item
+from imagesets.transforms import bilinear
 from segmentation.aspp import ASPP
 from segmentation.losses import cross_entropy, shrunk
 from segmentation.multi_scale import at_scales, largest
@@ -117,8 +119,8 @@ class MaskedCrop:
         rgb, label = item.rgb(), self.masks[item.id]["label"]
         check_mask(label, rgb.shape[:2], self.labels, item.id)
         scale = float(rng.choice(self.scales))  # one of a few, not a range
-        crop = Crop.drawn(by_scale(rgb.shape[:2], (scale, scale), rng), self.crop, rng)
-        return {"image": torch.from_numpy(crop.image(rgb)), "label": torch.from_numpy(crop.label(label))}
+        crop = Crop.drawn(by_factor(rgb.shape[:2], scale), self.crop, rng, top_left=True)
+        return {"image": torch.from_numpy(crop.image(rgb, bilinear)), "label": torch.from_numpy(crop.label(label))}
 
 
 def check_mask(label: np.ndarray, size: tuple[int, int], labels: int, name: str) -> None:

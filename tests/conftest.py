@@ -8,12 +8,16 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 from PIL import Image
 
 from imagesets.palette import save_label_map
 from orchestrator.cli import main
+
+hypothesis.settings.register_profile("untimed", deadline=None)  # no test fails because a machine is busy
+hypothesis.settings.load_profile("untimed")
 
 CLASSES = ("disc", "bar")
 Command = Callable[..., tuple[int, str, str]]

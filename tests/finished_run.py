@@ -20,10 +20,11 @@ from methods import amn
 from orchestrator.engine.context import settings_of
 from orchestrator.engine.job import Job, resolve
 from orchestrator.engine.progress import Display
-from orchestrator.engine.runner import Runner
 from orchestrator.engine.shard_work import run_shard
 from orchestrator.engine.spent import Spent
-from orchestrator.planning.launch import Prepared, Request, experiment, open_images, prepare
+from orchestrator.engine.stage_runner import Runner
+from orchestrator.planning.images import open_images
+from orchestrator.planning.launch import Prepared, Request, experiment, prepare
 from orchestrator.reading.results import write_results
 from orchestrator.storage.shards import shard_path, write_shard
 from orchestrator.storage.store import write_json
@@ -49,7 +50,7 @@ class PretendEngine:
                 records = {job.name_of(part): self._fitted(job, part) for part in parts}
             else:
                 records = {part.id: self._record(job, part.id) for part in parts}
-            write_shard(shard_path(job.folder, index), records, job.made_from)
+            write_shard(shard_path(job.folder, index), records, job.attempt.made_from)
             done(len(parts), Spent(cpu=0.5 * len(parts), memory=3e8))
 
     def train(self, job: Job) -> Spent:
@@ -84,7 +85,7 @@ class PretendEngine:
 
 def _purpose(job: Job) -> tuple[object, ...]:
     """What a job's pretended result depends on: other settings, random seeds and inputs give other scores."""
-    return job.name, job.random_seed, job.made_from, sorted(job.settings.items())
+    return job.name, job.random_seed, job.attempt.made_from, sorted(job.settings.items())
 
 
 class UntrainedSegmenter(PretendEngine):

@@ -1,4 +1,4 @@
-"""A Ray cluster of several nodes on this machine for tests, whose nodes can be lost like machines."""
+"""A Ray cluster of several nodes on this machine for tests; see `namespaces` for nodes that can be lost like machines."""
 
 import os
 from collections.abc import Iterator
@@ -39,16 +39,6 @@ class SmallCluster:
             if any(title in " ".join(_cmdline(child)) for child in _raylet(node).children()):
                 return node
         return None
-
-    def lose(self, node: Any) -> None:
-        """Lose a node as when its machine fails: all its processes are gone at once."""
-        workers = _raylet(node).children(recursive=True)
-        self.cluster.remove_node(node, allow_graceful=False)
-        for worker in workers:
-            try:
-                worker.kill()
-            except psutil.NoSuchProcess:
-                continue
 
 
 @contextmanager

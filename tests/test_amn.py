@@ -115,7 +115,7 @@ labels_of_images = st.lists(st.sampled_from([0, 1, 3, 255]), min_size=8, max_siz
 )
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(0, 10_000), labels_of_images, st.floats(0, 1))
 def test_the_loss_is_the_mean_cross_entropy_with_the_smoothed_target_of_either_side(seed, label, smoothing):
     logits = torch.randn((2, 4, 2, 2), generator=torch.Generator().manual_seed(seed))
@@ -125,7 +125,7 @@ def test_the_loss_is_the_mean_cross_entropy_with_the_smoothed_target_of_either_s
     assert amn.balanced_loss(logits, label, smoothing).item() == pytest.approx(expected, rel=1e-4, abs=1e-6)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(labels_of_images, st.floats(0, 1))
 def test_uniform_logits_cost_log_of_the_number_of_labels_on_either_side(label, smoothing):
     sides = [(label == 0).any(), ((label > 0) & (label < 255)).any()]
@@ -140,7 +140,7 @@ def test_a_batch_without_any_decided_pixel_has_loss_and_gradient_zero():
     assert loss.item() == 0 and (logits.grad == 0).all()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 10_000))
 def test_stretching_reaches_from_zero_to_one_where_confident_and_changes_nothing_elsewhere(seed):
     probabilities = torch.rand((3, 4, 5), generator=torch.Generator().manual_seed(seed))

@@ -59,7 +59,7 @@ def test_loss_and_gradient_of_the_classifier_are_the_golden_ones():
     torch.testing.assert_close(weights.grad, tensor("dW"), rtol=1e-4, atol=1e-5)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 10_000), st.floats(0.1, 50), st.floats(0.1, 50))
 def test_scaling_features_or_weights_leaves_a_normalised_map_unchanged(seed, features_by, weights_by):
     features, weights = random_features(seed), random_weights(seed)
@@ -68,7 +68,7 @@ def test_scaling_features_or_weights_leaves_a_normalised_map_unchanged(seed, fea
     torch.testing.assert_close(unit_maximum(scaled, epsilon=1e-30), unit_maximum(plain, epsilon=1e-30), rtol=1e-4, atol=1e-5)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 10_000))
 def test_mirroring_the_image_mirrors_its_map(seed):
     features, weights = random_features(seed), random_weights(seed)
@@ -76,7 +76,7 @@ def test_mirroring_the_image_mirrors_its_map(seed):
     torch.testing.assert_close(cam.class_maps(features.flip(0), weights), cam.class_maps(features, weights).flip(-1))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 10_000))
 def test_the_mean_of_an_unrectified_map_is_the_logit(seed):
     features, weights = random_features(seed), random_weights(seed).abs()  # non-negative both: rectifying changes nothing

@@ -14,13 +14,14 @@ from imagesets.image_set import ImageSet
 from orchestrator.afterwards import cleaning
 from orchestrator.afterwards.cleaning import find_waste, remove
 from orchestrator.engine import orphans
+from orchestrator.engine.announced import announced
 from orchestrator.engine.job import Job
-from orchestrator.engine.running import announced
 from orchestrator.engine.spent import Spent
 from orchestrator.planning.launch import Prepared
 from orchestrator.storage import lease as leases
 from orchestrator.storage.host import host
 from orchestrator.storage.lease import held, try_lease
+from orchestrator.storage.place import place_of
 from orchestrator.storage.store import read_json, write_json
 from tests.conftest import Command, write_image_set
 from tests.finished_run import PretendEngine, finished_run
@@ -224,7 +225,7 @@ def test_temporary_files_go_once_they_are_old(store: Path, place: str) -> None:
 def test_files_that_vanish_while_it_looks_do_not_matter(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cleaning, "TEMPORARY", ("gone",))
     monkeypatch.setattr(Path, "glob", lambda self, pattern: iter([self / pattern]) if pattern == "gone" else iter(()))
-    assert list(cleaning._temporary(store)) == [] and cleaning.size(store / "gone") == 0
+    assert list(cleaning._temporary(store)) == [] and place_of(store).size(store / "gone") == 0
 
 
 def test_what_is_not_the_store_s_own_stays(store: Path) -> None:

@@ -111,7 +111,9 @@ def test_a_stopped_job_has_checkpointed_and_the_same_command_goes_on(cluster: Cl
     wait_for(lambda: any((store / "stages").glob("cam-network-*/checkpoint.pt")), "no checkpoint")
     stopped = cluster.run("stop", job[:-2], "--address", cluster.url)  # the beginning of a name will do
     assert stopped.returncode == 0 and "stopped and checkpointed" in stopped.stdout, stopped.stdout + stopped.stderr
-    assert cluster.run("logs", job, "-f", "--address", cluster.url).returncode == 130
+    assert f"`wsss-orch submit --address {cluster.url} launch --method cam+none " in stopped.stdout
+    followed = cluster.run("logs", job, "-f", "--address", cluster.url)
+    assert followed.returncode == 130 and f"continues: wsss-orch submit --address {cluster.url} launch" in followed.stdout
     assert "has already ended: STOPPED" in cluster.run("stop", job, "--address", cluster.url).stdout
     (folder,) = (store / "stages").glob("cam-network-*")
     assert (folder / "checkpoint.pt").exists() and not (folder / "manifest.json").exists()
@@ -146,6 +148,11 @@ def test_a_cluster_with_a_token_refuses_whoever_has_none_or_another(
     stranger = Cluster(cluster.url, cluster.address, {**cluster.environment, **changed}, cluster.folder)
     done = stranger.run("submit", "--address", cluster.url, *words(images, tmp_path / "store"))
     assert done.returncode == 2 and sentence in done.stderr and len(done.stderr.splitlines()) == 1
+    began = time.monotonic()
+    driver = stranger.run(*words(images, tmp_path / "store", "--address", cluster.address))
+    assert driver.returncode == 2 and "token" in driver.stderr, driver.stderr
+    assert len(driver.stderr.split("error: ")) == 2 and not driver.stderr.split("error: ")[0].strip()
+    assert time.monotonic() - began < PATIENCE / 10
 
 
 def test_doctor_visits_every_node(cluster: Cluster, tmp_path: Path) -> None:

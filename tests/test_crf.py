@@ -77,7 +77,7 @@ def test_confident_labels_are_the_golden_ones_of_every_method(method, foreground
     assert differing(found, golden[f"conf_{method}"]) <= 0.005
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(0, 10_000), st.integers(2, 4))
 def test_one_set_of_lattices_gives_what_two_separate_crfs_give(seed, n):
     rgb, maps = random_image(seed), torch.rand((n - 1, 24, 32), generator=torch.Generator().manual_seed(seed))
@@ -87,7 +87,7 @@ def test_one_set_of_lattices_gives_what_two_separate_crfs_give(seed, n):
     assert np.array_equal(crf.confident(rgb, maps, keys, 0.7, 0.4, IRN), expected)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(0, 10_000), st.integers(2, 5))
 def test_without_pairwise_weights_a_pixel_keeps_the_argmax_of_its_unary(seed, n):
     rgb, labels = random_image(seed), random_labels(seed, n)
@@ -96,14 +96,14 @@ def test_without_pairwise_weights_a_pixel_keeps_the_argmax_of_its_unary(seed, n)
     assert np.array_equal(crf.soft(rgb, scores, ALONE).argmax(axis=0), scores.argmax(axis=0))
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(0, 10_000), st.integers(2, 4))
 def test_marginals_sum_to_one(seed, n):
     scores = np.random.default_rng(seed).random((n, 24, 32), np.float32)
     np.testing.assert_allclose(crf.soft(random_image(seed), scores, IRN).sum(axis=0), 1, atol=1e-5)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.integers(0, 10_000), st.permutations([0, 1, 2]))
 def test_renaming_the_labels_renames_the_result(seed, order):
     rgb, scores = random_image(seed), np.random.default_rng(seed).random((3, 24, 32), np.float32)

@@ -1,13 +1,16 @@
 """Training crops: the draws of the public IRN code, and what must hold for every image, crop and draw."""
 
+from pathlib import Path
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagesets.crops import Crop, by_long_side, by_scale
+from imagesets.crops import Crop, by_factor, by_long_side, by_scale
 from imagesets.item import VOID
-from imagesets.transforms import normalise, rescale, scaled
+from imagesets.transforms import MEAN, STANDARD_DEVIATION, bilinear, normalise, rescale, scaled
 
 sides = st.integers(1, 70)
 
@@ -103,3 +106,24 @@ def test_each_plane_has_a_resampling_of_its_own():
 
 def test_equal_generators_give_equal_crops():
     assert drawn(40, 60, 32, 7, 1.2) == drawn(40, 60, 32, 7, 1.2) != drawn(40, 60, 32, 8, 1.2)
+
+
+DEEPLAB = np.load(Path(__file__).parent / "golden" / "augment_deeplabv2.npz")
+MEAN_BGR = np.array([104.008, 116.669, 122.675], np.float32)  # of deeplab-pytorch, subtracted from 0..255
+
+
+@pytest.mark.parametrize(
+    ("case", "scale", "side", "start", "mirror"),
+    [(0, 0.75, 48, (0, 0), True), (1, 1.25, 64, (0, 23), False), (2, 1.5, 48, (41, 18), True)],
+)
+def test_deeplab_s_crops_are_the_golden_ones(case: int, scale: float, side: int, start: tuple[int, int], mirror: bool) -> None:
+    image, label = DEEPLAB[f"image_bgr{case}"][..., ::-1], DEEPLAB[f"label{case}"]
+    size = by_factor(label.shape, scale)
+    drawn = iter([begin for begin, extent in zip(start, size, strict=True) if extent >= side])
+    rng = SimpleNamespace(integers=lambda *_, **__: next(drawn), random=lambda: 0.0 if mirror else 1.0)
+    crop = Crop.drawn(size, side, rng, top_left=True)  # type: ignore[arg-type]
+    assert np.array_equal(crop.label(label), DEEPLAB[f"out_label{case}"])
+    pixels = (crop.image(image, bilinear) * np.array(STANDARD_DEVIATION)[:, None, None] + np.array(MEAN)[:, None, None]) * 255
+    golden = (DEEPLAB[f"out_image{case}"] + MEAN_BGR[:, None, None])[::-1]
+    np.testing.assert_allclose(pixels[:, crop.covered()], golden[:, crop.covered()], atol=1e-3)
+    assert not crop.image(image, bilinear)[:, ~crop.covered()].any()

@@ -31,11 +31,13 @@ class Failing:
         self.error = error
 
     @property
-    def remote(self) -> None:
+    def folder(self) -> Path:
         if self.error is None:
             os.kill(os.getpid(), signal.SIGKILL)
         assert self.error
         raise self.error
+
+    root = folder
 
 
 @pytest.mark.parametrize(

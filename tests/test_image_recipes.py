@@ -14,7 +14,8 @@ from imagesets.image_set import ImageSet
 from imagesets.layout import find_root, open_layout
 from orchestrator.cli.complete import image_sets
 from orchestrator.planning import recipes
-from orchestrator.planning.launch import Prepared, Request, experiment, images_alone, open_images, prepare
+from orchestrator.planning.images import images_alone, open_images
+from orchestrator.planning.launch import Prepared, Request, experiment, prepare
 from orchestrator.planning.references import resolve
 from tests.conftest import CLASSES, Command, write_image_set
 

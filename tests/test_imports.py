@@ -22,8 +22,9 @@ from methods import cam
 from orchestrator.engine.checks import check_images
 from orchestrator.planning.components import components
 from orchestrator.planning.expression import expand
-from orchestrator.planning.imports import assignments
-from orchestrator.planning.launch import Prepared, Request, experiment, open_images, prepare
+from orchestrator.planning.images import open_images
+from orchestrator.planning.in_place import assignments
+from orchestrator.planning.launch import Prepared, Request, experiment, prepare
 from orchestrator.planning.recipes import find
 from orchestrator.planning.settings import resolve
 from orchestrator.planning.stage import Stage

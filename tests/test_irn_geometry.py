@@ -53,7 +53,7 @@ def test_every_path_is_exactly_the_union_of_its_parts_and_most_need_two(radius):
     assert sum(map(len, parts.values())) <= 2.2 * len(parts)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 10_000), st.integers(1, 12), st.integers(1, 12), st.integers(2, 6))
 def test_path_minima_are_minima_along_paths_in_any_grid(seed, height, width, radius):
     grid = torch.rand((height, width), generator=torch.Generator().manual_seed(seed))

@@ -93,7 +93,7 @@ def test_a_boundary_between_two_labels_and_none_within_costs_nothing():
     assert positive.abs() < 2e-5 and negative.abs() < 2e-5
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.integers(0, 10_000))
 def test_the_losses_are_those_summed_pair_by_pair(seed):
     draw = torch.Generator().manual_seed(seed)

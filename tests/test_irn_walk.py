@@ -67,7 +67,7 @@ def test_the_neighbourhood_is_the_golden_affinity(case):
     np.testing.assert_allclose(found, GOLDEN[f"{case}_affinity"], atol=1e-6)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 10_000), *sizes, st.integers(2, 5), st.sampled_from([0.5, 1.0, 10.0]), st.integers(0, 8))
 def test_it_is_the_power_of_the_dense_matrix_on_any_grid(seed, height, width, radius, beta, exp_times):
     maps, boundary = example(seed, height, width)
@@ -81,7 +81,7 @@ def test_zero_steps_are_the_identity(seed):
     assert np.array_equal(propagate(maps.numpy(), sparse(boundary), 0), maps)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 10_000), st.integers(0, 300), st.floats(0.1, 10))
 def test_steps_keep_a_constant_map_whatever_the_boundary(seed, steps, level):
     _, boundary = example(seed, 10, 13)
@@ -97,7 +97,7 @@ def test_a_walk_keeps_a_constant_map_only_where_there_is_no_boundary():
     )  # it starts from maps * (1 - boundary)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 10_000), st.integers(0, 9))
 def test_no_maximum_grows_and_no_minimum_falls_in_any_number_of_steps(seed, exp_times):
     maps, boundary = example(seed, 10, 13)

@@ -11,7 +11,8 @@ import pytest
 
 from orchestrator.engine.job import resolve
 from orchestrator.planning.code_version import PACKAGES
-from orchestrator.planning.recipes import Reference, entries, load_all
+from orchestrator.planning.recipe import Reference
+from orchestrator.planning.recipes import entries, load_all
 from tests.conftest import write_image_set
 
 ROOT = Path(__file__).parents[1]
@@ -21,7 +22,8 @@ Plans = dict[str, dict[str, dict]]  # method -> stage -> its key, and the names 
 PLAN = f"""
 import json, sys
 from pathlib import Path
-from orchestrator.planning.launch import Request, experiment, open_images, prepare
+from orchestrator.planning.images import open_images
+from orchestrator.planning.launch import Request, experiment, prepare
 found = {{}}
 for method in {METHODS}:
     wanted = experiment(Request(method, "folder:" + sys.argv[1], segmenter="deeplabv2-resnet101", store=Path("store")))

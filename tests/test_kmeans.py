@@ -39,7 +39,7 @@ def test_centres_iterations_and_assignments_are_the_golden_ones(case, tolerance,
         assert assign(rows, before).tolist() == GOLDEN[f"{case}_ids"].tolist()
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(0, 10_000), st.integers(2, 80), st.integers(1, 6), st.integers(1, 90))
 def test_the_chunk_size_does_not_change_the_centres(seed, count, clusters, chunk):
     rows = vectors(seed, count).double()  # so that no rounding decides between two centres
@@ -47,7 +47,7 @@ def test_the_chunk_size_does_not_change_the_centres(seed, count, clusters, chunk
     torch.testing.assert_close(chunked, whole, rtol=1e-12, atol=1e-12)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(0, 10_000), st.integers(3, 60), st.integers(1, 5))
 def test_on_unit_vectors_no_iteration_lowers_the_summed_cosine(seed, count, clusters):
     # for vectors of one length the Euclidean mean points where the spherical one does, so Lloyd's argument holds
@@ -60,7 +60,7 @@ def test_on_unit_vectors_no_iteration_lowers_the_summed_cosine(seed, count, clus
         similarity, centres = reached, update([rows], centres)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(0, 10_000), st.integers(1, 40), st.integers(1, 12))
 def test_centres_are_finite_and_within_the_data(seed, count, clusters):
     rows = vectors(seed, count)

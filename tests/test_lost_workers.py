@@ -9,7 +9,7 @@ from imagesets.errors import WrongInput
 from imagesets.image_set import ImageSet
 from orchestrator.engine.job import RETRIES, Job, WorkerLost
 from orchestrator.engine.spent import Spent
-from orchestrator.storage.lease import LeaseLost, check_fence
+from orchestrator.storage.lease import LeaseLost
 from tests.conftest import write_image_set
 from tests.finished_run import PretendEngine, finished_run
 
@@ -28,10 +28,10 @@ class LosingEngine(PretendEngine):
         LosingEngine.last = self
 
     def train(self, job: Job) -> Spent:
-        check_fence(job.folder / "lease.json", job.token)
+        job.attempt.check()
         for earlier in self.jobs:
             with pytest.raises(LeaseLost):  # what still runs of it on a node that is merely cut off
-                check_fence(job.folder / "lease.json", earlier.token)
+                earlier.attempt.check()
         self.jobs.append(job)
         if len(self.jobs) <= self.losses:
             raise WorkerLost(self.why)
@@ -58,7 +58,7 @@ def test_a_training_whose_workers_are_lost_is_tried_anew_and_the_old_ones_can_wr
     finished_run(tmp_path / "store", write_image_set(tmp_path / "images"), "cam+none", LosingEngine)
     jobs = LosingEngine.last.jobs
     assert [job.name for job in jobs] == ["cam-network"] * 3 + ["deeplabv2-segmenter"]  # the third counts: it is not made again
-    assert len({job.token for job in jobs}) == 4
+    assert len({job.attempt.token for job in jobs}) == 4
 
 
 def test_a_training_that_always_runs_out_of_memory_ends_after_four_tries_with_a_sentence(tmp_path: Path) -> None:

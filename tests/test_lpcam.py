@@ -119,7 +119,7 @@ def test_a_mask_value_equal_to_the_threshold_belongs_to_neither_set():
     assert positions.tolist() == [0, 3]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 10_000))
 def test_one_prototype_and_no_context_gives_the_rectified_cosine_map(seed):
     features, weights = pair(seed), torch.randn((1, 6), generator=torch.Generator().manual_seed(seed))
@@ -128,7 +128,7 @@ def test_one_prototype_and_no_context_gives_the_rectified_cosine_map(seed):
     torch.testing.assert_close(found, cosine_similarity(both, weights[0][:, None, None], dim=0).relu())
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 10_000), st.integers(1, 5), st.integers(1, 5))
 def test_the_one_product_equals_the_mean_over_every_single_cosine(seed, count, others):
     features, prototypes, contexts = pair(seed), rows(seed + 1, count), rows(seed + 2, others)
@@ -141,7 +141,7 @@ def test_the_one_product_equals_the_mean_over_every_single_cosine(seed, count, o
     torch.testing.assert_close(lpcam.class_maps(features, lpcam.direction(prototypes, contexts)[None])[0], expected)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 10_000), st.floats(0.1, 50), st.floats(0.1, 50))
 def test_lengths_of_features_and_prototypes_do_not_matter(seed, features_by, prototypes_by):
     features, prototypes = pair(seed), rows(seed + 1, 3)

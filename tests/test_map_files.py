@@ -64,7 +64,7 @@ def test_an_image_without_classes_has_no_maps(tmp_path: Path) -> None:
 
 
 @given(st.sampled_from(sorted(restricted_pickle.NUMBERS)), st.sampled_from("<>"), st.booleans(), st.integers(0, 3))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_every_admitted_array_survives(code: str, order: str, fortran: bool, rows: int) -> None:
     array = np.arange(rows * 2, dtype=np.int8).reshape(rows, 2).astype(order + code, order="F" if fortran else "C")
     found = restricted_pickle.load(io.BytesIO(pickle.dumps({"a": array}, protocol=4)))["a"]

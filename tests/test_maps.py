@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from maps.extraction import to_unit_peaks
@@ -56,7 +56,6 @@ def test_maps_of_an_image_without_classes_are_empty_and_it_is_background_all_ove
     assert torch.equal(maps.background(full=True), torch.ones(9, 14))
 
 
-@settings(deadline=None)
 @given(st.integers(1, 3), st.integers(4, 40), st.integers(4, 40), st.integers(0, 999))
 def test_stored_maps_come_back_up_to_half_precision_at_any_magnitude(classes, height, width, seed):
     maps = random_maps(classes, (height, width), seed)

@@ -2,11 +2,10 @@
 
 import json
 import os
+import pickle
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,15 +13,14 @@ from fsspec.implementations.local import LocalFileSystem
 from pyarrow.fs import FSSpecHandler, PyFileSystem, SubTreeFileSystem
 
 from imagesets.errors import WrongInput
-from orchestrator.engine import training_work
-from orchestrator.engine.job import check_attempt
-from orchestrator.storage import attached, driver, mirror, remote
-from orchestrator.storage.attached import Attachment, belongs, fetched, mirror_of, remove, remove_remote
-from orchestrator.storage.driver import DriverLost, begin_attempt, check_begun, check_driver, driving
+from orchestrator.storage import bucket, driver, remote
+from orchestrator.storage.bucket import Bucket
+from orchestrator.storage.driver import driving
 from orchestrator.storage.host import host
-from orchestrator.storage.in_step import in_step
-from orchestrator.storage.lease import LeaseLost
+from orchestrator.storage.lease import DriverLost, LeaseLost
+from orchestrator.storage.place import FOLDER, buckets, place_of
 from orchestrator.storage.remote import Address, Remote, address_of
+from orchestrator.storage.result import Attempt, Result, discard_stage
 from orchestrator.storage.shards import StoredRecords, shard_path, write_names, write_shard
 from orchestrator.storage.store import Store, read_json, write_json
 
@@ -35,15 +33,15 @@ def there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     files = SubTreeFileSystem(str(tmp_path / "s3"), PyFileSystem(FSSpecHandler(LocalFileSystem(auto_mkdir=True))))
     monkeypatch.setattr(remote, "file_system", lambda address: files)
     monkeypatch.setattr(driver, "STEP_BACK", 0.0)
-    monkeypatch.setattr(attached, "_mirrors", {})
     (tmp_path / "s3/lab/store").mkdir(parents=True)
-    return tmp_path / "s3/lab/store"
+    yield tmp_path / "s3/lab/store"
+    buckets.clear()
 
 
 def opened(root: Path) -> Path:
     """A mirror as a command opens it, alone in its process."""
-    attached._mirrors.clear()
-    attached.open_mirror(root, ADDRESS)
+    buckets.clear()
+    bucket.open_bucket(root, ADDRESS)
     Store(root).open()
     return root
 
@@ -62,7 +60,7 @@ def stage(root: Path, name: str = "cam-maps-00112233aabb", value: int = 1, diges
 
 def test_a_local_store_is_no_mirror(tmp_path: Path, there: Path) -> None:
     folder = stage(tmp_path / "local")
-    assert mirror_of(folder) is None and not list(there.iterdir())
+    assert place_of(folder) is FOLDER and not list(there.iterdir())
     with driving(tmp_path / "local"):
         assert not (tmp_path / "local" / "lease.json").exists()
 
@@ -77,14 +75,14 @@ def test_what_is_written_is_there_under_the_same_names(tmp_path: Path, there: Pa
 def test_a_mirror_behind_a_link_is_the_mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "scratch").mkdir()
     (tmp_path / "home").symlink_to(tmp_path / "scratch")
-    monkeypatch.setenv(mirror.VARIABLE, str(tmp_path / "home"))
-    root = opened(mirror.mirror_folder(ADDRESS))
-    assert mirror_of(root.resolve() / "stages") is mirror_of(root) is not None
+    monkeypatch.setenv(bucket.VARIABLE, str(tmp_path / "home"))
+    root = opened(bucket.mirror_folder(ADDRESS))
+    assert place_of(root.resolve() / "stages") is place_of(root) is not FOLDER
 
 
 def test_a_mirror_that_is_not_attached_is_never_written_as_if_it_were_a_store(tmp_path: Path) -> None:
     root = opened(tmp_path / "one")
-    attached._mirrors.clear()
+    buckets.clear()
     with pytest.raises(WrongInput, match="the mirror of a store on S3"), driving(root):
         raise AssertionError("it was written")
 
@@ -119,7 +117,8 @@ def test_a_file_that_could_not_be_put_is_not_in_the_mirror_either(tmp_path: Path
 
 def test_what_was_deleted_remotely_does_not_come_back(tmp_path: Path) -> None:
     stage(opened(tmp_path / "one"))
-    remove_remote(opened(tmp_path / "two") / "stages" / "cam-maps-00112233aabb")
+    elsewhere = opened(tmp_path / "two") / "stages" / "cam-maps-00112233aabb"
+    assert discard_stage(elsewhere) and not elsewhere.exists()
     folder = opened(tmp_path / "one") / "stages" / "cam-maps-00112233aabb"
     assert not (folder / "manifest.json").exists() and not (folder / "shards").exists()
 
@@ -132,18 +131,18 @@ def test_a_stage_made_anew_elsewhere_replaces_all_that_a_mirror_has_of_it(tmp_pa
 
 
 def test_a_worker_s_mirror_has_only_the_result_that_its_job_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(mirror.VARIABLE, str(tmp_path / "node"))
-    stage(opened(tmp_path / "one"))
-    attached._mirrors.clear()
-    root = attached.attach_worker(Attachment(ADDRESS, tmp_path / "one", "token"))
-    folder = root / "stages" / "cam-maps-00112233aabb"
-    assert tmp_path / "node" in root.parents and not folder.exists()
+    monkeypatch.setenv(bucket.VARIABLE, str(tmp_path / "node"))
+    sent = pickle.dumps(Result(stage(opened(tmp_path / "one")), "d1"))
+    buckets.clear()
+    result = pickle.loads(sent)
+    folder = result.folder
+    assert tmp_path / "node" in folder.parents and folder.name == "cam-maps-00112233aabb" and not folder.exists()
     shard_path(folder, 0).parent.mkdir(parents=True)
     shard_path(folder, 0).write_bytes(b"of another result")
-    belongs(folder, "d1")
+    result.settle()
     assert StoredRecords(folder)["image0"]["label"].tolist() == [1, 1, 1]
     before = shard_path(folder, 0).stat().st_ino
-    belongs(folder, "d1")
+    result.settle()
     assert shard_path(folder, 0).stat().st_ino == before
 
 
@@ -153,21 +152,19 @@ def test_an_unfinished_stage_s_shards_are_the_remote_s(tmp_path: Path) -> None:
     other = root / folder.relative_to(tmp_path / "one") / "shards"
     other.mkdir()
     (other / "000007.npz").write_bytes(b"left over")
-    found = mirror_of(root)
-    assert found is not None
-    found.bring(other, "[0-9]*.npz", 4)
+    place_of(root).take_over(other, "[0-9]*.npz")
     assert sorted(path.name for path in other.iterdir()) == ["000000.npz", "000001.npz"]
     before = {path: path.stat().st_ino for path in other.iterdir()}
-    found.bring(other, "[0-9]*.npz")
+    place_of(root).take_over(other, "[0-9]*.npz")
     assert before == {path: path.stat().st_ino for path in other.iterdir()}  # nothing is brought twice
 
 
 def test_a_removed_file_is_gone_in_both_places(tmp_path: Path, there: Path) -> None:
     root = opened(tmp_path / "one")
     write_json(root / "runs/run/failed.json", {})
-    remove(root / "runs/run/failed.json")
-    remove(root / "runs/run/never.json")
-    assert not (there / "runs/run/failed.json").exists() and not fetched(root / "runs/run/failed.json").exists()
+    place_of(root).remove(root / "runs/run/failed.json")
+    place_of(root).remove(root / "runs/run/never.json")
+    assert not (there / "runs/run/failed.json").exists() and not place_of(root).file(root / "runs/run/failed.json").exists()
 
 
 def test_a_checkpoint_goes_up_while_the_training_runs_and_the_last_one_when_it_is_stopped(
@@ -178,7 +175,7 @@ def test_a_checkpoint_goes_up_while_the_training_runs_and_the_last_one_when_it_i
     folder.mkdir(parents=True)
     (there / "stages/x").mkdir(parents=True)
     (there / "stages/x/stop").touch()
-    with pytest.raises(KeyboardInterrupt), in_step(folder, ["checkpoint.pt"], ["stop"], last=["checkpoint.pt"]):
+    with pytest.raises(KeyboardInterrupt), Attempt(folder).resuming("checkpoint.pt", rank=0):
         (folder / "checkpoint.pt").write_bytes(b"first")
         deadline = time.monotonic() + 20
         while not ((there / "stages/x/checkpoint.pt").exists() and (folder / "stop").exists()):
@@ -194,11 +191,11 @@ def test_every_training_worker_starts_from_the_remote_checkpoint(tmp_path: Path,
     path = root / "stages/x/checkpoint.pt"
     (there / "stages/x").mkdir(parents=True)
     (there / "stages/x/checkpoint.pt").write_bytes(b"epoch 3")
-    job: Any = SimpleNamespace(folder=path.parent, token="token")
-    with training_work._checkpoints(job, rank=1):
+    attempt = Attempt(path.parent, token="token")
+    with attempt.resuming("checkpoint.pt", rank=1):
         assert path.read_bytes() == b"epoch 3"
     (there / "stages/x/checkpoint.pt").unlink()
-    with training_work._checkpoints(job, rank=1):
+    with attempt.resuming("checkpoint.pt", rank=1):
         assert not path.exists()  # of nobody knows what: workers elsewhere cannot have it
 
 
@@ -240,32 +237,31 @@ def test_a_dead_driver_s_store_is_taken_over_and_its_writes_are_refused(
     os.utime(flag, (time.time() - silence,) * 2)
     root = opened(tmp_path / "one")
     with driving(root):
-        found = mirror_of(root)
-        assert found is not None and not flag.exists()
-        check_driver(root, found.driver)
+        found = place_of(root)
+        assert isinstance(found, Bucket) and not flag.exists()
+        Attempt(root / "stages" / "x").check()
+        found.driver = "0123"
         with pytest.raises(DriverLost, match="taken over the store s3://lab/store"):
-            check_driver(root, "0123")
+            Attempt(root / "stages" / "x").check()
 
 
 def test_of_two_attempts_at_a_training_the_later_may_write(tmp_path: Path) -> None:
     folder = opened(tmp_path / "one") / "stages" / "cam-network-00112233aabb"
-    begin_attempt(folder, "first")
-    check_begun(folder, "first")
-    begin_attempt(folder, "second")
-    check_begun(folder, "second")
-    with pytest.raises(LeaseLost, match="another attempt has taken over cam-network"):
-        check_begun(folder, "first")
-    told = Attachment(ADDRESS, folder.parents[1], driver="")
-    early = SimpleNamespace(folder=folder, token="first", remote=told, recipe=SimpleNamespace(kind="train"))
-    with pytest.raises(LeaseLost, match="another attempt"):  # as a training asks it before each of its writes
-        check_attempt(early)  # type: ignore[arg-type]
+    first, second = (Attempt(folder, token=token, alone=True) for token in ("first", "second"))
+    first.begin(made=())
+    first.check()
+    second.begin(made=())
+    second.check()
+    with pytest.raises(LeaseLost, match="another attempt has taken over cam-network"), first.writing("network.pt") as file:
+        file.write(b"of the first")
+    assert not (folder / "network.pt").exists() and not list(folder.glob(".network*"))
 
 
 def test_a_driver_sees_what_was_made_until_it_began(tmp_path: Path) -> None:
     root = opened(tmp_path / "two")
     stage(opened(tmp_path / "one"))
-    attached._mirrors.clear()
-    attached.attach(root, ADDRESS, 1.0)
+    buckets.clear()
+    bucket.attach(root, ADDRESS, 1.0)
     with driving(root):
         assert (root / "stages" / "cam-maps-00112233aabb" / "manifest.json").exists()
 
@@ -276,7 +272,7 @@ def test_a_reader_leaves_the_mirror_of_a_running_launch_alone(tmp_path: Path) ->
         unpublished = root / "stages" / "x" / "manifest.json"
         unpublished.parent.mkdir(parents=True)
         unpublished.touch()
-        attached.open_mirror(root, ADDRESS)
+        bucket.open_bucket(root, ADDRESS)
         assert unpublished.exists()
 
 
@@ -288,7 +284,7 @@ def test_an_address_must_name_a_place(uri: str) -> None:
 
 def test_every_place_has_a_mirror_of_its_own() -> None:
     places = [Address(f"s3://{path}", server) for path in ("a/b", "a_b", "a/b/c") for server in ("", "http://a:1", "http://a:2")]
-    assert len({mirror.mirror_folder(address) for address in places}) == len(places)
+    assert len({bucket.mirror_folder(address) for address in places}) == len(places)
 
 
 def test_a_failing_network_is_asked_again_and_a_refusal_is_not(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,9 +10,11 @@ import pytest
 from imagesets.item import read_label_map
 from imagesets.palette import save_label_map
 from orchestrator.planning.code_version import code_version
-from orchestrator.planning.launch import Prepared, Request, experiment, open_images
+from orchestrator.planning.images import open_images
+from orchestrator.planning.launch import Prepared, Request, experiment
 from orchestrator.planning.launch import prepare as plan
-from orchestrator.planning.recipes import Setting, find
+from orchestrator.planning.recipe import Setting
+from orchestrator.planning.recipes import allowed, find
 from orchestrator.planning.settings import declared
 from orchestrator.planning.stage import Stage
 
@@ -58,8 +60,8 @@ def another(setting: Setting, value: Any, root: Path) -> str:
         path = root / "weights.pth"
         path.write_bytes(b"weights")
         return str(path)
-    if setting.allowed:
-        return str(next(choice for choice in setting.allowed if choice != value))
+    if allowed(setting):
+        return str(next(choice for choice in allowed(setting) if choice != value))
     if isinstance(value, bool):
         return str(not value).lower()
     if isinstance(value, (int, float)):
@@ -99,7 +101,7 @@ def test_every_setting_in_turn_changes_exactly_its_readers_and_what_they_feed(im
     for name, setting in table.items():
         if name.startswith(("images.", "imported.")):
             continue  # these choose files; the fingerprint tests below and tests/test_imports.py cover them
-        if (setting.allowed and len(setting.allowed) == 1) or name == "lpcam.on":
+        if (allowed(setting) and len(allowed(setting)) == 1) or name == "lpcam.on":
             continue  # nothing to change; another order of stages (tests/test_expression.py)
         value = another(setting, before.settings[name], image_set)
         after = prepare(request(image_set, method=method, assignments=(*fixed, f"{name}={value}")))

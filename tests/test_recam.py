@@ -94,7 +94,7 @@ def test_a_network_of_another_kind_is_refused_in_one_sentence(tmp_path):
     recam.training(context(TRAINING, items, network=plain))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 10_000), st.floats(0.1, 50))
 def test_class_features_do_not_depend_on_the_size_of_the_first_classifier_s_weights(seed, by):
     rng = torch.Generator().manual_seed(seed)
@@ -144,7 +144,7 @@ def test_training_starts_from_the_cam_network_and_the_second_classifier_learns(t
     assert Maps.of(one(items[3]), divided_by_maximum).full().shape == (0, 48, 64)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 10_000))
 def test_softmax_losses_of_the_plain_classifier(seed):
     rng = torch.Generator().manual_seed(seed)

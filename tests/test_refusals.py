@@ -12,7 +12,8 @@ import pytest
 from imagesets.errors import WrongInput
 from orchestrator.engine import checks
 from orchestrator.planning import workers
-from orchestrator.planning.launch import Prepared, Request, experiment, open_images, prepare
+from orchestrator.planning.images import open_images
+from orchestrator.planning.launch import Prepared, Request, experiment, prepare
 from orchestrator.planning.refusals import made_otherwise, refuse_run, unread
 from orchestrator.planning.workers import dividing, gpus
 from tests.conftest import Command
@@ -44,7 +45,7 @@ def test_what_nothing_stands_against_is_not_refused(image_set: Path) -> None:
 
 
 def test_a_batch_larger_than_its_list_is_refused_with_the_largest_that_fits(image_set: Path) -> None:
-    assert "cam.batch=8 is larger than the list train, which has 6 images; cam.batch=6 is the most" in refused(
+    assert "cam.batch=8 is larger than the training list train, which has 6 images; cam.batch=6 is the most" in refused(
         image_set, "cam.batch=8"
     )
 
@@ -287,5 +288,5 @@ def test_a_sweep_refuses_what_would_stop_some_trial_and_shares_what_trials_share
     sweep = Sweep(request, split(["deeplabv2.batch=4,6"])[0], None, [0])
     counts = {sweep.experiment(values).settings["training.workers"] for values in sweep.probed}
     assert counts == {2}  # a trial with four would train CAM anew
-    with pytest.raises(WrongInput, match=r"deeplabv2\.batch=9 is larger than the list train, which has 6 images"):
+    with pytest.raises(WrongInput, match=r"deeplabv2\.batch=9 is larger than the training list train, which has 6 images"):
         Sweep(request, split(["deeplabv2.batch=4,9"])[0], None, [0]).refuse({"train": 6})

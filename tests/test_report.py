@@ -5,17 +5,21 @@ import base64
 import hashlib
 import io
 import re
+import shutil
 from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
 from imagesets.item_list import ItemList
+from maps.maps import Maps
+from orchestrator.engine.job import Job
 from orchestrator.pages.figures import COLOURS, INK, losses
 from orchestrator.pages.page import percent, seconds
 from orchestrator.pages.report import write_report
@@ -24,9 +28,10 @@ from orchestrator.planning.launch import Prepared
 from orchestrator.planning.published import published
 from orchestrator.reading.protocol import shown
 from orchestrator.reading.results import cost_unit, used_settings
+from orchestrator.reading.tables import oracle
 from tests.browser import needs_chromium, opened
 from tests.conftest import write_image_set
-from tests.finished_run import finished_run
+from tests.finished_run import PretendEngine, finished_run
 
 Finished = tuple[Prepared, dict[str, Any], Path]
 VOID_ELEMENTS = {"meta", "img", "br"}
@@ -226,6 +231,36 @@ def test_published_figures_are_of_exactly_this_chain() -> None:
     assert figure("seg.miou/val", "cam", "lpcam", "amn", "irn", "deeplabv2") == 70.1  # its own backbone is ResNet-101
     assert published("voc12", "seg.miou/val", ["lpcam", "amn", "irn", "deeplabv2"], "deeplabv2-small") is None
     assert published("shapes", "seed.miou/train", ["cam"]) is None
+
+
+def test_a_threshold_is_chosen_on_the_list_that_the_run_says_and_scored_on_the_other(image_set: Path, tmp_path: Path) -> None:
+    lists = ("images.scoring=train", "images.selection=val", "backbone.weights=none")
+    _, results, _ = finished_run(tmp_path / "store", image_set, "cam+irn", assignments=lists)
+    scored, chooser = (row for row in results["rows"] if row["quantity"] == "seed")
+    assert (scored["split"], scored["chooses"], chooser["split"], chooser["chooses"]) == ("train", False, "val", True)
+    best = max(range(len(chooser["curve"]["miou"])), key=lambda place: chooser["curve"]["miou"][place])
+    threshold = chooser["curve"]["threshold"][best]
+    assert scored["oracle"] == {"threshold": threshold, "miou": scored["curve"]["miou"][best], "chosen_on": "val"}
+    assert oracle(scored).endswith(f"at {threshold:.2f}, chosen on val") and "chosen" not in oracle(chooser)
+
+
+class BlindEngine(PretendEngine):
+    """An engine that has no masks to make its pretended results of."""
+
+    def _record(self, job: Job, image: str) -> dict[str, np.ndarray]:
+        if job.recipe.writes == "maps":
+            return Maps(np.array([0]), (48, 48), (np.full((1, 12, 12), 0.9),)).arrays()
+        return {"label": np.ones((48, 48), np.uint8)}
+
+
+def test_a_run_without_any_mask_has_a_report_that_shows_what_was_made(image_set: Path, tmp_path: Path) -> None:
+    shutil.rmtree(image_set / "SegmentationClass")
+    small = ("backbone.name=small", "backbone.weights=none")
+    prepared, results, folder = finished_run(tmp_path / "store", image_set, "cam+none", engine=BlindEngine, assignments=small)
+    assert results["rows"] == [] and prepared.unscored == ["train", "val"]
+    page = write_report(prepared, results, folder).read_text(encoding="utf-8")
+    for layer in ("seed (cam)", "pseudo mask (none)", "segmentation (deeplabv2)", "Images of the list val"):
+        assert layer in page
 
 
 def test_used_settings_are_those_that_stages_receive_and_the_images(image_set: Path, tmp_path: Path) -> None:

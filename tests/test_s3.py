@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.storage.mirror import CACHE, FOLDERS, VARIABLE, mirror_folder
+from orchestrator.storage.bucket import VARIABLE, mirror_folder
+from orchestrator.storage.mirror import CACHE, FOLDERS
 from orchestrator.storage.remote import address_of
 from tests.conftest import Command, write_image_set
 from tests.launching import PROGRAM, digests, launch, manifests, start, wait_for

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from imagesets.errors import WrongInput
 from orchestrator.planning.launch import Request, experiment
-from orchestrator.planning.recipes import Setting, find, load_all
+from orchestrator.planning.recipe import Setting
+from orchestrator.planning.recipes import find, load_all
 from orchestrator.planning.refusals import problems
 from orchestrator.planning.settings import checked, declared, parse_assignments, read_file, resolve
 

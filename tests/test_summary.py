@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.planning.recipes import Metric
+from orchestrator.planning.score_recipe import Metric
 from orchestrator.reading.numbers import told_spread
 from orchestrator.reading.results import write_results
 from orchestrator.reading.summary import Spread, failure_in, group_of, note_failure

@@ -18,7 +18,8 @@ from orchestrator.engine import execution
 from orchestrator.engine.execution import Execution, Where
 from orchestrator.engine.job import Job
 from orchestrator.engine.spent import Spent
-from orchestrator.planning.launch import Request, open_images, plan_with, planner
+from orchestrator.planning.images import open_images
+from orchestrator.planning.launch import Request, plan_with, planner
 from orchestrator.reading.groups import Runs
 from orchestrator.storage.store import read_json, write_json
 from orchestrator.sweeps import early, trials
@@ -244,7 +245,14 @@ class Held(Engine):
                 return Spent()
         return super().train(job)
 
-    def map(self, job: Job, indices: list[int], done: Callable[[int, Spent], None], ask: Callable[[], None]) -> None:
+    def map(
+        self,
+        job: Job,
+        indices: list[int],
+        done: Callable[[int, Spent], None],
+        ask: Callable[[], None],
+        tell: Callable[[str], None],
+    ) -> None:
         if job.name == self.name_held:
             self.begun.set()
 
@@ -253,7 +261,7 @@ class Held(Engine):
                 return self.release.is_set()
 
             until(asked)
-        super().map(job, indices, done, ask)
+        super().map(job, indices, done, ask, tell)
 
 
 @pytest.mark.parametrize("held", ["cam-network", "recam-responses"])

@@ -4,21 +4,20 @@ A stage is needed if a finished run refers to it, if a running launch has announ
 lease. Its key identifies a stage; its folder may have the name of another run's stage.
 """
 
-import os
 import re
-import secrets
-import shutil
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from imagesets.errors import WrongInput
 from orchestrator.engine import orphans
-from orchestrator.engine.running import keys_of_running, keys_of_stopped
+from orchestrator.engine.announced import keys_of_running, keys_of_stopped
 from orchestrator.reading.runs import read_results, result_files
-from orchestrator.storage.attached import mirror_of, remove_remote
-from orchestrator.storage.lease import held, try_lease
+from orchestrator.storage.lease import held
+from orchestrator.storage.place import place_of
+from orchestrator.storage.result import discard_stage
 
 SHORT = 12  # a stage's folder ends in this number of characters of its key
 STAGE = re.compile(rf".+-[0-9a-f]{{{SHORT}}}")
@@ -48,36 +47,13 @@ def find_waste(store: Path) -> list[Waste]:
         raise WrongInput(f"{store} is no store, as it has no folder stages; --store names one")
     found = {**dict(_stages(store)), **dict(_ray(store))}
     found |= {path: why for path, why in _temporary(store) if found.keys().isdisjoint(path.parents)}
-    return [Waste(path, why, size(path)) for path, why in found.items()]
+    return [Waste(path, why, place_of(path).size(path)) for path, why in found.items()]
 
 
 def remove(store: Path, waste: Iterable[Waste]) -> list[Waste]:
     """Remove what was found; returns what was removed. A stage that a launch has taken since then is kept."""
     orphans.reap(store)  # the notes in `ray` name the leftover processes of dead launches: end those before removing the notes
     return [one for one in waste if _remove(store, one.path)]
-
-
-def size(path: Path) -> int:
-    """Bytes of a file, or of all files below a folder; for a store on S3, bytes in the bucket."""
-    if mirror := mirror_of(path):
-        listed = mirror.remote.listed(mirror.key(path), recursive=True) if path.is_dir() else []
-        return sum(info.size for info in listed if info.is_file)
-    if path.is_dir() and not path.is_symlink():
-        return sum(_size(Path(folder) / name) for folder, _, names in os.walk(path) for name in names)
-    return _size(path)
-
-
-def _size(file: Path) -> int:
-    stat = _stat(file)
-    return stat.st_size if stat else 0
-
-
-def _stat(path: Path) -> os.stat_result | None:
-    """The file's status, or None if it is gone: launches write, rename and remove files at the same time."""
-    try:
-        return path.lstat()
-    except FileNotFoundError:
-        return None
 
 
 def needed_keys(store: Path) -> set[str]:
@@ -104,9 +80,9 @@ def _stages(store: Path) -> Iterator[tuple[Path, str]]:
 
 def _temporary(store: Path) -> Iterator[tuple[Path, str]]:
     for path in sorted(path for pattern in TEMPORARY for path in store.glob(pattern)):
-        stat = _stat(path)
-        if stat and time.time() - stat.st_mtime > STALE:
-            yield path, "left by a broken write"
+        with suppress(FileNotFoundError):  # launches write, rename and remove files at the same time
+            if time.time() - path.lstat().st_mtime > STALE:
+                yield path, "left by a broken write"
 
 
 def _ray(store: Path) -> Iterator[tuple[Path, str]]:
@@ -118,28 +94,11 @@ def _ray(store: Path) -> Iterator[tuple[Path, str]]:
 
 def _remove(store: Path, path: Path) -> bool:
     if path.parent == store / "stages" and not path.name.startswith("."):
-        return _remove_stage(store, path)
+        return discard_stage(path, unless=lambda: path.name[-SHORT:] in {key[:SHORT] for key in keys_of_running(store)})
     if path == store / "ray" and orphans.may_live(store):
         return False  # a launch has begun since then
-    remove_remote(path)
-    _delete(path)
-    return True
-
-
-def _remove_stage(store: Path, folder: Path) -> bool:
-    """Move a stage away in one step while holding its lease, then delete it."""
-    aside = folder.with_name(f".{folder.name}.{secrets.token_hex(8)}")
-    with try_lease(folder) as lease:
-        if lease is None or folder.name[-SHORT:] in {key[:SHORT] for key in keys_of_running(store)}:
-            return False
-        remove_remote(folder)
-        folder.rename(aside)
-    _delete(aside)
-    return True
-
-
-def _delete(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
+        place_of(path).remove_folder(path)
     else:
-        path.unlink(missing_ok=True)
+        place_of(path).remove(path)
+    return True

@@ -18,6 +18,7 @@ from orchestrator.engine.job import Input, resolve
 from orchestrator.engine.progress import Display
 from orchestrator.planning import scores
 from orchestrator.reading.runs import FinishedRun
+from orchestrator.storage.result import Result
 from training.loop import set_threads
 from training.stage import Context
 
@@ -70,7 +71,7 @@ def predictor(run: FinishedRun, device: str) -> Callable[[Item], np.ndarray]:
     ((word, source),) = stage.inputs.items()
     folder, _ = run.result(source.name)
     where = torch.device(device)
-    network = load_network(Input(folder, source.recipe.network, source.settings), run.classes, where)
+    network = load_network(Input(Result(folder), source.recipe.network, source.settings), run.classes, where)
     settings = settings_of(stage.settings)
     set_threads(settings.extraction.threads)
     context = Context(settings, run.classes, (), (), where, {word: network})

@@ -11,9 +11,11 @@ from typing import Any
 
 from imagesets.errors import WrongInput
 from orchestrator.engine.provenance import git_commit, versions
-from orchestrator.planning.launch import Request, experiment, open_images, prepare
+from orchestrator.planning.images import open_images
+from orchestrator.planning.launch import Request, experiment, prepare
 from orchestrator.planning.plan import PlannedStage
-from orchestrator.planning.recipes import Setting, find
+from orchestrator.planning.recipe import Setting
+from orchestrator.planning.recipes import find
 from orchestrator.planning.settings import declared
 from orchestrator.reading.protocol import shown
 from orchestrator.reading.runs import FinishedRun

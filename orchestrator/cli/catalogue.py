@@ -8,7 +8,8 @@ import typer
 from imagesets.errors import WrongInput
 from orchestrator.planning import scores
 from orchestrator.planning.nearest import nearest
-from orchestrator.planning.recipes import FOLD_ORDER, Published, Recipe, Setting, StageRecipe, load_all
+from orchestrator.planning.recipe import FOLD_ORDER, Published, Recipe, Setting, StageRecipe
+from orchestrator.planning.recipes import allowed, load_all
 from orchestrator.reading.tables import table, terminal
 
 LISTED = (*FOLD_ORDER, "backbone", "images", "preset")  # the kinds that can be named on a command line, in the order of the list
@@ -78,8 +79,8 @@ def _stage_line(stage: StageRecipe) -> str:
 
 
 def _allowed(setting: Setting) -> str:
-    if setting.allowed:
-        return ", ".join(map(str, setting.allowed))
+    if allowed(setting):
+        return ", ".join(map(str, allowed(setting)))
     bounds = (("at least", setting.minimum), ("at most", setting.maximum))
     return ", ".join(f"{words} {bound:g}" for words, bound in bounds if bound is not None)
 

@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from orchestrator.planning.recipes import FOLD_ORDER, Recipe, Setting, load_all
+from orchestrator.planning.recipe import FOLD_ORDER, Recipe, Setting
+from orchestrator.planning.recipes import allowed, load_all
 
 
 def methods(incomplete: str) -> list[str]:
@@ -68,4 +69,4 @@ def _choices(setting: Setting | None) -> list[str]:
         return []
     if isinstance(setting.default, bool):
         return ["true", "false"]
-    return [str(choice) for choice in setting.allowed]
+    return [str(choice) for choice in allowed(setting)]

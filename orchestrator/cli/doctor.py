@@ -11,7 +11,7 @@ import typer
 from orchestrator import environment
 from orchestrator.cli import options, paths
 from orchestrator.reading.tables import terminal
-from orchestrator.storage.mirror import mirror_folder
+from orchestrator.storage.bucket import mirror_folder
 from orchestrator.storage.remote import Address
 
 OPTIONAL = {"ray": "--engine local runs without it", "mlflow": "--track none runs without it"}

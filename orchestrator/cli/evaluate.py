@@ -14,9 +14,9 @@ from imagesets.image_set import MASK_SUFFIXES, ImageSet
 from imagesets.item import Item, read_label_map
 from orchestrator.cli import options, paths
 from orchestrator.planning import scores
+from orchestrator.planning.images import images_alone
 from orchestrator.planning.keeping import evaluations
-from orchestrator.planning.launch import images_alone
-from orchestrator.planning.recipes import StageRecipe
+from orchestrator.planning.recipe import StageRecipe
 from orchestrator.planning.stage import Stage
 from orchestrator.reading.numbers import in_words, told
 from orchestrator.reading.results import merged

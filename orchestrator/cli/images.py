@@ -11,7 +11,7 @@ from imagesets.errors import WrongInput
 from imagesets.image_set import ImageSet
 from imagesets.item import Item
 from orchestrator.cli import options, paths
-from orchestrator.planning.launch import images_alone
+from orchestrator.planning.images import images_alone
 from orchestrator.reading.tables import table, terminal, warn
 
 COLUMNS = 3  # images side by side on a contact sheet

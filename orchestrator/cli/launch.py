@@ -10,21 +10,12 @@ from rich.console import Console
 
 from imagesets.errors import WrongInput, refuse
 from orchestrator.cli import options, paths
+from orchestrator.engine.announced import announced
 from orchestrator.engine.checks import check_images, weights_problems
 from orchestrator.engine.execution import Execution, Where
-from orchestrator.engine.running import announced
-from orchestrator.planning import imports
-from orchestrator.planning.launch import (
-    Prepared,
-    Request,
-    depending_on,
-    experiment,
-    open_images,
-    plan_with,
-    planner,
-    repeat,
-    select,
-)
+from orchestrator.planning import in_place
+from orchestrator.planning.images import open_images
+from orchestrator.planning.launch import Prepared, Request, depending_on, experiment, plan_with, planner, repeat, select
 from orchestrator.planning.plan import PlannedStage
 from orchestrator.planning.refusals import made_otherwise, problems, refuse_run, unread
 from orchestrator.planning.stage import narrowed
@@ -67,9 +58,9 @@ def launch(
     only: Annotated[str, typer.Option(help="Run this stage alone.")] = "",
     exclude: options.Exclude = None,
     force: Annotated[str, typer.Option(help="Discard this stage and what depends on it first.")] = "",
-    network_from: Annotated[Path | None, paths.option(help=imports.HELP["network"])] = None,
-    maps_from: Annotated[Path | None, paths.option(help=imports.HELP["maps"])] = None,
-    masks_from: Annotated[Path | None, paths.option(help=imports.HELP["masks"])] = None,
+    network_from: Annotated[Path | None, paths.option(help=in_place.HELP["network"])] = None,
+    maps_from: Annotated[Path | None, paths.option(help=in_place.HELP["maps"])] = None,
+    masks_from: Annotated[Path | None, paths.option(help=in_place.HELP["masks"])] = None,
 ) -> None:
     """Run a method from image-level labels to a trained, evaluated segmenter."""
     console, where = terminal(), Where(engine, address)
@@ -77,7 +68,7 @@ def launch(
         raise WrongInput(f"--until {until} runs all that leads to a stage, --only {only} one stage alone; give one of them")
     tracked = options.tracking(track, tracking_uri)
     seeds = options.seeds_of(random_seed, runs, random_seeds)
-    assign = [*assign, *imports.assignments(network=network_from, maps=maps_from, masks=masks_from)]
+    assign = [*assign, *in_place.assignments(network=network_from, maps=maps_from, masks=masks_from)]
     room = 1 if address else 0  # a cluster has its own number of workers
     request = Request(method, images, segmenter, recipe, tuple(assign), seeds[0], store.resolve(), exclude, room)
     wanted = experiment(request)
@@ -133,7 +124,7 @@ def _discard(steps: Sequence[PlannedStage]) -> None:
     """Remove the results of forced stages, so that they are made again."""
     if not steps:
         return
-    from orchestrator.engine.runner import discard  # loads torch
+    from orchestrator.engine.stage_runner import discard  # loads torch
 
     for step in steps:
         discard(step)

@@ -8,8 +8,7 @@ import typer
 
 from imagesets.errors import WrongInput
 from orchestrator.cli import complete, paths
-from orchestrator.storage.attached import open_mirror
-from orchestrator.storage.mirror import mirror_folder, noted_address
+from orchestrator.storage.bucket import mirror_folder, noted_address, open_bucket
 from orchestrator.storage.remote import SCHEME, Address, address_of
 from orchestrator.tracking.tracking import check_tracking
 
@@ -42,11 +41,11 @@ def store_root(context: typer.Context, store: Path) -> Path:
     if context.resilient_parsing or context.obj == ELSEWHERE:
         return store
     if address := s3_address(store):
-        return open_mirror(mirror_folder(address), address)
+        return open_bucket(mirror_folder(address), address)
     if store.exists() and not store.is_dir():
         raise WrongInput(f"--store {store} is a file; results are kept in a folder")
     if address := noted_address(store):
-        return open_mirror(store.resolve(), address)
+        return open_bucket(store.resolve(), address)
     return store
 
 

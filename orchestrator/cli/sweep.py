@@ -9,7 +9,8 @@ from imagesets.errors import WrongInput
 from orchestrator.cli import complete, options
 from orchestrator.engine.checks import check_images, weights_problems
 from orchestrator.engine.execution import Execution, Where
-from orchestrator.planning.launch import Request, open_images, plan_with, planner
+from orchestrator.planning.images import open_images
+from orchestrator.planning.launch import Request, plan_with, planner
 from orchestrator.planning.refusals import made_otherwise, refuse_run, unread
 from orchestrator.reading.tables import terminal, warn
 from orchestrator.sweeps.axes import split

@@ -28,9 +28,10 @@ def check_imports(steps: Sequence[PlannedStage], images: ImageSet) -> None:
     problems = []
     for step in steps:
         if step.stage.recipe.check and not step.cached:
-            from orchestrator.engine.importing import import_problems  # loads torch; without imports nothing gets here
+            from orchestrator.engine.context import importing, resolve  # loads torch; without imports nothing gets here
 
-            problems += import_problems(step.stage.recipe, step.stage.settings, images.classes, step.items)
+            recipe = step.stage.recipe
+            problems += resolve(recipe.check)(importing(recipe, step.stage.settings, images.classes, step.items))
     refuse(problems, "what is imported")
 
 

@@ -1,6 +1,6 @@
 """What a stage's function gets to see: its settings, its items and what the stages before it made."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +8,11 @@ import torch
 from torch import nn
 
 from imagesets.errors import WrongInput
+from imagesets.item import Item
 from maps.maps import StoredMaps
-from orchestrator.engine.job import Input, Job, check_attempt, resolve
-from orchestrator.planning.recipes import Reference
-from orchestrator.storage.attached import fetched, publish
+from orchestrator.engine.job import Input, Job, resolve
+from orchestrator.planning.recipe import Reference, StageRecipe
 from orchestrator.storage.shards import StoredRecords
-from training.checkpoint import save_atomically
 from training.stage import Context, Records, Settings
 
 
@@ -21,10 +20,17 @@ def context(job: Job, device: str) -> Context:
     """The context of a job on a device, with the networks that it reads loaded."""
     where = torch.device(device)
     inputs = {
-        word: load_network(source, job.classes, where) if source.network else stored(source.folder, source.read)
+        word: load_network(source, job.classes, where) if source.network else stored(source.result.folder, source.read)
         for word, source in job.inputs.items()
     }
     return Context(settings_of(job.settings), job.classes, job.items, (job.random_seed, job.purpose), where, inputs)
+
+
+def importing(recipe: StageRecipe, settings: Mapping[str, Any], classes: tuple[str, ...], items: Sequence[Item]) -> Context:
+    """The context of a stage that takes in another program's files; a network is there without weights."""
+    own = settings_of(settings)
+    untrained = {recipe.writes: resolve(recipe.network)(own, classes)} if recipe.network else {}
+    return Context(own, classes, items, (), torch.device("cpu"), untrained)
 
 
 def settings_of(values: Mapping[str, Any]) -> Settings:
@@ -39,16 +45,15 @@ def stored(folder: Path, read: str) -> Records | StoredMaps:
 
 
 def save_network(module: nn.Module, job: Job) -> None:
-    """Write the network that a job delivers; raises what `check_attempt` does where somebody else has taken over."""
-    path = job.folder / "network.pt"
-    save_atomically(module.state_dict(), path, lambda: check_attempt(job))
-    publish(path, path)
+    """Write the network that a job delivers."""
+    with job.attempt.writing("network.pt") as file:
+        torch.save(module.state_dict(), file)
 
 
 def load_network(source: Input, classes: tuple[str, ...], device: torch.device) -> nn.Module:
     """A finished training stage's network on `device`, in evaluation mode."""
     module = resolve(source.network)(settings_of(source.settings), classes)
-    path = fetched(source.folder / "network.pt")
+    path = source.result.file("network.pt")
     try:
         module.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     except RuntimeError as error:

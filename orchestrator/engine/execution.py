@@ -16,7 +16,7 @@ from orchestrator.engine.address import require_reachable
 from orchestrator.engine.interrupt import asking
 from orchestrator.engine.progress import Display
 from orchestrator.planning.plan import PlannedStage, Planner
-from orchestrator.storage.attached import publish
+from orchestrator.storage.place import place_of
 
 Plans = Sequence[Sequence[PlannedStage]]
 
@@ -50,7 +50,7 @@ class Execution:
         self.waiting: dict[threading.Event, Plans] = {}  # plans under way, by the event that says that they were given up
 
     def __enter__(self) -> "Execution":
-        from orchestrator.engine.runner import Runner  # loads torch
+        from orchestrator.engine.stage_runner import Runner  # loads torch
 
         self.began = time.monotonic()
         _log_to(self.log)
@@ -67,8 +67,8 @@ class Execution:
         self.asking.__exit__(None, None, None)
         self.display.__exit__(*exception)
         self.engine.__exit__(*exception)
-        with contextlib.suppress(OSError):  # of a store on S3; the log is not worth a failure
-            publish(self.log, self.log)
+        with contextlib.suppress(OSError):  # the log is not worth a failure
+            place_of(self.log).keep(self.log, self.log)
         if exception == (None, None, None):
             self.console.print(f"ran in {time.monotonic() - self.began:.0f} s; log {self.log}")
 
@@ -79,7 +79,7 @@ class Execution:
         thread's plans wait for ends at a checkpoint, and Stopped is raised. Raises KeyboardInterrupt where a signal came; what
         was running is checkpointed then.
         """
-        from orchestrator.engine.schedule import run_plans
+        from orchestrator.engine.order import run_plans
         from training.loop import Stopped
 
         given_up = given_up or threading.Event()

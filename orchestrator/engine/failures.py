@@ -6,8 +6,7 @@ from pathlib import Path
 
 from imagesets.errors import WrongInput
 from orchestrator.engine.job import WorkerLost
-from orchestrator.storage.driver import DriverLost
-from orchestrator.storage.lease import LeaseLost
+from orchestrator.storage.lease import DriverLost, LeaseLost
 from orchestrator.storage.trouble import StoreAbsent
 
 FINAL = (WrongInput, LeaseLost, DriverLost, StoreAbsent)  # what another attempt at once would only meet again

@@ -1,23 +1,25 @@
 """One stage to run, as it is sent to whoever runs it; nothing here knows which engine does."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from imagesets.item_list import ItemList
-from orchestrator.planning.recipes import StageRecipe
+from orchestrator.engine.spent import Spent
+from orchestrator.planning.recipe import StageRecipe
 from orchestrator.planning.references import resolve as resolve
-from orchestrator.storage.attached import Attachment, attach_worker, belongs, fetched
-from orchestrator.storage.driver import DriverLost, check_begun, check_driver
-from orchestrator.storage.lease import LeaseLost, check_fence
+from orchestrator.storage.lease import DriverLost, LeaseLost
+from orchestrator.storage.result import Attempt, Result
 from orchestrator.storage.shards import SHARD, Shards
 from orchestrator.storage.trouble import StoreAbsent, StoreGone, blame
 from training.loop import Stopped
 
+Done = Callable[[int, Spent], None]  # told of the items of a shard and what it took
+Ask = Callable[[], None]  # asked now and then whether to go on; raises if not
+Tell = Callable[[str], None]  # told what a person should know
 RETRIES = 3  # of what a worker died in; an exception in our own code would only come again
 
 
@@ -27,22 +29,20 @@ class WorkerLost(Exception):
 
 @dataclass(frozen=True)
 class Input:
-    """The finished stage behind a word: its folder, how to rebuild the network that it delivers, how to read its maps."""
+    """The finished stage behind a word: its result, how to rebuild the network that it delivers, how to read its maps."""
 
-    folder: Path
+    result: Result
     network: str
     settings: Mapping[str, Any]
-    digest: str = ""  # of its result
     read: str = ""  # the reader of its maps
 
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """One stage to run; equal where folder and attempt are equal."""
+    """One stage to run; equal where the attempts are."""
 
     name: str
-    folder: Path
-    token: str  # of the lease: names this attempt
+    attempt: Attempt
     recipe: StageRecipe
     settings: Mapping[str, Any]
     random_seed: int
@@ -51,11 +51,14 @@ class Job:
     classes: tuple[str, ...]
     items: ItemList
     inputs: Mapping[str, Input]
-    made_from: str  # digest over the inputs' content
-    remote: Attachment | None = None  # of a store on S3
 
     def __hash__(self) -> int:
-        return hash((self.folder, self.token))
+        return hash(self.attempt)
+
+    @property
+    def folder(self) -> Path:
+        """The stage's, on this machine."""
+        return self.attempt.folder
 
     @property
     def root(self) -> Path:
@@ -63,7 +66,7 @@ class Job:
         return self.folder.parents[1]
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Job) and (self.folder, self.token) == (other.folder, other.token)
+        return isinstance(other, Job) and self.attempt == other.attempt
 
     def parts(self) -> Sequence[Any]:
         """What a per-item stage goes over: its images, or the class indices."""
@@ -83,39 +86,14 @@ class Job:
         """The record name of a part."""
         return self.classes[part] if self.recipe.over == "classes" else part.id
 
+    def settle(self) -> None:
+        """Make sure that this machine has the results that the job reads, and no others."""
+        for result in (*(source.result for source in self.inputs.values()), self.attempt):
+            result.settle()
+
     def uses_network(self) -> bool:
         """Whether a GPU would help."""
         return any(source.network for source in self.inputs.values())
-
-
-def at_home(job: Job) -> Job:
-    """The job with its folders in this machine's own mirror, where the store is on S3."""
-    return job if job.remote is None else _at_home(job)
-
-
-@lru_cache(maxsize=4)
-def _at_home(job: Job) -> Job:
-    assert job.remote is not None
-    here, there = attach_worker(job.remote), job.remote.root
-    inputs = {}
-    for word, source in job.inputs.items():
-        folder = here / source.folder.relative_to(there)
-        belongs(folder, source.digest)
-        inputs[word] = replace(source, folder=folder)
-    own = here / job.folder.relative_to(there)
-    own.mkdir(parents=True, exist_ok=True)
-    fetched(own / "made_from.json")  # without it, a command on this machine would take the folder for another result's
-    return replace(job, folder=own, inputs=inputs)
-
-
-def check_attempt(job: Job) -> None:
-    """Raise LeaseLost or DriverLost where another attempt has taken the stage over, or another launch the whole store."""
-    if job.remote is None:
-        check_fence(job.folder / "lease.json", job.token)
-        return
-    check_driver(job.folder, job.remote.driver)  # the lease of the stage is in the driver's mirror alone
-    if job.recipe.kind == "train":  # a shard is the same whoever makes it
-        check_begun(job.folder, job.token)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ import logging
 import os
 import signal
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import astuple
 from pathlib import Path
 
@@ -15,8 +15,8 @@ from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 
 from imagesets.errors import WrongInput
 from orchestrator.engine.failures import counting, hand_over, handed_over
-from orchestrator.engine.job import Job, WorkerLost
-from orchestrator.engine.shard_work import run_shard
+from orchestrator.engine.job import Ask, Done, Job, Tell, WorkerLost
+from orchestrator.engine.shard_work import forget, run_shard
 from orchestrator.engine.spent import Spent
 from orchestrator.engine.training_work import run_training
 from training.loop import Stopped
@@ -36,20 +36,16 @@ class LocalEngine:
     def __exit__(self, *exception: object) -> None:
         pass
 
-    def map(
-        self,
-        job: Job,
-        indices: Iterable[int],
-        done: Callable[[int, Spent], None],
-        ask: Callable[[], None],
-        tell: Callable[[str], None],
-    ) -> None:
+    def map(self, job: Job, indices: Iterable[int], done: Done, ask: Ask, tell: Tell) -> None:
         """Run the shards `indices` of a per-item stage, calling `done` with the items of each and what it took.
 
         `ask` may raise to end it; there is no worker to lose that `tell` could be told of.
         """
-        for index in indices:
-            done(*run_shard(job, index, _device(0), ask))
+        try:
+            for index in indices:
+                done(*run_shard(job, index, _device(0), ask))
+        finally:
+            forget()  # the next stage may want all of the memory
 
     def train(self, job: Job) -> Spent:
         """Run a training stage; what all workers spent. Raises WorkerLost where a worker was killed."""

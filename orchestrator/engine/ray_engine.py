@@ -6,8 +6,8 @@ system: a restarted worker group, a restarted driver and the local engine all co
 
 import logging
 import secrets
-import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +25,13 @@ from ray.train.v2._internal.exceptions import (
 from imagesets.errors import WrongInput
 from orchestrator.engine import orphans
 from orchestrator.engine.failures import counting
-from orchestrator.engine.job import Job, WorkerLost
+from orchestrator.engine.job import Ask, Done, Job, Tell, WorkerLost
 from orchestrator.engine.places import worker_needs
 from orchestrator.engine.ray_session import connected
 from orchestrator.engine.ray_shards import ShardTasks, living
 from orchestrator.engine.spent import Spent
 from orchestrator.engine.training_work import run_training
-from orchestrator.storage.attached import mirror_of, remove_remote
-from orchestrator.storage.remote import file_system
+from orchestrator.storage.place import place_of
 from orchestrator.storage.trouble import require
 from training.loop import Stopped
 
@@ -65,14 +64,7 @@ class RayEngine:
         resources = ray.cluster_resources()
         return max(int(resources.get("GPU", 0) or resources.get("CPU", 1)) // self.workers, 1)
 
-    def map(
-        self,
-        job: Job,
-        indices: Iterable[int],
-        done: Callable[[int, Spent], None],
-        ask: Callable[[], None],
-        tell: Callable[[str], None],
-    ) -> None:
+    def map(self, job: Job, indices: Iterable[int], done: Done, ask: Ask, tell: Tell) -> None:
         """Run the shards `indices` of a per-item stage, bounded in flight, calling `done` with its items and what it took.
 
         `ask` is called every half second and may raise to end it; `tell` is told of lost workers and nodes. Raises WorkerLost
@@ -96,19 +88,20 @@ class RayEngine:
         workers = job.settings["training.workers"]
         cpus, gpus = self._needs(workers, job.settings["training.threads"])
         require(self.store)  # Ray would make the folder for its notes anew
-        name = f"{job.folder.name}-{secrets.token_hex(8)}"
+        notes = self.store / "ray" / f"{job.folder.name}-{secrets.token_hex(8)}"  # in the store: all nodes can write there
+        storage, file_system = place_of(notes).for_pyarrow(notes.parent)
         waiting = FailureConfig(controller_failure_limit=STARTS)  # type: ignore[call-arg]  # the annotation is Ray Train 1's
         trainer = TorchTrainer(
             _train_worker,  # type: ignore[arg-type]  # its return value is what Ray's annotation forgot
             train_loop_config={"job": job},
             scaling_config=ScalingConfig(num_workers=workers, use_gpu=bool(gpus), resources_per_worker={"CPU": cpus, **gpus}),
-            run_config=RunConfig(name=name, failure_config=waiting, **self._notes()),
+            run_config=RunConfig(notes.name, storage, file_system, failure_config=waiting),
         )
         try:  # stages never run in the main thread, where fit() would put its own handler of Ctrl-C in place of ours
             return trainer.fit().return_value  # type: ignore[attr-defined]
         finally:
-            remove_remote(self.store / "ray" / name)  # Ray's own notes, which nobody reads again
-            shutil.rmtree(self.store / "ray" / name, ignore_errors=True)
+            with suppress(OSError):  # nobody reads them again
+                place_of(notes).remove_folder(notes)
 
     def _needs(self, workers: int, threads: int) -> tuple[int, dict[str, int]]:
         """CPUs and GPUs of each worker. Where they do not fit any more, of before a node was lost: Ray waits for another."""
@@ -118,13 +111,6 @@ class RayEngine:
             return worker_needs(workers, threads, list(now.values()))
         except WrongInput:
             return worker_needs(workers, threads, list(self.nodes.values()))
-
-    def _notes(self) -> dict[str, Any]:
-        """Where Ray Train keeps its notes: in the store, as that is where all nodes can write."""
-        if mirror := mirror_of(self.store):
-            address = mirror.remote.address
-            return {"storage_path": f"{address.path}/ray", "storage_filesystem": file_system(address)}
-        return {"storage_path": str(self.store / "ray")}
 
 
 def failures(error: Exception) -> list[Exception]:

@@ -8,7 +8,7 @@ as a node is gone, and the first result of each shard counts: a shard is the sam
 import logging
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import psutil
@@ -16,7 +16,7 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from orchestrator.engine.job import RETRIES, Job, WorkerLost
+from orchestrator.engine.job import RETRIES, Ask, Done, Job, Tell, WorkerLost
 from orchestrator.engine.memory import ran_out
 from orchestrator.engine.places import places, width
 from orchestrator.engine.shard_work import run_shard
@@ -32,7 +32,7 @@ STAGE = "WSSS_ORCH_STAGE"  # the environment variable that tells a stage's own p
 class ShardTasks:
     """The shards `indices` of a stage; `tell` is told of what is lost."""
 
-    def __init__(self, job: Job, indices: Iterable[int], tell: Callable[[str], None]):
+    def __init__(self, job: Job, indices: Iterable[int], tell: Tell):
         self.job, self.tell, self.shared = job, tell, ray.put(job)
         self.waiting = deque(indices)
         self.left = set(self.waiting)
@@ -43,7 +43,7 @@ class ShardTasks:
         self.nodes, self.looked = living(), time.monotonic()
         self.gpus = job.uses_network() and any(node.get("GPU") for node in self.nodes.values())
 
-    def run(self, done: Callable[[int, Spent], None], ask: Callable[[], None]) -> None:
+    def run(self, done: Done, ask: Ask) -> None:
         """Make them all, calling `done` with the items of each and what it took, and now and then `ask`, which may raise."""
         try:
             while self.left:
@@ -56,14 +56,14 @@ class ShardTasks:
             for task in self.running:
                 ray.cancel(task)
             if self.gpus:
-                end_processes(self.job.token)
+                end_processes(self.job.attempt.token)
 
     def _submit(self) -> None:
         nodes = list(self.nodes.values())
         cpus = width(nodes, self.job.settings.get("extraction.threads", 1), self.gpus)
         options: dict[str, Any] = {"num_cpus": cpus}
         if self.gpus:  # in processes of the stage's own, which can be ended after it
-            options |= {"num_gpus": 1, "runtime_env": {"env_vars": {STAGE: self.job.token}}}
+            options |= {"num_gpus": 1, "runtime_env": {"env_vars": {STAGE: self.job.attempt.token}}}
         room = IN_FLIGHT * max(places(nodes, cpus, self.gpus), 1)
         while self.waiting and len(self.counted) < room:
             if (index := self.waiting.popleft()) in self.left:
@@ -71,7 +71,7 @@ class ShardTasks:
                 self.running[task] = index
                 self.counted.add(task)
 
-    def _take(self, task: Any, done: Callable[[int, Spent], None]) -> None:
+    def _take(self, task: Any, done: Done) -> None:
         index = self.running.pop(task)
         self.counted.discard(task)
         if index not in self.left:  # the later one of two

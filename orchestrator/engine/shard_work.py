@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from orchestrator.engine.context import context
-from orchestrator.engine.job import Job, at_home, blaming, check_attempt, resolve
+from orchestrator.engine.job import Job, blaming, resolve
 from orchestrator.engine.spent import Meter, Spent
 from orchestrator.storage.shards import SUM, shard_path, write_shard
 from training.loop import set_threads
@@ -16,9 +16,8 @@ from training.loop import set_threads
 
 def run_shard(job: Job, index: int, device: str, ask: Callable[[], None] = lambda: None) -> tuple[int, Spent]:
     """Do one shard of a per-item stage and write it; the number of its items. `ask` is called before every item."""
-    home = at_home(job)
-    with blaming(home.root):
-        return _run_shard(home, index, device, ask)
+    with blaming(job.root):
+        return _run_shard(job, index, device, ask)
 
 
 def _run_shard(job: Job, index: int, device: str, ask: Callable[[], None]) -> tuple[int, Spent]:
@@ -39,8 +38,8 @@ def _run_shard(job: Job, index: int, device: str, ask: Callable[[], None]) -> tu
             add(records.setdefault(SUM, {}), record)
         else:
             records[name] = record
-    check_attempt(job)
-    write_shard(shard_path(job.folder, index), records, job.made_from)
+    job.attempt.check()
+    write_shard(shard_path(job.folder, index), records, job.attempt.made_from)
     return len(parts), meter.spent()
 
 
@@ -51,8 +50,14 @@ def add(total: dict[str, np.ndarray], record: Mapping[str, np.ndarray]) -> None:
         total[name] = np.sum([*before, array], axis=0)  # which widens small integers
 
 
+def forget() -> None:
+    """Let go of the networks that this process did its last shards with."""
+    _prepared.cache_clear()
+
+
 @lru_cache(maxsize=2)  # two stages may take turns in one process
 def _prepared(job: Job, device: str) -> Callable[[Any], dict[str, np.ndarray]]:
     """The stage's function of one item, with its networks loaded; kept while a process does shards of one stage."""
+    job.settle()
     set_threads(job.settings.get("extraction.threads", 1))
     return resolve(job.recipe.call)(context(job, device))

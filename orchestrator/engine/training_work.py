@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import suppress
 from dataclasses import astuple
 from pathlib import Path
 
@@ -12,11 +12,8 @@ from torch import distributed
 
 from imagesets.errors import WrongInput
 from orchestrator.engine.context import context, save_network, settings_of
-from orchestrator.engine.job import Job, at_home, blaming, check_attempt, resolve
+from orchestrator.engine.job import Job, blaming, resolve
 from orchestrator.engine.spent import Meter, Spent
-from orchestrator.storage.attached import mirror_of
-from orchestrator.storage.in_step import in_step
-from orchestrator.storage.lease import LeaseLost, check_fence
 from orchestrator.storage.store import write_atomically, write_json
 from training import loop
 from training.checkpoint import CHECKPOINT
@@ -28,13 +25,13 @@ PROGRESS_EVERY = 0.5  # seconds between two notes of a training's progress
 
 def run_training(job: Job, rank: int, world: int, device: str) -> Spent:
     """Train one stage's network to the end and write it (rank 0); what all workers spent."""
-    home = at_home(job)
     try:
-        with blaming(home.root):
-            return _run_training(home, rank, world, device)
+        with blaming(job.root):
+            job.settle()
+            return _run_training(job, rank, world, device)
     finally:
         if rank == 0:
-            for partial in home.folder.glob("*.partial"):  # of a write that failed: it would only keep a full disk full
+            for partial in job.folder.glob("*.partial"):  # of a write that failed: it would only keep a full disk full
                 partial.unlink(missing_ok=True)
 
 
@@ -51,13 +48,13 @@ def _run_training(job: Job, rank: int, world: int, device: str) -> Spent:
         world=world,
         report=_progress_writer(job.folder, training.steps) if rank == 0 else lambda step, losses, history: None,
         asked_to_stop=lambda: _exists(job.folder / "stop"),
-        fence=lambda: check_attempt(job),
+        fence=job.attempt.check,
     )
-    with _checkpoints(job, rank):
+    with job.attempt.resuming(CHECKPOINT, rank):
         history = loop.train(training, job.items, run)
     if rank == 0:
         save_network(training.network, job)
-        check_attempt(job)
+        job.attempt.check()
         write_json(job.folder / "history.json", history)
     return _of_all(meter.spent(), world, device)
 
@@ -78,29 +75,6 @@ def _of_all(own: Spent, world: int, device: str) -> Spent:
     every = [torch.empty(3, dtype=torch.float64, device=device) for _ in range(world)]
     distributed.all_gather(every, torch.tensor(astuple(own), dtype=torch.float64, device=device))
     return sum((Spent(*figures.tolist()) for figures in every), Spent())
-
-
-def _checkpoints(job: Job, rank: int) -> AbstractContextManager[None]:
-    """Starts every worker from the checkpoint that a store on S3 has, and brings there what this training writes."""
-    if (mirror := mirror_of(job.folder)) is None:
-        return nullcontext()
-    beside = _beside_the_driver(job)
-    if not beside:
-        (job.folder / "stop").unlink(missing_ok=True)  # an earlier launch's; a wish of this one is pulled again
-    mirror.bring(job.folder, CHECKPOINT)  # all workers must start from the same one, and only this is what all can have
-    if rank:
-        return nullcontext()
-    push, pull = ([], []) if beside else (["progress.json"], ["stop"])
-    return in_step(job.folder, [CHECKPOINT, *push], pull, last=(CHECKPOINT,), fence=lambda: check_attempt(job))
-
-
-def _beside_the_driver(job: Job) -> bool:
-    """Whether this is the driver's own mirror, which has the lease: progress and a wish to stop are seen there at once."""
-    try:
-        check_fence(job.folder / "lease.json", job.token)
-        return True
-    except LeaseLost:
-        return False
 
 
 def _exists(path: Path) -> bool:

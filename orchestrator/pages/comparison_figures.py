@@ -9,7 +9,7 @@ import numpy as np
 
 from orchestrator.pages.figures import COLOURS, STYLE, STYLES, blank, in_unit, svg
 from orchestrator.planning import scores
-from orchestrator.planning.recipes import Metric, Plot
+from orchestrator.planning.score_recipe import Metric, Plot
 from orchestrator.reading.comparison import Comparison, Entry, Line
 from orchestrator.reading.numbers import axis, scale
 from orchestrator.reading.summary import Scored

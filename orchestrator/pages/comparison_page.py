@@ -12,7 +12,7 @@ from orchestrator.pages.comparison_figures import figures
 from orchestrator.pages.page import template
 from orchestrator.pages.report import drawable, layer_of, title
 from orchestrator.pages.samples import samples
-from orchestrator.planning.launch import open_images
+from orchestrator.planning.images import open_images
 from orchestrator.reading import formats
 from orchestrator.reading.comparison import Comparison, Entry
 from orchestrator.storage.store import Store, write_atomically

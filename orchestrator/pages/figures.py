@@ -9,7 +9,7 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from orchestrator.planning import scores
-from orchestrator.planning.recipes import Metric
+from orchestrator.planning.score_recipe import Metric
 from orchestrator.reading.numbers import scale
 
 # from Okabe and Ito's colours, which colour-blind people can distinguish: those with contrast on white and on black

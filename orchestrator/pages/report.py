@@ -104,25 +104,34 @@ def _histories(steps: Sequence[PlannedStage]) -> list[tuple[PlannedStage, list[d
 
 
 def _sheets(prepared: Prepared, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Samples of every list with a score whose results can be drawn."""
+    """Samples of every list with a score whose results can be drawn, and of the lists without masks."""
+    layers: dict[str, list[Layer]] = {}
+    for row in rows:
+        if drawable(row["quantity"]):
+            layers.setdefault(row["split"], []).append(layer_of(prepared.planner.store, row, row["name"]))
+    for step in prepared.steps:
+        if step.stage.list_name in prepared.unscored and step.manifest and drawable(step.stage.recipe.scored):
+            layers.setdefault(step.stage.list_name, []).append(_unscored_layer(prepared, step))
     sheets = []
-    for split in dict.fromkeys(row["split"] for row in rows):
-        layers = [
-            layer_of(prepared.planner.store, row, row["name"])
-            for row in rows
-            if row["split"] == split and drawable(row["quantity"])
-        ]
-        if layers:
-            items = prepared.planner.items(split, with_masks=True)
-            shown, legend = samples(items, layers, prepared.images.classes, SAMPLES)
-            sheets.append({"title": f"Images of the list {split}", "samples": shown, "legend": legend})
+    for split, of_split in layers.items():
+        items = prepared.planner.items(split, with_masks=split not in prepared.unscored)
+        shown, legend = samples(items, of_split, prepared.images.classes, SAMPLES)
+        sheets.append({"title": f"Images of the list {split}", "samples": shown, "legend": legend})
     return sheets
+
+
+def _unscored_layer(prepared: Prepared, step: PlannedStage) -> Layer:
+    """What a stage made for a list that has no masks."""
+    stage = step.stage
+    component = stage.in_place_of or stage.component
+    threshold = prepared.settings.get(f"{component}.{scores.quantities()[stage.recipe.scored].threshold}")
+    return Layer(f"{title(stage.recipe.scored)} ({stage.component})", step.folder, threshold, stage.recipe.read)
 
 
 def drawable(quantity: str) -> bool:
     """Whether the quantity is label maps, or maps that a threshold makes into label maps."""
-    about = scores.quantities()[quantity]
-    return about.label_maps or bool(about.threshold)
+    about = scores.quantities().get(quantity)
+    return about is not None and (about.label_maps or bool(about.threshold))
 
 
 def layer_of(store: Store, row: Mapping[str, Any], title: str) -> Layer:

@@ -65,14 +65,15 @@ class Layer:
 def samples(
     items: ItemList, layers: Sequence[Layer], classes: Sequence[str], count: int
 ) -> tuple[list[Sample], list[tuple[str, str]]]:
-    """`count` of the images `items`, each with its truth and the label maps of `layers`, and the legend.
+    """`count` of the images `items`, each with its truth (if any) and the label maps of `layers`, and the legend.
 
     The legend holds the name and CSS colour of every visible label.
     """
     seen: set[int] = set()
     shown = []
     for item in spread(items, count):
-        maps = {"truth": item.truth(), **{layer.title: layer.label_map(item.id) for layer in layers}}
+        truth = {"truth": item.truth()} if item.mask else {}
+        maps = truth | {layer.title: layer.label_map(item.id) for layer in layers}
         seen.update(int(value) for label in maps.values() for value in np.unique(label))
         pictures = (("image", _photograph(item.rgb())), *((title, _palette_picture(label)) for title, label in maps.items()))
         shown.append(Sample(item.id, tuple(classes[index] for index in item.labels), pictures))

@@ -9,7 +9,7 @@ import matplotlib
 from orchestrator.pages.figures import COLOURS, STYLE, STYLES, blank, in_unit, svg
 from orchestrator.pages.page import template
 from orchestrator.planning import scores
-from orchestrator.planning.recipes import Metric
+from orchestrator.planning.score_recipe import Metric
 from orchestrator.reading.numbers import axis
 from orchestrator.reading.summary import Row
 from orchestrator.storage.store import write_atomically

@@ -4,7 +4,8 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from imagesets.errors import WrongInput
-from orchestrator.planning.recipes import AddOn, StageRecipe, load_all
+from orchestrator.planning.recipe import AddOn, StageRecipe
+from orchestrator.planning.recipes import load_all
 
 if TYPE_CHECKING:
     from orchestrator.planning.stage import Stage

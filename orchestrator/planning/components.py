@@ -5,7 +5,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from imagesets.errors import WrongInput
-from orchestrator.planning.recipes import ADD_ONS, FOLD_ORDER, Recipe, find
+from orchestrator.planning.recipe import ADD_ONS, FOLD_ORDER, Recipe
+from orchestrator.planning.recipes import find
 
 BASE_NETWORK = "cam"  # the network of an expression that names none
 SINGLE = ("network", "reactivation", "extractor", "relearning")  # an expression takes one name of each of these kinds

@@ -11,10 +11,11 @@ from typing import Any
 from imagesets.errors import WrongInput
 from orchestrator.planning.capabilities import check_add_on, check_requirements
 from orchestrator.planning.components import Component
-from orchestrator.planning.imports import IMPORTED, in_place
+from orchestrator.planning.in_place import IMPORTED, in_place
 from orchestrator.planning.keeping import check_nothing_is_dropped, kept
 from orchestrator.planning.receiving import full_names, received
-from orchestrator.planning.recipes import Recipe, StageRecipe, load_all
+from orchestrator.planning.recipe import Recipe, StageRecipe
+from orchestrator.planning.recipes import load_all
 from orchestrator.planning.stage import Stage
 
 

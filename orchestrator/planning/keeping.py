@@ -8,9 +8,9 @@ from typing import Any
 from imagesets.errors import WrongInput
 from orchestrator.planning import scores
 from orchestrator.planning.components import Component
-from orchestrator.planning.imports import IMPORTED, wanted
+from orchestrator.planning.in_place import IMPORTED, wanted
 from orchestrator.planning.receiving import full_names, received
-from orchestrator.planning.recipes import Recipe
+from orchestrator.planning.recipe import Recipe
 from orchestrator.planning.stage import Stage
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from imagesets.image_set import ImageSet
 from imagesets.item_list import ItemList
 from orchestrator.planning.fingerprint import Fingerprints
-from orchestrator.planning.recipes import Reference, Setting
+from orchestrator.planning.recipe import Reference, Setting
 from orchestrator.planning.settings import PRESETS
 from orchestrator.planning.stage import Stage, over
 from orchestrator.storage.store import FORMAT, Store, digest, read_manifest

@@ -4,7 +4,8 @@ from collections.abc import Iterable
 
 from imagesets.errors import WrongInput
 from orchestrator.planning.components import BASE_NETWORK
-from orchestrator.planning.recipes import ADD_ONS, FOLD_ORDER, Published, Recipe, find, load_all
+from orchestrator.planning.recipe import ADD_ONS, FOLD_ORDER, Published, Recipe
+from orchestrator.planning.recipes import find, load_all
 
 
 def published(images: str, metric: str, components: Iterable[str], segmenter: str = "") -> Published | None:

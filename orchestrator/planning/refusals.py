@@ -63,7 +63,8 @@ def _size(stage: Stage, counts: Mapping[str, int]) -> Iterator[str]:
     images = counts.get(stage.list_name)
     if images is not None and stage.recipe.kind == "train" and stage.settings.get("batch", 0) > images:
         name, batch = stage.owned["batch"], stage.settings["batch"]
-        yield f"{name}={batch} is larger than the list {stage.list_name}, which has {images} images; {name}={images} is the most"
+        list_name = f"the training list {stage.list_name}, which has {images} images"
+        yield f"{name}={batch} is larger than {list_name}; {name}={images} is the most"
 
 
 def _shares(stage: Stage, allowed: str) -> Iterator[str]:

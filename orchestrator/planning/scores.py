@@ -6,7 +6,9 @@ Tables, pages, comparisons, MLflow, sweeps, `export` and `evaluate` know scores 
 from collections.abc import Iterable, Mapping
 
 from imagesets.errors import WrongInput
-from orchestrator.planning.recipes import Metric, Plot, Quantity, Recipe, StageRecipe, load_all
+from orchestrator.planning.recipe import Recipe, StageRecipe
+from orchestrator.planning.recipes import load_all
+from orchestrator.planning.score_recipe import Metric, Plot, Quantity
 
 LEVELS = ("tables", "pages", "records")  # a metric of a level is shown at this level and at the levels after it
 

@@ -11,7 +11,8 @@ import yaml
 
 from imagesets.errors import WrongInput
 from orchestrator.planning.nearest import nearest
-from orchestrator.planning.recipes import Recipe, Setting, load_all
+from orchestrator.planning.recipe import Recipe, Setting
+from orchestrator.planning.recipes import allowed, load_all
 from orchestrator.planning.values import Typed, bounded, ordered, read
 
 PRESETS = {"none", "imagenet"}  # words that a `file` or `folder` setting takes beside paths
@@ -76,8 +77,8 @@ def checked(name: str, value: Any, setting: Setting) -> Any:
         return None
     if (setting.file or setting.folder) and value not in PRESETS:
         return _path(name, value, setting)
-    if setting.allowed and value not in setting.allowed:
-        choices = ", ".join(map(str, setting.allowed))
+    if allowed(setting) and value not in allowed(setting):
+        choices = ", ".join(map(str, allowed(setting)))
         raise WrongInput(f"{name}={value} is not one of {choices}")
     for number in value if isinstance(value, list) else [value]:
         bounded(name, number, setting)

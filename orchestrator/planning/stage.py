@@ -6,7 +6,7 @@ from typing import Any
 
 from imagesets.errors import WrongInput
 from orchestrator.planning.nearest import nearest
-from orchestrator.planning.recipes import AddOn, StageRecipe
+from orchestrator.planning.recipe import AddOn, StageRecipe
 
 
 @dataclass(frozen=True)

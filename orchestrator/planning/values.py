@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from imagesets.errors import WrongInput
-from orchestrator.planning.recipes import Setting
+from orchestrator.planning.recipe import Setting
 
 STEPS = 10_000  # the most values of a range
 TRUTH = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}

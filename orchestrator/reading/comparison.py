@@ -8,7 +8,7 @@ from typing import Any
 
 from orchestrator.planning import scores
 from orchestrator.planning.published import published
-from orchestrator.planning.recipes import Published
+from orchestrator.planning.recipe import Published
 from orchestrator.reading.protocol import DIGITS
 from orchestrator.reading.resampling import Interval, intervals
 from orchestrator.reading.results import used_settings

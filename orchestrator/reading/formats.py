@@ -13,7 +13,7 @@ from rich.table import Table
 
 from imagesets.errors import WrongInput
 from orchestrator.planning import scores
-from orchestrator.planning.recipes import Metric
+from orchestrator.planning.score_recipe import Metric
 from orchestrator.reading.comparison import Comparison, Line
 from orchestrator.reading.numbers import form, heading, scale, told_spread
 from orchestrator.reading.resampling import LEVEL

@@ -1,6 +1,6 @@
 """Scores as text, in the unit that the metric declares."""
 
-from orchestrator.planning.recipes import Metric
+from orchestrator.planning.score_recipe import Metric
 from orchestrator.reading.summary import Spread
 
 NONE = "-"  # a mean over nothing, such as the precision of a class that is never predicted, is undefined, not 0

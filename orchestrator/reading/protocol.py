@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from orchestrator.planning.imports import IMPORTED
+from orchestrator.planning.in_place import IMPORTED
 from orchestrator.planning.launch import Prepared
 from orchestrator.planning.plan import PlannedStage
-from orchestrator.planning.recipes import Recipe, load_all
+from orchestrator.planning.recipe import Recipe
+from orchestrator.planning.recipes import load_all
 from orchestrator.planning.settings import PRESETS
 from orchestrator.planning.stage import Stage
 

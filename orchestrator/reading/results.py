@@ -5,11 +5,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from orchestrator.planning import scores
 from orchestrator.planning.launch import Prepared
 from orchestrator.planning.plan import PlannedStage
 from orchestrator.planning.recipes import find, load_all
 from orchestrator.reading.protocol import ancestors, imports, owner, protocol
-from orchestrator.storage.attached import remove
+from orchestrator.storage.place import place_of
 from orchestrator.storage.store import write_json
 
 FORMAT = 3  # version of results.json
@@ -48,7 +49,7 @@ def write_results(prepared: Prepared) -> tuple[dict[str, Any], Path]:
     found = results(prepared)
     folder = prepared.request.store / "runs" / prepared.run
     write_json(folder / "results.json", found)
-    remove(folder / FAILED)  # the note of an earlier failure
+    place_of(folder).remove(folder / FAILED)  # the note of an earlier failure
     return found, folder
 
 
@@ -70,7 +71,18 @@ def _rows(prepared: Prepared) -> list[dict[str, Any]]:
     places: dict[tuple[str, str, str], list[PlannedStage]] = {}
     for step in made:
         places.setdefault((step.stage.scores, _scored(step).key, step.stage.list_name), []).append(step)
-    return [_row(prepared, steps) for steps in places.values()]
+    return _with_oracles([_row(prepared, steps) for steps in places.values()])
+
+
+def _with_oracles(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows with the best threshold of the list that thresholds are chosen on; each row is scored at that threshold."""
+    chosen = {(row["quantity"], row["base"]): row for row in rows if row["chooses"] and "oracle" in row}
+    for row in rows:
+        if best := chosen.get((row["quantity"], row["base"])):
+            name, threshold = scores.main(row["quantity"]), best["oracle"]["threshold"]
+            value = row["curve"][name][row["curve"]["threshold"].index(threshold)]
+            row["oracle"] = {"threshold": threshold, name: value, "chosen_on": best["split"]}
+    return rows
 
 
 def _row(prepared: Prepared, steps: Sequence[PlannedStage]) -> dict[str, Any]:

@@ -88,11 +88,12 @@ def threshold(row: Mapping[str, Any]) -> str:
 
 
 def oracle(row: Mapping[str, Any]) -> str:
-    """The best value of a row's main metric over all thresholds, and its threshold."""
+    """The value of a row's main metric at the best threshold on the list on which thresholds are chosen."""
     if "oracle" not in row:
         return ""
     name, best = scores.main(row["quantity"]), row["oracle"]
-    return f"{told(best[name], scores.main_metric(row['quantity']))} at {best['threshold']:.2f}"
+    where = "" if best["chosen_on"] == row["split"] else f", chosen on {best['chosen_on']}"
+    return f"{told(best[name], scores.main_metric(row['quantity']))} at {best['threshold']:.2f}{where}"
 
 
 def print_stages(console: Console, wanted: Experiment) -> None:

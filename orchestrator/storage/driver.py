@@ -11,27 +11,22 @@ import logging
 import os
 import random
 import secrets
-import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from imagesets.errors import WrongInput
-from orchestrator.storage.attached import mirror_of
-from orchestrator.storage.host import alive, host, host_name
-from orchestrator.storage.lease import SILENCE, LeaseLost, try_lease
-from orchestrator.storage.mirror import Mirror, locked, noted_address
+from orchestrator.storage.beside import beside
+from orchestrator.storage.bucket import FLAGS, LOCK, Bucket, flag, noted_address
+from orchestrator.storage.host import alive, host, host_name, locked
+from orchestrator.storage.lease import SILENCE, try_lease
+from orchestrator.storage.place import place_of
 from orchestrator.storage.remote import PATIENCE, SHORT, Remote, unusable
 
-FLAGS = "drivers"
-ATTEMPT = "attempt"  # in the remote folder of a training: the token of the attempt whose writes count
 HEARTBEAT = 15.0  # seconds between touches: a touch is a request
 TRIES = 3  # where two begin at the same moment both step back, and try again after up to so many seconds
 STEP_BACK = 2.0
-
-
-class DriverLost(Exception):
-    """Another launch has taken the store over."""
 
 
 @contextlib.contextmanager
@@ -40,109 +35,80 @@ def driving(root: Path) -> Iterator[None]:
 
     Raises WrongInput, naming the other one, where a living launch writes to it.
     """
-    mirror = mirror_of(root)
-    if mirror is None:
+    bucket = place_of(root)
+    if not isinstance(bucket, Bucket):
         if noted_address(root):  # whoever wrote here now would lose it
             raise WrongInput(f"{root} is the mirror of a store on S3, reached by a path that --store does not give")
         yield
         return
     with contextlib.ExitStack() as stack:
-        with locked(root):
+        with locked(root / LOCK):
             if stack.enter_context(try_lease(root)) is None:
-                raise WrongInput(_refusal(mirror, "another process of this machine"))
+                raise WrongInput(_refusal(bucket, "another process of this machine"))
             try:
-                token = _raise_flag(mirror)
+                token = _raise_flag(bucket)
             except OSError as error:
-                raise unusable(mirror.remote.address, "written to", error) from error
-            mirror.refresh()  # what another machine made until a moment ago
-        mirror.driver, mirror.remote.patience = token, PATIENCE
-        ended = threading.Event()
-        heart = threading.Thread(target=_beat, args=(mirror, token, ended), daemon=True)
-        heart.start()
+                raise unusable(bucket.remote.address, "written to", error) from error
+            bucket.refresh()  # what another machine made until a moment ago
+        bucket.driver, bucket.remote.patience = token, PATIENCE
         try:
-            yield
+            with beside(partial(_beat, Remote(bucket.remote.address, patience=0), token), HEARTBEAT):
+                yield
         finally:
-            ended.set()
-            heart.join()
-            mirror.driver, mirror.remote.patience = "", SHORT
+            bucket.driver, bucket.remote.patience = "", SHORT
             with contextlib.suppress(OSError):  # a flag that stays up counts as dead soon
-                mirror.remote.delete(_key(token))
+                bucket.remote.delete(flag(token))
 
 
-def check_driver(root: Path, token: str) -> None:
-    """Raise DriverLost unless the launch with this token still has its flag up; for its workers, too."""
-    mirror = mirror_of(root)
-    if mirror is not None and token and mirror.remote.about(_key(token)) is None:
-        raise DriverLost(f"another launch has taken over the store {mirror.remote.address.uri}")
-
-
-def begin_attempt(folder: Path, token: str) -> None:
-    """From now on only the attempt with this token may write to a training's folder; on a local store the lease says so."""
-    if mirror := mirror_of(folder):
-        mirror.remote.put(token.encode(), mirror.key(folder / ATTEMPT))
-
-
-def check_begun(folder: Path, token: str) -> None:
-    """Raise LeaseLost unless the attempt with this token is the last that has begun."""
-    mirror = mirror_of(folder)
-    if mirror is not None and mirror.remote.get(mirror.key(folder / ATTEMPT)) != token.encode():
-        raise LeaseLost(f"another attempt has taken over {folder.name}")
-
-
-def _raise_flag(mirror: Mirror) -> str:
+def _raise_flag(bucket: Bucket) -> str:
     """Raise this process's flag where no other is up; its token."""
     token = secrets.token_hex(8)
     for left in reversed(range(TRIES)):
-        _write(mirror.remote, token)
-        other = _other(mirror, token)
+        _write(bucket.remote, token)
+        other = _other(bucket, token)
         if other is None:
             return token
-        mirror.remote.delete(_key(token))
+        bucket.remote.delete(flag(token))
         if not left:
-            raise WrongInput(_refusal(mirror, other))
+            raise WrongInput(_refusal(bucket, other))
         time.sleep(random.uniform(0, STEP_BACK))
     raise AssertionError("unreachable: the last try returns or raises")
 
 
-def _other(mirror: Mirror, token: str) -> str | None:
+def _other(bucket: Bucket, token: str) -> str | None:
     """Who else has a flag up, None where nobody has; flags of the dead are taken down."""
-    infos = {info.base_name.removesuffix(".json"): info for info in mirror.remote.listed(FLAGS) if info.is_file}
+    infos = {info.base_name.removesuffix(".json"): info for info in bucket.remote.listed(FLAGS) if info.is_file}
     now = infos[token].mtime_ns  # the server's clock
     for other in infos.keys() - {token}:
         try:
-            holder = json.loads(mirror.remote.get(_key(other)))
+            holder = json.loads(bucket.remote.get(flag(other)))
         except FileNotFoundError:
             continue  # just taken down
         gone = holder["host"] == host() and not alive(holder["pid"])
         if not gone and (now - infos[other].mtime_ns) / 1e9 < SILENCE:
             return f"a launch on {host_name(holder['host'])}, process {holder['pid']}"
         logging.info("taking over from %s, which is dead", holder)
-        mirror.remote.delete(_key(other))
+        bucket.remote.delete(flag(other))
     return None
 
 
-def _refusal(mirror: Mirror, other: str) -> str:
+def _refusal(bucket: Bucket, other: str) -> str:
     return (
-        f"the store {mirror.remote.address.uri} is in use by {other}; one launch at a time writes to a store on S3: wait for its "
+        f"the store {bucket.remote.address.uri} is in use by {other}; one launch at a time writes to a store on S3: wait for its "
         f"end, or {SILENCE:.0f} s if it is dead"
     )
 
 
-def _beat(mirror: Mirror, token: str, ended: threading.Event) -> None:
+def _beat(remote: Remote, token: str) -> bool:
     """Touch the flag; a flag that somebody has taken down stays down."""
-    remote = Remote(mirror.remote.address, patience=0)
-    while not ended.wait(HEARTBEAT):
-        try:
-            if remote.about(_key(token)) is None:
-                return
-            _write(remote, token)
-        except OSError as error:
-            logging.warning("no sign of life could be given: %s", error)
+    try:
+        if remote.about(flag(token)) is None:
+            return False
+        _write(remote, token)
+    except OSError as error:
+        logging.warning("no sign of life could be given: %s", error)
+    return True
 
 
 def _write(remote: Remote, token: str) -> None:
-    remote.put(json.dumps({"host": host(), "pid": os.getpid(), "token": token}).encode(), _key(token))
-
-
-def _key(token: str) -> str:
-    return f"{FLAGS}/{token}.json"
+    remote.put(json.dumps({"host": host(), "pid": os.getpid(), "token": token}).encode(), flag(token))

@@ -1,8 +1,10 @@
 """Which machine this is, as far as process numbers go: in containers of one name a number means another process in each."""
 
+import fcntl
 import os
 import socket
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 BOOT = Path("/proc/sys/kernel/random/boot_id")  # of the running kernel: another one after each start
@@ -31,3 +33,11 @@ def alive(pid: int) -> bool:
         return False
     except PermissionError:
         return True
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock that is the file `path` while the block runs; no other process of this host does."""
+    with path.open("w", encoding="utf-8") as file:
+        fcntl.lockf(file, fcntl.LOCK_EX)  # released when the file is closed
+        yield

@@ -11,17 +11,24 @@ import secrets
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
+from orchestrator.storage.beside import beside
 from orchestrator.storage.host import alive, host
 from orchestrator.storage.trouble import require, room_for
 
 HEARTBEAT = 5.0  # seconds between touches
+LEASE = "lease.json"
 SILENCE = 60.0  # seconds without a touch after which a holder counts as dead: twelve missed heartbeats
 
 
 class LeaseLost(Exception):
     """Another launch has taken this stage over."""
+
+
+class DriverLost(Exception):
+    """Another launch has taken the whole store over."""
 
 
 class Lease:
@@ -60,7 +67,7 @@ def check_fence(path: Path, token: str) -> None:
 
 def held(folder: Path) -> bool:
     """Whether a living launch holds the lease of a folder; takes nothing and writes nothing."""
-    path = folder / "lease.json"
+    path = folder / LEASE
     return path.exists() and _dead_holder(path) is None
 
 
@@ -68,7 +75,7 @@ def held(folder: Path) -> bool:
 def try_lease(folder: Path) -> Iterator[Lease | None]:
     """Hold the lease of a stage's folder while the block runs, or yield None when a living launch holds it."""
     folder.mkdir(exist_ok=True)  # and none above it: see `replacing`
-    path = folder / "lease.json"
+    path = folder / LEASE
     token = secrets.token_hex(8)
     if not _create(path, token):
         dead = _dead_holder(path)
@@ -76,14 +83,10 @@ def try_lease(folder: Path) -> Iterator[Lease | None]:
             yield None
             return
     lease = Lease(path, token)
-    ended = threading.Event()
-    heart = threading.Thread(target=_beat, args=(lease, ended), daemon=True)
-    heart.start()
     try:
-        yield lease
+        with beside(partial(_beat, lease), HEARTBEAT):
+            yield lease
     finally:
-        ended.set()
-        heart.join()
         with contextlib.suppress(LeaseLost, OSError):  # an absent store keeps the lease until it has been silent for long enough
             lease.fence()
             path.unlink(missing_ok=True)
@@ -142,12 +145,11 @@ def _read(path: Path) -> dict | None:
         return None
 
 
-def _beat(lease: Lease, ended: threading.Event) -> None:
-    while not ended.wait(HEARTBEAT):
+def _beat(lease: Lease) -> bool:
+    with contextlib.suppress(OSError):  # a file system that fails for a moment must not cost the lease
         try:
             lease.fence()
             os.utime(lease.path)
         except LeaseLost:
-            return
-        except OSError:
-            continue  # a file system that fails for a moment must not cost the lease
+            return False
+    return True

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from orchestrator.storage.attached import fetched, fetched_all
+from orchestrator.storage.place import place_of
 from orchestrator.storage.store import digest, replacing
 
 NAMES = "items.json"  # record names, a list for each shard
@@ -59,7 +59,7 @@ def shard_is_from(path: Path, made_from: str) -> bool:
 
 def shards_digest(folder: Path, count: int) -> str:
     """One digest over the content of all shards, in order."""
-    paths = fetched_all(shard_path(folder, index) for index in range(count))
+    paths = place_of(folder).files(shard_path(folder, index) for index in range(count))
     return digest("".join(digest(path.read_bytes()) for path in paths).encode())
 
 
@@ -87,7 +87,10 @@ class StoredRecords(Mapping):
         return hashes[order], np.repeat(np.arange(len(shards), dtype=np.uint32), [len(shard) for shard in shards])[order]
 
     def _names(self) -> list[list[str]]:
-        return json.loads(fetched(self.folder / NAMES).read_text(encoding="utf-8"))
+        return json.loads(self._file(self.folder / NAMES).read_text(encoding="utf-8"))
+
+    def _file(self, path: Path) -> Path:
+        return place_of(self.folder).file(path)
 
     def __getitem__(self, item: str) -> dict[str, np.ndarray]:
         hashes, shard_of = self._index
@@ -95,7 +98,7 @@ class StoredRecords(Mapping):
         if place == len(hashes):
             raise KeyError(item)
         # opened anew each time: an open zip file must not be shared by the processes that load training images
-        with np.load(fetched(shard_path(self.folder, int(shard_of[place])))) as file:
+        with np.load(self._file(shard_path(self.folder, int(shard_of[place])))) as file:
             prefix = f"{item}/"
             record = {name[len(prefix) :]: file[name] for name in file.files if name.startswith(prefix)}
         if not record:
@@ -105,7 +108,7 @@ class StoredRecords(Mapping):
     def in_order(self) -> Iterator[dict[str, np.ndarray]]:
         """All records in the order of their list, each shard read once."""
         for number, names in enumerate(self._names()):
-            with np.load(fetched(shard_path(self.folder, number))) as file:
+            with np.load(self._file(shard_path(self.folder, number))) as file:
                 found: dict[str, dict[str, np.ndarray]] = {item: {} for item in names}
                 for member in file.files:
                     item, _, name = member.rpartition("/")
@@ -128,7 +131,7 @@ def summed(folder: Path, count: int) -> dict[str, np.ndarray]:
     """The sum over shards of a stage that keeps only sums."""
     total: dict[str, np.ndarray] = {}
     for index in range(count):
-        with np.load(fetched(shard_path(folder, index))) as file:
+        with np.load(place_of(folder).file(shard_path(folder, index))) as file:
             for name in file.files:
                 if name.startswith(f"{SUM}/"):
                     total[name] = total.get(name, 0) + file[name]

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from orchestrator.storage.attached import publish
+from orchestrator.storage.place import place_of
 from orchestrator.storage.trouble import MARKER, room_for
 
 FORMAT = 1  # of stage folders and of what the engine does around a stage; part of every key
@@ -91,7 +91,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-            publish(partial, path)
+            place_of(path).keep(partial, path)
             os.replace(partial, path)
     except BaseException:
         with suppress(OSError):

@@ -17,7 +17,6 @@ from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 from imagesets.errors import WrongInput
 from orchestrator.planning import scores
 from orchestrator.planning.plan import PlannedStage
-from orchestrator.storage.attached import fetched
 from orchestrator.storage.store import read_json
 
 KINDS = ("loss", "score")
@@ -96,7 +95,7 @@ def _history(step: PlannedStage) -> list[dict[str, float]]:
     """The mean losses of a training's finished epochs; the training may still run or be interrupted."""
     with suppress(OSError):  # the store fails for a moment; the next look will succeed
         if step.cached:
-            return json.loads(fetched(step.folder / "history.json").read_text())
+            return json.loads((step.folder / "history.json").read_text(encoding="utf-8"))
         return (read_json(step.folder / "progress.json") or {}).get("history", [])
     return []
 

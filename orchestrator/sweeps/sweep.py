@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from imagesets.errors import WrongInput, refuse
-from orchestrator.planning.launch import Experiment, Request, experiment, images_name, name_in_store, settings_given
+from orchestrator.planning.images import images_name
+from orchestrator.planning.launch import Experiment, Request, experiment, name_in_store, settings_given
 from orchestrator.planning.refusals import problems
 from orchestrator.planning.stage import narrowed
 from orchestrator.planning.workers import dividing, room

@@ -6,7 +6,7 @@ from statistics import fmean
 from typing import Any
 
 from orchestrator.planning import scores
-from orchestrator.planning.recipes import Metric
+from orchestrator.planning.score_recipe import Metric
 from orchestrator.reading.summary import Group, Row, Scored, Spread
 
 

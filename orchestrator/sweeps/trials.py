@@ -1,26 +1,25 @@
-"""Runs the trials of a sweep, several at once, and keeps their list, `sweep.json`."""
+"""Runs the trials of a sweep, several at once."""
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 
 from imagesets.errors import WrongInput
+from orchestrator.engine.announced import announced
 from orchestrator.engine.execution import Execution
-from orchestrator.engine.running import announced
 from orchestrator.planning.launch import Prepared, plan_with, repeat
 from orchestrator.planning.nearest import nearest
 from orchestrator.planning.scores import metric_name
 from orchestrator.reading.results import write_results
 from orchestrator.reading.summary import Group, group_of, note_failure, sentence
-from orchestrator.storage.store import read_json, write_json
-from orchestrator.sweeps.axes import THRESHOLD
+from orchestrator.storage.beside import beside
 from orchestrator.sweeps.early import Judge
+from orchestrator.sweeps.record import Record
 from orchestrator.sweeps.search import Config, Known, Search
 from orchestrator.sweeps.sweep import Sweep
 from training.loop import Stopped
 
-FORMAT = 2  # version of sweep.json
 LOOK = 1.0  # seconds between two looks at a trial's early results
 
 
@@ -30,10 +29,8 @@ class Trials:
     def __init__(self, sweep: Sweep, execution: Execution, search: Search, at_once: int):
         self.sweep, self.execution, self.search, self.at_once = sweep, execution, search, at_once
         self.judge = Judge(sweep.stop_early) if sweep.stop_early else None
-        self.lock = threading.Lock()  # one thread at a time plans and writes the record
-        earlier = read_json(sweep.folder / "sweep.json") or {"begun": [], "trials": []}
-        self.earlier: list[Config] = earlier["begun"]
-        self.trials = {trial["number"]: trial for trial in earlier["trials"]}
+        self.lock = threading.Lock()  # one thread plans at a time
+        self.record = Record(sweep)
         self.begun: list[Config] = []
         self.ended: dict[int, Known | None] = {}  # None for a failed run
 
@@ -43,9 +40,10 @@ class Trials:
         with ThreadPoolExecutor(self.at_once) as pool:
             while True:
                 while len(running) < self.at_once and (values := self._next()) is not None:
+                    number = len(self.begun)
+                    self.record.begin(number, values)
                     self.begun.append(values)
-                    self._write()
-                    running.add(pool.submit(self._run, len(self.begun) - 1, values))
+                    running.add(pool.submit(self._run, number, values))
                 if not running:
                     return
                 done, running = wait(running, return_when=FIRST_COMPLETED)
@@ -57,8 +55,8 @@ class Trials:
     def _next(self) -> Config | None:
         """The settings of the next trial: those of an earlier command if it had begun, else the search's next ones."""
         number = len(self.begun)
-        if number < len(self.earlier):
-            return self.earlier[number]
+        if number < len(self.record.begun):
+            return self.record.begun[number]
         known = self._known(number)
         return None if known is None else self.search.next(self.begun, known)
 
@@ -76,7 +74,7 @@ class Trials:
         return [known for earlier in told if (known := self.ended[earlier]) is not None]
 
     def _run(self, number: int, values: Config) -> None:
-        runs, before = self._planned(values), self.trials.get(number)
+        runs, before = self._planned(values), self.record.trials.get(number)
         if self.judge and before and before["stopped"]:
             self.judge.hear(number, runs[0].steps)
             self.ended[number] = Known(values, None)
@@ -86,7 +84,7 @@ class Trials:
             with announced(runs), self._judged(number, runs, given_up) as reasons:
                 failures = self.execution.run([run.steps for run in runs], given_up)
         except Stopped:
-            self._note(number, values, runs, stopped=reasons[0])
+            self.record.end(number, runs[0].group, {}, reasons[0])
             self.ended[number] = Known(values, None)
             return
         made, failed = [], {}
@@ -96,7 +94,7 @@ class Trials:
             else:
                 note_failure(run.request.store / "runs" / run.run, failure)
                 failed[run.request.random_seed] = sentence(failure)
-        self._note(number, values, runs, failed)
+        self.record.end(number, runs[0].group, failed, "")
         self.ended[number] = Known(values, self._score(group_of(made))) if made else None
 
     def _planned(self, values: Config) -> list[Prepared]:
@@ -115,23 +113,20 @@ class Trials:
             yield []
             return
         judge, steps = self.judge, runs[0].steps
-        ended, reasons = threading.Event(), list[str]()
+        reasons = list[str]()
 
-        def look() -> None:
-            while not reasons and not ended.wait(LOOK):
-                reason, cached = judge.hear(number, steps), all(step.cached for run in runs for step in run.steps)
-                if reason and not cached:  # otherwise no stage is left to stop
-                    self.execution.display.say(f"stopped early: {steps[-1].run}; {reason}")
-                    reasons.append(reason)
-                    given_up.set()
+        def look() -> bool:
+            reason, cached = judge.hear(number, steps), all(step.cached for run in runs for step in run.steps)
+            if reason and not cached:  # otherwise no stage is left to stop
+                self.execution.display.say(f"stopped early: {steps[-1].run}; {reason}")
+                reasons.append(reason)
+                given_up.set()
+            return not reasons
 
-        watcher = threading.Thread(target=look, daemon=True)
-        watcher.start()
         try:
-            yield reasons
+            with beside(look, LOOK):
+                yield reasons
         finally:
-            ended.set()
-            watcher.join()
             judge.hear(number, steps)  # for comparison with the others; this trial is at its end
 
     def _score(self, group: Group) -> float:
@@ -142,25 +137,6 @@ class Trials:
         if self.sweep.by not in found:
             raise WrongInput(f"--by {self.sweep.by}: no trial has this score{nearest(self.sweep.by, found)}")
         return found[self.sweep.by]
-
-    def _note(
-        self, number: int, values: Config, runs: Sequence[Prepared], failed: Mapping[int, str] | None = None, stopped: str = ""
-    ) -> None:
-        trial = {"number": number, "values": values, "group": runs[0].group, "failed": failed or {}, "stopped": stopped}
-        with self.lock:
-            self.trials[number] = trial
-        self._write()
-
-    def _write(self) -> None:
-        sweep = self.sweep
-        axes = [{"name": axis.name, "values": list(axis.values), "distribution": axis.distribution} for axis in sweep.axes]
-        about = {"name": sweep.name, "method": sweep.request.method, "images": sweep.images}
-        thresholds = list(sweep.thresholds) if sweep.thresholds else None
-        record = {"format": FORMAT, **about, "axes": axes, THRESHOLD: thresholds, "random_seeds": list(sweep.random_seeds)}
-        with self.lock:
-            begun = [*self.begun, *self.earlier[len(self.begun) :]]
-            ordered = [self.trials[number] for number in sorted(self.trials)]
-            write_json(sweep.folder / "sweep.json", {**record, "begun": begun, "trials": ordered})
 
 
 def scores(group: Group) -> dict[str, float]:

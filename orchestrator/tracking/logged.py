@@ -47,7 +47,7 @@ def scores(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """Metrics by name: `seed.miou/train`, and `seed.cam.miou/train` if a later component has the last seed."""
     found = {}
     for name, row in zip(row_names(rows), rows, strict=True):
-        oracle = {f"oracle_{key}": value for key, value in row.get("oracle", {}).items()}
+        oracle = {f"oracle_{key}": value for key, value in row.get("oracle", {}).items() if key != "chosen_on"}
         threshold = {key: row["protocol"][key] for key in ("threshold",) if key in row["protocol"]}
         for key, value in {**row["metrics"], **threshold, **oracle}.items():
             if value is not None:

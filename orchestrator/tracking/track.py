@@ -4,16 +4,15 @@ There is one experiment per image set, a parent run per launch, a child per rand
 and unchanged values are not logged a second time. `orchestrator.tracking.tracking` calls this module and handles failures.
 """
 
-import fcntl
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from orchestrator.reading.summary import group_name
-from orchestrator.storage.attached import fetched
+from orchestrator.storage.host import locked
+from orchestrator.storage.place import place_of
 from orchestrator.storage.store import Store, digest, read_json
 from orchestrator.tracking import logged, origin
 from orchestrator.tracking.mlflow_experiment import Experiment, Metric, Run, open_experiment
@@ -39,7 +38,7 @@ def track_run(store: Path, run: str, uri: str) -> Tracked:
     folder = store / "runs" / run
     results: Any = read_json(folder / "results.json")
     mark = _mark(results)
-    with _locked(store / "mlflow.lock"):  # two processes that create one sqlite database at the same time crash
+    with locked(store / "mlflow.lock"):  # two processes that create one sqlite database at the same time crash
         experiment = open_experiment(uri, results["images"], (store.resolve() / "mlflow-artifacts").as_uri())
         for known in experiment.find("wsss.run", run):
             if known.data.tags.get(DELIVERED) == mark:
@@ -47,13 +46,6 @@ def track_run(store: Path, run: str, uri: str) -> Tracked:
         child = _deliver(experiment, Store(store), results, folder)
         experiment.client.set_tag(child.info.run_id, DELIVERED, mark)
         return Tracked(experiment.id, child.info.run_id, new=True)
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("w", encoding="utf-8") as file:
-        fcntl.lockf(file, fcntl.LOCK_EX)  # the lock ends when the file is closed
-        yield
 
 
 def _mark(results: Mapping[str, Any]) -> str:
@@ -80,7 +72,7 @@ def _deliver(experiment: Experiment, store: Store, results: Mapping[str, Any], f
         child, logged.scores(results["rows"]) | logged.system(manifests), params, logged.tags(results) | source, losses
     )
     for path in (folder / "results.json", folder / "report.html"):
-        if fetched(path).exists():
+        if place_of(path).file(path).exists():
             experiment.client.log_artifact(child.info.run_id, str(path))
     for name, svg in pictures.items():
         experiment.client.log_text(child.info.run_id, svg, f"figures/{name}")

@@ -5,21 +5,19 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from orchestrator.engine.context import settings_of
-from orchestrator.engine.importing import copy_network
-from orchestrator.engine.job import RETRIES, Job, WorkerLost, resolve
+import torch
+
+from orchestrator.engine.context import importing, save_network, settings_of
+from orchestrator.engine.job import RETRIES, Ask, Done, Job, Tell, WorkerLost, resolve
 from orchestrator.engine.memory import ran_out
 from orchestrator.engine.progress import Display
-from orchestrator.engine.spent import Spent
-from orchestrator.storage.attached import fetched, mirror_of, remove
-from orchestrator.storage.driver import begin_attempt
-from orchestrator.storage.in_step import in_step
-from orchestrator.storage.lease import Lease
-from orchestrator.storage.mirror import AT_ONCE
-from orchestrator.storage.shards import StoredRecords, shard_is_from, shard_path, shards_digest, summed, write_names
+from orchestrator.engine.spent import Meter, Spent
+from orchestrator.storage.beside import beside
+from orchestrator.storage.shards import StoredRecords, shards_digest, summed, write_names
 from orchestrator.storage.store import digest, read_json
 from training.loop import Stopped
 
@@ -32,14 +30,7 @@ class Engine(Protocol):
     name: str
     room: int  # stages that may run side by side
 
-    def map(
-        self,
-        job: Job,
-        indices: list[int],
-        done: Callable[[int, Spent], None],
-        ask: Callable[[], None],
-        tell: Callable[[str], None],
-    ) -> None: ...
+    def map(self, job: Job, indices: list[int], done: Done, ask: Ask, tell: Tell) -> None: ...
 
     def train(self, job: Job) -> Spent: ...
 
@@ -59,7 +50,7 @@ class Making:
         """The shards that are missing, and what all of them come to."""
         shards = job.shards()
         count = len(shards)
-        missing = self._missing(job, count)
+        missing = job.attempt.missing(count)
         total = len(job.parts())
         spent = Spent()
         ready = total - sum(len(shards[index]) for index in missing)
@@ -78,43 +69,24 @@ class Making:
             self.tell(f"{name}: {sentence}")
         return {"digest": shards_digest(job.folder, count), "result": result, "warnings": warnings, **spent.figures()}
 
-    def _missing(self, job: Job, count: int) -> list[int]:
-        """The shards that are not there, or not of these inputs."""
-        if mirror := mirror_of(job.folder):
-            mirror.bring(shard_path(job.folder, 0).parent, "[0-9]*.npz", AT_ONCE)  # another machine may have made some
-        missing = [index for index in range(count) if not shard_is_from(shard_path(job.folder, index), job.made_from)]
-        if mirror:
-            for index in missing:  # workers on other machines make them, and what they made is brought where nothing is
-                shard_path(job.folder, index).unlink(missing_ok=True)
-        return missing
-
     def _result(self, job: Job, count: int) -> dict[str, Any]:
         return resolve(job.recipe.result)(settings_of(job.settings), job.classes, summed(job.folder, count))
 
-    def train(self, lease: Lease, job: Job, name: str) -> dict[str, Any]:
+    def train(self, job: Job, name: str) -> dict[str, Any]:
         """A network; raises Stopped where the training was asked to end before its last step."""
-        path = job.folder / "network.pt"
-        if mirror_of(job.folder):
-            remove(path)  # of an earlier attempt: what a worker elsewhere makes is brought where nothing is
-        ended = threading.Event()
+        job.attempt.remove("network.pt")  # of an earlier attempt: what a worker elsewhere makes is brought where nothing is
         self.display.start(name, 1, "steps", note="the workers start")
-        watcher = threading.Thread(target=self._watch, args=(name, job.folder, ended), daemon=True)
-        watcher.start()
-        try:
-            with in_step(job.folder, push=["stop"], pull=["progress.json"]):
-                spent = self._attempts(lease, job, name)
-        finally:
-            ended.set()
-            watcher.join()
-        if not fetched(path).exists():
+        with beside(partial(self._watch, name, job.folder), LOOK), job.attempt.following():
+            spent = self._attempts(job, name)
+        path = job.attempt.file("network.pt")
+        if not path.exists():
             raise Stopped(f"{name} was stopped and checkpointed")
-        fetched(job.folder / "history.json")  # for the report
+        job.attempt.file("history.json")  # for the report
         return {"digest": digest(path.read_bytes()), "result": None, **spent.figures()}
 
-    def _attempts(self, lease: Lease, job: Job, name: str) -> Spent:
+    def _attempts(self, job: Job, name: str) -> Spent:
         """Train until no worker is lost, up to RETRIES times anew, each time under a token of its own."""
         for attempt in range(RETRIES + 1):
-            begin_attempt(job.folder, job.token)
             try:
                 return self.engine.train(job)
             except WorkerLost as lost:
@@ -123,24 +95,25 @@ class Making:
                     raise
                 why = "out of memory" if ran_out(lost) else "it died"
                 self.tell(f"{name}: a worker was lost ({why}); going on from the checkpoint, {attempt + 1} of {RETRIES}")
-                job = replace(job, token=lease.renew())
+                job = replace(job, attempt=job.attempt.again())
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     def copy(self, job: Job, name: str) -> dict[str, Any]:
         """A network from a file; in this process whatever the engine, since reading a file takes no second."""
         self.display.start(name, 1, "file")
-        spent = copy_network(job)
+        meter = Meter(torch.device("cpu"))
+        save_network(resolve(job.recipe.call)(importing(job.recipe, job.settings, job.classes, job.items)), job)
+        spent = meter.spent()
         return {"digest": digest((job.folder / "network.pt").read_bytes()), "result": None, **spent.figures()}
 
-    def _watch(self, name: str, folder: Path, ended: threading.Event) -> None:
+    def _watch(self, name: str, folder: Path) -> None:
         """Show what the training notes of its progress, and leave it a wish to stop."""
-        while not ended.wait(LOOK):
-            with suppress(OSError):  # a store that fails for a moment: the next look will do
-                if self.stopping.is_set() or not self.wanted(folder):
-                    (folder / "stop").touch()
-                if note := read_json(folder / "progress.json"):
-                    losses = " ".join(f"{loss} {value:.3f}" for loss, value in note["losses"].items())
-                    self.display.update(name, note["step"], note["steps"], losses)
+        with suppress(OSError):  # a store that fails for a moment: the next look will do
+            if self.stopping.is_set() or not self.wanted(folder):
+                (folder / "stop").touch()
+            if note := read_json(folder / "progress.json"):
+                losses = " ".join(f"{loss} {value:.3f}" for loss, value in note["losses"].items())
+                self.display.update(name, note["step"], note["steps"], losses)
 
     def tell(self, line: str) -> None:
         """Say a line on the screen and in the log."""

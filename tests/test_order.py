@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from orchestrator.engine.schedule import run_plans
+from orchestrator.engine.order import run_plans
 from orchestrator.planning.plan import PlannedStage
 from training.loop import Stopped
 

@@ -2,27 +2,24 @@
 
 import json
 import os
-import shutil
 import socket
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
-from functools import partial
 from typing import Any, TypeVar
 
 import torch
 
 from imagesets.errors import WrongInput
-from orchestrator.engine.job import Input, Job, blaming, check_attempt
-from orchestrator.engine.making import Engine, Making
+from orchestrator.engine.job import Input, Job, blaming
 from orchestrator.engine.memory import out_of_memory, ran_out
 from orchestrator.engine.progress import Display
 from orchestrator.engine.provenance import git_commit, versions
+from orchestrator.engine.stage_kinds import Engine, Making
 from orchestrator.planning.plan import PlannedStage, Planner
-from orchestrator.storage.attached import attachment, remove, remove_remote
 from orchestrator.storage.lease import Lease, LeaseLost, try_lease
-from orchestrator.storage.store import digest, read_json, write_json
+from orchestrator.storage.result import Attempt, Result, discard_stage
+from orchestrator.storage.store import digest
 from orchestrator.storage.trouble import patiently, require
 from training.checkpoint import CHECKPOINT
 from training.loop import Stopped
@@ -30,7 +27,7 @@ from training.loop import Stopped
 POLL = 0.5  # seconds between two looks at a stage that another launch is making
 NEVER = threading.Event()  # of whoever never gives up
 
-Result = TypeVar("Result")
+T = TypeVar("T")
 
 
 class Runner:
@@ -60,10 +57,10 @@ class Runner:
         if not step.cached:
             require(self.planner.store.root)
 
-    def _patiently(self, do: Callable[[], Result]) -> Result:
+    def _patiently(self, do: Callable[[], T]) -> T:
         root = self.planner.store.root
 
-        def blamed() -> Result:
+        def blamed() -> T:
             with blaming(root):
                 return do()
 
@@ -105,10 +102,9 @@ class Runner:
 
     def _make(self, step: PlannedStage, lease: Lease) -> None:
         job = self._job(step, lease)
-        self._discard_other_inputs(job)
+        job.attempt.begin(made=(CHECKPOINT, "progress.json", "network.pt", "history.json"))
         started = time.monotonic()
-        make: dict[str, Callable[[Job, str], dict[str, Any]]]
-        make = {"train": partial(self.making.train, lease), "map": self.making.map, "copy": self.making.copy}
+        make = {"train": self.making.train, "map": self.making.map, "copy": self.making.copy}
         try:
             figures = make[step.stage.recipe.kind](job, step.name)
         except Exception as error:
@@ -116,23 +112,30 @@ class Runner:
             if ran_out(error):
                 raise out_of_memory(step.name, step.stage, error) from error
             raise
-        check_attempt(replace(job, token=lease.token))  # which a lost worker may have renewed
-        write_json(step.folder / "manifest.json", {**self._manifest(step), **figures, "wall": time.monotonic() - started})
-        remove(step.folder / CHECKPOINT)  # not before the result counts
+        job.attempt.commit({**self._manifest(step), **figures, "wall": time.monotonic() - started})
+        job.attempt.remove(CHECKPOINT)  # not before the result counts
         self.display.finish(step.name, f"{figures['cpu']:.1f} s CPU")
 
     def _job(self, step: PlannedStage, lease: Lease) -> Job:
         stage, made_from = step.stage, self._made_from(step)
         inputs = {
             word: Input(
-                source.folder, source.stage.recipe.network, dict(source.stage.settings), made_from[word], source.stage.recipe.read
+                Result(source.folder, made_from[word]),
+                source.stage.recipe.network,
+                dict(source.stage.settings),
+                source.stage.recipe.read,
             )
             for word, source in step.inputs.items()
         }
         return Job(
             name=stage.name,
-            folder=step.folder,
-            token=lease.token,
+            attempt=Attempt(
+                step.folder,
+                token=lease.token,
+                made_from=digest(json.dumps(made_from, sort_keys=True).encode()),
+                alone=stage.recipe.kind == "train",
+                lease=lease,
+            ),
             recipe=stage.recipe,
             settings=dict(stage.settings),
             random_seed=step.identity["random_seed"],
@@ -141,21 +144,10 @@ class Runner:
             classes=self.planner.images.classes,
             items=step.items,
             inputs=inputs,
-            made_from=digest(json.dumps(made_from, sort_keys=True).encode()),
-            remote=attachment(self.planner.store.root),
         )
 
     def _made_from(self, step: PlannedStage) -> dict[str, str]:
         return {word: source.manifest["digest"] for word, source in step.inputs.items() if source.manifest}
-
-    def _discard_other_inputs(self, job: Job) -> None:
-        """Drop a checkpoint that was made from other inputs, and a request to stop that an earlier launch left."""
-        remove(job.folder / "stop")
-        note = job.folder / "made_from.json"
-        if (read_json(note) or {}).get("made_from") != job.made_from:
-            for name in (CHECKPOINT, "progress.json", "network.pt", "history.json", "manifest.json"):
-                remove(job.folder / name)
-            write_json(note, {"made_from": job.made_from})
 
     def _manifest(self, step: PlannedStage) -> dict[str, Any]:
         return {
@@ -179,13 +171,5 @@ class Runner:
 
 def discard(step: PlannedStage) -> None:
     """Remove a step's result and whatever is half done of it."""
-    with try_lease(step.folder) as lease:
-        if lease is None:
-            raise WrongInput(f"{step.stage.name} is being made by another launch; it cannot be discarded now")
-        remove_remote(step.folder)
-        (step.folder / "manifest.json").unlink(missing_ok=True)  # first: without it nothing here counts
-        for path in step.folder.iterdir():
-            if path.is_dir():
-                shutil.rmtree(path)
-            elif path != lease.path:
-                path.unlink()
+    if not discard_stage(step.folder):
+        raise WrongInput(f"{step.stage.name} is being made by another launch; it cannot be discarded now")

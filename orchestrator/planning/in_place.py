@@ -10,7 +10,8 @@ from typing import Any
 import msgspec
 
 from imagesets.errors import WrongInput
-from orchestrator.planning.recipes import Recipe, StageRecipe, load_all
+from orchestrator.planning.recipe import Recipe, StageRecipe
+from orchestrator.planning.recipes import load_all
 
 IMPORTED = "imported"  # the recipe, which is also the component of its stages
 OFF = "none"

@@ -1,0 +1,59 @@
+"""The image set that a command names: its settings, its name, and opening it."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from imagesets.errors import WrongInput
+from imagesets.image_set import ImageSet
+from imagesets.layout import name_of
+from orchestrator.planning.recipe import Recipe
+from orchestrator.planning.recipes import find, load_all
+from orchestrator.planning.references import resolve as function
+from orchestrator.planning.settings import parse_assignments, resolve
+
+
+def image_layers(images: Recipe) -> list[Mapping[str, Any]]:
+    """The settings for a kind of image set: those of the components' recipes, then those of its own recipe."""
+    published = {
+        f"{recipe.name}.{name}": value
+        for recipe in load_all().values()
+        for name, value in recipe.published_settings.get(images.name, {}).items()
+    }
+    return [published, images.overrides]
+
+
+def open_images(spec: str, settings: Mapping[str, Any], store: Path, make: bool, exclude: Path | None = None) -> ImageSet | None:
+    """Open `spec`. Built-in images are in the store; with `make` they are made first, without it missing ones give None."""
+    kind, colon, given = spec.partition(":")
+    recipe, own = find(kind, ("images",))[0], _own(settings)
+    if recipe.make and colon:
+        raise WrongInput(f"--images {spec}: {kind} is built in and takes no folder; it is --images {kind}")
+    if not recipe.make and not given:
+        raise WrongInput(f"--images {kind} needs the folder of the images: --images {kind}:PATH")
+    path = function(recipe.make)(store / "images", own, make) if recipe.make else given
+    if path is None:
+        return None
+    images = function(recipe.open)(path, own)
+    if exclude and not exclude.is_file():
+        raise WrongInput(f"--exclude {exclude}: there is no such file; it holds one image id a line")
+    return images.without(exclude) if exclude else images
+
+
+def images_name(spec: str, settings: Mapping[str, Any]) -> str:
+    """The name that the image set `spec` will have."""
+    return name_of(spec.partition(":")[2], _own(settings))
+
+
+def _own(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The image set's own settings, by their bare names."""
+    return {name.removeprefix("images."): value for name, value in settings.items() if name.startswith("images.")}
+
+
+def images_alone(spec: str, assignments: Sequence[str], store: Path) -> tuple[ImageSet, Mapping[str, Any]]:
+    """An image set and its settings, for commands that run no method; missing built-in images are drawn."""
+    recipe, _ = find(spec.partition(":")[0], ("images",))
+    settings = resolve(recipe, [*image_layers(recipe), parse_assignments(list(assignments))])
+    images = open_images(spec, settings, store, make=True)
+    assert images is not None  # missing images are made
+    return images, settings

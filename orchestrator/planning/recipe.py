@@ -1,0 +1,159 @@
+"""What a recipe may declare: the form of the YAML files, checked when they are read."""
+
+from typing import Any, Literal
+
+import msgspec
+
+from orchestrator.planning.score_recipe import Details, Metric, Plot, Quantity
+
+# the order in which the components of an expression are folded (design 4); `shared` and `images` hold settings only
+FOLD_ORDER = ("network", "reactivation", "extractor", "relearning", "refiner", "segmenter")
+ADD_ONS = ("addon", "mixing")  # these add to a training and have no place in the order
+Kind = Literal[
+    "network",
+    "reactivation",
+    "extractor",
+    "relearning",
+    "refiner",
+    "segmenter",
+    "addon",
+    "mixing",
+    "backbone",
+    "score",
+    "shared",
+    "images",
+    "preset",
+]
+
+
+class Reference(str):
+    """A table's entry that names a function, "package.module:function": a stage receives that function."""
+
+
+class Least(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A bound that depends on another setting of the same recipe: the value is at least `times` * setting + `plus`."""
+
+    setting: str
+    times: float = 1
+    plus: float = 0
+
+
+class Setting(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One setting. Its default gives its type; null is a whole number that is found out later.
+
+    With `file: true` a path counts by its content; with `folder: true` by the contents of the files that are named after
+    images of the stage's list.
+    `choices_from` is a recipe or a kind: the value is a name in its tables, and a stage receives the entry.
+    `part_of` is the setting that names the backbone; the values are the backbone's parts and `choices`.
+    The elements of a list lie within the bounds. A list has at least one element; `length` and `order` are its form.
+    """
+
+    default: Any
+    minimum: float | None = None
+    maximum: float | None = None
+    choices: tuple[Any, ...] = ()
+    choices_from: str = ""
+    part_of: str = ""
+    length: int | None = None
+    order: Literal["", "ascending", "range"] = ""  # range: start, stop, step
+    at_least: Least | None = None
+    weights_of: str = ""  # the setting of the same recipe that names the architecture whose weights these are
+    file: bool = False
+    folder: bool = False
+    help: str = ""
+    source: str = ""
+
+
+class Regions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Regions of images that a report shows of a fitted stage.
+
+    `call` is a pure function of one class's record: rows of regions, each an image id and the place of the region's centre
+    (row, column) in fractions of the image.
+    """
+
+    call: str
+    title: str
+    text: str
+
+
+class StageRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One stage as a recipe declares it; in an expression it becomes an `orchestrator.planning.stage.Stage`."""
+
+    name: str = ""
+    use: str = ""  # "crf.labels": the shared stage of another component; the fields below are then not used
+    kind: Literal["train", "map", "copy"] = "map"
+    call: str = ""  # "package.module:function"
+    network: str = ""  # rebuilds the network of a training stage
+    replaces: tuple[Kind, ...] = ()  # of an import: it replaces the last stage of such a component that writes the same word
+    check: str = ""  # of an import: `function(context)` says what is wrong with it before anything runs
+    over: Literal["images", "classes"] = "images"
+    list: Literal["training", "fitting", "scoring", "validation"] = "training"
+    if_bound: dict[str, bool] = {}  # the stage exists only if earlier components wrote (true) or did not write (false) the word
+    reads: tuple[str, ...] = ()
+    reads_if: dict[str, dict[str, Any]] = {}  # words that are read only if settings have these values
+    writes: str = ""
+    read: str = ""  # of a stage that writes maps: the function that reads them, see `maps.reading`
+    provides: tuple[str, ...] = ()  # capabilities of the written word, such as class-weights
+    requires: dict[str, tuple[str, ...]] = {}  # capabilities that a word, or the entry that a setting names, must have
+    settings: tuple[str, ...] = ()  # "name?": None if there is no such setting
+    warnings: str = ""  # `function(records) -> sentences` about the result, printed when the stage is done
+    truth: bool = False  # masks reach this stage
+    store: Literal["each", "sum"] = "each"  # keep one record per item, or only their sum
+    keeps: tuple[str, ...] = ()  # with `store: sum`: the arrays of a record that are kept for each item and not summed
+    result: str = ""  # turns a summed record into the JSON result
+    resampled: str = ""  # turns the kept arrays into the metrics of any sample of the images
+    scored: str = ""  # the quantity that the result is scored as
+    cost_unit: bool = False  # its time is part of the unit of cost
+    regions: Regions | None = None  # what a report shows of it
+
+
+class AddOn(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What an add-on or a mixing does to the training of a network."""
+
+    call: str  # `function(training, context) -> training`
+    reads: tuple[str, ...] = ()
+    requires: tuple[str, ...] = ()  # capabilities that the training's network must have
+    settings: tuple[str, ...] = ()
+
+
+class Published(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A figure of a paper, in percent, with the table it stands in."""
+
+    images: str
+    metric: str
+    value: float
+    source: str
+    with_: str = msgspec.field(default="", name="with")
+
+
+class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One component."""
+
+    name: str
+    kind: Kind
+    title: str
+    paper: str = ""
+    code: dict[str, str] = {}
+    summary: str = ""
+    default_refiners: tuple[str, ...] = ()
+    after: str = ""  # the setting that may name a component; this one is then folded after that one
+    open: str = ""  # of an image set: `function(path, settings) -> ImageSet` opens it; settings are its own, by their bare names
+    make: str = ""  # of a built-in one: `function(parent, settings, make) -> path | None` makes it; None: it is missing
+    segmenter: str = ""  # of an image set: the segmenter of its runs unless another is named
+    provides: tuple[str, ...] = ()  # of a backbone: the capabilities of its entries
+    table: dict[str, Any] = {}  # things by name: "package.module:function" or values; see Setting.choices_from
+    parts: tuple[str, ...] = ()  # of a backbone: the parts that can be frozen, in the order in which an image passes them
+    settings: dict[str, Setting] = {}
+    protocol: tuple[str, ...] = ()  # its settings that stand beside a result: results that differ in them are hard to compare
+    memory: tuple[str, ...] = ()  # the settings that its stages' memory grows with: lower them if memory runs out
+    variants: dict[str, dict[str, Any]] = {}
+    overrides: dict[str, Any] = {}
+    published_settings: dict[str, dict[str, Any]] = {}
+    quantities: dict[str, Quantity] = {}
+    metrics: dict[str, Metric] = {}
+    details: tuple[Details, ...] = ()
+    plots: tuple[Plot, ...] = ()
+    shared_stages: tuple[StageRecipe, ...] = ()
+    stages: tuple[StageRecipe, ...] = ()
+    adds: AddOn | None = None  # of an add-on or a mixing
+    published: tuple[Published, ...] = ()

@@ -1,0 +1,124 @@
+"""Every stage of every recipe, each with an expression that runs it; found by expanding expressions, so that none is listed."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+
+from imagesets.errors import WrongInput
+from orchestrator.planning.components import Component
+from orchestrator.planning.launch import Request, experiment
+from orchestrator.planning.recipe import ADD_ONS, FOLD_ORDER, Recipe, StageRecipe
+from orchestrator.planning.recipes import load_all
+from orchestrator.planning.settings import declared
+from orchestrator.planning.stage import Stage
+
+SEGMENTER = "deeplabv2"  # where a recipe that is no segmenter needs one behind it
+# what any setting of that name becomes, whichever recipe has it: a run takes a second then
+TINY = {
+    "crop": 32,
+    "batch": 4,
+    "epochs": 1,
+    "iterations": 2,
+    "long_side": [32, 40],
+    "scales": [1.0, 0.5],
+    "test_scales": [1.0, 0.5],
+}
+OWN = {"irn.pair_radius": 4, "lpcam.clusters": 2}  # what the rule above does not make tiny
+SHARED = {"training.workers": 1}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A stage of the recipe `component`, and an expression that runs it."""
+
+    component: str
+    expression: str
+    segmenter: str
+    stage: Stage
+
+    @property
+    def name(self) -> str:
+        """What a test calls it."""
+        return f"{self.expression}:{self.stage.name}"
+
+
+@cache
+def tiny() -> tuple[str, ...]:
+    """The settings of a tiny run, as they are given on the command line."""
+    found = {}
+    for full, setting in declared(load_all()["folder"]).items():
+        if setting.weights_of:
+            found[full] = "none"
+        elif setting.choices_from == "backbone":
+            found[full] = "small"
+        elif (name := full.rpartition(".")[2]) in TINY:
+            found[full] = TINY[name]
+    return tuple(f"{name}={value}" for name, value in (found | OWN | SHARED).items())
+
+
+def components() -> list[Recipe]:
+    """The recipes that an expression may name."""
+    return [recipe for recipe in load_all().values() if recipe.kind in (*FOLD_ORDER, *ADD_ONS)]
+
+
+def names(*kinds: str) -> list[str]:
+    return [recipe.name for recipe in load_all().values() if recipe.kind in kinds]
+
+
+def expressions(recipe: Recipe) -> Iterator[tuple[str, str]]:
+    """Expressions and segmenters that might run all stages of a recipe, simple ones first."""
+    name, networks = recipe.name, names("network")
+    if recipe.kind == "segmenter":
+        yield from ((f"{network}+none", name) for network in networks)
+        yield from ((network, name) for network in networks)
+    elif recipe.kind in ADD_ONS:
+        yield from ((f"{host.name}+{name}", SEGMENTER) for host in components() if Component(host).trains_a_network)
+    else:
+        yield name, SEGMENTER
+        yield from ((f"{network}+{name}", SEGMENTER) for network in networks if network != name)
+        others = [other for other in names("refiner") if other != name]
+        yield from ((expression, SEGMENTER) for other in others for expression in (f"{other}+{name}", f"{name}+{other}"))
+
+
+@cache
+def plan(expression: str, segmenter: str) -> tuple[Stage, ...]:
+    """The stages of an expression at tiny settings; raises WrongInput where it makes no sense."""
+    return tuple(experiment(Request(expression, "folder:x", segmenter, assignments=tiny())).stages)
+
+
+@cache
+def cases_of(name: str) -> tuple[Case, ...]:
+    """Each stage of the recipe called `name` once: its own, and for an add-on the training that it adds to."""
+    found: dict[tuple[int, str], Case] = {}
+    for expression, segmenter in expressions(load_all()[name]):
+        try:
+            stages = plan(expression, segmenter)
+        except WrongInput:
+            continue
+        for stage in stages:
+            adds = name if name in stage.add_ons else ""
+            if not stage.scores and (adds or stage.component == name):
+                found.setdefault((id(stage.recipe) if not adds else 0, adds), Case(name, expression, segmenter, stage))
+    return tuple(found.values())
+
+
+def declared_stages(recipe: Recipe) -> list[StageRecipe]:
+    """A recipe's stages, those it takes from others among them."""
+    shared = {f"{owner.name}.{stage.name}": stage for owner in load_all().values() for stage in owner.shared_stages}
+    return [shared[stage.use] if stage.use else stage for stage in recipe.stages]
+
+
+def every(kind: str) -> list[Case]:
+    """The stages of a kind, each once though several recipes take it from one."""
+    cases = [case for recipe in components() for case in cases_of(recipe.name) if case.stage.recipe.kind == kind]
+    return list({(id(case.stage.recipe), *case.stage.add_ons): case for case in reversed(cases)}.values())[::-1]
+
+
+def scores() -> list[Case]:
+    """Every stage of every score recipe, on a result that it scores."""
+    found: dict[int, Case] = {}
+    for case in (case for recipe in components() for case in cases_of(recipe.name)):
+        for stage in plan(case.expression, case.segmenter):
+            if stage.scores:
+                found.setdefault(id(stage.recipe), Case(stage.component, case.expression, case.segmenter, stage))
+    return list(found.values())

@@ -1,0 +1,32 @@
+"""The laboratories that all contracts share, one for each image set; what one test needed is there for the next."""
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from tests.contracts.images import write_images
+from tests.contracts.laboratory import Laboratory
+
+
+@pytest.fixture(scope="session")
+def laboratory(tmp_path_factory: pytest.TempPathFactory) -> Laboratory:
+    """Two classes, images of odd sizes, some without labels."""
+    root = tmp_path_factory.mktemp("contracts")
+    return Laboratory(root / "store", write_images(root / "images", ("red", "blue")))
+
+
+@pytest.fixture(scope="session")
+def one_class(tmp_path_factory: pytest.TempPathFactory) -> Laboratory:
+    """One class, which half of the images do not show."""
+    root = tmp_path_factory.mktemp("one")
+    return Laboratory(root / "store", write_images(root / "images", ("red",)))
+
+
+@pytest.fixture(autouse=True)
+def threads() -> Iterator[None]:
+    """One thread: results are compared bit by bit, and tests run beside one another."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

@@ -1,0 +1,183 @@
+"""Runs the tiny plans of all cases in this process, in one store, so that what several cases need is made once."""
+
+import io
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import torch
+from rich.console import Console
+from torch import nn
+
+from maps.maps import StoredMaps
+from orchestrator.engine import local_engine
+from orchestrator.engine.context import context, load_network, stored
+from orchestrator.engine.job import Input, Job, resolve
+from orchestrator.engine.local_engine import LocalEngine
+from orchestrator.engine.progress import Display
+from orchestrator.engine.spent import Spent
+from orchestrator.engine.stage_runner import Runner
+from orchestrator.engine.training_work import prepared
+from orchestrator.planning.images import open_images
+from orchestrator.planning.launch import Prepared, Request, experiment, prepare
+from orchestrator.planning.plan import PlannedStage
+from orchestrator.storage.shards import StoredRecords
+from orchestrator.storage.store import read_json, read_manifest
+from tests.contracts.cases import Case, tiny
+from training.loop import train
+from training.run import Run
+from training.stage import Records, Training
+
+State = dict[str, torch.Tensor]
+
+
+class Engine(LocalEngine):
+    """The local engine on a device of choice, which keeps the jobs by the folder of their result."""
+
+    def __init__(self, device: str) -> None:
+        self.device, self.jobs = device, dict[Path, Job]()
+
+    def map(self, job: Job, *rest: Any) -> None:
+        self.jobs[job.folder] = job
+        with patch.object(local_engine, "_device", lambda rank: self.device):
+            super().map(job, *rest)
+
+    def train(self, job: Job) -> Spent:
+        self.jobs[job.folder] = job
+        with patch.object(local_engine, "_device", lambda rank: self.device):
+            return super().train(job)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training ended with: everything in its network, and its mean losses of each epoch."""
+
+    training: Training
+    history: list[dict[str, float]]
+
+    @property
+    def weights(self) -> State:
+        return {name: values.cpu() for name, values in self.training.network.state_dict().items()}
+
+
+@dataclass(frozen=True)
+class Made:
+    """A stage that was run: the job that made it, and what it left."""
+
+    job: Job
+
+    @property
+    def records(self) -> Records | StoredMaps:
+        """Of a per-image stage: maps where its recipe names their reader, else named arrays."""
+        return stored(self.job.folder, self.job.recipe.read)
+
+    @property
+    def arrays(self) -> StoredRecords:
+        """What a per-image stage stored, as it lies there."""
+        return StoredRecords(self.job.folder)
+
+    @property
+    def weights(self) -> State:
+        return torch.load(self.job.folder / "network.pt", map_location="cpu", weights_only=True)
+
+    @property
+    def result(self) -> Any:
+        """Of a score: its metrics, its protocol and more."""
+        return (read_manifest(self.job.folder) or {})["result"]
+
+    @property
+    def history(self) -> Any:
+        return read_json(self.job.folder / "history.json")
+
+    def network(self) -> nn.Module:
+        """The saved network as a stage that reads it gets it."""
+        source = Input(self.job.attempt, self.job.recipe.network, self.job.settings)
+        return load_network(source, self.job.classes, torch.device("cpu"))
+
+    def one(self, device: str = "cpu", **inputs: object) -> Callable[[Any], Mapping[str, np.ndarray]]:
+        """The function of one item of a per-image stage, with some of its inputs replaced."""
+        where = context(self.job, device)
+        return resolve(self.job.recipe.call)(replace(where, inputs={**where.inputs, **inputs}))
+
+    def initial(self) -> State:
+        """The network as a training begins with it."""
+        return {name: values.clone() for name, values in prepared(self.job, "cpu").network.state_dict().items()}
+
+    def again(
+        self,
+        folder: Path,
+        device: str = "cpu",
+        random_seed: int = 0,
+        stop_at: int | None = None,
+        changed: Mapping[str, object] = {},
+        rank: int = 0,
+        world: int = 1,
+    ) -> Trained:
+        """Train once more, with some settings of the stage changed; raises Stopped before step `stop_at`.
+
+        The checkpoint lies in `folder`: the same folder again goes on from it.
+        """
+        job = replace(self.job, random_seed=random_seed, settings={**self.job.settings, **changed})
+        training, where = prepared(job, device), context(job, device)
+        taken = iter(range(10**6))
+        run = Run(
+            where.purpose,
+            folder,
+            where.settings.training,
+            where.device,
+            rank,
+            world,
+            asked_to_stop=lambda: stop_at is not None and next(taken) == stop_at,
+        )
+        folder.mkdir(exist_ok=True)
+        return Trained(training, train(training, job.items, run))
+
+
+class Laboratory:
+    """Makes what cases need on an image set, in one store."""
+
+    def __init__(self, store: Path, images: Path, device: str = "cpu") -> None:
+        self.store, self.images, self.engine = store, images, Engine(device)
+
+    def plan(self, case: Case, random_seed: int = 0, *changed: str) -> Prepared:
+        """The plan of a case's expression."""
+        asked = (*tiny(), *changed)
+        request = Request(case.expression, f"folder:{self.images}", case.segmenter, "", asked, random_seed, self.store)
+        wanted = experiment(request)
+        opened = open_images(request.images, wanted.settings, self.store, make=False)
+        assert opened is not None
+        return prepare(wanted, opened)
+
+    def made(self, case: Case) -> Made:
+        """The case's stage, run with all that it is made from."""
+        plan = self.plan(case)
+        plan.planner.store.open()
+        (step,) = (step for step in plan.steps if step.stage.name == case.stage.name)
+        self._run(step, Runner(self.engine, plan.planner, Display(Console(file=io.StringIO()))))
+        return Made(self.engine.jobs[step.folder])
+
+    def readers(self, case: Case) -> list[Case]:
+        """The per-image stages of the case's expression that read what its stage writes."""
+        stages = [step.stage for step in self.plan(case).steps]
+        return [
+            replace(case, stage=stage)
+            for stage in stages
+            if stage.recipe.kind == "map" and any(source.name == case.stage.name for source in stage.inputs.values())
+        ]
+
+    def _run(self, step: PlannedStage, runner: Runner) -> None:
+        for source in step.inputs.values():
+            self._run(source, runner)
+        runner.run(step)
+
+
+def same(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
+    """Whether two sets of named arrays or tensors are equal, bit by bit."""
+    return first.keys() == second.keys() and all(_equal(values, second[name]) for name, values in first.items())
+
+
+def _equal(first: Any, second: Any) -> bool:
+    return first.dtype == second.dtype and np.array_equal(*(np.asarray(values) for values in (first, second)))

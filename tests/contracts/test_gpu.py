@@ -1,0 +1,139 @@
+"""What holds on a GPU: it trains and maps as a CPU does, within rounding, and gives its memory back.
+
+`make test-gpu` runs these where there is one; WSSS_TEST_DEVICE=cpu runs them on a CPU, which shows that they run at all.
+"""
+
+import gc
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.contracts.cases import Case, every
+from tests.contracts.images import write_images
+from tests.contracts.laboratory import Laboratory, Made, same
+from tests.contracts.test_trainings import check_history
+from tests.contracts.two_processes import train_in_two
+from tests.launching import launch, manifests
+
+pytestmark = pytest.mark.gpu
+TRAININGS, MAPPINGS = every("train"), every("map")
+SAME_WAY = 0.02  # share of what a training changes in which two devices may differ: rounding is 1e-5 of that a step
+
+
+@pytest.fixture(scope="module")
+def device() -> Iterator[str]:
+    """The device that is tried, without TF32: its ten bits would hide what is looked for."""
+    wanted = os.environ.get("WSSS_TEST_DEVICE", "cuda")
+    if wanted == "cuda" and not torch.cuda.is_available():
+        pytest.skip("this machine has no GPU; WSSS_TEST_DEVICE=cpu tries these tests on its CPU")
+    with torch.backends.cudnn.flags(allow_tf32=False):
+        yield wanted
+
+
+@pytest.fixture(params=TRAININGS, ids=lambda case: case.name)
+def training(request: pytest.FixtureRequest, laboratory: Laboratory) -> Made:
+    """A training, made on the CPU."""
+    return laboratory.made(request.param)
+
+
+def reads_a_network(case: Case) -> bool:
+    return any(source.recipe.network for source in case.stage.inputs.values())
+
+
+def without_dropout(made: Made) -> dict[str, object]:
+    """The settings that switch dropout off: each device draws its own."""
+    return {name: 0.0 for name in made.job.settings if name.rpartition(".")[2] == "dropout"}
+
+
+def change(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> torch.Tensor:
+    """What a training changed in its network, as one vector."""
+    return torch.cat([(after[name].double() - before[name].double()).flatten() for name in before])
+
+
+def test_a_training_changes_the_weights_as_on_the_cpu(device: str, training: Made, tmp_path: Path) -> None:
+    off = without_dropout(training)
+    here, there = (training.again(tmp_path / name, name, changed=off) for name in ("cpu", device))
+    check_history(there.history)
+    for name, loss in here.history[0].items():
+        assert there.history[0][name] == pytest.approx(loss, rel=1e-3, abs=1e-4), name
+    own, other = (change(training.initial(), trained.weights) for trained in (here, there))
+    assert (other - own).norm() < SAME_WAY * own.norm()
+
+
+def test_bfloat16_on_it_stays_near_float32(device: str, training: Made, tmp_path: Path) -> None:
+    off = without_dropout(training)
+    exact = training.again(tmp_path / "float32", device, changed=off)
+    coarse = training.again(tmp_path / "bfloat16", device, changed={**off, "training.precision": "bfloat16"})
+    assert {values.dtype for values in coarse.weights.values()} == {values.dtype for values in exact.weights.values()}
+    assert coarse.history != exact.history, "the forward pass was not in bfloat16"
+    for name, loss in exact.history[0].items():
+        assert coarse.history[0][name] == pytest.approx(loss, rel=0.05, abs=0.02), name
+
+
+@pytest.mark.parametrize("case", [case for case in MAPPINGS if reads_a_network(case)], ids=lambda case: case.name)
+def test_a_per_image_stage_makes_what_the_cpu_makes(device: str, laboratory: Laboratory, case: Case) -> None:
+    made = laboratory.made(case)
+    one = made.one(device)
+    for part in made.job.parts():
+        check_alike(one(part), made.arrays[made.job.name_of(part)])
+
+
+def check_alike(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
+    """Numbers up to half precision and rounding; of labels, which rounding may tip, all but a few."""
+    assert found.keys() == expected.keys()
+    for name, array in expected.items():
+        own = found[name]
+        assert own.shape == array.shape and own.dtype == array.dtype, name
+        if np.issubdtype(array.dtype, np.floating):
+            most = float(np.abs(array).max(initial=1e-3))
+            np.testing.assert_allclose(own.astype(float), array.astype(float), atol=0.01 * most, rtol=0, err_msg=name)
+        else:
+            assert (own == array).mean() >= 0.99 if array.size else True, name
+
+
+def test_two_workers_share_a_training_on_two_gpus(device: str, laboratory: Laboratory, tmp_path: Path) -> None:
+    if device == "cuda" and torch.cuda.device_count() < 2:
+        pytest.skip(f"NCCL needs a GPU for each worker, and this machine has {torch.cuda.device_count()}")
+    jobs = {case.name: laboratory.made(case) for case in TRAININGS}
+    backend = "nccl" if device == "cuda" else "gloo"
+    for name, (first, second, _) in train_in_two(jobs, tmp_path, backend).items():
+        assert same(first["parameters"], second["parameters"]) and first["history"] == second["history"], name
+        check_history(first["history"])
+
+
+def held(device: str) -> int:
+    """Bytes of all tensors on a device."""
+    gc.collect()
+    if device == "cuda":
+        torch._C._cuda_clearCublasWorkspaces()  # which cuBLAS keeps for itself
+        return torch.cuda.memory_allocated()
+    storages = {own.untyped_storage().data_ptr(): own for own in gc.get_objects() if isinstance(own, torch.Tensor)}
+    return sum(own.untyped_storage().nbytes() for own in storages.values())
+
+
+def test_nothing_stays_on_it_after_a_stage(device: str, tmp_path: Path) -> None:
+    bench = Laboratory(tmp_path / "store", write_images(tmp_path / "images", ("red", "blue")), device)
+    first, *others = (case for case in (*TRAININGS, *MAPPINGS))
+    bench.made(first)
+    before, network = held(device), 4 * sum(value.numel() for value in bench.made(first).weights.values())
+    for case in others:
+        bench.made(case)
+        assert held(device) - before < network / 10, f"{case.name} leaves something behind"
+
+
+def test_a_whole_launch_runs_on_it(device: str, tmp_path: Path) -> None:
+    images = write_images(tmp_path / "images", ("red", "blue"))
+    done = launch(images, tmp_path / "store", "--engine", "local")
+    assert done.returncode == 0, done.stdout + done.stderr
+    (results,) = (json.loads(path.read_text()) for path in tmp_path.glob("store/runs/*/results.json"))
+    assert [row["component"] for row in results["rows"]] == ["lpcam", "amn", "irn", "deeplabv2"]
+    found = {manifest["device"] for manifest in manifests(tmp_path / "store").values()}
+    assert found == {torch.cuda.get_device_name() if device == "cuda" else "cpu"}
+    if device == "cuda":
+        trained = manifests(tmp_path / "store")["deeplabv2-segmenter"]
+        assert trained["gpu_memory"] > 4 * 10**6, "the segmenter's weights alone take more"

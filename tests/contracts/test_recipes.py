@@ -1,0 +1,102 @@
+"""What holds of every component's recipe and of the keys of its stages."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from imagesets.errors import WrongInput
+from orchestrator.planning.launch import Prepared
+from orchestrator.planning.recipe import Recipe
+from orchestrator.planning.recipes import load_all
+from orchestrator.planning.references import resolve
+from orchestrator.planning.settings import declared
+from orchestrator.planning.stage import Stage
+from tests.contracts.cases import Case, cases_of, components, declared_stages, expressions, plan
+from tests.contracts.laboratory import Laboratory
+from tests.test_plan import another
+
+
+def stages_of(recipe: Recipe) -> Iterator[Stage]:
+    """The stages of every expression that names the recipe and makes sense."""
+    for expression, segmenter in expressions(recipe):
+        try:
+            yield from plan(expression, segmenter)
+        except WrongInput:
+            continue
+
+
+def waits_for(recipe: Recipe) -> set[str]:
+    """The capabilities that it requires of a network and that no recipe provides yet."""
+    offered = {capability for other in load_all().values() for stage in other.stages for capability in stage.provides}
+    wanted = {capability for stage in recipe.stages for capability in stage.requires.get("network", ())}
+    return (wanted | set(recipe.adds.requires if recipe.adds else ())) - offered
+
+
+RECIPES = [pytest.param(recipe, id=recipe.name) for recipe in components()]
+
+
+@pytest.fixture(params=RECIPES)
+def recipe(request: pytest.FixtureRequest) -> Recipe:
+    """A component that can run beside the others that there are."""
+    if missing := waits_for(request.param):
+        pytest.skip(f"no network provides {' and '.join(sorted(missing))} yet")
+    return request.param
+
+
+@pytest.fixture
+def cases(recipe: Recipe) -> tuple[Case, ...]:
+    return cases_of(recipe.name)
+
+
+def keys(prepared: Prepared) -> dict[str, str]:
+    return {step.stage.name: step.key for step in prepared.steps}
+
+
+def test_each_of_its_stages_runs_in_some_expression(recipe: Recipe, cases: tuple[Case, ...]) -> None:
+    reached = [case.stage.recipe for case in cases]
+    for stage in declared_stages(recipe):
+        assert any(stage is other for other in reached), f"no expression runs {recipe.name}-{stage.name}"
+    assert not recipe.adds or any(recipe.name in case.stage.add_ons for case in cases)
+
+
+def test_each_of_its_settings_reaches_a_stage(recipe: Recipe) -> None:
+    read = {full for stage in stages_of(recipe) for full in stage.owned.values()}
+    idle = {f"{recipe.name}.{name}" for name in recipe.settings if name != recipe.after} - read
+    assert not idle, f"nothing reads {', '.join(sorted(idle))}"
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_each_function_that_it_names_is_there(recipe: Recipe) -> None:
+    named = [
+        reference
+        for stage in (*recipe.stages, *recipe.shared_stages)
+        for reference in (stage.call, stage.network, stage.read, stage.result, stage.resampled, stage.check, stage.warnings)
+    ]
+    for reference in filter(None, [*named, recipe.adds.call if recipe.adds else ""]):
+        assert callable(resolve(reference)), reference
+
+
+def test_a_second_plan_has_the_keys_of_the_first(laboratory: Laboratory, cases: tuple[Case, ...]) -> None:
+    for case in cases:
+        assert keys(laboratory.plan(case)) == keys(laboratory.plan(case)), case.name
+
+
+def test_a_setting_that_no_stage_of_it_reads_changes_no_key(
+    laboratory: Laboratory, cases: tuple[Case, ...], tmp_path: Path
+) -> None:
+    for case in cases:
+        before = laboratory.plan(case)
+        placing = {f"{other.name}.{other.after}" for other in load_all().values() if other.after}
+        others = {
+            name: another(setting, before.settings[name], tmp_path)
+            for name, setting in declared(load_all()["folder"]).items()
+            if name not in {*before.experiment.used, *placing} and not name.startswith(("images.", "imported."))
+        }
+        after = laboratory.plan(case, 0, *(f"{name}={value}" for name, value in others.items()))
+        assert others and keys(after) == keys(before), case.name
+
+
+def test_another_random_seed_changes_every_key(laboratory: Laboratory, cases: tuple[Case, ...]) -> None:
+    for case in cases:
+        assert not set(keys(laboratory.plan(case)).values()) & set(keys(laboratory.plan(case, 1)).values()), case.name

@@ -1,0 +1,51 @@
+"""Trainings that two processes share, each in turn: run by `test_trainings.py`."""
+
+import os
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import distributed, multiprocessing
+
+from tests.contracts.laboratory import Made, Trained
+from training.loop import Stopped
+
+Told = dict[str, Any]
+
+
+def train_in_two(made: Mapping[str, Made], folder: Path, backend: str = "gloo") -> dict[str, tuple[Told, Told, Told]]:
+    """Each training by two workers: what both end with, and what the first does where both were stopped on the way."""
+    multiprocessing.spawn(_worker, (list(made.values()), folder, backend), nprocs=2)  # type: ignore[attr-defined]
+    found = {}
+    for place, name in enumerate(made):
+        files = ("whole-0", "whole-1", "resumed-0")
+        first, second, resumed = (torch.load(folder / str(place) / f"{file}.pt", weights_only=True) for file in files)
+        found[name] = first, second, resumed
+    return found
+
+
+def _worker(rank: int, made: list[Made], folder: Path, backend: str) -> None:
+    os.environ["OMP_NUM_THREADS"] = "1"
+    torch.set_num_threads(1)
+    meeting = f"file://{folder / 'meeting'}"
+    distributed.init_process_group(backend, init_method=meeting, rank=rank, world_size=2, timeout=timedelta(seconds=60))
+    device = f"cuda:{rank}" if backend == "nccl" else "cpu"
+    for place, one in enumerate(made):
+        own = folder / str(place)
+        own.mkdir(exist_ok=True)
+        _tell(one.again(own / "whole", device, rank=rank, world=2), own / f"whole-{rank}.pt")
+        try:
+            one.again(own / "halted", device, rank=rank, world=2, stop_at=1)
+        except Stopped:
+            distributed.barrier()  # rank 0 writes the checkpoint that both go on from
+        _tell(one.again(own / "halted", device, rank=rank, world=2), own / f"resumed-{rank}.pt")
+        distributed.barrier()
+    distributed.destroy_process_group()
+
+
+def _tell(trained: Trained, path: Path) -> None:
+    # buffers (the statistics of batch norms) are each worker's own after the last step; rank 0's are delivered
+    parameters = {name: values.detach().cpu() for name, values in trained.training.network.named_parameters()}
+    torch.save({"parameters": parameters, "history": trained.history}, path)
