@@ -155,5 +155,5 @@ def remote_storage(address: Address) -> str:
         if remote.get(key) != b"whole" or key not in [info.path for info in remote.listed(folder)]:
             raise OSError(f"an object in {address.uri} is not listed and read as it was written")
     finally:
-        remote.delete_folder(folder)
+        remote.delete(folder, folder=True)
     return f"an object written, listed, read and deleted in {address.uri}{f' on {address.endpoint}' if address.endpoint else ''}"

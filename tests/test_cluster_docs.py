@@ -51,7 +51,7 @@ def commands() -> list[list[str]]:
 
 @pytest.mark.parametrize("words", commands(), ids=" ".join)
 def test_every_command_of_the_page_parses(words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("orchestrator.cli.options.open_mirror", lambda folder, address: tmp_path)  # there is no such bucket
+    monkeypatch.setattr("orchestrator.cli.options.open_bucket", lambda folder, address: tmp_path)  # there is no such bucket
     group = typer.main.get_command(app)
     parsed = group.commands[words[0]].make_context(words[0], words[1:])  # type: ignore[attr-defined]
     if words[0] == "submit":

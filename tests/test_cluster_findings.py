@@ -191,7 +191,7 @@ def test_how_a_job_ended_is_the_exit_code(status: str, code: int | None, shell: 
 
 def test_a_head_that_refuses_the_token_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
-    from orchestrator.engine.ray_token import refuse_wrong_token
+    from orchestrator.engine.ray_session import refuse_wrong_token
 
     def refuse(request: bytes, context: grpc.ServicerContext) -> None:
         context.abort(grpc.StatusCode.UNAUTHENTICATED, "InvalidAuthToken")

@@ -172,10 +172,10 @@ def test_a_checkpoint_goes_up_while_the_training_runs_and_the_last_one_when_it_i
 ) -> None:
     monkeypatch.setattr("orchestrator.storage.in_step.PACE", 0.02)
     folder = opened(tmp_path / "one") / "stages" / "x"
-    folder.mkdir(parents=True)
-    (there / "stages/x").mkdir(parents=True)
+    attempt = Attempt(folder, token="token")
+    attempt.begin(made=())
     (there / "stages/x/stop").touch()
-    with pytest.raises(KeyboardInterrupt), Attempt(folder).resuming("checkpoint.pt", rank=0):
+    with pytest.raises(KeyboardInterrupt), attempt.resuming("checkpoint.pt", rank=0):
         (folder / "checkpoint.pt").write_bytes(b"first")
         deadline = time.monotonic() + 20
         while not ((there / "stages/x/checkpoint.pt").exists() and (folder / "stop").exists()):
@@ -239,15 +239,17 @@ def test_a_dead_driver_s_store_is_taken_over_and_its_writes_are_refused(
     with driving(root):
         found = place_of(root)
         assert isinstance(found, Bucket) and not flag.exists()
-        Attempt(root / "stages" / "x").check()
+        attempt = Attempt(root / "stages" / "x", token="token")
+        attempt.begin(made=())
+        attempt.check()
         found.driver = "0123"
         with pytest.raises(DriverLost, match="taken over the store s3://lab/store"):
-            Attempt(root / "stages" / "x").check()
+            attempt.check()
 
 
 def test_of_two_attempts_at_a_training_the_later_may_write(tmp_path: Path) -> None:
     folder = opened(tmp_path / "one") / "stages" / "cam-network-00112233aabb"
-    first, second = (Attempt(folder, token=token, alone=True) for token in ("first", "second"))
+    first, second = (Attempt(folder, token=token) for token in ("first", "second"))
     first.begin(made=())
     first.check()
     second.begin(made=())

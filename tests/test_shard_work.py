@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from orchestrator.engine.memory import out_of_memory
+from orchestrator.engine.failures import out_of_memory
 from orchestrator.engine.shard_work import add
 from orchestrator.planning.launch import Request, experiment
 from orchestrator.planning.recipes import load_all

@@ -149,7 +149,7 @@ def test_what_cannot_go_well_is_refused_before_anything_is_asked(command: Comman
 
 
 def test_a_store_on_s3_is_left_to_the_cluster(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("orchestrator.cli.options.open_mirror", lambda *_: pytest.fail("it was opened here"))
+    monkeypatch.setattr("orchestrator.cli.options.open_bucket", lambda *_: pytest.fail("it was opened here"))
     words = ("launch", "--method", "cam+none", "--store", "s3://bucket/store")
     code, _, errors = command("submit", "--address", f"127.0.0.1:{free_port()}", *words)
     assert code == 2 and "paths" not in errors and "127.0.0.1" in errors  # it got as far as the cluster, which is not there

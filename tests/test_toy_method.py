@@ -69,10 +69,13 @@ def test_it_is_planned_and_nothing_but_its_own_files_is_new(home: Home) -> None:
 
 
 def test_what_it_cannot_do_is_refused_in_a_sentence(home: Home) -> None:
-    refused = home.launch("sharp", "--plan")
-    assert refused.returncode == 2 and "sharp needs label-logits, which the training of cam does not provide" in refused.stderr
-    refused = home.launch("toy+lpcam", "--plan")
-    assert refused.returncode == 2 and "lpcam needs features and class-probability" in refused.stderr
+    for method, told in {
+        "sharp": "sharp needs label-logits, which the training of cam does not provide",
+        "toy+lpcam": "lpcam needs features and class-probability, which the network of toy does not provide",
+        "toy+irn": "irn needs backbone, which the network of toy does not provide",  # without initial weights of its own
+    }.items():
+        refused = home.launch(method, "--plan")
+        assert refused.returncode == 2 and told in refused.stderr, refused.stderr
 
 
 @pytest.fixture(scope="module")

@@ -119,7 +119,7 @@ def _marked_remote(address: Address, token: str) -> Iterator[tuple[str, Seen]]:
         yield f"{address.path}/{place}", partial(_reads, lambda name: remote.get(f"{place}/{name}"), token)
     finally:
         with contextlib.suppress(OSError):  # a network failure now must not hide the findings
-            remote.delete_folder(place)
+            remote.delete(place, folder=True)
 
 
 def _name() -> str:

@@ -1,1 +1,1 @@
-"""Carries plans out: jobs, engines, the order of steps, what a person sees meanwhile."""
+"""Runs plans: a launch (`execution`), which stage when (`order`), one stage (`stage_runner`), each kind of it (`stage_kinds`)."""

@@ -1,16 +1,22 @@
-"""What the workers of a training failed on, brought together: which error counts, and whether another attempt may succeed."""
+"""What stages fail on: which error of several workers counts, whether another attempt may do, what to lower for memory."""
 
 import pickle
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
+
 from imagesets.errors import WrongInput
 from orchestrator.engine.job import WorkerLost
+from orchestrator.planning.recipes import load_all
+from orchestrator.planning.stage import Stage
 from orchestrator.storage.lease import DriverLost, LeaseLost
 from orchestrator.storage.trouble import StoreAbsent
 
 FINAL = (WrongInput, LeaseLost, DriverLost, StoreAbsent)  # what another attempt at once would only meet again
 CUT_OFF = "onnection"  # in what gloo and NCCL say where a peer is gone
+# of Ray's memory monitor, which stops a worker before the node is full, or of an allocation that fails
+SIGNS = ("low on memory", "OUT_OF_MEMORY", "out of memory", "can't allocate memory", "not enough memory", "MemoryError")
 
 
 def counting(failures: Sequence[Exception]) -> Exception:
@@ -39,3 +45,19 @@ def handed_over(folder: Path) -> list[Exception]:
     """The errors that workers have written to `folder`, the first one first."""
     written = sorted(folder.glob("*.error"), key=lambda path: path.stat().st_mtime_ns)
     return [pickle.loads(path.read_bytes()) for path in written]
+
+
+def ran_out(error: BaseException) -> bool:
+    """Whether an error, or what a worker was lost to, is a lack of memory."""
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(sign in str(error) for sign in SIGNS)
+
+
+def out_of_memory(name: str, stage: Stage, error: BaseException) -> WrongInput:
+    """What a person is told of a stage called `name` that ran out of memory."""
+    own = [f"{stage.component}.{setting}" for setting in load_all()[stage.component].memory if setting in stage.settings]
+    if stage.recipe.kind == "train":
+        also = "training.workers or training.loaders, or give it a machine with more"
+    else:
+        also = "how many run at once (`ray start --num-cpus`, or --engine local for one), or give it a machine with more"
+    kept = "what is done is kept, and the same command continues"
+    return WrongInput(f"out of memory in {name}: lower {', '.join([*own, also])}; {kept} ({' '.join(str(error).split())[:300]})")

@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from contextlib import chdir, contextmanager
 from typing import Any
 
+import grpc
 import ray
-from ray._private import worker
+from ray._private import services, worker
+from ray._private.authentication.http_token_authentication import get_auth_headers_if_auth_enabled
 from ray.exceptions import AuthenticationError
 
 from imagesets.errors import WrongInput
-from orchestrator.engine.ray_token import refuse_wrong_token
 
 DEFAULTS = {  # settings of Ray, unless the user's shell has others
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -21,6 +22,8 @@ DEFAULTS = {  # settings of Ray, unless the user's shell has others
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # by default a finished training is noticed after 2 s
 }
 REPORTS = logging.getLogger("raylet")  # of Ray's servers
+QUESTION = "/ray.rpc.NodeInfoGcsService/CheckAlive"  # what Ray's own `ray health-check` asks a head
+PATIENCE = 10  # seconds for an answer
 OBJECT_STORE = 256 << 20  # bytes of a private Ray: only jobs and figures pass through it
 
 
@@ -66,3 +69,29 @@ def _tell_the_log() -> None:
     ours.handlers.clear()
     ours.propagate = True
     worker.print_to_stdstream = lambda data, *_, **__: REPORTS.info("%s", "\n".join(data["lines"]))
+
+
+def refuse_wrong_token(address: str) -> None:
+    """Raise WrongInput where the head at `address`, auto or host:port, refuses the token; all else is left to Ray.
+
+    Ray itself tries a wrong one for twenty seconds, in raw lines.
+    """
+    head = services.canonicalize_bootstrap_address(address) if address == "auto" else address
+    if head is None:
+        return
+    try:
+        headers = get_auth_headers_if_auth_enabled({})
+    except AuthenticationError as error:  # the token is asked for, and cannot be read
+        raise WrongInput(f"--address {address}: {error.message}") from error
+    with grpc.insecure_channel(head, options=[("grpc.enable_http_proxy", 0)]) as channel:
+        try:
+            channel.unary_unary(QUESTION)(b"", timeout=PATIENCE, metadata=tuple(headers.items()))
+        except grpc.RpcError as error:
+            if error.code() is grpc.StatusCode.UNAUTHENTICATED:
+                raise WrongInput(f"--address {address}: {_refusal(bool(headers))}") from error
+
+
+def _refusal(sent: bool) -> str:
+    if sent:
+        return "the cluster refuses the token; RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH must give that of this cluster"
+    return "the cluster wants a token: export RAY_AUTH_MODE=token, and its token by RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH"

@@ -16,8 +16,8 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from orchestrator.engine.failures import ran_out
 from orchestrator.engine.job import RETRIES, Ask, Done, Job, Tell, WorkerLost
-from orchestrator.engine.memory import ran_out
 from orchestrator.engine.places import places, width
 from orchestrator.engine.shard_work import run_shard
 from orchestrator.engine.spent import Spent

@@ -12,8 +12,8 @@ from typing import Any, Protocol
 import torch
 
 from orchestrator.engine.context import importing, save_network, settings_of
+from orchestrator.engine.failures import ran_out
 from orchestrator.engine.job import RETRIES, Ask, Done, Job, Tell, WorkerLost, resolve
-from orchestrator.engine.memory import ran_out
 from orchestrator.engine.progress import Display
 from orchestrator.engine.spent import Meter, Spent
 from orchestrator.storage.beside import beside

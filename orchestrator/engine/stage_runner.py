@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 import torch
 
 from imagesets.errors import WrongInput
+from orchestrator.engine.failures import out_of_memory, ran_out
 from orchestrator.engine.job import Input, Job, blaming
-from orchestrator.engine.memory import out_of_memory, ran_out
 from orchestrator.engine.progress import Display
 from orchestrator.engine.provenance import git_commit, versions
 from orchestrator.engine.stage_kinds import Engine, Making
@@ -59,12 +59,7 @@ class Runner:
 
     def _patiently(self, do: Callable[[], T]) -> T:
         root = self.planner.store.root
-
-        def blamed() -> T:
-            with blaming(root):
-                return do()
-
-        return patiently(root, blamed, self.making.tell, self._pause)
+        return patiently(root, blaming(root)(do), self.making.tell, self._pause)
 
     def _pause(self, seconds: float) -> None:
         self.making.stopping.wait(seconds)
@@ -133,7 +128,6 @@ class Runner:
                 step.folder,
                 token=lease.token,
                 made_from=digest(json.dumps(made_from, sort_keys=True).encode()),
-                alone=stage.recipe.kind == "train",
                 lease=lease,
             ),
             recipe=stage.recipe,

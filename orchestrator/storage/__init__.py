@@ -1,1 +1,1 @@
-"""The store: folders of results, shards of records, leases."""
+"""The store: where it is kept (`place`), a stage's result and an attempt at one (`result`), their records, leases."""

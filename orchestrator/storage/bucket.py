@@ -15,15 +15,16 @@ from urllib.parse import urlsplit
 from orchestrator.storage.host import locked
 from orchestrator.storage.in_step import in_step
 from orchestrator.storage.lease import DriverLost, LeaseLost, held
-from orchestrator.storage.mirror import STAGE_NOTES, Mirror, content_of, write_here
+from orchestrator.storage.mirror import STAGE_NOTES, Mirror, write_here
 from orchestrator.storage.place import buckets
 from orchestrator.storage.remote import PATIENCE, SHORT, Address, Remote, refuse_unusable
+from orchestrator.storage.store import read_json
 from orchestrator.storage.trouble import MARKER
 
 VARIABLE = "WSSS_ORCH_MIRRORS"  # the folder in which mirrors lie, on each machine its own
 NOTE, LOCK = "remote.json", ".lock"
 FLAGS = "drivers"  # of the launches that write
-ATTEMPT = "attempt"  # in the remote folder of a training: the token of the attempt whose writes count
+ATTEMPT = "attempt"  # in a stage's remote folder: the token of the attempt whose writes count
 
 
 class Bucket(Mirror):
@@ -40,7 +41,7 @@ class Bucket(Mirror):
         Without both notes, the next command here would take the folder for another result's.
         """
         with locked(self.root / LOCK):
-            if digest and json.loads(content_of(folder / "manifest.json") or b"{}").get("digest") != digest:
+            if digest and (read_json(folder / "manifest.json") or {}).get("digest") != digest:
                 shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True, exist_ok=True)
             for name in STAGE_NOTES if digest else STAGE_NOTES[1:]:
@@ -49,10 +50,10 @@ class Bucket(Mirror):
     def begin(self, folder: Path, token: str) -> None:
         self.remote.put(token.encode(), self.name(folder / ATTEMPT))
 
-    def check(self, folder: Path, token: str, alone: bool) -> None:
+    def check(self, folder: Path, token: str) -> None:
         if self.driver and self.remote.about(flag(self.driver)) is None:
             raise DriverLost(f"another launch has taken over the store {self.remote.address.uri}")
-        if alone and self.remote.get(self.name(folder / ATTEMPT)) != token.encode():
+        if self.remote.get(self.name(folder / ATTEMPT)) != token.encode():
             raise LeaseLost(f"another attempt has taken over {folder.name}")
 
     def in_step(
@@ -70,14 +71,11 @@ def attach(root: Path, address: Address, patience: float) -> Bucket:
     """Make `root` the mirror of an address in this process."""
     if root not in buckets:
         root.mkdir(parents=True, exist_ok=True)
-        note = json.dumps(asdict(address)).encode()
-        if content_of(root / NOTE) != note:
-            write_here(root / NOTE, note)
+        if noted_address(root) != address:
+            write_here(root / NOTE, json.dumps(asdict(address)).encode())
         (root / MARKER).touch()  # a mirror is made anew where it is gone: it never was the store itself
         buckets[root] = Bucket(root, Remote(address, patience))
-    found = buckets[root]
-    assert isinstance(found, Bucket)
-    return found
+    return buckets[root]
 
 
 def open_bucket(root: Path, address: Address) -> Path:
@@ -99,8 +97,8 @@ def _of_worker(address: Address, root: Path, driver: str) -> Bucket:
 
 def noted_address(root: Path) -> Address | None:
     """The address whose mirror a folder is, None for any other folder."""
-    note = content_of(root / NOTE)
-    return Address(**json.loads(note)) if note else None
+    note = read_json(root / NOTE)
+    return Address(**note) if note else None
 
 
 def mirror_folder(address: Address) -> Path:

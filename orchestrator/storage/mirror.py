@@ -8,17 +8,15 @@ where one of them differs from the remote's, the folder is emptied. Everything b
 import os
 import secrets
 import shutil
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+from imagesets.side_by_side import side_by_side
 from orchestrator.storage.lease import LEASE
-from orchestrator.storage.place import PROGRESS, STOP, Folder
+from orchestrator.storage.place import AT_ONCE, PROGRESS, STOP, Folder
 from orchestrator.storage.remote import Remote
 
-AT_ONCE = 16  # requests side by side
 FOLDERS = ("stages", "runs", "sweeps")
 CACHE, REPORTS = "cache", "reports"
 OWN = (LEASE, PROGRESS, STOP)  # of one attempt on one machine
@@ -46,10 +44,6 @@ class Mirror(Folder):
             self.bring(path)
         return path
 
-    def files(self, paths: Iterable[Path]) -> list[Path]:
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            return list(pool.map(self.file, paths))
-
     def bring(self, path: Path, info: Any = None) -> None:
         """Bring a file that the remote has, in one step, unless `info` (pyarrow's FileInfo of it) says that it is here."""
         if info is not None and _same(path, info):
@@ -73,8 +67,7 @@ class Mirror(Folder):
             path.unlink(missing_ok=True)
         for name, content in notes.items():
             write_here(folder / name, content, infos[name])
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            list(pool.map(lambda name: self.bring(folder / name, infos[name]), infos.keys() - notes))
+        list(side_by_side(lambda name: self.bring(folder / name, infos[name]), infos.keys() - notes, AT_ONCE))
 
     def _content(self, path: Path, info: Any) -> bytes:
         """What the remote has of a small file that is there."""
@@ -82,17 +75,16 @@ class Mirror(Folder):
 
     def refresh(self) -> None:
         """Take over the small files of the remote's stages, runs and sweeps: one request each where nothing is new."""
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            there = [info.path for listed in pool.map(self.remote.listed, FOLDERS) for info in listed if not info.is_file]
-            here = [self.name(path) for name in FOLDERS for path in (self.root / name).glob("[!.]*") if path.is_dir()]
-            folders = {name.strip("/") for name in [*there, *here, CACHE]}
-            list(pool.map(lambda name: self.take_over(self.root / name, "*.json"), sorted(folders)))
+        there = [info.path for name in FOLDERS for info in self.remote.listed(name) if not info.is_file]
+        here = [self.name(path) for name in FOLDERS for path in (self.root / name).glob("[!.]*") if path.is_dir()]
+        folders = {name.strip("/") for name in [*there, *here, CACHE]}
+        list(side_by_side(lambda name: self.take_over(self.root / name, "*.json"), sorted(folders), AT_ONCE))
 
     def forget(self, path: Path, folder: bool = False) -> None:
         """Delete a file remotely, or a folder, its manifest first: without that nothing in it counts."""
         self.remote.delete(self.name(path / "manifest.json" if folder else path))
         if folder:
-            self.remote.delete_folder(self.name(path))
+            self.remote.delete(self.name(path), folder=True)
 
     def size(self, path: Path) -> int:
         """Bytes that the bucket has of a folder; of a file none, since those that can go are the mirror's own."""
@@ -112,11 +104,12 @@ def content_of(path: Path) -> bytes | None:
 
 
 def write_here(path: Path, content: bytes, info: Any = None) -> None:
+    """Put content in a mirror in one step, with the time of the remote's `info`, which tells next time that it is the same."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     partial.write_bytes(content)
     if info is not None:
-        os.utime(partial, ns=(info.mtime_ns, info.mtime_ns))  # tells next time that it is the same
+        os.utime(partial, ns=(info.mtime_ns, info.mtime_ns))
     os.replace(partial, path)
 
 

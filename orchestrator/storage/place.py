@@ -5,13 +5,14 @@ Who writes, reads or removes something of a store asks `place_of` its path, and 
 
 import os
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from orchestrator.storage.lease import LEASE, check_fence
 
+AT_ONCE = 16  # files that are brought side by side
 PROGRESS, STOP = "progress.json", "stop"  # what a running training says, and what it is told
 
 
@@ -32,10 +33,6 @@ class Folder:
     def file(self, path: Path) -> Path:
         """`path`, brought to this machine if it is kept and was not here."""
         return path
-
-    def files(self, paths: Iterable[Path]) -> list[Path]:
-        """The same for many."""
-        return list(paths)
 
     def take_over(self, folder: Path, pattern: str) -> None:
         """Make the files of a folder that match `pattern` those that are kept."""
@@ -70,8 +67,8 @@ class Folder:
     def begin(self, folder: Path, token: str) -> None:
         """From now on no attempt but the one with this token may write to a stage's folder; in a folder its lease says so."""
 
-    def check(self, folder: Path, token: str, alone: bool) -> None:
-        """Raise LeaseLost or DriverLost unless the attempt with this token may still write; `alone`: unless it began last."""
+    def check(self, folder: Path, token: str) -> None:
+        """Raise LeaseLost or DriverLost unless the attempt with this token may still write."""
         check_fence(folder / LEASE, token)
 
     def in_step(
@@ -82,7 +79,7 @@ class Folder:
 
 
 FOLDER = Folder()
-buckets: dict[Path, Folder] = {}  # of this process, by their mirrors' roots
+buckets: dict[Path, Any] = {}  # of this process, by their mirrors' roots
 
 
 def place_of(path: Path) -> Folder:

@@ -7,6 +7,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -97,19 +98,10 @@ class Remote:
 
         return self._asked(lambda: self.files.get_file_info(FileSelector(folder, allow_not_found=True, recursive=recursive)))
 
-    def delete(self, key: str) -> None:
-        """Delete an object, if it is there."""
-        try:
-            self._asked(lambda: self.files.delete_file(key))
-        except FileNotFoundError:
-            return
-
-    def delete_folder(self, folder: str) -> None:
-        """Delete everything below a folder, if there is anything."""
-        try:
-            self._asked(lambda: self.files.delete_dir(folder))
-        except FileNotFoundError:
-            return
+    def delete(self, key: str, folder: bool = False) -> None:
+        """Delete an object, or everything below a folder, if there is anything."""
+        with suppress(FileNotFoundError):
+            self._asked(lambda: (self.files.delete_dir if folder else self.files.delete_file)(key))
 
     def _asked(self, request: Callable[[], T]) -> T:
         began, pause = time.monotonic(), PAUSES[0]

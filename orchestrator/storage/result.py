@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from orchestrator.storage.lease import LEASE, Lease, LeaseLost, check_fence, try_lease
+from orchestrator.storage.lease import LEASE, Lease, try_lease
 from orchestrator.storage.place import PROGRESS, STOP, Folder, place_of
 from orchestrator.storage.shards import shard_is_from, shard_path
 from orchestrator.storage.store import read_json, replacing, write_json
@@ -49,14 +49,10 @@ class Result:
 
 @dataclass(frozen=True)
 class Attempt(Result):
-    """An attempt, named by `token`, at a result that is made from inputs of one digest; the driver has its `lease`.
-
-    Of attempts at a training one alone may write at a time; anything else is the same whoever makes it.
-    """
+    """An attempt, named by `token`, at a result that is made from inputs of one digest; the driver has its `lease`."""
 
     token: str = ""
     made_from: str = field(default="", compare=False)
-    alone: bool = field(default=False, compare=False)
     lease: Lease | None = field(default=None, compare=False)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -69,22 +65,18 @@ class Attempt(Result):
             for name in (*made, MANIFEST):
                 self.remove(name)
             write_json(self.folder / MADE_FROM, {"made_from": self.made_from})
-        self._begin()
+        self.place.begin(self.folder, self.token)
 
     def again(self) -> "Attempt":
         """Another attempt in place of this one, whose workers can write no more."""
         assert self.lease is not None
         other = replace(self, token=self.lease.renew())
-        other._begin()
+        other.place.begin(other.folder, other.token)
         return other
-
-    def _begin(self) -> None:
-        if self.alone:
-            self.place.begin(self.folder, self.token)
 
     def check(self) -> None:
         """Raise LeaseLost or DriverLost where another attempt has taken the stage over, or another launch the whole store."""
-        self.place.check(self.folder, self.token, self.alone)
+        self.place.check(self.folder, self.token)
 
     @contextmanager
     def writing(self, name: str) -> Iterator[BinaryIO]:
@@ -111,7 +103,7 @@ class Attempt(Result):
 
     def resuming(self, checkpoint: str, rank: int) -> AbstractContextManager[None]:
         """Begin a training's worker with the last checkpoint, and keep those that it writes while the block runs."""
-        away = not self._is_the_driver_s()  # else progress and a wish to stop are seen at once
+        away = (read_json(self.folder / LEASE) or {}).get("token") != self.token  # from the driver, who sees at once what is here
         if away:
             (self.folder / STOP).unlink(missing_ok=True)  # an earlier launch's; a wish of this one comes again
         self.place.take_over(self.folder, checkpoint)  # the one that all workers can have
@@ -119,13 +111,6 @@ class Attempt(Result):
             return nullcontext()
         push, pull = ([checkpoint, PROGRESS], [STOP]) if away else ([checkpoint], [])
         return self.place.in_step(self.folder, push, pull, self.check)
-
-    def _is_the_driver_s(self) -> bool:
-        try:
-            check_fence(self.folder / LEASE, self.token)
-            return True
-        except LeaseLost:
-            return False
 
     def commit(self, manifest: dict[str, Any]) -> None:
         """Let the result count from now on."""

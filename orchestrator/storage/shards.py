@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from orchestrator.storage.place import place_of
+from imagesets.side_by_side import side_by_side
+from orchestrator.storage.place import AT_ONCE, place_of
 from orchestrator.storage.store import digest, replacing
 
 NAMES = "items.json"  # record names, a list for each shard
@@ -59,8 +60,11 @@ def shard_is_from(path: Path, made_from: str) -> bool:
 
 def shards_digest(folder: Path, count: int) -> str:
     """One digest over the content of all shards, in order."""
-    paths = place_of(folder).files(shard_path(folder, index) for index in range(count))
-    return digest("".join(digest(path.read_bytes()) for path in paths).encode())
+
+    def of_one(index: int) -> str:
+        return digest(place_of(folder).file(shard_path(folder, index)).read_bytes())
+
+    return digest("".join(side_by_side(of_one, range(count), AT_ONCE)).encode())
 
 
 def write_names(folder: Path, shards: Iterable[Sequence[str]]) -> None:

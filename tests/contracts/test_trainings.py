@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from backbones import Backbone
 from tests.contracts.cases import Case, every
 from tests.contracts.laboratory import Laboratory, Made, same
 from tests.contracts.two_processes import train_in_two
@@ -76,6 +77,7 @@ def test_its_network_can_do_what_its_recipe_says(made: Made) -> None:
     network, images, classes = made.network(), torch.randn(2, 3, 33, 70), len(made.job.classes)
     provided = set(made.job.recipe.provides)
     with torch.no_grad():
+        assert ("backbone" in provided) <= isinstance(getattr(network, "backbone", None), Backbone)
         if "features" in provided:
             features = network.features(images)
             assert features.ndim == 4 and features.shape[:2] == (2, network.backbone.channels[-1])
