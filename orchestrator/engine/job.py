@@ -98,7 +98,7 @@ class Job:
 
 @contextmanager
 def blaming(root: Path) -> Iterator[None]:
-    """Tell a failure of the block that the store at `root` is to blame for as that: see `blame`."""
+    """Where the block fails because the store at `root` does, raise what `blame` says of the store."""
     try:
         yield
     except (StoreAbsent, StoreGone, LeaseLost, DriverLost, Stopped):
