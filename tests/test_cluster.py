@@ -114,7 +114,7 @@ def test_a_stopped_job_has_checkpointed_and_the_same_command_goes_on(cluster: Cl
     assert f"`wsss-orch submit --address {cluster.url} launch --method cam+none " in stopped.stdout
     followed = cluster.run("logs", job, "-f", "--address", cluster.url)
     assert followed.returncode == 130 and f"continues: wsss-orch submit --address {cluster.url} launch" in followed.stdout
-    assert "has ended before: STOPPED" in cluster.run("stop", job, "--address", cluster.url).stdout
+    assert "has already ended: STOPPED" in cluster.run("stop", job, "--address", cluster.url).stdout
     (folder,) = (store / "stages").glob("cam-network-*")
     assert (folder / "checkpoint.pt").exists() and not (folder / "manifest.json").exists()
     at = json.loads((folder / "progress.json").read_text())["step"]

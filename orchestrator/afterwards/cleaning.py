@@ -80,7 +80,7 @@ def _stages(store: Path) -> Iterator[tuple[Path, str]]:
 
 def _temporary(store: Path) -> Iterator[tuple[Path, str]]:
     for path in sorted(path for pattern in TEMPORARY for path in store.glob(pattern)):
-        with suppress(FileNotFoundError):  # launches write, rename and remove files while this looks at them
+        with suppress(FileNotFoundError):  # launches write, rename and remove files at the same time
             if time.time() - path.lstat().st_mtime > STALE:
                 yield path, "left by a broken write"
 
@@ -96,7 +96,7 @@ def _remove(store: Path, path: Path) -> bool:
     if path.parent == store / "stages" and not path.name.startswith("."):
         return discard_stage(path, unless=lambda: path.name[-SHORT:] in {key[:SHORT] for key in keys_of_running(store)})
     if path == store / "ray" and orphans.may_live(store):
-        return False  # a launch has begun meanwhile
+        return False  # a launch has begun since then
     if path.is_dir() and not path.is_symlink():
         place_of(path).remove_folder(path)
     else:

@@ -49,7 +49,7 @@ def write_results(prepared: Prepared) -> tuple[dict[str, Any], Path]:
     found = results(prepared)
     folder = prepared.request.store / "runs" / prepared.run
     write_json(folder / "results.json", found)
-    place_of(folder).remove(folder / FAILED)  # of an earlier try
+    place_of(folder).remove(folder / FAILED)  # the note of an earlier failure
     return found, folder
 
 
@@ -97,7 +97,7 @@ def _row(prepared: Prepared, steps: Sequence[PlannedStage]) -> dict[str, Any]:
         **{"quantity": first.stage.scores, "component": first.stage.component, "split": split},
         "chooses": split == (settings["images.selection"] or settings[f"images.{first.stage.recipe.list}"][0]),
         "components": sorted(set().union(*(step.stage.components for step in behind))),
-        **{"stage": source.stage.name, "base": source.stage.base, "key": source.key},  # what was scored
+        **{"stage": source.stage.name, "base": source.stage.base, "key": source.key},  # the scored stage
         "masks": first.identity["masks"],  # fingerprint of the masks it was scored on
         "evaluations": [{"recipe": owner(step.stage).name, "stage": step.stage.name, "key": step.key} for step in steps],
         "cost": _cost(prepared, source),

@@ -88,7 +88,7 @@ def threshold(row: Mapping[str, Any]) -> str:
 
 
 def oracle(row: Mapping[str, Any]) -> str:
-    """The value of a row's main metric at the best threshold of the list that thresholds are chosen on."""
+    """The value of a row's main metric at the best threshold on the list on which thresholds are chosen."""
     if "oracle" not in row:
         return ""
     name, best = scores.main(row["quantity"]), row["oracle"]

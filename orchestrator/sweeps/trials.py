@@ -1,4 +1,4 @@
-"""Brings the trials of a sweep about, several at once."""
+"""Runs the trials of a sweep, several at once."""
 
 import threading
 from collections.abc import Iterator, Sequence
@@ -20,7 +20,7 @@ from orchestrator.sweeps.search import Config, Known, Search
 from orchestrator.sweeps.sweep import Sweep
 from training.loop import Stopped
 
-LOOK = 1.0  # seconds between two looks at what is known of a trial early
+LOOK = 1.0  # seconds between two looks at a trial's early results
 
 
 class Trials:
@@ -29,7 +29,7 @@ class Trials:
     def __init__(self, sweep: Sweep, execution: Execution, search: Search, at_once: int):
         self.sweep, self.execution, self.search, self.at_once = sweep, execution, search, at_once
         self.judge = Judge(sweep.stop_early) if sweep.stop_early else None
-        self.lock = threading.Lock()  # planning is one thread's at a time
+        self.lock = threading.Lock()  # one thread plans at a time
         self.record = Record(sweep)
         self.begun: list[Config] = []
         self.ended: dict[int, Known | None] = {}  # None for a failed run
@@ -117,7 +117,7 @@ class Trials:
 
         def look() -> bool:
             reason, cached = judge.hear(number, steps), all(step.cached for run in runs for step in run.steps)
-            if reason and not cached:  # else there is nothing left to stop
+            if reason and not cached:  # otherwise no stage is left to stop
                 self.execution.display.say(f"stopped early: {steps[-1].run}; {reason}")
                 reasons.append(reason)
                 given_up.set()
@@ -127,7 +127,7 @@ class Trials:
             with beside(look, LOOK):
                 yield reasons
         finally:
-            judge.hear(number, steps)  # what the others are compared with; this one is at its end
+            judge.hear(number, steps)  # for comparison with the others; this trial is at its end
 
     def _score(self, group: Group) -> float:
         """The score for the search, 0 if it uses none."""

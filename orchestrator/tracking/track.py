@@ -38,7 +38,7 @@ def track_run(store: Path, run: str, uri: str) -> Tracked:
     folder = store / "runs" / run
     results: Any = read_json(folder / "results.json")
     mark = _mark(results)
-    with locked(store / "mlflow.lock"):  # two processes that create one sqlite database at once crash each other
+    with locked(store / "mlflow.lock"):  # two processes that create one sqlite database at the same time crash
         experiment = open_experiment(uri, results["images"], (store.resolve() / "mlflow-artifacts").as_uri())
         for known in experiment.find("wsss.run", run):
             if known.data.tags.get(DELIVERED) == mark:
