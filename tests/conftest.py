@@ -4,8 +4,9 @@ import os
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: two threads that share busy cores are slower than one
 
+import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import hypothesis
@@ -15,6 +16,7 @@ from PIL import Image
 
 from imagesets.palette import save_label_map
 from orchestrator.cli import main
+from orchestrator.planning import recipes
 
 hypothesis.settings.register_profile("untimed", deadline=None)  # no test fails because a machine is busy
 hypothesis.settings.load_profile("untimed")
@@ -76,3 +78,19 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
         return int(ended.value.code or 0), shown.out, shown.err
 
     return run
+
+
+@pytest.fixture
+def own_recipes(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The project's recipes and those that the test's module has in TOYS, by name."""
+    folder = tmp_path / "recipes"
+    shutil.copytree(Path(recipes.package.__file__).parent, folder)
+    for name, text in request.module.TOYS.items():
+        (folder / f"{name}.yaml").write_text(text)
+    monkeypatch.setattr(recipes.package, "__file__", str(folder / "__init__.py"))
+    recipes.load_all.cache_clear()
+    recipes.entries.cache_clear()
+    yield
+    monkeypatch.undo()
+    recipes.load_all.cache_clear()
+    recipes.entries.cache_clear()

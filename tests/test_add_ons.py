@@ -1,9 +1,5 @@
 """Add-ons, mixings and capabilities: what wraps a training, whose key it is part of, and what is refused before anything runs."""
 
-import shutil
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from imagesets.errors import WrongInput
@@ -55,18 +51,7 @@ TOYS = {
 }
 
 
-@pytest.fixture(autouse=True)
-def toys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The project's recipes and three of the test's own."""
-    folder = tmp_path / "recipes"
-    shutil.copytree(Path(recipes.package.__file__).parent, folder)
-    for name, text in TOYS.items():
-        (folder / f"{name}.yaml").write_text(text)
-    monkeypatch.setattr(recipes.package, "__file__", str(folder / "__init__.py"))
-    recipes.load_all.cache_clear()
-    yield
-    monkeypatch.undo()
-    recipes.load_all.cache_clear()
+pytestmark = pytest.mark.usefixtures("own_recipes")
 
 
 def stages(expression: str, segmenter: str = "deeplabv2") -> dict[str, Stage]:

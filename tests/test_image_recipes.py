@@ -1,9 +1,8 @@
 """Image sets are found by their recipe: a new one is a function and a YAML; what it is called, and what is published for it."""
 
 import re
-import shutil
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -64,18 +63,7 @@ def make_drawn(parent: Path, settings: Mapping[str, Any], make: bool) -> Path | 
     return root
 
 
-@pytest.fixture(autouse=True)
-def toys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The project's recipes and three of the test's own."""
-    folder = tmp_path / "recipes"
-    shutil.copytree(Path(recipes.package.__file__).parent, folder)
-    for name, text in TOYS.items():
-        (folder / f"{name}.yaml").write_text(text)
-    monkeypatch.setattr(recipes.package, "__file__", str(folder / "__init__.py"))
-    recipes.load_all.cache_clear()
-    yield
-    monkeypatch.undo()
-    recipes.load_all.cache_clear()
+pytestmark = pytest.mark.usefixtures("own_recipes")
 
 
 def planned(images: str, store: Path, *assignments: str, method: str = "cam+none") -> Prepared:
