@@ -20,8 +20,8 @@ def check_requirements(
     """
     for name, wanted in recipe.requires.items():
         if name in inputs:
-            source = inputs[name]
-            _refuse_missing(component, wanted, source.recipe.provides, f"the {name} of {source.component}")
+            source, why = inputs[name], _why_read(recipe, name)
+            _refuse_missing(component, wanted, source.recipe.provides, f"the {name} of {source.component}", why)
         elif (full := name if "." in name else f"{owner}.{name}") in settings:
             value = settings[full]
             _refuse_missing(component, wanted, _provided_by_entry(value), f"{full}={value}")
@@ -32,10 +32,16 @@ def check_add_on(name: str, add_on: AddOn, component: str, recipe: StageRecipe) 
     _refuse_missing(name, add_on.requires, recipe.provides, f"the training of {component}")
 
 
-def _refuse_missing(reader: str, wanted: Iterable[str], provided: Iterable[str], source: str) -> None:
+def _why_read(recipe: StageRecipe, word: str) -> str:
+    """The settings by which a stage reads a word that it could do without."""
+    when = ", ".join(f"{name}={value}" for name, value in recipe.reads_if.get(word, {}).items())
+    return f"; it is read because {when}" if when else ""
+
+
+def _refuse_missing(reader: str, wanted: Iterable[str], provided: Iterable[str], source: str, why: str = "") -> None:
     if missing := [capability for capability in wanted if capability not in provided]:
         has = ", ".join(provided) or "nothing of the kind"
-        raise WrongInput(f"{reader} needs {' and '.join(missing)}, which {source} does not provide; it provides {has}")
+        raise WrongInput(f"{reader} needs {' and '.join(missing)}, which {source} does not provide; it provides {has}{why}")
 
 
 def _provided_by_entry(value: str) -> tuple[str, ...]:
