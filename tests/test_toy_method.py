@@ -72,7 +72,7 @@ def test_what_it_cannot_do_is_refused_in_a_sentence(home: Home) -> None:
     for method, told in {
         "sharp": "sharp needs label-logits, which the training of cam does not provide",
         "toy+lpcam": "lpcam needs features and class-probability, which the network of toy does not provide",
-        "toy+irn": "the network of toy does not provide; it provides decoder, label-logits; it is read because backbone.weights=none",
+        "toy+irn": "irn needs backbone, which the network of toy does not provide; it provides decoder, label-logits; it is read",
     }.items():
         refused = home.launch(method, "--plan")
         assert refused.returncode == 2 and told in refused.stderr, refused.stderr

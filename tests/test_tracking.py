@@ -169,7 +169,7 @@ def test_a_missing_mlflow_is_told_before_anything_runs(monkeypatch: pytest.Monke
 
 
 # what a URI is written around; of a password that is a part of it nothing can be told
-AROUND = "wsss-orch track --tracking-uri postgresql+psycopg://me:***@host:5432/name http://"
+AROUND = "wsss-orch track '--tracking-uri=postgresql+psycopg://me:***@host:5432/name' http://"
 PASSWORDS = st.text(min_size=1).filter(lambda password: password not in AROUND and password not in repr(AROUND))
 
 
