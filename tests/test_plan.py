@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
+from imagesets.errors import WrongInput
 from imagesets.item import read_label_map
 from imagesets.palette import save_label_map
 from orchestrator.planning.code_version import code_version
 from orchestrator.planning.images import open_images
-from orchestrator.planning.launch import Prepared, Request, experiment
+from orchestrator.planning.launch import Prepared, Request, experiment, plan_with, planner
 from orchestrator.planning.launch import prepare as plan
 from orchestrator.planning.recipe import Setting
 from orchestrator.planning.recipes import allowed, find
@@ -196,3 +197,13 @@ def test_a_setting_that_no_stage_reads_renames_no_run(image_set: Path) -> None:
     other = prepare(request(image_set, assignments=("backbone.weights=none", "recam.lambda=0.5", "advcam.step=0.1")))
     assert other.group == before.group and other.settings != before.settings
     assert prepare(request(image_set, assignments=("backbone.weights=none", "irn.beta=3.0"))).group != before.group
+
+
+@pytest.mark.parametrize("last", [{"until": "amn-maps-score"}, {"only": "amn-maps-score"}])
+def test_a_score_that_is_asked_for_needs_masks(image_set: Path, last: dict[str, str]) -> None:
+    shutil.rmtree(image_set / "SegmentationClass")
+    wanted = experiment(request(image_set))
+    images = open_images(wanted.request.images, wanted.settings, wanted.request.store, make=False)
+    assert images is not None
+    with pytest.raises(WrongInput, match="amn-maps-score cannot be made: the list train has no masks"):
+        plan_with(planner(wanted, images), wanted, **last)

@@ -238,6 +238,16 @@ def test_a_plan_shows_what_would_be_forced(image_set: Path, command: Command) ->
     assert all(step.cached for step in prepare(made.experiment, made.images).steps)  # nothing was discarded
 
 
+def test_one_stage_is_not_run_alone_if_a_stage_that_it_reads_is_discarded(image_set: Path, command: Command) -> None:
+    made = finished_run(image_set.parent / "store", image_set, "cam+none", assignments=(*PLAIN, "training.workers=1"))[0]
+    given = [word for assignment in (*PLAIN, "training.workers=1") for word in ("--set", assignment)]
+    words = ("--method", "cam+none", "--images", f"folder:{image_set}", "--segmenter", "deeplabv2-small", *given)
+    alone = ("--only", "cam-maps", "--force", "cam-network", "--track", "none", "--engine", "local")
+    code, _, errors = command("launch", *words, "--store", made.request.store, *alone)
+    assert code == 2 and "--only cam-maps needs cam-network first" in errors
+    assert all(step.cached for step in prepare(made.experiment, made.images).steps)  # nothing was discarded
+
+
 def test_planning_loads_nothing_heavy(image_set: Path) -> None:
     program = (
         "import sys; from orchestrator.cli import main; sys.argv = ['wsss-orch', 'launch', '--method', 'cam+irn', '--images', "

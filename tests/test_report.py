@@ -253,6 +253,16 @@ class BlindEngine(PretendEngine):
         return {"label": np.ones((48, 48), np.uint8)}
 
 
+def test_the_first_list_that_has_masks_chooses_the_threshold(image_set: Path, tmp_path: Path) -> None:
+    for mask in (image_set / "SegmentationClass").glob("train_*"):
+        mask.unlink()
+    lists = ("images.scoring=[train, val]", "backbone.name=small", "backbone.weights=none")
+    _, results, _ = finished_run(tmp_path / "store", image_set, "cam+none", engine=BlindEngine, assignments=lists)
+    (seeds,) = (row for row in results["rows"] if row["quantity"] == "seed")
+    assert (seeds["split"], seeds["chooses"], seeds["oracle"]["chosen_on"]) == ("val", True, "val")
+    assert oracle(seeds).endswith(f"at {seeds['oracle']['threshold']:.2f}")
+
+
 def test_a_run_without_any_mask_has_a_report_that_shows_what_was_made(image_set: Path, tmp_path: Path) -> None:
     shutil.rmtree(image_set / "SegmentationClass")
     small = ("backbone.name=small", "backbone.weights=none")

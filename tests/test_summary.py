@@ -51,6 +51,7 @@ def results(seed: int, miou: float, precision: float | None = 0.5, scales: str =
     row = {
         "quantity": "seg",
         "component": "deeplabv2",
+        "base": "deeplabv2-predictions",
         "split": "val",
         "protocol": {"test_scales": scales},
         "metrics": {"miou": miou, "precision": precision},
@@ -64,6 +65,14 @@ def test_a_group_spreads_each_score_over_its_runs() -> None:
     (row,) = group.rows()
     assert group.name == "cam-folder-abc"
     assert row.scores["miou"].by_seed == {0: 0.4, 1: 0.6} and row.per_class["cat"].mean == pytest.approx(0.5)
+
+
+def test_two_scored_stages_of_a_component_are_two_rows() -> None:
+    runs = [results(seed, 0.4) for seed in (0, 1)]
+    for run in runs:
+        run["rows"].append({**run["rows"][0], "base": "deeplabv2-refined", "metrics": {"miou": 0.9, "precision": 0.5}})
+    first, second = group_of(runs).rows()
+    assert first.scores["miou"].mean == pytest.approx(0.4) and second.scores["miou"].mean == pytest.approx(0.9)
 
 
 def test_what_is_undefined_in_a_run_is_left_out_and_counted() -> None:

@@ -87,21 +87,21 @@ def launch(
     runs_wanted = zip(repeat(wanted, seeds), named, strict=True)
     prepared = [plan_with(shared, one, name, until, only) for one, name in runs_wanted]
     _tell(console, prepared)
+    forced = [step for run in prepared for step in depending_on(run.steps, force)] if force else []
+    for step in forced:
+        step.manifest, step.reason = None, "forced"
     further = [] if plan or address else weights_problems(prepared)
     for run in prepared:
         refuse_run(run, further)
-    forced = [step for run in prepared for step in depending_on(run.steps, force)] if force else []
+    plans = [select(run.steps, only) for run in prepared]
     if plan:
-        for step in forced:
-            step.manifest, step.reason = None, "forced"
-        for run in prepared:
-            print_plan(console, run, select(run.steps, only))
+        for run, steps in zip(prepared, plans, strict=True):
+            print_plan(console, run, steps)
         return
     warn(console, check_images(prepared[0]))
     if shared.store.open():
         console.print(f"a new store: {shared.store.root}", markup=False, highlight=False, soft_wrap=True)
     shared.fingerprints.save()
-    plans = [select(run.steps, only) for run in prepared]
     _discard(forced)
     failures = _run(console, prepared, plans, where)
     if not only:
@@ -128,7 +128,6 @@ def _discard(steps: Sequence[PlannedStage]) -> None:
 
     for step in steps:
         discard(step)
-        step.manifest, step.reason = None, "forced"
 
 
 def _run(

@@ -149,6 +149,9 @@ def plan_with(planner: Planner, wanted: Experiment, run: str = "", until: str = 
     except WrongInput:
         refuse_damaged(planner.images, stages, wanted.settings, decode=False)  # names all missing files
         raise
+    if (last := until or only) and last not in {step.stage.name for step in steps}:
+        lists = {stage.name: stage.list_name for stage in stages}
+        raise WrongInput(f"{last} cannot be made: the list {lists[last]} has no masks")
     return Prepared(wanted, planner.images, planner, steps)
 
 

@@ -18,7 +18,7 @@ from orchestrator.planning.settings import PRESETS
 from orchestrator.planning.stage import Stage, over
 from orchestrator.storage.store import FORMAT, Store, digest, read_manifest
 
-LOOP = "training.loop:train"  # what runs every training stage's task, though no task refers to it
+LOOP = "training.loop:train"  # what runs every training, though no stage's function refers to it
 
 
 @dataclass

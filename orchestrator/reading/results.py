@@ -71,7 +71,16 @@ def _rows(prepared: Prepared) -> list[dict[str, Any]]:
     places: dict[tuple[str, str, str], list[PlannedStage]] = {}
     for step in made:
         places.setdefault((step.stage.scores, _scored(step).key, step.stage.list_name), []).append(step)
-    return _with_oracles([_row(prepared, steps) for steps in places.values()])
+    rows = [_row(prepared, steps) for steps in places.values()]
+    _mark_choosing(rows, prepared.settings["images.selection"])
+    return _with_oracles(rows)
+
+
+def _mark_choosing(rows: list[dict[str, Any]], selection: str) -> None:
+    """Mark the list on which thresholds and settings are chosen: `selection`, else the first list that this run has scored."""
+    for row in rows:
+        scored = [other["split"] for other in rows if (other["quantity"], other["base"]) == (row["quantity"], row["base"])]
+        row["chooses"] = row["split"] == (selection if selection in scored else scored[0])
 
 
 def _with_oracles(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -87,7 +96,7 @@ def _with_oracles(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _row(prepared: Prepared, steps: Sequence[PlannedStage]) -> dict[str, Any]:
     """One row: the merged results of evaluations of one stage on one list."""
-    first, settings = steps[0], prepared.settings
+    first = steps[0]
     source, behind, split = _scored(first), ancestors(first).values(), first.stage.list_name
     result: dict[str, Any] = {}
     for step in steps:
@@ -95,7 +104,6 @@ def _row(prepared: Prepared, steps: Sequence[PlannedStage]) -> dict[str, Any]:
         result = merged(result, step.manifest["result"])
     return {
         **{"quantity": first.stage.scores, "component": first.stage.component, "split": split},
-        "chooses": split == (settings["images.selection"] or settings[f"images.{first.stage.recipe.list}"][0]),
         "components": sorted(set().union(*(step.stage.components for step in behind))),
         **{"stage": source.stage.name, "base": source.stage.base, "key": source.key},  # the scored stage
         "masks": first.identity["masks"],  # fingerprint of the masks it was scored on
