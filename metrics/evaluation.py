@@ -48,14 +48,14 @@ def seed_result(settings: Settings, classes: Sequence[str], arrays: Mapping[str,
     """The JSON result of summed `score_maps`: scores at the fixed threshold, the curve over all thresholds, and the oracle."""
     grid, place = threshold_grid(settings), _fixed(settings)
     curve = thresholds.curve(arrays["confusion"], grid, settings.miou)
-    result = _result(settings, classes, {name: matrices[place] for name, matrices in arrays.items()})
+    result = _result(settings, classes, arrays["confusion"][place], arrays)
     result["protocol"]["threshold"] = float(grid[place])
     return result | {"curve": curve, "oracle": thresholds.best(curve)}
 
 
 def label_result(settings: Settings, classes: Sequence[str], arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """The JSON result of summed `score_labels`."""
-    return _result(settings, classes, arrays)
+    return _result(settings, classes, arrays["confusion"], arrays)
 
 
 def resampled(
@@ -73,20 +73,19 @@ def resampled(
 
 
 def _record(item: Item, matrices: np.ndarray, scored: np.ndarray) -> dict[str, np.ndarray]:
-    """The record of one image: the confusion matrices to sum, all of them and those of images with one label.
+    """The record of one image: the confusion matrices to sum, and the matrix `scored` if it has one label or several.
 
-    For each image are kept: the cells of its matrix `scored` that are not 0, and their places in the flat matrix.
+    For each image are kept: the cells of `scored` that are not 0, and their places in the flat matrix.
     """
-    cells = np.flatnonzero(scored)
-    own = {"cells": cells, "counts": scored.ravel()[cells]}
-    return {"confusion": matrices, "one_label": matrices * (len(item.labels) == 1), **own}
+    cells, labels = np.flatnonzero(scored), len(item.labels)
+    parts = {"one": scored * (labels == 1), "several": scored * (labels > 1)}
+    return {"confusion": matrices, **parts, "cells": cells, "counts": scored.ravel()[cells]}
 
 
-def _result(settings: Settings, classes: Sequence[str], arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    whole, one = arrays["confusion"], arrays["one_label"]
+def _result(settings: Settings, classes: Sequence[str], whole: np.ndarray, arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """The scores of the matrix `whole`, and those of the images with one label and with several."""
     protocol = {"miou": settings.miou, "void": VOID_RULE}
-    parts = {"one": one, "several": whole - one}
-    by_labels = {name: region.summary(part, classes, settings.miou)["metrics"] for name, part in parts.items()}
+    by_labels = {name: region.summary(arrays[name], classes, settings.miou)["metrics"] for name in ("one", "several")}
     result = region.summary(whole, classes, settings.miou)
     return result | {"by_labels": by_labels, "pixels": int(whole.sum()), "protocol": protocol}
 

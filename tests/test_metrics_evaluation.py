@@ -40,7 +40,7 @@ def context(settings: Settings, **inputs: dict) -> Context:
 
 def summed(one, items: list[Item]) -> dict[str, np.ndarray]:
     records = [one(item) for item in items]
-    return {name: sum(record[name] for record in records) for name in ("confusion", "one_label")}
+    return {name: sum(record[name] for record in records) for name in ("confusion", "one", "several")}
 
 
 @pytest.mark.parametrize("convention", ["union", "truth", "all"])
@@ -101,12 +101,16 @@ def test_label_maps_are_scored_whatever_word_they_come_from(tmp_path, word):
     json.dumps(result, allow_nan=False)
 
 
-def test_images_with_one_label_are_scored_apart_and_the_rest_too(tmp_path):
-    items, _, labels = images(tmp_path)
-    one = evaluation.score_labels(context(SETTINGS, masks=labels))
-    found = evaluation.label_result(SETTINGS, CLASSES, summed(one, items))["by_labels"]
-    for name, own in {"one": items[:1], "several": items[1:]}.items():
-        assert found[name] == evaluation.label_result(SETTINGS, CLASSES, summed(one, own))["metrics"]
+def test_images_with_one_label_and_with_several_are_scored_apart_and_those_without_labels_are_in_neither(tmp_path):
+    items, maps, labels = images(tmp_path)
+    scorings = (
+        (evaluation.score_labels(context(SETTINGS, masks=labels)), evaluation.label_result),
+        (evaluation.score_maps(context(SETTINGS, maps=maps)), evaluation.seed_result),
+    )
+    for one, result in scorings:
+        found = result(SETTINGS, CLASSES, summed(one, items))["by_labels"]
+        for name, own in {"one": items[:1], "several": items[1:2]}.items():
+            assert found[name] == result(SETTINGS, CLASSES, summed(one, own))["metrics"]
 
 
 def test_official_masks_score_1(tmp_path):
