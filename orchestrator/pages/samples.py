@@ -80,7 +80,7 @@ def samples(
     return shown, [(_name(value, classes), f"rgb({','.join(map(str, PALETTE[value]))})") for value in sorted(seen)]
 
 
-Places = Callable[[Mapping[str, np.ndarray]], list[list[tuple[str, np.ndarray]]]]  # see `orchestrator.planning.recipes.Regions`
+Places = Callable[[Mapping[str, np.ndarray]], list[list[tuple[str, np.ndarray]]]]  # see `orchestrator.planning.recipe.Regions`
 
 
 def regions(step: PlannedStage, places: Places, classes: Sequence[str]) -> dict[str, list[list[str]]]:
