@@ -26,7 +26,7 @@ test-gpu: install ## on a machine with a GPU, in under five minutes: it must tra
 check: install ## format, lint, types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy orchestrator methods refiners segmentation maps training imagesets backbones clustering metrics
+	$(BIN)/mypy orchestrator methods refiners segmentation maps training imagesets backbones clustering metrics benchmarks examples
 
 benchmarks: demo ## each beside the published procedure; the start-up times need a store that a launch has used
 	for file in benchmarks/*.py; do $(BIN)/python -m benchmarks.$$(basename $$file .py) || exit 1; done

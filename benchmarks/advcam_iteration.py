@@ -29,6 +29,7 @@ def published_climb(network: Classifier, pair: torch.Tensor, key: int, iteration
         features.retain_grad()
         logit_maps = network.classifier(features)
         logit_maps[:, key].relu().sum().backward(retain_graph=True)
+        assert features.grad is not None
         pooled = features.grad.sum(dim=(2, 3), keepdim=True) / (features.grad > 0).sum()
         responses = (features * pooled).sum(dim=1).relu()
         region = responses[0] + responses[1].flip(-1)
@@ -40,6 +41,7 @@ def published_climb(network: Classifier, pair: torch.Tensor, key: int, iteration
         network.zero_grad()
         images.grad = None
         objective.backward()
+        assert images.grad is not None
         moved = images.detach() + STEP * images.grad / (images.grad.abs().max() + TINY)
         images = moved.clamp(images.min().item(), images.max().item())
     return total

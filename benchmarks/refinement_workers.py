@@ -26,7 +26,7 @@ from imagesets.labels import LABEL_LIST
 from maps.grids import strided
 from orchestrator.engine.execution import Execution, Where
 from orchestrator.planning.images import open_images
-from orchestrator.planning.launch import Prepared, Request, experiment, prepare, select
+from orchestrator.planning.launch import Prepared, Request, experiment, plan_with, prepare
 from orchestrator.storage.store import Store, read_manifest
 
 CLASSES = 20
@@ -68,7 +68,7 @@ def run(prepared: Prepared, until: str, where: Where) -> dict:
     """Bring a stage about; its manifest."""
     log = prepared.request.store / "log.txt"
     with Execution(Console(file=io.StringIO()), prepared.planner, 1, where, log) as execution:
-        (failure,) = execution.run([select(prepared.steps, until, "")])
+        (failure,) = execution.run([plan_with(prepared.planner, prepared.experiment, until=until).steps])
     if failure:
         raise failure
     step = next(step for step in prepared.steps if step.stage.name == until)

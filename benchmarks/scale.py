@@ -12,6 +12,7 @@ seconds, as a signal does: its costs are then those of the shards it has made, a
 import argparse
 import contextlib
 import io
+import logging
 import os
 import subprocess
 import sys
@@ -29,16 +30,16 @@ from benchmarks.clock import Cost, costs
 from imagesets.folder import open_folder
 from imagesets.item import Item
 from orchestrator.engine.execution import Execution, Where
-from orchestrator.engine.ray_engine import IN_FLIGHT
-from orchestrator.planning.expression import Stage
-from orchestrator.planning.plan import Planner, Step
+from orchestrator.engine.ray_shards import IN_FLIGHT
+from orchestrator.planning.plan import PlannedStage, Planner
 from orchestrator.planning.recipe import StageRecipe
+from orchestrator.planning.stage import Stage
 from orchestrator.storage.shards import SHARD, shard_path
 from orchestrator.storage.store import Store, read_manifest
 from training.stage import Context, Settings
 
 SLEEP = 0.001  # seconds an image
-LISTS = {"training": "train", "scoring": "train", "validation": "train"}
+LIST = "train"
 BARE = 1000  # Ray tasks that do nothing, for comparison
 
 
@@ -80,18 +81,18 @@ def stages() -> list[Stage]:
         store="sum",
         reads=("masks",),
     )
-    first = Stage("asleep", "asleep", work, {}, {})
-    return [first, Stage("counting", "counting", score, {}, {"masks": first})]
+    first = Stage("asleep", "asleep", "asleep", work, LIST, settings={}, owned={}, inputs={})
+    return [first, Stage("counting", "counting", "counting", score, LIST, settings={}, owned={}, inputs={"masks": first})]
 
 
-def planned(images: Path, store: Path) -> tuple[Planner, list[Step]]:
+def planned(images: Path, store: Path) -> tuple[Planner, list[PlannedStage]]:
     """A new plan, as every launch makes one."""
     opened = open_folder(images, {"labels": "auto", "masks": ["JPEGImages"]})
-    planner = Planner(Store(store), opened, LISTS, {})
+    planner = Planner(Store(store), opened, {})
     return planner, planner.plan(stages(), random_seed=0)
 
 
-def launch(planner: Planner, steps: list[Step], address: str, limit: float) -> tuple[Cost, int]:
+def launch(planner: Planner, steps: list[PlannedStage], address: str, limit: float) -> tuple[Cost, int]:
     """Carry a plan out, or stop it after `limit` seconds; its cost once Ray is connected, and the number of shards made."""
     before, log = made(steps), planner.store.root / "log.txt"
     with Execution(Console(file=io.StringIO()), planner, 1, Where("ray", address), log) as execution:
@@ -105,19 +106,19 @@ def launch(planner: Planner, steps: list[Step], address: str, limit: float) -> t
     return cost, made(steps) - before
 
 
-def made(steps: list[Step]) -> int:
+def made(steps: list[PlannedStage]) -> int:
     """How many shards of all steps are there."""
     return sum(1 for step in steps for _ in step.folder.glob("shards/*.npz"))
 
 
-def check_counts(steps: list[Step]) -> None:
+def check_counts(steps: list[PlannedStage]) -> None:
     """Fail unless every image was counted once, with its own record."""
     manifest = read_manifest(steps[-1].folder)
     expected = {"images": len(steps[0].items), "right": len(steps[0].items)}
     assert manifest and manifest["result"] == expected, manifest
 
 
-def fill_up(step: Step) -> None:
+def fill_up(step: PlannedStage) -> None:
     """Put links to the first shard where a launch was stopped before it made one: to whoever asks if they are there, they are."""
     first = shard_path(step.folder, 0)
     for index in range(-(-len(step.items) // SHARD)):
@@ -126,7 +127,7 @@ def fill_up(step: Step) -> None:
     (step.folder / "manifest.json").unlink(missing_ok=True)
 
 
-def halve(step: Step) -> None:
+def halve(step: PlannedStage) -> None:
     """Take every second shard and the end of a stage away."""
     (step.folder / "manifest.json").unlink()
     for path in sorted((step.folder / "shards").iterdir())[::2]:
@@ -137,8 +138,8 @@ def bare(address: str, seconds: float) -> Cost:
     """Ray's own cost of tasks that sleep, as many in flight as the engine allows."""
     import ray
 
-    ray.init(address=address, log_to_driver=False, logging_level="ERROR")
-    nap = ray.remote(lambda seconds: time.sleep(seconds))  # a built-in function is none of Ray's
+    ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    nap: Any = ray.remote(lambda seconds: time.sleep(seconds))  # a built-in function is none of Ray's
     limit = IN_FLIGHT * int(ray.cluster_resources()["CPU"])
     ray.get([nap.remote(0) for _ in range(limit)])  # all workers are up
     with costs() as cost:

@@ -24,7 +24,7 @@ READ = {"labels": "auto", "masks": ["SegmentationClass"]}
 NETWORK = {"backbone.name": resnet.small, "backbone.weights": "none", "frozen": "none", "loss": "bce"}
 TRAINING = {"epochs": 12, "batch": 16, "optimiser": "adamw", "lr": 0.001, "head_lr": 0.003, "momentum": 0.0, "weight_decay": 1e-4}
 SAMPLES = {"long_side": [88, 128], "crop": 96, "scales": [1.0, 1.5, 2.0]}
-HOW = {"workers": 1, "threads": 1, "precision": "float32", "loaders": 0, "ema": 0.0}
+HOW = {"precision": "float32", "loaders": 0, "ema": 0.0}
 
 
 def main() -> None:
@@ -46,7 +46,7 @@ def main() -> None:
         network = training.network.eval().requires_grad_(False)
         extract = cam.maps(Context(settings, images.classes, items, (), device, {"network": network}))
         grid = np.arange(0.0, 1.0, 0.05)
-        confusion = 0
+        confusion = np.zeros((len(grid), len(images.classes) + 1, len(images.classes) + 1), np.int64)
         for item in items:
             maps = Maps.of(extract(item), divided_by_maximum)
             confusion += thresholds.sweep(maps.full().numpy(), maps.keys, item.truth(), grid, len(images.classes))

@@ -1,7 +1,8 @@
 """Maps: one float map per class present in an image, as a method delivers them and refiners and scores read them.
 
-Every method's maps are kept on the network's own grid in half precision: about 12 kB a class, against 375 kB at full size. A
-reader makes larger maps of them. It is a pure function that the stage's recipe names; see `maps.reading`.
+A network's maps are kept on its own grid in half precision: about 12 kB a class, against 375 kB at full size (which the
+maps of a CRF and of other programs take). A reader makes larger maps of them. It is a pure function that the stage's recipe
+names; see `maps.reading`.
 """
 
 from collections.abc import Callable, Iterator, Mapping

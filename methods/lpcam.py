@@ -32,7 +32,6 @@ from torch.nn import functional
 
 from clustering.kmeans import initial_rows, lloyd
 from clustering.vector_file import VectorFile
-from imagesets.errors import WrongInput
 from imagesets.item import Item
 from imagesets.transforms import normalise
 from maps.extraction import per_image
@@ -195,10 +194,7 @@ def _features(context: Context, item: Item) -> torch.Tensor:
 
 def _mask(context: Context, item: Item, class_index: int) -> torch.Tensor:
     """The stored map [H,W] of one class."""
-    try:
-        maps = context.inputs["maps"][item.id]
-    except KeyError:
-        raise WrongInput(f"image {item.id} is in the list LPCAM clusters but has no maps; add it to the training list") from None
+    maps = context.inputs["maps"][item.id]
     return maps.full()[maps.keys.tolist().index(class_index)]
 
 

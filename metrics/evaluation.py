@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from scipy.sparse import csr_array
 
-from imagesets.errors import WrongInput
 from imagesets.item import Item
 from metrics import region, thresholds
 from training.stage import Context, Settings
@@ -93,10 +92,6 @@ def _result(settings: Settings, classes: Sequence[str], whole: np.ndarray, array
 def threshold_grid(settings: Settings) -> np.ndarray:
     """The thresholds [start, stop) by step, with the fixed one, in ascending order."""
     start, stop, step = settings.thresholds
-    if not 0 < step <= stop - start:
-        raise WrongInput(
-            f"thresholds are [start, stop, step] with start below stop and a positive step, not {settings.thresholds}"
-        )
     # rounded, so that 0.15 of the grid equals a fixed 0.15
     steps = np.round(np.arange(start, stop, step), 6)
     return np.unique([*steps[steps < stop], settings.maps.seed_threshold])

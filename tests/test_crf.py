@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from imagesets.errors import WrongInput
+from imagesets.item import Item
 from maps.maps import Maps
 from maps.reading import as_they_are
 from orchestrator.planning.recipes import load_all
@@ -65,6 +66,24 @@ def test_marginals_are_the_golden_ones(output, parameters):
     golden = np.load(GOLDEN / "crf_postprocess.npz")
     found = crf.soft(golden["image_uint8"], golden["prob"], crf.Parameters(**SETS[parameters]))
     np.testing.assert_allclose(found, golden[output], atol=2e-3)
+
+
+@pytest.mark.parametrize("alpha", [1, 4, 24])
+def test_marginals_with_a_background_map_are_the_golden_ones(alpha):
+    golden = np.load(GOLDEN / "crf_labels.npz")
+    background = torch.from_numpy((1 - golden["cams"].max(axis=0)) ** alpha)
+    found = crf.refined(golden["img"], torch.from_numpy(golden["cams"]), background, crf.Parameters(**SETS["seam"]))
+    np.testing.assert_allclose(found[:, ::2, ::2], golden[f"crf_alpha{alpha}"][1:], atol=5e-3)
+
+
+def test_confident_labels_with_a_background_map_of_the_method_s_own_are_the_golden_ones(tmp_path):
+    golden = np.load(GOLDEN / "crf_labels.npz")
+    path = tmp_path / "image.png"
+    Image.fromarray(golden["img"]).save(path)
+    maps = Maps(golden["keys"], golden["img"].shape[:2], (golden["is_cam"],), read=as_they_are)  # SIPE's, background first
+    settings = {"parameters": SETS["irn-labels"], "maps.confident_background": 0.5}
+    one = crf.confident_labels(context(settings, [], maps={"image": maps}))
+    assert differing(one(Item("image", path, (6, 14)))["label"], golden["ir_label_sipe"]) <= 0.01
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from torch.nn.functional import cosine_similarity
 
 from clustering.kmeans import lloyd
-from imagesets.errors import WrongInput
 from maps.extraction import to_unit_peaks
 from maps.maps import Maps
 from maps.reading import divided_by_maximum, summed_as_irn, unit_maximum
@@ -244,12 +243,6 @@ def test_drawing_as_many_images_as_there_are_takes_them_all(fitted):
 def test_a_class_that_no_image_shows_has_no_prototypes(fitted):
     only_red = context(PROTOTYPES, fitted.items[:1], network=fitted.network, maps=fitted.maps)
     assert lpcam.prototypes(only_red)(1)["prototypes"].shape == (0, 3)
-
-
-def test_an_image_without_maps_is_named(fitted):
-    del fitted.maps["image0"]
-    with pytest.raises(WrongInput, match="image0"):
-        fitted.fit()
 
 
 def test_both_stages_work_on_the_trained_classifier_s_own_interface(tmp_path):

@@ -9,7 +9,6 @@ import pytest
 import torch
 from PIL import Image
 
-from imagesets.errors import WrongInput
 from imagesets.item import Item
 from maps.maps import Maps
 from maps.reading import as_they_are
@@ -125,7 +124,6 @@ def test_a_fixed_threshold_of_the_grid_is_not_counted_twice():
     assert len(grid) == 60 and grid[15] == 0.15 and grid[-1] == 0.59
 
 
-@pytest.mark.parametrize("wrong", [[0.5, 0.2, 0.1], [0.0, 0.5, 0.0], [0.0, 0.5, -0.1]])
-def test_a_grid_that_goes_nowhere_is_refused(wrong):
-    with pytest.raises(WrongInput, match="start, stop, step"):
-        evaluation.threshold_grid(Settings({"thresholds": wrong, "maps.seed_threshold": 0.15}))
+def test_a_step_beyond_the_end_leaves_the_start_and_the_fixed_threshold():
+    grid = evaluation.threshold_grid(Settings({"thresholds": [0.0, 0.5, 0.6], "maps.seed_threshold": 0.15}))
+    assert grid.tolist() == [0, 0.15]
