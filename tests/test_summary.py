@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.planning.launch import plan_with, planner, whole
 from orchestrator.planning.score_recipe import Metric
 from orchestrator.reading.numbers import told_spread
 from orchestrator.reading.results import write_results
@@ -98,3 +99,13 @@ def test_a_run_that_succeeds_after_all_is_no_longer_failed(tmp_path: Path) -> No
     note_failure(folder, ValueError("no"))
     write_results(prepared)
     assert failure_in(folder) is None
+
+
+def test_a_launch_up_to_a_stage_keeps_the_results_of_later_stages_that_are_finished(image_set: Path, tmp_path: Path) -> None:
+    full, results, _ = finished_run(tmp_path / "store", image_set, "cam+none", assignments=("backbone.weights=none",))
+    part = plan_with(planner(full.experiment, full.images), full.experiment, until="cam-maps-score")
+    kept = write_results(whole(part))[0]
+    assert len(part.steps) < len(full.steps) and (kept["rows"], kept["stages"]) == (results["rows"], results["stages"])
+    for path in (tmp_path / "store/stages").glob("deeplabv2-*/manifest.json"):
+        path.unlink()
+    assert {row["quantity"] for row in write_results(whole(part))[0]["rows"]} == {"seed", "pseudo"}

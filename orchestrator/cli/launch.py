@@ -15,7 +15,7 @@ from orchestrator.engine.checks import check_images, weights_problems
 from orchestrator.engine.execution import Execution, Where
 from orchestrator.planning import in_place
 from orchestrator.planning.images import open_images
-from orchestrator.planning.launch import Prepared, Request, depending_on, experiment, plan_with, planner, repeat, select
+from orchestrator.planning.launch import Prepared, Request, depending_on, experiment, plan_with, planner, repeat, select, whole
 from orchestrator.planning.plan import PlannedStage
 from orchestrator.planning.refusals import made_otherwise, problems, refuse_run, unread
 from orchestrator.planning.stage import narrowed
@@ -157,6 +157,7 @@ def _report(console: Console, runs: Sequence[Prepared], failures: Sequence[Excep
         if failure:
             note_failure(folder, failure)
             continue
+        run = whole(run)
         made.append(write_results(run)[0])
         if len(runs) == 1:
             console.print(result_table(made[0]) if made[0]["rows"] else "nothing was scored: no stage of this launch is a score")

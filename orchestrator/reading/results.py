@@ -34,7 +34,7 @@ def results(prepared: Prepared) -> dict[str, Any]:
         "settings": dict(prepared.settings),
         "used": [*prepared.experiment.used, *(name for name in prepared.settings if name.startswith("images."))],
         "rows": _rows(prepared),
-        "stages": [_stage(prepared, step) for step in prepared.steps],
+        "stages": [_stage(step) for step in prepared.steps],
         "finished": time.time(),
     }
 
@@ -147,7 +147,7 @@ def cost_unit() -> list[str]:
     return [f"{recipe.name}-{stage.name}" for recipe in load_all().values() for stage in recipe.stages if stage.cost_unit]
 
 
-def _stage(prepared: Prepared, step: PlannedStage) -> dict[str, Any]:
+def _stage(step: PlannedStage) -> dict[str, Any]:
     manifest = step.manifest or {}
     figures = {name: manifest.get(name) for name in ("wall", "cpu", "memory", "gpu_memory", "items", "finished", "device")}
     about = {"stage": step.stage.name, "kind": step.stage.recipe.kind, "key": step.key, "list": step.stage.list_name}

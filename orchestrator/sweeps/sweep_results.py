@@ -101,12 +101,12 @@ def has_thresholds(found: Findings) -> bool:
 
 
 def _by_default(trials: Sequence[Trial]) -> str:
-    """The main metric of the last scored quantity, on the list on which settings are chosen."""
-    longest = list(max((trial.last for trial in trials), key=len).values())
-    if not longest:
+    """The main metric of the last quantity that all trials are scored as, on the list on which settings are chosen."""
+    shared = [row for place, row in trials[0].last.items() if all(place in trial.last for trial in trials)]
+    if not shared:
         raise WrongInput("nothing of this sweep was scored, so no trial is better than another")
-    quantity = longest[-1].about["quantity"]
-    row = max((row for row in longest if row.about["quantity"] == quantity), key=lambda row: row.about["chooses"])
+    quantity = shared[-1].about["quantity"]
+    row = max((row for row in shared if row.about["quantity"] == quantity), key=lambda row: row.about["chooses"])
     return scores.metric_name(quantity, scores.main(quantity), row.about["split"])
 
 
