@@ -15,11 +15,11 @@ from orchestrator.engine.checks import check_images, weights_problems
 from orchestrator.engine.execution import Execution, Where
 from orchestrator.planning import in_place
 from orchestrator.planning.images import open_images
-from orchestrator.planning.launch import Prepared, Request, depending_on, experiment, plan_with, planner, repeat, select, whole
+from orchestrator.planning.launch import Prepared, Request, depending_on, experiment, plan_with, planner, repeat, select
 from orchestrator.planning.plan import PlannedStage
 from orchestrator.planning.refusals import made_otherwise, problems, refuse_run, unread
 from orchestrator.planning.stage import narrowed
-from orchestrator.reading.results import write_results
+from orchestrator.reading.results import whole, write_results
 from orchestrator.reading.summary import group_of, note_failure, sentence
 from orchestrator.reading.tables import group_table, print_plan, print_stages, result_table, terminal, warn
 from orchestrator.tracking.tracking import deliver_or_say

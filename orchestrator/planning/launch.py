@@ -155,16 +155,6 @@ def plan_with(planner: Planner, wanted: Experiment, run: str = "", until: str = 
     return Prepared(wanted, planner.images, planner, steps)
 
 
-def whole(part: Prepared) -> Prepared:
-    """A carried out plan up to one stage (`until`), with the later stages that earlier launches of this run have finished."""
-    try:
-        steps = part.planner.plan(part.experiment.stages, part.request.random_seed)
-    except WrongInput:  # masks of a later list are missing, so the later stages can have no result
-        return part
-    known = {step.stage.name: step for step in part.steps}
-    return replace(part, steps=[known.get(step.stage.name, step) for step in steps if step.cached or step.stage.name in known])
-
-
 def repeat(wanted: Experiment, random_seeds: Sequence[int]) -> list[Experiment]:
     """The same experiment for each random seed; only its random numbers differ."""
     return [replace(wanted, request=replace(wanted.request, random_seed=seed)) for seed in random_seeds]

@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from imagesets.errors import WrongInput
 from orchestrator.engine.announced import announced
 from orchestrator.engine.execution import Execution
-from orchestrator.planning.launch import Prepared, plan_with, repeat, whole
+from orchestrator.planning.launch import Prepared, plan_with, repeat
 from orchestrator.planning.nearest import nearest
 from orchestrator.planning.scores import metric_name
-from orchestrator.reading.results import write_results
+from orchestrator.reading.results import whole, write_results
 from orchestrator.reading.summary import Group, group_of, note_failure, sentence
 from orchestrator.storage.beside import beside
 from orchestrator.sweeps.early import Judge
