@@ -162,6 +162,12 @@ def test_an_unknown_score_names_the_nearest(found: tuple[Findings, Path]) -> Non
         findings(runs, record, "seed.miuo/train")
 
 
+def test_a_trial_is_its_sweep_s_random_seeds_whatever_else_was_launched(found: tuple[Findings, Path]) -> None:
+    trials = [{**trial, "failed": {}} for trial in found[0].record["trials"]]
+    one = findings(Runs(found[1] / "store"), {**found[0].record, "random_seeds": [0], "trials": trials})
+    assert [[run["random_seed"] for run in trial.group.runs] for trial in one.trials] == [[0]] * 3
+
+
 def test_trials_are_ordered_by_a_score_that_all_of_them_have(found: tuple[Findings, Path]) -> None:
     """A trial of a sweep up to the seeds has later scores too, if a launch has finished its run."""
     runs, record = Runs(found[1] / "store"), found[0].record
