@@ -3,12 +3,14 @@
 import pytest
 
 from imagesets.errors import WrongInput
+from orchestrator.cli import complete
 from orchestrator.planning import recipes
 from orchestrator.planning.components import components
 from orchestrator.planning.expression import expand
 from orchestrator.planning.published import published
 from orchestrator.planning.settings import resolve
 from orchestrator.planning.stage import Stage
+from tests.conftest import Command
 
 TOYS = {
     "twohead": """
@@ -85,6 +87,12 @@ def test_a_figure_is_published_for_exactly_the_add_ons_it_names() -> None:
     figure = published("voc12", "seed.miou/train", stages("twohead+sharp")["twohead-network"].components)
     assert figure and figure.value == 51.5
     assert published("voc12", "seed.miou/train", ["twohead"]) is None
+
+
+def test_add_ons_are_listed_and_completed_with_the_methods(command: Command) -> None:
+    code, shown, _ = command("ls", "sharp")
+    assert code == 0 and "addon" in shown
+    assert complete.methods("twohead+sh") == ["twohead+sharp"] and "banked" in complete.methods("")
 
 
 def test_a_decoder_is_scored_as_the_segmenter_without_any_refiner() -> None:

@@ -184,6 +184,17 @@ class Looking(PretendEngine):
         super().map(job, indices, done, *more)
 
 
+def test_a_launch_up_to_a_stage_takes_nothing_from_a_running_launch_of_the_same_run(
+    store: Path, made: tuple[Prepared, Path]
+) -> None:
+    whole = replace(made[0], experiment=replace(made[0].experiment, request=replace(made[0].request, store=store)))
+    (store / "runs" / whole.run / "results.json").unlink()
+    with announced([whole]):
+        with announced([replace(whole, steps=whole.steps[:1])]):
+            assert not find_waste(store)
+        assert not find_waste(store)
+
+
 def test_every_launch_announces_itself(
     command: Command, made: tuple[Prepared, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

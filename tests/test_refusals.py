@@ -14,7 +14,7 @@ from orchestrator.engine import checks
 from orchestrator.planning import workers
 from orchestrator.planning.images import open_images
 from orchestrator.planning.launch import Prepared, Request, experiment, prepare
-from orchestrator.planning.refusals import made_otherwise, refuse_run, unread
+from orchestrator.planning.refusals import made_otherwise, problems, refuse_run, unread
 from orchestrator.planning.workers import dividing, gpus
 from tests.conftest import Command
 from tests.finished_run import finished_run
@@ -91,12 +91,17 @@ def test_lists_that_overlap_are_refused_where_they_are_read(image_set: Path) -> 
     (lists / "both.txt").write_text((lists / "train.txt").read_text() + "val_1\n")
     told = refused(image_set, "images.training=both")
     assert "the lists both and val (images.validation) share 1 images, such as val_1" in told
+    fitted = refused(image_set, "images.fitting=both", method="lpcam+irn")
+    assert "the lists both and val (images.validation) share 1 images, such as val_1" in fitted
+    refuse_run(planned(image_set, "images.fitting=both"))  # nothing is fitted
 
 
 def test_more_workers_than_gpus_are_refused_here_and_left_to_a_cluster(image_set: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("orchestrator.planning.refusals.gpus", lambda: 1)
     assert "training.workers=2 needs as many GPUs, and this machine has 1" in refused(image_set, "training.workers=2", room=0)
     refuse_run(planned(image_set, "training.workers=2", room=1))
+    wanted = planned(image_set, "training.workers=2", room=0).experiment
+    assert not problems(wanted, [stage for stage in wanted.stages if stage.recipe.kind != "train"], {})  # nothing trains
 
 
 @pytest.mark.parametrize(

@@ -240,7 +240,7 @@ def test_evaluate_scores_a_folder_by_it(command: Command, finished: Any, tmp_pat
 def test_a_sweep_takes_the_lowest_of_what_is_better_lower(finished: Any) -> None:
     root, runs = finished
     trials = [{"values": {"cam.epochs": seed}, "failed": {}, "group": run[1]["run"]} for seed, run in runs.items()]
-    record = {"name": "s", "axes": [{"name": "cam.epochs"}], "random_seeds": [0], "seed.threshold": None, "trials": trials}
+    record = {"name": "s", "axes": [{"name": "cam.epochs"}], "random_seeds": [*runs], "seed.threshold": None, "trials": trials}
     found = findings(Runs(root / "store"), record, "seg.missed/val")
     values = [run[1]["rows"][-1]["metrics"]["missed"] for run in runs.values()]
     assert found.trials[0].values == {"cam.epochs": int(np.argmin(values))} and f"{min(values):.3g} (n=1)" in found.verdict()

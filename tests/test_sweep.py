@@ -50,6 +50,8 @@ def test_a_score_that_no_stage_makes_is_refused_before_the_first_trial() -> None
     for name in ("nosuch", "seed.miou/val", "miou/train"):
         with pytest.raises(WrongInput, match=f"--by {name} is no score of this sweep, whose scores are: .*seed.METRIC/train"):
             replace(sweep, by=name).check_metric()
+    with pytest.raises(WrongInput, match=r"seed has no metric 'miuo'; did you mean 'miou'\?"):
+        replace(sweep, by="seed.miuo/train").check_metric()
 
 
 @pytest.mark.parametrize(
@@ -158,6 +160,21 @@ def test_an_unknown_score_names_the_nearest(found: tuple[Findings, Path]) -> Non
     assert findings(runs, record, "seed.fp/train").metric == "seed.fp/train"
     with pytest.raises(WrongInput, match=r"did you mean .seed\.miou/train."):
         findings(runs, record, "seed.miuo/train")
+
+
+def test_a_trial_is_its_sweep_s_random_seeds_whatever_else_was_launched(found: tuple[Findings, Path]) -> None:
+    trials = [{**trial, "failed": {}} for trial in found[0].record["trials"]]
+    one = findings(Runs(found[1] / "store"), {**found[0].record, "random_seeds": [0], "trials": trials})
+    assert [[run["random_seed"] for run in trial.group.runs] for trial in one.trials] == [[0]] * 3
+
+
+def test_trials_are_ordered_by_a_score_that_all_of_them_have(found: tuple[Findings, Path]) -> None:
+    """A trial of a sweep up to the seeds has later scores too, if a launch has finished its run."""
+    runs, record = Runs(found[1] / "store"), found[0].record
+    for trial in record["trials"][1:]:
+        for results in runs.group(trial["group"]).runs:
+            results["rows"][:] = [row for row in results["rows"] if row["quantity"] == "seed"]
+    assert len(findings(runs, record).trials) == 3 and findings(runs, record).metric == "seed.miou/train"
 
 
 def test_the_best_threshold_is_that_of_the_mean_curve(found: tuple[Findings, Path]) -> None:

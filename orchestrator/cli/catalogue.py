@@ -8,15 +8,16 @@ import typer
 from imagesets.errors import WrongInput
 from orchestrator.planning import scores
 from orchestrator.planning.nearest import nearest
-from orchestrator.planning.recipe import FOLD_ORDER, Published, Recipe, Setting, StageRecipe
+from orchestrator.planning.recipe import ADD_ONS, FOLD_ORDER, Published, Recipe, Setting, StageRecipe
 from orchestrator.planning.recipes import allowed, load_all
 from orchestrator.reading.tables import table, terminal
 
-LISTED = (*FOLD_ORDER, "backbone", "images", "preset")  # the kinds that can be named on a command line, in the order of the list
+# the kinds that can be named on a command line, in the order of the list
+LISTED = (*FOLD_ORDER, *ADD_ONS, "backbone", "images", "preset")
 
 
 def ls(pattern: Annotated[str, typer.Argument(help="Part of a name, or a pattern such as 'lp*'.")] = "*") -> None:
-    """List methods, refiners, segmenters, backbones, image sets and presets.
+    """List methods, refiners, segmenters, add-ons, backbones, image sets and presets.
 
     Examples:
 

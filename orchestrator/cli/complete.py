@@ -3,14 +3,14 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from orchestrator.planning.recipe import FOLD_ORDER, Recipe, Setting
+from orchestrator.planning.recipe import ADD_ONS, FOLD_ORDER, Recipe, Setting
 from orchestrator.planning.recipes import allowed, load_all
 
 
 def methods(incomplete: str) -> list[str]:
     """The last word of an expression."""
     done, plus, word = incomplete.rpartition("+")
-    kinds = [kind for kind in FOLD_ORDER if kind != "segmenter"]
+    kinds = {*FOLD_ORDER, *ADD_ONS} - {"segmenter"}
     return [f"{done}{plus}{name}" for name in _names(kinds) if name.startswith(word)]
 
 

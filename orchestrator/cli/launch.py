@@ -19,7 +19,7 @@ from orchestrator.planning.launch import Prepared, Request, depending_on, experi
 from orchestrator.planning.plan import PlannedStage
 from orchestrator.planning.refusals import made_otherwise, problems, refuse_run, unread
 from orchestrator.planning.stage import narrowed
-from orchestrator.reading.results import write_results
+from orchestrator.reading.results import whole, write_results
 from orchestrator.reading.summary import group_of, note_failure, sentence
 from orchestrator.reading.tables import group_table, print_plan, print_stages, result_table, terminal, warn
 from orchestrator.tracking.tracking import deliver_or_say
@@ -157,6 +157,7 @@ def _report(console: Console, runs: Sequence[Prepared], failures: Sequence[Excep
         if failure:
             note_failure(folder, failure)
             continue
+        run = whole(run)
         made.append(write_results(run)[0])
         if len(runs) == 1:
             console.print(result_table(made[0]) if made[0]["rows"] else "nothing was scored: no stage of this launch is a score")

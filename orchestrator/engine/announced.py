@@ -15,7 +15,7 @@ PLANNED, RESULTS = "stages.json", "results.json"
 
 @contextmanager
 def announced(runs: Iterable[Prepared]) -> Iterator[None]:
-    """Announce the stages of `runs` while the block lasts; another launch of the same run has announced the same ones."""
+    """Announce the stages of `runs` while the block lasts, beside those of other launches of these runs that are under way."""
     with ExitStack() as stack:
         for run in runs:
             stack.enter_context(_announced(run))
@@ -25,7 +25,8 @@ def announced(runs: Iterable[Prepared]) -> Iterator[None]:
 @contextmanager
 def _announced(prepared: Prepared) -> Iterator[None]:
     folder = prepared.request.store / "runs" / prepared.run
-    write_json(folder / PLANNED, [step.key for step in prepared.steps])
+    others = read_json(folder / PLANNED) or () if held(folder) else ()
+    write_json(folder / PLANNED, list(dict.fromkeys([*others, *(step.key for step in prepared.steps)])))
     try:
         with try_lease(folder):
             yield

@@ -23,9 +23,7 @@ SAMPLES = 24  # images of each list in the image browser
 def write_page(comparison: Comparison, store: Path, path: Path) -> None:
     """Write the page of a comparison of runs in `store` to `path`."""
     heads = formats.columns(comparison)
-    classes = {
-        formats.class_head(comparison, place): (place, formats.class_rows(comparison, place)) for place in comparison.lines
-    }
+    classes = {formats.class_head(place): (place, formats.class_rows(comparison, place)) for place in comparison.lines}
     page = template("comparison.html.j2").render(
         comparison=comparison,
         columns=[head.removeprefix(">") for head in heads],

@@ -32,7 +32,7 @@ def problems(wanted: Experiment, stages: Sequence[Stage], counts: Mapping[str, i
     for stage in stages:
         found += [*_bounds(wanted, stage), *_foreign_parts(wanted, stage), *_size(stage, counts), *_shares(stage, allowed)]
     room = 0 if wanted.request.room else gpus()
-    if 0 < room < wanted.settings[WORKERS]:
+    if any(stage.recipe.kind == "train" for stage in stages) and 0 < room < wanted.settings[WORKERS]:
         found.append(f"{WORKERS}={wanted.settings[WORKERS]} needs as many GPUs, and this machine has {room}")
     return list(dict.fromkeys(found))  # several stages may receive one setting
 
@@ -87,16 +87,17 @@ def _allowed(stages: Sequence[Stage]) -> str:
 
 
 def _overlaps(prepared: Prepared) -> Iterator[str]:
-    """Training images that are also in the list on which segmenters are scored first."""
+    """Images that a stage learns from, and that are also in the list on which segmenters are scored first."""
     held_out = prepared.settings["images.validation"][0]
     over = {step.stage.list_name: step for step in prepared.steps}
-    learnt = {step.stage.list_name for step in prepared.steps if step.stage.recipe.kind == "train"}
+    parts = [step.stage for step in prepared.steps]
+    learnt = {stage.list_name for stage in parts if stage.recipe.kind == "train" or stage.recipe.list == "fitting"}
     if held_out not in over:
         return
     held = set(over[held_out].items.names())
     for name in sorted(learnt):
         if name == held_out:
-            yield f"trainings would learn from the images of the list {name}, which is held out (images.validation)"
+            yield f"stages would learn from the images of the list {name}, which is held out (images.validation)"
         elif shared := sorted(held.intersection(over[name].items.names())):
             where = f"the lists {name} and {held_out} (images.validation)"
             yield f"{where} share {len(shared)} images, such as {shared[0]}; a list that is held out shares none"

@@ -64,7 +64,7 @@ def rows(comparison: Comparison) -> list[list[str]]:
     return [_row(line, mains, others) for lines in comparison.lines.values() for line in lines]
 
 
-def class_head(comparison: Comparison, place: Scored) -> str:
+def class_head(place: Scored) -> str:
     """The title of `class_rows`: "IoU of each class"."""
     return f"{scores.class_title(place[0])} of each class, {place[0]} on {place[1]}"
 
@@ -93,7 +93,7 @@ def markdown(comparison: Comparison) -> str:
     for place, lines in comparison.lines.items():
         head = ["class", *(line.entry.label for line in lines)]
         if body := class_rows(comparison, place):
-            parts.append(f"{class_head(comparison, place)}\n\n{_markdown_table(head, body)}")
+            parts.append(f"{class_head(place)}\n\n{_markdown_table(head, body)}")
     parts += [f"- {warning}" for warning in comparison.warnings]
     return "\n\n".join(parts) + "\n"
 

@@ -2,16 +2,18 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from imagesets.errors import WrongInput
 from orchestrator.planning import scores
 from orchestrator.planning.launch import Prepared
 from orchestrator.planning.plan import PlannedStage
 from orchestrator.planning.recipes import find, load_all
 from orchestrator.reading.protocol import ancestors, imports, owner, protocol
 from orchestrator.storage.place import place_of
-from orchestrator.storage.store import write_json
+from orchestrator.storage.store import read_json, write_json
 
 FORMAT = 3  # version of results.json
 FAILED = "failed.json"  # written instead if a run failed (see `orchestrator.reading.summary`)
@@ -34,7 +36,7 @@ def results(prepared: Prepared) -> dict[str, Any]:
         "settings": dict(prepared.settings),
         "used": [*prepared.experiment.used, *(name for name in prepared.settings if name.startswith("images."))],
         "rows": _rows(prepared),
-        "stages": [_stage(prepared, step) for step in prepared.steps],
+        "stages": [_stage(step) for step in prepared.steps],
         "finished": time.time(),
     }
 
@@ -51,6 +53,21 @@ def write_results(prepared: Prepared) -> tuple[dict[str, Any], Path]:
     write_json(folder / "results.json", found)
     place_of(folder).remove(folder / FAILED)  # the note of an earlier failure
     return found, folder
+
+
+def whole(part: Prepared) -> Prepared:
+    """A carried out plan up to one stage (`until`), with the later stages that this run's results already list."""
+    known = read_json(part.request.store / "runs" / part.run / "results.json") or {}
+    listed = {entry["key"] for entry in known.get("stages", ())}
+    made = {step.stage.name: step for step in part.steps}
+    if listed <= {step.key for step in part.steps}:
+        return part
+    try:
+        steps = part.planner.plan(part.experiment.stages, part.request.random_seed)
+    except WrongInput:  # masks of a later list are missing now, so the later scores are not those of its masks
+        return part
+    later = [made.get(step.stage.name, step) for step in steps]
+    return replace(part, steps=[step for step in later if step.stage.name in made or (step.cached and step.key in listed)])
 
 
 def _command(prepared: Prepared) -> dict[str, str]:
@@ -147,7 +164,7 @@ def cost_unit() -> list[str]:
     return [f"{recipe.name}-{stage.name}" for recipe in load_all().values() for stage in recipe.stages if stage.cost_unit]
 
 
-def _stage(prepared: Prepared, step: PlannedStage) -> dict[str, Any]:
+def _stage(step: PlannedStage) -> dict[str, Any]:
     manifest = step.manifest or {}
     figures = {name: manifest.get(name) for name in ("wall", "cpu", "memory", "gpu_memory", "items", "finished", "device")}
     about = {"stage": step.stage.name, "kind": step.stage.recipe.kind, "key": step.key, "list": step.stage.list_name}

@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from imagesets.errors import WrongInput, refuse
+from orchestrator.planning import scores
 from orchestrator.planning.images import images_name
 from orchestrator.planning.launch import Experiment, Request, experiment, name_in_store, settings_given
+from orchestrator.planning.nearest import nearest
 from orchestrator.planning.refusals import problems
 from orchestrator.planning.stage import narrowed
 from orchestrator.planning.workers import dividing, room
 from orchestrator.sweeps.axes import Axis
+from orchestrator.sweeps.trial import parts
 
 SEARCHES = ("grid", "random", "optuna")
 STOPS = ("", "loss", "score")  # by what trials are stopped early; "": not at all
@@ -116,12 +119,17 @@ class Sweep:
 
     def check_metric(self) -> None:
         """Refuse a `--by` score, such as seed.miou/train, that no stage of the sweep makes."""
-        name = self.by
+        if not self.by:
+            return
         stages = narrowed(self.experiment(next(self.probed, {})).stages, self.until, "")
         scored = {(stage.scores, stage.list_name) for stage in stages if stage.scores}
-        if name and (name.partition(".")[0], name.rpartition("/")[2]) not in scored:
+        quantity, metric, split = parts(self.by)
+        if (quantity, split) not in scored:
             there = ", ".join(sorted(f"{quantity}.METRIC/{list_name}" for quantity, list_name in scored)) or "none"
-            raise WrongInput(f"--by {name} is no score of this sweep, whose scores are: {there}")
+            raise WrongInput(f"--by {self.by} is no score of this sweep, whose scores are: {there}")
+        known = (*scores.metrics([quantity]), "oracle")
+        if metric not in known:
+            raise WrongInput(f"--by {self.by}: {quantity} has no metric {metric!r}{nearest(metric, known)}")
 
     def refuse(self, counts: Mapping[str, int]) -> None:
         """Raise WrongInput with all problems that would stop a trial; `counts` has the number of images of each list."""

@@ -10,7 +10,7 @@ from orchestrator.planning import scores
 from orchestrator.planning.nearest import nearest
 from orchestrator.reading import numbers
 from orchestrator.reading.groups import Runs
-from orchestrator.reading.summary import Group
+from orchestrator.reading.summary import Group, group_of
 from orchestrator.storage.store import Store, read_json
 from orchestrator.sweeps.axes import THRESHOLD
 from orchestrator.sweeps.cut import Cut, cut_of
@@ -59,7 +59,8 @@ def findings(runs: Runs, record: Mapping[str, Any], metric: str = "") -> Finding
         told = ", ".join(f"{setting}={value}" for setting, value in values.items())
         failed += [f"{told}, random seed {seed} failed: {reason}" for seed, reason in reasons.items()]
         if len(reasons) < len(record["random_seeds"]):
-            group = runs.group(name)
+            made = runs.group(name)  # launches with the same settings may have made more random seeds
+            group = group_of((run for run in made.runs if run["random_seed"] in record["random_seeds"]), made.failed)
             trials.append(Trial(values, group, group.last()))
     if not trials:
         raise WrongInput(f"no trial of the sweep {record['name']} came to its end: {'; '.join(failed) or 'none was begun'}")
@@ -101,12 +102,12 @@ def has_thresholds(found: Findings) -> bool:
 
 
 def _by_default(trials: Sequence[Trial]) -> str:
-    """The main metric of the last scored quantity, on the list on which settings are chosen."""
-    longest = list(max((trial.last for trial in trials), key=len).values())
-    if not longest:
+    """The main metric of the last quantity that all trials are scored as, on the list on which settings are chosen."""
+    shared = [row for place, row in trials[0].last.items() if all(place in trial.last for trial in trials)]
+    if not shared:
         raise WrongInput("nothing of this sweep was scored, so no trial is better than another")
-    quantity = longest[-1].about["quantity"]
-    row = max((row for row in longest if row.about["quantity"] == quantity), key=lambda row: row.about["chooses"])
+    quantity = shared[-1].about["quantity"]
+    row = max((row for row in shared if row.about["quantity"] == quantity), key=lambda row: row.about["chooses"])
     return scores.metric_name(quantity, scores.main(quantity), row.about["split"])
 
 

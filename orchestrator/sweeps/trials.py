@@ -11,7 +11,7 @@ from orchestrator.engine.execution import Execution
 from orchestrator.planning.launch import Prepared, plan_with, repeat
 from orchestrator.planning.nearest import nearest
 from orchestrator.planning.scores import metric_name
-from orchestrator.reading.results import write_results
+from orchestrator.reading.results import whole, write_results
 from orchestrator.reading.summary import Group, group_of, note_failure, sentence
 from orchestrator.storage.beside import beside
 from orchestrator.sweeps.early import Judge
@@ -90,7 +90,9 @@ class Trials:
         made, failed = [], {}
         for run, failure in zip(runs, failures, strict=True):
             if failure is None:
-                made.append(write_results(run)[0])
+                with self.lock:
+                    finished = whole(run)
+                made.append(write_results(finished)[0])
             else:
                 note_failure(run.request.store / "runs" / run.run, failure)
                 failed[run.request.random_seed] = sentence(failure)

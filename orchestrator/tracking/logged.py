@@ -25,7 +25,7 @@ def stage_manifests(folders: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
     return {name: manifest for name, folder in folders.items() if (manifest := read_manifest(folder))}
 
 
-def params(results: Mapping[str, Any], manifests: Manifests) -> dict[str, str]:
+def params(results: Mapping[str, Any]) -> dict[str, str]:
     """The settings that the run's components read."""
     used = used_settings(results)
     return {name: str(value) for name, value in used.items() if len(str(value)) <= PARAM_LENGTH}

@@ -66,7 +66,7 @@ def _deliver(experiment: Experiment, store: Store, results: Mapping[str, Any], f
     name, of = f"{method} random seed {results['random_seed']}", {"mlflow.parentRunId": parent.info.run_id}
     child = experiment.open(name, "wsss.run", results["run"], start, of)
     source, lists = origin.source(results, manifests), list(origin.image_lists(results, manifests))
-    params = logged.params(results, manifests)
+    params = logged.params(results)
     losses = [Metric(*point) for point in logged.loss_points(folders, manifests)]
     experiment.log(
         child, logged.scores(results["rows"]) | logged.system(manifests), params, logged.tags(results) | source, losses
