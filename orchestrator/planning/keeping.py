@@ -19,7 +19,7 @@ def kept(stages: Sequence[Stage], chain: Sequence[Component], last_import: int, 
 
     A scored stage of a named component counts, unless an import has replaced the stages that would have read it.
     """
-    named = {IMPORTED, *(component.recipe.name for component in chain if component.named)}
+    named = {IMPORTED, *_named(chain)}
     there: set[int] = set()
 
     def keep(stage: Stage) -> None:
@@ -75,9 +75,13 @@ def check_nothing_is_dropped(stages: Sequence[Stage], chain: Sequence[Component]
         if not any(stage.component == second and first in _sources(stage) for stage in stages):
             raise WrongInput(f"{second} does not work on what {first} makes; name one of them, or another order")
     there = set().union(*(stage.components for stage in stages))
-    named = [recipe.name for part in chain for recipe in ((part.recipe,) if part.named else ()) + part.add_ons]
-    if idle := [name for name in named if name not in there]:
+    if idle := [name for name in _named(chain) if name not in there]:
         raise WrongInput(f"{idle[0]} has no part in this run: no stage reads what it makes; leave it out")
+
+
+def _named(chain: Sequence[Component]) -> list[str]:
+    """The components that the expression names, with their add-ons."""
+    return [recipe.name for part in chain for recipe in ((part.recipe,) if part.named else ()) + part.add_ons]
 
 
 def _sources(stage: Stage) -> set[str]:
