@@ -25,6 +25,7 @@ from orchestrator.engine.spent import Spent
 IN_FLIGHT = 2  # shards submitted per place: one runs, one waits
 POLL = 0.5  # seconds between two looks whether the stage is to stop
 LOOK = 5.0  # seconds between two looks at the nodes
+SLIVER = 1e-4  # CPUs, the least that Ray tells apart
 FAREWELL = 10.0  # seconds that the nodes have to end a stage's processes
 STAGE = "WSSS_ORCH_STAGE"  # the environment variable that tells a stage's own processes
 
@@ -40,7 +41,7 @@ class ShardTasks:
         self.counted: set[Any] = set()  # the tasks that take up room: not those that may be on a lost node
         self.lost = Counter[int]()  # workers, by shard
         self.told = 0  # of how many losses of one shard
-        self.nodes, self.looked = living(), time.monotonic()
+        self.nodes, self.dead, self.looked = living(), lost(), time.monotonic()
         self.gpus = job.uses_network() and any(node.get("GPU") for node in self.nodes.values())
 
     def run(self, done: Done, ask: Ask) -> None:
@@ -61,7 +62,9 @@ class ShardTasks:
     def _submit(self) -> None:
         nodes = list(self.nodes.values())
         cpus = width(nodes, self.job.settings.get("extraction.threads", 1), self.gpus)
-        options: dict[str, Any] = {"num_cpus": cpus}
+        # Ray queues tasks with equal needs together and asks a node for one worker at a time for them. If that node is lost, the
+        # queue stands still for 100 s, until the connection times out; tasks with other needs have another queue
+        options: dict[str, Any] = {"num_cpus": cpus - SLIVER * self.dead}
         if self.gpus:  # in processes of the stage's own, which can be ended after it
             options |= {"num_gpus": 1, "runtime_env": {"env_vars": {STAGE: self.job.attempt.token}}}
         room = IN_FLIGHT * max(places(nodes, cpus, self.gpus), 1)
@@ -105,7 +108,8 @@ class ShardTasks:
         """Submit what is in flight a second time where a node is gone since the last look."""
         if time.monotonic() - self.looked < LOOK:
             return
-        before, self.nodes, self.looked = self.nodes, living(), time.monotonic()
+        before = self.nodes
+        self.nodes, self.dead, self.looked = living(), lost(), time.monotonic()
         if gone := before.keys() - self.nodes.keys():
             again = self.left & set(self.running.values())
             self.tell(f"{len(gone)} of {len(before)} nodes lost; what was in flight is made again, {len(again)} shards at most")
@@ -116,6 +120,11 @@ class ShardTasks:
 def living() -> dict[str, Mapping[str, float]]:
     """The resources of every living node by its id."""
     return {node["NodeID"]: node["Resources"] for node in ray.nodes() if node["Alive"]}
+
+
+def lost() -> int:
+    """The number of nodes that this cluster has lost since it began."""
+    return sum(not node["Alive"] for node in ray.nodes())
 
 
 def end_processes(token: str) -> None:
