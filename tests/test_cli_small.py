@@ -58,7 +58,7 @@ def test_every_help_ends_in_examples(command: Command, words: tuple[str, ...]) -
 
 def test_a_whole_image_set_is_counted_by_list_and_class(command: Command, image_set: Path) -> None:
     code, shown, _ = command("images", "check", f"folder:{image_set}")
-    assert code == 0 and "is whole; its image-level labels come from: list" in shown
+    assert code == 0 and "has no problems; its image-level labels come from image_labels.txt" in shown
     rows = {cells[0]: cells[1:] for line in shown.splitlines() if len(cells := line.split()) == 3}
     assert rows["all"] == ["6", "3"]
     assert int(rows["disc"][0]) + int(rows["bar"][0]) == 6 + 2  # two training images show both

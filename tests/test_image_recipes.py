@@ -98,7 +98,7 @@ def test_an_image_set_that_is_made_is_made_once_and_not_for_a_plan(tmp_path: Pat
 @pytest.mark.parametrize(
     ("spec", "said"),
     [
-        ("pets", "--images pets needs the folder of the images: --images pets:PATH"),
+        ("pets", "--images pets names no folder; write --images pets:PATH"),
         ("drawn:somewhere", "drawn is built in and takes no folder"),
         ("pests:x", "there is no kind of image set called 'pests'.*pets"),
     ],

@@ -225,8 +225,10 @@ def test_a_network_that_does_not_fit_is_refused_in_a_sentence(
 
 
 def test_a_path_that_is_not_there_is_named(image_set: Path, tmp_path: Path) -> None:
-    with pytest.raises(WrongInput, match=r"imported\.maps=.*nowhere is neither .* an existing folder"):
+    with pytest.raises(WrongInput, match=r"imported\.maps=.*nowhere is no existing folder; .* or none$"):
         planned(image_set, "cam+irn", maps=tmp_path / "nowhere")
+    with pytest.raises(WrongInput, match=r"imported\.network=imagenet is no existing file"):
+        planned(image_set, "cam+irn", network=Path("imagenet"))
 
 
 def test_rows_say_what_was_imported_and_claim_nothing_about_how_it_was_made(image_set: Path, tmp_path: Path) -> None:

@@ -214,8 +214,8 @@ CONTRADICTIONS = {
     "--store ''": "the path is empty",
     "--exclude ''": "the path is empty",
     "--recipe bad.yaml": "bad.yaml is no YAML file",
-    "--set backbone.weights=": "nor an existing file",
-    "--set imported.maps=": "nor an existing folder",
+    "--set backbone.weights=": "is no existing file; it takes",
+    "--set imported.maps=": "is no existing folder; it takes",
 }
 
 
@@ -280,11 +280,11 @@ def test_weights_that_cannot_be_had_are_told_before_anything_runs(image_set: Pat
         "deeplabv2.backbone=resnet34",
     )
     problems = checks.weights_problems([prepared])
-    assert [name for name in ("resnet18", "resnet34") if any(f"of {name} could not be fetched" in told for told in problems)] == [
-        "resnet18",
-        "resnet34",
+    assert [told.partition(" could not be fetched")[0] for told in problems] == [
+        "backbone.weights=imagenet: the ImageNet weights resnet18-f37072fd.pth of resnet18",
+        "deeplabv2.weights=imagenet: the ImageNet weights resnet34-b627a593.pth of resnet34",
     ]
-    assert len(problems) == 2 and checks.weights_problems([planned(image_set)]) == []
+    assert checks.weights_problems([planned(image_set)]) == []
 
 
 def test_a_file_of_other_weights_is_told_before_anything_runs(image_set: Path, tmp_path: Path) -> None:

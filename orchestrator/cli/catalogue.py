@@ -17,7 +17,7 @@ LISTED = (*FOLD_ORDER, *ADD_ONS, "backbone", "images", "preset")
 
 
 def ls(pattern: Annotated[str, typer.Argument(help="Part of a name, or a pattern such as 'lp*'.")] = "*") -> None:
-    """List methods, refiners, segmenters, add-ons, backbones, image sets and presets.
+    """List methods, refiners, segmenters, image sets and so on.
 
     Examples:
 
@@ -35,7 +35,7 @@ def ls(pattern: Annotated[str, typer.Argument(help="Part of a name, or a pattern
 
 
 def show(name: Annotated[str, typer.Argument(help="A component, such as lpcam.")]) -> None:
-    """Show a component: paper, stages, settings with defaults and bounds, published figures.
+    """Show a component: paper, stages, settings, published figures.
 
     Examples:
 

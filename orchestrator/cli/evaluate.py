@@ -33,7 +33,7 @@ def evaluate(
     store: options.ImagesRoot = options.STORE,
     json_file: Annotated[Path | None, paths.option("--json", help="Also write the scores to this file.")] = None,
 ) -> None:
-    """Score label maps on the masks of a list in the way of `launch`: over the whole list and for each class.
+    """Score a folder of label maps. The scores are those of `launch`: over the whole list and for each class.
 
     Examples:
 

@@ -62,7 +62,7 @@ def launch(
     maps_from: Annotated[Path | None, paths.option(help=in_place.HELP["maps"])] = None,
     masks_from: Annotated[Path | None, paths.option(help=in_place.HELP["masks"])] = None,
 ) -> None:
-    """Run a method from image-level labels to a trained, evaluated segmenter."""
+    """Run a method, from image-level labels to a scored segmenter."""
     console, where = terminal(), Where(engine, address)
     if until and only:
         raise WrongInput(f"--until {until} runs all that leads to a stage, --only {only} one stage alone; give one of them")
@@ -160,7 +160,9 @@ def _report(console: Console, runs: Sequence[Prepared], failures: Sequence[Excep
         run = whole(run)
         made.append(write_results(run)[0])
         if len(runs) == 1:
-            console.print(result_table(made[0]) if made[0]["rows"] else "nothing was scored: no stage of this launch is a score")
+            console.print(
+                result_table(made[0]) if made[0]["rows"] else "nothing was scored: this launch has no stage that scores"
+            )
         console.print(f"report  {write_report(run, made[-1], folder)}")
         if tracked is not None:
             console.print(f"mlflow  {deliver_or_say(run.request.store, [run.run], tracked)}", markup=False)

@@ -50,7 +50,7 @@ def sweep(
     tracking_uri: options.TrackingUri = "",
     exclude: options.Exclude = None,
 ) -> None:
-    """Vary settings with Ray Tune. Thresholds (seed.threshold) cost one pass and no trial; shared stages are made once.
+    """Vary settings with Ray Tune. Thresholds (seed.threshold) cost one pass and no trial. Shared stages are made once.
 
     The same command continues a sweep. The result is a table, the best setting, and a page with sensitivity plots.
 

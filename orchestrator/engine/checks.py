@@ -37,25 +37,25 @@ def check_imports(steps: Sequence[PlannedStage], images: ImageSet) -> None:
 
 def weights_problems(runs: Sequence[Prepared]) -> list[str]:
     """What is wrong with the initial weights of the trainings to come; ImageNet weights are fetched, where they are not here."""
-    wanted = {pair for run in runs for step in run.steps if not step.cached for pair in _initial_weights(run, step)}
+    wanted = {found for run in runs for step in run.steps if not step.cached for found in _initial_weights(run, step)}
     if not wanted:
         return []
     import backbones  # loads torch
     from orchestrator.engine.job import resolve
 
     problems = []
-    for architecture, weights in sorted(wanted):
+    for setting, architecture, weights in sorted(wanted):
         try:
             backbones.build(resolve(architecture), weights=weights, frozen_statistics=False)
         except WrongInput as error:
-            problems.append(str(error))
+            problems.append(f"{setting}={weights}: {error}")
     return problems
 
 
-def _initial_weights(prepared: Prepared, step: PlannedStage) -> Iterator[tuple[str, str]]:
-    """The architectures that a training begins with, and the weights of each."""
+def _initial_weights(prepared: Prepared, step: PlannedStage) -> Iterator[tuple[str, str, str]]:
+    """The settings of the initial weights of a training, with the architecture and the weights of each."""
     table, settings = prepared.planner.declared, step.stage.settings
     for name, full in step.stage.owned.items():
         if step.stage.recipe.kind == "train" and full and table[full].weights_of and settings[name] != "none":
             prefix, dot, _ = name.rpartition(".")
-            yield settings[f"{prefix}{dot}{table[full].weights_of}"], settings[name]
+            yield full, settings[f"{prefix}{dot}{table[full].weights_of}"], settings[name]
