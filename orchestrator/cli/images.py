@@ -77,7 +77,8 @@ def prepare_images(
 ) -> None:
     """Make VOC's list train_aug and its masks from SBD.
 
-    SBD is the Semantic Boundaries Dataset. The list is VOC's train and all of SBD except VOC's val: 10,582 images. VOC's own masks are kept.
+    SBD is the Semantic Boundaries Dataset. The list is VOC's train and all of SBD except VOC's val: 10,582 images. VOC's own
+    masks are kept.
 
     Examples:
 
