@@ -56,9 +56,9 @@ DAMAGES = {
     "train_1.png cannot be read": lambda root: (root / "JPEGImages/train_1.png").write_bytes(b"not an image"),
     "rotated by EXIF orientation 6": rotate,
     "has the mode I;16": lambda root: Image.new("I;16", (48, 48)).save(root / "JPEGImages/train_1.png"),
-    "1 of 6 images of list train have no mask in SegmentationClass .*such as train_1; choose .*images.scoring=LIST": lambda root: (
-        (root / "SegmentationClass/train_1.png").unlink()
-    ),
+    "1 of 6 images of list train have no mask in Segm.*such as train_1; choose .*images.scoring=LIST": lambda root: (
+        root / "SegmentationClass/train_1.png"
+    ).unlink(),
     "train_1.png is a RGB image; a mask": lambda root: Image.new("RGB", (48, 48)).save(root / "SegmentationClass/train_1.png"),
     "train_1.png cannot be read: ": lambda root: truncate(root / "SegmentationClass/train_1.png", 0.9),
     r"holds the labels \[3, 9\]": lambda root: mask_of(root, np.repeat([[3, 9]], 48, axis=0).repeat(24, axis=1)),
