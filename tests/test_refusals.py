@@ -150,7 +150,7 @@ def test_a_number_that_is_set_stands(image_set: Path) -> None:
     ("visible", "expected"), [(None, 4), ("0,1", 2), ("", 0), ("-1", 0), ("0,-1,2", 1), ("MIG-a,MIG-b", 2), ("0,1,2,3,4,5", 4)]
 )
 def test_the_gpus_are_those_that_torch_would_find(visible: str | None, expected: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workers, "_driver_s", lambda: 4)
+    monkeypatch.setattr(workers, "_counted_by_driver", lambda: 4)
     monkeypatch.setattr(workers.metadata, "version", lambda name: "2.15.0")
     assert gpus({} if visible is None else {"CUDA_VISIBLE_DEVICES": visible}) == expected
     monkeypatch.setattr(workers.metadata, "version", lambda name: "2.15.0+cpu")

@@ -24,7 +24,7 @@ def image_layers(images: Recipe) -> list[Mapping[str, Any]]:
 
 
 def open_images(spec: str, settings: Mapping[str, Any], store: Path, make: bool, exclude: Path | None = None) -> ImageSet | None:
-    """Open `spec`. Built-in images are in the store; with `make` they are made first, without it missing ones give None."""
+    """Open `spec`. Built-in images are in the store; if they are missing, they are made with `make`, else the result is None."""
     kind, colon, given = spec.partition(":")
     recipe, own = find(kind, ("images",))[0], _own(settings)
     if recipe.make and colon:

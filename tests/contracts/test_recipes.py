@@ -56,7 +56,7 @@ def keys(prepared: Prepared) -> dict[str, str]:
 def test_each_of_its_stages_runs_in_some_expression(recipe: Recipe, cases: tuple[Case, ...]) -> None:
     reached = [case.stage.recipe for case in cases]
     for stage in declared_stages(recipe):
-        assert any(stage is other for other in reached), f"no expression runs {recipe.name}-{stage.name}"
+        assert any(stage == other for other in reached), f"no expression runs {recipe.name}-{stage.name}"
     assert not recipe.adds or any(recipe.name in case.stage.add_ons for case in cases)
 
 
