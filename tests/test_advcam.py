@@ -35,7 +35,7 @@ def pair(image: torch.Tensor) -> torch.Tensor:
     return torch.stack([image, image.flip(-1)])
 
 
-def test_three_steps_are_the_golden_ones_with_all_that_is_in_between():
+def test_three_steps_and_their_intermediates_are_the_golden_ones():
     key, weights = STEPS["target_class"].reshape(1), STEPS["cls_w"]
     images, first = pair(STEPS["img0"])[None], None
     for step in range(3):

@@ -75,7 +75,7 @@ def test_a_killed_driver_s_work_ends_and_the_same_command_continues(
     assert digests(store) == undisturbed
 
 
-def test_of_two_launches_on_one_cluster_the_other_takes_over_from_one_that_is_killed(
+def test_a_launch_takes_over_from_another_that_is_killed_on_the_same_cluster(
     cluster: SmallCluster, images: Path, undisturbed: dict[str, str], tmp_path: Path
 ) -> None:
     store = tmp_path / "store"

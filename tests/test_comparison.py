@@ -94,7 +94,7 @@ def test_the_interval_over_images_is_that_of_lists_drawn_from_the_list(compariso
     assert difference.interval is not None and difference.interval[0] < difference.spread.mean < difference.interval[1]
 
 
-def test_a_run_differs_from_itself_by_nothing_on_any_sample_of_images(store: Path) -> None:
+def test_a_run_does_not_differ_from_itself_on_any_sample_of_images(store: Path) -> None:
     group = Runs(store).group("cam+irn")
     (_, same) = compare([group, group], Store(store)).lines["seg", "val"]
     assert same.difference is not None
@@ -120,7 +120,7 @@ def test_scores_of_other_images_are_not_subtracted_and_it_says_why(store: Path, 
     assert [len(digest) for digest in re.findall(r"masks ([0-9a-f]+)", told)] == [8, 8]
 
 
-def test_an_interval_that_cannot_be_had_any_more_is_missed_aloud(comparison: Comparison, store: Path, tmp_path: Path) -> None:
+def test_an_interval_that_can_no_longer_be_computed_is_reported(comparison: Comparison, store: Path, tmp_path: Path) -> None:
     runs = Runs(store)
     found = compare([runs.group("cam+irn"), runs.group("lpcam+irn")], Store(tmp_path))  # a store without any stage
     line = found.lines["seg", "val"][1]
@@ -163,7 +163,7 @@ def test_other_random_seeds_and_another_protocol_are_warned_of(store: Path) -> N
     assert "lpcam+irn, random seed 7 failed: ValueError: no" in warnings
 
 
-def test_what_a_method_has_not_is_no_difference_of_protocols(store: Path) -> None:
+def test_a_setting_that_one_method_lacks_is_no_difference_between_protocols(store: Path) -> None:
     root = store.with_name("images")
     for seed in (0, 1):
         finished_run(store, root, "supervised", random_seed=seed)

@@ -231,7 +231,7 @@ def test_a_path_that_is_not_there_is_named(image_set: Path, tmp_path: Path) -> N
         planned(image_set, "cam+irn", network=Path("imagenet"))
 
 
-def test_rows_say_what_was_imported_and_claim_nothing_about_how_it_was_made(image_set: Path, tmp_path: Path) -> None:
+def test_rows_name_what_was_imported_and_no_settings_of_its_making(image_set: Path, tmp_path: Path) -> None:
     given = assignments(maps=write_maps(image_set, tmp_path / "maps"))
     backbone = ("backbone.name=small", "backbone.weights=none")
     _, results, _ = finished_run(tmp_path / "store", image_set, "lpcam+irn", assignments=(*given, *backbone))

@@ -87,7 +87,7 @@ def quiet(output: str) -> bool:
     return not any(sign in output for sign in ("Traceback", "raylet", "gRPC", "ray::", "(pid=", ".cc:"))
 
 
-def test_a_node_that_is_cut_off_for_a_while_in_each_kind_of_stage_costs_that_while(
+def test_a_node_that_is_cut_off_for_a_while_costs_that_time_in_each_kind_of_stage(
     images: Path, undisturbed: dict[str, str]
 ) -> None:
     with machines(2) as cluster:
@@ -103,7 +103,7 @@ def test_a_node_that_is_cut_off_for_a_while_in_each_kind_of_stage_costs_that_whi
         assert "lost" not in output and quiet(output), output
 
 
-def test_a_node_that_is_cut_off_for_good_is_gone_on_without(images: Path, undisturbed: dict[str, str]) -> None:
+def test_a_launch_goes_on_without_a_node_that_is_cut_off_for_good(images: Path, undisturbed: dict[str, str]) -> None:
     """In training and in extraction, where what it had is made again by another once Ray knows that it is dead."""
     with machines(3) as cluster:
         cluster.start()

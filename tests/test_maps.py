@@ -186,7 +186,7 @@ def test_only_the_best_class_of_a_pixel_is_left():
     assert ((found > 0).sum(0) == 1).all()
 
 
-def test_what_all_labels_together_decide_depends_on_those_the_image_does_not_show():
+def test_a_softmax_over_all_labels_depends_on_those_the_image_does_not_show():
     grid = planes(6)
     weak, strong = grid.copy(), grid.copy()
     strong[0, :2] += 9  # a class that the image does not show wins in the upper half

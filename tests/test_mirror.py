@@ -146,7 +146,7 @@ def test_a_worker_s_mirror_has_only_the_result_that_its_job_names(tmp_path: Path
     assert shard_path(folder, 0).stat().st_ino == before
 
 
-def test_an_unfinished_stage_s_shards_are_the_remote_s(tmp_path: Path) -> None:
+def test_an_unfinished_stage_has_the_shards_of_the_bucket(tmp_path: Path) -> None:
     folder = stage(opened(tmp_path / "one"))
     root = opened(tmp_path / "two")
     other = root / folder.relative_to(tmp_path / "one") / "shards"

@@ -78,7 +78,7 @@ def test_a_plan_that_fails_is_given_up_and_the_other_goes_on() -> None:
     assert made == ["a", "d", "e"]
 
 
-def test_a_wish_to_stop_ends_everything_once_what_runs_has_ended() -> None:
+def test_a_stop_waits_for_running_steps_and_begins_no_other() -> None:
     ended = threading.Event()
     begun = threading.Event()
 

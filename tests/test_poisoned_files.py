@@ -70,7 +70,9 @@ def refused(command: Command, tmp_path: Path, payload: Payload, *options: object
 
 @pytest.mark.parametrize("form", WEIGHTS)
 @pytest.mark.parametrize("option", ["--set", "--network-from"])
-def test_weights_that_would_run_code(command: Command, tmp_path: Path, payload: Payload, form: str, option: str) -> None:
+def test_weights_that_would_run_code_are_refused(
+    command: Command, tmp_path: Path, payload: Payload, form: str, option: str
+) -> None:
     path = tmp_path / "weights.pth"
     WEIGHTS[form](payload, path)
     given = f"backbone.weights={path}" if option == "--set" else path
@@ -79,7 +81,7 @@ def test_weights_that_would_run_code(command: Command, tmp_path: Path, payload: 
 
 
 @pytest.mark.parametrize("form", MAPS)
-def test_maps_that_would_run_code(command: Command, tmp_path: Path, payload: Payload, form: str) -> None:
+def test_maps_that_would_run_code_are_refused(command: Command, tmp_path: Path, payload: Payload, form: str) -> None:
     suffix, write = MAPS[form]
     (tmp_path / "maps").mkdir()
     for number in range(6):

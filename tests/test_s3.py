@@ -146,7 +146,7 @@ def test_a_sweep_is_whole_in_the_bucket_and_not_made_again_elsewhere(
     assert code == 0 and "recam.weights=sum" in shown, shown + errors
 
 
-def test_workers_whose_mirror_is_not_the_driver_s(
+def test_workers_with_another_mirror_than_the_driver_make_the_same_results(
     undisturbed: tuple[Path, dict[str, str]], machine: Machine, server: str, tmp_path: Path
 ) -> None:
     images, uri = undisturbed[0], "s3://lab/ray"
@@ -213,7 +213,7 @@ def way(server: str, machine: Machine, monkeypatch: pytest.MonkeyPatch) -> Itera
         yield passing
 
 
-def test_a_network_that_fails_for_some_seconds_costs_nothing_but_them(
+def test_a_network_that_fails_for_some_seconds_costs_only_those_seconds(
     undisturbed: tuple[Path, dict[str, str]], way: Proxy, server: str
 ) -> None:
     (images, expected), uri = undisturbed, "s3://lab/cut"

@@ -79,7 +79,7 @@ def resampled(protocol: dict[str, Any], classes: tuple[str, ...], records: Itera
 
 
 @pytest.mark.parametrize("name", sorted(load_all()))
-def test_what_a_recipe_says_of_scores_is_there(name: str) -> None:
+def test_the_settings_quantities_and_functions_that_a_recipe_names_for_scores_exist(name: str) -> None:
     recipe = load_all()[name]
     assert set(recipe.protocol) <= recipe.settings.keys()
     assert {stage.scored for stage in recipe.stages} - {""} <= scores.quantities().keys()
@@ -237,7 +237,7 @@ def test_evaluate_scores_a_folder_by_it(command: Command, finished: Any, tmp_pat
     assert json.loads((tmp_path / "scores.json").read_text())["metrics"] == {"missed": 0}
 
 
-def test_a_sweep_takes_the_lowest_of_what_is_better_lower(finished: Any) -> None:
+def test_a_sweep_prefers_the_lowest_of_a_metric_that_is_better_lower(finished: Any) -> None:
     root, runs = finished
     trials = [{"values": {"cam.epochs": seed}, "failed": {}, "group": run[1]["run"]} for seed, run in runs.items()]
     record = {"name": "s", "axes": [{"name": "cam.epochs"}], "random_seeds": [*runs], "seed.threshold": None, "trials": trials}
@@ -259,6 +259,6 @@ def test_what_no_recipe_scores_is_refused(toy: None) -> None:
         scores.stages("network")
 
 
-def test_its_settings_are_settings(toy: None) -> None:
+def test_the_settings_of_a_score_are_settings_of_a_run(toy: None) -> None:
     settings = experiment(Request("cam+irn", assignments=("toy.least=2",))).settings
     assert settings["toy.least"] == 2

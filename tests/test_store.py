@@ -162,7 +162,7 @@ def _try_once(folder: Path, start: Any, won: Any) -> None:
 
 
 @pytest.mark.parametrize("dead", [False, True])
-def test_of_many_that_try_at_once_one_gets_the_lease(tmp_path: Path, dead: bool) -> None:
+def test_one_of_many_that_try_at_once_gets_the_lease(tmp_path: Path, dead: bool) -> None:
     if dead:
         (tmp_path / "lease.json").write_text(json.dumps({"host": host(), "pid": 2**22 + 1, "token": "x"}))
     context = multiprocessing.get_context("fork")

@@ -143,7 +143,7 @@ def test_an_address_may_be_a_host_a_port_or_a_url(address: str, url: str) -> Non
         ((*LAUNCH, "--metod", "cam"), "No such option: --metod"),
     ],
 )
-def test_what_cannot_go_well_is_refused_before_anything_is_asked(command: Command, words: tuple[str, ...], sentence: str) -> None:
+def test_what_must_fail_is_refused_before_the_cluster_is_asked(command: Command, words: tuple[str, ...], sentence: str) -> None:
     code, _, errors = command("submit", "--address", f"127.0.0.1:{free_port()}", *words)
     assert code == 2 and sentence in errors and "Traceback" not in errors
 
@@ -181,7 +181,7 @@ def test_a_server_that_refuses_is_told_in_one_sentence(
     assert code == 2 and sentence in errors and len(errors.splitlines()) == 1
 
 
-def test_the_address_that_is_given_beats_ray_address(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_option_address_overrides_ray_address(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     with answering(403, "no") as address:
         monkeypatch.setenv("RAY_ADDRESS", f"http://127.0.0.1:{free_port()}")
         code, _, errors = command("status", "--address", address)

@@ -73,12 +73,12 @@ def test_random_trials_are_drawn_from_lists() -> None:
     replace(sweep_of("recam.lambda=0.1,1"), search="random", trials=5).check()
 
 
-def test_draws_need_something_to_draw() -> None:
+def test_several_trials_of_lists_are_refused() -> None:
     with pytest.raises(WrongInput, match="these settings have lists"):
         sweep_of("recam.lambda=0.1,1", trials=5).check()
 
 
-def test_a_sweep_is_named_by_all_that_it_is() -> None:
+def test_the_name_of_a_sweep_depends_on_all_that_it_varies() -> None:
     names = {
         sweep_of(*vary).name for vary in (["recam.lambda=1"], ["recam.lambda=2"], ["recam.lambda=1", "seed.threshold=0:1:0.1"])
     }
@@ -144,7 +144,7 @@ def test_settings_and_threshold_are_chosen_together_with_the_words_that_make_the
     assert seed_at < cut.value  # the fixed threshold is not the best one here
 
 
-def test_what_the_threshold_changes_is_said_of_the_method_at_hand(found: tuple[Findings, Path]) -> None:
+def test_the_verdict_says_what_the_threshold_changes_for_this_method(found: tuple[Findings, Path]) -> None:
     assert "cam.seed_threshold also changes none-masks and what depends on it" in found[0].verdict()  # it cuts pseudo masks too
     root = found[1]
     prepared, _, _ = finished_run(root / "store", root / "images", "lpcam+irn")

@@ -71,7 +71,7 @@ def test_optuna_tries_nothing_twice_and_ends_where_nothing_is_left() -> None:
     assert sorted(point["recam.weights"] for point in points) == ["product", "sum", "w"]
 
 
-def test_optuna_that_is_not_installed_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_optuna_is_named_with_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("orchestrator.sweeps.search.find_spec", lambda name: None)
     assert importlib.util.find_spec("optuna") is not None  # the one that the project's own tests need
     with pytest.raises(WrongInput, match=r"not installed: pip install 'wsss-orch\[search\]'"):

@@ -307,7 +307,7 @@ def test_a_stage_that_nobody_waits_for_ends_at_a_checkpoint(tmp_path: Path, imag
         assert read_json(steps[0].folder / "manifest.json")
 
 
-def test_what_trials_could_be_stopped_by_must_be_there(tmp_path: Path, images: Path) -> None:
+def test_stop_early_needs_something_to_compare_trials_by(tmp_path: Path, images: Path) -> None:
     sweep = sweep_of(tmp_path, images, LR)
     with executing(sweep) as made:
         steps = plan_with(made.planner, sweep.experiment({"cam.lr": 0.1}), "", sweep.until).steps

@@ -66,7 +66,7 @@ def test_a_file_system_that_fails_for_a_moment_is_tried_again_later_each_time_an
     assert f"fails on {socket.gethostname()} ({os.strerror(number)}); the launch sees it, and tries again for 63 s" in told
 
 
-def test_a_store_that_one_node_does_not_see_is_told_with_the_node_and_as_no_absence(store: Path) -> None:
+def test_a_store_that_one_node_does_not_see_is_reported_with_the_node_and_not_as_absent(store: Path) -> None:
     said: list[str] = []
 
     def do() -> None:
@@ -110,7 +110,7 @@ def test_an_image_s_disk_that_fails_is_not_the_store(store: Path, tmp_path: Path
     assert not isinstance(told.value, StoreAbsent)
 
 
-def test_what_was_waited_out_in_vain_is_not_waited_for_again(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_did_not_come_back_is_not_waited_for_again(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trouble, "PATIENCE", 0.1)
     store.rename(store.with_name("away"))
 

@@ -77,7 +77,7 @@ def test_every_item_has_a_record_of_the_form_of_its_word(made: Made) -> None:
         check(made.records[job.name_of(part)], part, len(job.classes))
 
 
-def test_the_lists_show_what_is_rare(laboratory: Laboratory, one_class: Laboratory, case: Case) -> None:
+def test_the_lists_hold_images_without_labels_and_odd_sizes(laboratory: Laboratory, one_class: Laboratory, case: Case) -> None:
     items = laboratory.made(case).job.items
     assert {item.labels for item in items} == {(0,), (), (0, 1), (1,)} and {item.rgb().shape[:2] for item in items} == {*SIZES}
     assert {item.labels for item in one_class.made(case).job.items} == {(0,), ()}
