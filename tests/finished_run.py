@@ -1,4 +1,4 @@
-"""A finished run in a store of its own: planned and scored by the real code, trained and mapped by nobody.
+"""A finished run in a store of its own. The real code plans and scores it; its trainings and maps are made up.
 
 The stages that would take minutes get plausible records made from the masks; evaluations are computed from those as ever.
 """
@@ -32,7 +32,7 @@ from training.randomness import generator, seed_torch
 
 
 class PretendEngine:
-    """An engine that trains and maps nothing; only evaluations and imports are real work."""
+    """An engine that makes up trainings and maps; evaluations and imports are real."""
 
     name = "pretend"
     room = 1
@@ -63,7 +63,7 @@ class PretendEngine:
         return Spent(cpu=100.0, memory=1.2e9)
 
     def _fitted(self, job: Job, class_index: int) -> dict[str, np.ndarray]:
-        """Two prototypes of a class, each closest to the middle of the first image that shows it."""
+        """Two prototypes of a class, closest to the middle of the first image that shows the class."""
         having = [item.id for item in job.items if class_index in item.labels][:1]
         return {"prototypes": np.ones((2, 4)), "images": np.array([having] * 2, str), "places": np.full((2, len(having), 2), 0.5)}
 
@@ -84,12 +84,12 @@ class PretendEngine:
 
 
 def _purpose(job: Job) -> tuple[object, ...]:
-    """What a job's pretended result depends on: other settings, random seeds and inputs give other scores."""
+    """The purpose of a made-up result's random numbers: other settings, random seeds and inputs give other scores."""
     return job.name, job.random_seed, job.attempt.made_from, sorted(job.settings.items())
 
 
 class UntrainedSegmenter(PretendEngine):
-    """Delivers the segmenter as it was drawn, and makes its predictions for real."""
+    """Delivers the untrained segmenter; its predictions are real."""
 
     def map(self, job: Job, indices: list[int], done: Callable[[int, Spent], None], *more: object) -> None:
         if job.recipe.writes != "predictions":
@@ -109,7 +109,7 @@ class UntrainedSegmenter(PretendEngine):
 def finished_run(
     store: Path, images: Path, method: str = "lpcam+amn", engine: type[PretendEngine] = PretendEngine, **asked: Any
 ) -> tuple[Prepared, dict[str, Any], Path]:
-    """Plan `method` on `images` and bring it to its end in `store`; the plan, its results and the run's folder.
+    """Plan `method` on `images` and carry it out in `store`; returns the plan, its results and the run's folder.
 
     `asked` are further fields of the request.
     """

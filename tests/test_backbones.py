@@ -27,7 +27,7 @@ LARGE = 20_000_000  # parameters
 
 
 def as_parameter(architecture: Architecture) -> object:
-    """In the slow tier where it is large: the fast one has a small one of each kind."""
+    """Large architectures go to the slow tier; the fast tier has a small one of each kind."""
     large = sum(value.numel() for value in outline(architecture).parameters()) > LARGE
     return pytest.param(architecture, id=architecture.__name__, marks=[pytest.mark.slow] if large else [])
 

@@ -1,4 +1,4 @@
-"""`images`, `evaluate` and `doctor` as a person meets them: what they print, and what they refuse in one sentence."""
+"""`images`, `evaluate` and `doctor`: what they print, and what they refuse in one sentence."""
 
 import json
 import subprocess
@@ -161,7 +161,7 @@ def test_a_folder_of_predictions_that_is_not_there_is_named(command: Command, im
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave MLflow's database out, which takes seconds to create; test_track.py makes one."""
+    """Skip the creation of MLflow's database, which takes seconds; test_track.py covers it."""
     monkeypatch.setattr(environment, "tracking", lambda: "not tried")
 
 

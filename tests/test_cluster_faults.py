@@ -1,4 +1,4 @@
-"""Drivers that die or share a cluster of several nodes (on this machine): a launch goes on when it is started again."""
+"""Drivers that die or share a cluster of several nodes (on this machine): a launch that is started again continues."""
 
 import shutil
 import subprocess
@@ -35,7 +35,7 @@ def cluster() -> Iterator[SmallCluster]:
 
 @pytest.fixture(scope="module")
 def undisturbed(images: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The digests of a run that nobody disturbed, on the engine without Ray: two workers, as on the cluster."""
+    """The digests of an undisturbed run on the engine without Ray, with two workers as on the cluster."""
     store = tmp_path_factory.mktemp("whole") / "store"
     done = launch(images, store, *PAIR, "--engine", "local", method=METHOD)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -47,7 +47,7 @@ def launching(cluster: SmallCluster, images: Path, store: Path) -> subprocess.Po
 
 
 def working(cluster: SmallCluster, store: Path, stage: str, title: str) -> Callable[[], bool]:
-    """Whether a stage is half done, and some node works on it."""
+    """Whether a stage is half done and a node works on it."""
     return lambda: under_way(store, stage) and cluster.carrier(title) is not None
 
 
@@ -106,6 +106,6 @@ def test_two_launches_on_one_cluster_make_each_stage_once(
 
 
 def test_nothing_of_any_launch_is_left_on_the_cluster(cluster: SmallCluster) -> None:
-    """After all of the above: idle workers of Ray at most."""
+    """After all tests above: at most idle workers of Ray."""
     names = [" ".join(child.cmdline()) for child in psutil.Process().children(recursive=True)]
     assert not [name for name in names if "RayTrainWorker" in name or "_shard" in name or "wsss-orch" in name]

@@ -1,4 +1,4 @@
-"""What is said of a cluster's nodes and of its jobs, without a cluster."""
+"""The messages about a cluster's nodes and jobs, without a cluster."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -80,7 +80,7 @@ def test_doctor_says_which_address_it_takes(command: Command, address: str, sent
 
 
 class Server:
-    """What following asks of a job server: each connection sends the output from its beginning, in chunks; some break off."""
+    """A job server for `logs -f`: each connection sends the output from its beginning, in chunks; some break off."""
 
     def __init__(self, output: str, breaks: list[int], status: str, code: int | None = None):
         self.output, self.breaks = output, breaks
@@ -134,7 +134,7 @@ def test_logs_ends_at_once_if_the_cluster_was_started_anew(monkeypatch: pytest.M
 
 
 class Stopping(Server):
-    """Is asked to stop its job."""
+    """A job server that is asked to stop a job."""
 
     asked = False
 

@@ -1,4 +1,4 @@
-"""A comparison says what its runs say, measures against the first, and warns where protocols differ; its page works."""
+"""Comparisons: figures are those of the runs, differences are to the first, protocols that differ are named; the page works."""
 
 import asyncio
 import csv
@@ -46,7 +46,7 @@ def comparison(store: Path) -> Comparison:
 
 
 def results_of(store: Path, method: str, seed: int) -> dict[str, Any]:
-    """The results of one run as they lie in the store."""
+    """The results of one run, from the store."""
     found = [json.loads(path.read_text()) for path in (store / "runs").glob(f"{method}-*-{seed}/results.json")]
     (one,) = (results for results in found if results["method"] == method)
     return one
@@ -103,7 +103,7 @@ def test_a_run_does_not_differ_from_itself_on_any_sample_of_images(store: Path) 
 
 @pytest.fixture(scope="module")
 def elsewhere(store: Path) -> Group:
-    """Two runs of cam+irn whose lists of the same names hold other images."""
+    """Two runs of cam+irn on other images in lists of the same names."""
     images = write_image_set(store.with_name("others"), train=10, val=5)
     for seed in (0, 1):
         finished_run(store.with_name("elsewhere"), images, "cam+none", random_seed=seed)

@@ -1,4 +1,4 @@
-"""`export`: what leaves the store is what the run has, whole or not at all."""
+"""`export` writes what the run made, whole or not at all."""
 
 import json
 import shutil

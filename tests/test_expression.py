@@ -1,4 +1,4 @@
-"""Method expressions fold into the stages that the papers describe."""
+"""Method expressions become the stages that the papers describe."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What the workers of a training failed on: which error reaches the person, and when another attempt is made."""
+"""Errors of a training's workers: which one reaches the person, and when another attempt is made."""
 
 import os
 import signal
@@ -18,14 +18,14 @@ OURS = KeyError("ours")
 
 
 class Awkward(Exception):
-    """Can be pickled and not be read again."""
+    """An error that can be pickled but not unpickled."""
 
     def __init__(self, one: str, two: str):
         super().__init__(f"{one} and {two}")
 
 
 class Failing:
-    """A job whose training fails in every worker as soon as it is looked at."""
+    """A job whose training fails in every worker at once."""
 
     def __init__(self, error: Exception | None):
         self.error = error
@@ -84,7 +84,7 @@ def test_more_workers_than_gpus_are_refused_where_there_are_gpus() -> None:
 
 
 def test_the_error_that_ray_train_wraps_is_found() -> None:
-    """With the classes of Ray itself, as a node that is cut off, a refusal and a lack of room raise them."""
+    """With Ray's own classes, as they are raised for a node that is cut off, a refusal and a lack of room."""
     engine = pytest.importorskip("orchestrator.engine.ray_engine")
     from ray.exceptions import ActorDiedError, ActorUnavailableError
     from ray.train import ControllerError, WorkerGroupError

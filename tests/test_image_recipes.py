@@ -1,4 +1,4 @@
-"""Image sets are found by their recipe: a new one is a function and a YAML; what it is called, and what is published for it."""
+"""Image sets are found by their recipe: a new one is a function and a YAML. Also their names and published settings."""
 
 import re
 import textwrap

@@ -1,4 +1,4 @@
-"""Checking image sets: each kind of damage is found, all of it in one go, and nothing raises."""
+"""Checking image sets: every kind of damage is found in one go, and nothing raises."""
 
 from pathlib import Path
 

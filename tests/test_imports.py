@@ -1,4 +1,4 @@
-"""Runs that start from files of other programs: what they replace, what their keys hold, what is refused beforehand."""
+"""Runs that start from files of other programs: which stages these replace, which keys change, what is refused beforehand."""
 
 import json
 import shutil
@@ -46,7 +46,7 @@ def stages(method: str, **changed: str) -> dict[str, Stage]:
 
 
 def write_masks(image_set: Path, folder: Path) -> Path:
-    """The truth of the training list as somebody's pseudo masks."""
+    """The official masks of the training list as imported pseudo masks."""
     folder.mkdir()
     for id in IDS:
         shutil.copy(image_set / "SegmentationClass" / f"{id}.png", folder)
@@ -263,7 +263,7 @@ def stage_folder(store: Path, name: str) -> Path:
 
 
 def contents(store: Path, name: str) -> dict[str, list[Any]]:
-    """What a per-image stage stored, comparable with =="""
+    """The records of a per-image stage in a form that == can compare."""
     records = StoredRecords(stage_folder(store, name))
     return {id: [(key, array.dtype, array.tolist()) for key, array in record.items()] for id, record in records.items()}
 

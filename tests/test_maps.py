@@ -1,4 +1,4 @@
-"""Maps: the golden vectors of the public IRN code, the way through the store, and that a reader is all a new method needs."""
+"""Maps: the golden vectors of the public IRN code, storing and loading, and readers as new methods need them."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Mirrors of a remote place, which is a folder here: what is published, what a mirror takes over, and who may write."""
+"""Mirrors of a remote place (here a folder): what is uploaded, what a mirror fetches, and who may write."""
 
 import json
 import os
@@ -29,7 +29,7 @@ ADDRESS = Address("s3://lab/store")
 
 @pytest.fixture(autouse=True)
 def there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The folder that plays the remote place."""
+    """The folder that stands for the bucket."""
     files = SubTreeFileSystem(str(tmp_path / "s3"), PyFileSystem(FSSpecHandler(LocalFileSystem(auto_mkdir=True))))
     monkeypatch.setattr(remote, "file_system", lambda address: files)
     monkeypatch.setattr(driver, "STEP_BACK", 0.0)
@@ -196,7 +196,7 @@ def test_every_training_worker_starts_from_the_remote_checkpoint(tmp_path: Path,
         assert path.read_bytes() == b"epoch 3"
     (there / "stages/x/checkpoint.pt").unlink()
     with attempt.resuming("checkpoint.pt", rank=1):
-        assert not path.exists()  # of nobody knows what: workers elsewhere cannot have it
+        assert not path.exists()  # a file that no worker elsewhere can have
 
 
 def raise_flag(there: Path, host: str, pid: int) -> Path:

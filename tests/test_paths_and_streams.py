@@ -16,7 +16,7 @@ from tests.launching import PROGRAM
 
 
 def path_options() -> Iterator[tuple[str, click.Parameter]]:
-    """Every option of every command that is given a path, by what it is called."""
+    """Every option that takes a path, of every command, by name."""
     pending = [("", typer.main.get_command(app))]
     while pending:
         name, command = pending.pop()

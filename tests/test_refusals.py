@@ -1,4 +1,4 @@
-"""What a stage would refuse hours later is refused with the plan, all of it at once; and what a plan tells beside that."""
+"""What a stage would refuse hours later is refused with the plan, all at once. Also the notes of a plan."""
 
 import re
 import shlex

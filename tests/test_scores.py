@@ -1,4 +1,4 @@
-"""A score is one file of functions and one recipe: everything that shows, compares or chooses by scores then knows it."""
+"""A score is one file of functions and one recipe; tables, pages, files, MLflow and sweeps then know it."""
 
 import csv
 import io
@@ -133,7 +133,7 @@ def test_any_list_can_be_scored_for_any_quantity_and_everything_tells_the_lists_
 
 @pytest.fixture(scope="module")
 def toy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """One more recipe among those of the package, from the first test that asks for it to the last of this file."""
+    """A further score recipe for all tests of this file."""
     folder = tmp_path_factory.mktemp("toy") / "recipes"
     shutil.copytree(Path(package.__file__).parent, folder)
     (folder / "toy.yaml").write_text(RECIPE)
@@ -153,7 +153,7 @@ def finished(toy: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
 
 
 def missed_of(root: Path, run: Run, quantity: str) -> float:
-    """The mean number of missed pixels of what a run was scored for, from the files themselves."""
+    """The mean number of missed pixels, counted from the files of a run."""
     (step,) = (step for step in run[0].steps if step.stage.scores == quantity and step.stage.recipe.call.startswith("tests"))
     (source,) = step.inputs.values()
     found = []

@@ -1,4 +1,4 @@
-"""Settings: what is wrong is said at once, with the nearest right spelling."""
+"""Settings: all problems are reported at once, with the nearest valid name."""
 
 from pathlib import Path
 
@@ -56,7 +56,7 @@ def test_rates_may_be_written_with_an_exponent(text: str) -> None:
 
 
 def given_to(setting: str, text: str) -> object:
-    """What `--set setting=text` makes of a setting."""
+    """The value that `--set` reads from a text for a setting."""
     return resolve(SHAPES, [parse_assignments([f"{setting}={text}"])])[setting]
 
 

@@ -1,4 +1,4 @@
-"""Several runs as one: the statistics are those of a textbook, pairs are paired, nothing undefined is averaged."""
+"""Several runs as one: textbook statistics, pairs by random seed, no mean over undefined values."""
 
 from pathlib import Path
 

@@ -169,7 +169,7 @@ def test_a_trial_is_its_sweep_s_random_seeds_whatever_else_was_launched(found: t
 
 
 def test_trials_are_ordered_by_a_score_that_all_of_them_have(found: tuple[Findings, Path]) -> None:
-    """A trial of a sweep up to the seeds has later scores too, if a launch has finished its run."""
+    """A trial of a sweep up to the seeds also has later scores if a launch has finished its run."""
     runs, record = Runs(found[1] / "store"), found[0].record
     for trial in record["trials"][1:]:
         for results in runs.group(trial["group"]).runs:
@@ -202,7 +202,7 @@ def test_table_and_page_show_every_trial(found: tuple[Findings, Path], tmp_path:
 
 
 def sweep_words(tmp_path: Path, *options: str, method: str, until: str) -> tuple[list[str], Path]:
-    """The command of a real sweep over a tiny image set, and its store; it is tracked as by default."""
+    """The command of a real sweep over a tiny image set, with default tracking, and its store."""
     images, store = write_image_set(tmp_path / "images"), tmp_path / "store"
     words = [word for word in command(images, store, *options, method=method) if word not in ("--track", "none")]
     words[1] = "sweep"

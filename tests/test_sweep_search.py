@@ -1,4 +1,4 @@
-"""What a sweep tries next: all combinations, draws, or what Optuna expects to score well; the same for one seed and scores."""
+"""The settings that a sweep tries: all combinations, draws, or Optuna's choices; equal seeds and scores give equal choices."""
 
 import importlib.util
 from collections.abc import Callable
@@ -15,7 +15,7 @@ WEIGHTS = parse("recam.weights=w,product,sum")
 
 
 def tried(search: Search, score: Callable[[Config], float | None], most: int = 100) -> list[Config]:
-    """The settings that a search names one after the other, each scored before the next."""
+    """The settings that a search names, each scored before the next."""
     known: list[Known] = []
     while len(known) < most and (values := search.next([trial.values for trial in known], known)) is not None:
         known.append(Known(values, score(values)))

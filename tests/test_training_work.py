@@ -1,4 +1,4 @@
-"""What the engine adds to a training: its weights are drawn from the job's own random numbers, and from nothing else."""
+"""Initial weights are drawn from the job's own random numbers and from nothing else."""
 
 from pathlib import Path
 from types import SimpleNamespace

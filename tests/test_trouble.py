@@ -1,4 +1,4 @@
-"""A store whose file system fails: what is written elsewhere (nothing), what is waited for, what is said."""
+"""A store whose file system fails: nothing is written elsewhere, short absences are waited for, and messages say so."""
 
 import errno
 import os
@@ -129,7 +129,7 @@ def test_an_error_of_our_own_is_not_the_store_s(store: Path) -> None:
 
 @pytest.mark.parametrize("empty", [False, True])
 def test_nothing_is_written_where_the_store_was(store: Path, empty: bool) -> None:
-    """Neither anew nor into the empty folder that an unmounted disk leaves."""
+    """Neither a new store nor a file in the empty folder that an unmounted disk leaves."""
     stage = store / "stages" / "cam-maps-0123456789ab"
     stage.mkdir()
     store.rename(store.with_name("away"))
@@ -187,7 +187,7 @@ def test_a_full_disk_is_said_in_one_sentence_and_leaves_what_was_there_whole(dis
 
 
 class FillingEngine(PretendEngine):
-    """Fills the disk as the last deed of a training, so that its manifest cannot be written."""
+    """Fills the disk at the end of a training, so that its manifest cannot be written."""
 
     def train(self, job):  # type: ignore[no-untyped-def]
         spent = super().train(job)

@@ -1,4 +1,4 @@
-"""What each worker asks Ray for: what some node can give, or a sentence in place of a wait without end."""
+"""What each worker asks Ray for: never more than a node has; what cannot be had is refused instead of waited for."""
 
 import pytest
 

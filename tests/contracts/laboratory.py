@@ -71,12 +71,12 @@ class Made:
 
     @property
     def records(self) -> Records | StoredMaps:
-        """Of a per-image stage: maps where its recipe names their reader, else named arrays."""
+        """The records of a per-image stage: maps if its recipe names a reader, else named arrays."""
         return stored(self.job.folder, self.job.recipe.read)
 
     @property
     def arrays(self) -> StoredRecords:
-        """What a per-image stage stored, as it lies there."""
+        """The stored arrays of a per-image stage."""
         return StoredRecords(self.job.folder)
 
     @property
@@ -85,7 +85,7 @@ class Made:
 
     @property
     def result(self) -> Any:
-        """Of a score: its metrics, its protocol and more."""
+        """The result of a score: metrics, protocol and more."""
         return (read_manifest(self.job.folder) or {})["result"]
 
     @property
@@ -93,7 +93,7 @@ class Made:
         return read_json(self.job.folder / "history.json")
 
     def network(self) -> nn.Module:
-        """The saved network as a stage that reads it gets it."""
+        """The saved network, as it reaches a stage that reads it."""
         source = Input(self.job.attempt, self.job.recipe.network, self.job.settings)
         return load_network(source, self.job.classes, torch.device("cpu"))
 
@@ -103,7 +103,7 @@ class Made:
         return resolve(self.job.recipe.call)(replace(where, inputs={**where.inputs, **inputs}))
 
     def initial(self) -> State:
-        """The network as a training begins with it."""
+        """The network at the beginning of a training."""
         return {name: values.clone() for name, values in prepared(self.job, "cpu").network.state_dict().items()}
 
     def again(
