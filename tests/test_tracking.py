@@ -168,7 +168,7 @@ def test_a_missing_mlflow_is_told_before_anything_runs(monkeypatch: pytest.Monke
         check_tracking("")
 
 
-# a URI may hold these beside a password; a password that is one of them cannot be found in a text
+# the text around a password; a password that occurs in this text itself cannot be tested
 AROUND = "wsss-orch track '--tracking-uri=postgresql+psycopg://me:***@host:5432/name' http://"
 PASSWORDS = st.text(min_size=1).filter(lambda password: password not in AROUND and password not in repr(AROUND))
 
