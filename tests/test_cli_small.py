@@ -56,6 +56,12 @@ def test_every_help_ends_in_examples(command: Command, words: tuple[str, ...]) -
     assert code == 0 and f"wsss-orch {' '.join(words)}" in shown.partition("Examples:")[2]
 
 
+def test_a_pattern_that_matches_nothing_is_refused(command: Command) -> None:
+    assert command("ls", "lpcam")[0] == 0
+    code, shown, errors = command("ls", "nosuch")
+    assert code == 2 and not shown and "nothing is called like 'nosuch'" in errors
+
+
 def test_a_whole_image_set_is_counted_by_list_and_class(command: Command, image_set: Path) -> None:
     code, shown, _ = command("images", "check", f"folder:{image_set}")
     assert code == 0 and "has no problems; its image-level labels come from image_labels.txt" in shown

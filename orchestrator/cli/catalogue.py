@@ -31,6 +31,8 @@ def ls(pattern: Annotated[str, typer.Argument(help="Part of a name, or a pattern
         for name in (recipe.name, *(f"{recipe.name}-{variant}" for variant in recipe.variants)):
             if fnmatch(name, pattern if "*" in pattern else f"*{pattern}*"):
                 found.add_row(name, recipe.kind, recipe.title, _published(recipe), recipe.code.get("licence", ""))
+    if not found.row_count:
+        raise WrongInput(f"nothing is called like {pattern!r}; `wsss-orch ls` lists everything")
     terminal().print(found)
 
 

@@ -27,7 +27,7 @@ from orchestrator.storage.store import write_json
 def evaluate(
     masks: Annotated[Path, paths.option(help="Folder of index PNGs named <image id>.png: pseudo masks or predictions.")],
     images: Annotated[str, typer.Option(help="An image set, such as shapes, voc12:PATH or folder:PATH.")],
-    what: Annotated[str, typer.Option(help="The kind of label maps, such as pseudo or seg.")] = "",
+    what: Annotated[str, typer.Option(help="What the label maps are: pseudo or seg (the default).")] = "",
     list_name: Annotated[str, typer.Option("--list", help="Image list; every image of it must have a PNG.")] = "val",
     assign: Annotated[list[str], typer.Option("--set", help="key=value, such as evaluation.miou=truth; may be repeated.")] = [],  # noqa: B006 (typer's way)
     store: options.ImagesRoot = options.STORE,

@@ -45,7 +45,7 @@ def launch(
     segmenter: options.Segmenter = "",
     recipe: options.Preset = "",
     assign: options.Assignments = [],  # noqa: B006 (typer's way)
-    random_seed: Annotated[int, typer.Option(help="It decides weights, order, augmentation and clustering.")] = 0,
+    random_seed: Annotated[int, typer.Option(help="Decides weights, order, augmentation and clustering.")] = 0,
     runs: Annotated[int, typer.Option(min=1, help="Repeat with this number of random seeds, from --random-seed on.")] = 1,
     random_seeds: options.Seeds = "",
     store: options.StoreRoot = options.STORE,
