@@ -36,6 +36,7 @@ class Meter:
         with suppress(OSError):  # not Linux, or not allowed: then `spent` tells no peak either
             (PROCESS / "clear_refs").write_text(RESET_PEAK, encoding="utf-8")
         if device.type == "cuda":
+            torch.cuda.init()  # the counters exist only then, and nothing else may have used the GPU yet
             torch.cuda.reset_peak_memory_stats(device)
 
     def spent(self) -> Spent:
