@@ -275,7 +275,7 @@ def test_track_delivers_what_is_not_there_once(command: Command, store: Path, ru
     assert code == 0 and shown.splitlines()[-1] == "1 delivered, 0 already there"
     code, shown, _ = command("track", run, "--store", store)
     assert (
-        code == 0 and shown.startswith(f"{run}: was there already") and shown.splitlines()[-1] == "0 delivered, 1 already there"
+        code == 0 and shown.startswith(f"{run}: already there") and shown.splitlines()[-1] == "0 delivered, 1 already there"
     )
 
 
