@@ -203,7 +203,7 @@ def test_imagenet_weights_that_cannot_be_fetched_say_where_to_put_the_file(monke
         raise OSError("no route to host")
 
     monkeypatch.setattr(models._api, "load_state_dict_from_url", offline)
-    with pytest.raises(WrongInput, match=r"resnet50-0676ba61\.pth.*no route to host.*checkpoints.*backbone\.weights"):
+    with pytest.raises(WrongInput, match=r"resnet50-0676ba61\.pth.*no route to host.*checkpoints, or set its path"):
         backbones.build(resnet50, weights="imagenet", frozen_statistics=True)
     with pytest.raises(WrongInput, match=r"mobilenet_v2-b0353104\.pth"):
         backbones.build(mobilenetv2, weights="imagenet", frozen_statistics=True)

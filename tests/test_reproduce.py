@@ -142,7 +142,7 @@ def test_weights_are_told_by_their_content(command: Command, finished: tuple[Pat
     if change == "other":
         assert "; here my weights.pth (sha256 " in lines["backbone.weights"] and "cam-network" in lines["keys"]
     else:
-        assert lines["backbone.weights"].endswith(f"; here {path}") and "nor an existing file" in lines["plan"]
+        assert lines["backbone.weights"].endswith(f"; here {path}") and "is no existing file" in lines["plan"]
         assert lines["keys"].startswith("unknown") and lines["images of train"].startswith("unknown")
 
 

@@ -274,9 +274,7 @@ def test_track_delivers_what_is_not_there_once(command: Command, store: Path, ru
     code, shown, _ = command("track", "--store", store)
     assert code == 0 and shown.splitlines()[-1] == "1 delivered, 0 already there"
     code, shown, _ = command("track", run, "--store", store)
-    assert (
-        code == 0 and shown.startswith(f"{run}: already there") and shown.splitlines()[-1] == "0 delivered, 1 already there"
-    )
+    assert code == 0 and shown.startswith(f"{run}: already there") and shown.splitlines()[-1] == "0 delivered, 1 already there"
 
 
 def test_a_run_that_was_deleted_in_mlflow_is_delivered_again(store: Path, run: str, tmp_path: Path) -> None:
