@@ -1,4 +1,4 @@
-"""What `--address` of a running cluster may be, looked at without Ray."""
+"""Checks `--address` of a running cluster without Ray."""
 
 import socket
 from contextlib import closing
@@ -9,7 +9,7 @@ CONNECT = 10  # seconds for the head to take a connection
 
 
 def require_reachable(address: str) -> None:
-    """Raise WrongInput unless something takes connections there: Ray itself would try for minutes. `auto` is left to Ray."""
+    """Raise WrongInput unless `address` takes connections, which Ray would try for minutes. `auto` is left to Ray."""
     if "://" in address:
         raise WrongInput(
             f"--address {address} is a cluster seen from outside: this command runs on one of its nodes, with --address auto; "

@@ -1,4 +1,4 @@
-"""What a result was made with: versions of packages and of this code."""
+"""The versions of packages and of this code that a result was made with."""
 
 import subprocess
 from importlib import metadata
@@ -8,7 +8,7 @@ PACKAGES = ("wsss-orch", "torch", "torchvision", "ray", "numpy", "opencv-python-
 
 
 def versions() -> dict[str, str]:
-    """Versions of the packages that results depend on; those not installed are left out."""
+    """Versions of the packages that results depend on, without those that are not installed."""
     found = {}
     for package in PACKAGES:
         try:
@@ -19,7 +19,7 @@ def versions() -> dict[str, str]:
 
 
 def git_commit() -> str:
-    """The commit of this checkout, with + where files differ from it; a copy on a cluster carries it; empty elsewhere."""
+    """The commit of this checkout, with + if files differ from it. Code sent to a cluster carries it; "" if unknown."""
     here = Path(__file__).parent
     if (carried := here.parent / "COMMIT").is_file():
         return carried.read_text(encoding="utf-8")

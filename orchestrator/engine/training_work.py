@@ -1,4 +1,4 @@
-"""One worker's part in a training, in whichever process it runs."""
+"""Runs one worker of a training, in any process."""
 
 import json
 import time
@@ -12,8 +12,10 @@ from torch import distributed
 
 from imagesets.errors import WrongInput
 from orchestrator.engine.context import context, save_network, settings_of
-from orchestrator.engine.job import Job, blaming, resolve
+from orchestrator.engine.job import Job, blaming
 from orchestrator.engine.spent import Meter, Spent
+from orchestrator.planning.references import resolve
+from orchestrator.storage.place import PROGRESS, STOP
 from orchestrator.storage.store import write_atomically, write_json
 from training import loop
 from training.checkpoint import CHECKPOINT
@@ -24,14 +26,14 @@ PROGRESS_EVERY = 0.5  # seconds between two notes of a training's progress
 
 
 def run_training(job: Job, rank: int, world: int, device: str) -> Spent:
-    """Train one stage's network to the end and write it (rank 0); what all workers spent."""
+    """Train a stage's network, which rank 0 writes; returns what all workers spent. Raises Stopped if asked to stop."""
     try:
         with blaming(job.root):
             job.settle()
             return _run_training(job, rank, world, device)
     finally:
         if rank == 0:
-            for partial in job.folder.glob("*.partial"):  # of a write that failed: it would only keep a full disk full
+            for partial in job.folder.glob("*.partial"):  # a failed write leaves it, and it would keep a full disk full
                 partial.unlink(missing_ok=True)
 
 
@@ -47,7 +49,7 @@ def _run_training(job: Job, rank: int, world: int, device: str) -> Spent:
         rank=rank,
         world=world,
         report=_progress_writer(job.folder, training.steps) if rank == 0 else lambda step, losses, history: None,
-        asked_to_stop=lambda: _exists(job.folder / "stop"),
+        asked_to_stop=lambda: _exists(job.folder / STOP),
         fence=job.attempt.check,
     )
     with job.attempt.resuming(CHECKPOINT, rank):
@@ -60,8 +62,8 @@ def _run_training(job: Job, rank: int, world: int, device: str) -> Spent:
 
 
 def prepared(job: Job, device: str) -> Training:
-    """The training that a stage's function returns, with its add-ons; what weights it draws depends on the job's purpose."""
-    where = context(job, device)  # building the networks that the stage reads draws weights as well
+    """The training that a stage's function returns, with its add-ons; it draws the same weights in every worker."""
+    where = context(job, device)  # before seeding, because networks that the stage reads are built with drawn weights
     seed_torch(*where.purpose, "weights")
     training = resolve(job.recipe.call)(where)
     for add_on in job.add_ons:
@@ -80,7 +82,7 @@ def _of_all(own: Spent, world: int, device: str) -> Spent:
 def _exists(path: Path) -> bool:
     try:
         return path.exists()
-    except OSError:  # a store that fails for a moment asks for nothing
+    except OSError:  # the store fails for a moment
         return False
 
 
@@ -92,7 +94,7 @@ def _progress_writer(folder: Path, steps: int) -> Callable[[int, dict[str, float
         if time.monotonic() - written >= PROGRESS_EVERY or step == steps:
             written = time.monotonic()
             note = json.dumps({"step": step, "steps": steps, "losses": losses, "history": history}).encode()
-            with suppress(OSError, WrongInput):  # not worth an epoch: the next checkpoint tells whether the store is well
-                write_atomically(folder / "progress.json", note)
+            with suppress(OSError, WrongInput):  # the next checkpoint raises if the store really fails
+                write_atomically(folder / PROGRESS, note)
 
     return write

@@ -1,4 +1,4 @@
-"""Which machine this is, as far as process numbers go: in containers of one name a number means another process in each."""
+"""This machine and its processes. A process number means another process in each container, also if containers share a name."""
 
 import fcntl
 import os
@@ -7,21 +7,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-BOOT = Path("/proc/sys/kernel/random/boot_id")  # of the running kernel: another one after each start
-NUMBERS = Path("/proc/self/ns/pid")  # the namespace that process numbers of this process are in
+BOOT = Path("/proc/sys/kernel/random/boot_id")  # another one after each start of the machine
+NUMBERS = Path("/proc/self/ns/pid")  # the namespace of process numbers, one for each container
 
 
 def host() -> str:
-    """Name, start and process numbers of this host; equal in two processes only where their numbers mean the same."""
+    """The host's name, start and namespace of process numbers: equal for two processes only if numbers mean the same to both."""
     parts = [socket.gethostname()]
-    with suppress(OSError):  # not Linux: the name has to do
+    with suppress(OSError):  # not Linux: the name alone
         parts += [BOOT.read_text(encoding="ascii")[:8], "".join(filter(str.isdigit, os.readlink(NUMBERS)))]
     return "_".join(parts)
 
 
 def host_name(found: str) -> str:
-    """The name for people in what `host` gave, on this machine or another."""
-    return found.partition("_")[0]  # which a host name has none of
+    """The name for people, from what `host` returned on any machine."""
+    return found.partition("_")[0]  # host names have no underscore
 
 
 def alive(pid: int) -> bool:
@@ -37,7 +37,7 @@ def alive(pid: int) -> bool:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the lock that is the file `path` while the block runs; no other process of this host does."""
+    """Hold the lock file `path` during the block; other processes of this host wait for it."""
     with path.open("w", encoding="utf-8") as file:
         fcntl.lockf(file, fcntl.LOCK_EX)  # released when the file is closed
         yield
