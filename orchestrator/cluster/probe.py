@@ -17,21 +17,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-ROOMS = (
-    *(
-        "orchestrator",
-        "methods",
-        "refiners",
-        "segmentation",
-        "maps",
-        "training",
-        "imagesets",
-        "backbones",
-        "clustering",
-        "metrics",
-    ),
-    "recipes",
-)
+SCIENCE = ("methods", "refiners", "segmentation", "maps", "training", "imagesets", "backbones", "clustering", "metrics")
+ROOMS = ("orchestrator", *SCIENCE, "recipes")  # the project's folders that a job needs
 KINDS = (".py", ".yaml", ".j2", ".css", ".js")  # suffixes of the project's files
 SHOWN = ("ray", "torch", "wsss-orch")  # shown in the table of nodes
 # all packages whose versions are compared, because results depend on them

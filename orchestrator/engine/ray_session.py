@@ -14,6 +14,7 @@ from ray._private.authentication.http_token_authentication import get_auth_heade
 from ray.exceptions import AuthenticationError
 
 from imagesets.errors import WrongInput
+from orchestrator.engine.address import token_refused
 
 DEFAULTS = {  # environment variables of Ray, unless the user's shell has set them
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -90,10 +91,4 @@ def refuse_wrong_token(address: str) -> None:
             channel.unary_unary(QUESTION)(b"", timeout=PATIENCE, metadata=tuple(headers.items()))
         except grpc.RpcError as error:
             if error.code() is grpc.StatusCode.UNAUTHENTICATED:
-                raise WrongInput(f"--address {address}: {_refusal(bool(headers))}") from error
-
-
-def _refusal(sent: bool) -> str:
-    if sent:
-        return "the cluster refuses the token; RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH must give that of this cluster"
-    return "the cluster wants a token: export RAY_AUTH_MODE=token, and its token by RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH"
+                raise WrongInput(f"--address {address}: {token_refused(bool(headers))}") from error

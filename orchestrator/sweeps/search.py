@@ -50,7 +50,9 @@ class Drawn:
 
     def __init__(self, axes: Sequence[Axis], times: int, random_seed: int, grid: bool):
         state = np.random.RandomState(random_seed)
-        space = {axis.name: _drawn(axis) if axis.distribution or not grid else _every(axis) for axis in axes}
+        space = {
+            axis.name: tune.grid_search(list(range(len(axis.values)))) if grid and axis.values else _drawn(axis) for axis in axes
+        }
         variants = [variant for _ in range(times) for _, variant in generate_variants(space, random_state=state)]
         self.points = [_decoded(axes, variant) for variant in variants]
 
@@ -102,10 +104,6 @@ def require_optuna() -> None:
     """Raise WrongInput if Optuna is not installed."""
     if find_spec("optuna") is None:
         raise WrongInput("--search optuna needs optuna, which is not installed: pip install 'wsss-orch[search]'")
-
-
-def _every(axis: Axis) -> Any:
-    return tune.grid_search(list(range(len(axis.values))))
 
 
 def _drawn(axis: Axis) -> Any:

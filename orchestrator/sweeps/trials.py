@@ -10,14 +10,14 @@ from orchestrator.engine.announced import announced
 from orchestrator.engine.execution import Execution
 from orchestrator.planning.launch import Prepared, plan_with, repeat
 from orchestrator.planning.nearest import nearest
-from orchestrator.planning.scores import metric_name
 from orchestrator.reading.results import whole, write_results
-from orchestrator.reading.summary import Group, group_of, note_failure, sentence
+from orchestrator.reading.summary import group_of, note_failure, sentence
 from orchestrator.storage.beside import beside
 from orchestrator.sweeps.early import Judge
 from orchestrator.sweeps.record import Record
 from orchestrator.sweeps.search import Config, Known, Search
 from orchestrator.sweeps.sweep import Sweep
+from orchestrator.sweeps.trial import Trial
 from training.loop import Stopped
 
 LOOK = 1.0  # seconds between two looks at a trial's early results
@@ -97,7 +97,7 @@ class Trials:
                 note_failure(run.request.store / "runs" / run.run, failure)
                 failed[run.request.random_seed] = sentence(failure)
         self.record.end(number, runs[0].group, failed, "")
-        self.ended[number] = Known(values, self._score(group_of(made))) if made else None
+        self.ended[number] = Known(values, self._score(Trial(values, group_of(made)))) if made else None
 
     def _planned(self, values: Config) -> list[Prepared]:
         """The runs of a trial, one per random seed."""
@@ -131,20 +131,10 @@ class Trials:
         finally:
             judge.hear(number, steps)  # for comparison with the others; this trial is at its end
 
-    def _score(self, group: Group) -> float:
+    def _score(self, trial: Trial) -> float:
         """The score for the search, 0 if it uses none."""
         if not self.search.learns:
             return 0.0
-        found = scores(group)
-        if self.sweep.by not in found:
-            raise WrongInput(f"--by {self.sweep.by}: no trial has this score{nearest(self.sweep.by, found)}")
-        return found[self.sweep.by]
-
-
-def scores(group: Group) -> dict[str, float]:
-    """Mean final scores of the runs: `seg.miou/val`, and with a threshold range `seed.oracle/train`."""
-    return {
-        metric_name(quantity, metric, split): spread.mean
-        for (quantity, split), row in group.last().items()
-        for metric, spread in row.scores.items()
-    }
+        if found := trial.score(self.sweep.by):
+            return found.mean
+        raise WrongInput(f"--by {self.sweep.by}: no trial has this score{nearest(self.sweep.by, trial.names)}")
