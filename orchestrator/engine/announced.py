@@ -37,7 +37,12 @@ def _announced(prepared: Prepared) -> Iterator[None]:
 
 def keys_of_running(store: Path) -> set[str]:
     """The announced keys of launches that run or ended less than a minute ago: results are written after the end."""
-    return {key for run, keys in _planned(store) if held(run) or _age(run / PLANNED) < SILENCE for key in keys}
+    return {
+        key
+        for run, keys in _planned(store)
+        if held(run) or time.time() - (run / PLANNED).stat().st_mtime < SILENCE
+        for key in keys
+    }
 
 
 def keys_of_stopped(store: Path) -> dict[str, str]:
@@ -48,7 +53,3 @@ def keys_of_stopped(store: Path) -> dict[str, str]:
 def _planned(store: Path) -> Iterator[tuple[Path, Iterable[str]]]:
     for path in sorted((store / "runs").glob(f"*/{PLANNED}")):
         yield path.parent, read_json(path) or ()
-
-
-def _age(path: Path) -> float:
-    return time.time() - path.stat().st_mtime

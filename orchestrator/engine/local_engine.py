@@ -19,8 +19,8 @@ from orchestrator.engine.job import Ask, Job, Tell, WorkerLost
 from orchestrator.engine.shard_work import forget, run_shard
 from orchestrator.engine.spent import Spent
 from orchestrator.engine.training_work import run_training
-from training.loop import Stopped
 
+SPENT = "spent"  # a file of rank 0: what all workers spent
 GRACE = 5.0  # seconds that the other workers have to end by themselves after one has failed
 
 
@@ -48,13 +48,11 @@ class LocalEngine:
         """Run a training stage; returns what all workers spent. Raises WorkerLost if a worker was killed."""
         world = job.settings["training.workers"]
         _refuse_more_than_gpus(world, torch.cuda.device_count())
-        with tempfile.TemporaryDirectory(prefix="wsss-orch-") as name:
-            folder = Path(name)
-            if world == 1:
-                _train(0, job, world, folder)
-            else:
-                _spawn(job, world, folder)
-            return Spent(*json.loads((folder / "spent").read_text(encoding="utf-8")))
+        if world == 1:
+            return run_training(job, 0, world, _device(0))
+        with tempfile.TemporaryDirectory(prefix="wsss-orch-") as folder:
+            _spawn(job, world, Path(folder))
+            return Spent(*json.loads((Path(folder) / SPENT).read_text(encoding="utf-8")))
 
 
 def _refuse_more_than_gpus(workers: int, gpus: int) -> None:
@@ -80,21 +78,13 @@ def _worker(rank: int, job: Job, world: int, folder: Path) -> None:
     try:
         backend = "nccl" if torch.cuda.is_available() else "gloo"
         distributed.init_process_group(backend, init_method=f"file://{folder / 'meeting'}", rank=rank, world_size=world)
-        _train(rank, job, world, folder)
+        spent = run_training(job, rank, world, _device(rank))
+        if rank == 0:
+            (folder / SPENT).write_text(json.dumps(astuple(spent)), encoding="utf-8")
         distributed.destroy_process_group()
     except Exception as error:
         hand_over(error, folder / f"{rank}.error")
         raise
-
-
-def _train(rank: int, job: Job, world: int, folder: Path) -> None:
-    """Run one worker of a training; rank 0 writes what all workers spent to `folder`."""
-    try:
-        own = run_training(job, rank, world, _device(rank))
-    except Stopped:
-        own = Spent()  # a stop was asked for; the runner sees that there is no network yet
-    if rank == 0:
-        (folder / "spent").write_text(json.dumps(astuple(own)), encoding="utf-8")
 
 
 def _leave_signals_to(parent: int) -> None:

@@ -33,7 +33,6 @@ from orchestrator.engine.spent import Spent
 from orchestrator.engine.training_work import run_training
 from orchestrator.storage.place import place_of
 from orchestrator.storage.trouble import require
-from training.loop import Stopped
 
 STARTS = 5  # minutes that a training waits for room after nodes were lost: Ray tries once a minute, by default for ever
 
@@ -136,9 +135,4 @@ def _failure(error: Exception) -> Exception:
 
 def _train_worker(config: dict[str, Any]) -> Spent:
     context = train.get_context()
-    device = str(train.torch.get_device())
-    rank, world = context.get_world_rank(), context.get_world_size()
-    try:
-        return run_training(config["job"], rank, world, device)
-    except Stopped:
-        return Spent()  # a stop was asked for, which is no failure; the runner sees that there is no network yet
+    return run_training(config["job"], context.get_world_rank(), context.get_world_size(), str(train.torch.get_device()))

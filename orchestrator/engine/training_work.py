@@ -1,6 +1,7 @@
 """Runs one worker of a training, in any process."""
 
 import json
+import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -26,11 +27,13 @@ PROGRESS_EVERY = 0.5  # seconds between two notes of a training's progress
 
 
 def run_training(job: Job, rank: int, world: int, device: str) -> Spent:
-    """Train a stage's network, which rank 0 writes; returns what all workers spent. Raises Stopped if asked to stop."""
+    """Train a stage's network, which rank 0 writes; returns what all workers spent."""
     try:
         with blaming(job.root):
             job.settle()
             return _run_training(job, rank, world, device)
+    except loop.Stopped:
+        return Spent()  # a stop was asked for, which is no failure; the runner sees that there is no network yet
     finally:
         if rank == 0:
             for partial in job.folder.glob("*.partial"):  # a failed write leaves it, and it would keep a full disk full
@@ -49,7 +52,7 @@ def _run_training(job: Job, rank: int, world: int, device: str) -> Spent:
         rank=rank,
         world=world,
         report=_progress_writer(job.folder, training.steps) if rank == 0 else lambda step, losses, history: None,
-        asked_to_stop=lambda: _exists(job.folder / STOP),
+        asked_to_stop=lambda: os.path.exists(job.folder / STOP),  # False also if the store fails for a moment
         fence=job.attempt.check,
     )
     with job.attempt.resuming(CHECKPOINT, rank):
@@ -77,13 +80,6 @@ def _of_all(own: Spent, world: int, device: str) -> Spent:
     every = [torch.empty(3, dtype=torch.float64, device=device) for _ in range(world)]
     distributed.all_gather(every, torch.tensor(astuple(own), dtype=torch.float64, device=device))
     return sum((Spent(*figures.tolist()) for figures in every), Spent())
-
-
-def _exists(path: Path) -> bool:
-    try:
-        return path.exists()
-    except OSError:  # the store fails for a moment
-        return False
 
 
 def _progress_writer(folder: Path, steps: int) -> Callable[[int, dict[str, float], list[dict[str, float]]], None]:

@@ -8,7 +8,6 @@ this host is gone; then its flag is taken down. A launch without its flag stops 
 import contextlib
 import json
 import logging
-import os
 import random
 import secrets
 import time
@@ -19,8 +18,8 @@ from pathlib import Path
 from imagesets.errors import WrongInput
 from orchestrator.storage.beside import beside
 from orchestrator.storage.bucket import FLAGS, LOCK, Bucket, flag, noted_address
-from orchestrator.storage.host import alive, host, host_name, locked
-from orchestrator.storage.lease import SILENCE, try_lease
+from orchestrator.storage.host import host_name, locked
+from orchestrator.storage.lease import SILENCE, holder_of, is_dead, try_lease
 from orchestrator.storage.place import place_of
 from orchestrator.storage.remote import PATIENCE, SHORT, Remote, unusable
 
@@ -64,7 +63,7 @@ def _raise_flag(bucket: Bucket) -> str:
     """Raise this process's flag if no other is up; returns its token."""
     token = secrets.token_hex(8)
     for left in reversed(range(TRIES)):
-        _write(bucket.remote, token)
+        bucket.remote.put(holder_of(token).encode(), flag(token))
         other = _other(bucket, token)
         if other is None:
             return token
@@ -84,8 +83,7 @@ def _other(bucket: Bucket, token: str) -> str | None:
             holder = json.loads(bucket.remote.get(flag(other)))
         except FileNotFoundError:
             continue  # just taken down
-        gone = holder["host"] == host() and not alive(holder["pid"])
-        if not gone and (now - infos[other].mtime_ns) / 1e9 < SILENCE:
+        if not is_dead(holder, (now - infos[other].mtime_ns) / 1e9):
             return f"a launch on {host_name(holder['host'])}, process {holder['pid']}"
         logging.info("taking over from %s, which is dead", holder)
         bucket.remote.delete(flag(other))
@@ -104,11 +102,7 @@ def _beat(remote: Remote, token: str) -> bool:
     try:
         if remote.about(flag(token)) is None:
             return False
-        _write(remote, token)
+        remote.put(holder_of(token).encode(), flag(token))
     except OSError as error:
         logging.warning("no sign of life could be given: %s", error)
     return True
-
-
-def _write(remote: Remote, token: str) -> None:
-    remote.put(json.dumps({"host": host(), "pid": os.getpid(), "token": token}).encode(), flag(token))

@@ -10,9 +10,10 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from orchestrator.storage.beside import beside
 from orchestrator.storage.host import alive, host
@@ -21,6 +22,16 @@ from orchestrator.storage.trouble import require, room_for
 HEARTBEAT = 5.0  # seconds between touches
 LEASE = "lease.json"
 SILENCE = 60.0  # seconds without a touch, after which a holder counts as dead
+
+
+def holder_of(token: str) -> str:
+    """The content of this process's lease, or of its flag on S3."""
+    return json.dumps({"host": host(), "pid": os.getpid(), "token": token})
+
+
+def is_dead(holder: Mapping[str, Any], silent: float) -> bool:
+    """Whether a holder counts as dead, whose lease or flag was not touched for `silent` seconds."""
+    return silent > SILENCE or (holder["host"] == host() and not alive(holder["pid"]))
 
 
 class LeaseLost(Exception):
@@ -50,7 +61,7 @@ class Lease:
             token = secrets.token_hex(8)
             partial = self.path.with_name(f".lease.{token}")
             with room_for(self.path):
-                partial.write_text(_content(token), encoding="utf-8")
+                partial.write_text(holder_of(token), encoding="utf-8")
             os.replace(partial, self.path)
             self.token = token
         return token
@@ -97,17 +108,13 @@ def _create(path: Path, token: str) -> bool:
     partial = path.with_name(f".lease.{token}")
     try:
         with room_for(path):
-            partial.write_text(_content(token), encoding="utf-8")
+            partial.write_text(holder_of(token), encoding="utf-8")
             os.link(partial, path)  # atomic, also on NFS; fails if the file exists
         return True
     except (FileExistsError, FileNotFoundError):  # not found: `clean` has just removed the folder
         return False
     finally:
         partial.unlink(missing_ok=True)
-
-
-def _content(token: str) -> str:
-    return json.dumps({"host": host(), "pid": os.getpid(), "token": token})
 
 
 def _take_over(path: Path, token: str, dead: dict) -> bool:
@@ -128,12 +135,8 @@ def _take_over(path: Path, token: str, dead: dict) -> bool:
 def _dead_holder(path: Path) -> dict | None:
     """The holder if it is dead; None if it lives or has just released the lease."""
     holder = _read(path)
-    if holder is None:
-        return None
-    if holder["host"] == host() and not alive(holder["pid"]):
-        return holder
     try:
-        return holder if time.time() - path.stat().st_mtime > SILENCE else None
+        return holder if holder and is_dead(holder, time.time() - path.stat().st_mtime) else None
     except FileNotFoundError:
         return None
 

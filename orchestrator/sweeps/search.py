@@ -6,7 +6,7 @@ This module calls them itself. Tune's Tuner would start a process for each trial
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from ray import tune
@@ -31,22 +31,13 @@ class Known:
     score: float | None
 
 
-class Search(Protocol):
-    """Gives the settings of one trial after the other; `learns` says whether it uses the scores of earlier trials."""
-
-    learns: bool
-
-    def next(self, begun: Sequence[Config], known: Sequence[Known]) -> Config | None:
-        """The settings that follow those of the `begun` trials, None if there are no more."""
-
-
 class Drawn:
     """Settings that do not depend on scores: `times` draws from the distributions, each with all combinations of listed values.
 
     Without `grid` the listed values are drawn too.
     """
 
-    learns = False
+    learns = False  # from the scores of earlier trials
 
     def __init__(self, axes: Sequence[Axis], times: int, random_seed: int, grid: bool):
         state = np.random.RandomState(random_seed)
@@ -57,7 +48,7 @@ class Drawn:
         self.points = [_decoded(axes, variant) for variant in variants]
 
     def next(self, begun: Sequence[Config], known: Sequence[Known]) -> Config | None:
-        """The next settings in the list."""
+        """The settings that follow those of the `begun` trials, None if there are no more."""
         return self.points[len(begun)] if len(begun) < len(self.points) else None
 
 
@@ -91,6 +82,9 @@ class Optuna:
         for trial in known:
             search.add_evaluated_point(_encoded(self.axes, trial.values), trial.score, pruned=trial.score is None)  # type: ignore[arg-type]
         return _decoded(self.axes, search.suggest("next"))
+
+
+Search = Drawn | Optuna
 
 
 def search_of(sweep: Sweep) -> Search:

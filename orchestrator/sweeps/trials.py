@@ -31,7 +31,7 @@ class Trials:
         self.judge = Judge(sweep.stop_early) if sweep.stop_early else None
         self.lock = threading.Lock()  # one thread plans at a time
         self.record = Record(sweep)
-        self.begun: list[Config] = []
+        self.begun = 0  # number of trials that this command has begun or continued
         self.ended: dict[int, Known | None] = {}  # None for a failed run
 
     def run(self) -> None:
@@ -40,10 +40,8 @@ class Trials:
         with ThreadPoolExecutor(self.at_once) as pool:
             while True:
                 while len(running) < self.at_once and (values := self._next()) is not None:
-                    number = len(self.begun)
-                    self.record.begin(number, values)
-                    self.begun.append(values)
-                    running.add(pool.submit(self._run, number, values))
+                    running.add(pool.submit(self._run, self.begun, values))
+                    self.begun += 1
                 if not running:
                     return
                 done, running = wait(running, return_when=FIRST_COMPLETED)
@@ -54,11 +52,13 @@ class Trials:
 
     def _next(self) -> Config | None:
         """The settings of the next trial: those of an earlier command if it had begun, else the search's next ones."""
-        number = len(self.begun)
-        if number < len(self.record.begun):
-            return self.record.begun[number]
-        known = self._known(number)
-        return None if known is None else self.search.next(self.begun, known)
+        if self.begun < len(self.record.begun):
+            return self.record.begun[self.begun]
+        known = self._known(self.begun)
+        values = None if known is None else self.search.next(self.record.begun, known)
+        if values is not None:
+            self.record.begin(values)
+        return values
 
     def _known(self, number: int) -> list[Known] | None:
         """The results that the search gets for a trial's settings; None if it must wait for them.
