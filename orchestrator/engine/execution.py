@@ -105,7 +105,7 @@ class Execution:
         try:
             with self.room:
                 if given_up.is_set() and not step.cached:
-                    raise Stopped(f"{step.name} is no longer waited for")
+                    raise Stopped(f"{step.name} is given up")
                 made = not step.cached and self.runner.run(step, given_up)
         except Stopped:
             if not given_up.is_set():

@@ -27,7 +27,7 @@ def asking(stop: Callable[[], None]) -> Iterator[None]:
         stop()
         timer.start()
         # not through the console: the interrupted code may hold its lock
-        os.write(2, b"stopping: what runs is brought to a checkpoint; once more (Ctrl-C) stops at once\n")
+        os.write(2, b"stopping: running stages go on to a checkpoint; Ctrl-C once more stops at once\n")
 
     timer = threading.Timer(GRACE, _give_up)
     timer.daemon = True

@@ -1,10 +1,22 @@
-"""The versions of packages and of this code that a result was made with."""
+"""What a result was made with: this machine, the versions of packages, and the commit of this code."""
 
+import os
+import socket
 import subprocess
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 PACKAGES = ("wsss-orch", "torch", "torchvision", "ray", "numpy", "opencv-python-headless", "pydensecrf2")
+
+
+def circumstances() -> dict[str, Any]:
+    """The entries of a manifest on the machine and the software."""
+    import torch  # here, because `doctor` must report a torch that cannot be imported
+
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+    here = {"host": socket.gethostname(), "cores": os.cpu_count(), "device": device}
+    return {**here, "versions": versions(), "commit": git_commit()}
 
 
 def versions() -> dict[str, str]:

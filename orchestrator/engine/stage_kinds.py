@@ -119,7 +119,7 @@ class Making:
         """Raise Stopped if the launch is to stop, or no plan waits for the stage in `folder`."""
         self.check_not_stopping()
         if not self.wanted(folder):
-            raise Stopped("nobody waits for it any more")
+            raise Stopped("no plan waits for it any more")
 
     def check_not_stopping(self) -> None:
         """Raise Stopped if the launch is to stop."""

@@ -1,25 +1,20 @@
 """Runs one step of a plan: takes a cached result, waits for another launch that makes it, or makes it."""
 
 import json
-import os
-import socket
 import threading
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-import torch
-
-from imagesets.errors import WrongInput
 from orchestrator.engine.failures import out_of_memory, ran_out
 from orchestrator.engine.job import Input, Job, blaming
 from orchestrator.engine.progress import Display
-from orchestrator.engine.provenance import git_commit, versions
+from orchestrator.engine.provenance import circumstances
 from orchestrator.engine.stage_kinds import Engine, Making
 from orchestrator.planning.plan import PlannedStage, Planner
 from orchestrator.storage.lease import Lease, LeaseLost, try_lease
 from orchestrator.storage.place import PROGRESS
-from orchestrator.storage.result import Attempt, Result, discard_stage
+from orchestrator.storage.result import Attempt, Result
 from orchestrator.storage.store import digest
 from orchestrator.storage.trouble import patiently, require
 from training.checkpoint import CHECKPOINT
@@ -79,10 +74,10 @@ class Runner:
             except LeaseLost:
                 self.display.say(f"{step.name}: another launch has taken it over")
             if not told:
-                self.display.say(f"{step.name}: it is being made already; waiting")
+                self.display.say(f"{step.name}: another launch is making it; waiting")
                 told = True
             if given_up.wait(POLL):
-                raise Stopped(f"{step.name} is no longer waited for")
+                raise Stopped(f"{step.name} is given up")
 
     def _try(self, step: PlannedStage) -> bool | None:
         """Make the step under its lease; returns whether that was necessary, None if another launch holds the lease."""
@@ -156,15 +151,5 @@ class Runner:
             "items": len(step.items),
             "finished": time.time(),
             "engine": self.engine.name,
-            "host": socket.gethostname(),
-            "cores": os.cpu_count(),
-            "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
-            "versions": versions(),
-            "commit": git_commit(),
+            **circumstances(),
         }
-
-
-def discard(step: PlannedStage) -> None:
-    """Remove a step's result, or the unfinished part of one."""
-    if not discard_stage(step.folder):
-        raise WrongInput(f"{step.stage.name} is being made by another launch; it cannot be discarded now")

@@ -55,8 +55,8 @@ def room_for(path: Path) -> Iterator[None]:
         disk = shutil.disk_usage(path if path.is_dir() else path.parent)
         left = f"{disk.free / 2**20:.1f} MB of {disk.total / 2**20:.0f} MB free"
         raise WrongInput(
-            f"the disk is full: {path} could not be written with {left}; make room (`wsss-orch clean` lists what of a store no "
-            "run needs), then the same command continues"
+            f"the disk is full: {path} could not be written with {left}; make room (`wsss-orch clean` lists what no run needs), "
+            "then the same command continues"
         ) from error
 
 
