@@ -108,24 +108,14 @@ class Runner:
         self.display.finish(step.name, f"{figures['cpu']:.1f} s CPU")
 
     def _job(self, step: PlannedStage, lease: Lease) -> Job:
-        stage, made_from = step.stage, self._made_from(step)
-        inputs = {
-            word: Input(
-                Result(source.folder, made_from[word]),
-                source.stage.recipe.network,
-                dict(source.stage.settings),
-                source.stage.recipe.read,
-            )
-            for word, source in step.inputs.items()
-        }
+        stage = step.stage
+        inputs = {}
+        for word, source in step.inputs.items():
+            recipe = source.stage.recipe
+            inputs[word] = Input(Result(source.folder), recipe.network, dict(source.stage.settings), recipe.read)
         return Job(
             name=stage.name,
-            attempt=Attempt(
-                step.folder,
-                token=lease.token,
-                made_from=digest(json.dumps(made_from, sort_keys=True).encode()),
-                lease=lease,
-            ),
+            attempt=Attempt(step.folder, lease.token, digest(json.dumps(self._made_from(step), sort_keys=True).encode()), lease),
             recipe=stage.recipe,
             settings=dict(stage.settings),
             random_seed=step.identity["random_seed"],

@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import re
-import shutil
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict
@@ -15,8 +14,8 @@ from urllib.parse import urlsplit
 from orchestrator.storage.host import locked
 from orchestrator.storage.in_step import in_step
 from orchestrator.storage.lease import DriverLost, LeaseLost, held
-from orchestrator.storage.mirror import STAGE_NOTES, Mirror, write_here
-from orchestrator.storage.place import MANIFEST, buckets
+from orchestrator.storage.mirror import Mirror, write_here
+from orchestrator.storage.place import buckets
 from orchestrator.storage.remote import PATIENCE, SHORT, Address, Remote, refuse_unusable
 from orchestrator.storage.store import read_json
 from orchestrator.storage.trouble import MARKER
@@ -35,17 +34,9 @@ class Bucket(Mirror):
     def __reduce__(self) -> tuple[Any, ...]:
         return _of_worker, (self.remote.address, self.root, self.driver)
 
-    def settle(self, folder: Path, digest: str = "") -> None:
-        """Empty the folder if it has another result than the one with this digest, and bring the two notes.
-
-        Without both notes, the next command on this machine would empty the folder.
-        """
+    def settle(self, folder: Path) -> None:
         with locked(self.root / LOCK):
-            if digest and (read_json(folder / MANIFEST) or {}).get("digest") != digest:
-                shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir(parents=True, exist_ok=True)
-            for name in STAGE_NOTES if digest else STAGE_NOTES[1:]:
-                self.file(folder / name)
+            self.take_over(folder, "*.json")
 
     def begin(self, folder: Path, token: str) -> None:
         self.remote.put(token.encode(), self.name(folder / ATTEMPT))

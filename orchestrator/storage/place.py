@@ -62,8 +62,8 @@ class Folder:
         """A path for pyarrow and pyarrow's file system of it, None for that of the machine."""
         return str(path), None
 
-    def settle(self, folder: Path, digest: str = "") -> None:
-        """Drop what this machine has of other results of a stage than the one with this digest, or the unfinished one."""
+    def settle(self, folder: Path) -> None:
+        """Drop what this machine has of another result in a stage's folder, and bring the small files of this one."""
 
     def begin(self, folder: Path, token: str) -> None:
         """Allow writes to a stage's folder only to the attempt with this token; in a folder the lease does this."""

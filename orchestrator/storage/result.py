@@ -24,7 +24,6 @@ class Result:
     """The finished result in a stage's folder."""
 
     folder: Path
-    digest: str = ""
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "folder": (self.place, self.place.name(self.folder))}
@@ -44,7 +43,7 @@ class Result:
 
     def settle(self) -> None:
         """Drop what this machine has of other results in the folder; a worker calls this first."""
-        self.place.settle(self.folder, self.digest)
+        self.place.settle(self.folder)
 
 
 @dataclass(frozen=True)
