@@ -24,9 +24,9 @@ from ray.train.v2._internal.exceptions import (
 
 from imagesets.errors import WrongInput
 from orchestrator.engine import orphans
+from orchestrator.engine.capacity import worker_needs
 from orchestrator.engine.failures import counting
 from orchestrator.engine.job import Ask, Job, Tell, WorkerLost
-from orchestrator.engine.places import worker_needs
 from orchestrator.engine.ray_session import connected
 from orchestrator.engine.ray_shards import ShardTasks, living
 from orchestrator.engine.spent import Spent

@@ -36,10 +36,8 @@ def connected(address: str = "", cpus: int = 1) -> Iterator[None]:
     """
     for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)
-    if token := os.environ.get("RAY_AUTH_TOKEN_PATH"):
-        os.environ["RAY_AUTH_TOKEN_PATH"] = os.path.abspath(
-            os.path.expanduser(token)
-        )  # because Ray reads it in another working directory
+    if token := os.environ.get("RAY_AUTH_TOKEN_PATH"):  # Ray reads it below, in another working directory
+        os.environ["RAY_AUTH_TOKEN_PATH"] = os.path.abspath(os.path.expanduser(token))
     if address:
         refuse_wrong_token(address)
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}

@@ -16,13 +16,13 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from orchestrator.engine.capacity import fitting, task_cpus
 from orchestrator.engine.failures import ran_out
 from orchestrator.engine.job import RETRIES, Ask, Job, Tell, WorkerLost
-from orchestrator.engine.places import places, width
 from orchestrator.engine.shard_work import run_shard
 from orchestrator.engine.spent import Spent
 
-IN_FLIGHT = 2  # tasks for each place on a node: one runs, one waits
+IN_FLIGHT = 2  # tasks for each one that fits the nodes: one runs, one waits
 POLL = 0.5  # seconds between two calls of `ask`
 LOOK = 5.0  # seconds between two looks at the nodes
 FAREWELL = 10.0  # seconds that nodes have to end the processes of a stage
@@ -61,11 +61,11 @@ class ShardTasks:
 
     def _submit(self) -> None:
         nodes = list(self.nodes.values())
-        cpus = width(nodes, self.job.settings.get("extraction.threads", 1), self.gpus)
+        cpus = task_cpus(nodes, self.job.settings.get("extraction.threads", 1), self.gpus)
         options: dict[str, Any] = {"num_cpus": cpus}
         if self.gpus:  # in processes of this stage alone, so that they can be ended after it
             options |= {"num_gpus": 1, "runtime_env": {"env_vars": {STAGE: self.job.attempt.token}}}
-        room = IN_FLIGHT * max(places(nodes, cpus, self.gpus), 1)
+        room = IN_FLIGHT * max(fitting(nodes, cpus, self.gpus), 1)
         while self.waiting and len(self.counted) < room:
             if (index := self.waiting.popleft()) in self.left:
                 task = _shard.options(**options).remote(self.shared, index, "cuda" if self.gpus else "cpu")

@@ -107,9 +107,8 @@ class Attempt(Result):
 
     def resuming(self, checkpoint: str, rank: int) -> AbstractContextManager[None]:
         """Give a training's worker the last checkpoint, and keep those that it writes during the block."""
-        away = (read_json(self.folder / LEASE) or {}).get(
-            "token"
-        ) != self.token  # from the driver, which shares this folder otherwise
+        lease = read_json(self.folder / LEASE) or {}
+        away = lease.get("token") != self.token  # on another machine than the driver's
         if away:
             (self.folder / STOP).unlink(missing_ok=True)  # of an earlier launch; a request of this one is sent again
         self.place.take_over(self.folder, checkpoint)  # the same for all workers
