@@ -82,7 +82,8 @@ def answered(url: str) -> Iterator[None]:
         for part, meaning in REFUSALS.items():
             if part in str(error):
                 raise WrongInput(f"{url} {meaning}") from error
-        raise WrongInput(f"{url} is not Ray's job server ({_first_line(error)}); {_where()}") from error
+        why = (str(error) or type(error).__name__).splitlines()[0][:200]
+        raise WrongInput(f"{url} is not Ray's job server ({why}); {_where()}") from error
 
 
 def usage(client: Client) -> str:
@@ -127,7 +128,3 @@ def _no_token(url: str, message: str) -> str:
 
 def _where() -> str:
     return f"--address takes the dashboard of a Ray head, whose port is {PORT} by default"
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0][:200]

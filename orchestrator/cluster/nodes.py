@@ -1,6 +1,7 @@
 """A visit to every node of a running cluster: a task on each looks at the node and at the store."""
 
 import contextlib
+import platform
 import secrets
 import shutil
 import time
@@ -61,7 +62,7 @@ def visit(address: str, folder: Path, remote: Address | None, seconds: float) ->
 
 def driver() -> Mapping[str, Any]:
     """The findings on the driver itself, to compare the nodes with."""
-    return {"python": probe.python(), "packages": probe.packages(), "code": probe.code_version(ROOT)}
+    return {"python": platform.python_version(), "packages": probe.packages(), "code": probe.code_version(ROOT)}
 
 
 def _task(node: str) -> Any:

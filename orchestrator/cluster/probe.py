@@ -47,7 +47,7 @@ def look(place: str, s3: dict[str, Any] | None, token: str, answer: str) -> dict
     """
     return {
         "host": socket.gethostname(),
-        "python": python(),
+        "python": platform.python_version(),
         "packages": packages(),
         "code": _code(),
         "cpus": os.cpu_count(),
@@ -56,11 +56,6 @@ def look(place: str, s3: dict[str, Any] | None, token: str, answer: str) -> dict
         "clock": time.time(),
         "store": _trouble(place, s3, token, answer),
     }
-
-
-def python() -> str:
-    """The Python version of this process."""
-    return platform.python_version()
 
 
 def packages() -> dict[str, str]:

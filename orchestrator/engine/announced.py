@@ -18,21 +18,17 @@ def announced(runs: Iterable[Prepared]) -> Iterator[None]:
     """Announce the stages of `runs` during the block. Stages that other running launches of these runs announced are kept."""
     with ExitStack() as stack:
         for run in runs:
-            stack.enter_context(_announced(run))
+            folder = run.request.store / "runs" / run.run
+            others = read_json(folder / PLANNED) or () if held(folder) else ()
+            write_json(folder / PLANNED, list(dict.fromkeys([*others, *(step.key for step in run.steps)])))
+            stack.callback(_touch, folder / PLANNED)
+            stack.enter_context(try_lease(folder))
         yield
 
 
-@contextmanager
-def _announced(prepared: Prepared) -> Iterator[None]:
-    folder = prepared.request.store / "runs" / prepared.run
-    others = read_json(folder / PLANNED) or () if held(folder) else ()
-    write_json(folder / PLANNED, list(dict.fromkeys([*others, *(step.key for step in prepared.steps)])))
-    try:
-        with try_lease(folder):
-            yield
-    finally:
-        with suppress(OSError):  # an absent store must not hide the error of the launch
-            os.utime(folder / PLANNED)
+def _touch(path: Path) -> None:
+    with suppress(OSError):  # an absent store must not hide the error of the launch
+        os.utime(path)
 
 
 def keys_of_running(store: Path) -> set[str]:

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 
 from imagesets.errors import WrongInput, refuse
-from imagesets.image_set import ImageSet
 from orchestrator.planning.launch import Prepared, refuse_damaged
 from orchestrator.planning.plan import PlannedStage
 from orchestrator.planning.references import resolve
@@ -20,20 +19,15 @@ def check_images(prepared: Prepared) -> list[str]:
     if known_as not in known:
         warnings = refuse_damaged(prepared.images, [step.stage for step in prepared.steps], prepared.settings, decode=True)
         known[known_as] = "\n".join(warnings)
-    check_imports(prepared.steps, prepared.images)
-    return known[known_as].splitlines()
-
-
-def check_imports(steps: Sequence[PlannedStage], images: ImageSet) -> None:
-    """Read every file that a step is going to import; WrongInput with all problems."""
     problems = []
-    for step in steps:
-        if step.stage.recipe.check and not step.cached:
+    for step in prepared.steps:
+        recipe = step.stage.recipe
+        if recipe.check and not step.cached:
             from orchestrator.engine.context import importing  # loads torch, which most commands do not need
 
-            recipe = step.stage.recipe
-            problems += resolve(recipe.check)(importing(recipe, step.stage.settings, images.classes, step.items))
+            problems += resolve(recipe.check)(importing(recipe, step.stage.settings, prepared.images.classes, step.items))
     refuse(problems, "what is imported")
+    return known[known_as].splitlines()
 
 
 def weights_problems(runs: Sequence[Prepared]) -> list[str]:

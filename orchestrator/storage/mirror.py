@@ -59,9 +59,8 @@ class Mirror(Folder):
         listed = [info for info in self.remote.listed(self.name(folder)) if info.is_file and info.base_name not in OWN]
         infos = {info.base_name: info for info in listed if fnmatch(info.base_name, pattern)}
         here = {path.name: path for path in folder.glob(pattern) if path.name not in OWN}
-        notes = {name: self._content(folder / name, infos[name]) for name in STAGE_NOTES if name in infos}
-        others = [name for name, content in notes.items() if _content_of(folder / name) != content]
-        if others or any(name in here and name not in infos for name in STAGE_NOTES):
+        notes = {name: self._note(folder / name, infos[name]) for name in STAGE_NOTES if name in infos}
+        if notes != {name: _content_of(here[name]) for name in STAGE_NOTES if name in here}:  # of another result
             shutil.rmtree(folder, ignore_errors=True)
         for name in here.keys() - infos.keys():
             here[name].unlink(missing_ok=True)
@@ -69,7 +68,7 @@ class Mirror(Folder):
             write_here(folder / name, content, infos[name])
         list(side_by_side(lambda name: self.bring(folder / name, infos[name]), infos.keys() - notes, AT_ONCE))
 
-    def _content(self, path: Path, info: Any) -> bytes:
+    def _note(self, path: Path, info: Any) -> bytes:
         """The bucket's content of a small file."""
         return path.read_bytes() if _same(path, info) else self.remote.get(self.name(path))
 
