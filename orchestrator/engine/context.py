@@ -18,7 +18,9 @@ from training.stage import Context, Records, Settings
 
 
 def context(job: Job, device: str) -> Context:
-    """The context of a job on a device, with the networks that it reads loaded."""
+    """The context of a job on a device, with the networks that it reads loaded; this machine drops what is of other results."""
+    for result in (*(source.result for source in job.inputs.values()), job.attempt):
+        result.settle()
     where = torch.device(device)
     inputs = {
         word: load_network(source, job.classes, where) if source.network else stored(source.result.folder, source.read)

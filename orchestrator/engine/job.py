@@ -83,11 +83,6 @@ class Job:
         """The record name of a part."""
         return self.classes[part] if self.recipe.over == "classes" else part.id
 
-    def settle(self) -> None:
-        """Bring what this machine needs of the results that the job reads, and drop what it has of others."""
-        for result in (*(source.result for source in self.inputs.values()), self.attempt):
-            result.settle()
-
     def uses_network(self) -> bool:
         """Whether the job computes with a network, so that a GPU would help."""
         return any(source.network for source in self.inputs.values())

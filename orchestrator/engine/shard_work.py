@@ -53,6 +53,5 @@ def forget() -> None:
 @lru_cache(maxsize=2)  # two stages may alternate in one process
 def _prepared(job: Job, device: str) -> Callable[[Any], dict[str, np.ndarray]]:
     """The stage's function of one item, with its networks loaded; kept for the next shard."""
-    job.settle()
     set_threads(job.settings.get("extraction.threads", 1))
     return resolve(job.recipe.call)(context(job, device))

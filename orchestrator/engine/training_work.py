@@ -30,7 +30,6 @@ def run_training(job: Job, rank: int, world: int, device: str) -> Spent:
     """Train a stage's network, which rank 0 writes; returns what all workers spent."""
     try:
         with blaming(job.root):
-            job.settle()
             return _run_training(job, rank, world, device)
     except loop.Stopped:
         return Spent()  # a stop was asked for, which is no failure; the runner sees that there is no network yet
