@@ -7,7 +7,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from orchestrator.planning.launch import Prepared
-from orchestrator.storage.lease import SILENCE, held, try_lease
+from orchestrator.storage.host import SILENCE
+from orchestrator.storage.lease import held, try_lease
 from orchestrator.storage.store import read_json, write_json
 
 PLANNED, RESULTS = "stages.json", "results.json"

@@ -18,8 +18,8 @@ from pathlib import Path
 from imagesets.errors import WrongInput
 from orchestrator.storage.beside import beside
 from orchestrator.storage.bucket import FLAGS, LOCK, Bucket, flag, noted_address
-from orchestrator.storage.host import host_name, locked
-from orchestrator.storage.lease import SILENCE, holder_of, is_dead, try_lease
+from orchestrator.storage.host import SILENCE, holder_of, host_name, is_dead, locked
+from orchestrator.storage.lease import try_lease
 from orchestrator.storage.place import place_of
 from orchestrator.storage.remote import PATIENCE, SHORT, Remote, unusable
 

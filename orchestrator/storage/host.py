@@ -1,14 +1,20 @@
-"""This machine and its processes. A process number means another process in each container, also if containers share a name."""
+"""This machine, and whether a process that holds a lease or a flag is alive.
+
+A process number means another process in each container, also if containers share a name.
+"""
 
 import fcntl
+import json
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 BOOT = Path("/proc/sys/kernel/random/boot_id")  # another one after each start of the machine
 NUMBERS = Path("/proc/self/ns/pid")  # the namespace of process numbers, one for each container
+SILENCE = 60.0  # seconds without a touch, after which the holder of a lease or flag counts as dead
 
 
 def host() -> str:
@@ -33,6 +39,16 @@ def alive(pid: int) -> bool:
         return False
     except PermissionError:
         return True
+
+
+def holder_of(token: str) -> str:
+    """The content of this process's lease, or of its flag on S3."""
+    return json.dumps({"host": host(), "pid": os.getpid(), "token": token})
+
+
+def is_dead(holder: Mapping[str, Any], silent: float) -> bool:
+    """Whether a holder counts as dead, whose lease or flag was not touched for `silent` seconds."""
+    return silent > SILENCE or (holder["host"] == host() and not alive(holder["pid"]))
 
 
 @contextmanager

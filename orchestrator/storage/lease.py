@@ -10,28 +10,16 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from orchestrator.storage.beside import beside
-from orchestrator.storage.host import alive, host
+from orchestrator.storage.host import holder_of, is_dead
 from orchestrator.storage.trouble import require, room_for
 
 HEARTBEAT = 5.0  # seconds between touches
 LEASE = "lease.json"
-SILENCE = 60.0  # seconds without a touch, after which a holder counts as dead
-
-
-def holder_of(token: str) -> str:
-    """The content of this process's lease, or of its flag on S3."""
-    return json.dumps({"host": host(), "pid": os.getpid(), "token": token})
-
-
-def is_dead(holder: Mapping[str, Any], silent: float) -> bool:
-    """Whether a holder counts as dead, whose lease or flag was not touched for `silent` seconds."""
-    return silent > SILENCE or (holder["host"] == host() and not alive(holder["pid"]))
 
 
 class LeaseLost(Exception):
