@@ -22,7 +22,7 @@ from orchestrator.engine.job import RETRIES, Ask, Job, Tell, WorkerLost
 from orchestrator.engine.shard_work import run_shard
 from orchestrator.engine.spent import Spent
 
-IN_FLIGHT = 2  # tasks for each one that fits the nodes: one runs, one waits
+IN_FLIGHT = 2  # tasks submitted for each one that has room to run: one runs, one waits
 POLL = 0.5  # seconds between two calls of `ask`
 LOOK = 5.0  # seconds between two looks at the nodes
 FAREWELL = 10.0  # seconds that nodes have to end the processes of a stage
