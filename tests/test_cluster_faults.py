@@ -84,7 +84,7 @@ def test_of_two_launches_on_one_cluster_the_other_takes_over_from_one_that_is_ki
     second = launching(cluster, images, store)
     waiting: list[str] = []
     assert second.stdout is not None
-    while not any("it is being made already; waiting" in line for line in waiting):
+    while not any("another launch is making it; waiting" in line for line in waiting):
         waiting.append(second.stdout.readline())
         assert waiting[-1], "".join(waiting)
     first.kill()
