@@ -4,7 +4,7 @@ The stages that would take minutes get plausible records made from the masks; ev
 """
 
 import io
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +18,15 @@ from imagesets.item import VOID, read_label_map
 from maps.maps import Maps
 from methods import amn
 from orchestrator.engine.context import settings_of
-from orchestrator.engine.job import Job, resolve
+from orchestrator.engine.job import Job
 from orchestrator.engine.progress import Display
 from orchestrator.engine.shard_work import run_shard
 from orchestrator.engine.spent import Spent
 from orchestrator.engine.stage_runner import Runner
 from orchestrator.planning.images import open_images
 from orchestrator.planning.launch import Prepared, Request, experiment, prepare
+from orchestrator.planning.references import resolve
 from orchestrator.reading.results import write_results
-from orchestrator.storage.shards import shard_path, write_shard
 from orchestrator.storage.store import write_json
 from training.randomness import generator, seed_torch
 
@@ -40,18 +40,18 @@ class PretendEngine:
     def __init__(self, images: ImageSet):
         self.masks = images.masks().paths
 
-    def map(self, job: Job, indices: list[int], done: Callable[[int, Spent], None], *more: object) -> None:
+    def map(self, job: Job, indices: list[int], *more: object) -> Iterator[tuple[int, Spent]]:
         for index in indices:
             if job.recipe.store == "sum" or job.recipe.check:
-                done(*run_shard(job, index, "cpu"))
+                yield run_shard(job, index, "cpu")
                 continue
             parts = job.shards()[index]
             if job.recipe.over == "classes":
                 records = {job.name_of(part): self._fitted(job, part) for part in parts}
             else:
                 records = {part.id: self._record(job, part.id) for part in parts}
-            write_shard(shard_path(job.folder, index), records, job.attempt.made_from)
-            done(len(parts), Spent(cpu=0.5 * len(parts), memory=3e8))
+            job.attempt.write_shard(index, records)
+            yield len(parts), Spent(cpu=0.5 * len(parts), memory=3e8)
 
     def train(self, job: Job) -> Spent:
         rng = generator(*_purpose(job))
@@ -91,11 +91,10 @@ def _purpose(job: Job) -> tuple[object, ...]:
 class UntrainedSegmenter(PretendEngine):
     """Delivers the untrained segmenter; its predictions are real."""
 
-    def map(self, job: Job, indices: list[int], done: Callable[[int, Spent], None], *more: object) -> None:
+    def map(self, job: Job, indices: list[int], *more: object) -> Iterator[tuple[int, Spent]]:
         if job.recipe.writes != "predictions":
-            return super().map(job, indices, done, *more)
-        for index in indices:
-            done(*run_shard(job, index, "cpu"))
+            return super().map(job, indices, *more)
+        return (run_shard(job, index, "cpu") for index in indices)
 
     def train(self, job: Job) -> Spent:
         spent = super().train(job)

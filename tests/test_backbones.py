@@ -16,8 +16,8 @@ from backbones.mobilenet import mobilenetv2
 from backbones.resnet import resnet18, resnet50, small
 from backbones.vision_models import models
 from imagesets.errors import WrongInput
-from orchestrator.engine.job import resolve
 from orchestrator.planning.recipes import entries, load_all
+from orchestrator.planning.references import resolve
 from tests.backbone_contract import Architecture, Contract, outline
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -84,7 +84,7 @@ def test_a_launch_takes_over_from_another_that_is_killed_on_the_same_cluster(
     second = launching(cluster, images, store)
     waiting: list[str] = []
     assert second.stdout is not None
-    while not any("it is being made already; waiting" in line for line in waiting):
+    while not any("another launch is making it; waiting" in line for line in waiting):
         waiting.append(second.stdout.readline())
         assert waiting[-1], "".join(waiting)
     first.kill()

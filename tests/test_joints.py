@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.engine.job import resolve
 from orchestrator.planning.code_version import PACKAGES
 from orchestrator.planning.recipe import Reference
 from orchestrator.planning.recipes import entries, load_all
+from orchestrator.planning.references import resolve
 from tests.conftest import write_image_set
 
 ROOT = Path(__file__).parents[1]

@@ -13,8 +13,8 @@ from maps.grids import resize
 from maps.maps import Maps, Reader, StoredMaps
 from maps.reading import as_they_are, divided_by_maximum, summed, summed_as_irn, unit_maximum
 from orchestrator.engine.context import stored as stored_by_a_stage
-from orchestrator.engine.job import resolve
 from orchestrator.planning.recipes import load_all
+from orchestrator.planning.references import resolve
 from orchestrator.storage.shards import shard_path, write_names, write_shard
 
 GOLDEN = dict(np.load(Path(__file__).parent / "golden" / "cam_multiscale.npz"))

@@ -132,7 +132,7 @@ def test_a_stage_made_anew_elsewhere_replaces_all_that_a_mirror_has_of_it(tmp_pa
 
 def test_a_worker_s_mirror_has_only_the_result_that_its_job_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(bucket.VARIABLE, str(tmp_path / "node"))
-    sent = pickle.dumps(Result(stage(opened(tmp_path / "one")), "d1"))
+    sent = pickle.dumps(Result(stage(opened(tmp_path / "one"))))
     buckets.clear()
     result = pickle.loads(sent)
     folder = result.folder

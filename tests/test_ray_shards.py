@@ -68,7 +68,7 @@ def pretend(monkeypatch: pytest.MonkeyPatch) -> PretendRay:
 def run(count: int, ask: Callable[[], None] = lambda: None, **settings: Any) -> tuple[list[int], list[str]]:
     """Run a stage; returns the shards in the order in which they were made, and the messages."""
     made, told = list[int](), list[str]()
-    ray_shards.ShardTasks(job(**settings), range(count), told.append).run(lambda items, spent: made.append(items), ask)
+    made.extend(items for items, _ in ray_shards.ShardTasks(job(**settings), range(count), told.append).run(ask))
     return made, told
 
 
@@ -148,8 +148,8 @@ def test_the_processes_of_a_stage_on_gpus_are_its_own_and_end_with_it(
     monkeypatch.setattr(ray_shards, "_shard", ray.remote(max_calls=0, max_retries=0)(noting))
     stage = job()
     stage.uses_network = lambda: True
-    made, told = list[int](), list[str]()
-    ray_shards.ShardTasks(stage, range(8), told.append).run(lambda items, spent: made.append(items), lambda: None)
+    told = list[str]()
+    made = list(ray_shards.ShardTasks(stage, range(8), told.append).run(lambda: None))
     processes = {int(path.name.partition("-")[2]) for path in tmp_path.iterdir()}
     assert len(made) == 8 and len(told) == 1 and len(processes) == 2  # the second did all the others
     psutil.wait_procs([psutil.Process(one) for one in processes if psutil.pid_exists(one)], timeout=10)

@@ -17,11 +17,11 @@ import recipes as package
 from imagesets.errors import WrongInput
 from imagesets.item import Item, read_label_map
 from metrics import region
-from orchestrator.engine.job import resolve
 from orchestrator.pages.report import write_report
 from orchestrator.planning import scores
 from orchestrator.planning.launch import Prepared, Request, experiment
 from orchestrator.planning.recipes import load_all
+from orchestrator.planning.references import resolve
 from orchestrator.reading.comparison import compare
 from orchestrator.reading.formats import comma_separated, markdown, terminal_table
 from orchestrator.reading.groups import Runs

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from orchestrator.engine.shard_work import add
 from orchestrator.storage import lease as leases
-from orchestrator.storage.host import host
+from orchestrator.storage.host import SILENCE, host
 from orchestrator.storage.lease import LeaseLost, try_lease
 from orchestrator.storage.shards import (
     SHARD,
@@ -138,7 +138,7 @@ def test_a_silent_holder_on_another_host_loses_its_lease_and_its_writes(tmp_path
     path.write_text(json.dumps({"host": "elsewhere", "pid": 1, "token": "old"}))
     with try_lease(tmp_path) as early:
         assert early is None
-    os.utime(path, (time.time() - 2 * leases.SILENCE,) * 2)
+    os.utime(path, (time.time() - 2 * SILENCE,) * 2)
     with try_lease(tmp_path) as taken:
         assert taken is not None
         with pytest.raises(LeaseLost):

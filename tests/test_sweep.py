@@ -46,12 +46,12 @@ def test_every_value_is_checked_before_anything_runs(vary: str, why: str) -> Non
 def test_a_score_that_no_stage_makes_is_refused_before_the_first_trial() -> None:
     sweep = sweep_of("recam.lambda=0.1,1")
     for name in ("", "seed.miou/train", "seg.precision/val"):
-        replace(sweep, by=name).check_metric()
+        replace(sweep, by=name).check()
     for name in ("nosuch", "seed.miou/val", "miou/train"):
         with pytest.raises(WrongInput, match=f"--by {name} is no score of this sweep, whose scores are: .*seed.METRIC/train"):
-            replace(sweep, by=name).check_metric()
+            replace(sweep, by=name).check()
     with pytest.raises(WrongInput, match=r"seed has no metric 'miuo'; did you mean 'miou'\?"):
-        replace(sweep, by="seed.miuo/train").check_metric()
+        replace(sweep, by="seed.miuo/train").check()
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,8 @@ def test_trials_are_ordered_by_a_score_that_all_of_them_have(found: tuple[Findin
 def test_the_best_threshold_is_that_of_the_mean_curve(found: tuple[Findings, Path]) -> None:
     trial = found[0].trials[0]
     means = {point[1]: value for point, value in mean_curves(found[0]).items() if point[0] == trial.values["cam.epochs"]}
-    best = best_threshold(trial)
+    assert trial.cut is not None
+    best = best_threshold(trial.cut)
     assert best is not None and best[1] == pytest.approx(max(means.values()))
     assert best[0] == max(means, key=lambda threshold: means[threshold])
 
@@ -190,7 +191,7 @@ def test_table_and_page_show_every_trial(found: tuple[Findings, Path], tmp_path:
         cells = [
             told_spread(trial.score(name), Metric(title="")) for name in ("seed.miou/train", "pseudo.miou/train", "seg.miou/val")
         ]
-        threshold, value = best_threshold(trial) or (0, 0)
+        threshold, value = (trial.cut and best_threshold(trial.cut)) or (0, 0)
         assert row == [str(trial.values["cam.epochs"]), *cells, f"{100 * value:.1f} at {threshold:.2f}"]
     assert sweep_columns(found[0])[1:4] == ["seed mIoU, train", "pseudo mIoU, train", "seg mIoU, val"]
     assert [value for value, _ in slices(found[0])["cam.epochs"]] == [1, 2, 3]

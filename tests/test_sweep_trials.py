@@ -245,14 +245,7 @@ class Held(Engine):
                 return Spent()
         return super().train(job)
 
-    def map(
-        self,
-        job: Job,
-        indices: list[int],
-        done: Callable[[int, Spent], None],
-        ask: Callable[[], None],
-        tell: Callable[[str], None],
-    ) -> None:
+    def map(self, job: Job, indices: list[int], ask: Callable[[], None], tell: Callable[[str], None]) -> Iterator[Any]:
         if job.name == self.name_held:
             self.begun.set()
 
@@ -261,7 +254,7 @@ class Held(Engine):
                 return self.release.is_set()
 
             until(asked)
-        super().map(job, indices, done, ask, tell)
+        return super().map(job, indices, ask, tell)
 
 
 @pytest.mark.parametrize("held", ["cam-network", "recam-responses"])

@@ -3,7 +3,7 @@
 import pytest
 
 from imagesets.errors import WrongInput
-from orchestrator.engine.places import places, width, worker_needs
+from orchestrator.engine.capacity import fitting, task_cpus, worker_needs
 
 HEAD = {"CPU": 64.0, "memory": 1e11}
 
@@ -32,6 +32,6 @@ def test_more_than_the_cluster_has_is_refused(nodes: list[dict[str, float]], tol
 
 
 def test_a_per_image_task_takes_a_cpu_per_thread_and_at_most_those_of_a_node() -> None:
-    assert width([{"CPU": 8.0}], 1, False) == 1 and width([{"CPU": 8.0}, {"CPU": 2.0}], 4, False) == 4
-    assert width([{"CPU": 2.0}], 4, False) == 2 and width([HEAD, {"CPU": 4.0, "GPU": 2.0}], 8, True) == 4
-    assert places([{"CPU": 8.0}, {"CPU": 2.0}], 4, False) == 2 and places([HEAD, {"CPU": 4.0, "GPU": 2.0}], 4, True) == 1
+    assert task_cpus([{"CPU": 8.0}], 1, False) == 1 and task_cpus([{"CPU": 8.0}, {"CPU": 2.0}], 4, False) == 4
+    assert task_cpus([{"CPU": 2.0}], 4, False) == 2 and task_cpus([HEAD, {"CPU": 4.0, "GPU": 2.0}], 8, True) == 4
+    assert fitting([{"CPU": 8.0}, {"CPU": 2.0}], 4, False) == 2 and fitting([HEAD, {"CPU": 4.0, "GPU": 2.0}], 4, True) == 1

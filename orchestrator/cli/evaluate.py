@@ -81,8 +81,8 @@ def _evaluated(stage: Stage, files: Mapping[str, str], items: Sequence[Item], cl
     import torch
 
     from orchestrator.engine.context import settings_of
-    from orchestrator.engine.job import resolve
     from orchestrator.engine.shard_work import add
+    from orchestrator.planning.references import resolve
     from training.stage import Context
 
     settings, recipe = settings_of(stage.settings), stage.recipe

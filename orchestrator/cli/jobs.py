@@ -21,8 +21,7 @@ def status(address: Dashboard) -> None:
 
       wsss-orch status --address http://head.example.org:8265
     """
-    from orchestrator.cluster.jobs import COMMAND, answered, connect, submitted
-    from orchestrator.cluster.usage import usage
+    from orchestrator.cluster.jobs import COMMAND, answered, connect, submitted, usage
 
     client, console = connect(address), terminal()
     with answered(client.get_address()):

@@ -122,12 +122,11 @@ def _tell(console: Console, runs: Sequence[Prepared]) -> None:
 
 def _discard(steps: Sequence[PlannedStage]) -> None:
     """Remove the results of forced stages, so that they are made again."""
-    if not steps:
-        return
-    from orchestrator.engine.stage_runner import discard  # loads torch
+    from orchestrator.storage.result import discard_stage  # loads numpy
 
     for step in steps:
-        discard(step)
+        if not discard_stage(step.folder):
+            raise WrongInput(f"{step.stage.name} is being made by another launch; it cannot be discarded now")
 
 
 def _run(

@@ -70,7 +70,6 @@ def sweep(
     request = Request(method, images, segmenter, recipe, tuple(assign), seeds[0], store.resolve(), exclude, 1 if address else 0)
     asked = Sweep(request, axes, thresholds, seeds, trials, until, search, by, stop_early)
     asked.check()
-    asked.check_metric()
     console, where = terminal(), Where(address=address)
     where.check()
     options.drive(context, request.store)

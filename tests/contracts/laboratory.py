@@ -1,7 +1,7 @@
 """Runs the tiny plans of all cases in this process, in one store, so that what several cases need is made once."""
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from torch import nn
 from maps.maps import StoredMaps
 from orchestrator.engine import local_engine
 from orchestrator.engine.context import context, load_network, stored
-from orchestrator.engine.job import Input, Job, resolve
+from orchestrator.engine.job import Input, Job
 from orchestrator.engine.local_engine import LocalEngine
 from orchestrator.engine.progress import Display
 from orchestrator.engine.spent import Spent
@@ -24,6 +24,7 @@ from orchestrator.engine.training_work import prepared
 from orchestrator.planning.images import open_images
 from orchestrator.planning.launch import Prepared, Request, experiment, prepare
 from orchestrator.planning.plan import PlannedStage
+from orchestrator.planning.references import resolve
 from orchestrator.storage.shards import StoredRecords
 from orchestrator.storage.store import read_json, read_manifest
 from tests.contracts.cases import Case, tiny
@@ -40,10 +41,10 @@ class Engine(LocalEngine):
     def __init__(self, device: str) -> None:
         self.device, self.jobs = device, dict[Path, Job]()
 
-    def map(self, job: Job, *rest: Any) -> None:
+    def map(self, job: Job, *rest: Any) -> Iterator[tuple[int, Spent]]:
         self.jobs[job.folder] = job
         with patch.object(local_engine, "_device", lambda rank: self.device):
-            super().map(job, *rest)
+            yield from super().map(job, *rest)
 
     def train(self, job: Job) -> Spent:
         self.jobs[job.folder] = job
