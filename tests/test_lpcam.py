@@ -162,7 +162,7 @@ def test_a_class_without_any_prototype_has_a_zero_map():
 
 
 class Colours(cam.Classifier):
-    """A network whose features are how red, how blue and how grey each 16x16 cell is, and whose weights tell red and blue."""
+    """A network with three features, the red, blue and grey of each 16x16 cell, whose weights tell red from blue."""
 
     def __init__(self) -> None:
         super().__init__(SimpleNamespace(channels=(3,)), 2)

@@ -9,7 +9,7 @@ from orchestrator.planning.stage import Stage
 
 
 def full_names(owner: str, listed: Iterable[str], inputs: Mapping[str, Stage], settings: Mapping[str, Any]) -> dict[str, str]:
-    """The settings that a stage lists: the stage's name for each -> its full name, "" for a missing optional one.
+    """The full name of each setting that a stage lists, by its name in the stage; "" for a missing optional setting.
 
     A stage's own settings have their bare name; shared settings and settings of a word's writer have a prefix.
     """
