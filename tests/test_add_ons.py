@@ -76,6 +76,10 @@ def test_an_add_on_belongs_to_the_network_that_is_written_before_it() -> None:
     assert on_cam["cam-network"].add_ons and not on_cam["amn-network"].add_ons
 
 
+def test_an_add_on_after_what_trains_no_network_belongs_to_the_network_before_it() -> None:
+    assert stages("cam+irn+banked")["cam-network"].add_ons.keys() == {"banked"}
+
+
 def test_a_mixing_may_bring_a_stage_that_the_training_reads() -> None:
     plan = stages("twohead+sharp+banked")
     assert list(plan)[:2] == ["banked-bank", "twohead-first"]

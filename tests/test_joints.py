@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -17,20 +18,22 @@ from tests.conftest import write_image_set
 
 ROOT = Path(__file__).parents[1]
 METHODS = ("lpcam+amn", "recam+advcam+crf", "supervised")
+SEEDS = ("lpcam-maps-score", "recam-maps-score", "advcam-maps-score")  # of maps that are divided by their maximum
+READERS = ("lpcam-prototypes", "amn-labels", "crf-masks")  # of such maps
 Plans = dict[str, dict[str, dict]]  # method -> stage -> its key, and the names of the stages that it reads
 
-PLAN = f"""
+PLAN = """
 import json, sys
 from pathlib import Path
 from orchestrator.planning.images import open_images
 from orchestrator.planning.launch import Request, experiment, prepare
-found = {{}}
-for method in {METHODS}:
+found = {}
+for method in sys.argv[2:]:
     wanted = experiment(Request(method, "folder:" + sys.argv[1], segmenter="deeplabv2-resnet101", store=Path("store")))
     planned = prepare(wanted, open_images(wanted.request.images, wanted.settings, wanted.request.store, make=False))
     for step in planned.steps:
         sources = [source.stage.name for source in step.inputs.values()]
-        found.setdefault(method, {{}})[step.stage.name] = {{"key": step.key, "reads": sources}}
+        found.setdefault(method, {})[step.stage.name] = {"key": step.key, "reads": sources}
 print(json.dumps(found))
 """
 
@@ -43,9 +46,9 @@ class House:
         for package in (*PACKAGES, "orchestrator", "recipes"):
             shutil.copytree(ROOT / package, root / package, ignore=shutil.ignore_patterns("__pycache__"))
 
-    def plans(self) -> Plans:
-        """Each of METHODS, planned by the copy's code from its recipes."""
-        given = [sys.executable, "-c", PLAN, str(self.images)]
+    def plans(self, methods: Sequence[str] = METHODS) -> Plans:
+        """Each of the methods, planned by the copy's code from its recipes."""
+        given = [sys.executable, "-c", PLAN, str(self.images), *methods]
         environment = os.environ | {"PYTHONPATH": str(self.root)}
         done = subprocess.run(given, env=environment, cwd=self.root, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
@@ -124,6 +127,28 @@ def test_a_new_thing_of_every_kind_changes_no_key(house: House) -> None:
     ],
 )
 def test_an_entry_counts_in_the_keys_of_those_that_use_it(house: House, file: str, old: str, new: str, users: set[str]) -> None:
+    before = house.plans()
+    house.edit(file, old, new)
+    assert changed(before, house.plans()) == descendants(before, users)
+
+
+def test_two_components_of_one_code_share_no_random_numbers_and_no_key(house: House) -> None:
+    house.copy("recipes/cam.yaml", "toy.yaml", ("name: cam", "name: toy"))
+    cam, toy = (plan.values() for plan in house.plans(("cam+none", "toy+none")).values())
+    assert not {stage["key"] for stage in cam} & {stage["key"] for stage in toy}
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "users"),
+    [
+        ("methods/amn.py", "[maps.keys + 1]\n", "[maps.keys + 1].sqrt()\n", {"amn-maps-score", "irn-labels", "irn-masks"}),
+        ("maps/reading.py", "(summed_as_irn(maps, full))", "(-summed_as_irn(maps, full))", {*SEEDS, *READERS}),
+        ("metrics/thresholds.py", "int(np.argmax(values))", "int(np.argmin(values))", {*SEEDS, "amn-maps-score"}),
+    ],
+)
+def test_code_that_reads_maps_or_sums_up_scores_counts_in_the_keys_of_the_reader(
+    house: House, file: str, old: str, new: str, users: set[str]
+) -> None:
     before = house.plans()
     house.edit(file, old, new)
     assert changed(before, house.plans()) == descendants(before, users)

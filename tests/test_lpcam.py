@@ -230,9 +230,14 @@ def test_prototypes_depend_on_nothing_but_the_random_seed_and_not_on_chunks(fitt
 
 
 def test_without_contexts_none_are_fitted_and_prototypes_stay(fitted):
-    plain, ablated = fitted.fit(context_minimum=0.0), fitted.fit(contexts=False)
+    plain, ablated = (fitted.fit(context_minimum=0.0, contexts=contexts) for contexts in (True, False))
     assert len(plain["red"]["contexts"]) > 0 and ablated["red"]["contexts"].shape == (0, 3)
     assert np.array_equal(plain["red"]["prototypes"], ablated["red"]["prototypes"])
+
+
+def test_the_probability_of_a_centre_decides_whether_it_is_a_prototype(fitted):
+    counts = [len(fitted.fit(prototype_probability=least)["red"]["prototypes"]) for least in (0.0, 1.0)]
+    assert counts == [PROTOTYPES["clusters"], 1]  # all centres; none is sure, so the most probable one stays
 
 
 def test_drawing_as_many_images_as_there_are_takes_them_all(fitted):

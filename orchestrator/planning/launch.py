@@ -143,7 +143,7 @@ def plan_with(planner: Planner, wanted: Experiment, run: str = "", until: str = 
 
     With `until` or `only`, only the stages that lead to that stage are planned.
     """
-    stages = narrowed(wanted.stages, until, only)
+    stages = narrowed(wanted.stages, until, only, planner.holds)
     try:
         steps = planner.plan(stages, wanted.request.random_seed, run)
     except WrongInput:

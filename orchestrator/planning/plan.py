@@ -15,7 +15,7 @@ from imagesets.item_list import ItemList
 from orchestrator.planning.fingerprint import Fingerprints
 from orchestrator.planning.recipe import Reference, Setting
 from orchestrator.planning.settings import PRESETS
-from orchestrator.planning.stage import Stage, over
+from orchestrator.planning.stage import Stage, covering
 from orchestrator.storage.store import FORMAT, Store, digest, read_manifest
 
 LOOP = "training.loop:train"  # what runs every training, though no stage's function refers to it
@@ -69,7 +69,7 @@ class Planner:
 
         def planned(stage: Stage) -> PlannedStage:
             if stage.name not in steps:
-                inputs = {word: planned(self._covering(source, stage.list_name)) for word, source in stage.inputs.items()}
+                inputs = {word: planned(covering(source, stage.list_name, self.holds)) for word, source in stage.inputs.items()}
                 steps[stage.name] = self._step(stage, inputs, random_seed, run)
             return steps[stage.name]
 
@@ -85,12 +85,9 @@ class Planner:
             self._items[wanted] = self.images.items(*wanted)
         return self._items[wanted]
 
-    def _covering(self, stage: Stage, list_name: str) -> Stage:
-        """The stage itself if its list contains the other list, else the same stage over the other list."""
-        if stage.recipe.kind != "map" or stage.recipe.over != "images" or stage.list_name == list_name:
-            return stage
-        inside = set(self.images.ids(list_name)).issubset(self.images.ids(stage.list_name))
-        return stage if inside else over(stage, list_name)
+    def holds(self, list_name: str, other: str) -> bool:
+        """Whether a list holds all images of another list."""
+        return list_name == other or set(self.images.ids(other)).issubset(self.images.ids(list_name))
 
     def _step(self, stage: Stage, inputs: dict[str, PlannedStage], random_seed: int, run: str) -> PlannedStage:
         items = self.items(stage.list_name, stage.recipe.truth)

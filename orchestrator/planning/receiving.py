@@ -9,22 +9,24 @@ from orchestrator.planning.stage import Stage
 
 
 def full_names(owner: str, listed: Iterable[str], inputs: Mapping[str, Stage], settings: Mapping[str, Any]) -> dict[str, str]:
-    """The settings that a stage lists: the stage's name for each -> its full name, "" for a missing optional one.
+    """The settings that a stage lists: the stage's name for each -> its full name, "" for one that it does without.
 
-    A stage's own settings have their bare name; shared settings and settings of a word's writer have a prefix.
+    A stage's own settings have their bare name; shared settings and settings of a word's writer have a prefix. A stage does
+    without `name?` if there is no such setting, and without `word.name?capability` if the word has that capability.
     """
     names: dict[str, str] = {}
     for entry in listed:
-        name = entry.removesuffix("?")
+        name, optional, without = entry.partition("?")
         prefix, dot, own = name.partition(".")
         if own == "*":
             names |= {full: full for full in settings if full.startswith(f"{prefix}.")}
             continue
         writer = inputs[prefix].in_place_of or inputs[prefix].component if prefix in inputs else prefix
         full = f"{writer}.{own}" if dot else f"{owner}.{name}"
-        if full not in settings and prefix in inputs and not entry.endswith("?"):
+        idle = without in inputs[prefix].recipe.provides if without else optional and full not in settings
+        if not idle and full not in settings and prefix in inputs:
             raise WrongInput(f"{owner} cannot work on {writer}, which has no setting {own!r}")
-        names[name] = "" if full not in settings and entry.endswith("?") else full
+        names[name] = "" if idle else full
     return names
 
 

@@ -95,7 +95,7 @@ class StageRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     read: str = ""  # of a stage that writes maps: the function that reads them, see `maps.reading`
     provides: tuple[str, ...] = ()  # capabilities of the written word, such as class-weights
     requires: dict[str, tuple[str, ...]] = {}  # capabilities that a word, or the entry that a setting names, must have
-    settings: tuple[str, ...] = ()  # "name?": None if there is no such setting
+    settings: tuple[str, ...] = ()  # see `full_names` in `orchestrator.planning.receiving`
     warnings: str = ""  # `function(records) -> sentences` about the result, printed when the stage is done
     truth: bool = False  # masks reach this stage
     store: Literal["each", "sum"] = "each"  # keep one record per item, or only their sum

@@ -25,8 +25,8 @@ def quantities() -> dict[str, Quantity]:
 
 def of_stage(stage: StageRecipe) -> list[str]:
     """The quantities of a stage: the one that its recipe names, and those of every stage that writes its word."""
-    named = [stage.scored] if stage.scored else []
-    return named + [name for name, quantity in quantities().items() if quantity.every and quantity.word == stage.writes]
+    every = [name for name, quantity in quantities().items() if quantity.every and quantity.word == stage.writes]
+    return list(dict.fromkeys([*filter(None, [stage.scored]), *every]))
 
 
 def stages(quantity: str) -> list[tuple[Recipe, StageRecipe]]:

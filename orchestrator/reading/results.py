@@ -46,6 +46,14 @@ def used_settings(results: Mapping[str, Any]) -> dict[str, Any]:
     return {name: results["settings"][name] for name in results["used"]}
 
 
+def of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What each row is a score of: the component, or the stage if several stages of the component are scored as one quantity."""
+    stages: dict[tuple[str, str], set[str]] = {}
+    for row in rows:
+        stages.setdefault((row["quantity"], row["component"]), set()).add(row["base"])
+    return [row["base"] if len(stages[row["quantity"], row["component"]]) > 1 else row["component"] for row in rows]
+
+
 def write_results(prepared: Prepared) -> tuple[dict[str, Any], Path]:
     """Gather and write `<store>/runs/<run>/results.json`; returns the results and the run's folder."""
     found = results(prepared)
