@@ -98,7 +98,7 @@ class Prepared:
     @property
     def unscored(self) -> list[str]:
         """The lists that should be scored but have no masks."""
-        lists = dict.fromkeys(stage.list_name for stage in self.experiment.stages if stage.scores)
+        lists = dict.fromkeys(stage.list_name for stage in self.experiment.stages if stage.scores and stage.recipe.truth)
         return [name for name in lists if not self.images.has_masks(name)]
 
 

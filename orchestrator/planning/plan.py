@@ -62,8 +62,8 @@ class Planner:
     def plan(self, stages: Sequence[Stage], random_seed: int, run: str = "") -> list[PlannedStage]:
         """The planned `stages`, in order, for one random seed; `run` names them if a launch has several runs.
 
-        Scores of a list without any mask are left out. If a reader needs a list that a per-image stage does not go over, the
-        stage is planned over that list as well.
+        Scores that need masks of a list without any are left out. If a reader needs a list that a per-image stage does not go
+        over, the stage is planned over that list as well.
         """
         steps: dict[str, PlannedStage] = {}
 
@@ -74,7 +74,7 @@ class Planner:
             return steps[stage.name]
 
         for stage in stages:
-            if not stage.scores or self.images.has_masks(stage.list_name):
+            if not (stage.scores and stage.recipe.truth) or self.images.has_masks(stage.list_name):
                 planned(stage)
         return list(steps.values())
 

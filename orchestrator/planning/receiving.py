@@ -8,9 +8,12 @@ from orchestrator.planning.recipes import entries, load_all
 from orchestrator.planning.stage import Stage
 
 
-def full_names(owner: str, listed: Iterable[str], inputs: Mapping[str, Stage], settings: Mapping[str, Any]) -> dict[str, str]:
+def full_names(
+    owner: str, listed: Iterable[str], inputs: Mapping[str, Stage], settings: Mapping[str, Any], reader: str = ""
+) -> dict[str, str]:
     """The settings that a stage lists: the stage's name for each -> its full name, "" for one that it does without.
 
+    `owner` declares the stage, and `reader` is the component that it is a stage of, if that is another.
     A stage's own settings have their bare name; shared settings and settings of a word's writer have a prefix. A stage does
     without `name?` if there is no such setting, and without `word.name?capability` if the word has that capability.
     """
@@ -25,7 +28,7 @@ def full_names(owner: str, listed: Iterable[str], inputs: Mapping[str, Stage], s
         full = f"{writer}.{own}" if dot else f"{owner}.{name}"
         idle = without in inputs[prefix].recipe.provides if without else optional and full not in settings
         if not idle and full not in settings and prefix in inputs:
-            raise WrongInput(f"{owner} cannot work on {writer}, which has no setting {own!r}")
+            raise WrongInput(f"{reader or owner} cannot work on {writer}, which has no setting {own!r}")
         names[name] = "" if idle else full
     return names
 

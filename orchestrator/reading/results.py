@@ -131,7 +131,8 @@ def _row(prepared: Prepared, steps: Sequence[PlannedStage]) -> dict[str, Any]:
         **{"quantity": first.stage.scores, "component": first.stage.component, "split": split},
         "components": sorted(set().union(*(step.stage.components for step in behind))),
         **{"stage": source.stage.name, "base": source.stage.base, "key": source.key},  # the scored stage
-        "masks": first.identity["masks"],  # fingerprint of the masks it was scored on
+        # fingerprint of the masks that it was scored on; of the images, if the score needs no masks
+        "masks": next(filter(None, (step.identity["masks"] for step in steps)), first.identity["images"]),
         "evaluations": [{"recipe": owner(step.stage).name, "stage": step.stage.name, "key": step.key} for step in steps],
         "cost": _cost(prepared, source),
         **result,
