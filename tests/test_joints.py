@@ -27,19 +27,22 @@ import json, sys
 from pathlib import Path
 from orchestrator.planning.images import open_images
 from orchestrator.planning.launch import Request, experiment, prepare
-found = {}
+found, names = {}, {}
 for method in sys.argv[2:]:
     wanted = experiment(Request(method, "folder:" + sys.argv[1], segmenter="deeplabv2-resnet101", store=Path("store")))
     planned = prepare(wanted, open_images(wanted.request.images, wanted.settings, wanted.request.store, make=False))
+    names[method] = planned.run
     for step in planned.steps:
         sources = [source.stage.name for source in step.inputs.values()]
         found.setdefault(method, {})[step.stage.name] = {"key": step.key, "reads": sources}
-print(json.dumps(found))
+print(json.dumps([found, names]))
 """
 
 
 class House:
     """A copy of the project in a folder, to change."""
+
+    names: dict[str, str]  # of the runs that were planned last, by method
 
     def __init__(self, root: Path) -> None:
         self.root, self.images = root, write_image_set(root.with_name("images"))
@@ -52,7 +55,8 @@ class House:
         environment = os.environ | {"PYTHONPATH": str(self.root)}
         done = subprocess.run(given, env=environment, cwd=self.root, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
+        plans, self.names = json.loads(done.stdout)
+        return plans
 
     def edit(self, file: str, old: str, new: str) -> None:
         """Replace a text that is in a file once."""
@@ -90,8 +94,8 @@ def descendants(plans: Plans, users: set[str]) -> set[tuple[str, str]]:
     return found
 
 
-def test_a_new_thing_of_every_kind_changes_no_key(house: House) -> None:
-    before = house.plans()
+def test_a_new_thing_of_every_kind_changes_no_key_and_renames_no_run(house: House) -> None:
+    before, names = house.plans(), house.names
     house.copy("backbones/mobilenet.py", "toy_net.py", ("def mobilenetv2(", "def toy("))
     own = ("mobilenetv2: backbones.mobilenet:mobilenetv2", "toy: backbones.toy_net:toy")
     house.copy("recipes/mobilenetv2.yaml", "toy_net.yaml", ("name: mobilenetv2", "name: toy-net"), own)
@@ -110,8 +114,33 @@ def test_a_new_thing_of_every_kind_changes_no_key(house: House) -> None:
     )
     house.copy("segmentation/deeplab_v2.py", "toy_segmenter.py")
     house.copy("recipes/deeplabv2.yaml", "toy_segmenter.yaml", ("name: deeplabv2", "name: toy-segmenter"))
-    house.copy("recipes/folder.yaml", "toy_images.yaml", ("name: folder", "name: toy-images"))
-    assert changed(before, house.plans()) == set()
+    for kind in ("addon", "mixing"):
+        adds = f"{{name: toy-{kind}, kind: {kind}, title: A toy, adds: {{call: methods.toy:build}}}}"
+        (house.root / f"recipes/toy_{kind}.yaml").write_text(adds.replace("methods.toy:build", '"methods.toy:build"'))
+    assert changed(before, house.plans()) == set() and house.names == names
+
+
+def test_a_new_score_changes_no_key_and_renames_no_run(house: House) -> None:
+    before, names = house.plans(), house.names
+    labels = "labels: {title: Label, many: labels, word: labels, every: true, main: toy}"
+    (house.root / "recipes/toy.yaml").write_text(f"""
+name: toy
+kind: score
+title: A toy score
+quantities: {{{labels}, {labels.replace("labels", "masks")}}}
+metrics: {{toy: {{title: toy}}}}
+settings: {{width: {{default: 2}}}}
+stages:
+  - &one {{name: seed, call: "metrics.evaluation:score_maps", list: scoring, reads: [maps], settings: [width]}}
+  - {{<<: *one, name: seg, list: validation, reads: [predictions]}}
+  - {{<<: *one, name: labels, reads: [labels]}}
+  - {{<<: *one, name: masks, reads: [masks]}}
+""")
+    after = house.plans()
+    assert house.names == names
+    for method, stages in before.items():
+        assert stages.items() <= after[method].items()
+        assert {name for name in after[method] if name not in stages} > {"deeplabv2-predictions-toy-score"}
 
 
 @pytest.mark.parametrize(
