@@ -41,6 +41,13 @@ TOYS = {
         published:
           - {images: voc12, metric: seed.miou/train, value: 51.5, with: twohead, source: Table 1}
         """,
+    "plain-net": """
+        name: plain-net
+        kind: backbone
+        title: A backbone with five taps and no dilation
+        provides: [five-taps]
+        table: {plain: "backbones.resnet:small"}
+        """,
     "banked": """
         name: banked
         kind: mixing
@@ -56,8 +63,9 @@ TOYS = {
 pytestmark = pytest.mark.usefixtures("own_recipes")
 
 
-def stages(expression: str, segmenter: str = "deeplabv2") -> dict[str, Stage]:
-    settings = resolve(recipes.find("shapes", ("images",))[0], [])
+def stages(expression: str, segmenter: str = "deeplabv2", **backbones: str) -> dict[str, Stage]:
+    changed = {f"{owner}.{'backbone' if owner == segmenter else 'name'}": name for owner, name in backbones.items()}
+    settings = resolve(recipes.find("shapes", ("images",))[0], [changed])
     return {stage.name: stage for stage in expand(components(expression, segmenter), settings)}
 
 
@@ -105,6 +113,12 @@ def test_a_decoder_is_scored_as_the_segmenter_without_any_refiner() -> None:
         *("own-predictions", "own-predictions-score"),
     ]
     assert "irn-masks-score" in stages("twohead+irn", "own") and "irn-masks" not in stages("twohead", "own")
+
+
+def test_a_backbone_that_lacks_what_a_stage_requires_is_refused_with_the_setting_that_names_it() -> None:
+    with pytest.raises(WrongInput, match=r"deeplabv2 needs dilation, which deeplabv2\.backbone=plain does not provide"):
+        stages("cam", deeplabv2="plain")
+    assert "irn-network" in stages("cam", backbone="plain")
 
 
 @pytest.mark.parametrize(

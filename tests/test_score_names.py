@@ -13,6 +13,7 @@ from imagesets.errors import WrongInput
 from imagesets.item import Item
 from orchestrator.engine.job import Job
 from orchestrator.pages.report import write_report
+from orchestrator.planning import scores
 from orchestrator.planning.launch import Request, experiment
 from orchestrator.reading.comparison import compare
 from orchestrator.reading.groups import Runs
@@ -43,14 +44,22 @@ TOYS = {
         kind: score
         title: Classes that have a map
         quantities:
-          look: {title: Look, many: looks, word: maps, main: maps}
           shown: {title: Shown map, many: shown maps, word: maps, every: true, main: maps}
+          look: {title: Look, many: looks, word: maps, main: maps}
         metrics: {maps: {title: maps, unit: maps, mean: all images}}
         stages:
           - &one
             {name: look, call: "tests.test_score_names:counted", result: "tests.test_score_names:result", list: scoring,
              store: sum, reads: [maps]}
           - {<<: *one, name: shown}
+        """,
+    "aside": """
+        name: aside
+        kind: score
+        title: A score of a word that nothing here writes
+        quantities: {aside: {title: Aside, many: asides, word: nothing, every: true, main: aside}}
+        metrics: {aside: {title: aside}}
+        stages: [{name: aside, call: "tests.test_score_names:counted", list: scoring, store: sum, reads: [nothing]}]
         """,
 }
 pytestmark = pytest.mark.usefixtures("own_recipes")
@@ -71,6 +80,10 @@ def result(settings: Settings, classes: tuple[str, ...], sums: dict[str, np.ndar
 def test_every_quantity_of_a_stage_has_a_stage_of_its_own() -> None:
     names = [stage.name for stage in experiment(Request("twice")).stages if stage.scores and stage.component == "twice"]
     assert names == [f"{stage}{kind}-score" for stage in STAGES for kind in ("", "-counted-shown")]
+
+
+def test_what_scores_every_stage_with_a_word_comes_last_and_stands_for_no_word() -> None:
+    assert list(scores.quantities())[-1] == "aside" and scores.of_word("maps") == "look"
 
 
 def test_rows_are_told_apart_by_their_stages_in_table_report_and_mlflow(image_set: Path, tmp_path: Path) -> None:
