@@ -104,6 +104,9 @@ def test_a_figure_is_published_for_exactly_the_add_ons_it_names() -> None:
 def test_add_ons_are_listed_and_completed_with_the_methods(command: Command) -> None:
     code, shown, _ = command("ls", "sharp")
     assert code == 0 and "addon" in shown
+    code, shown, _ = command("show", "sharp")
+    assert code == 0 and "adds to the training of the network before it; needs a network with score-map" in shown
+    assert "needs bank" in command("show", "banked")[1]
     assert complete.methods("twohead+sh") == ["twohead+sharp"] and "banked" in complete.methods("")
 
 

@@ -32,7 +32,7 @@ def check_imports(steps: Sequence[PlannedStage], images: ImageSet) -> None:
 
             recipe = step.stage.recipe
             problems += resolve(recipe.check)(importing(recipe, step.stage.settings, images.classes, step.items))
-    refuse(problems, "what is imported")
+    refuse(problems, "the files of other programs")
 
 
 def weights_problems(runs: Sequence[Prepared]) -> list[str]:
