@@ -188,9 +188,15 @@ def test_a_plan_may_end_at_a_stage_over_the_list_of_a_reader(image_set: Path, la
     whole, part = keys(plan(wanted, images)), keys(plan_with(planner(wanted, images), wanted, until=last))
     assert part.items() <= whole.items() and list(part)[-1] == last
     assert {name for name in part if name.endswith("-val")} == {*sources, "lpcam-maps-val"}
-    inside = experiment(request(image_set))
-    with pytest.raises(WrongInput, match=f"this run has no stage '{last}'; did you mean"):
-        plan_with(planner(inside, images), inside, until=last)
+
+
+def test_a_list_inside_the_training_list_needs_no_stage_of_its_own(image_set: Path) -> None:
+    (image_set / "ImageSets/Segmentation/some.txt").write_text("train_0\ntrain_1\n")
+    inside = experiment(request(image_set, assignments=("backbone.weights=none", "images.scoring=some")))
+    images = open_images(inside.request.images, inside.settings, inside.request.store, make=False)
+    assert images is not None
+    with pytest.raises(WrongInput, match="this run has no stage 'amn-maps-some'; did you mean 'amn-maps"):
+        plan_with(planner(inside, images), inside, until="amn-maps-some")
 
 
 def test_segmentations_are_scored_on_any_list(image_set: Path) -> None:
