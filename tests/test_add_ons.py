@@ -1,5 +1,7 @@
 """Add-ons, mixings and capabilities: what wraps a training, whose key it is part of, and what is refused before anything runs."""
 
+from pathlib import Path
+
 import pytest
 
 from imagesets.errors import WrongInput
@@ -40,6 +42,15 @@ TOYS = {
         adds: {call: "methods.cam:build", settings: [weight], requires: [score-map]}
         published:
           - {images: voc12, metric: seed.miou/train, value: 51.5, with: twohead, source: Table 1}
+        """,
+    "painted": """
+        name: painted
+        kind: network
+        title: A network whose maps have a background of their own
+        default_refiners: [none]
+        stages:
+          - {name: network, kind: train, call: "methods.cam:training", network: "methods.cam:network", writes: network}
+          - {name: maps, call: "methods.cam:maps", reads: [network], writes: maps, provides: [background], scored: seed}
         """,
     "plain-net": """
         name: plain-net
@@ -116,6 +127,14 @@ def test_a_decoder_is_scored_as_the_segmenter_without_any_refiner() -> None:
         *("own-predictions", "own-predictions-score"),
     ]
     assert "irn-masks-score" in stages("twohead+irn", "own") and "irn-masks" not in stages("twohead", "own")
+
+
+def test_maps_with_a_background_of_their_own_need_no_threshold_and_maps_of_other_programs_do(tmp_path: Path) -> None:
+    plan = stages("painted")
+    assert plan["none-masks"].settings["maps.seed_threshold"] is plan["painted-maps-score"].settings["maps.seed_threshold"] is None
+    imported = resolve(recipes.find("shapes", ("images",))[0], [{"imported.maps": str(tmp_path)}])
+    with pytest.raises(WrongInput, match="none cannot work on painted, which has no setting 'seed_threshold'"):
+        expand(components("painted", "deeplabv2"), imported)
 
 
 def test_a_backbone_that_lacks_what_a_stage_requires_is_refused_with_the_setting_that_names_it() -> None:
