@@ -131,7 +131,9 @@ def test_a_decoder_is_scored_as_the_segmenter_without_any_refiner() -> None:
 
 def test_maps_with_a_background_of_their_own_need_no_threshold_and_maps_of_other_programs_do(tmp_path: Path) -> None:
     plan = stages("painted")
-    assert plan["none-masks"].settings["maps.seed_threshold"] is plan["painted-maps-score"].settings["maps.seed_threshold"] is None
+    assert (
+        plan["none-masks"].settings["maps.seed_threshold"] is plan["painted-maps-score"].settings["maps.seed_threshold"] is None
+    )
     imported = resolve(recipes.find("shapes", ("images",))[0], [{"imported.maps": str(tmp_path)}])
     with pytest.raises(WrongInput, match="none cannot work on painted, which has no setting 'seed_threshold'"):
         expand(components("painted", "deeplabv2"), imported)
