@@ -17,7 +17,7 @@ from orchestrator.planning import scores
 from orchestrator.planning.launch import Prepared
 from orchestrator.planning.plan import PlannedStage
 from orchestrator.planning.published import published
-from orchestrator.reading.results import cost_unit, of, used_settings
+from orchestrator.reading.results import cost_unit, subjects, used_settings
 from orchestrator.storage.store import Store, read_json, read_manifest, write_atomically
 
 SAMPLES = 8  # images that are shown of each list
@@ -26,7 +26,7 @@ SAMPLES = 8  # images that are shown of each list
 def write_report(prepared: Prepared, results: Mapping[str, Any], folder: Path) -> Path:
     """Write `<folder>/report.html` for a finished plan and its `results` (see `orchestrator.reading`); returns its path."""
     steps = [step for step in prepared.steps if step.manifest is not None]
-    rows = [_row(row, name, results) for row, name in zip(results["rows"], of(results["rows"]), strict=True)]
+    rows = [_row(row, subject, results) for row, subject in zip(results["rows"], subjects(results["rows"]), strict=True)]
     known = dict.fromkeys(row["quantity"] for row in rows)
     page = template("report.html.j2").render(
         results=results,
@@ -60,14 +60,14 @@ def title(quantity: str) -> str:
     return scores.quantities()[quantity].title.lower()
 
 
-def _row(row: Mapping[str, Any], scored: str, results: Mapping[str, Any]) -> dict[str, Any]:
+def _row(row: Mapping[str, Any], subject: str, results: Mapping[str, Any]) -> dict[str, Any]:
     """A row of results with its name and its published figures."""
     metric = scores.metric_name(row["quantity"], scores.main(row["quantity"]), row["split"])
     chain = row["components"], results["segmenter"]
     return {
         **row,
-        "of": scored,
-        "name": f"{title(row['quantity'])} ({scored})",
+        "of": subject,
+        "name": f"{title(row['quantity'])} ({subject})",
         "published": published(results["images_recipe"], metric, *chain),
         "published_cost": published(results["images_recipe"], "cost.units", *chain),
     }

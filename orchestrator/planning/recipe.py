@@ -85,9 +85,7 @@ class StageRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     call: str = ""  # "package.module:function"
     network: str = ""  # rebuilds the network of a training stage
     replaces: tuple[Kind, ...] = ()  # of an import: it replaces the last stage of such a component that writes the same word
-    check: str = (
-        ""  # `function(context)` says what is wrong with the files of other programs that the stage reads, before anything runs
-    )
+    check: str = ""  # `function(context)` says, before anything runs, what is wrong with files of other programs that it reads
     over: Literal["images", "classes"] = "images"
     list: Literal["training", "fitting", "scoring", "validation"] = "training"
     if_bound: dict[str, bool] = {}  # the stage exists only if earlier components wrote (true) or did not write (false) the word

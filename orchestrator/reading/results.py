@@ -46,7 +46,7 @@ def used_settings(results: Mapping[str, Any]) -> dict[str, Any]:
     return {name: results["settings"][name] for name in results["used"]}
 
 
-def of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+def subjects(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """What each row is a score of: the component, or the stage if several stages of the component are scored as one quantity."""
     stages: dict[tuple[str, str], set[str]] = {}
     for row in rows:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from orchestrator.reading.results import of, used_settings
+from orchestrator.reading.results import subjects, used_settings
 from orchestrator.storage.store import Store, read_json, read_manifest
 
 PARAM_LENGTH = 6000  # MLflow cuts longer values; such a setting is only in results.json
@@ -56,11 +56,11 @@ def scores(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
 
 def row_names(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The quantity for its last row on each list, such as `seed`; `seed.cam` and so on for the others (see `of`)."""
+    """The quantity for its last row on each list, such as `seed`; `seed.cam` and so on for the others (see `subjects`)."""
     last = {(row["quantity"], row["split"]): index for index, row in enumerate(rows)}
     return [
-        row["quantity"] if last[row["quantity"], row["split"]] == index else f"{row['quantity']}.{name}"
-        for index, (row, name) in enumerate(zip(rows, of(rows), strict=True))
+        row["quantity"] if last[row["quantity"], row["split"]] == index else f"{row['quantity']}.{subject}"
+        for index, (row, subject) in enumerate(zip(rows, subjects(rows), strict=True))
     ]
 
 
