@@ -115,7 +115,7 @@ def _sheets(prepared: Prepared, rows: Sequence[Mapping[str, Any]]) -> list[dict[
             layers.setdefault(step.stage.list_name, []).append(_unscored_layer(prepared, step))
     sheets = []
     for split, of_split in layers.items():
-        items = prepared.planner.items(split, with_masks=split not in prepared.unscored)
+        items = prepared.planner.items(split, with_masks=prepared.images.has_masks(split))
         shown, legend = samples(items, of_split, prepared.images.classes, SAMPLES)
         sheets.append({"title": f"Images of the list {split}", "samples": shown, "legend": legend})
     return sheets
