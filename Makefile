@@ -13,14 +13,14 @@ install: .venv/installed ## the project and its tools in .venv
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
-test: install ## the fast tier, one whole run and one kill-and-resume
+test: install ## the fast tests, whole runs, and runs that are killed and resumed
 	$(BIN)/pytest
 	$(BIN)/pytest -m slow tests/test_end_to_end.py tests/test_kill_and_resume.py
 
 test-all: install ## everything but what needs a GPU
 	$(BIN)/pytest -m 'not gpu'
 
-test-gpu: install ## on a machine with a GPU, in under five minutes: it must train and map as a CPU does
+test-gpu: install ## on a machine with a GPU, in under five minutes: it must train and extract as a CPU does
 	$(BIN)/pytest -m gpu
 
 check: install ## format, lint, types
@@ -28,5 +28,5 @@ check: install ## format, lint, types
 	$(BIN)/ruff check .
 	$(BIN)/mypy orchestrator methods refiners segmentation maps training imagesets backbones clustering metrics benchmarks examples
 
-benchmarks: demo ## each beside the published procedure; the start-up times need a store that a launch has used
+benchmarks: demo ## each computation and the published procedure; the start-up times need the store of the demo
 	for file in benchmarks/*.py; do $(BIN)/python -m benchmarks.$$(basename $$file .py) || exit 1; done

@@ -64,7 +64,7 @@ def _torchvision(source: str, name: str) -> State:
         folder = Path(torch.hub.get_dir()) / "checkpoints"
         raise WrongInput(
             f"the ImageNet weights {file} of {name} could not be fetched ({error}); "
-            f"place that file in {folder} or give its path as the weights (backbone.weights={file})"
+            f"place that file in {folder}, or set its path in place of imagenet"
         ) from error
 
 
@@ -74,5 +74,5 @@ def _timm(source: str, name: str) -> State:
     except (ImportError, OSError, RuntimeError) as error:  # not installed; no network; a broken or partial file
         raise WrongInput(
             f"the ImageNet weights of {name}, timm's {source}, could not be fetched ({error}); "
-            f"install timm (pip install timm) or give a file's path as the weights"
+            f"install timm (pip install timm), or set a file's path in place of imagenet"
         ) from error

@@ -49,7 +49,7 @@ def costs() -> Iterator[Cost]:
 
 
 def reset_peak() -> None:
-    """Let the peak of resident memory be what is in use now (Linux)."""
+    """Reset the peak of resident memory to what is in use now (Linux)."""
     Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
 
 

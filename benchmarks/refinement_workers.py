@@ -65,7 +65,7 @@ def planned(root: Path, maps: Path, store: Path) -> Prepared:
 
 
 def run(prepared: Prepared, until: str, where: Where) -> dict:
-    """Bring a stage about; its manifest."""
+    """Carry out a stage; returns its manifest."""
     log = prepared.request.store / "log.txt"
     with Execution(Console(file=io.StringIO()), prepared.planner, 1, where, log) as execution:
         (failure,) = execution.run([plan_with(prepared.planner, prepared.experiment, until=until).steps])

@@ -119,7 +119,7 @@ def check_counts(steps: list[PlannedStage]) -> None:
 
 
 def fill_up(step: PlannedStage) -> None:
-    """Put links to the first shard where a launch was stopped before it made one: to whoever asks if they are there, they are."""
+    """Make the shards that a stopped launch did not reach, as links to the first shard; only their existence matters."""
     first = shard_path(step.folder, 0)
     for index in range(-(-len(step.items) // SHARD)):
         with contextlib.suppress(FileExistsError):
@@ -128,7 +128,7 @@ def fill_up(step: PlannedStage) -> None:
 
 
 def halve(step: PlannedStage) -> None:
-    """Take every second shard and the end of a stage away."""
+    """Remove the manifest and every second shard of a stage."""
     (step.folder / "manifest.json").unlink()
     for path in sorted((step.folder / "shards").iterdir())[::2]:
         path.unlink()

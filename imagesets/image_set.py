@@ -107,7 +107,7 @@ class ImageSet:
         if missing := [id for id in ids if id not in masks.paths]:
             found.append(
                 f"{len(missing)} of {len(ids)} images of list {list_name} have no mask in {self._folders()} under {self.root}, "
-                f"such as {named(missing)}; images.scoring=LIST and images.validation=LIST name lists whose images all have one"
+                f"such as {named(missing)}; choose lists whose images all have one: images.scoring=LIST, images.validation=LIST"
             )
         return found
 

@@ -17,7 +17,7 @@ LABEL_LIST = "image_labels.txt"
 
 
 def find_source(root: Path, wanted: str, mask_folders: Sequence[str]) -> str:
-    """Where image-level labels come from: as `wanted`; for "auto" the first of list, annotations and masks that exists."""
+    """The source of the image-level labels: the `wanted` one; for "auto" the first of list, annotations and masks that exists."""
     present = {
         "list": (root / LABEL_LIST).is_file(),
         "xml": (root / ANNOTATIONS).is_dir(),

@@ -32,6 +32,7 @@ from torch.nn import functional
 
 from clustering.kmeans import initial_rows, lloyd
 from clustering.vector_file import VectorFile
+from imagesets.errors import named
 from imagesets.item import Item
 from imagesets.transforms import normalise
 from maps.extraction import per_image
@@ -138,12 +139,13 @@ def maps(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:
 
 
 def without_prototypes(records: Records) -> list[str]:
-    """A sentence for each class that has no class prototype: its maps are zero everywhere."""
+    """A sentence on the classes that have no class prototype, if there are any: their maps are zero everywhere."""
+    names = [name for name in records if not len(records[name]["prototypes"])]
+    if not names:
+        return []
     return [
-        f"the class {name} has no prototype: no image of the list that LPCAM fits on (images.fitting) has a foreground vector of "
-        "it, and its maps will be empty"
-        for name in records
-        if not len(records[name]["prototypes"])
+        f"{len(names)} of {len(records)} classes have no prototype and will have empty maps: {named(names)}. No image of the "
+        "list that LPCAM fits on (images.fitting) has a foreground vector of them"
     ]
 
 

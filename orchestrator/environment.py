@@ -101,7 +101,7 @@ def ray_import() -> str:
     import ray
     from ray.train.torch import TorchTrainer
 
-    return f"{TorchTrainer.__name__} of Ray {ray.__version__}; --ray starts one"
+    return f"Ray {ray.__version__} with {TorchTrainer.__name__}, not started; --ray starts it"
 
 
 def ray_task() -> str:

@@ -1,4 +1,4 @@
-"""What holds of every backbone, as tests: a class that inherits `Contract` names architectures, and runs them all."""
+"""Tests that every backbone must pass: a class that inherits `Contract` names the architectures."""
 
 from collections.abc import Callable
 from itertools import pairwise
@@ -15,13 +15,13 @@ Architecture = Callable[..., Backbone]
 
 
 def built(architecture: Architecture, frozen: bool = True, **options: object) -> Backbone:
-    """A backbone at the coarsest of its output strides (each costs least there), with drawn weights."""
+    """A backbone with random weights at its coarsest output stride, which is the cheapest."""
     stride = max(outline(architecture).output_strides)
     return backbones.build(architecture, **{"stride": stride, "frozen_statistics": frozen, **options})
 
 
 def outline(architecture: Architecture) -> Backbone:
-    """A backbone without numbers, which costs nothing to build."""
+    """A backbone without weights (on torch's meta device), which is quick to build."""
     with torch.device("meta"):
         return architecture(stride=16, dilated=False, frozen_statistics=True)
 
@@ -107,7 +107,7 @@ class Contract:
 
 
 class Network(nn.Module):
-    """What a trained network looks like to `adopt`."""
+    """A trained network, as far as `adopt` looks at it."""
 
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Ray clusters on loopback for the slow tests, each with ports, folders and a token of its own; none outlives its test.
+"""Ray clusters on loopback for the slow tests. Each has its own ports, folders and token, and ends with its test.
 
 `ray stop` is never called: it would end every Ray of this account. A node is what `ray start --block` started, and its end is
 that of its processes.
@@ -36,7 +36,7 @@ BUSY = {  # Ray's own patience ends sooner on a machine that is busy with other 
 
 @dataclass(frozen=True)
 class Cluster:
-    """A running head: where its dashboard and its GCS are, and the environment that reaches it."""
+    """A running head: the addresses of its dashboard and its GCS, and the environment to reach it."""
 
     url: str
     address: str
@@ -44,12 +44,12 @@ class Cluster:
     folder: Path
 
     def run(self, *words: object, seconds: float = 600) -> subprocess.CompletedProcess[str]:
-        """`wsss-orch` with some words, as a shell that has the cluster's token runs it."""
+        """Run `wsss-orch` with some words and the cluster's token."""
         return subprocess.run(program(words), env=self.environment, capture_output=True, text=True, timeout=seconds)
 
 
 def program(words: Sequence[object]) -> list[str]:
-    """The command line of `wsss-orch` with some words, from this checkout."""
+    """The command line of `wsss-orch` from this checkout, with some words."""
     return [sys.executable, "-P", "-m", "orchestrator", *map(str, words)]
 
 
@@ -85,7 +85,7 @@ def cluster(cpus: int = 2) -> Iterator[Cluster]:
 def node(
     of: Cluster, *words: str, environment: dict[str, str] | None = None, wrapped: Sequence[str] = ()
 ) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
-    """One node, by `ray start` with these words, inside the command `wrapped` if there is one; its process and its log."""
+    """One node, started by `ray start` with these words (inside the command `wrapped`, if given): its process and its log."""
     log = of.folder / f"node-{secrets.token_hex(3)}.log"
     line = [
         *wrapped,
@@ -114,7 +114,7 @@ def node(
 
 
 def family(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
-    """A process and all that it started, by its session too: Ray's workers are not all its descendants."""
+    """A process, its descendants and its session: some workers of Ray are not descendants."""
     session = [found for found in psutil.process_iter() if _session(found.pid) == process.pid]
     with contextlib.suppress(psutil.NoSuchProcess):
         return list({*session, psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)})
@@ -140,7 +140,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _answers(made: Cluster) -> bool:
-    """Whether the dashboard is there, and a node that takes jobs."""
+    """Whether the dashboard answers and a node takes jobs."""
     token = (made.folder / "token").read_text()
     asked = urllib.request.Request(f"{made.url}/api/v0/nodes", headers={"Authorization": f"Bearer {token}"})
     try:

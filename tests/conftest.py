@@ -82,7 +82,7 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 
 @pytest.fixture
 def own_recipes(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The project's recipes and those that the test's module has in TOYS, by name."""
+    """The project's recipes and those in TOYS of the test's module, by name."""
     folder = tmp_path / "recipes"
     shutil.copytree(Path(recipes.package.__file__).parent, folder)
     for name, text in request.module.TOYS.items():

@@ -1,10 +1,10 @@
-"""A finished run in a store of its own: planned and scored by the real code, trained and mapped by nobody.
+"""A finished run in a store of its own. The real code plans and scores it; its trainings and maps are made up.
 
 The stages that would take minutes get plausible records made from the masks; evaluations are computed from those as ever.
 """
 
 import io
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,21 +18,21 @@ from imagesets.item import VOID, read_label_map
 from maps.maps import Maps
 from methods import amn
 from orchestrator.engine.context import settings_of
-from orchestrator.engine.job import Job, resolve
+from orchestrator.engine.job import Job
 from orchestrator.engine.progress import Display
 from orchestrator.engine.shard_work import run_shard
 from orchestrator.engine.spent import Spent
 from orchestrator.engine.stage_runner import Runner
 from orchestrator.planning.images import open_images
 from orchestrator.planning.launch import Prepared, Request, experiment, prepare
+from orchestrator.planning.references import resolve
 from orchestrator.reading.results import write_results
-from orchestrator.storage.shards import shard_path, write_shard
 from orchestrator.storage.store import write_json
 from training.randomness import generator, seed_torch
 
 
 class PretendEngine:
-    """An engine that trains and maps nothing; only evaluations and imports are real work."""
+    """An engine that makes up trainings and maps; evaluations and imports are real."""
 
     name = "pretend"
     room = 1
@@ -40,18 +40,18 @@ class PretendEngine:
     def __init__(self, images: ImageSet):
         self.masks = images.masks().paths
 
-    def map(self, job: Job, indices: list[int], done: Callable[[int, Spent], None], *more: object) -> None:
+    def map(self, job: Job, indices: list[int], *more: object) -> Iterator[tuple[int, Spent]]:
         for index in indices:
             if job.recipe.store == "sum" or job.recipe.check:
-                done(*run_shard(job, index, "cpu"))
+                yield run_shard(job, index, "cpu")
                 continue
             parts = job.shards()[index]
             if job.recipe.over == "classes":
                 records = {job.name_of(part): self._fitted(job, part) for part in parts}
             else:
                 records = {part.id: self._record(job, part.id) for part in parts}
-            write_shard(shard_path(job.folder, index), records, job.attempt.made_from)
-            done(len(parts), Spent(cpu=0.5 * len(parts), memory=3e8))
+            job.attempt.write_shard(index, records)
+            yield len(parts), Spent(cpu=0.5 * len(parts), memory=3e8)
 
     def train(self, job: Job) -> Spent:
         rng = generator(*_purpose(job))
@@ -63,7 +63,7 @@ class PretendEngine:
         return Spent(cpu=100.0, memory=1.2e9)
 
     def _fitted(self, job: Job, class_index: int) -> dict[str, np.ndarray]:
-        """Two prototypes of a class, each closest to the middle of the first image that shows it."""
+        """Two prototypes of a class, closest to the middle of the first image that shows the class."""
         having = [item.id for item in job.items if class_index in item.labels][:1]
         return {"prototypes": np.ones((2, 4)), "images": np.array([having] * 2, str), "places": np.full((2, len(having), 2), 0.5)}
 
@@ -84,18 +84,17 @@ class PretendEngine:
 
 
 def _purpose(job: Job) -> tuple[object, ...]:
-    """What a job's pretended result depends on: other settings, random seeds and inputs give other scores."""
+    """The purpose of a made-up result's random numbers: other settings, random seeds and inputs give other scores."""
     return job.name, job.random_seed, job.attempt.made_from, sorted(job.settings.items())
 
 
 class UntrainedSegmenter(PretendEngine):
-    """Delivers the segmenter as it was drawn, and makes its predictions for real."""
+    """Delivers the untrained segmenter; its predictions are real."""
 
-    def map(self, job: Job, indices: list[int], done: Callable[[int, Spent], None], *more: object) -> None:
+    def map(self, job: Job, indices: list[int], *more: object) -> Iterator[tuple[int, Spent]]:
         if job.recipe.writes != "predictions":
-            return super().map(job, indices, done, *more)
-        for index in indices:
-            done(*run_shard(job, index, "cpu"))
+            return super().map(job, indices, *more)
+        return (run_shard(job, index, "cpu") for index in indices)
 
     def train(self, job: Job) -> Spent:
         spent = super().train(job)
@@ -109,7 +108,7 @@ class UntrainedSegmenter(PretendEngine):
 def finished_run(
     store: Path, images: Path, method: str = "lpcam+amn", engine: type[PretendEngine] = PretendEngine, **asked: Any
 ) -> tuple[Prepared, dict[str, Any], Path]:
-    """Plan `method` on `images` and bring it to its end in `store`; the plan, its results and the run's folder.
+    """Plan `method` on `images` and carry it out in `store`; returns the plan, its results and the run's folder.
 
     `asked` are further fields of the request.
     """

@@ -1,4 +1,4 @@
-"""Real launches as a user's shell makes them, for the end-to-end tests."""
+"""Real launches in processes of their own, for the end-to-end tests."""
 
 import json
 import os
@@ -77,5 +77,5 @@ def manifests(store: Path) -> dict[str, dict]:
 
 
 def digests(store: Path) -> dict[str, str]:
-    """What every finished stage's result is, by content."""
+    """The content digest of every finished stage's result."""
     return {name: manifest["digest"] for name, manifest in manifests(store).items()}

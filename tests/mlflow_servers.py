@@ -1,4 +1,4 @@
-"""Servers on loopback for the tests of tracking: MLflow's, and PostgreSQL where it is installed; none outlives its test."""
+"""Servers on loopback for the tests of tracking: MLflow, and PostgreSQL if it is installed. Each ends with its test."""
 
 import contextlib
 import importlib.util
@@ -40,7 +40,7 @@ def answers(address: str) -> bool:
 def process(
     words: Sequence[object], log: Path, ending: signal.Signals | None = None, **options: Any
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A process in a session of its own; at the end it gets the signal `ending`, if any, and the whole session is killed."""
+    """A process in a session of its own. At the end it gets the signal `ending`, if any, and its session is killed."""
     with log.open("ab") as file:
         started = subprocess.Popen(
             [str(word) for word in words], stdout=file, stderr=file, stdin=subprocess.DEVNULL, start_new_session=True, **options
@@ -79,7 +79,7 @@ def mlflow_server(backend: str, folder: Path, port: int) -> Iterator[str]:
 
 @contextlib.contextmanager
 def postgresql(log: Path) -> Iterator[str]:
-    """The URI of a fresh PostgreSQL, which root runs as the account postgres; skips where something of it is missing."""
+    """The URI of a fresh PostgreSQL, which root runs as the account postgres; skips the test if that is not possible."""
     programs = max(Path("/usr/lib/postgresql").glob("*/bin/initdb"), default=None)  # where Debian has them
     initdb = shutil.which("initdb") or programs
     if initdb is None:

@@ -31,7 +31,7 @@ mount --bind {hosts} /etc/hosts && mount --rbind {tmp} /tmp && exec sleep infini
 
 
 def skip_where_impossible() -> None:
-    """Skip the test that asks where no such node can be made, and say why."""
+    """Skip the test, with the reason, if this machine cannot make such nodes."""
     if any(path.is_relative_to("/tmp") for path in (PROJECT, Path(sys.prefix), Path(sys.base_prefix))):
         pytest.skip("a node has a /tmp of its own, and would not see this checkout or its environment there")
     for words in (["ip", "link", "show", "lo"], ["unshare", "-mpuif", "--net", "true"]):
@@ -55,11 +55,11 @@ class Machine:
 
     @property
     def plug(self) -> str:
-        """The other end of its cable."""
+        """The name of its cable's end at the switch."""
         return f"p{self.name}"
 
     def begin(self) -> None:
-        """Its first process, with an empty /tmp."""
+        """Start its first process, with an empty /tmp."""
         tmp = self.cluster.folder / f"{self.name}-{secrets.token_hex(2)}"
         tmp.mkdir()
         script = SETUP.format(host=f"node-{self.name}", hosts=self.cluster.hosts, tmp=tmp)
@@ -80,7 +80,7 @@ class Machine:
         assert done.returncode == 0, done.stdout + done.stderr
 
     def join(self) -> None:
-        """A node of the cluster with one CPU; where it was one, its processes of then have ended."""
+        """Make it a node of the cluster with one CPU. Processes of an earlier time in the cluster must have ended."""
         self.ray(f"--address={self.cluster.address}", "--num-cpus=1")
 
     def cut(self) -> None:
@@ -96,7 +96,7 @@ class Machine:
         return [process for process in self.first.children(recursive=True) if title in _title(process)]
 
     def lose(self) -> None:
-        """All its processes at once, as when the power fails; `begin` and `join` bring it back."""
+        """Kill all its processes at once, as when the power fails; `begin` and `join` bring it back."""
         self.keeper.kill()
         self.keeper.wait()
         psutil.wait_procs([self.first], timeout=30)
@@ -136,13 +136,13 @@ class Machines:
         return f"{self.head.address}:{PORT}"
 
     def start(self, *words: str) -> None:
-        """The head with some more words to `ray start`, then the workers."""
+        """Start the head, with more words for `ray start`, then the workers."""
         self.head.ray("--head", f"--port={PORT}", "--num-cpus=0", *(words or ["--include-dashboard=false"]))
         with ThreadPoolExecutor() as pool:
             list(pool.map(Machine.join, self.workers))
 
     def launch(self, words: Sequence[object], log: Path) -> subprocess.Popen[bytes]:
-        """`wsss-orch` with some words on the head, its output in `log`."""
+        """Run `wsss-orch` with some words on the head; its output goes to `log`."""
         with log.open("wb") as file:
             return subprocess.Popen(
                 self.head.inside(program(words)),
@@ -158,7 +158,7 @@ class Machines:
         return next((worker for worker in self.workers if worker.processes(title)), None)
 
     def end(self) -> None:
-        """All processes and all networks."""
+        """End all processes and networks."""
         for machine in self.machines.values():
             machine.lose()
             _ip("netns", "del", machine.net)
@@ -167,7 +167,7 @@ class Machines:
 
 @contextlib.contextmanager
 def machines(workers: int) -> Iterator[Machines]:
-    """A cluster while the block lasts, its Ray not started yet."""
+    """A cluster, with Ray not started yet, while the block runs."""
     skip_where_impossible()
     folder = Path(tempfile.mkdtemp(prefix="wsn-", dir="/var/tmp"))  # not in /tmp, of which each node has its own
     made = Machines(workers, folder)

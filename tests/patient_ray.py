@@ -1,4 +1,4 @@
-"""The program `ray`, more patient: it gives a node 30 s to come up, which may be too short on a busy machine."""
+"""The program `ray` with more patience: Ray waits 30 s for a node, which may be too short on a busy machine."""
 
 import sys
 import time
@@ -11,7 +11,7 @@ ask = services.get_node
 
 
 def get_node(*arguments: object) -> object:
-    """Ray's own, asked until it knows."""
+    """Ray's own function, asked until it finds the node."""
     deadline = time.monotonic() + SECONDS
     while True:
         try:

@@ -1,4 +1,4 @@
-"""S3 on loopback for tests: moto's server, and a proxy before it that can cut connections or refuse requests for a while."""
+"""S3 on loopback for tests: moto's server, and a proxy that can cut connections or refuse requests."""
 
 import contextlib
 import socket
@@ -35,7 +35,7 @@ def bucket(address: str):  # boto3 makes its classes as it goes
 
 
 def listens(port: int) -> bool:
-    """Whether something takes connections."""
+    """Whether a server takes connections."""
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=5):
         return True
     return False

@@ -22,7 +22,7 @@ def small_disk(place: Path, megabytes: int) -> Iterator[Path]:
 
 
 def fill(disk: Path) -> Path:
-    """Take up all that is free; the file that does so."""
+    """Fill the disk; returns the file that fills it."""
     filler = disk / "filler"
     with filler.open("ab", buffering=0) as file:
         for size in (1 << 16, 1 << 12):

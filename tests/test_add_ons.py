@@ -1,4 +1,4 @@
-"""Add-ons, mixings and capabilities: what wraps a training, whose key it is part of, and what is refused before anything runs."""
+"""Add-ons, mixings and capabilities: which trainings they wrap, which keys they are part of, what is refused beforehand."""
 
 from pathlib import Path
 

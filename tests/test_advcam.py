@@ -36,7 +36,7 @@ def pair(image: torch.Tensor) -> torch.Tensor:
     return torch.stack([image, image.flip(-1)])
 
 
-def test_three_steps_are_the_golden_ones_with_all_that_is_in_between():
+def test_three_steps_and_their_intermediates_are_the_golden_ones():
     key, weights = STEPS["target_class"].reshape(1), STEPS["cls_w"]
     images, first = pair(STEPS["img0"])[None], None
     for step in range(3):
@@ -75,7 +75,9 @@ def test_iterations_follow_the_code_s_rule_at_half_size():
 
 
 def test_each_iteration_s_map_is_that_of_cam_up_to_a_factor_and_without_a_step_all_are_equal():
-    one_view = torch.stack([FULL["img0"], FULL["img0"] * 0])  # a dead second view: what is left is relu(w . f) of the first
+    one_view = torch.stack(
+        [FULL["img0"], FULL["img0"] * 0]
+    )  # a second view without response, so only relu(w . f) of the first is left
     weights, key = FULL["cls_w"], FULL["keys"][:1].tolist()
     once = advcam.climb(
         lambda images: features(FULL)(images) * torch.tensor([1.0, 0.0])[:, None, None, None], weights, one_view, key, 1

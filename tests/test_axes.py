@@ -1,4 +1,4 @@
-"""What a sweep varies is read as it is written, and refused in one sentence where it makes no sense."""
+"""`--vary` is read as written; what makes no sense is refused in one sentence."""
 
 import pytest
 from hypothesis import given

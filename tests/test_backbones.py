@@ -16,8 +16,8 @@ from backbones.mobilenet import mobilenetv2
 from backbones.resnet import resnet18, resnet50, small
 from backbones.vision_models import models
 from imagesets.errors import WrongInput
-from orchestrator.engine.job import resolve
 from orchestrator.planning.recipes import entries, load_all
+from orchestrator.planning.references import resolve
 from tests.backbone_contract import Architecture, Contract, outline
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -27,7 +27,7 @@ LARGE = 20_000_000  # parameters
 
 
 def as_parameter(architecture: Architecture) -> object:
-    """In the slow tier where it is large: the fast one has a small one of each kind."""
+    """Large architectures go to the slow tier; the fast tier has a small one of each kind."""
     large = sum(value.numel() for value in outline(architecture).parameters()) > LARGE
     return pytest.param(architecture, id=architecture.__name__, marks=[pytest.mark.slow] if large else [])
 
@@ -203,7 +203,7 @@ def test_imagenet_weights_that_cannot_be_fetched_say_where_to_put_the_file(monke
         raise OSError("no route to host")
 
     monkeypatch.setattr(models._api, "load_state_dict_from_url", offline)
-    with pytest.raises(WrongInput, match=r"resnet50-0676ba61\.pth.*no route to host.*checkpoints.*backbone\.weights"):
+    with pytest.raises(WrongInput, match=r"resnet50-0676ba61\.pth.*no route to host.*checkpoints, or set its path"):
         backbones.build(resnet50, weights="imagenet", frozen_statistics=True)
     with pytest.raises(WrongInput, match=r"mobilenet_v2-b0353104\.pth"):
         backbones.build(mobilenetv2, weights="imagenet", frozen_statistics=True)

@@ -1,4 +1,4 @@
-"""The benchmarks that need the whole orchestrator run, and count right, at a small size."""
+"""The benchmarks of the whole orchestrator run at a small size and count right."""
 
 import subprocess
 import sys

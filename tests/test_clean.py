@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -73,7 +73,7 @@ def test_a_store_of_one_finished_run_holds_nothing_to_remove(command: Command, s
     assert command("clean", "--store", store, "--yes")[1] == f"nothing to remove in {store}\n"
 
 
-def test_what_would_go_is_shown_with_its_size_and_stays_without_yes(command: Command, store: Path) -> None:
+def test_what_is_not_needed_is_shown_with_its_size_and_stays_without_yes(command: Command, store: Path) -> None:
     unneeded(store), half_finished(store)
     before = sorted(store.rglob("*"))
     code, shown, _ = command("clean", "--store", store)
@@ -83,7 +83,9 @@ def test_what_would_go_is_shown_with_its_size_and_stays_without_yes(command: Com
     assert "half finished" in rows["stages/cam-network-00112233aabb"]
 
 
-def test_with_yes_exactly_that_goes_and_the_run_stays_whole(command: Command, store: Path, made: tuple[Prepared, Path]) -> None:
+def test_yes_removes_exactly_what_was_shown_and_the_run_stays_whole(
+    command: Command, store: Path, made: tuple[Prepared, Path]
+) -> None:
     before = stages(store)
     unneeded(store), half_finished(store)
     code, shown, _ = command("clean", "--store", store, "--yes")
@@ -111,7 +113,7 @@ def test_without_its_results_a_run_refers_to_nothing(store: Path) -> None:
     assert {one.path.name for one in find_waste(store)} == stages(store)
 
 
-def test_results_that_cannot_be_read_stop_it(command: Command, store: Path) -> None:
+def test_clean_stops_at_results_that_cannot_be_read(command: Command, store: Path) -> None:
     before = stages(store)
     (path,) = (store / "runs").glob("*/results.json")
     for content in ("{", json.dumps({"rows": []}), json.dumps([1])):
@@ -179,12 +181,12 @@ class Looking(PretendEngine):
     def __exit__(self, *exception: object) -> None:
         pass
 
-    def map(self, job: Job, indices: list[int], done: Callable[[int, Spent], None], *more: object) -> None:
+    def map(self, job: Job, indices: list[int], *more: object) -> Iterator[tuple[int, Spent]]:
         self.found.append(find_waste(self.store))
-        super().map(job, indices, done, *more)
+        return super().map(job, indices, *more)
 
 
-def test_a_launch_up_to_a_stage_takes_nothing_from_a_running_launch_of_the_same_run(
+def test_a_launch_up_to_a_stage_removes_nothing_of_a_running_launch_of_the_same_run(
     store: Path, made: tuple[Prepared, Path]
 ) -> None:
     whole = replace(made[0], experiment=replace(made[0].experiment, request=replace(made[0].request, store=store)))

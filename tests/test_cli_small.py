@@ -1,4 +1,4 @@
-"""`images`, `evaluate` and `doctor` as a person meets them: what they print, and what they refuse in one sentence."""
+"""`images`, `evaluate` and `doctor`: what they print, and what they refuse in one sentence."""
 
 import json
 import subprocess
@@ -56,9 +56,15 @@ def test_every_help_ends_in_examples(command: Command, words: tuple[str, ...]) -
     assert code == 0 and f"wsss-orch {' '.join(words)}" in shown.partition("Examples:")[2]
 
 
+def test_a_pattern_that_matches_nothing_is_refused(command: Command) -> None:
+    assert command("ls", "lpcam")[0] == 0
+    code, shown, errors = command("ls", "nosuch")
+    assert code == 2 and not shown and "nothing is called like 'nosuch'" in errors
+
+
 def test_a_whole_image_set_is_counted_by_list_and_class(command: Command, image_set: Path) -> None:
     code, shown, _ = command("images", "check", f"folder:{image_set}")
-    assert code == 0 and "is whole; its image-level labels come from: list" in shown
+    assert code == 0 and "has no problems; its image-level labels come from image_labels.txt" in shown
     rows = {cells[0]: cells[1:] for line in shown.splitlines() if len(cells := line.split()) == 3}
     assert rows["all"] == ["6", "3"]
     assert int(rows["disc"][0]) + int(rows["bar"][0]) == 6 + 2  # two training images show both
@@ -161,7 +167,7 @@ def test_a_folder_of_predictions_that_is_not_there_is_named(command: Command, im
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave MLflow's database out, which takes seconds to create; test_track.py makes one."""
+    """Skip the creation of MLflow's database, which takes seconds; test_track.py covers it."""
     monkeypatch.setattr(environment, "tracking", lambda: "not tried")
 
 

@@ -1,4 +1,4 @@
-"""Real Ray clusters: a launch is submitted, followed, stopped and gone on with; every node is visited; tokens are refused."""
+"""Real Ray clusters: a launch is submitted, followed, stopped and continued; every node is visited; wrong tokens are refused."""
 
 import json
 import os
@@ -19,7 +19,7 @@ from tests.conftest import write_image_set
 from tests.launching import TINY, manifests
 
 pytestmark = pytest.mark.slow
-PATIENCE = 600  # seconds for what takes a few on a machine with nothing else to do
+PATIENCE = 600  # seconds; an idle machine needs a few
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def wait_for(condition: object, what: str) -> None:
 
 
 class Cut:
-    """A relay to a server that breaks its first long answer off and then carries everything."""
+    """A relay to a server. It breaks off the first long answer and passes on everything after that."""
 
     def __init__(self, url: str):
         host, port = url.removeprefix("http://").split(":")

@@ -1,4 +1,4 @@
-"""Drivers that die or share a cluster of several nodes (on this machine): a launch goes on when it is started again."""
+"""Drivers that die or share a cluster of several nodes (on this machine): a launch that is started again continues."""
 
 import shutil
 import subprocess
@@ -35,7 +35,7 @@ def cluster() -> Iterator[SmallCluster]:
 
 @pytest.fixture(scope="module")
 def undisturbed(images: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The digests of a run that nobody disturbed, on the engine without Ray: two workers, as on the cluster."""
+    """The digests of an undisturbed run on the engine without Ray, with two workers as on the cluster."""
     store = tmp_path_factory.mktemp("whole") / "store"
     done = launch(images, store, *PAIR, "--engine", "local", method=METHOD)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -47,7 +47,7 @@ def launching(cluster: SmallCluster, images: Path, store: Path) -> subprocess.Po
 
 
 def working(cluster: SmallCluster, store: Path, stage: str, title: str) -> Callable[[], bool]:
-    """Whether a stage is half done, and some node works on it."""
+    """Whether a stage is half done and a node works on it."""
     return lambda: under_way(store, stage) and cluster.carrier(title) is not None
 
 
@@ -75,7 +75,7 @@ def test_a_killed_driver_s_work_ends_and_the_same_command_continues(
     assert digests(store) == undisturbed
 
 
-def test_of_two_launches_on_one_cluster_the_other_takes_over_from_one_that_is_killed(
+def test_a_launch_takes_over_from_another_that_is_killed_on_the_same_cluster(
     cluster: SmallCluster, images: Path, undisturbed: dict[str, str], tmp_path: Path
 ) -> None:
     store = tmp_path / "store"
@@ -84,7 +84,7 @@ def test_of_two_launches_on_one_cluster_the_other_takes_over_from_one_that_is_ki
     second = launching(cluster, images, store)
     waiting: list[str] = []
     assert second.stdout is not None
-    while not any("it is being made already; waiting" in line for line in waiting):
+    while not any("another launch is making it; waiting" in line for line in waiting):
         waiting.append(second.stdout.readline())
         assert waiting[-1], "".join(waiting)
     first.kill()
@@ -106,6 +106,6 @@ def test_two_launches_on_one_cluster_make_each_stage_once(
 
 
 def test_nothing_of_any_launch_is_left_on_the_cluster(cluster: SmallCluster) -> None:
-    """After all of the above: idle workers of Ray at most."""
+    """After all tests above: at most idle workers of Ray."""
     names = [" ".join(child.cmdline()) for child in psutil.Process().children(recursive=True)]
     assert not [name for name in names if "RayTrainWorker" in name or "_shard" in name or "wsss-orch" in name]

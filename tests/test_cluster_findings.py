@@ -1,4 +1,4 @@
-"""What is said of a cluster's nodes and of its jobs, without a cluster."""
+"""The messages about a cluster's nodes and jobs, without a cluster."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -80,7 +80,7 @@ def test_doctor_says_which_address_it_takes(command: Command, address: str, sent
 
 
 class Server:
-    """What following asks of a job server: each connection sends the output from its beginning, in chunks; some break off."""
+    """A job server for `logs -f`: each connection sends the output from its beginning, in chunks; some break off."""
 
     def __init__(self, output: str, breaks: list[int], status: str, code: int | None = None):
         self.output, self.breaks = output, breaks
@@ -116,14 +116,14 @@ def test_what_a_job_prints_is_written_once_however_often_the_connection_breaks(m
     assert "is lost" in notes[0] and notes[-1] == "connected again"
 
 
-def test_a_server_that_stays_away_ends_the_following_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_logs_ends_in_one_sentence_if_the_server_stays_away(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(following, "PAUSE", 0.0)
     monkeypatch.setattr(following, "LOST", 0.05)
     with pytest.raises(WrongInput, match="has not answered for"):
         following.follow(Server("text", [1] * 10**6, "RUNNING"), "job", lambda _: None, lambda _: None)  # type: ignore[arg-type]
 
 
-def test_a_cluster_that_was_started_anew_ends_the_following_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_logs_ends_at_once_if_the_cluster_was_started_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(following, "PAUSE", 0.0)
     monkeypatch.setattr(following, "LOST", 5.0)
     server, notes = Server("text", [], "RUNNING"), list[str]()
@@ -134,7 +134,7 @@ def test_a_cluster_that_was_started_anew_ends_the_following_at_once(monkeypatch:
 
 
 class Stopping(Server):
-    """Is asked to stop its job."""
+    """A job server that is asked to stop a job."""
 
     asked = False
 
@@ -147,7 +147,7 @@ class Stopping(Server):
 
 
 @pytest.mark.parametrize("status", ["SUCCEEDED", "FAILED", "STOPPED"])
-def test_a_job_that_has_ended_is_not_asked_to(status: str) -> None:
+def test_a_job_that_has_ended_is_not_stopped_again(status: str) -> None:
     server, notes = Stopping("", [], status), list[str]()
     assert following.stop(server, "job", notes.append) == f"job has already ended: {status}"  # type: ignore[arg-type]
     assert not server.asked and not notes

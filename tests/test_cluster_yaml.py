@@ -1,4 +1,4 @@
-"""cluster.yaml is what Ray's own validator accepts, and says what a cluster of ours needs."""
+"""Ray's own validator accepts cluster.yaml, and the file has what our clusters need."""
 
 import copy
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Code versions: what a stage can reach counts, its layout and words do not."""
+"""Code versions: reachable code counts; layout and comments do not."""
 
 from pathlib import Path
 

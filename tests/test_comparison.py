@@ -1,4 +1,4 @@
-"""A comparison says what its runs say, measures against the first, and warns where protocols differ; its page works."""
+"""Comparisons: figures are those of the runs, differences are to the first, protocols that differ are named; the page works."""
 
 import asyncio
 import csv
@@ -46,7 +46,7 @@ def comparison(store: Path) -> Comparison:
 
 
 def results_of(store: Path, method: str, seed: int) -> dict[str, Any]:
-    """The results of one run as they lie in the store."""
+    """The results of one run, from the store."""
     found = [json.loads(path.read_text()) for path in (store / "runs").glob(f"{method}-*-{seed}/results.json")]
     (one,) = (results for results in found if results["method"] == method)
     return one
@@ -94,7 +94,7 @@ def test_the_interval_over_images_is_that_of_lists_drawn_from_the_list(compariso
     assert difference.interval is not None and difference.interval[0] < difference.spread.mean < difference.interval[1]
 
 
-def test_a_run_differs_from_itself_by_nothing_on_any_sample_of_images(store: Path) -> None:
+def test_a_run_does_not_differ_from_itself_on_any_sample_of_images(store: Path) -> None:
     group = Runs(store).group("cam+irn")
     (_, same) = compare([group, group], Store(store)).lines["seg", "val"]
     assert same.difference is not None
@@ -103,7 +103,7 @@ def test_a_run_differs_from_itself_by_nothing_on_any_sample_of_images(store: Pat
 
 @pytest.fixture(scope="module")
 def elsewhere(store: Path) -> Group:
-    """Two runs of cam+irn whose lists of the same names hold other images."""
+    """Two runs of cam+irn on other images in lists of the same names."""
     images = write_image_set(store.with_name("others"), train=10, val=5)
     for seed in (0, 1):
         finished_run(store.with_name("elsewhere"), images, "cam+none", random_seed=seed)
@@ -120,7 +120,7 @@ def test_scores_of_other_images_are_not_subtracted_and_it_says_why(store: Path, 
     assert [len(digest) for digest in re.findall(r"masks ([0-9a-f]+)", told)] == [8, 8]
 
 
-def test_an_interval_that_cannot_be_had_any_more_is_missed_aloud(comparison: Comparison, store: Path, tmp_path: Path) -> None:
+def test_an_interval_that_can_no_longer_be_computed_is_reported(comparison: Comparison, store: Path, tmp_path: Path) -> None:
     runs = Runs(store)
     found = compare([runs.group("cam+irn"), runs.group("lpcam+irn")], Store(tmp_path))  # a store without any stage
     line = found.lines["seg", "val"][1]
@@ -163,7 +163,7 @@ def test_other_random_seeds_and_another_protocol_are_warned_of(store: Path) -> N
     assert "lpcam+irn, random seed 7 failed: ValueError: no" in warnings
 
 
-def test_what_a_method_has_not_is_no_difference_of_protocols(store: Path) -> None:
+def test_a_setting_that_one_method_lacks_is_no_difference_between_protocols(store: Path) -> None:
     root = store.with_name("images")
     for seed in (0, 1):
         finished_run(store, root, "supervised", random_seed=seed)

@@ -235,7 +235,7 @@ def test_a_label_map_of_another_refiner_is_refined_among_the_labels_that_it_has(
     assert found.dtype == np.uint8 and differing(found, clean) == 0 < differing(noisy, clean)
 
 
-def test_undecided_pixels_stay_undecided_and_speak_for_no_label():
+def test_undecided_pixels_stay_undecided_and_count_for_no_label():
     rgb, label = two_halves(noise=0)
     holed = label.copy()
     holed[4:20, 4:28] = 255

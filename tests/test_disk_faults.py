@@ -1,4 +1,4 @@
-"""The store's disk fills up or vanishes in the middle of a launch; the end is that of an undisturbed run."""
+"""The store's disk fills up or vanishes in the middle of a launch; the results are those of an undisturbed run."""
 
 import time
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ ENGINES = ("local", "ray")
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
-    """An image set and the digests of a run that nobody disturbed."""
+    """An image set and the digests of an undisturbed run."""
     root = tmp_path_factory.mktemp("whole")
     images = write_image_set(root / "images", train=100)
     done = launch(images, root / "store", *OPTIONS, "--engine", "local", method="cam+none")

@@ -1,4 +1,4 @@
-"""Every command of README, docs, examples in help pages and manifests is one that works: launches and sweeps are planned."""
+"""Every command in README, docs, help pages and manifests is understood; launches and sweeps are planned."""
 
 import re
 import shlex
@@ -24,7 +24,7 @@ IMAGES = 40  # of each list: more than any batch
 
 
 def of_page(text: str) -> Iterator[str]:
-    """The commands of a page: in blocks, also within a line of shell, in manifests, and in the text between backticks."""
+    """The commands of a page: in blocks (also within a line of shell), in manifests, and between backticks."""
     joined = re.sub(r"\\\n\s*", " ", text)
     for line in joined.splitlines():
         if re.match(r" {4}|  entrypoint: ", line) and (found := re.search(r"(?<![/.\w-])wsss-orch (.*)", line)):
@@ -33,7 +33,7 @@ def of_page(text: str) -> Iterator[str]:
 
 
 def of_help(name: str, command: Any) -> Iterator[str]:
-    """The examples that a command's help ends in."""
+    """The examples at the end of a command's help."""
     for paragraph in re.split(r"\n\s*\n", (command.help or "").partition("Examples:")[2]):
         words = " ".join(paragraph.split())
         if words.startswith("wsss-orch "):
@@ -49,7 +49,7 @@ PLANNED = [line for line in COMMANDS if re.match(r"(submit .*)?(launch|sweep) ",
 
 @pytest.fixture(scope="module")
 def given(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Tiny things in place of what the pages name: image sets with the lists that they have, files and folders."""
+    """Tiny image sets, files and folders in place of those that the pages name."""
     root = tmp_path_factory.mktemp("documented")
     folder = write_image_set(root / "folder", train=IMAGES)
     voc = write_image_set(root / "VOC2012", train=IMAGES)
@@ -64,7 +64,7 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def filled(line: str, given: dict[str, Path]) -> list[str]:
-    """The words of a command with what is there in place of what the page names."""
+    """The words of a command, with the tiny files in place of those that the page names."""
     line = line.replace("METHOD", "cam+irn").replace(" ...", f" --images folder:{given['folder']} --recipe laptop")
     line = re.sub(r"(voc12|folder):\S+", lambda kind: f"{kind[1]}:{given[kind[1]]}", line)
     line = re.sub(

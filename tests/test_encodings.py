@@ -1,4 +1,4 @@
-"""Text files are UTF-8 wherever this runs, whatever the locale says."""
+"""Text files are UTF-8 whatever the locale."""
 
 import ast
 import os
@@ -15,7 +15,7 @@ MODE = re.compile(r"[rwax][bt]?\+?")
 
 
 def ours() -> Iterator[Path]:
-    """Every source file but the tests, whose texts are ASCII."""
+    """Every source file except the tests, whose texts are ASCII."""
     for path in sorted(ROOT.glob("*/**/*.py")):
         if path.relative_to(ROOT).parts[0] not in ("tests", "build") and not path.relative_to(ROOT).parts[0].startswith("."):
             yield path

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, str]:
-    """Image set, store and output of one finished launch on Ray, started in a folder that holds packages of our names."""
+    """Image set, store and output of a finished launch on Ray that was started in a folder with packages named like ours."""
     from tests.conftest import write_image_set
 
     root = tmp_path_factory.mktemp("run")

@@ -23,7 +23,7 @@ DISC += "01N1000001N1000001N101N101N101N101N101N2N2N101N2N2N2N2N2N2N2N3L3N2N3L4L
 
 
 def decode(counts: str, height: int, width: int) -> np.ndarray:
-    """A region from its compressed run lengths, read group by group as COCO's description has it."""
+    """A region from its compressed run lengths, read as COCO describes them."""
     numbers, number, bits = list[int](), 0, 0
     for character in counts:
         group = ord(character) - 48

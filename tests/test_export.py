@@ -1,4 +1,4 @@
-"""`export`: what leaves the store is what the run has, whole or not at all."""
+"""`export` writes what the run made, whole or not at all."""
 
 import json
 import shutil
@@ -100,14 +100,14 @@ def test_regions_in_coco_s_form_cover_what_the_label_maps_do(
         (("--competition", "comp7"), "--competition comp7 is neither comp5 nor comp6"),
     ],
 )
-def test_wrong_wishes_are_refused_in_one_sentence(
+def test_wrong_options_are_refused_in_one_sentence(
     command: Command, finished: tuple[Path, str], tmp_path: Path, words: tuple[str, ...], sentence: str
 ) -> None:
     code, _, errors = command("export", finished[1], "--store", finished[0], "--to", tmp_path / "out", *words)
     assert code == 2 and sentence in errors and not (tmp_path / "out").exists()
 
 
-def test_a_run_is_told_by_its_name_or_the_nearest_one(command: Command, finished: tuple[Path, str], tmp_path: Path) -> None:
+def test_an_unknown_run_is_refused_with_the_nearest_name(command: Command, finished: tuple[Path, str], tmp_path: Path) -> None:
     store, run = finished
     code, _, errors = command("export", run[:-1] + "1", "--store", store, "--to", tmp_path / "out")
     assert code == 2 and f"did you mean '{run}'?" in errors
@@ -144,7 +144,7 @@ def test_a_result_that_is_gone_or_a_run_of_an_older_version_is_refused(
     assert code == 2 and "is not whole" in errors
 
 
-def test_what_breaks_off_leaves_nothing_behind(command: Command, finished: tuple[Path, str], tmp_path: Path) -> None:
+def test_an_export_that_breaks_off_leaves_nothing_behind(command: Command, finished: tuple[Path, str], tmp_path: Path) -> None:
     store, run = shutil.copytree(finished[0], tmp_path / "store"), finished[1]
     (open_run(store, run).result("irn-masks")[0] / "shards" / "000001.npz").unlink()
     before = sorted(tmp_path.iterdir())

@@ -1,4 +1,4 @@
-"""Method expressions fold into the stages that the papers describe."""
+"""Method expressions become the stages that the papers describe."""
 
 import pytest
 
@@ -121,8 +121,8 @@ def test_supervised_trains_the_same_segmenter_on_the_official_masks() -> None:
         ("supervised+irn", "irn needs .*maps"),
         ("lpcam+deeplabv2", "no method or refiner called 'deeplabv2'"),
         ("cam+irn+irn", "names irn twice"),
-        ("cam+irn+none", "none does not work on what irn makes"),
-        ("cam+none+irn", "irn does not work on what none makes"),
+        ("cam+irn+none", "none cannot refine the result of irn; leave one of the two out"),
+        ("cam+none+irn", "irn cannot refine the result of none"),
     ],
 )
 def test_what_makes_no_sense_is_refused_in_a_sentence(expression: str, sentence: str) -> None:

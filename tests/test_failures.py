@@ -1,4 +1,4 @@
-"""What the workers of a training failed on: which error reaches the person, and when another attempt is made."""
+"""Errors of a training's workers: which one reaches the person, and when another attempt is made."""
 
 import os
 import signal
@@ -18,14 +18,14 @@ OURS = KeyError("ours")
 
 
 class Awkward(Exception):
-    """Can be pickled and not be read again."""
+    """An error that can be pickled but not unpickled."""
 
     def __init__(self, one: str, two: str):
         super().__init__(f"{one} and {two}")
 
 
 class Failing:
-    """A job whose training fails in every worker as soon as it is looked at."""
+    """A job whose training fails in every worker at once."""
 
     def __init__(self, error: Exception | None):
         self.error = error
@@ -51,7 +51,7 @@ class Failing:
         ([OURS, WorkerLost("died")], WorkerLost("'ours'; died")),
     ],
 )
-def test_a_refusal_counts_before_all_else_and_a_lost_worker_before_an_error(failures: list[Exception], expected: Any) -> None:
+def test_of_several_failures_a_refusal_is_raised_first_and_then_a_lost_worker(failures: list[Exception], expected: Any) -> None:
     found = counting(failures)
     assert (type(found), str(found)) == (type(expected), str(expected))
 
@@ -69,7 +69,9 @@ def test_an_error_is_handed_over_with_its_kind_and_notes_or_as_text(tmp_path: Pa
 @pytest.mark.parametrize(
     ("error", "kind", "words"), [(WrongInput("no such file"), WrongInput, "no such file"), (None, WorkerLost, "SIGKILL")]
 )
-def test_what_two_processes_fail_on_is_raised_as_in_one(tmp_path: Path, error: Any, kind: type[Exception], words: str) -> None:
+def test_an_error_of_two_processes_is_raised_as_in_one_process(
+    tmp_path: Path, error: Any, kind: type[Exception], words: str
+) -> None:
     with pytest.raises(kind, match=words):
         _spawn(Failing(error), 2, tmp_path)  # type: ignore[arg-type]
 
@@ -81,8 +83,8 @@ def test_more_workers_than_gpus_are_refused_where_there_are_gpus() -> None:
         _refuse_more_than_gpus(2, 1)
 
 
-def test_what_ray_train_wraps_is_found() -> None:
-    """With the classes of Ray itself, as a node that is cut off, a refusal and a lack of room raise them."""
+def test_the_error_that_ray_train_wraps_is_found() -> None:
+    """With Ray's own classes, as they are raised for a node that is cut off, a refusal and a lack of room."""
     engine = pytest.importorskip("orchestrator.engine.ray_engine")
     from ray.exceptions import ActorDiedError, ActorUnavailableError
     from ray.train import ControllerError, WorkerGroupError

@@ -1,4 +1,4 @@
-"""Image sets are found by their recipe: a new one is a function and a YAML; what it is called, and what is published for it."""
+"""Image sets are found by their recipe: a new one is a function and a YAML. Also their names and published settings."""
 
 import re
 import textwrap
@@ -98,7 +98,7 @@ def test_an_image_set_that_is_made_is_made_once_and_not_for_a_plan(tmp_path: Pat
 @pytest.mark.parametrize(
     ("spec", "said"),
     [
-        ("pets", "--images pets needs the folder of the images: --images pets:PATH"),
+        ("pets", "--images pets names no folder; write --images pets:PATH"),
         ("drawn:somewhere", "drawn is built in and takes no folder"),
         ("pests:x", "there is no kind of image set called 'pests'.*pets"),
     ],
@@ -112,7 +112,7 @@ def test_a_shell_completes_the_colon_where_a_path_follows() -> None:
     assert image_sets("") == ["drawn", "folder:", "pets:", "shapes", "voc12:"]
 
 
-def test_what_is_published_for_an_image_set_applies_before_its_own_overrides_and_what_is_asked_for() -> None:
+def test_settings_published_for_an_image_set_give_way_to_its_overrides_and_to_set() -> None:
     def values(spec: str, *assignments: str) -> tuple[Any, ...]:
         settings = experiment(Request("cam+sharp", spec, assignments=assignments)).settings
         return settings["sharp.weight"], settings["sharp.power"]
@@ -126,12 +126,12 @@ def test_what_is_published_for_an_image_set_applies_before_its_own_overrides_and
     assert values("pets:x") == (0.125, 1)
 
 
-def test_an_image_set_alone_has_them_too(tmp_path: Path) -> None:
+def test_settings_published_for_an_image_set_apply_without_a_method_too(tmp_path: Path) -> None:
     write_image_set(tmp_path / "pets")
     assert images_alone(f"pets:{tmp_path}", [], tmp_path)[1]["sharp.weight"] == 0.25
 
 
-def test_show_tells_what_is_published_for_an_image_set(command: Command) -> None:
+def test_show_prints_the_settings_published_for_an_image_set(command: Command) -> None:
     assert "defaults on pets: sharp.weight=0.25" in command("show", "sharp")[1]
     assert "sets images.name=pets, images.masks=['SegmentationClass'], cam.batch=3" in command("show", "pets")[1]
 
@@ -170,7 +170,7 @@ def test_excluded_ids_that_are_not_there_are_refused(command: Command, image_set
     assert code == 0 and "5 images" in shown
 
 
-def test_the_example_files_of_the_documentation_are_read_as_it_says(image_set: Path) -> None:
+def test_the_example_files_of_the_docs_are_read_as_the_docs_say(image_set: Path) -> None:
     blocks = dict(re.findall(r"```(\S+)\n(.*?)```", (ROOT / "docs/images.md").read_text(), re.DOTALL))
     assert set(blocks) == {"classes.txt", "image_labels.txt"}
     for name, text in blocks.items():

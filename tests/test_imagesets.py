@@ -224,7 +224,7 @@ def test_an_excluded_id_must_be_one_of_the_image_set(image_set):
         images.without(out)
 
 
-def test_an_excluded_id_is_never_cut_short_at_a_blank(image_set):
+def test_an_excluded_id_with_a_blank_is_not_cut_short(image_set):
     Image.new("RGB", (48, 48)).save(image_set / "JPEGImages/train_1 2.png")
     (image_set / "out.txt").write_text("train_1 2\n")
     with pytest.raises(WrongInput, match="names the image 'train_1 2', but an id must not hold blanks"):
@@ -238,7 +238,7 @@ def test_how_many_images_of_a_list_have_a_mask_is_known_without_opening_one(imag
     assert [images.with_mask(name) for name in ("train", "val")] == [6, 2]
 
 
-def test_a_folder_is_called_as_it_is_unless_it_is_given_a_name(image_set, monkeypatch):
+def test_an_image_set_has_the_name_of_its_folder_unless_it_is_given_another(image_set, monkeypatch):
     assert open_folder(image_set, SETTINGS).name == "images"
     assert open_folder(image_set, {**SETTINGS, "name": ""}).name == "images"
     assert open_folder(image_set, {**SETTINGS, "name": "Pets & co"}).name == "Pets & co"

@@ -1,4 +1,4 @@
-"""Checking image sets: each kind of damage is found, all of it in one go, and nothing raises."""
+"""Checking image sets: every kind of damage is found in one go, and nothing raises."""
 
 from pathlib import Path
 
@@ -56,7 +56,7 @@ DAMAGES = {
     "train_1.png cannot be read": lambda root: (root / "JPEGImages/train_1.png").write_bytes(b"not an image"),
     "rotated by EXIF orientation 6": rotate,
     "has the mode I;16": lambda root: Image.new("I;16", (48, 48)).save(root / "JPEGImages/train_1.png"),
-    "1 of 6 images of list train have no mask in SegmentationClass .*such as train_1; images.scoring=LIST": lambda root: (
+    "1 of 6 images of list train have no mask in Segm.*such as train_1; choose .*images.scoring=LIST": lambda root: (
         root / "SegmentationClass/train_1.png"
     ).unlink(),
     "train_1.png is a RGB image; a mask": lambda root: Image.new("RGB", (48, 48)).save(root / "SegmentationClass/train_1.png"),

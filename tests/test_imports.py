@@ -1,4 +1,4 @@
-"""Runs that start from files of other programs: what they replace, what their keys hold, what is refused beforehand."""
+"""Runs that start from files of other programs: which stages these replace, which keys change, what is refused beforehand."""
 
 import json
 import shutil
@@ -46,7 +46,7 @@ def stages(method: str, **changed: str) -> dict[str, Stage]:
 
 
 def write_masks(image_set: Path, folder: Path) -> Path:
-    """The truth of the training list as somebody's pseudo masks."""
+    """The official masks of the training list as imported pseudo masks."""
     folder.mkdir()
     for id in IDS:
         shutil.copy(image_set / "SegmentationClass" / f"{id}.png", folder)
@@ -225,11 +225,13 @@ def test_a_network_that_does_not_fit_is_refused_in_a_sentence(
 
 
 def test_a_path_that_is_not_there_is_named(image_set: Path, tmp_path: Path) -> None:
-    with pytest.raises(WrongInput, match=r"imported\.maps=.*nowhere is neither .* an existing folder"):
+    with pytest.raises(WrongInput, match=r"imported\.maps=.*nowhere is no existing folder; .* or none$"):
         planned(image_set, "cam+irn", maps=tmp_path / "nowhere")
+    with pytest.raises(WrongInput, match=r"imported\.network=imagenet is no existing file"):
+        planned(image_set, "cam+irn", network=Path("imagenet"))
 
 
-def test_rows_say_what_was_imported_and_claim_nothing_about_how_it_was_made(image_set: Path, tmp_path: Path) -> None:
+def test_rows_name_what_was_imported_and_no_settings_of_its_making(image_set: Path, tmp_path: Path) -> None:
     given = assignments(maps=write_maps(image_set, tmp_path / "maps"))
     backbone = ("backbone.name=small", "backbone.weights=none")
     _, results, _ = finished_run(tmp_path / "store", image_set, "lpcam+irn", assignments=(*given, *backbone))
@@ -261,7 +263,7 @@ def stage_folder(store: Path, name: str) -> Path:
 
 
 def contents(store: Path, name: str) -> dict[str, list[Any]]:
-    """What a per-image stage stored, comparable with =="""
+    """The records of a per-image stage in a form that == can compare."""
     records = StoredRecords(stage_folder(store, name))
     return {id: [(key, array.dtype, array.tolist()) for key, array in record.items()] for id, record in records.items()}
 

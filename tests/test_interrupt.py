@@ -1,4 +1,4 @@
-"""The second signal, and one that is not heeded in time."""
+"""A second signal, and a signal that a process ignores."""
 
 import signal
 import subprocess

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: a launch ends within seconds, leaves no process, tells how to go on, and goes on bit-equal."""
+"""Ctrl-C and SIGTERM: a launch ends within seconds, leaves no process, says how to continue, and ends bit-equal."""
 
 import os
 import shlex
@@ -16,13 +16,13 @@ from tests.launching import command, digests, launch, start, under_way, wait_for
 
 pytestmark = pytest.mark.slow
 OPTIONS = ("--set", "cam.epochs=4", "--set", "cam.scales=[1.0,0.5,1.5,2.0]", "--until", "cam-maps")
-WITHIN = 20.0  # seconds, on a machine that does other things too
+WITHIN = 20.0  # seconds, on a busy machine
 ENGINES = ("local", "ray")
 
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
-    """An image set, in a folder whose name needs quotes, and the digests of a run that nobody disturbed."""
+    """An image set in a folder whose name needs quotes, and the digests of an undisturbed run."""
     root = tmp_path_factory.mktemp("whole run")
     images = write_image_set(root / "images", train=200)  # so many that half of a stage takes seconds
     done = launch(images, root / "store", *OPTIONS, "--engine", "local", method="cam+none")
@@ -31,7 +31,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[st
 
 
 def working(process: subprocess.Popen[str], store: Path, stage: str) -> Callable[[], bool]:
-    """Whether a stage is half done, and it is this launch that has brought it forward, not one before it."""
+    """Whether this launch, and not an earlier one, has done a part of a stage."""
     began = time.time()
 
     def forward() -> bool:
@@ -42,7 +42,7 @@ def working(process: subprocess.Popen[str], store: Path, stage: str) -> Callable
 
 
 def family_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
-    """A launch and whatever it has started: its descendants, and what is in its session."""
+    """A launch, its descendants and its session."""
     launched = psutil.Process(process.pid)
     session = [other for other in psutil.process_iter() if _session(other.pid) == process.pid]
     return [launched, *launched.children(recursive=True), *session]
@@ -56,7 +56,7 @@ def _session(pid: int) -> int | None:
 
 
 def ctrl_c(process: subprocess.Popen[str]) -> None:
-    """As a terminal does: to every process of the group."""
+    """Send Ctrl-C to every process of the group, as a terminal does."""
     os.killpg(process.pid, signal.SIGINT)
 
 

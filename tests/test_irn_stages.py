@@ -149,7 +149,7 @@ def test_a_trained_network_is_rebuilt_from_its_settings(trained):
 
 
 def walking(where: Context, network: nn.Module, values: dict | None = None, seeds: bool = True) -> Context:
-    """Maps that know the centre of each object alone."""
+    """Maps that respond only at the centre of each object."""
     records = {}
     for item in where.items:
         keys = np.array(item.labels if seeds else (), np.int64)

@@ -147,7 +147,7 @@ def test_maps_that_are_zero_everywhere_give_background():
     assert irn.walked_labels(torch.zeros(2, 3, 4), np.array([0, 1]), (11, 14), 0.25).max() == 0
 
 
-def test_a_background_that_walked_as_well_is_what_a_class_must_exceed():
+def test_a_class_must_exceed_a_background_map_that_walked_too():
     walked = torch.rand((3, 3, 4), generator=torch.Generator().manual_seed(0))
     larger = torch.nn.functional.interpolate(walked[None], scale_factor=4, mode="bilinear")[0, :, :11, :14]
     found = irn.walked_labels(walked, np.array([4, 7]), (11, 14), None)

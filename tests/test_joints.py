@@ -1,4 +1,4 @@
-"""Joints: a new thing by name changes no key there is, and an entry of a table counts in the keys of those that use it."""
+"""A new component or table entry changes no existing key; an entry counts in the keys of the stages that use it."""
 
 import json
 import os
@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.engine.job import resolve
 from orchestrator.planning.code_version import PACKAGES
 from orchestrator.planning.recipe import Reference
 from orchestrator.planning.recipes import entries, load_all
+from orchestrator.planning.references import resolve
 from tests.conftest import write_image_set
 
 ROOT = Path(__file__).parents[1]
@@ -40,7 +40,7 @@ print(json.dumps([found, names]))
 
 
 class House:
-    """A copy of the project in a folder, to change."""
+    """A copy of the project that tests change."""
 
     names: dict[str, str]  # of the runs that were planned last, by method
 
@@ -59,7 +59,7 @@ class House:
         return plans
 
     def edit(self, file: str, old: str, new: str) -> None:
-        """Replace a text that is in a file once."""
+        """Replace a text that occurs once in a file."""
         text = (self.root / file).read_text()
         assert text.count(old) == 1
         (self.root / file).write_text(text.replace(old, new))
@@ -78,14 +78,14 @@ def house(tmp_path: Path) -> House:
 
 
 def changed(before: Plans, after: Plans) -> set[tuple[str, str]]:
-    """The stages (method, name) that have another key; there are the same ones in both."""
+    """The stages (method, name) that have another key; both plans must have the same stages."""
     names = [(method, stage) for method, stages in before.items() for stage in stages]
     assert names == [(method, stage) for method, stages in after.items() for stage in stages]
     return {(method, stage) for method, stage in names if before[method][stage]["key"] != after[method][stage]["key"]}
 
 
 def descendants(plans: Plans, users: set[str]) -> set[tuple[str, str]]:
-    """The stages of that name in any method, and all that are made from them."""
+    """The stages of that name in any method, and all stages that depend on them."""
     found = set()
     for method, stages in plans.items():
         for stage, plan in stages.items():  # in order, so that sources come first

@@ -1,4 +1,4 @@
-"""SIGKILL in the middle of a stage, then the same command again: the numbers of an undisturbed run."""
+"""SIGKILL in the middle of a stage, then the same command again: the results are those of an undisturbed run."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ STAGES = (
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
-    """An image set and the digests of a run that nobody disturbed."""
+    """An image set and the digests of an undisturbed run."""
     root = tmp_path_factory.mktemp("whole")
     images = write_image_set(root / "images", train=40)
     done = launch(images, root / "store", "--engine", "local")

@@ -1,4 +1,4 @@
-"""What very long image lists rest on: items in columns, shards cut on demand, files looked at some at a time."""
+"""The parts for very long image lists: items in columns, shards cut on demand, files checked some at a time."""
 
 import json
 import pickle

@@ -1,4 +1,4 @@
-"""The training loop: resuming changes nothing, what is asked for is done, and what cannot go on says so."""
+"""The training loop: resuming changes nothing, every option has its effect, and errors are named."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -20,7 +20,7 @@ SETTINGS = Settings({"precision": "float32", "loaders": 0, "ema": 0.0})
 
 
 class Objective(nn.Module):
-    """A small regression; the loss `late` begins at step 3 and reaches parameters that nothing else does."""
+    """A small regression. The loss `late` begins at step 3 and reaches parameters that no other loss reaches."""
 
     def __init__(self, dropout: float = 0.5) -> None:
         super().__init__()

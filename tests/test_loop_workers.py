@@ -1,4 +1,4 @@
-"""The training loop in two processes: each has its share of every batch, and together they do what one does."""
+"""The training loop in two processes: each has its share of every batch; together they do what one process does."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Nodes that are cut off or lost, in training, extraction and refinement: the launch goes on by itself, bit-equal.
+"""Nodes that are cut off or lost in training, extraction and refinement: the launch goes on by itself and ends bit-equal.
 
 The nodes have networks of their own (tests/namespaces.py). Ray takes a node for dead after about 65 s of silence.
 """
@@ -35,7 +35,7 @@ def images() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def undisturbed(images: Path) -> dict[str, str]:
-    """The digests of a run that nobody disturbed, on the engine without Ray: two workers, as on the cluster."""
+    """The digests of an undisturbed run on the engine without Ray, with two workers as on the cluster."""
     store = images.with_name("whole")
     done = launch(images, store, *PAIR, "--engine", "local", method=METHOD)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -51,7 +51,7 @@ class Launch:
         self.process = cluster.launch(words, self.log)
 
     def wait_for(self, condition: Callable[[], object], what: str, seconds: float = 300) -> float:
-        """Wait until `condition` holds while the launch runs; the seconds that took."""
+        """Wait until `condition` holds while the launch runs; returns the seconds."""
         began = time.monotonic()
         while not condition():
             assert self.process.poll() is None, f"it ended before {what}:\n{self.log.read_text()}"
@@ -60,7 +60,7 @@ class Launch:
         return time.monotonic() - began
 
     def carrier(self, stage: str, title: str) -> Machine:
-        """The node that works on a stage once that is half done."""
+        """Wait until a stage is half done; returns the node that works on it."""
         self.wait_for(lambda: under_way(self.store, stage) and self.cluster.carrier(title), f"a node works on {stage}")
         found = self.cluster.carrier(title)
         return found or self.carrier(stage, title)
@@ -69,7 +69,7 @@ class Launch:
         return stage in manifests(self.store)
 
     def output(self, seconds: float = 600) -> str:
-        """What a launch said that has to end well."""
+        """The output of a launch, which must succeed."""
         with_code = self.process.wait(seconds)
         assert with_code == 0, self.log.read_text()
         return self.log.read_text()
@@ -83,11 +83,11 @@ def reboot(machine: Machine) -> None:
 
 
 def quiet(output: str) -> bool:
-    """Whether nothing but lines of ours is there: none of Ray's paragraphs, tracebacks and glyphs of its servers."""
+    """Whether the output holds only our lines: no paragraphs of Ray, tracebacks or glyphs of its servers."""
     return not any(sign in output for sign in ("Traceback", "raylet", "gRPC", "ray::", "(pid=", ".cc:"))
 
 
-def test_a_node_that_is_cut_off_for_a_while_in_each_kind_of_stage_costs_that_while(
+def test_a_node_that_is_cut_off_for_a_while_costs_that_time_in_each_kind_of_stage(
     images: Path, undisturbed: dict[str, str]
 ) -> None:
     with machines(2) as cluster:
@@ -103,8 +103,8 @@ def test_a_node_that_is_cut_off_for_a_while_in_each_kind_of_stage_costs_that_whi
         assert "lost" not in output and quiet(output), output
 
 
-def test_a_node_that_is_cut_off_for_good_is_gone_on_without(images: Path, undisturbed: dict[str, str]) -> None:
-    """In training and in extraction, where what it had is made again by another once Ray knows that it is dead."""
+def test_a_launch_goes_on_without_a_node_that_is_cut_off_for_good(images: Path, undisturbed: dict[str, str]) -> None:
+    """In training and in extraction. Another node makes its shards once Ray declares it dead."""
     with machines(3) as cluster:
         cluster.start()
         launched = Launch(cluster, images, cluster.shared / "store")
@@ -133,7 +133,7 @@ def test_a_raylet_is_killed_in_mid_step_and_the_head_is_lost_and_started_again(i
             print(f"{stage}: made {took:.0f} s after its raylet was killed")
             reboot(machine)
         launched.carrier("irn-network", TRAINING)
-        for machine in cluster.machines.values():  # workers, too: of a head that is gone they end after a minute
+        for machine in cluster.machines.values():  # workers too: they end a minute after their head
             machine.lose()
         launched.process.wait(60)
         assert quiet(launched.log.read_text()), launched.log.read_text()

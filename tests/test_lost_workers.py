@@ -1,4 +1,4 @@
-"""What the runner does where workers are lost or memory runs out: so many tries, each under its own token, then a sentence."""
+"""Lost workers and lack of memory: the runner tries a few times, each time with a new token, then ends with a sentence."""
 
 from pathlib import Path
 
@@ -48,7 +48,7 @@ class StarvedEngine(LosingEngine):
 
 
 class NarrowEngine(PretendEngine):
-    """An allocation fails in a per-image stage."""
+    """Runs out of memory in a per-image stage."""
 
     def map(self, job, *more):  # type: ignore[no-untyped-def]
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")

@@ -163,7 +163,7 @@ def test_a_class_without_any_prototype_has_a_zero_map():
 
 
 class Colours(cam.Classifier):
-    """A network whose features are how red, how blue and how grey each 16x16 cell is, and whose weights tell red and blue."""
+    """A network with three features, the red, blue and grey of each 16x16 cell, whose weights tell red from blue."""
 
     def __init__(self) -> None:
         super().__init__(SimpleNamespace(channels=(3,)), 2)
@@ -292,3 +292,12 @@ def test_both_stages_work_on_the_trained_classifier_s_own_interface(tmp_path):
     found = {name: of_class(index) for index, name in enumerate(CLASSES)}
     record = lpcam.maps(context({"scales": [1.0]}, items, network=network, fitted=found))(items[1])
     assert Maps.of(record, divided_by_maximum).strided().shape == (2, 12, 16)
+
+
+def test_classes_without_prototypes_are_named_in_one_sentence():
+    records = {
+        name: {"prototypes": np.zeros((found, 4), np.float32)} for name, found in (("cat", 0), ("dog", 3), ("sea lion", 0))
+    }
+    (told,) = lpcam.without_prototypes(records)
+    assert "2 of 3 classes" in told and "cat, sea lion" in told and "dog" not in told
+    assert lpcam.without_prototypes({"dog": records["dog"]}) == []

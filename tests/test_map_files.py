@@ -1,4 +1,4 @@
-"""Maps in other programs' files: what IRN writes is read, and nothing that a file names is ever run."""
+"""Maps in files of other programs: what IRN writes is read, and no code in a file is run."""
 
 import io
 import os
@@ -72,7 +72,7 @@ def test_every_admitted_array_survives(code: str, order: str, fortran: bool, row
 
 
 class Calls:
-    """Pickles to a call."""
+    """An object whose pickle is a call."""
 
     def __init__(self, function: Any, *arguments: Any, state: Any = None) -> None:
         self.reduced = (function, arguments) if state is None else (function, arguments, state)
@@ -111,7 +111,7 @@ def test_the_attacks_would_work_on_a_careless_reader(tmp_path: Path) -> None:
     target = tmp_path / "made"
     for kind in ("a call", "a call in a value", "a call in a torch storage"):
         path = save_object(tmp_path / "a.npy", attacks(target)[kind])
-        with suppress(RuntimeError):  # torch misses the rest of a file, when it is too late
+        with suppress(RuntimeError):  # torch notices too late that the file is cut off
             np.load(path, allow_pickle=True)
         assert target.exists(), kind
         target.rmdir() if target.is_dir() else target.unlink()
@@ -126,7 +126,7 @@ def test_arrays_of_objects_in_an_npz_are_refused(tmp_path: Path) -> None:
 
 
 def forged(dtype_state: tuple, shape: object, raw: object) -> bytes:
-    """A pickled numpy array whose parts say what they should not."""
+    """A pickled numpy array with forged parts."""
     dtype = Calls(np.dtype, "O8", False, True, state=dtype_state)
     inner = Calls(np._core.multiarray._reconstruct, np.ndarray, (0,), b"b", state=(1, shape, dtype, False, raw))
     return pickle.dumps(inner, protocol=4)

@@ -1,4 +1,4 @@
-"""Maps: the golden vectors of the public IRN code, the way through the store, and that a reader is all a new method needs."""
+"""Maps: the golden vectors of the public IRN code, storing and loading, and readers as new methods need them."""
 
 from pathlib import Path
 
@@ -13,8 +13,8 @@ from maps.grids import resize
 from maps.maps import Maps, Reader, StoredMaps
 from maps.reading import as_they_are, divided_by_maximum, summed, summed_as_irn, unit_maximum
 from orchestrator.engine.context import stored as stored_by_a_stage
-from orchestrator.engine.job import resolve
 from orchestrator.planning.recipes import load_all
+from orchestrator.planning.references import resolve
 from orchestrator.storage.shards import shard_path, write_names, write_shard
 
 GOLDEN = dict(np.load(Path(__file__).parent / "golden" / "cam_multiscale.npz"))
@@ -186,7 +186,7 @@ def test_only_the_best_class_of_a_pixel_is_left():
     assert ((found > 0).sum(0) == 1).all()
 
 
-def test_what_all_labels_together_decide_depends_on_those_the_image_does_not_show():
+def test_a_softmax_over_all_labels_depends_on_those_the_image_does_not_show():
     grid = planes(6)
     weak, strong = grid.copy(), grid.copy()
     strong[0, :2] += 9  # a class that the image does not show wins in the upper half

@@ -1,4 +1,4 @@
-"""Workers that Ray's memory monitor kills: a sentence that says so, a bounded number of tries, and the launch goes on later.
+"""Workers that Ray's memory monitor kills: a few tries, then a sentence; the launch can be continued later.
 
 The monitor is told that this machine is short of memory at 1 % of use, so that nothing has to eat it up.
 """

@@ -26,7 +26,7 @@ def loaded(name: str) -> tuple[dict[str, np.ndarray], np.ndarray]:
 
 
 @pytest.mark.parametrize("name", SETS)
-def test_the_matrix_is_every_scripts(name):
+def test_the_matrix_is_that_of_every_public_script(name):
     golden, matrix = loaded(name)
     assert np.array_equal(matrix, golden["kazuto.confusion"])
     side = len(golden["recam_eval.confusion"])  # sized to the largest label seen

@@ -1,4 +1,4 @@
-"""Mirrors of a remote place, which is a folder here: what is published, what a mirror takes over, and who may write."""
+"""Mirrors of a remote place (here a folder): what is uploaded, what a mirror fetches, and who may write."""
 
 import json
 import os
@@ -29,7 +29,7 @@ ADDRESS = Address("s3://lab/store")
 
 @pytest.fixture(autouse=True)
 def there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The folder that plays the remote place."""
+    """The folder that stands for the bucket."""
     files = SubTreeFileSystem(str(tmp_path / "s3"), PyFileSystem(FSSpecHandler(LocalFileSystem(auto_mkdir=True))))
     monkeypatch.setattr(remote, "file_system", lambda address: files)
     monkeypatch.setattr(driver, "STEP_BACK", 0.0)
@@ -132,7 +132,7 @@ def test_a_stage_made_anew_elsewhere_replaces_all_that_a_mirror_has_of_it(tmp_pa
 
 def test_a_worker_s_mirror_has_only_the_result_that_its_job_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(bucket.VARIABLE, str(tmp_path / "node"))
-    sent = pickle.dumps(Result(stage(opened(tmp_path / "one")), "d1"))
+    sent = pickle.dumps(Result(stage(opened(tmp_path / "one"))))
     buckets.clear()
     result = pickle.loads(sent)
     folder = result.folder
@@ -146,7 +146,7 @@ def test_a_worker_s_mirror_has_only_the_result_that_its_job_names(tmp_path: Path
     assert shard_path(folder, 0).stat().st_ino == before
 
 
-def test_an_unfinished_stage_s_shards_are_the_remote_s(tmp_path: Path) -> None:
+def test_an_unfinished_stage_has_the_shards_of_the_bucket(tmp_path: Path) -> None:
     folder = stage(opened(tmp_path / "one"))
     root = opened(tmp_path / "two")
     other = root / folder.relative_to(tmp_path / "one") / "shards"
@@ -196,7 +196,7 @@ def test_every_training_worker_starts_from_the_remote_checkpoint(tmp_path: Path,
         assert path.read_bytes() == b"epoch 3"
     (there / "stages/x/checkpoint.pt").unlink()
     with attempt.resuming("checkpoint.pt", rank=1):
-        assert not path.exists()  # of nobody knows what: workers elsewhere cannot have it
+        assert not path.exists()  # a file that no worker elsewhere can have
 
 
 def raise_flag(there: Path, host: str, pid: int) -> Path:

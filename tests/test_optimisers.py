@@ -37,7 +37,7 @@ def test_sgd_under_poly_takes_the_published_steps(case):
 def test_weight_decay_does_not_move_a_frozen_parameter(kind):
     frozen, free = torch.nn.Parameter(torch.ones(2), requires_grad=False), torch.nn.Parameter(torch.ones(2))
     optimiser = optimisers.build(kind, [{"params": [frozen, free], "lr": 0.1, "weight_decay": 0.5}])
-    frozen.grad = torch.zeros(2)  # what a frozen layer has after gradients were once on
+    frozen.grad = torch.zeros(2)  # as a layer has that was frozen after a step
     free.sum().backward()
     optimiser.step()
     assert (frozen == 1).all() and (free < 1).all()

@@ -1,4 +1,4 @@
-"""Each key is made once, after its inputs, side by side where there is room; a plan that fails is given up and others go on."""
+"""Each key is made once, after its inputs; several are made side by side. A plan that fails is given up and others go on."""
 
 import threading
 from pathlib import Path
@@ -21,7 +21,7 @@ def look(one: PlannedStage) -> None:
 
 
 def chain(*keys: str) -> list[PlannedStage]:
-    """Steps of which each reads the one before."""
+    """Steps that each read the step before."""
     made: list[PlannedStage] = []
     for key in keys:
         made.append(step(key, *made[-1:]))
@@ -78,7 +78,7 @@ def test_a_plan_that_fails_is_given_up_and_the_other_goes_on() -> None:
     assert made == ["a", "d", "e"]
 
 
-def test_a_wish_to_stop_ends_everything_once_what_runs_has_ended() -> None:
+def test_a_stop_waits_for_running_steps_and_begins_no_other() -> None:
     ended = threading.Event()
     begun = threading.Event()
 

@@ -16,7 +16,7 @@ from tests.launching import PROGRAM
 
 
 def path_options() -> Iterator[tuple[str, click.Parameter]]:
-    """Every option of every command that is given a path, by what it is called."""
+    """Every option that takes a path, of every command, by name."""
     pending = [("", typer.main.get_command(app))]
     while pending:
         name, command = pending.pop()
@@ -40,14 +40,14 @@ def test_every_path_option_expands_the_home_folder(name: str, monkeypatch: pytes
     assert OPTIONS[name].type.convert("~/x", None, None) == Path("/people/me/x")
 
 
-def test_the_home_folder_of_nobody_is_an_error_of_the_option(command: Command) -> None:
+def test_an_unknown_home_folder_is_an_error_of_the_option(command: Command) -> None:
     code, _, errors = command("ls", "--store", "~/x")
     assert code == 2 and "No such option" in errors
     code, _, errors = command("clean", "--store", "~nobody-of-that-name/x")
     assert code == 2 and "--store" in errors and "there is no home folder of that name" in errors
 
 
-def test_a_path_stays_as_it_is_where_no_home_is_named() -> None:
+def test_a_path_without_a_home_is_unchanged() -> None:
     assert paths.expanded("a~b/~c") == Path("a~b/~c") and paths.expanded("s3://bucket/x") == Path("s3:/bucket/x")
 
 
@@ -59,7 +59,7 @@ def test_a_command_without_standard_streams_ends_as_with_them(closed: str, words
     assert ended.returncode == code and "Traceback" not in ended.stderr
 
 
-def test_what_a_command_opens_does_not_take_the_place_of_a_closed_stream(tmp_path: Path) -> None:
+def test_a_file_that_a_command_opens_does_not_replace_a_closed_stream(tmp_path: Path) -> None:
     program = "import sys, os; from orchestrator.cli import _open_streams; _open_streams(); file = open('mine', 'w')"
     program += "; print('lost'); sys.stdout.flush(); os.write(1, b'lost'); file.close()"
     ended = subprocess.run(["bash", "-c", f"{sys.executable} -c {shlex.quote(program)} >&-"], cwd=tmp_path)

@@ -80,7 +80,7 @@ def another(setting: Setting, value: Any, root: Path) -> str:
 
 
 def readers(stages: list[Stage], name: str) -> set[str]:
-    """The stages whose recipe lists a setting: as their own, through a group, or through the word that its component wrote."""
+    """The stages that receive a setting: as their own, through a group, or through the word that its component wrote."""
     component, _, bare = name.partition(".")
     found = set()
     for stage in stages:
@@ -97,7 +97,7 @@ def readers(stages: list[Stage], name: str) -> set[str]:
 
 @pytest.mark.parametrize(("method", "least"), [("lpcam+amn", 50), ("recam+irn", 50), ("recam+advcam+crf", 40)])
 def test_every_setting_in_turn_changes_exactly_its_readers_and_what_they_feed(image_set: Path, method: str, least: int) -> None:
-    fixed = ("backbone.weights=none", "training.workers=1")  # which follows the batches of all trainings unless it is set
+    fixed = ("backbone.weights=none", "training.workers=1")  # by default the number follows the batches of all trainings
     before = prepare(request(image_set, method=method, assignments=fixed))
     table = declared(find("folder", ("images",))[0])
     tried = 0
@@ -213,7 +213,7 @@ def test_thresholds_may_be_chosen_on_another_list_than_is_scored(image_set: Path
 
 
 def test_stages_that_fit_have_a_list_of_their_own(image_set: Path) -> None:
-    """A mask more in the list that is scored, or another list there, is nothing to them."""
+    """They do not change with the masks of the scored list or with another scored list."""
     before = prepare(request(image_set))
     (image_set / "ImageSets/Segmentation/some.txt").write_text("train_0\ntrain_1\n")
     scored = prepare(request(image_set, assignments=("backbone.weights=none", "images.scoring=some")))

@@ -1,4 +1,4 @@
-"""Files that would run code when they are read: refused with one sentence, and nothing of them runs."""
+"""Files that would run code when they are read: they are refused with one sentence, and their code does not run."""
 
 import os
 import pickle
@@ -51,7 +51,7 @@ MAPS: dict[str, tuple[str, Callable[[Payload, Path], None]]] = {
 
 @pytest.fixture
 def payload(tmp_path: Path) -> Payload:
-    """One that works: it is shown to, then disarmed again."""
+    """A payload that was tried and runs; its folder is removed again."""
     made = Payload(tmp_path / "witness")
     pickle.loads(pickle.dumps(made))
     made.witness.rmdir()  # fails where the payload does not run
@@ -59,7 +59,7 @@ def payload(tmp_path: Path) -> Payload:
 
 
 def refused(command: Command, tmp_path: Path, payload: Payload, *options: object) -> str:
-    """What a launch that reads the file says: one sentence."""
+    """The sentence with which a launch refuses the file."""
     images = write_image_set(tmp_path / "images")
     words = ("--method", "cam+none", "--images", f"folder:{images}", "--segmenter", "deeplabv2-small", "--recipe", TINY)
     code, _, errors = command("launch", *words, "--set", "deeplabv2.batch=2", "--engine", "local", "--track", "none", *options)
@@ -70,7 +70,9 @@ def refused(command: Command, tmp_path: Path, payload: Payload, *options: object
 
 @pytest.mark.parametrize("form", WEIGHTS)
 @pytest.mark.parametrize("option", ["--set", "--network-from"])
-def test_weights_that_would_run_code(command: Command, tmp_path: Path, payload: Payload, form: str, option: str) -> None:
+def test_weights_that_would_run_code_are_refused(
+    command: Command, tmp_path: Path, payload: Payload, form: str, option: str
+) -> None:
     path = tmp_path / "weights.pth"
     WEIGHTS[form](payload, path)
     given = f"backbone.weights={path}" if option == "--set" else path
@@ -79,7 +81,7 @@ def test_weights_that_would_run_code(command: Command, tmp_path: Path, payload: 
 
 
 @pytest.mark.parametrize("form", MAPS)
-def test_maps_that_would_run_code(command: Command, tmp_path: Path, payload: Payload, form: str) -> None:
+def test_maps_that_would_run_code_are_refused(command: Command, tmp_path: Path, payload: Payload, form: str) -> None:
     suffix, write = MAPS[form]
     (tmp_path / "maps").mkdir()
     for number in range(6):

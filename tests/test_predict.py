@@ -1,4 +1,4 @@
-"""`predict`: a run's segmenter treats a plain folder as the run treated its own images."""
+"""`predict` segments a plain folder as the run segmented its own images."""
 
 import json
 import shutil
@@ -22,7 +22,7 @@ SETTINGS = ("deeplabv2.test_scales=[1.0, 0.5]", "deeplabv2.mirror=true", "deepla
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """A store and the name of a run in it whose segmenter tests at two scales, mirrored, with a CRF."""
+    """A store and the name of a run whose segmenter tests at two scales, with mirror images and a CRF."""
     root = tmp_path_factory.mktemp("predict")
     images = write_image_set(root / "images")
     return root / "store", finished_run(root / "store", images, "cam+none", UntrainedSegmenter, assignments=SETTINGS)[2].name
@@ -30,7 +30,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 
 @pytest.fixture
 def photographs(finished: tuple[Path, str], tmp_path: Path) -> Path:
-    """The run's validation images in a plain folder, with what else lies about in one."""
+    """The run's validation images in a plain folder, among other files."""
     folder = tmp_path / "photographs"
     (folder / "below").mkdir(parents=True)
     for path in (finished[0].parent / "images" / "JPEGImages").glob("val_*.png"):

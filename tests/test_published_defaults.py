@@ -1,4 +1,4 @@
-"""The recipes' numbers are the published ones: `published_defaults.yaml` has each a second time, from its source."""
+"""The recipes have the published numbers, which `published_defaults.yaml` lists a second time with their sources."""
 
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ KERNELS = ("iterations", "gaussian_sxy", "gaussian_weight", "bilateral_sxy", "bi
 
 
 def numeric(values: dict[str, Any]) -> dict[str, Any]:
-    """Those of the values that are numbers or lists of numbers."""
+    """The values that are numbers or lists of numbers."""
     return {name: value for name, value in values.items() if is_number(value[0] if isinstance(value, list) else value)}
 
 

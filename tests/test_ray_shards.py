@@ -1,4 +1,4 @@
-"""Shards as Ray tasks: what a lost worker or node had is made again and counted once; a stage's processes on GPUs end with it."""
+"""Shards as Ray tasks: a lost worker's or node's shards are made again and counted once; processes on GPUs end with the stage."""
 
 import os
 import signal
@@ -19,12 +19,12 @@ NODES = {name: {"CPU": 1.0} for name in "abc"}
 
 
 def job(**settings: Any) -> Any:
-    """What is asked of a job here."""
+    """The part of a job that the tests need."""
     return SimpleNamespace(settings=settings, token="0123", uses_network=bool)
 
 
 class PretendRay:
-    """Nodes of one CPU that do one task after the other; a silent one never ends any."""
+    """A Ray whose nodes have one CPU and do one task after the other; a silent node never ends a task."""
 
     def __init__(self, lives: dict[str, Any]):
         self.lives, self.silent, self.cancelled = lives, set[str](), list[Any]()
@@ -66,9 +66,9 @@ def pretend(monkeypatch: pytest.MonkeyPatch) -> PretendRay:
 
 
 def run(count: int, ask: Callable[[], None] = lambda: None, **settings: Any) -> tuple[list[int], list[str]]:
-    """The shards in the order in which they were made, and what was told."""
+    """Run a stage; returns the shards in the order in which they were made, and the messages."""
     made, told = list[int](), list[str]()
-    ray_shards.ShardTasks(job(**settings), range(count), told.append).run(lambda items, spent: made.append(items), ask)
+    made.extend(items for items, _ in ray_shards.ShardTasks(job(**settings), range(count), told.append).run(ask))
     return made, told
 
 
@@ -136,7 +136,7 @@ def fake_gpu() -> Iterator[None]:
 def test_the_processes_of_a_stage_on_gpus_are_its_own_and_end_with_it(
     fake_gpu: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On a GPU that Ray is told of: each shard notes its process; the first one's dies once and is made again."""
+    """On a GPU that Ray is told of. Each shard notes its process; the first shard's process dies once."""
 
     def noting(job: Any, index: int, device: str) -> tuple[int, Spent]:
         assert device == "cuda"
@@ -148,8 +148,8 @@ def test_the_processes_of_a_stage_on_gpus_are_its_own_and_end_with_it(
     monkeypatch.setattr(ray_shards, "_shard", ray.remote(max_calls=0, max_retries=0)(noting))
     stage = job()
     stage.uses_network = lambda: True
-    made, told = list[int](), list[str]()
-    ray_shards.ShardTasks(stage, range(8), told.append).run(lambda items, spent: made.append(items), lambda: None)
+    told = list[str]()
+    made = list(ray_shards.ShardTasks(stage, range(8), told.append).run(lambda: None))
     processes = {int(path.name.partition("-")[2]) for path in tmp_path.iterdir()}
     assert len(made) == 8 and len(told) == 1 and len(processes) == 2  # the second did all the others
     psutil.wait_procs([psutil.Process(one) for one in processes if psutil.pid_exists(one)], timeout=10)

@@ -24,7 +24,7 @@ TRAINING = two_colours.TRAINING | {"epochs": 12, "lambda": 1.0, "lr": 1e-4, "hea
 
 
 class Fixed(recam.Reactivated):
-    """A network whose features are given in place of images, with given weights."""
+    """A network with given weights that takes features in place of images."""
 
     def __init__(self, first: torch.Tensor, second: torch.Tensor) -> None:
         torch.nn.Module.__init__(self)

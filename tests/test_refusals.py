@@ -1,4 +1,4 @@
-"""What a stage would refuse hours later is refused with the plan, all of it at once; and what a plan tells beside that."""
+"""What a stage would refuse hours later is refused with the plan, all at once. Also the notes of a plan."""
 
 import re
 import shlex
@@ -40,7 +40,7 @@ def refused(images: Path, *assignments: str, **asked: Any) -> str:
     return str(caught.value)
 
 
-def test_what_nothing_stands_against_is_not_refused(image_set: Path) -> None:
+def test_a_plan_without_problems_is_not_refused(image_set: Path) -> None:
     refuse_run(planned(image_set))
 
 
@@ -50,7 +50,7 @@ def test_a_batch_larger_than_its_list_is_refused_with_the_largest_that_fits(imag
     )
 
 
-def test_a_batch_that_its_workers_do_not_divide_is_refused_with_what_would_do(image_set: Path) -> None:
+def test_a_batch_that_its_workers_do_not_divide_is_refused_with_what_would(image_set: Path) -> None:
     told = refused(image_set, "cam.batch=6", "training.workers=4")
     assert "cam.batch=6 does not divide among training.workers=4; it takes cam.batch=4 or 8, or training.workers=1 or 2" in told
     assert "irn.batch" not in told
@@ -141,7 +141,7 @@ def test_parts_of_a_share_count_as_workers_do(image_set: Path) -> None:
     assert dividing([training], 4) == 2
 
 
-def test_a_number_that_is_set_stands(image_set: Path) -> None:
+def test_a_number_of_workers_that_is_set_is_kept(image_set: Path) -> None:
     assert planned(image_set, "training.workers=1", room=4).settings["training.workers"] == 1
     assert planned(image_set, "training.workers=null", room=4).settings["training.workers"] == 4
 
@@ -150,7 +150,7 @@ def test_a_number_that_is_set_stands(image_set: Path) -> None:
     ("visible", "expected"), [(None, 4), ("0,1", 2), ("", 0), ("-1", 0), ("0,-1,2", 1), ("MIG-a,MIG-b", 2), ("0,1,2,3,4,5", 4)]
 )
 def test_the_gpus_are_those_that_torch_would_find(visible: str | None, expected: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workers, "_driver_s", lambda: 4)
+    monkeypatch.setattr(workers, "_counted_by_driver", lambda: 4)
     monkeypatch.setattr(workers.metadata, "version", lambda name: "2.15.0")
     assert gpus({} if visible is None else {"CUDA_VISIBLE_DEVICES": visible}) == expected
     monkeypatch.setattr(workers.metadata, "version", lambda name: "2.15.0+cpu")
@@ -166,7 +166,7 @@ def test_a_machine_without_the_driver_has_no_gpu(monkeypatch: pytest.MonkeyPatch
     assert gpus({}) == 0 and workers.room() >= 1
 
 
-def test_what_is_there_with_another_number_of_workers_is_offered_by_name(image_set: Path, command: Command) -> None:
+def test_a_result_made_with_another_number_of_workers_is_offered(image_set: Path, command: Command) -> None:
     made = finished_run(image_set.parent / "store", image_set, "cam+none", assignments=(*PLAIN, "training.workers=4"))[0]
     now = planned(image_set, method="cam+none")
     told = made_otherwise(now)
@@ -197,7 +197,7 @@ def test_a_plan_on_the_command_line_refuses_and_tells_what_a_launch_does(image_s
     assert not Path("wsss-store").exists()
 
 
-def test_the_built_in_images_are_not_drawn_for_what_cannot_run(command: Command) -> None:
+def test_the_built_in_images_are_not_drawn_for_a_plan_that_cannot_run(command: Command) -> None:
     code, _, errors = command("launch", "--method", "cam+irn", "--set", "training.workers=3", "--plan")
     assert code == 2 and "cam.batch=16 does not divide" in errors and not Path("wsss-store").exists()
 
@@ -214,8 +214,8 @@ CONTRADICTIONS = {
     "--store ''": "the path is empty",
     "--exclude ''": "the path is empty",
     "--recipe bad.yaml": "bad.yaml is no YAML file",
-    "--set backbone.weights=": "nor an existing file",
-    "--set imported.maps=": "nor an existing folder",
+    "--set backbone.weights=": "is no existing file; it takes",
+    "--set imported.maps=": "is no existing folder; it takes",
 }
 
 
@@ -243,7 +243,7 @@ def test_a_plan_shows_what_would_be_forced(image_set: Path, command: Command) ->
     assert all(step.cached for step in prepare(made.experiment, made.images).steps)  # nothing was discarded
 
 
-def test_one_stage_is_not_run_alone_if_a_stage_that_it_reads_is_discarded(image_set: Path, command: Command) -> None:
+def test_only_is_refused_if_a_stage_that_it_reads_is_discarded(image_set: Path, command: Command) -> None:
     made = finished_run(image_set.parent / "store", image_set, "cam+none", assignments=(*PLAIN, "training.workers=1"))[0]
     given = [word for assignment in (*PLAIN, "training.workers=1") for word in ("--set", assignment)]
     words = ("--method", "cam+none", "--images", f"folder:{image_set}", "--segmenter", "deeplabv2-small", *given)
@@ -263,7 +263,9 @@ def test_planning_loads_nothing_heavy(image_set: Path) -> None:
     assert "cam-network" in ended.stdout and ended.stdout.endswith("[]\n"), ended.stderr
 
 
-def test_weights_that_cannot_be_had_are_told_before_anything_runs(image_set: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_that_cannot_be_fetched_are_reported_before_anything_runs(
+    image_set: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import backbones.weights as source
 
     def unreachable(*given: object, **more: object) -> None:
@@ -280,11 +282,11 @@ def test_weights_that_cannot_be_had_are_told_before_anything_runs(image_set: Pat
         "deeplabv2.backbone=resnet34",
     )
     problems = checks.weights_problems([prepared])
-    assert [name for name in ("resnet18", "resnet34") if any(f"of {name} could not be fetched" in told for told in problems)] == [
-        "resnet18",
-        "resnet34",
+    assert [told.partition(" could not be fetched")[0] for told in problems] == [
+        "backbone.weights=imagenet: the ImageNet weights resnet18-f37072fd.pth of resnet18",
+        "deeplabv2.weights=imagenet: the ImageNet weights resnet34-b627a593.pth of resnet34",
     ]
-    assert len(problems) == 2 and checks.weights_problems([planned(image_set)]) == []
+    assert checks.weights_problems([planned(image_set)]) == []
 
 
 def test_a_file_of_other_weights_is_told_before_anything_runs(image_set: Path, tmp_path: Path) -> None:

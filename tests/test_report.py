@@ -1,4 +1,4 @@
-"""The report is one file that shows what the run's results say, and needs nothing else."""
+"""The report is one file that shows the run's results and needs nothing else."""
 
 import asyncio
 import base64
@@ -38,7 +38,7 @@ VOID_ELEMENTS = {"meta", "img", "br"}
 
 
 class Page(HTMLParser):
-    """A page's text, its addresses and its tags; raises where a tag is closed that is not open."""
+    """A page's text, addresses and tags; raises if a tag is closed that is not open."""
 
     def __init__(self, page: str):
         super().__init__()
@@ -73,7 +73,7 @@ class Page(HTMLParser):
 
 
 def heights(svg: str) -> list[float]:
-    """The heights of the markers of a figure's lines, in the order in which they are drawn; those of its legend are not cut."""
+    """The heights of the markers of a figure's lines, in the order of drawing, without those of the legend."""
     plotted = "".join(re.findall(r"<g clip-path[^>]*>(.*?)</g>", svg, re.DOTALL))
     marked = "|".join(colour.lower() for colour in COLOURS)
     found = re.findall(rf'<use xlink:href="[^"]+" x="[\d.]+" y="([\d.]+)" style="fill: (?:{marked})', plotted)
@@ -251,7 +251,7 @@ def test_a_threshold_is_chosen_on_the_list_that_the_run_says_and_scored_on_the_o
 
 
 class BlindEngine(PretendEngine):
-    """An engine that has no masks to make its pretended results of."""
+    """An engine that makes up results without masks."""
 
     def _record(self, job: Job, image: str) -> dict[str, np.ndarray]:
         if job.recipe.writes == "maps":

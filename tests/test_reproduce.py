@@ -1,4 +1,4 @@
-"""`reproduce`: the command it prints is the run, and what differs on this machine is told, one line each."""
+"""`reproduce` prints the command that makes the run again, and a line for each difference on this machine."""
 
 import json
 import shlex
@@ -28,7 +28,7 @@ values = st.one_of(st.none(), *kinds, *(st.lists(kind, min_size=1, max_size=3) f
 
 @pytest.fixture
 def asked(tmp_path: Path) -> dict[str, Any]:
-    """A launch with everything that a launch can be given: settings of a file and alone, weights, ids to leave out."""
+    """A launch with every option: a file of settings, single settings, weights, excluded ids."""
     torch.save({"weight": torch.zeros(1)}, tmp_path / "my weights.pth")
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump({"cam.epochs": 2, "cam.scales": [1.0, 0.5], "deeplabv2.crop": 64}))
     (tmp_path / "out.txt").write_text("train_3\n")
@@ -50,7 +50,7 @@ def finished(image_set: Path, tmp_path: Path, asked: dict[str, Any]) -> tuple[Pa
 
 
 def told(shown: str) -> dict[str, str]:
-    """What each line says, by what it is about: same, differs or unknown, and how."""
+    """Each line by its subject: same, differs or unknown, and how."""
     return {line[:32].strip(): line[32:] for line in shown.splitlines()[1:-1]}
 
 
@@ -142,7 +142,7 @@ def test_weights_are_told_by_their_content(command: Command, finished: tuple[Pat
     if change == "other":
         assert "; here my weights.pth (sha256 " in lines["backbone.weights"] and "cam-network" in lines["keys"]
     else:
-        assert lines["backbone.weights"].endswith(f"; here {path}") and "nor an existing file" in lines["plan"]
+        assert lines["backbone.weights"].endswith(f"; here {path}") and "is no existing file" in lines["plan"]
         assert lines["keys"].startswith("unknown") and lines["images of train"].startswith("unknown")
 
 

@@ -1,4 +1,4 @@
-"""Launches to a store on S3: moto's server on loopback, machines that are told apart by their mirrors, a network that fails."""
+"""Launches to a store on S3: moto's server on loopback, one mirror for each simulated machine, a network that fails."""
 
 import os
 import shutil
@@ -45,7 +45,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[st
 
 @pytest.fixture
 def machine(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
-    """Makes the commands that follow those of a machine: one with mirrors of its own."""
+    """Run the commands that follow as a machine with mirrors of its own."""
     for name, value in KEYS.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("AWS_ENDPOINT_URL", server)
@@ -63,7 +63,7 @@ def mirrored(uri: str) -> Path:
 
 
 def objects(server: str, uri: str) -> set[str]:
-    """The names of all that the bucket has of a store."""
+    """The names of a store's objects in the bucket."""
     prefix = f"{uri.removeprefix('s3://lab/')}/"
     return {found.key.removeprefix(prefix) for found in bucket(server).objects.filter(Prefix=prefix) if found.key[-1] != "/"}
 
@@ -146,7 +146,7 @@ def test_a_sweep_is_whole_in_the_bucket_and_not_made_again_elsewhere(
     assert code == 0 and "recam.weights=sum" in shown, shown + errors
 
 
-def test_workers_whose_mirror_is_not_the_driver_s(
+def test_workers_with_another_mirror_than_the_driver_make_the_same_results(
     undisturbed: tuple[Path, dict[str, str]], machine: Machine, server: str, tmp_path: Path
 ) -> None:
     images, uri = undisturbed[0], "s3://lab/ray"
@@ -207,13 +207,13 @@ def test_a_launch_that_has_lost_the_store_stops(undisturbed: tuple[Path, dict[st
 
 @pytest.fixture
 def way(server: str, machine: Machine, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
-    """What stands between this machine and the server."""
+    """The proxy between this machine and the server."""
     with proxy(server) as passing:
         monkeypatch.setenv("AWS_ENDPOINT_URL", passing.address)
         yield passing
 
 
-def test_a_network_that_fails_for_some_seconds_costs_nothing_but_them(
+def test_a_network_that_fails_for_some_seconds_costs_only_those_seconds(
     undisturbed: tuple[Path, dict[str, str]], way: Proxy, server: str
 ) -> None:
     (images, expected), uri = undisturbed, "s3://lab/cut"

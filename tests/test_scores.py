@@ -1,4 +1,4 @@
-"""A score is one file of functions and one recipe: everything that shows, compares or chooses by scores then knows it."""
+"""A score is one file of functions and one recipe; tables, pages, files, MLflow and sweeps then know it."""
 
 import csv
 import io
@@ -17,11 +17,11 @@ import recipes as package
 from imagesets.errors import WrongInput
 from imagesets.item import Item, read_label_map
 from metrics import region
-from orchestrator.engine.job import resolve
 from orchestrator.pages.report import write_report
 from orchestrator.planning import scores
 from orchestrator.planning.launch import Prepared, Request, experiment
 from orchestrator.planning.recipes import load_all
+from orchestrator.planning.references import resolve
 from orchestrator.reading.comparison import compare
 from orchestrator.reading.formats import comma_separated, markdown, terminal_table
 from orchestrator.reading.groups import Runs
@@ -80,7 +80,7 @@ def resampled(protocol: dict[str, Any], classes: tuple[str, ...], records: Itera
 
 
 @pytest.mark.parametrize("name", sorted(load_all()))
-def test_what_a_recipe_says_of_scores_is_there(name: str) -> None:
+def test_the_settings_quantities_and_functions_that_a_recipe_names_for_scores_exist(name: str) -> None:
     recipe = load_all()[name]
     assert set(recipe.protocol) <= recipe.settings.keys()
     assert {stage.scored for stage in recipe.stages} - {""} <= scores.quantities().keys()
@@ -134,7 +134,7 @@ def test_any_list_can_be_scored_for_any_quantity_and_everything_tells_the_lists_
 
 @pytest.fixture(scope="module")
 def toy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """One more recipe among those of the package, from the first test that asks for it to the last of this file."""
+    """A further score recipe for all tests of this file."""
     folder = tmp_path_factory.mktemp("toy") / "recipes"
     shutil.copytree(Path(package.__file__).parent, folder)
     (folder / "toy.yaml").write_text(RECIPE)
@@ -154,7 +154,7 @@ def finished(toy: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
 
 
 def missed_of(root: Path, run: Run, quantity: str) -> float:
-    """The mean number of missed pixels of what a run was scored for, from the files themselves."""
+    """The mean number of missed pixels, counted from the files of a run."""
     (step,) = (step for step in run[0].steps if step.stage.scores == quantity and step.stage.recipe.call.startswith("tests"))
     (source,) = step.inputs.values()
     found = []
@@ -245,7 +245,7 @@ def test_a_run_that_is_older_than_a_score_is_read_all_the_same(finished: Any) ->
     assert run.scored("seg")[0].name == "deeplabv2-predictions"
 
 
-def test_a_sweep_takes_the_lowest_of_what_is_better_lower(finished: Any) -> None:
+def test_a_sweep_prefers_the_lowest_of_a_metric_that_is_better_lower(finished: Any) -> None:
     root, runs = finished
     trials = [{"values": {"cam.epochs": seed}, "failed": {}, "group": run[1]["run"]} for seed, run in runs.items()]
     record = {"name": "s", "axes": [{"name": "cam.epochs"}], "random_seeds": [*runs], "seed.threshold": None, "trials": trials}
@@ -267,6 +267,6 @@ def test_what_no_recipe_scores_is_refused(toy: None) -> None:
         scores.stages("network")
 
 
-def test_its_settings_are_settings(toy: None) -> None:
+def test_the_settings_of_a_score_are_settings_of_a_run(toy: None) -> None:
     settings = experiment(Request("cam+irn", assignments=("toy.least=2",))).settings
     assert settings["toy.least"] == 2

@@ -1,4 +1,4 @@
-"""Settings: what is wrong is said at once, with the nearest right spelling."""
+"""Settings: all problems are reported at once, with the nearest valid name."""
 
 from pathlib import Path
 
@@ -44,7 +44,10 @@ def test_a_segmenter_that_was_named_goes_before_a_preset_and_an_image_set_s_own_
 
 
 def test_a_missing_file_is_said_where_a_file_is_wanted() -> None:
-    with pytest.raises(WrongInput, match="nor an existing file"):
+    with pytest.raises(
+        WrongInput,
+        match=r"^backbone\.weights=nowhere\.pth is no existing file; it takes the path of a file, or imagenet or none$",
+    ):
         resolve(SHAPES, [{"backbone.weights": "nowhere.pth"}])
 
 
@@ -59,7 +62,7 @@ def test_rates_may_be_written_with_an_exponent(text: str) -> None:
 
 
 def given_to(setting: str, text: str) -> object:
-    """What `--set setting=text` makes of a setting."""
+    """The value that `--set` reads from a text for a setting."""
     return resolve(SHAPES, [parse_assignments([f"{setting}={text}"])])[setting]
 
 
@@ -104,17 +107,17 @@ LISTS = {
     "cam.long_side=[64]": "must hold 2 values",
     "cam.long_side=[64,48]": "must ascend",
     "cam.long_side=[64,80,90]": "must hold 2 values",
-    "cam.long_side=[64.5,80]": "must be of type list",
+    "cam.long_side=[64.5,80]": "must be a list",
     "cam.long_side=[0,64]": "must be at least 16",
     "cam.scales=[]": "must hold at least one value",
     "cam.scales=[0]": "must be between 0.1 and 8",
     "cam.scales=[-1.0]": "must be between 0.1 and 8",
-    "cam.scales=[1.0,.nan]": "must be of type list",
+    "cam.scales=[1.0,.nan]": "must be a list",
     "cam.scales=[1.0,nan]": "must be a finite number",
     "cam.scales=[1.0,inf]": "must be a finite number",
-    "cam.scales=[1.0,[0.5]]": "must be of type list",
+    "cam.scales=[1.0,[0.5]]": "must be a list",
     "cam.scales=[1.0": "cannot be read",
-    "cam.scales=big": "must be of type list",
+    "cam.scales=big": "must be a list",
     "deeplabv2.scales=[]": "must hold at least one value",
     "deeplabv2.test_scales=[]": "must hold at least one value",
     "deeplabv2.rates=[]": "must hold at least one value",

@@ -1,4 +1,4 @@
-"""The built-in image set: the same files every time, in a layout that checks clean, with the difficulties it is made for."""
+"""The built-in image set: the same files every time, no problems in its check, and the difficulties that it is made for."""
 
 import itertools
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a shard's work is, beyond calling the stage's function: sums that come as they go, and advice where memory runs out."""
+"""The work of a shard around the stage's function: running sums, and advice if memory runs out."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""What work took: CPU seconds add up, memory is the most that one process held, and earlier work does not count."""
+"""The cost of work: CPU seconds add up, memory is the peak of one process, and earlier work does not count."""
 
 import sys
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from orchestrator.engine.shard_work import add
 from orchestrator.storage import lease as leases
-from orchestrator.storage.host import host
+from orchestrator.storage.host import SILENCE, host
 from orchestrator.storage.lease import LeaseLost, try_lease
 from orchestrator.storage.shards import (
     SHARD,
@@ -138,7 +138,7 @@ def test_a_silent_holder_on_another_host_loses_its_lease_and_its_writes(tmp_path
     path.write_text(json.dumps({"host": "elsewhere", "pid": 1, "token": "old"}))
     with try_lease(tmp_path) as early:
         assert early is None
-    os.utime(path, (time.time() - 2 * leases.SILENCE,) * 2)
+    os.utime(path, (time.time() - 2 * SILENCE,) * 2)
     with try_lease(tmp_path) as taken:
         assert taken is not None
         with pytest.raises(LeaseLost):
@@ -162,7 +162,7 @@ def _try_once(folder: Path, start: Any, won: Any) -> None:
 
 
 @pytest.mark.parametrize("dead", [False, True])
-def test_of_many_that_try_at_once_one_gets_the_lease(tmp_path: Path, dead: bool) -> None:
+def test_one_of_many_that_try_at_once_gets_the_lease(tmp_path: Path, dead: bool) -> None:
     if dead:
         (tmp_path / "lease.json").write_text(json.dumps({"host": host(), "pid": 2**22 + 1, "token": "x"}))
     context = multiprocessing.get_context("fork")

@@ -1,4 +1,4 @@
-"""`submit` up to the moment of sending: what is sent, and what is refused in one sentence."""
+"""`submit` before it sends: what would be sent, and what is refused in one sentence."""
 
 import http.server
 import shlex
@@ -31,7 +31,7 @@ def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @contextmanager
 def answering(status: int, body: str) -> Iterator[str]:
-    """The address of a server that answers everything alike."""
+    """The address of a server that gives every request the same answer."""
 
     class Answer(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -143,7 +143,7 @@ def test_an_address_may_be_a_host_a_port_or_a_url(address: str, url: str) -> Non
         ((*LAUNCH, "--metod", "cam"), "No such option: --metod"),
     ],
 )
-def test_what_cannot_go_well_is_refused_before_anything_is_asked(command: Command, words: tuple[str, ...], sentence: str) -> None:
+def test_what_must_fail_is_refused_before_the_cluster_is_asked(command: Command, words: tuple[str, ...], sentence: str) -> None:
     code, _, errors = command("submit", "--address", f"127.0.0.1:{free_port()}", *words)
     assert code == 2 and sentence in errors and "Traceback" not in errors
 
@@ -152,7 +152,9 @@ def test_a_store_on_s3_is_left_to_the_cluster(command: Command, monkeypatch: pyt
     monkeypatch.setattr("orchestrator.cli.options.open_bucket", lambda *_: pytest.fail("it was opened here"))
     words = ("launch", "--method", "cam+none", "--store", "s3://bucket/store")
     code, _, errors = command("submit", "--address", f"127.0.0.1:{free_port()}", *words)
-    assert code == 2 and "paths" not in errors and "127.0.0.1" in errors  # it got as far as the cluster, which is not there
+    assert (
+        code == 2 and "paths" not in errors and "127.0.0.1" in errors
+    )  # nothing was refused before the cluster was asked, and there is no cluster
 
 
 def test_files_that_only_the_cluster_sees_are_left_to_it(command: Command) -> None:
@@ -181,7 +183,7 @@ def test_a_server_that_refuses_is_told_in_one_sentence(
     assert code == 2 and sentence in errors and len(errors.splitlines()) == 1
 
 
-def test_the_address_that_is_given_beats_ray_address(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_option_address_overrides_ray_address(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     with answering(403, "no") as address:
         monkeypatch.setenv("RAY_ADDRESS", f"http://127.0.0.1:{free_port()}")
         code, _, errors = command("status", "--address", address)

@@ -1,4 +1,4 @@
-"""Several runs as one: the statistics are those of a textbook, pairs are paired, nothing undefined is averaged."""
+"""Several runs as one: textbook statistics, pairs by random seed, no mean over undefined values."""
 
 from pathlib import Path
 
@@ -102,7 +102,7 @@ def test_a_failure_is_remembered_in_one_line(tmp_path: Path) -> None:
     assert failure_in(tmp_path / "elsewhere") is None
 
 
-def test_a_run_that_succeeds_after_all_is_no_longer_failed(tmp_path: Path) -> None:
+def test_a_run_that_succeeds_later_is_no_longer_failed(tmp_path: Path) -> None:
     prepared, _, folder = finished_run(tmp_path / "store", write_image_set(tmp_path / "images"), "cam+none")
     note_failure(folder, ValueError("no"))
     write_results(prepared)

@@ -46,12 +46,12 @@ def test_every_value_is_checked_before_anything_runs(vary: str, why: str) -> Non
 def test_a_score_that_no_stage_makes_is_refused_before_the_first_trial() -> None:
     sweep = sweep_of("recam.lambda=0.1,1")
     for name in ("", "seed.miou/train", "seg.precision/val"):
-        replace(sweep, by=name).check_metric()
+        replace(sweep, by=name).check()
     for name in ("nosuch", "seed.miou/val", "miou/train"):
         with pytest.raises(WrongInput, match=f"--by {name} is no score of this sweep, whose scores are: .*seed.METRIC/train"):
-            replace(sweep, by=name).check_metric()
+            replace(sweep, by=name).check()
     with pytest.raises(WrongInput, match=r"seed has no metric 'miuo'; did you mean 'miou'\?"):
-        replace(sweep, by="seed.miuo/train").check_metric()
+        replace(sweep, by="seed.miuo/train").check()
 
 
 @pytest.mark.parametrize(
@@ -73,12 +73,12 @@ def test_random_trials_are_drawn_from_lists() -> None:
     replace(sweep_of("recam.lambda=0.1,1"), search="random", trials=5).check()
 
 
-def test_draws_need_something_to_draw() -> None:
+def test_several_trials_of_lists_are_refused() -> None:
     with pytest.raises(WrongInput, match="these settings have lists"):
         sweep_of("recam.lambda=0.1,1", trials=5).check()
 
 
-def test_a_sweep_is_named_by_all_that_it_is() -> None:
+def test_the_name_of_a_sweep_depends_on_all_that_it_varies() -> None:
     names = {
         sweep_of(*vary).name for vary in (["recam.lambda=1"], ["recam.lambda=2"], ["recam.lambda=1", "seed.threshold=0:1:0.1"])
     }
@@ -144,7 +144,7 @@ def test_settings_and_threshold_are_chosen_together_with_the_words_that_make_the
     assert seed_at < cut.value  # the fixed threshold is not the best one here
 
 
-def test_what_the_threshold_changes_is_said_of_the_method_at_hand(found: tuple[Findings, Path]) -> None:
+def test_the_verdict_says_what_the_threshold_changes_for_this_method(found: tuple[Findings, Path]) -> None:
     assert "cam.seed_threshold also changes none-masks and what depends on it" in found[0].verdict()  # it cuts pseudo masks too
     root = found[1]
     prepared, _, _ = finished_run(root / "store", root / "images", "lpcam+irn")
@@ -169,7 +169,7 @@ def test_a_trial_is_its_sweep_s_random_seeds_whatever_else_was_launched(found: t
 
 
 def test_trials_are_ordered_by_a_score_that_all_of_them_have(found: tuple[Findings, Path]) -> None:
-    """A trial of a sweep up to the seeds has later scores too, if a launch has finished its run."""
+    """A trial of a sweep up to the seeds also has later scores if a launch has finished its run."""
     runs, record = Runs(found[1] / "store"), found[0].record
     for trial in record["trials"][1:]:
         for results in runs.group(trial["group"]).runs:
@@ -180,7 +180,8 @@ def test_trials_are_ordered_by_a_score_that_all_of_them_have(found: tuple[Findin
 def test_the_best_threshold_is_that_of_the_mean_curve(found: tuple[Findings, Path]) -> None:
     trial = found[0].trials[0]
     means = {point[1]: value for point, value in mean_curves(found[0]).items() if point[0] == trial.values["cam.epochs"]}
-    best = best_threshold(trial)
+    assert trial.cut is not None
+    best = best_threshold(trial.cut)
     assert best is not None and best[1] == pytest.approx(max(means.values()))
     assert best[0] == max(means, key=lambda threshold: means[threshold])
 
@@ -190,7 +191,7 @@ def test_table_and_page_show_every_trial(found: tuple[Findings, Path], tmp_path:
         cells = [
             told_spread(trial.score(name), Metric(title="")) for name in ("seed.miou/train", "pseudo.miou/train", "seg.miou/val")
         ]
-        threshold, value = best_threshold(trial) or (0, 0)
+        threshold, value = (trial.cut and best_threshold(trial.cut)) or (0, 0)
         assert row == [str(trial.values["cam.epochs"]), *cells, f"{100 * value:.1f} at {threshold:.2f}"]
     assert sweep_columns(found[0])[1:4] == ["seed mIoU, train", "pseudo mIoU, train", "seg mIoU, val"]
     assert [value for value, _ in slices(found[0])["cam.epochs"]] == [1, 2, 3]
@@ -202,7 +203,7 @@ def test_table_and_page_show_every_trial(found: tuple[Findings, Path], tmp_path:
 
 
 def sweep_words(tmp_path: Path, *options: str, method: str, until: str) -> tuple[list[str], Path]:
-    """The command of a real sweep over a tiny image set, and its store; it is tracked as by default."""
+    """The command of a real sweep over a tiny image set, with default tracking, and its store."""
     images, store = write_image_set(tmp_path / "images"), tmp_path / "store"
     words = [word for word in command(images, store, *options, method=method) if word not in ("--track", "none")]
     words[1] = "sweep"

@@ -1,4 +1,4 @@
-"""What a sweep tries next: all combinations, draws, or what Optuna expects to score well; the same for one seed and scores."""
+"""The settings that a sweep tries: all combinations, draws, or Optuna's choices; equal seeds and scores give equal choices."""
 
 import importlib.util
 from collections.abc import Callable
@@ -15,7 +15,7 @@ WEIGHTS = parse("recam.weights=w,product,sum")
 
 
 def tried(search: Search, score: Callable[[Config], float | None], most: int = 100) -> list[Config]:
-    """The settings that a search names one after the other, each scored before the next."""
+    """The settings that a search names, each scored before the next."""
     known: list[Known] = []
     while len(known) < most and (values := search.next([trial.values for trial in known], known)) is not None:
         known.append(Known(values, score(values)))
@@ -71,7 +71,7 @@ def test_optuna_tries_nothing_twice_and_ends_where_nothing_is_left() -> None:
     assert sorted(point["recam.weights"] for point in points) == ["product", "sum", "w"]
 
 
-def test_optuna_that_is_not_installed_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_optuna_is_named_with_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("orchestrator.sweeps.search.find_spec", lambda name: None)
     assert importlib.util.find_spec("optuna") is not None  # the one that the project's own tests need
     with pytest.raises(WrongInput, match=r"not installed: pip install 'wsss-orch\[search\]'"):

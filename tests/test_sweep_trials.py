@@ -1,4 +1,4 @@
-"""A sweep goes on where it ended, and stops trials that promise little without harm to the others."""
+"""A sweep continues where it ended, and stops weak trials without harm to the others."""
 
 import io
 import json
@@ -38,7 +38,7 @@ LR = "cam.lr=loguniform(0.0001,0.1)"
 
 
 class Engine(PretendEngine):
-    """Notes what it trains; a training has the loss that `loss` names, and where that is a bad one waits for a wish to stop."""
+    """An engine that notes its trainings. A training has the loss that `loss` gives; with a bad loss it waits to be stopped."""
 
     room = 4
     bad = 0.5
@@ -102,7 +102,7 @@ def executing(sweep: Sweep, engine: Callable[[Any], Engine] = Engine) -> Iterato
 
 
 def run(sweep: Sweep, engine: Callable[[Any], Engine] = Engine, at_once: int = 2) -> tuple[dict[str, Any], Engine]:
-    """Bring a sweep about; its record, and the engine that it was made on."""
+    """Run a sweep; returns its record and its engine."""
     with executing(sweep, engine) as made:
         Trials(sweep, made, search_of(sweep), at_once).run()
     record = read_sweep(sweep.request.store, sweep.name)
@@ -135,7 +135,7 @@ def test_a_sweep_that_was_killed_goes_on_as_it_would_have(tmp_path: Path, images
 
 def test_which_trials_are_faster_changes_nothing(tmp_path: Path, images: Path) -> None:
     class Uneven(Engine):
-        """The first training of all ends after another one."""
+        """An engine on which the first training ends after another one."""
 
         def train(self, job: Job) -> Spent:
             if first.acquire(blocking=False):
@@ -165,7 +165,7 @@ def test_a_score_that_no_trial_has_is_told(tmp_path: Path, images: Path) -> None
 
 
 def bad_above(limit: float) -> Callable[[Any], Engine]:
-    """An engine whose ReCAM trainings have a bad loss where its weight is above `limit`."""
+    """An engine on which ReCAM's trainings have a bad loss if their weight is above `limit`."""
     return lambda images: Engine(
         images, lambda job: 0.9 if job.name == "recam-network" and job.settings["lambda"] > limit else 0.1
     )
@@ -198,7 +198,7 @@ def test_a_trial_of_bad_seeds_is_stopped_before_its_pseudo_masks(
     tmp_path: Path, images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Waiting(Engine):
-        """Makes no affinity network before the trial is judged."""
+        """An engine that makes no affinity network before the trial is judged."""
 
         def train(self, job: Job) -> Spent:
             if job.name == "irn-network":
@@ -216,7 +216,7 @@ def test_a_trial_of_bad_seeds_is_stopped_before_its_pseudo_masks(
 
 
 def worse_and_worse(results: Callable[..., Iterator[early.Result]]) -> Callable[..., Iterator[early.Result]]:
-    """The early results, of which each further trial's are lower than those before; a pretend engine's scores are all one."""
+    """Early results that fall from trial to trial; the scores of a pretend engine are all 1."""
     seen: dict[str, float] = {}
 
     def lowered(kind: str, steps: Any) -> Iterator[early.Result]:
@@ -228,7 +228,7 @@ def worse_and_worse(results: Callable[..., Iterator[early.Result]]) -> Callable[
 
 
 class Held(Engine):
-    """Holds the stage of one name until it is told to go on, or asked to end."""
+    """Holds the stage of one name until it may go on or is asked to end."""
 
     name_held = "cam-network"
 
@@ -245,14 +245,7 @@ class Held(Engine):
                 return Spent()
         return super().train(job)
 
-    def map(
-        self,
-        job: Job,
-        indices: list[int],
-        done: Callable[[int, Spent], None],
-        ask: Callable[[], None],
-        tell: Callable[[str], None],
-    ) -> None:
+    def map(self, job: Job, indices: list[int], ask: Callable[[], None], tell: Callable[[str], None]) -> Iterator[Any]:
         if job.name == self.name_held:
             self.begun.set()
 
@@ -261,7 +254,7 @@ class Held(Engine):
                 return self.release.is_set()
 
             until(asked)
-        super().map(job, indices, done, ask, tell)
+        return super().map(job, indices, ask, tell)
 
 
 @pytest.mark.parametrize("held", ["cam-network", "recam-responses"])
@@ -280,7 +273,7 @@ def test_a_stage_goes_on_as_long_as_one_trial_waits_and_ends_with_the_last(
         made.engine.begun.wait(20)
         until(lambda: len(made.waiting) == 2)
         given_up[0].set()
-        time.sleep(1.2)  # twice the time in which a wish to stop arrives
+        time.sleep(1.2)  # twice the time that a request to stop takes
         assert not (folder / "stop").exists() and not second.done()
         made.engine.release.set()
         assert second.result() == [None]
@@ -303,11 +296,11 @@ def test_a_stage_that_nobody_waits_for_ends_at_a_checkpoint(tmp_path: Path, imag
             running.result()
         assert (steps[0].folder / CHECKPOINT).exists() and not steps[0].cached
         made.engine.release.set()
-        assert made.run([steps]) == [None]  # a wish to stop that was left does not end it again
+        assert made.run([steps]) == [None]  # an old request to stop does not end it again
         assert read_json(steps[0].folder / "manifest.json")
 
 
-def test_what_trials_could_be_stopped_by_must_be_there(tmp_path: Path, images: Path) -> None:
+def test_stop_early_needs_something_to_compare_trials_by(tmp_path: Path, images: Path) -> None:
     sweep = sweep_of(tmp_path, images, LR)
     with executing(sweep) as made:
         steps = plan_with(made.planner, sweep.experiment({"cam.lr": 0.1}), "", sweep.until).steps

@@ -1,4 +1,4 @@
-"""The interface of backbones on a network that is no convolutional one: a tiny vision transformer."""
+"""The interface of backbones on a tiny vision transformer."""
 
 import sys
 from types import SimpleNamespace

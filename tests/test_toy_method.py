@@ -1,4 +1,4 @@
-"""CONTRIBUTING's promise: a method is one file and its recipes, and no other file changes for it to run and to be told of."""
+"""CONTRIBUTING's promise: a method is one file and its recipes; it runs and is reported without a change in another file."""
 
 import hashlib
 import json
@@ -87,7 +87,7 @@ def test_the_add_on_s_code_counts_where_it_is_named_and_nowhere_else(tmp_path: P
 
 @pytest.fixture(scope="module")
 def compared(home: Home, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Path], Path]:
-    """The run folders of `toy+sharp` by its own decoder and of `toy+irn` with a segmenter, and the page that compares them."""
+    """The run folders of `toy+sharp` (own decoder) and `toy+irn` (with a segmenter), and the page that compares them."""
     weights, page = (tmp_path_factory.mktemp("files") / name for name in ("small.pt", "compared.html"))
     torch.save(backbones.build(small, frozen_statistics=False).state_dict(), weights)
     own = home.launch("toy+sharp", "--segmenter", "own")

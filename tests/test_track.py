@@ -1,4 +1,4 @@
-"""What MLflow shows of a run is what its results say, once."""
+"""MLflow shows a run's results, each once."""
 
 import copy
 import json
@@ -33,7 +33,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
 
 @pytest.fixture(scope="module")
 def tracked(finished: Finished) -> tuple[Any, str]:
-    """A client of what was tracked, and what was said about it."""
+    """A client of MLflow's database, and the message of the delivery."""
     store = finished[0].request.store
     said, new = deliver(store, finished[1]["run"])
     assert new

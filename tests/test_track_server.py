@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.fixture(autouse=True)
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server that shares busy cores with these tests may answer late; one that is dead refuses at once."""
+    """More patience: a server on busy cores may answer late. A dead server refuses at once."""
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "120")
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
 
@@ -58,14 +58,14 @@ def wsss(*words: object) -> subprocess.CompletedProcess[str]:
 
 
 def said(*words: object) -> str:
-    """What a command says that must go well, and say nothing on the side."""
+    """The output of a command that must succeed without output on stderr."""
     done = wsss(*words)
     assert done.returncode == 0 and not done.stderr, done.stdout + done.stderr
     return done.stdout
 
 
 def launch(store: Path, random_seed: int, uri: str) -> str:
-    """What a launch of a run that the store holds says of its tracking."""
+    """The message on tracking of a launch whose run is in the store."""
     images = f"folder:{store.with_name('images')}"
     words = ("--method", "cam+none", "--images", images, "--segmenter", "deeplabv2-small", "--random-seed", random_seed)
     shown = said("launch", *words, "--store", store, "--tracking-uri", uri)
@@ -80,7 +80,7 @@ def results_of(store: Path, random_seed: int) -> dict[str, Any]:
 
 
 def content(client: Any) -> dict[str, Any]:
-    """Everything on the server that a second delivery might double: runs, tags, params and every metric's history."""
+    """Everything on the server that a second delivery could double: runs, tags, params and metrics' histories."""
     experiment = client.get_experiment_by_name("images")
     return {
         run.info.run_id: (

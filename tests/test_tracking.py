@@ -1,4 +1,4 @@
-"""A tracking server that is wrong, dead or silent costs a launch seconds, not its results; `track` and `ui` say what they do."""
+"""A wrong, dead or silent tracking server costs a launch seconds, not its results. Also `track` and `ui`."""
 
 import http.client
 import os
@@ -67,7 +67,7 @@ def silent() -> Iterator[str]:
 
 
 def again(store: Path) -> list[object]:
-    """The words of the launch whose run the store holds."""
+    """The words of the launch whose run is in the store."""
     images = f"folder:{store.with_name('images')}"
     return ["launch", "--method", "cam+none", "--images", images, "--segmenter", "deeplabv2-small", "--store", store]
 
@@ -168,7 +168,7 @@ def test_a_missing_mlflow_is_told_before_anything_runs(monkeypatch: pytest.Monke
         check_tracking("")
 
 
-# what a URI is written around; of a password that is a part of it nothing can be told
+# the text around a password; a password that occurs in this text itself cannot be tested
 AROUND = "wsss-orch track '--tracking-uri=postgresql+psycopg://me:***@host:5432/name' http://"
 PASSWORDS = st.text(min_size=1).filter(lambda password: password not in AROUND and password not in repr(AROUND))
 
@@ -274,9 +274,7 @@ def test_track_delivers_what_is_not_there_once(command: Command, store: Path, ru
     code, shown, _ = command("track", "--store", store)
     assert code == 0 and shown.splitlines()[-1] == "1 delivered, 0 already there"
     code, shown, _ = command("track", run, "--store", store)
-    assert (
-        code == 0 and shown.startswith(f"{run}: was there already") and shown.splitlines()[-1] == "0 delivered, 1 already there"
-    )
+    assert code == 0 and shown.startswith(f"{run}: already there") and shown.splitlines()[-1] == "0 delivered, 1 already there"
 
 
 def test_a_run_that_was_deleted_in_mlflow_is_delivered_again(store: Path, run: str, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What the engine adds to a training: its weights are drawn from the job's own random numbers, and from nothing else."""
+"""Initial weights are drawn from the job's own random numbers and from nothing else."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,6 +8,7 @@ from torch import nn
 
 from orchestrator.engine.context import context
 from orchestrator.engine.training_work import prepared
+from orchestrator.storage.result import Attempt
 from tests.two_colours import CLASSES, SHARED, TRAINING, write_items
 from training.randomness import generator
 
@@ -17,6 +18,7 @@ def job(folder: Path, random_seed: int = 0, purpose: str = "cam-network") -> Sim
     recipe = SimpleNamespace(call="methods.cam:training")
     items = write_items(folder, [(0,)] * 8)
     return SimpleNamespace(
+        attempt=Attempt(folder),
         recipe=recipe,
         settings=settings,
         classes=CLASSES,

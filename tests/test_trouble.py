@@ -1,4 +1,4 @@
-"""A store whose file system fails: what is written elsewhere (nothing), what is waited for, what is said."""
+"""A store whose file system fails: nothing is written elsewhere, short absences are waited for, and messages say so."""
 
 import errno
 import os
@@ -66,7 +66,7 @@ def test_a_file_system_that_fails_for_a_moment_is_tried_again_later_each_time_an
     assert f"fails on {socket.gethostname()} ({os.strerror(number)}); the launch sees it, and tries again for 63 s" in told
 
 
-def test_a_store_that_one_node_does_not_see_is_told_with_the_node_and_as_no_absence(store: Path) -> None:
+def test_a_store_that_one_node_does_not_see_is_reported_with_the_node_and_not_as_absent(store: Path) -> None:
     said: list[str] = []
 
     def do() -> None:
@@ -110,7 +110,7 @@ def test_an_image_s_disk_that_fails_is_not_the_store(store: Path, tmp_path: Path
     assert not isinstance(told.value, StoreAbsent)
 
 
-def test_what_was_waited_out_in_vain_is_not_waited_for_again(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_did_not_come_back_is_not_waited_for_again(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trouble, "PATIENCE", 0.1)
     store.rename(store.with_name("away"))
 
@@ -129,7 +129,7 @@ def test_an_error_of_our_own_is_not_the_store_s(store: Path) -> None:
 
 @pytest.mark.parametrize("empty", [False, True])
 def test_nothing_is_written_where_the_store_was(store: Path, empty: bool) -> None:
-    """Neither anew nor into the empty folder that an unmounted disk leaves."""
+    """Neither a new store nor a file in the empty folder that an unmounted disk leaves."""
     stage = store / "stages" / "cam-maps-0123456789ab"
     stage.mkdir()
     store.rename(store.with_name("away"))
@@ -187,7 +187,7 @@ def test_a_full_disk_is_said_in_one_sentence_and_leaves_what_was_there_whole(dis
 
 
 class FillingEngine(PretendEngine):
-    """Fills the disk as the last deed of a training, so that its manifest cannot be written."""
+    """Fills the disk at the end of a training, so that its manifest cannot be written."""
 
     def train(self, job):  # type: ignore[no-untyped-def]
         spent = super().train(job)

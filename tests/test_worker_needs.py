@@ -1,14 +1,14 @@
-"""What each worker asks Ray for: what some node can give, or a sentence in place of a wait without end."""
+"""What each worker asks Ray for: never more than a node has; what cannot be had is refused instead of waited for."""
 
 import pytest
 
 from imagesets.errors import WrongInput
-from orchestrator.engine.places import places, width, worker_needs
+from orchestrator.engine.capacity import fitting, task_cpus, worker_needs
 
 HEAD = {"CPU": 64.0, "memory": 1e11}
 
 
-def test_threads_are_had_as_far_as_a_node_has_cpus() -> None:
+def test_a_worker_gets_at_most_the_cpus_of_its_node() -> None:
     assert worker_needs(1, 4, [{"CPU": 8.0}]) == (4, {})
     assert worker_needs(2, 4, [{"CPU": 2.0}, {"CPU": 2.0}]) == (2, {})
     assert worker_needs(2, 4, [{"CPU": 4.0}]) == (2, {})
@@ -19,19 +19,19 @@ def test_workers_with_gpus_take_their_cpus_from_the_nodes_that_have_gpus() -> No
     assert worker_needs(2, 8, [HEAD, {"CPU": 16.0, "GPU": 2.0}]) == (8, {"GPU": 1})
 
 
-def test_workers_spread_over_uneven_nodes_by_what_the_smaller_one_can_give() -> None:
+def test_workers_on_uneven_nodes_get_what_the_smaller_node_has() -> None:
     assert worker_needs(3, 3, [{"CPU": 5.0}, {"CPU": 4.0}]) == (2, {})
 
 
 @pytest.mark.parametrize(
     ("nodes", "told"), [([HEAD, {"CPU": 8.0, "GPU": 1.0}], "1 GPUs"), ([{"CPU": 1.0}, {"CPU": 0.0}], "1 CPUs")]
 )
-def test_what_does_not_fit_is_refused(nodes: list[dict[str, float]], told: str) -> None:
+def test_more_than_the_cluster_has_is_refused(nodes: list[dict[str, float]], told: str) -> None:
     with pytest.raises(WrongInput, match=f"training.workers=2, but the cluster has {told}"):
         worker_needs(2, 1, nodes)
 
 
-def test_a_per_image_task_takes_a_cpu_for_each_of_its_threads_as_far_as_a_node_has_them() -> None:
-    assert width([{"CPU": 8.0}], 1, False) == 1 and width([{"CPU": 8.0}, {"CPU": 2.0}], 4, False) == 4
-    assert width([{"CPU": 2.0}], 4, False) == 2 and width([HEAD, {"CPU": 4.0, "GPU": 2.0}], 8, True) == 4
-    assert places([{"CPU": 8.0}, {"CPU": 2.0}], 4, False) == 2 and places([HEAD, {"CPU": 4.0, "GPU": 2.0}], 4, True) == 1
+def test_a_per_image_task_takes_a_cpu_per_thread_and_at_most_those_of_a_node() -> None:
+    assert task_cpus([{"CPU": 8.0}], 1, False) == 1 and task_cpus([{"CPU": 8.0}, {"CPU": 2.0}], 4, False) == 4
+    assert task_cpus([{"CPU": 2.0}], 4, False) == 2 and task_cpus([HEAD, {"CPU": 4.0, "GPU": 2.0}], 8, True) == 4
+    assert fitting([{"CPU": 8.0}, {"CPU": 2.0}], 4, False) == 2 and fitting([HEAD, {"CPU": 4.0, "GPU": 2.0}], 4, True) == 1

@@ -75,7 +75,7 @@ class TinyViT(TokenBackbone):
         return {"stem": stem, "block1": [self.block[0]], "block2": [self.block[1], self.norm]}
 
     def renamed(self, state: State) -> State:
-        """From torchvision's names; its one class token, and its position, stand for each of ours (as in MCTformer)."""
+        """From torchvision's names. Its one class token and position stand for each of ours (MCTformer)."""
         if "class_token" not in state:
             return super().renamed(state)
         own = {}

@@ -15,7 +15,7 @@ torch.set_num_threads(1)  # tests run beside one another; threads that wait for 
 CLASSES = ("red", "blue")
 COLOURS = ((230, 30, 30), (30, 30, 230))
 SHARED = {"backbone.name": resnet.small, "backbone.weights": "none"}
-TRAINING = {  # of a classifier on these images; each method's test adds its own
+TRAINING = {  # of a classifier on these images; each method's test adds settings of its own
     "batch": 8,
     "optimiser": "adamw",
     "momentum": 1e-4,

@@ -1,4 +1,4 @@
-"""A training that two processes share, and what each of them saw: run by `test_loop_workers.py`."""
+"""A training that two processes share, with a note of the images that each saw; `test_loop_workers.py` runs it."""
 
 import json
 import os
@@ -89,6 +89,6 @@ def _worker(rank: int, folder: Path) -> None:
 
 
 def run_all(folder: Path) -> None:
-    """One training alone; the same by two workers, by two with two parts each, and by two that were stopped on the way."""
+    """One training by one worker, by two, by two with two parts each, and by two that were stopped on the way."""
     train(folder / "one", 0, 1)
     multiprocessing.spawn(_worker, (folder,), nprocs=2)  # type: ignore[attr-defined]

@@ -15,9 +15,10 @@ from imagesets.lists import IMAGE_SUFFIXES
 from orchestrator.afterwards.export import about_run, check_form, write
 from orchestrator.afterwards.new_folder import refuse_used
 from orchestrator.engine.context import load_network, settings_of, stored
-from orchestrator.engine.job import Input, resolve
+from orchestrator.engine.job import Input
 from orchestrator.engine.progress import Display
 from orchestrator.planning import scores
+from orchestrator.planning.references import resolve
 from orchestrator.planning.stage import Stage
 from orchestrator.reading.runs import FinishedRun
 from orchestrator.storage.result import Result

@@ -95,7 +95,7 @@ def _open_streams() -> None:
 
 
 def _interrupted(error: BaseException | None) -> bool:
-    """Whether an error began as Ctrl-C; an exit code of 130 may also come from another command, by `logs`."""
+    """Whether Ctrl-C caused the error; `logs` also ends with 130 if its job was stopped."""
     while error is not None and not isinstance(error, KeyboardInterrupt):
         error = error.__cause__ or error.__context__
     return error is not None

@@ -17,7 +17,7 @@ LISTED = (*FOLD_ORDER, *ADD_ONS, "backbone", "images", "preset")
 
 
 def ls(pattern: Annotated[str, typer.Argument(help="Part of a name, or a pattern such as 'lp*'.")] = "*") -> None:
-    """List methods, refiners, segmenters, add-ons, backbones, image sets and presets.
+    """List methods, refiners, segmenters, image sets and so on.
 
     Examples:
 
@@ -31,11 +31,13 @@ def ls(pattern: Annotated[str, typer.Argument(help="Part of a name, or a pattern
         for name in (recipe.name, *(f"{recipe.name}-{variant}" for variant in recipe.variants)):
             if fnmatch(name, pattern if "*" in pattern else f"*{pattern}*"):
                 found.add_row(name, recipe.kind, recipe.title, _published(recipe), recipe.code.get("licence", ""))
+    if not found.row_count:
+        raise WrongInput(f"nothing is called like {pattern!r}; `wsss-orch ls` lists everything")
     terminal().print(found)
 
 
 def show(name: Annotated[str, typer.Argument(help="A component, such as lpcam.")]) -> None:
-    """Show a component: paper, stages, settings with defaults and bounds, published figures.
+    """Show a component: paper, stages, settings, published figures.
 
     Examples:
 

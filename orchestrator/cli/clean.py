@@ -16,10 +16,10 @@ def clean(
     yes: Annotated[bool, typer.Option("--yes", help="Remove what is shown.")] = False,
     store: options.StoreRoot = options.STORE,
 ) -> None:
-    """Show what no finished and no running launch in a store needs; with --yes, remove it.
+    """Show what no run in a store needs; --yes removes it.
 
-    That is: stages that no run in STORE/runs refers to (an unfinished run refers to none), half-finished
-    stages, files of broken writes, and leftovers of Ray.
+    These are stages that no finished or running launch refers to, half-finished stages, files of broken writes, and leftovers
+    of Ray. The stages of an interrupted run count as not needed until it is finished.
 
     Examples:
 

@@ -22,7 +22,7 @@ def compare(
     to: Annotated[list[Path], paths.option(help="Also write this file: .html, .md, .tex or .csv; may be repeated.")] = [],  # noqa: B006 (typer's way)
     store: options.StoreRoot = options.STORE,
 ) -> None:
-    """Compare finished runs: mean and deviation, paired differences to the first, published figures, different protocols.
+    """Compare finished runs. Shows means and deviations, paired differences to the first, published figures and protocols.
 
     A method expression stands for its newest runs, a sweep for its trials. The page (.html) has figures and an image browser too.
 

@@ -23,7 +23,7 @@ def doctor(
     address: Annotated[str, typer.Option(help="Try every node of this running cluster instead: auto or host:port.")] = "",
     timeout: Annotated[float, typer.Option(min=1, help="Seconds in which nodes must answer.")] = 60,
 ) -> None:
-    """Show versions, cores, memory, GPUs and disk, and try what a run needs; exit code 1 if something essential fails.
+    """Show what this machine has, and try what a run needs. The exit code is 1 if something essential fails.
 
     With --address, on a node of a running cluster: a task on every node reads and writes the store, and compares
     its versions with the driver's.

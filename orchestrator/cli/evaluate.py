@@ -27,13 +27,13 @@ from orchestrator.storage.store import write_json
 def evaluate(
     masks: Annotated[Path, paths.option(help="Folder of index PNGs named <image id>.png: pseudo masks or predictions.")],
     images: Annotated[str, typer.Option(help="An image set, such as shapes, voc12:PATH or folder:PATH.")],
-    what: Annotated[str, typer.Option(help="The kind of label maps, such as pseudo or seg.")] = "",
+    what: Annotated[str, typer.Option(help="What the label maps are: pseudo or seg (the default).")] = "",
     list_name: Annotated[str, typer.Option("--list", help="Image list; every image of it must have a PNG.")] = "val",
     assign: Annotated[list[str], typer.Option("--set", help="key=value, such as evaluation.miou=truth; may be repeated.")] = [],  # noqa: B006 (typer's way)
     store: options.ImagesRoot = options.STORE,
     json_file: Annotated[Path | None, paths.option("--json", help="Also write the scores to this file.")] = None,
 ) -> None:
-    """Score label maps on the masks of a list in the way of `launch`: over the whole list and for each class.
+    """Score a folder of label maps. The scores are those of `launch`: over the whole list and for each class.
 
     Examples:
 
@@ -81,8 +81,8 @@ def _evaluated(stage: Stage, files: Mapping[str, str], items: Sequence[Item], cl
     import torch
 
     from orchestrator.engine.context import settings_of
-    from orchestrator.engine.job import resolve
     from orchestrator.engine.shard_work import add
+    from orchestrator.planning.references import resolve
     from training.stage import Context
 
     settings, recipe = settings_of(stage.settings), stage.recipe

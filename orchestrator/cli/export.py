@@ -24,7 +24,7 @@ def export(
     competition: Competition = "comp6",
     store: options.StoreRoot = options.STORE,
 ) -> None:
-    """Write the pseudo masks or segmentations of a finished run, with a list of their ids and their origin.
+    """Write a run's pseudo masks or segmentations to a folder. A list of their ids and a note of their origin go with them.
 
     Examples:
 

@@ -30,7 +30,7 @@ def check_images(
     bad: Annotated[Path | None, typer.Option(help="Write the ids of images with a problem to this file, for --exclude.")] = None,
     store: options.ImagesRoot = options.STORE,
 ) -> None:
-    """Decode every image and mask that a run would read; show all problems at once, exit code 2 if there are any.
+    """Decode every image and mask that a run would read. Shows all problems at once; exit code 2 if there are any.
 
     Examples:
 
@@ -39,6 +39,7 @@ def check_images(
       wsss-orch images check folder:PATH --set images.training=train --set images.validation=holdout --bad bad.txt
     """
     from imagesets.check import check
+    from imagesets.labels import ANNOTATIONS, LABEL_LIST
 
     images, settings = images_alone(spec, assign, store.resolve())
     scored = [*settings["images.scoring"], *settings["images.validation"], *filter(None, [settings["images.selection"]])]
@@ -51,7 +52,8 @@ def check_images(
     if problems := found.problems:
         shown = "\n".join(f"  {problem}" for problem in problems)
         raise WrongInput(f"{len(problems)} problem{'s' if len(problems) > 1 else ''} in {spec}:\n{shown}")
-    console.print(f"{spec} is whole; its image-level labels come from: {images.label_source}", markup=False)
+    source = {"list": LABEL_LIST, "xml": ANNOTATIONS, "masks": "the masks"}[images.label_source]
+    console.print(f"{spec} has no problems; its image-level labels come from {source}", markup=False)
     console.print(_counts(images, names))
 
 
@@ -73,9 +75,10 @@ def prepare_images(
     spec: Annotated[str, typer.Argument(help="voc12:PATH.")],
     sbd: Annotated[Path, paths.option(help="The unpacked Semantic Boundaries Dataset, benchmark_RELEASE.")],
 ) -> None:
-    """Make VOC's augmented training list, train_aug, and its masks from the Semantic Boundaries Dataset.
+    """Make VOC's list train_aug and its masks from SBD.
 
-    The list is VOC's train and all of SBD except VOC's val: 10,582 images. VOC's own masks are kept.
+    SBD is the Semantic Boundaries Dataset. The list is VOC's train and all of SBD except VOC's val: 10,582 images. VOC's own
+    masks are kept.
 
     Examples:
 
@@ -99,7 +102,7 @@ def show_images(
     assign: Assign = [],  # noqa: B006 (typer's way)
     store: options.ImagesRoot = options.STORE,
 ) -> None:
-    """Draw a contact sheet of images of a list, their masks and their labels.
+    """Draw a contact sheet of a list. It shows images, their masks and their labels.
 
     Examples:
 

@@ -15,14 +15,13 @@ Job = Annotated[str, typer.Argument(help="A job's name from `submit` or `status`
 
 
 def status(address: Dashboard) -> None:
-    """Show the jobs that were submitted to a cluster, and how much of the cluster is in use.
+    """Show a cluster's jobs and how much of it is in use. The jobs are those of `submit`.
 
     Examples:
 
       wsss-orch status --address http://head.example.org:8265
     """
-    from orchestrator.cluster.jobs import COMMAND, answered, connect, submitted
-    from orchestrator.cluster.usage import usage
+    from orchestrator.cluster.jobs import COMMAND, answered, connect, submitted, usage
 
     client, console = connect(address), terminal()
     with answered(client.get_address()):
@@ -50,7 +49,7 @@ def logs(
 ) -> None:
     """Show what a job has printed.
 
-    With -f the exit code is the job's: 0, that of its command, or 130 if it was stopped. Ctrl-C ends the following, not the job.
+    With -f the exit code is the job's: 0, that of its command, or 130 if it was stopped. Ctrl-C ends `logs`, not the job.
 
     Examples:
 
@@ -73,7 +72,7 @@ def logs(
 
 
 def stop(job: Job, address: Dashboard) -> None:
-    """Stop a job: its launch finishes the step or shard, checkpoints and ends; the same command submitted again continues it.
+    """Stop a job. Its launch finishes the step or shard, checkpoints and ends. Submit the same command again to continue.
 
     Examples:
 

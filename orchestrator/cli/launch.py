@@ -45,7 +45,7 @@ def launch(
     segmenter: options.Segmenter = "",
     recipe: options.Preset = "",
     assign: options.Assignments = [],  # noqa: B006 (typer's way)
-    random_seed: Annotated[int, typer.Option(help="It decides weights, order, augmentation and clustering.")] = 0,
+    random_seed: Annotated[int, typer.Option(help="Decides weights, order, augmentation and clustering.")] = 0,
     runs: Annotated[int, typer.Option(min=1, help="Repeat with this number of random seeds, from --random-seed on.")] = 1,
     random_seeds: options.Seeds = "",
     store: options.StoreRoot = options.STORE,
@@ -62,7 +62,7 @@ def launch(
     maps_from: Annotated[Path | None, paths.option(help=in_place.HELP["maps"])] = None,
     masks_from: Annotated[Path | None, paths.option(help=in_place.HELP["masks"])] = None,
 ) -> None:
-    """Run a method from image-level labels to a trained, evaluated segmenter."""
+    """Run a method, from image-level labels to a scored segmenter."""
     console, where = terminal(), Where(engine, address)
     if until and only:
         raise WrongInput(f"--until {until} runs all that leads to a stage, --only {only} one stage alone; give one of them")
@@ -122,12 +122,11 @@ def _tell(console: Console, runs: Sequence[Prepared]) -> None:
 
 def _discard(steps: Sequence[PlannedStage]) -> None:
     """Remove the results of forced stages, so that they are made again."""
-    if not steps:
-        return
-    from orchestrator.engine.stage_runner import discard  # loads torch
+    from orchestrator.storage.result import discard_stage  # loads numpy
 
     for step in steps:
-        discard(step)
+        if not discard_stage(step.folder):
+            raise WrongInput(f"{step.stage.name} is being made by another launch; it cannot be discarded now")
 
 
 def _run(
@@ -160,7 +159,9 @@ def _report(console: Console, runs: Sequence[Prepared], failures: Sequence[Excep
         run = whole(run)
         made.append(write_results(run)[0])
         if len(runs) == 1:
-            console.print(result_table(made[0]) if made[0]["rows"] else "nothing was scored: no stage of this launch is a score")
+            console.print(
+                result_table(made[0]) if made[0]["rows"] else "nothing was scored: this launch has no stage that scores"
+            )
         console.print(f"report  {write_report(run, made[-1], folder)}")
         if tracked is not None:
             console.print(f"mlflow  {deliver_or_say(run.request.store, [run.run], tracked)}", markup=False)

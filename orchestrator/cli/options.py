@@ -26,7 +26,8 @@ Images = Annotated[
 Segmenter = Annotated[
     str,
     typer.Option(
-        help="Segmenter, or own: the network's own decoder; by default that of the image set.", autocompletion=complete.segmenters
+        help="A segmenter, or own (the network's own decoder). Default: that of the image set.",
+        autocompletion=complete.segmenters,
     ),
 ]
 Preset = Annotated[

@@ -18,7 +18,7 @@ def predict(
     competition: Competition = "comp6",
     store: options.StoreRoot = options.STORE,
 ) -> None:
-    """Segment every image of a folder with a finished run's segmenter, with the run's test scales, mirroring and CRF.
+    """Segment the images of a folder with a run's segmenter. It uses the run's test scales, mirroring and CRF.
 
     Examples:
 

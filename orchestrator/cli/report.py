@@ -17,7 +17,7 @@ def report(
     to: Annotated[Path | None, paths.option(help="The .html file; <store>/reports/<names>.html by default.")] = None,
     store: options.StoreRoot = options.STORE,
 ) -> None:
-    """Write one self-contained HTML page on finished runs: tables that sort, figures, the same images across methods.
+    """Write an HTML page on finished runs. It has sortable tables, figures, and the same images across methods.
 
     Every launch also writes a page of its run (<store>/runs/<run>/report.html), with its stages and settings.
 

@@ -7,7 +7,7 @@ from orchestrator.cli.export import Run
 
 
 def reproduce(run: Run, store: options.StoreRoot = options.STORE) -> None:
-    """Print the command that makes a run again, what the run was made with, and the differences on this machine.
+    """Print the command that makes a run again. Also shows what the run was made with, and what differs on this machine.
 
     In the same store the command finds all results; with another --store it computes everything again.
 

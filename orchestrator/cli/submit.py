@@ -22,7 +22,7 @@ def submit(
     address: Dashboard,
     installed: Annotated[bool, typer.Option("--installed", help="Send no code: the nodes have the same wsss-orch.")] = False,
 ) -> None:
-    """Run a launch or sweep on a running cluster as a Ray job, which does not end with this shell.
+    """Run a launch or a sweep on a cluster as a Ray job. The job does not end with this shell.
 
     This project's code is sent. Paths must be absolute, and all nodes must see them. The job has the cluster's environment, not
     this shell's: give --tracking-uri if MLFLOW_TRACKING_URI is not set there.

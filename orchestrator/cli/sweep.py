@@ -50,7 +50,7 @@ def sweep(
     tracking_uri: options.TrackingUri = "",
     exclude: options.Exclude = None,
 ) -> None:
-    """Vary settings with Ray Tune. Thresholds (seed.threshold) cost one pass and no trial; shared stages are made once.
+    """Vary settings with Ray Tune. Thresholds (seed.threshold) cost one pass and no trial. Shared stages are made once.
 
     The same command continues a sweep. The result is a table, the best setting, and a page with sensitivity plots.
 
@@ -70,7 +70,6 @@ def sweep(
     request = Request(method, images, segmenter, recipe, tuple(assign), seeds[0], store.resolve(), exclude, 1 if address else 0)
     asked = Sweep(request, axes, thresholds, seeds, trials, until, search, by, stop_early)
     asked.check()
-    asked.check_metric()
     console, where = terminal(), Where(address=address)
     where.check()
     options.drive(context, request.store)

@@ -14,7 +14,7 @@ def track(
     tracking_uri: options.TrackingUri = "",
     store: options.StoreRoot = options.STORE,
 ) -> None:
-    """Deliver finished runs to MLflow, except those that are there already.
+    """Deliver finished runs to MLflow. Runs that are there already are left alone.
 
     Examples:
 
@@ -30,5 +30,5 @@ def track(
     for name in chosen:
         where, new = deliver(store, name, tracking_uri)
         added += new
-        console.print(f"{name}: {'delivered' if new else 'was there already'}, {where}", markup=False)
+        console.print(f"{name}: {'delivered' if new else 'already there'}, {where}", markup=False)
     console.print(f"{added} delivered, {len(chosen) - added} already there")

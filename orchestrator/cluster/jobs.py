@@ -1,4 +1,4 @@
-"""A cluster's job server, and the jobs on it that wsss-orch has submitted. Errors are one sentence."""
+"""A cluster's job server: its size and use, and the jobs that wsss-orch has submitted. Errors are one sentence."""
 
 import logging
 import os
@@ -14,12 +14,14 @@ from ray.exceptions import AuthenticationError
 from ray.job_submission import JobSubmissionClient
 
 from imagesets.errors import WrongInput
+from orchestrator.engine.address import TOKEN, token_refused
 from orchestrator.planning.nearest import nearest
 
 PORT = 8265  # of Ray's dashboard, which is also its job server
 PATIENCE = 30  # seconds for an answer
 OVERRIDING = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")  # Ray prefers these to the address that it is given
 OURS = "wsss-orch"  # a key of a job's metadata: the version of wsss-orch that submitted it
+RESOURCES = ("CPU", "GPU")
 COMMAND = "command"  # another key: the command that the job runs
 
 REFUSALS = {  # texts in error answers, and what they mean
@@ -71,7 +73,7 @@ def answered(url: str) -> Iterator[None]:
     try:
         yield
     except AuthenticationError as error:
-        raise WrongInput(_refusal(url, error.message)) from error
+        raise WrongInput(_no_token(url, error.message)) from error
     except requests.Timeout as error:
         raise WrongInput(f"{url} did not answer in {PATIENCE} s; is it the dashboard of a running Ray head?") from error
     except (requests.ConnectionError, ConnectionError) as error:
@@ -80,7 +82,21 @@ def answered(url: str) -> Iterator[None]:
         for part, meaning in REFUSALS.items():
             if part in str(error):
                 raise WrongInput(f"{url} {meaning}") from error
-        raise WrongInput(f"{url} is not Ray's job server ({_first_line(error)}); {_where()}") from error
+        why = (str(error) or type(error).__name__).splitlines()[0][:200]
+        raise WrongInput(f"{url} is not Ray's job server ({why}); {_where()}") from error
+
+
+def usage(client: Client) -> str:
+    """One line: nodes, CPUs and GPUs. What is in use is known if the head runs Ray's autoscaler, which is the default."""
+    rows = client.get("/api/v0/nodes?detail=1")["data"]["result"]["result"]
+    living = [row for row in rows if row["state"] == "ALIVE"]
+    taken = _taken(client.get("/api/cluster_status")["data"])
+    parts = [f"{len(living)} node{'s' if len(living) != 1 else ''}"]
+    for name in RESOURCES:
+        total = sum(row["resources_total"].get(name, 0) for row in living)
+        if total or name == "CPU":
+            parts.append(f"{taken[name]:.0f} of {total:.0f} {name}s in use" if name in taken else f"{total:.0f} {name}s")
+    return ", ".join(parts)
 
 
 def submitted(client: Client) -> list[JobDetails]:
@@ -99,18 +115,16 @@ def find(client: Client, name: str) -> JobDetails:
     raise WrongInput(f"the cluster has no job {name!r}{there}")
 
 
-def _refusal(url: str, message: str) -> str:
-    given = "RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH"
-    if message.startswith("Authentication failed"):  # 403
-        return f"{url} refuses the token; {given} must give that of this cluster"
-    if message.startswith("Authentication required"):  # 401
-        return f"{url} wants a token: export RAY_AUTH_MODE=token, and the cluster's token by {given}"
-    return f"RAY_AUTH_MODE=token, but there is no token: {given} gives one"
+def _taken(status: dict[str, Any]) -> dict[str, float]:
+    report = (status.get("clusterStatus") or {}).get("loadMetricsReport") or {}
+    return {name: amounts[0] for name, amounts in (report.get("usage") or {}).items() if name in RESOURCES}
+
+
+def _no_token(url: str, message: str) -> str:
+    if message.startswith(("Authentication failed", "Authentication required")):  # 403, 401
+        return f"{url}: {token_refused(sent=message.startswith('Authentication failed'))}"
+    return f"RAY_AUTH_MODE=token, but there is no token: {TOKEN} gives one"
 
 
 def _where() -> str:
     return f"--address takes the dashboard of a Ray head, whose port is {PORT} by default"
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0][:200]

@@ -1,6 +1,7 @@
 """A visit to every node of a running cluster: a task on each looks at the node and at the store."""
 
 import contextlib
+import platform
 import secrets
 import shutil
 import time
@@ -54,14 +55,14 @@ def visit(address: str, folder: Path, remote: Address | None, seconds: float) ->
         ray.cloudpickle.register_pickle_by_value(probe)  # a node may have another version of the module, or none
         living = [node for node in ray.nodes() if node["Alive"]]
         began = time.time()
-        tasks = [_task(node["NodeID"]).remote(place, s3, token, _answer(node)) for node in living]
+        tasks = [_task(node["NodeID"]).remote(place, s3, token, node["NodeID"]) for node in living]
         ray.wait(tasks, num_returns=len(tasks), timeout=seconds)
-        return [_node(node, task, seen, (began, seconds)) for node, task in zip(living, tasks, strict=True)]
+        return [_node(node, task, seen, began, seconds) for node, task in zip(living, tasks, strict=True)]
 
 
 def driver() -> Mapping[str, Any]:
     """The findings on the driver itself, to compare the nodes with."""
-    return {"python": probe.python(), "packages": probe.packages(), "code": probe.code_version(ROOT)}
+    return {"python": platform.python_version(), "packages": probe.packages(), "code": probe.code_version(ROOT)}
 
 
 def _task(node: str) -> Any:
@@ -69,13 +70,8 @@ def _task(node: str) -> Any:
     return ray.remote(probe.look).options(num_cpus=0, max_retries=0, scheduling_strategy=where)
 
 
-def _answer(node: Mapping[str, Any]) -> str:
-    return f"{node['NodeID']}.txt"
-
-
-def _node(node: Mapping[str, Any], task: Any, seen: Seen, asked: tuple[float, float]) -> Node:
+def _node(node: Mapping[str, Any], task: Any, seen: Seen, began: float, seconds: float) -> Node:
     address, resources = node["NodeManagerAddress"], node["Resources"]
-    began, seconds = asked
     try:
         found = ray.get(task, timeout=0)
     except ray.exceptions.GetTimeoutError:
@@ -84,7 +80,7 @@ def _node(node: Mapping[str, Any], task: Any, seen: Seen, asked: tuple[float, fl
         return Node(address, resources, silent=f"could not be asked: {str(error).strip().splitlines()[-1]}")
     now = time.time()
     skew = max(began - found["clock"], found["clock"] - now, 0.0)
-    return Node(address, resources, found, unseen=not found["store"] and not seen(_answer(node)), skew=skew)
+    return Node(address, resources, found, unseen=not found["store"] and not seen(node["NodeID"]), skew=skew)
 
 
 @contextmanager

@@ -17,21 +17,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-ROOMS = (
-    *(
-        "orchestrator",
-        "methods",
-        "refiners",
-        "segmentation",
-        "maps",
-        "training",
-        "imagesets",
-        "backbones",
-        "clustering",
-        "metrics",
-    ),
-    "recipes",
-)
+SCIENCE = ("methods", "refiners", "segmentation", "maps", "training", "imagesets", "backbones", "clustering", "metrics")
+ROOMS = ("orchestrator", *SCIENCE, "recipes")  # the project's folders that a job needs
 KINDS = (".py", ".yaml", ".j2", ".css", ".js")  # suffixes of the project's files
 SHOWN = ("ray", "torch", "wsss-orch")  # shown in the table of nodes
 # all packages whose versions are compared, because results depend on them
@@ -60,7 +47,7 @@ def look(place: str, s3: dict[str, Any] | None, token: str, answer: str) -> dict
     """
     return {
         "host": socket.gethostname(),
-        "python": python(),
+        "python": platform.python_version(),
         "packages": packages(),
         "code": _code(),
         "cpus": os.cpu_count(),
@@ -69,11 +56,6 @@ def look(place: str, s3: dict[str, Any] | None, token: str, answer: str) -> dict
         "clock": time.time(),
         "store": _trouble(place, s3, token, answer),
     }
-
-
-def python() -> str:
-    """The Python version of this process."""
-    return platform.python_version()
 
 
 def packages() -> dict[str, str]:

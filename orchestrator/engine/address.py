@@ -1,15 +1,16 @@
-"""What `--address` of a running cluster may be, looked at without Ray."""
+"""Checks `--address` of a running cluster without Ray, and says what a cluster wants of its token."""
 
 import socket
 from contextlib import closing
 
 from imagesets.errors import WrongInput
 
+TOKEN = "RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH"
 CONNECT = 10  # seconds for the head to take a connection
 
 
 def require_reachable(address: str) -> None:
-    """Raise WrongInput unless something takes connections there: Ray itself would try for minutes. `auto` is left to Ray."""
+    """Raise WrongInput unless `address` takes connections, which Ray would try for minutes. `auto` is left to Ray."""
     if "://" in address:
         raise WrongInput(
             f"--address {address} is a cluster seen from outside: this command runs on one of its nodes, with --address auto; "
@@ -26,3 +27,10 @@ def require_reachable(address: str) -> None:
     except (OSError, OverflowError) as error:
         why = getattr(error, "strerror", None) or error
         raise WrongInput(f"nothing answers at {address} ({why}); a Ray head listens on port 6379") from error
+
+
+def token_refused(sent: bool) -> str:
+    """The sentence for a person if a cluster refuses the token that was sent, or wants one."""
+    if sent:
+        return f"the cluster refuses the token; {TOKEN} must give that of this cluster"
+    return f"the cluster wants a token: export RAY_AUTH_MODE=token, and its token by {TOKEN}"

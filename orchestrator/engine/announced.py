@@ -1,4 +1,4 @@
-"""What a launch that runs now is going to need, told to `clean`: its stages' keys, under a lease of the run's folder."""
+"""The keys of the stages that a running launch needs, for `clean`. They count while the run's folder is leased."""
 
 import os
 import time
@@ -7,7 +7,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from orchestrator.planning.launch import Prepared
-from orchestrator.storage.lease import SILENCE, held, try_lease
+from orchestrator.storage.host import SILENCE
+from orchestrator.storage.lease import held, try_lease
 from orchestrator.storage.store import read_json, write_json
 
 PLANNED, RESULTS = "stages.json", "results.json"
@@ -15,40 +16,37 @@ PLANNED, RESULTS = "stages.json", "results.json"
 
 @contextmanager
 def announced(runs: Iterable[Prepared]) -> Iterator[None]:
-    """Announce the stages of `runs` while the block lasts, beside those of other launches of these runs that are under way."""
+    """Announce the stages of `runs` during the block. Stages that other running launches of these runs announced are kept."""
     with ExitStack() as stack:
         for run in runs:
-            stack.enter_context(_announced(run))
+            folder = run.request.store / "runs" / run.run
+            others = read_json(folder / PLANNED) or () if held(folder) else ()
+            write_json(folder / PLANNED, list(dict.fromkeys([*others, *(step.key for step in run.steps)])))
+            stack.callback(_touch, folder / PLANNED)
+            stack.enter_context(try_lease(folder))
         yield
 
 
-@contextmanager
-def _announced(prepared: Prepared) -> Iterator[None]:
-    folder = prepared.request.store / "runs" / prepared.run
-    others = read_json(folder / PLANNED) or () if held(folder) else ()
-    write_json(folder / PLANNED, list(dict.fromkeys([*others, *(step.key for step in prepared.steps)])))
-    try:
-        with try_lease(folder):
-            yield
-    finally:
-        with suppress(OSError):  # an absent store must not hide what the launch ended with
-            os.utime(folder / PLANNED)
+def _touch(path: Path) -> None:
+    with suppress(OSError):  # an absent store must not hide the error of the launch
+        os.utime(path)
 
 
 def keys_of_running(store: Path) -> set[str]:
-    """The keys of all stages that launches which run now have announced, or did until a minute ago: results come at the end."""
-    return {key for run, keys in _planned(store) if held(run) or _age(run / PLANNED) < SILENCE for key in keys}
+    """The announced keys of launches that run or ended less than a minute ago: results are written after the end."""
+    return {
+        key
+        for run, keys in _planned(store)
+        if held(run) or time.time() - (run / PLANNED).stat().st_mtime < SILENCE
+        for key in keys
+    }
 
 
 def keys_of_stopped(store: Path) -> dict[str, str]:
-    """The keys that launches have announced which ended without results, each with the name of a run that would go on with it."""
+    """The announced keys of launches that ended without results, each with the name of the run that would continue."""
     return {key: run.name for run, keys in _planned(store) if not (run / RESULTS).exists() for key in keys}
 
 
 def _planned(store: Path) -> Iterator[tuple[Path, Iterable[str]]]:
     for path in sorted((store / "runs").glob(f"*/{PLANNED}")):
         yield path.parent, read_json(path) or ()
-
-
-def _age(path: Path) -> float:
-    return time.time() - path.stat().st_mtime

@@ -1,4 +1,4 @@
-"""What a stage's function gets to see: its settings, its items and what the stages before it made."""
+"""The context of a stage's function: its settings, its items, and the results that it reads."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,14 +10,17 @@ from torch import nn
 from imagesets.errors import WrongInput
 from imagesets.item import Item
 from maps.maps import StoredMaps
-from orchestrator.engine.job import Input, Job, resolve
+from orchestrator.engine.job import Input, Job
 from orchestrator.planning.recipe import Reference, StageRecipe
+from orchestrator.planning.references import resolve
 from orchestrator.storage.shards import StoredRecords
 from training.stage import Context, Records, Settings
 
 
 def context(job: Job, device: str) -> Context:
-    """The context of a job on a device, with the networks that it reads loaded."""
+    """The context of a job on a device, with the networks that it reads loaded; this machine drops what is of other results."""
+    for result in (*(source.result for source in job.inputs.values()), job.attempt):
+        result.settle()
     where = torch.device(device)
     inputs = {
         word: load_network(source, job.classes, where) if source.network else stored(source.result.folder, source.read)
@@ -27,25 +30,25 @@ def context(job: Job, device: str) -> Context:
 
 
 def importing(recipe: StageRecipe, settings: Mapping[str, Any], classes: tuple[str, ...], items: Sequence[Item]) -> Context:
-    """The context of a stage that takes in another program's files; a network is there without weights."""
+    """The context of a stage that imports another program's files; the network that it writes has no weights yet."""
     own = settings_of(settings)
     untrained = {recipe.writes: resolve(recipe.network)(own, classes)} if recipe.network else {}
     return Context(own, classes, items, (), torch.device("cpu"), untrained)
 
 
 def settings_of(values: Mapping[str, Any]) -> Settings:
-    """A stage's settings as its function gets them: functions in place of the references to them."""
+    """A stage's settings with functions in place of references to them."""
     return Settings({name: resolve(value) if isinstance(value, Reference) else value for name, value in values.items()})
 
 
 def stored(folder: Path, read: str) -> Records | StoredMaps:
-    """What a finished map stage stored, by image id: maps where its recipe names their reader, else named arrays."""
+    """The records of a finished per-item stage: maps if `read` names their reader, else named arrays."""
     records = StoredRecords(folder)
     return StoredMaps(records, resolve(read)) if read else records
 
 
 def save_network(module: nn.Module, job: Job) -> None:
-    """Write the network that a job delivers."""
+    """Write the network that a job delivers to its folder."""
     with job.attempt.writing("network.pt") as file:
         torch.save(module.state_dict(), file)
 

@@ -1,4 +1,4 @@
-"""Carries out planned runs: on an engine, with a display, a log and a way to stop."""
+"""Runs the plans of a launch or sweep on an engine, with a display, a log and a way to stop."""
 
 import contextlib
 import logging
@@ -23,7 +23,7 @@ Plans = Sequence[Sequence[PlannedStage]]
 
 @dataclass(frozen=True)
 class Where:
-    """Where stages run: on `engine` "ray" (a private one, or the cluster at `address`) or "local"."""
+    """The engine that runs stages: "local", or "ray", which is private or the cluster at `address`."""
 
     engine: str = "ray"
     address: str = ""
@@ -35,19 +35,19 @@ class Where:
             raise WrongInput("--engine local runs in this process, and --address names a cluster; give one of them")
 
     def check(self) -> None:
-        """Raise WrongInput where a cluster that is to be used does not answer; before anything is made ready or discarded."""
+        """Raise WrongInput if the cluster does not answer; called before anything is made or discarded."""
         if self.address:
             require_reachable(self.address)
 
 
 class Execution:
-    """An engine that runs the plans of one planner while the `with` block lasts, trainings in `workers` processes."""
+    """An engine that runs plans of one planner during a `with` block; trainings have `workers` processes."""
 
     def __init__(self, console: Console, planner: Planner, workers: int, where: Where, log: Path):
         self.console, self.planner, self.log = console, planner, log
         self.display = Display(console)
         self.engine = _engine(where, planner.store.root, workers)
-        self.waiting: dict[threading.Event, Plans] = {}  # plans under way, by the event that says that they were given up
+        self.waiting: dict[threading.Event, Plans] = {}  # running plans, by the event that gives them up
 
     def __enter__(self) -> "Execution":
         from orchestrator.engine.stage_runner import Runner  # loads torch
@@ -67,17 +67,17 @@ class Execution:
         self.asking.__exit__(None, None, None)
         self.display.__exit__(*exception)
         self.engine.__exit__(*exception)
-        with contextlib.suppress(OSError):  # the log is not worth a failure
+        with contextlib.suppress(OSError):  # a log that cannot be kept is no reason to fail
             place_of(self.log).keep(self.log, self.log)
         if exception == (None, None, None):
             self.console.print(f"ran in {time.monotonic() - self.began:.0f} s; log {self.log}")
 
     def run(self, plans: Plans, given_up: threading.Event | None = None) -> list[Exception | None]:
-        """Bring about the steps of each plan; what each failed on, its whole story being in the log.
+        """Run the steps of each plan; returns the error of each plan, or None. The log has the tracebacks.
 
-        Several threads may each run plans: together they use the room there is once. Once `given_up` is set, what no other
-        thread's plans wait for ends at a checkpoint, and Stopped is raised. Raises KeyboardInterrupt where a signal came; what
-        was running is checkpointed then.
+        Several threads may call this at once and share the engine's room. Setting `given_up` stops, at a checkpoint, the stages
+        that only these plans wait for, and raises Stopped. A signal stops all stages at a checkpoint and raises
+        KeyboardInterrupt.
         """
         from orchestrator.engine.order import run_plans
         from training.loop import Stopped
@@ -94,9 +94,9 @@ class Execution:
             del self.waiting[given_up]
 
     def _wanted(self, folder: Path) -> bool:
-        """Whether a plan that is under way and not given up has the step in `folder`."""
-        under_way = [plans for given_up, plans in self.waiting.copy().items() if not given_up.is_set()]
-        return any(step.folder == folder for plans in under_way for plan in plans for step in plan)
+        """Whether the step in `folder` belongs to a running plan that is not given up."""
+        running = [plans for given_up, plans in self.waiting.copy().items() if not given_up.is_set()]
+        return any(step.folder == folder for plans in running for plan in plans for step in plan)
 
     def _make(self, step: PlannedStage, given_up: threading.Event) -> None:
         from training.loop import Stopped
@@ -105,7 +105,7 @@ class Execution:
         try:
             with self.room:
                 if given_up.is_set() and not step.cached:
-                    raise Stopped(f"{step.name} is no longer waited for")
+                    raise Stopped(f"{step.name} is given up")
                 made = not step.cached and self.runner.run(step, given_up)
         except Stopped:
             if not given_up.is_set():
@@ -124,7 +124,7 @@ class Execution:
 
 def _log_to(path: Path) -> None:
     path.parent.mkdir(exist_ok=True)
-    logging.raiseExceptions = False  # a log on a full disk must not fill the screen
+    logging.raiseExceptions = False  # when the disk is full, logging must not print an error for each line
     logging.basicConfig(filename=path, level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s", force=True)
 
 

@@ -1,4 +1,4 @@
-"""What stages fail on: which error of several workers counts, whether another attempt may do, what to lower for memory."""
+"""Errors of stages: which error of several workers counts, whether to try again, what to lower when memory runs out."""
 
 import pickle
 from collections.abc import Sequence
@@ -13,16 +13,16 @@ from orchestrator.planning.stage import Stage
 from orchestrator.storage.lease import DriverLost, LeaseLost
 from orchestrator.storage.trouble import StoreAbsent
 
-FINAL = (WrongInput, LeaseLost, DriverLost, StoreAbsent)  # what another attempt at once would only meet again
-CUT_OFF = "onnection"  # in what gloo and NCCL say where a peer is gone
-# of Ray's memory monitor, which stops a worker before the node is full, or of an allocation that fails
+FINAL = (WrongInput, LeaseLost, DriverLost, StoreAbsent)  # errors that another attempt would meet again
+CUT_OFF = "onnection"  # part of the message of gloo and NCCL if a peer is gone
+# parts of messages of Ray's memory monitor, which kills a worker before its node is full, and of failed allocations
 SIGNS = ("low on memory", "OUT_OF_MEMORY", "out of memory", "can't allocate memory", "not enough memory", "MemoryError")
 
 
 def counting(failures: Sequence[Exception]) -> Exception:
-    """The error of a training whose workers failed on `failures`, the first one first.
+    """The one error of a training whose workers failed with `failures`, given in order of time.
 
-    A refusal counts before all else. WorkerLost, so that the training is tried anew, where a worker died or lost a peer.
+    A final error comes first. If a worker died or lost a peer, it is WorkerLost, so that the training is tried again.
     """
     refusal = next((failure for failure in failures if isinstance(failure, FINAL)), None)
     lost = any(isinstance(failure, WorkerLost) or CUT_OFF in str(failure) for failure in failures)
@@ -30,11 +30,11 @@ def counting(failures: Sequence[Exception]) -> Exception:
 
 
 def hand_over(error: Exception, path: Path) -> None:
-    """Write a worker's error for the process that started it: the error itself, or its text where it cannot be pickled."""
+    """Write a worker's error for the process that started it; only its text if it cannot be pickled."""
     try:
         content = pickle.dumps(error)
-        pickle.loads(content)  # an exception with arguments of its own can often be written and not be read
-    except Exception:  # whatever a foreign class does when it is pickled
+        pickle.loads(content)  # an exception class with its own arguments can often be written but not read
+    except Exception:  # a foreign class may raise anything
         content = pickle.dumps(RuntimeError(f"{type(error).__name__}: {error}"))
     partial = path.with_suffix(".partial")
     partial.write_bytes(content)
@@ -42,18 +42,18 @@ def hand_over(error: Exception, path: Path) -> None:
 
 
 def handed_over(folder: Path) -> list[Exception]:
-    """The errors that workers have written to `folder`, the first one first."""
+    """The errors that workers have written to `folder`, in order of time."""
     written = sorted(folder.glob("*.error"), key=lambda path: path.stat().st_mtime_ns)
     return [pickle.loads(path.read_bytes()) for path in written]
 
 
 def ran_out(error: BaseException) -> bool:
-    """Whether an error, or what a worker was lost to, is a lack of memory."""
+    """Whether an error, or the loss of a worker, came from a lack of memory."""
     return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(sign in str(error) for sign in SIGNS)
 
 
 def out_of_memory(name: str, stage: Stage, error: BaseException) -> WrongInput:
-    """What a person is told of a stage called `name` that ran out of memory."""
+    """The error for a person if the stage called `name` ran out of memory."""
     own = [f"{stage.component}.{setting}" for setting in load_all()[stage.component].memory if setting in stage.settings]
     if stage.recipe.kind == "train":
         also = "training.workers or training.loaders, or give it a machine with more"

@@ -1,6 +1,6 @@
 """Ctrl-C and SIGTERM: the first asks the running stages to checkpoint and end, the second ends this process at once.
 
-So does the first where they have not ended after a while: the last checkpoint is good enough.
+This process also ends if the stages have not ended GRACE seconds after the first signal.
 """
 
 import os
@@ -9,10 +9,10 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-# seconds: what schedulers leave between SIGTERM and SIGKILL, and what a submitted job is given
+# seconds; schedulers leave this time between SIGTERM and SIGKILL, and Ray gives a submitted job that of the variable
 GRACE = float(os.environ.get("RAY_JOB_STOP_WAIT_TIME_S", "30"))
-GIVEN = "WSSS_ORCH_COMMAND"  # the environment variable of a submitted job with the command that sent it, and would again
-INTERRUPTED = 130  # the exit code that shells give to what Ctrl-C ended
+GIVEN = "WSSS_ORCH_COMMAND"  # an environment variable of a submitted job: the `submit` command that continues it
+INTERRUPTED = 130  # a shell's exit code for a command that Ctrl-C ended
 
 
 @contextmanager
@@ -26,10 +26,10 @@ def asking(stop: Callable[[], None]) -> Iterator[None]:
             end_at_once(INTERRUPTED)
         stop()
         timer.start()
-        # not through the console, whose lock the interrupted line may hold
-        os.write(2, b"stopping: what runs is brought to a checkpoint; once more (Ctrl-C) stops at once\n")
+        # not through the console: the interrupted code may hold its lock
+        os.write(2, b"stopping: running stages go on to a checkpoint; Ctrl-C once more stops at once\n")
 
-    timer = threading.Timer(GRACE, give_up)
+    timer = threading.Timer(GRACE, _give_up)
     timer.daemon = True
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -40,15 +40,14 @@ def asking(stop: Callable[[], None]) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def give_up() -> None:
-    """End this process at once, and say so."""
+def _give_up() -> None:
     os.write(2, f"not at a checkpoint after {GRACE:.0f} s: stopped at once; the same command continues\n".encode())
     end_at_once(INTERRUPTED)
 
 
 def end_at_once(code: int) -> None:
-    """End this process and all that it has started, without any farewell."""
-    import psutil  # no command should wait for it that is not interrupted
+    """Kill this process and all processes that it has started."""
+    import psutil  # here, so that commands start without it
 
     for child in psutil.Process().children(recursive=True):
         try:

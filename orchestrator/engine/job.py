@@ -1,4 +1,4 @@
-"""One stage to run, as it is sent to whoever runs it; nothing here knows which engine does."""
+"""A job: one stage to run, as every engine gets it."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -8,72 +8,69 @@ from pathlib import Path
 from typing import Any
 
 from imagesets.item_list import ItemList
-from orchestrator.engine.spent import Spent
 from orchestrator.planning.recipe import StageRecipe
-from orchestrator.planning.references import resolve as resolve
 from orchestrator.storage.lease import DriverLost, LeaseLost
 from orchestrator.storage.result import Attempt, Result
 from orchestrator.storage.shards import SHARD, Shards
 from orchestrator.storage.trouble import StoreAbsent, StoreGone, blame
 from training.loop import Stopped
 
-Done = Callable[[int, Spent], None]  # told of the items of a shard and what it took
-Ask = Callable[[], None]  # asked now and then whether to go on; raises if not
-Tell = Callable[[str], None]  # told what a person should know
-RETRIES = 3  # of what a worker died in; an exception in our own code would only come again
+Ask = Callable[[], None]  # called now and then; raises if the stage must end
+Tell = Callable[[str], None]  # called with a line for the person
+RETRIES = 3  # after a worker died; an exception of our own code would only come again
 
 
 class WorkerLost(Exception):
-    """A worker died, or the node that it ran on; another attempt continues from the checkpoint."""
+    """A worker or its node died; another attempt continues from the checkpoint."""
 
 
 @dataclass(frozen=True)
 class Input:
-    """The finished stage behind a word: its result, how to rebuild the network that it delivers, how to read its maps."""
+    """A finished stage that a job reads; `network` and `read` are references to functions, "" for none."""
 
     result: Result
-    network: str
+    network: str  # rebuilds the network that the stage delivers
     settings: Mapping[str, Any]
-    read: str = ""  # the reader of its maps
+    read: str = ""  # reads the stage's maps
 
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """One stage to run; equal where the attempts are."""
+    """One stage to run; two jobs with equal attempts are equal."""
 
     name: str
     attempt: Attempt
     recipe: StageRecipe
     settings: Mapping[str, Any]
     random_seed: int
-    purpose: str  # of its random numbers: two stages that call one function have a name each
-    add_ons: tuple[str, ...]  # functions that add to a training
+    purpose: str  # of its random numbers; two stages that call one function have different ones
+    add_ons: tuple[str, ...]  # references to functions that add to a training
     classes: tuple[str, ...]
     items: ItemList
     inputs: Mapping[str, Input]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Job) and self.attempt == other.attempt
 
     def __hash__(self) -> int:
         return hash(self.attempt)
 
     @property
     def folder(self) -> Path:
-        """The stage's, on this machine."""
+        """The folder of the stage on this machine."""
         return self.attempt.folder
 
     @property
     def root(self) -> Path:
-        """The store's."""
+        """The root of the store on this machine."""
         return self.folder.parents[1]
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Job) and self.attempt == other.attempt
-
     def parts(self) -> Sequence[Any]:
-        """What a per-item stage goes over: its images, or the class indices."""
+        """What a per-item stage goes over: images, or the indices of the classes."""
         return range(len(self.classes)) if self.recipe.over == "classes" else self.items
 
     def shards(self) -> Shards:
-        """The parts cut into shards; a class is as much work as many images and makes a shard of its own."""
+        """The parts, cut into shards; a class is a shard, because it is as much work as many images."""
         return Shards(self.parts(), 1 if self.recipe.over == "classes" else SHARD)
 
     def names(self) -> Iterator[list[str]]:
@@ -86,19 +83,14 @@ class Job:
         """The record name of a part."""
         return self.classes[part] if self.recipe.over == "classes" else part.id
 
-    def settle(self) -> None:
-        """Make sure that this machine has the results that the job reads, and no others."""
-        for result in (*(source.result for source in self.inputs.values()), self.attempt):
-            result.settle()
-
     def uses_network(self) -> bool:
-        """Whether a GPU would help."""
+        """Whether the job computes with a network, so that a GPU would help."""
         return any(source.network for source in self.inputs.values())
 
 
 @contextmanager
 def blaming(root: Path) -> Iterator[None]:
-    """Where the block fails because the store at `root` does, raise what `blame` says of the store."""
+    """If the block fails because of the store at `root`, raise an error about the store; see `blame`."""
     try:
         yield
     except (StoreAbsent, StoreGone, LeaseLost, DriverLost, Stopped):

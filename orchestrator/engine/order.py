@@ -1,7 +1,6 @@
-"""Which step runs when: each key once, after its inputs, as many side by side as there is room for.
+"""Runs the steps of several plans, which share steps of equal keys. Each key is made once, after its inputs.
 
-Several plans (the runs of one launch, the trials of a sweep) share what they have in common. A plan whose step fails is given up;
-the others go on.
+Plans are the runs of a launch or a trial. If a step fails, its plans end and the others go on.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,10 +16,9 @@ def run_plans(
     look: Callable[[PlannedStage], None],
     room: int,
 ) -> list[Exception | None]:
-    """Call `make` on every step of all plans, up to `room` at once, in the order of the plans; what each plan failed on.
+    """Call `make` on one step of each key, up to `room` at once, in the order of the plans; returns each plan's error, or None.
 
-    Steps of equal key are made once, and `look` then takes the result into each of them. Raises Stopped where a step does, once
-    no other is running any more.
+    `look` is then called on every step of that key. If a step raises Stopped, so does this, after all running steps have ended.
     """
     failures: list[Exception | None] = [None] * len(plans)
     begun: set[str] = set()
@@ -38,7 +36,7 @@ def run_plans(
 
 
 def _ready(plans: Sequence[Sequence[PlannedStage]], failures: Sequence[Exception | None], begun: set[str]) -> list[PlannedStage]:
-    """One step of each key that is not begun and whose inputs are all there, of plans that have not failed."""
+    """One step of each key that has not begun, has all its inputs, and belongs to a plan that has not failed."""
     steps = [step for plan, failure in zip(plans, failures, strict=True) if failure is None for step in plan]
     ready = {step.key: step for step in reversed(steps) if all(source.cached for source in step.inputs.values())}
     return [ready[key] for key in dict.fromkeys(step.key for step in steps) if key in ready and key not in begun]
@@ -55,9 +53,7 @@ def _take(
     if isinstance(error, Stopped) or (error is not None and not isinstance(error, Exception)):
         raise error
     for number, plan in enumerate(plans):
-        for twin in plan:
-            if twin.key != made.key:
-                continue
+        for twin in (step for step in plan if step.key == made.key):
             if error is None:
                 look(twin)
             else:

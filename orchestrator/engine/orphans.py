@@ -1,7 +1,7 @@
-"""Processes that a private Ray leaves behind when its driver is killed outright: recorded, and ended by the next launch.
+"""The processes that a private Ray leaves when its driver is killed. A launch records its own, and ends those of dead drivers.
 
-Ray's own supervision ends its servers and workers with the driver, but not every agent. A process is told by its number and
-its start time together: numbers are used again.
+Ray itself ends its servers and workers with the driver, but not every agent. A process is identified by its number and its
+start time, because numbers are reused.
 """
 
 from pathlib import Path
@@ -13,7 +13,7 @@ from orchestrator.storage.store import read_json, write_json
 
 
 def record(store: Path) -> Path:
-    """Note all processes that this one has started so far; the note's path, to be removed on an orderly end."""
+    """Write a note of all processes that this one has started; returns its path, which an orderly end removes."""
     family = psutil.Process().children(recursive=True)
     note = store / "ray" / f"processes-{host()}-{psutil.Process().pid}.json"
     write_json(note, {"driver": _identity(psutil.Process()), "processes": [_identity(member) for member in family]})
@@ -21,7 +21,7 @@ def record(store: Path) -> Path:
 
 
 def reap(store: Path) -> None:
-    """End what the dead drivers of this host have left behind."""
+    """End the processes that dead drivers of this host have left."""
     for note in (store / "ray").glob(f"processes-{host()}-*.json"):
         found = read_json(note)
         if found is None or _living(found["driver"]):
@@ -34,7 +34,7 @@ def reap(store: Path) -> None:
 
 
 def may_live(store: Path) -> bool:
-    """Whether a launch that noted its processes is running: on this host, or perhaps on another, which cannot be asked."""
+    """Whether a launch that noted its processes may be running. A note of another host counts, because it cannot be checked."""
     here = f"processes-{host()}-"
     notes = [(note, read_json(note)) for note in (store / "ray").glob("processes-*.json")]
     return any(not note.name.startswith(here) or (found and _living(found["driver"])) for note, found in notes)

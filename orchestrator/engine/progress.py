@@ -1,24 +1,14 @@
-"""What a person sees while a launch runs: one live line per running stage, or plain lines where output is piped."""
-
-import time
-from dataclasses import dataclass
-from typing import Any
+"""The display of a running launch: a live line for each running stage, or plain lines if output is piped."""
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
-SPEED = 600  # seconds over which it is measured: a shard of a slow stage takes minutes
-
-
-@dataclass(frozen=True)
-class _Line:
-    began: float
-    task: Any  # rich's, where the display is live
+SPEED = 600  # seconds over which speed is measured: a shard of a slow stage takes minutes
 
 
 class _Rate(ProgressColumn):
-    """Units a second of late."""
+    """Units per second over the last SPEED seconds."""
 
     def render(self, task: Task) -> Text:
         if not task.speed:
@@ -27,31 +17,26 @@ class _Rate(ProgressColumn):
 
 
 class Display:
-    """Shows stages as they run, several at once; use as a context manager."""
+    """Shows running stages by name; use as a context manager."""
 
     def __init__(self, console: Console):
-        self.console = console
-        self.live = console.is_terminal
-        columns = (
+        self.console, self.live = console, console.is_terminal
+        self.bars = Progress(
             TextColumn("  {task.description}"),
             BarColumn(24),
             TextColumn("{task.completed:.0f}/{task.total:.0f} {task.fields[unit]}"),
             _Rate(),
-        )
-        self.bars = Progress(
-            *columns,
             TimeElapsedColumn(),
             TimeRemainingColumn(),
             TextColumn("{task.fields[note]}"),
             console=console,
             transient=True,
             speed_estimate_period=SPEED,
+            disable=not self.live,
         )
-        self.lines: dict[str, _Line] = {}
 
     def __enter__(self) -> "Display":
-        if self.live:
-            self.bars.start()
+        self.bars.start()
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -62,27 +47,26 @@ class Display:
         self.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def start(self, name: str, total: int, unit: str, done: int = 0, note: str = "") -> None:
-        """A stage begins, `done` of its `total` units being there already; a live line ends in `note` until there is more."""
-        task = None
-        if self.live:
-            task = self.bars.add_task(name, total=total, completed=done, unit=unit, note=note)
-        else:
+        """Show a stage that begins with `done` of its `total` units; its live line ends in `note` until the next update."""
+        self.bars.add_task(name, total=total, completed=done, unit=unit, note=note)
+        if not self.live:
             self.say(f"{name}: begins{f', {done} of {total} {unit} there already' if done else ''}")
-        self.lines[name] = _Line(time.monotonic(), task)
 
     def update(self, name: str, done: float, total: float | None = None, note: str = "") -> None:
-        """`done` units of a running stage are there now."""
-        if self.live:
-            self.bars.update(self.lines[name].task, completed=done, total=total, note=note)
+        """Show that `done` units of a running stage are ready."""
+        for task in self._shown(name):
+            self.bars.update(task.id, completed=done, total=total, note=note)
 
     def finish(self, name: str, detail: str) -> None:
-        """A running stage is done."""
-        seconds = time.monotonic() - self.lines[name].began
+        """Print that a running stage is done, and after how long."""
+        seconds = sum(task.elapsed or 0.0 for task in self._shown(name))
         self.give_up(name)
         self.say(f"{name}: done in {seconds:.1f} s{', ' + detail if detail else ''}")
 
     def give_up(self, name: str) -> None:
-        """Show a stage no longer, if it is shown at all."""
-        line = self.lines.pop(name, None)
-        if self.live and line is not None:
-            self.bars.remove_task(line.task)
+        """Remove a stage from the display, if it is there."""
+        for task in self._shown(name):
+            self.bars.remove_task(task.id)
+
+    def _shown(self, name: str) -> list[Task]:
+        return [task for task in self.bars.tasks if task.description == name]

@@ -1,14 +1,26 @@
-"""What a result was made with: versions of packages and of this code."""
+"""What a result was made with: this machine, the versions of packages, and the commit of this code."""
 
+import os
+import socket
 import subprocess
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 PACKAGES = ("wsss-orch", "torch", "torchvision", "ray", "numpy", "opencv-python-headless", "pydensecrf2")
 
 
+def circumstances() -> dict[str, Any]:
+    """The entries of a manifest on the machine and the software."""
+    import torch  # here, because `doctor` must report a torch that cannot be imported
+
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+    here = {"host": socket.gethostname(), "cores": os.cpu_count(), "device": device}
+    return {**here, "versions": versions(), "commit": git_commit()}
+
+
 def versions() -> dict[str, str]:
-    """Versions of the packages that results depend on; those not installed are left out."""
+    """Versions of the packages that results depend on, without those that are not installed."""
     found = {}
     for package in PACKAGES:
         try:
@@ -19,7 +31,7 @@ def versions() -> dict[str, str]:
 
 
 def git_commit() -> str:
-    """The commit of this checkout, with + where files differ from it; a copy on a cluster carries it; empty elsewhere."""
+    """The commit of this checkout, with + if files differ from it. Code sent to a cluster carries it; "" if unknown."""
     here = Path(__file__).parent
     if (carried := here.parent / "COMMIT").is_file():
         return carried.read_text(encoding="utf-8")

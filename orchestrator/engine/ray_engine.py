@@ -1,12 +1,12 @@
-"""Runs stages on Ray: Ray Train for training, plain Ray tasks for per-item stages.
+"""Runs stages on Ray: trainings with Ray Train, per-item stages as plain Ray tasks.
 
-Results go straight to the store; Ray carries only jobs and figures. Our checkpoint in the stage's folder is the one recovery
-system: a restarted worker group, a restarted driver and the local engine all continue from it.
+Results go straight to the store; Ray carries only jobs and figures. The only recovery system is our checkpoint in the stage's
+folder: a restarted worker group, a restarted driver and the local engine all continue from it.
 """
 
 import logging
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -24,18 +24,17 @@ from ray.train.v2._internal.exceptions import (
 
 from imagesets.errors import WrongInput
 from orchestrator.engine import orphans
+from orchestrator.engine.capacity import worker_needs
 from orchestrator.engine.failures import counting
-from orchestrator.engine.job import Ask, Done, Job, Tell, WorkerLost
-from orchestrator.engine.places import worker_needs
+from orchestrator.engine.job import Ask, Job, Tell, WorkerLost
 from orchestrator.engine.ray_session import connected
 from orchestrator.engine.ray_shards import ShardTasks, living
 from orchestrator.engine.spent import Spent
 from orchestrator.engine.training_work import run_training
 from orchestrator.storage.place import place_of
 from orchestrator.storage.trouble import require
-from training.loop import Stopped
 
-STARTS = 5  # minutes that a training waits for room on a cluster that has lost some: Ray tries once a minute, by default for ever
+STARTS = 5  # minutes that a training waits for room after nodes were lost: Ray tries once a minute, by default for ever
 
 
 class RayEngine:
@@ -45,7 +44,7 @@ class RayEngine:
 
     def __init__(self, store: Path, address: str = "", workers: int = 1):
         self.store, self.address, self.workers = store, address, workers
-        self.nodes: dict[str, Mapping[str, float]] = {}  # all that were seen: a lost one may come back
+        self.nodes: dict[str, Mapping[str, float]] = {}  # all nodes that were ever seen: a lost one may come back
 
     def __enter__(self) -> "RayEngine":
         orphans.reap(self.store)
@@ -60,23 +59,25 @@ class RayEngine:
 
     @property
     def room(self) -> int:
-        """Trainings that fit on the cluster side by side; a per-item stage uses what is free in any case."""
+        """The number of trainings that fit on the cluster side by side; a per-item stage uses whatever is free."""
         resources = ray.cluster_resources()
         return max(int(resources.get("GPU", 0) or resources.get("CPU", 1)) // self.workers, 1)
 
-    def map(self, job: Job, indices: Iterable[int], done: Done, ask: Ask, tell: Tell) -> None:
-        """Run the shards `indices` of a per-item stage, bounded in flight, calling `done` with its items and what it took.
+    def map(self, job: Job, indices: Iterable[int], ask: Ask, tell: Tell) -> Iterator[tuple[int, Spent]]:
+        """Make the shards `indices` of a per-item stage; yields the number of items of each and what it took.
 
-        `ask` is called every half second and may raise to end it; `tell` is told of lost workers and nodes. Raises WorkerLost
-        where a shard loses worker after worker.
+        `ask` is called every half second, `tell` for lost workers and nodes. Raises WorkerLost if a shard loses too many workers.
         """
         try:
-            ShardTasks(job, indices, tell).run(done, ask)
+            yield from ShardTasks(job, indices, tell).run(ask)
         except RayError as error:
             raise WorkerLost(str(error)) from error
 
     def train(self, job: Job) -> Spent:
-        """Run a training stage under Ray Train; what all workers spent. Raises WorkerLost where another attempt may do."""
+        """Run a training stage under Ray Train; returns what all workers spent.
+
+        Raises WorkerLost if another attempt may succeed.
+        """
         try:
             return self._fit(job)
         except (TrainingFailedError, RayError) as error:
@@ -84,10 +85,10 @@ class RayEngine:
             raise counting(failures(error)) from error
 
     def _fit(self, job: Job) -> Spent:
-        """One attempt; its Ray run has a fresh name, because Ray would otherwise continue from its own snapshot."""
+        """One attempt, as a Ray run with a new name; under an old name Ray would continue from its own snapshot."""
         workers = job.settings["training.workers"]
         cpus, gpus = self._needs(workers, job.settings["training.threads"])
-        require(self.store)  # Ray would make the folder for its notes anew
+        require(self.store)  # Ray would make the folder for its notes again
         notes = self.store / "ray" / f"{job.folder.name}-{secrets.token_hex(8)}"  # in the store: all nodes can write there
         storage, file_system = place_of(notes).for_pyarrow(notes.parent)
         waiting = FailureConfig(controller_failure_limit=STARTS)  # type: ignore[call-arg]  # the annotation is Ray Train 1's
@@ -104,7 +105,7 @@ class RayEngine:
                 place_of(notes).remove_folder(notes)
 
     def _needs(self, workers: int, threads: int) -> tuple[int, dict[str, int]]:
-        """CPUs and GPUs of each worker. Where they do not fit any more, of before a node was lost: Ray waits for another."""
+        """CPUs and GPUs of each worker. If lost nodes are needed too, they are counted, and Ray waits for new ones."""
         now = living()
         self.nodes |= now
         try:
@@ -114,14 +115,14 @@ class RayEngine:
 
 
 def failures(error: Exception) -> list[Exception]:
-    """What each worker failed on, or what Ray Train's controller did; what Ray itself failed on as a lost worker."""
+    """The errors of the workers, or that of Ray Train's controller; an error of Ray itself becomes WorkerLost."""
     if isinstance(error, WorkerGroupError) and error.worker_failures:
         return [_failure(error.worker_failures[rank]) for rank in sorted(error.worker_failures)]
     return [_failure(error.controller_failure if isinstance(error, ControllerError) else error)]
 
 
 def _failure(error: Exception) -> Exception:
-    if isinstance(error, WorkerHealthCheckFailedError):  # how Ray Train tells that it cannot ask a worker any more
+    if isinstance(error, WorkerHealthCheckFailedError):  # Ray Train can no longer reach a worker
         return _failure(error.health_check_failure)
     if isinstance(error, WorkerGroupStartupTimeoutError):
         return WrongInput(
@@ -134,9 +135,4 @@ def _failure(error: Exception) -> Exception:
 
 def _train_worker(config: dict[str, Any]) -> Spent:
     context = train.get_context()
-    device = str(train.torch.get_device())
-    rank, world = context.get_world_rank(), context.get_world_size()
-    try:
-        return run_training(config["job"], rank, world, device)
-    except Stopped:
-        return Spent()  # asked for: not a failure to retry; the runner sees that there is no network yet
+    return run_training(config["job"], context.get_world_rank(), context.get_world_size(), str(train.torch.get_device()))

@@ -14,37 +14,38 @@ from ray._private.authentication.http_token_authentication import get_auth_heade
 from ray.exceptions import AuthenticationError
 
 from imagesets.errors import WrongInput
+from orchestrator.engine.address import token_refused
 
-DEFAULTS = {  # settings of Ray, unless the user's shell has others
+DEFAULTS = {  # environment variables of Ray, unless the user's shell has set them
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_TRAIN_ENABLE_STATE_TRACKING": "0",
-    "RAY_IGNORE_UNHANDLED_ERRORS": "1",  # of shards in flight when a launch is stopped: their lease is gone
+    "RAY_IGNORE_UNHANDLED_ERRORS": "1",  # of shards that run when a launch is stopped
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # by default a finished training is noticed after 2 s
 }
-REPORTS = logging.getLogger("raylet")  # of Ray's servers
-QUESTION = "/ray.rpc.NodeInfoGcsService/CheckAlive"  # what Ray's own `ray health-check` asks a head
+REPORTS = logging.getLogger("raylet")  # gets the messages of Ray's servers
+QUESTION = "/ray.rpc.NodeInfoGcsService/CheckAlive"  # the request of `ray health-check`
 PATIENCE = 10  # seconds for an answer
-OBJECT_STORE = 256 << 20  # bytes of a private Ray: only jobs and figures pass through it
+OBJECT_STORE = 256 << 20  # bytes; only jobs and figures pass through the object store of a private Ray
 
 
 @contextmanager
 def connected(address: str = "", cpus: int = 1) -> Iterator[None]:
-    """A driver of the cluster at `address` while the block lasts, or of a private Ray with at least so many CPUs.
+    """Connect to the cluster at `address` during the block, or start a private Ray with at least `cpus` CPUs.
 
-    Raises WrongInput where the cluster refuses.
+    Raises WrongInput if the cluster refuses.
     """
     for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)
-    if token := os.environ.get("RAY_AUTH_TOKEN_PATH"):
-        os.environ["RAY_AUTH_TOKEN_PATH"] = os.path.abspath(os.path.expanduser(token))  # read in another folder below
+    if token := os.environ.get("RAY_AUTH_TOKEN_PATH"):  # Ray reads it below, in another working directory
+        os.environ["RAY_AUTH_TOKEN_PATH"] = os.path.abspath(os.path.expanduser(token))
     if address:
         refuse_wrong_token(address)
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if not address:
         room = max(os.cpu_count() or 1, cpus)
         options |= {"include_dashboard": False, "num_cpus": room, "object_store_memory": OBJECT_STORE}
-    # workers import from the folder in which a driver begins: from an empty one, as a folder of the user's that is called
-    # metrics/ must not be imported; not from a `working_dir` of Ray's, which a worker can find deleted when another has ended
+    # workers import from the driver's working directory; in an empty one they cannot import a user's folder called metrics/
+    # (Ray's own `working_dir` can be deleted for a worker when another worker has ended)
     with tempfile.TemporaryDirectory(prefix="wsss-orch-") as empty:
         try:
             with chdir(empty):
@@ -64,7 +65,7 @@ def connected(address: str = "", cpus: int = 1) -> Iterator[None]:
 
 
 def _tell_the_log() -> None:
-    """Ray's warnings, and the paragraphs that its servers send to a driver, go to the log in place of the terminal."""
+    """Send Ray's warnings and the messages of its servers to the log instead of the terminal."""
     ours = logging.getLogger("ray")
     ours.handlers.clear()
     ours.propagate = True
@@ -72,26 +73,20 @@ def _tell_the_log() -> None:
 
 
 def refuse_wrong_token(address: str) -> None:
-    """Raise WrongInput where the head at `address`, auto or host:port, refuses the token; all else is left to Ray.
+    """Raise WrongInput if the head at `address` (auto or host:port) refuses the token. Ray handles other errors.
 
-    Ray itself tries a wrong one for twenty seconds, in raw lines.
+    Ray itself would try a wrong token for twenty seconds and print raw lines.
     """
     head = services.canonicalize_bootstrap_address(address) if address == "auto" else address
     if head is None:
         return
     try:
         headers = get_auth_headers_if_auth_enabled({})
-    except AuthenticationError as error:  # the token is asked for, and cannot be read
+    except AuthenticationError as error:  # a token is wanted and cannot be read
         raise WrongInput(f"--address {address}: {error.message}") from error
     with grpc.insecure_channel(head, options=[("grpc.enable_http_proxy", 0)]) as channel:
         try:
             channel.unary_unary(QUESTION)(b"", timeout=PATIENCE, metadata=tuple(headers.items()))
         except grpc.RpcError as error:
             if error.code() is grpc.StatusCode.UNAUTHENTICATED:
-                raise WrongInput(f"--address {address}: {_refusal(bool(headers))}") from error
-
-
-def _refusal(sent: bool) -> str:
-    if sent:
-        return "the cluster refuses the token; RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH must give that of this cluster"
-    return "the cluster wants a token: export RAY_AUTH_MODE=token, and its token by RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH"
+                raise WrongInput(f"--address {address}: {token_refused(bool(headers))}") from error

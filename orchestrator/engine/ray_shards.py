@@ -1,14 +1,14 @@
-"""The shards of a per-item stage as Ray tasks: bounded in flight, and submitted again where a worker or its node is lost.
+"""The shards of a per-item stage as Ray tasks, a bounded number at once; a shard whose worker or node is lost is submitted again.
 
-Ray tells at once of a worker that died, and after about a minute of a node that is silent. What such a node had in hand it
-tells minutes later, when the connections to its workers time out; so whatever is in flight is submitted a second time as soon
-as a node is gone, and the first result of each shard counts: a shard is the same whoever makes it.
+Ray reports a dead worker at once, and a silent node after about a minute. It reports that node's tasks minutes later, when the
+connections to its workers time out. So when a node is gone, all shards in flight are submitted a second time. The first result
+of a shard counts, because a shard is the same whoever makes it.
 """
 
 import logging
 import time
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import psutil
@@ -16,40 +16,41 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from orchestrator.engine.capacity import fitting, task_cpus
 from orchestrator.engine.failures import ran_out
-from orchestrator.engine.job import RETRIES, Ask, Done, Job, Tell, WorkerLost
-from orchestrator.engine.places import places, width
+from orchestrator.engine.job import RETRIES, Ask, Job, Tell, WorkerLost
 from orchestrator.engine.shard_work import run_shard
 from orchestrator.engine.spent import Spent
 
-IN_FLIGHT = 2  # shards submitted per place: one runs, one waits
-POLL = 0.5  # seconds between two looks whether the stage is to stop
+IN_FLIGHT = 2  # tasks submitted for each one that has room to run: one runs, one waits
+POLL = 0.5  # seconds between two calls of `ask`
 LOOK = 5.0  # seconds between two looks at the nodes
-FAREWELL = 10.0  # seconds that the nodes have to end a stage's processes
-STAGE = "WSSS_ORCH_STAGE"  # the environment variable that tells a stage's own processes
+FAREWELL = 10.0  # seconds that nodes have to end the processes of a stage
+STAGE = "WSSS_ORCH_STAGE"  # an environment variable that marks the processes of one stage
 
 
 class ShardTasks:
-    """The shards `indices` of a stage; `tell` is told of what is lost."""
+    """The shards `indices` of a stage; `tell` is called for lost workers and nodes."""
 
     def __init__(self, job: Job, indices: Iterable[int], tell: Tell):
         self.job, self.tell, self.shared = job, tell, ray.put(job)
         self.waiting = deque(indices)
         self.left = set(self.waiting)
-        self.running: dict[Any, int] = {}  # the shard of every task; two tasks may make one shard
-        self.counted: set[Any] = set()  # the tasks that take up room: not those that may be on a lost node
-        self.lost = Counter[int]()  # workers, by shard
-        self.told = 0  # of how many losses of one shard
+        self.running: dict[Any, int] = {}  # tasks and their shards; two tasks may make one shard
+        self.counted: set[Any] = set()  # tasks that take up room; those that may be on a lost node do not
+        self.lost = Counter[int]()  # number of lost workers, by shard
+        self.told = 0  # the highest number of lost workers of one shard that was told
         self.nodes, self.looked = living(), time.monotonic()
         self.gpus = job.uses_network() and any(node.get("GPU") for node in self.nodes.values())
 
-    def run(self, done: Done, ask: Ask) -> None:
-        """Make them all, calling `done` with the items of each and what it took, and now and then `ask`, which may raise."""
+    def run(self, ask: Ask) -> Iterator[tuple[int, Spent]]:
+        """Make all shards; yields the number of items of each and what it took. `ask` may raise to end this."""
         try:
             while self.left:
                 self._submit()
                 for task in ray.wait(list(self.running), timeout=POLL)[0]:
-                    self._take(task, done)
+                    if made := self._take(task):
+                        yield made
                 self._look()
                 ask()
         finally:
@@ -60,49 +61,50 @@ class ShardTasks:
 
     def _submit(self) -> None:
         nodes = list(self.nodes.values())
-        cpus = width(nodes, self.job.settings.get("extraction.threads", 1), self.gpus)
+        cpus = task_cpus(nodes, self.job.settings.get("extraction.threads", 1), self.gpus)
         options: dict[str, Any] = {"num_cpus": cpus}
-        if self.gpus:  # in processes of the stage's own, which can be ended after it
+        if self.gpus:  # in processes of this stage alone, so that they can be ended after it
             options |= {"num_gpus": 1, "runtime_env": {"env_vars": {STAGE: self.job.attempt.token}}}
-        room = IN_FLIGHT * max(places(nodes, cpus, self.gpus), 1)
+        room = IN_FLIGHT * max(fitting(nodes, cpus, self.gpus), 1)
         while self.waiting and len(self.counted) < room:
             if (index := self.waiting.popleft()) in self.left:
                 task = _shard.options(**options).remote(self.shared, index, "cuda" if self.gpus else "cpu")
                 self.running[task] = index
                 self.counted.add(task)
 
-    def _take(self, task: Any, done: Done) -> None:
+    def _take(self, task: Any) -> tuple[int, Spent] | None:
+        """The result of a task that has ended, None if its shard is already made or must be made again."""
         index = self.running.pop(task)
         self.counted.discard(task)
-        if index not in self.left:  # the later one of two
-            return
+        if index not in self.left:  # another task has made it
+            return None
         try:
-            items, spent = ray.get(task)
+            made = ray.get(task)
         except RayTaskError as error:
             logging.error("%s", error)  # with the worker's own traceback
             raise error.cause or error from None
         except RayError as error:
             self._again(index, error)
-        else:
-            self.left.remove(index)
-            done(items, spent)
+            return None
+        self.left.remove(index)
+        return made
 
     def _again(self, index: int, error: RayError) -> None:
-        """A shard's worker was lost: submit it once more, unless another task is at it."""
+        """Submit a shard whose worker was lost once more, unless another task is making it."""
         logging.warning("%s", error)
         if index in self.running.values():
             return
         self.lost[index] += 1
         if self.lost[index] > RETRIES:
             raise WorkerLost(str(error)) from error
-        if self.lost[index] > self.told:  # once for each round, however many there are
+        if self.lost[index] > self.told:  # tell it once, however many shards are lost for as many times
             self.told = self.lost[index]
             why = "out of memory" if ran_out(error) else "it died"
             self.tell(f"a worker was lost ({why}); its shard is made again, {self.told} of {RETRIES}")
-        self.waiting.append(index)  # behind the others: memory may have become free meanwhile
+        self.waiting.append(index)  # last, because memory may be free by then
 
     def _look(self) -> None:
-        """Submit what is in flight a second time where a node is gone since the last look."""
+        """Submit all shards in flight a second time if a node is gone since the last look."""
         if time.monotonic() - self.looked < LOOK:
             return
         before, self.nodes, self.looked = self.nodes, living(), time.monotonic()
@@ -119,14 +121,14 @@ def living() -> dict[str, Mapping[str, float]]:
 
 
 def end_processes(token: str) -> None:
-    """End the processes that a stage had on GPUs: Ray would keep them, and count the memory of their networks as free."""
+    """End the processes that a stage has on GPUs. Ray would keep them and count the memory of their networks as free."""
     strategies = [NodeAffinitySchedulingStrategy(node, soft=False) for node, has in living().items() if has.get("GPU")]
     tasks = [_end.options(scheduling_strategy=strategy).remote(token) for strategy in strategies]
     ray.wait(tasks, num_returns=len(tasks), timeout=FAREWELL)
 
 
-# max_calls: a worker keeps its networks loaded from one shard to the next, on GPUs too, where Ray would end it after each
-# max_retries: who submits a shard does so again, also where Ray does not know yet that its node is gone
+# max_calls=0: a worker keeps its networks loaded between shards; by default Ray ends a worker on a GPU after each task
+# max_retries=0: ShardTasks submits lost shards again, also before Ray knows that a node is gone
 @ray.remote(max_calls=0, max_retries=0)
 def _shard(job: Job, index: int, device: str) -> tuple[int, Spent]:
     return run_shard(job, index, device)

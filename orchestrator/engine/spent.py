@@ -1,4 +1,4 @@
-"""What a piece of work took: CPU seconds, and the most memory that one of its processes held."""
+"""CPU seconds and peak memory of a piece of work."""
 
 import re
 import time
@@ -9,12 +9,12 @@ from pathlib import Path
 import torch
 
 PROCESS = Path("/proc/self")
-RESET_PEAK = "5"  # to clear_refs: the peak counts from here on (proc(5))
+RESET_PEAK = "5"  # written to clear_refs: restarts the measurement of the peak (proc(5))
 
 
 @dataclass(frozen=True)
 class Spent:
-    """CPU seconds of all processes; bytes at the peak of the one that held most, 0 where the system does not tell."""
+    """CPU seconds of all processes, and peak memory in bytes of the largest one; 0 if unknown."""
 
     cpu: float = 0.0
     memory: float = 0.0
@@ -24,7 +24,7 @@ class Spent:
         return Spent(self.cpu + other.cpu, max(self.memory, other.memory), max(self.gpu_memory, other.gpu_memory))
 
     def figures(self) -> dict[str, float | None]:
-        """As a manifest tells it: none where it is unknown."""
+        """The entries of a manifest; None if unknown."""
         return {"cpu": self.cpu, "memory": self.memory or None, "gpu_memory": self.gpu_memory or None}
 
 
@@ -33,19 +33,20 @@ class Meter:
 
     def __init__(self, device: torch.device):
         self.device, self.cpu = device, time.process_time()
-        with suppress(OSError):  # not Linux, or not allowed: then `spent` tells no peak either
+        with suppress(OSError):  # not Linux, or not allowed; then the peak is unknown
             (PROCESS / "clear_refs").write_text(RESET_PEAK, encoding="utf-8")
         if device.type == "cuda":
+            torch.cuda.init()  # the counters exist only then, and nothing else may have used the GPU yet
             torch.cuda.reset_peak_memory_stats(device)
 
     def spent(self) -> Spent:
-        """What was spent so far."""
+        """CPU seconds and peak memory so far."""
         on_gpu = torch.cuda.max_memory_allocated(self.device) if self.device.type == "cuda" else 0
         return Spent(time.process_time() - self.cpu, _peak(), on_gpu)
 
 
 def _peak() -> float:
-    """Bytes that this process held at most (VmHWM)."""
+    """Peak memory of this process in bytes (VmHWM)."""
     try:
         found = re.search(r"^VmHWM:\s+(\d+) kB", (PROCESS / "status").read_text(encoding="utf-8"), re.MULTILINE)
     except FileNotFoundError:

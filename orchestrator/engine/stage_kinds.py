@@ -1,8 +1,8 @@
-"""Makes the results of stages on an engine: in shards, by a training, or from a file; the figures of each for its manifest."""
+"""Makes the three kinds of stages on an engine: shards, a training, an imported file. Each returns figures for its manifest."""
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -13,10 +13,12 @@ import torch
 
 from orchestrator.engine.context import importing, save_network, settings_of
 from orchestrator.engine.failures import ran_out
-from orchestrator.engine.job import RETRIES, Ask, Done, Job, Tell, WorkerLost, resolve
+from orchestrator.engine.job import RETRIES, Ask, Job, Tell, WorkerLost
 from orchestrator.engine.progress import Display
 from orchestrator.engine.spent import Meter, Spent
+from orchestrator.planning.references import resolve
 from orchestrator.storage.beside import beside
+from orchestrator.storage.place import PROGRESS, STOP
 from orchestrator.storage.shards import StoredRecords, shards_digest, summed, write_names
 from orchestrator.storage.store import digest, read_json
 from training.loop import Stopped
@@ -25,20 +27,20 @@ LOOK = 0.5  # seconds between two looks at a training's progress
 
 
 class Engine(Protocol):
-    """What carries out jobs: see `local_engine` and `ray_engine`."""
+    """What runs jobs: `local_engine` or `ray_engine`."""
 
     name: str
-    room: int  # stages that may run side by side
+    room: int  # number of stages that may run side by side
 
-    def map(self, job: Job, indices: list[int], done: Done, ask: Ask, tell: Tell) -> None: ...
+    def map(self, job: Job, indices: list[int], ask: Ask, tell: Tell) -> Iterable[tuple[int, Spent]]: ...
 
     def train(self, job: Job) -> Spent: ...
 
 
 class Making:
-    """Makes stages side by side on one engine.
+    """Makes stages, several at once, on one engine.
 
-    `stopping` is set by whoever wants all of them to end; `wanted` tells whether anybody still waits for the stage in a folder.
+    `stopping` is set to end all of them. `wanted` says whether a plan still waits for the stage in a folder.
     """
 
     def __init__(self, engine: Engine, display: Display):
@@ -47,34 +49,28 @@ class Making:
         self.wanted: Callable[[Path], bool] = lambda folder: True
 
     def map(self, job: Job, name: str) -> dict[str, Any]:
-        """The shards that are missing, and what all of them come to."""
-        shards = job.shards()
-        count = len(shards)
-        missing = job.attempt.missing(count)
-        total = len(job.parts())
-        spent = Spent()
+        """Make the missing shards of a per-item stage, and its result from all shards."""
+        recipe, shards = job.recipe, job.shards()
+        missing = job.attempt.missing(len(shards))
+        total, spent = len(job.parts()), Spent()
         ready = total - sum(len(shards[index]) for index in missing)
-        self.display.start(name, total, "classes" if job.recipe.over == "classes" else "images", ready)
-
-        def done(items: int, own: Spent) -> None:
-            nonlocal ready, spent
+        self.display.start(name, total, "classes" if recipe.over == "classes" else "images", ready)
+        ask, tell = partial(self.check_wanted, job.folder), lambda line: self.tell(f"{name}: {line}")
+        for items, own in self.engine.map(job, missing, ask, tell):
             ready, spent = ready + items, spent + own
             self.display.update(name, ready)
-
-        self.engine.map(job, missing, done, lambda: self.check_wanted(job.folder), lambda line: self.tell(f"{name}: {line}"))
         write_names(job.folder, job.names())
-        result = self._result(job, count) if job.recipe.result else None
-        warnings = resolve(job.recipe.warnings)(StoredRecords(job.folder)) if job.recipe.warnings else []
+        result = None
+        if recipe.result:
+            result = resolve(recipe.result)(settings_of(job.settings), job.classes, summed(job.folder, len(shards)))
+        warnings = resolve(recipe.warnings)(StoredRecords(job.folder)) if recipe.warnings else []
         for sentence in warnings:
-            self.tell(f"{name}: {sentence}")
-        return {"digest": shards_digest(job.folder, count), "result": result, "warnings": warnings, **spent.figures()}
-
-    def _result(self, job: Job, count: int) -> dict[str, Any]:
-        return resolve(job.recipe.result)(settings_of(job.settings), job.classes, summed(job.folder, count))
+            tell(sentence)
+        return {"digest": shards_digest(job.folder, len(shards)), "result": result, "warnings": warnings, **spent.figures()}
 
     def train(self, job: Job, name: str) -> dict[str, Any]:
-        """A network; raises Stopped where the training was asked to end before its last step."""
-        job.attempt.remove("network.pt")  # of an earlier attempt: what a worker elsewhere makes is brought where nothing is
+        """Train a network. Raises Stopped if the training was asked to end before its last step."""
+        job.attempt.remove("network.pt")  # an earlier attempt's; with a file there, the one made elsewhere would not be brought
         self.display.start(name, 1, "steps", note="the workers start")
         with beside(partial(self._watch, name, job.folder), LOOK), job.attempt.following():
             spent = self._attempts(job, name)
@@ -85,7 +81,7 @@ class Making:
         return {"digest": digest(path.read_bytes()), "result": None, **spent.figures()}
 
     def _attempts(self, job: Job, name: str) -> Spent:
-        """Train until no worker is lost, up to RETRIES times anew, each time under a token of its own."""
+        """Train; after a lost worker try again, up to RETRIES times, each time under a new token."""
         for attempt in range(RETRIES + 1):
             try:
                 return self.engine.train(job)
@@ -99,34 +95,33 @@ class Making:
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     def copy(self, job: Job, name: str) -> dict[str, Any]:
-        """A network from a file; in this process whatever the engine, since reading a file takes no second."""
+        """Import a network from a file, always in this process, because it takes less than a second."""
         self.display.start(name, 1, "file")
         meter = Meter(torch.device("cpu"))
         save_network(resolve(job.recipe.call)(importing(job.recipe, job.settings, job.classes, job.items)), job)
-        spent = meter.spent()
-        return {"digest": digest((job.folder / "network.pt").read_bytes()), "result": None, **spent.figures()}
+        return {"digest": digest((job.folder / "network.pt").read_bytes()), "result": None, **meter.spent().figures()}
 
     def _watch(self, name: str, folder: Path) -> None:
-        """Show what the training notes of its progress, and leave it a wish to stop."""
-        with suppress(OSError):  # a store that fails for a moment: the next look will do
+        """Show the progress that a training writes to its folder, and ask it there to stop if it must."""
+        with suppress(OSError):  # the store fails for a moment; the next look will succeed
             if self.stopping.is_set() or not self.wanted(folder):
-                (folder / "stop").touch()
-            if note := read_json(folder / "progress.json"):
+                (folder / STOP).touch()
+            if note := read_json(folder / PROGRESS):
                 losses = " ".join(f"{loss} {value:.3f}" for loss, value in note["losses"].items())
                 self.display.update(name, note["step"], note["steps"], losses)
 
     def tell(self, line: str) -> None:
-        """Say a line on the screen and in the log."""
+        """Print a line and log it."""
         logging.warning("%s", line)
         self.display.say(line)
 
     def check_wanted(self, folder: Path) -> None:
-        """Raise Stopped where the stage in `folder` need not be made: nobody waits for it, or the launch is to stop."""
+        """Raise Stopped if the launch is to stop, or no plan waits for the stage in `folder`."""
         self.check_not_stopping()
         if not self.wanted(folder):
-            raise Stopped("nobody waits for it any more")
+            raise Stopped("no plan waits for it any more")
 
     def check_not_stopping(self) -> None:
-        """Raise Stopped once somebody has asked the launch to stop."""
+        """Raise Stopped if the launch is to stop."""
         if self.stopping.is_set():
             raise Stopped("stopped")

@@ -1,55 +1,51 @@
-"""Brings about one step of a plan: what is cached is taken, what another launch is making is waited for, the rest is made."""
+"""Runs one step of a plan: takes a cached result, waits for another launch that makes it, or makes it."""
 
 import json
-import os
-import socket
 import threading
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-import torch
-
-from imagesets.errors import WrongInput
 from orchestrator.engine.failures import out_of_memory, ran_out
 from orchestrator.engine.job import Input, Job, blaming
 from orchestrator.engine.progress import Display
-from orchestrator.engine.provenance import git_commit, versions
+from orchestrator.engine.provenance import circumstances
 from orchestrator.engine.stage_kinds import Engine, Making
 from orchestrator.planning.plan import PlannedStage, Planner
 from orchestrator.storage.lease import Lease, LeaseLost, try_lease
-from orchestrator.storage.result import Attempt, Result, discard_stage
+from orchestrator.storage.place import PROGRESS
+from orchestrator.storage.result import Attempt, Result
 from orchestrator.storage.store import digest
 from orchestrator.storage.trouble import patiently, require
 from training.checkpoint import CHECKPOINT
 from training.loop import Stopped
 
 POLL = 0.5  # seconds between two looks at a stage that another launch is making
-NEVER = threading.Event()  # of whoever never gives up
+NEVER = threading.Event()  # is never set
 
 T = TypeVar("T")
 
 
 class Runner:
-    """Runs steps on an engine; several threads may each run one."""
+    """Runs steps on an engine; several threads may call it."""
 
     def __init__(self, engine: Engine, planner: Planner, display: Display):
         self.engine, self.planner, self.display = engine, planner, display
         self.making = Making(engine, display)
 
     def stop(self) -> None:
-        """Ask the running stages to checkpoint and end; callable from a signal handler."""
+        """Ask the running stages to checkpoint and end; a signal handler may call this."""
         self.making.stopping.set()
 
     def run(self, step: PlannedStage, given_up: threading.Event = NEVER) -> bool:
-        """Bring one step's result about; whether it had to be made by this launch. An absence of the store is waited out.
+        """Run a step; returns whether this launch made its result. Waits if the store is absent for a time.
 
-        Raises Stopped where another makes the step and `given_up` is set meanwhile.
+        Raises Stopped if `given_up` is set while another launch makes the step.
         """
         return self._patiently(lambda: self._run(step, given_up))
 
     def look(self, step: PlannedStage) -> None:
-        """Take a finished result into the plan, if there is one; the store must be there to tell, and is waited for."""
+        """Mark the step as cached if its result is finished. Waits if the store is absent for a time."""
         self._patiently(lambda: self._look(step))
 
     def _look(self, step: PlannedStage) -> None:
@@ -78,13 +74,13 @@ class Runner:
             except LeaseLost:
                 self.display.say(f"{step.name}: another launch has taken it over")
             if not told:
-                self.display.say(f"{step.name}: it is being made already; waiting")
+                self.display.say(f"{step.name}: another launch is making it; waiting")
                 told = True
             if given_up.wait(POLL):
-                raise Stopped(f"{step.name} is no longer waited for")
+                raise Stopped(f"{step.name} is given up")
 
     def _try(self, step: PlannedStage) -> bool | None:
-        """Make the step if its lease can be had: whether it had to be made, or None where another launch holds it."""
+        """Make the step under its lease; returns whether that was necessary, None if another launch holds the lease."""
         with try_lease(step.folder) as lease:
             if lease is None:
                 return None
@@ -97,7 +93,7 @@ class Runner:
 
     def _make(self, step: PlannedStage, lease: Lease) -> None:
         job = self._job(step, lease)
-        job.attempt.begin(made=(CHECKPOINT, "progress.json", "network.pt", "history.json"))
+        job.attempt.begin(made=(CHECKPOINT, PROGRESS, "network.pt", "history.json"))
         started = time.monotonic()
         make = {"train": self.making.train, "map": self.making.map, "copy": self.making.copy}
         try:
@@ -108,28 +104,18 @@ class Runner:
                 raise out_of_memory(step.name, step.stage, error) from error
             raise
         job.attempt.commit({**self._manifest(step), **figures, "wall": time.monotonic() - started})
-        job.attempt.remove(CHECKPOINT)  # not before the result counts
+        job.attempt.remove(CHECKPOINT)  # only now that the result counts
         self.display.finish(step.name, f"{figures['cpu']:.1f} s CPU")
 
     def _job(self, step: PlannedStage, lease: Lease) -> Job:
-        stage, made_from = step.stage, self._made_from(step)
-        inputs = {
-            word: Input(
-                Result(source.folder, made_from[word]),
-                source.stage.recipe.network,
-                dict(source.stage.settings),
-                source.stage.recipe.read,
-            )
-            for word, source in step.inputs.items()
-        }
+        stage = step.stage
+        inputs = {}
+        for word, source in step.inputs.items():
+            recipe = source.stage.recipe
+            inputs[word] = Input(Result(source.folder), recipe.network, dict(source.stage.settings), recipe.read)
         return Job(
             name=stage.name,
-            attempt=Attempt(
-                step.folder,
-                token=lease.token,
-                made_from=digest(json.dumps(made_from, sort_keys=True).encode()),
-                lease=lease,
-            ),
+            attempt=Attempt(step.folder, lease.token, digest(json.dumps(self._made_from(step), sort_keys=True).encode()), lease),
             recipe=stage.recipe,
             settings=dict(stage.settings),
             random_seed=step.identity["random_seed"],
@@ -155,15 +141,5 @@ class Runner:
             "items": len(step.items),
             "finished": time.time(),
             "engine": self.engine.name,
-            "host": socket.gethostname(),
-            "cores": os.cpu_count(),
-            "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
-            "versions": versions(),
-            "commit": git_commit(),
+            **circumstances(),
         }
-
-
-def discard(step: PlannedStage) -> None:
-    """Remove a step's result and whatever is half done of it."""
-    if not discard_stage(step.folder):
-        raise WrongInput(f"{step.stage.name} is being made by another launch; it cannot be discarded now")

@@ -1,6 +1,7 @@
-"""One worker's part in a training, in whichever process it runs."""
+"""Runs one worker of a training, in any process."""
 
 import json
+import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -12,8 +13,10 @@ from torch import distributed
 
 from imagesets.errors import WrongInput
 from orchestrator.engine.context import context, save_network, settings_of
-from orchestrator.engine.job import Job, blaming, resolve
+from orchestrator.engine.job import Job, blaming
 from orchestrator.engine.spent import Meter, Spent
+from orchestrator.planning.references import resolve
+from orchestrator.storage.place import PROGRESS, STOP
 from orchestrator.storage.store import write_atomically, write_json
 from training import loop
 from training.checkpoint import CHECKPOINT
@@ -24,14 +27,15 @@ PROGRESS_EVERY = 0.5  # seconds between two notes of a training's progress
 
 
 def run_training(job: Job, rank: int, world: int, device: str) -> Spent:
-    """Train one stage's network to the end and write it (rank 0); what all workers spent."""
+    """Train a stage's network, which rank 0 writes; returns what all workers spent."""
     try:
         with blaming(job.root):
-            job.settle()
             return _run_training(job, rank, world, device)
+    except loop.Stopped:
+        return Spent()  # a stop was asked for, which is no failure; the runner sees that there is no network yet
     finally:
         if rank == 0:
-            for partial in job.folder.glob("*.partial"):  # of a write that failed: it would only keep a full disk full
+            for partial in job.folder.glob("*.partial"):  # a failed write leaves it, and it would keep a full disk full
                 partial.unlink(missing_ok=True)
 
 
@@ -47,7 +51,7 @@ def _run_training(job: Job, rank: int, world: int, device: str) -> Spent:
         rank=rank,
         world=world,
         report=_progress_writer(job.folder, training.steps) if rank == 0 else lambda step, losses, history: None,
-        asked_to_stop=lambda: _exists(job.folder / "stop"),
+        asked_to_stop=lambda: os.path.exists(job.folder / STOP),  # False also if the store fails for a moment
         fence=job.attempt.check,
     )
     with job.attempt.resuming(CHECKPOINT, rank):
@@ -60,8 +64,8 @@ def _run_training(job: Job, rank: int, world: int, device: str) -> Spent:
 
 
 def prepared(job: Job, device: str) -> Training:
-    """The training that a stage's function returns, with its add-ons; what weights it draws depends on the job's purpose."""
-    where = context(job, device)  # building the networks that the stage reads draws weights as well
+    """The training that a stage's function returns, with its add-ons; it draws the same weights in every worker."""
+    where = context(job, device)  # before seeding, because networks that the stage reads are built with drawn weights
     seed_torch(*where.purpose, "weights")
     training = resolve(job.recipe.call)(where)
     for add_on in job.add_ons:
@@ -77,13 +81,6 @@ def _of_all(own: Spent, world: int, device: str) -> Spent:
     return sum((Spent(*figures.tolist()) for figures in every), Spent())
 
 
-def _exists(path: Path) -> bool:
-    try:
-        return path.exists()
-    except OSError:  # a store that fails for a moment asks for nothing
-        return False
-
-
 def _progress_writer(folder: Path, steps: int) -> Callable[[int, dict[str, float], list[dict[str, float]]], None]:
     written = -PROGRESS_EVERY
 
@@ -92,7 +89,7 @@ def _progress_writer(folder: Path, steps: int) -> Callable[[int, dict[str, float
         if time.monotonic() - written >= PROGRESS_EVERY or step == steps:
             written = time.monotonic()
             note = json.dumps({"step": step, "steps": steps, "losses": losses, "history": history}).encode()
-            with suppress(OSError, WrongInput):  # not worth an epoch: the next checkpoint tells whether the store is well
-                write_atomically(folder / "progress.json", note)
+            with suppress(OSError, WrongInput):  # the next checkpoint raises if the store really fails
+                write_atomically(folder / PROGRESS, note)
 
     return write

@@ -9,7 +9,6 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from orchestrator.engine.job import resolve
 from orchestrator.pages import figures
 from orchestrator.pages.page import template
 from orchestrator.pages.samples import Layer, regions, samples
@@ -17,6 +16,7 @@ from orchestrator.planning import scores
 from orchestrator.planning.launch import Prepared
 from orchestrator.planning.plan import PlannedStage
 from orchestrator.planning.published import published
+from orchestrator.planning.references import resolve
 from orchestrator.reading.results import cost_unit, subjects, used_settings
 from orchestrator.storage.store import Store, read_json, read_manifest, write_atomically
 

@@ -65,7 +65,7 @@ class Layer:
 def samples(
     items: ItemList, layers: Sequence[Layer], classes: Sequence[str], count: int
 ) -> tuple[list[Sample], list[tuple[str, str]]]:
-    """`count` of the images `items`, each with its truth, if there is any, and the label maps of `layers`, and the legend.
+    """Samples of up to `count` of the `items`, each with its mask (if any) and the label maps of `layers`; and the legend.
 
     The legend holds the name and CSS colour of every visible label.
     """

@@ -33,7 +33,7 @@ def check_add_on(name: str, add_on: AddOn, component: str, recipe: StageRecipe) 
 
 
 def _why_read(recipe: StageRecipe, word: str) -> str:
-    """The settings by which a stage reads a word that it could do without."""
+    """The settings that make a stage read an optional word."""
     when = ", ".join(f"{name}={value}" for name, value in recipe.reads_if.get(word, {}).items())
     return f"; it is read because {when}" if when else ""
 

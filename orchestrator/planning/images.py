@@ -24,13 +24,13 @@ def image_layers(images: Recipe) -> list[Mapping[str, Any]]:
 
 
 def open_images(spec: str, settings: Mapping[str, Any], store: Path, make: bool, exclude: Path | None = None) -> ImageSet | None:
-    """Open `spec`. Built-in images are in the store; with `make` they are made first, without it missing ones give None."""
+    """Open `spec`. Built-in images are in the store; if they are missing, they are made with `make`, else the result is None."""
     kind, colon, given = spec.partition(":")
     recipe, own = find(kind, ("images",))[0], _own(settings)
     if recipe.make and colon:
-        raise WrongInput(f"--images {spec}: {kind} is built in and takes no folder; it is --images {kind}")
+        raise WrongInput(f"--images {spec}: {kind} is built in and takes no folder; write --images {kind}")
     if not recipe.make and not given:
-        raise WrongInput(f"--images {kind} needs the folder of the images: --images {kind}:PATH")
+        raise WrongInput(f"--images {kind} names no folder; write --images {kind}:PATH")
     path = function(recipe.make)(store / "images", own, make) if recipe.make else given
     if path is None:
         return None

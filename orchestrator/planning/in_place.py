@@ -28,7 +28,7 @@ def assignments(**given: Path | None) -> list[str]:
 
 
 def in_place(parts: Sequence[tuple[Recipe, StageRecipe]], settings: Mapping[str, Any]) -> dict[int, StageRecipe]:
-    """The imports that `settings` switch on, by the place in `parts` (component, its stage) of the stage that each replaces."""
+    """The imports that `settings` switch on; the key is the place in `parts` of the stage that each replaces."""
     found = {}
     for part in wanted(settings):
         places = [

@@ -79,7 +79,7 @@ def check_nothing_is_dropped(stages: Sequence[Stage], chain: Sequence[Component]
     refiners = [component.recipe.name for component in chain if component.recipe.kind == "refiner"]
     for first, second in pairwise(refiners):
         if not any(stage.component == second and first in _sources(stage) for stage in stages):
-            raise WrongInput(f"{second} does not work on what {first} makes; name one of them, or another order")
+            raise WrongInput(f"{second} cannot refine the result of {first}; leave one of the two out, or change their order")
     there = set().union(*(stage.components for stage in stages))
     if idle := [name for name in _named(chain) if name not in there]:
         raise WrongInput(f"{idle[0]} has no part in this run: no stage reads what it makes; leave it out")

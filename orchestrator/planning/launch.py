@@ -38,12 +38,12 @@ class Request:
     random_seed: int = 0
     store: Path = Path("wsss-store")
     exclude: Path | None = None
-    room: int = 0  # training workers that fit the place of the run, if no setting says how many; 0: those that fit this machine
+    room: int = 0  # the most workers of a training if no setting gives a number; 0: as many as fit this machine
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """A request with all that needs no images resolved: the settings and the stages."""
+    """A request with its settings and stages; finding these needs no images."""
 
     request: Request
     images_recipe: Recipe
@@ -186,7 +186,7 @@ def refuse_damaged(images: ImageSet, stages: Iterable[Stage], settings: Mapping[
 def _layers(request: Request, images: Recipe, chain: list[Component]) -> list[Mapping[str, Any]]:
     variants = {f"{part.recipe.name}.{name}": value for part in chain for name, value in part.variant.items()}
     preset = _preset(request.recipe)
-    # a segmenter that was named goes before a preset, the image set's default segmenter does not
+    # a preset overrides the variant of the image set's default segmenter, but not that of a named one
     middle = [preset, variants] if request.segmenter else [variants, preset]
     return [*image_layers(images), *middle, parse_assignments(list(request.assignments))]
 

@@ -166,7 +166,7 @@ def reason(step: PlannedStage, newest: Mapping[str, Any] | None) -> str:
         for name in sorted({*old, *new})
         if before["settings"].get(name) != now["settings"].get(name)
     ]
-    names = {"code": "its code", "classes": "the classes", "images": "the images or labels", "masks": "the masks"}
+    names = {"code": "the code it runs", "classes": "the classes", "images": "the images or labels", "masks": "the masks"}
     changed += [
         f"{what} changed" for name, what in names.items() if before[name] != (list(now[name]) if name == "classes" else now[name])
     ]

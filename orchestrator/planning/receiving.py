@@ -11,7 +11,7 @@ from orchestrator.planning.stage import Stage
 def full_names(
     owner: str, listed: Iterable[str], inputs: Mapping[str, Stage], settings: Mapping[str, Any], reader: str = ""
 ) -> dict[str, str]:
-    """The settings that a stage lists: the stage's name for each -> its full name, "" for one that it does without.
+    """The full name of each setting that a stage lists, by its name in the stage; "" for a setting that it does without.
 
     `owner` declares the stage, and `reader` is the component that it is a stage of, if that is another.
     A stage's own settings have their bare name; shared settings and settings of a word's writer have a prefix. A stage does

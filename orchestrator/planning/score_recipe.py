@@ -24,13 +24,13 @@ class Metric(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     unit: str = "percent"
     better: Literal["higher", "lower"] = "higher"
     mean: str = ""  # what it is the mean over
-    per_class: str = ""  # if it is a mean over classes: its name among the scores of one class
-    class_title: str = ""  # its title there, if it is another
+    per_class: str = ""  # if it is a mean over classes: the score of one class that it is the mean of
+    class_title: str = ""  # the title of that score, if it is another
     shown: Literal["tables", "pages", "records"] = "tables"  # in all tables, in tables of pages only, or only in files and MLflow
 
 
 class Details(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A further table of a report: its columns are fractions of a result, by their path in it, such as `errors.fn`."""
+    """A further table of a report. `columns` are titles by the path of a fraction in a result, such as `errors.fn`."""
 
     title: str
     text: str

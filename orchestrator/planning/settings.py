@@ -15,7 +15,7 @@ from orchestrator.planning.recipe import Recipe, Setting
 from orchestrator.planning.recipes import allowed, load_all
 from orchestrator.planning.values import Typed, bounded, ordered, read
 
-PRESETS = {"none", "imagenet"}  # words that a `file` or `folder` setting takes beside paths
+PRESETS = {"none", "imagenet"}  # words that stand for no file
 
 
 def declared(images: Recipe) -> dict[str, Setting]:
@@ -75,7 +75,7 @@ def checked(name: str, value: Any, setting: Setting) -> Any:
     value = read(name, value, setting)
     if value is None:
         return None
-    if (setting.file or setting.folder) and value not in PRESETS:
+    if (setting.file or setting.folder) and value not in _words(setting):
         return _path(name, value, setting)
     if allowed(setting) and value not in allowed(setting):
         choices = ", ".join(map(str, allowed(setting)))
@@ -87,10 +87,17 @@ def checked(name: str, value: Any, setting: Setting) -> Any:
     return value
 
 
+def _words(setting: Setting) -> list[str]:
+    """The words that a `file` or `folder` setting takes beside a path: only weights can be those of ImageNet."""
+    return sorted(PRESETS) if setting.weights_of else ["none"]
+
+
 def _path(name: str, value: str, setting: Setting) -> str:
     """The absolute path of the file or folder that a setting names."""
     path = Path(value).expanduser().resolve()
     if not value or not (path.is_file() if setting.file else path.is_dir()):
         kind = "file" if setting.file else "folder"
-        raise WrongInput(f"{name}={value} is neither {' nor '.join(sorted(PRESETS))} nor an existing {kind}")
+        raise WrongInput(
+            f"{name}={value} is no existing {kind}; it takes the path of a {kind}, or {' or '.join(_words(setting))}"
+        )
     return str(path)

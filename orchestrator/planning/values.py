@@ -14,6 +14,7 @@ STEPS = 10_000  # the most values of a range
 TRUTH = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 READERS: dict[type, Callable[[str], Any]] = {bool: lambda text: TRUTH[text.lower()], int: int, float: float, str: str}
 NULL = ("null", "~", "")
+KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", list: "a list"}
 
 
 class Typed(str):
@@ -64,7 +65,7 @@ def _scalar(name: str, value: Any, kind: type, setting: Setting) -> Any:
         except (ValueError, KeyError):
             pass
     example = 1 if setting.default is None else setting.default
-    raise WrongInput(f"{name}={str(value)!r} must be of type {type(example).__name__}, such as {example!r}")
+    raise WrongInput(f"{name}={str(value)!r} must be {KINDS[type(example)]}, such as {example!r}")
 
 
 def bounded(name: str, number: Any, setting: Setting) -> None:

@@ -21,13 +21,13 @@ def gpus(environment: Mapping[str, str] = os.environ) -> int:
         return 0
     visible = environment.get("CUDA_VISIBLE_DEVICES")
     if visible is None:
-        return _driver_s()
+        return _counted_by_driver()
     named = [name.strip() for name in visible.split(",")]
     end = next((place for place, name in enumerate(named) if name in ("", "-1")), len(named))  # CUDA ignores the rest
-    return min(end, _driver_s()) if "MIG-" not in visible else end
+    return min(end, _counted_by_driver()) if "MIG-" not in visible else end
 
 
-def _driver_s() -> int:
+def _counted_by_driver() -> int:
     """The number of GPUs that NVIDIA's driver counts, 0 without a driver."""
     count = ctypes.c_uint()
     try:

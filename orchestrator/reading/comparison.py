@@ -135,7 +135,7 @@ def _images(row: Row) -> str:
 
 
 def _protocols(quantity: str, split: str, compared: Sequence[Line]) -> list[str]:
-    """A sentence for each entry that differs between protocols; an entry that a method lacks is no difference."""
+    """A sentence for each part of the protocol in which methods differ; a part that a method does not have is no difference."""
     found, protocols = [], [_protocol(line.row.about) for line in compared]
     for name in dict.fromkeys(name for protocol in protocols for name in protocol):
         stated = [

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from orchestrator.engine.job import resolve
 from orchestrator.planning import scores
+from orchestrator.planning.references import resolve
 from orchestrator.reading.summary import Row
 from orchestrator.storage.shards import StoredRecords
 from orchestrator.storage.store import Store, read_manifest

@@ -64,7 +64,7 @@ def write_results(prepared: Prepared) -> tuple[dict[str, Any], Path]:
 
 
 def whole(part: Prepared) -> Prepared:
-    """A carried out plan up to one stage (`until`), with the later stages that this run's results already list."""
+    """A plan that was carried out up to one stage (`until`), completed by the later stages that the run's results list."""
     known = read_json(part.request.store / "runs" / part.run / "results.json") or {}
     listed = {entry["key"] for entry in known.get("stages", ())}
     made = {step.stage.name: step for step in part.steps}
@@ -72,7 +72,7 @@ def whole(part: Prepared) -> Prepared:
         return part
     try:
         steps = part.planner.plan(part.experiment.stages, part.request.random_seed)
-    except WrongInput:  # masks of a later list are missing now, so the later scores are not those of its masks
+    except WrongInput:  # a later list has lost its masks, so the later scores no longer hold
         return part
     later = [made.get(step.stage.name, step) for step in steps]
     return replace(part, steps=[step for step in later if step.stage.name in made or (step.cached and step.key in listed)])
@@ -91,7 +91,7 @@ def _command(prepared: Prepared) -> dict[str, str]:
 
 
 def _rows(prepared: Prepared) -> list[dict[str, Any]]:
-    """The rows: one for all evaluations of a stage as one quantity on one list."""
+    """One row for each stage, quantity and list; several score recipes share a row."""
     made = [step for step in prepared.steps if step.stage.scores and step.manifest]
     places: dict[tuple[str, str, str], list[PlannedStage]] = {}
     for step in made:

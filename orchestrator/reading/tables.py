@@ -65,7 +65,7 @@ def group_table(group: Group) -> Table:
     seeds = ", ".join(str(run["random_seed"]) for run in group.runs)
     title = f"{about['method']} on {about['images']}, random seeds {seeds}"
     metrics = scores.metrics((row.about["quantity"] for row in rows), "tables")
-    columns = ["", "of", "split", ">n", *(f">{heading(metric)}" for metric in metrics.values()), ">min", ">max", "threshold"]
+    columns = ["", "of", "split", ">runs", *(f">{heading(metric)}" for metric in metrics.values()), ">min", ">max", "threshold"]
     made = table(*columns, title=title, wrap=False)
     for row, subject in zip(rows, subjects([row.about for row in rows]), strict=True):
         main, metric = row.main, scores.main_metric(row.about["quantity"])

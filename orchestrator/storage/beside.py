@@ -1,4 +1,4 @@
-"""What goes on in a thread beside a block."""
+"""Repeats a call in a thread beside a block."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def beside(do: Callable[[], bool | None], seconds: float) -> Iterator[None]:
-    """Call `do` every so many seconds until the block ends, or `do` returns False."""
+    """Call `do` every `seconds` until the block ends or `do` returns False."""
     ended = threading.Event()
 
     def repeat() -> None:

@@ -1,14 +1,13 @@
-"""One launch at a time writes to a store on S3: whoever begins raises a flag there, then looks whether another one is up.
+"""One launch at a time writes to a store on S3. A launch raises a flag in the bucket, then looks for other flags.
 
-S3 shows every object that was written before it is asked for a list, so of two that begin at once at least one sees the other.
-A flag is touched every few seconds by S3's own clock; whose flag has not moved for a minute, or whose process is gone from this
-host, counts as dead. A driver whose flag was taken down stops before its next write.
+A list of S3 has every object that was written before, so of two launches that begin at once at least one sees the other. A launch
+touches its flag every few seconds. It counts as dead if its flag has not moved for a minute by S3's clock, or if its process on
+this host is gone; then its flag is taken down. A launch without its flag stops before its next write.
 """
 
 import contextlib
 import json
 import logging
-import os
 import random
 import secrets
 import time
@@ -19,25 +18,25 @@ from pathlib import Path
 from imagesets.errors import WrongInput
 from orchestrator.storage.beside import beside
 from orchestrator.storage.bucket import FLAGS, LOCK, Bucket, flag, noted_address
-from orchestrator.storage.host import alive, host, host_name, locked
-from orchestrator.storage.lease import SILENCE, try_lease
+from orchestrator.storage.host import SILENCE, holder_of, host_name, is_dead, locked
+from orchestrator.storage.lease import try_lease
 from orchestrator.storage.place import place_of
 from orchestrator.storage.remote import PATIENCE, SHORT, Remote, unusable
 
-HEARTBEAT = 15.0  # seconds between touches: a touch is a request
-TRIES = 3  # where two begin at the same moment both step back, and try again after up to so many seconds
-STEP_BACK = 2.0
+HEARTBEAT = 15.0  # seconds between touches; a touch is a request
+TRIES = 3  # if two launches begin at the same moment, both take their flags down and try again
+STEP_BACK = 2.0  # seconds before that at most
 
 
 @contextlib.contextmanager
 def driving(root: Path) -> Iterator[None]:
-    """Be the one that writes to the store at `root` while the block lasts; a local store has leases, and nothing to do here.
+    """Be the launch that writes to the store at `root` during the block; a local store has leases instead.
 
-    Raises WrongInput, naming the other one, where a living launch writes to it.
+    Raises WrongInput, which names the other launch, if a living one writes to it.
     """
     bucket = place_of(root)
     if not isinstance(bucket, Bucket):
-        if noted_address(root):  # whoever wrote here now would lose it
+        if noted_address(root):  # what is written there would be lost
             raise WrongInput(f"{root} is the mirror of a store on S3, reached by a path that --store does not give")
         yield
         return
@@ -49,22 +48,22 @@ def driving(root: Path) -> Iterator[None]:
                 token = _raise_flag(bucket)
             except OSError as error:
                 raise unusable(bucket.remote.address, "written to", error) from error
-            bucket.refresh()  # what another machine made until a moment ago
+            bucket.refresh()  # what other machines have made
         bucket.driver, bucket.remote.patience = token, PATIENCE
         try:
             with beside(partial(_beat, Remote(bucket.remote.address, patience=0), token), HEARTBEAT):
                 yield
         finally:
             bucket.driver, bucket.remote.patience = "", SHORT
-            with contextlib.suppress(OSError):  # a flag that stays up counts as dead soon
+            with contextlib.suppress(OSError):  # a flag that stays counts as dead soon
                 bucket.remote.delete(flag(token))
 
 
 def _raise_flag(bucket: Bucket) -> str:
-    """Raise this process's flag where no other is up; its token."""
+    """Raise this process's flag if no other is up; returns its token."""
     token = secrets.token_hex(8)
     for left in reversed(range(TRIES)):
-        _write(bucket.remote, token)
+        bucket.remote.put(holder_of(token).encode(), flag(token))
         other = _other(bucket, token)
         if other is None:
             return token
@@ -76,7 +75,7 @@ def _raise_flag(bucket: Bucket) -> str:
 
 
 def _other(bucket: Bucket, token: str) -> str | None:
-    """Who else has a flag up, None where nobody has; flags of the dead are taken down."""
+    """The other launch that has a flag up, None if there is none; flags of dead launches are taken down."""
     infos = {info.base_name.removesuffix(".json"): info for info in bucket.remote.listed(FLAGS) if info.is_file}
     now = infos[token].mtime_ns  # the server's clock
     for other in infos.keys() - {token}:
@@ -84,8 +83,7 @@ def _other(bucket: Bucket, token: str) -> str | None:
             holder = json.loads(bucket.remote.get(flag(other)))
         except FileNotFoundError:
             continue  # just taken down
-        gone = holder["host"] == host() and not alive(holder["pid"])
-        if not gone and (now - infos[other].mtime_ns) / 1e9 < SILENCE:
+        if not is_dead(holder, (now - infos[other].mtime_ns) / 1e9):
             return f"a launch on {host_name(holder['host'])}, process {holder['pid']}"
         logging.info("taking over from %s, which is dead", holder)
         bucket.remote.delete(flag(other))
@@ -100,15 +98,11 @@ def _refusal(bucket: Bucket, other: str) -> str:
 
 
 def _beat(remote: Remote, token: str) -> bool:
-    """Touch the flag; a flag that somebody has taken down stays down."""
+    """Touch the flag, but do not raise it again if it was taken down."""
     try:
         if remote.about(flag(token)) is None:
             return False
-        _write(remote, token)
+        remote.put(holder_of(token).encode(), flag(token))
     except OSError as error:
         logging.warning("no sign of life could be given: %s", error)
     return True
-
-
-def _write(remote: Remote, token: str) -> None:
-    remote.put(json.dumps({"host": host(), "pid": os.getpid(), "token": token}).encode(), flag(token))

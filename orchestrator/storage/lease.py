@@ -1,7 +1,7 @@
-"""A lease per stage: of two launches on one store, one computes and the other waits for the result.
+"""A lease for each stage: of two launches on one store, one makes the stage and the other waits for the result.
 
-The holder touches its lease file every few seconds. A lease whose holder is dead (same host) or silent (any host) is
-taken over; every write of the former holder is then refused by its fence.
+The holder touches its lease file every few seconds. If the holder is dead (on this host) or silent (on any host), another launch
+takes the lease over. The fence then refuses every write of the former holder.
 """
 
 import contextlib
@@ -15,12 +15,11 @@ from functools import partial
 from pathlib import Path
 
 from orchestrator.storage.beside import beside
-from orchestrator.storage.host import alive, host
+from orchestrator.storage.host import holder_of, is_dead
 from orchestrator.storage.trouble import require, room_for
 
 HEARTBEAT = 5.0  # seconds between touches
 LEASE = "lease.json"
-SILENCE = 60.0  # seconds without a touch after which a holder counts as dead: twelve missed heartbeats
 
 
 class LeaseLost(Exception):
@@ -36,7 +35,7 @@ class Lease:
 
     def __init__(self, path: Path, token: str):
         self.path, self.token = path, token
-        self._lock = threading.Lock()  # the heart must not look between the two halves of `renew`
+        self._lock = threading.Lock()  # a heartbeat must not check the token while `renew` replaces it
 
     def fence(self) -> None:
         """Raise LeaseLost unless this attempt still holds the lease."""
@@ -44,37 +43,37 @@ class Lease:
             check_fence(self.path, self.token)
 
     def renew(self) -> str:
-        """Hold the lease under a new token, so that what still runs of the attempt so far can write no more; the token."""
+        """Hold the lease under a new token, so that workers of the attempt so far can write no more; returns the token."""
         with self._lock:
             check_fence(self.path, self.token)
             token = secrets.token_hex(8)
             partial = self.path.with_name(f".lease.{token}")
             with room_for(self.path):
-                partial.write_text(_content(token), encoding="utf-8")
+                partial.write_text(holder_of(token), encoding="utf-8")
             os.replace(partial, self.path)
             self.token = token
         return token
 
 
 def check_fence(path: Path, token: str) -> None:
-    """Raise LeaseLost unless the lease at `path` is held under `token` (for workers, which get both with their job)."""
+    """Raise LeaseLost unless the lease at `path` is held under `token`; workers get both with their job."""
     holder = _read(path)
     if holder is None:
-        require(path.parents[2])  # stages and runs lie two below the root: without that, nobody has taken anything over
+        require(path.parents[2])  # the root of the store; if that is absent, the lease is not lost
     if holder is None or holder.get("token") != token:
         raise LeaseLost(f"another launch has taken over {path.parent.name}")
 
 
 def held(folder: Path) -> bool:
-    """Whether a living launch holds the lease of a folder; takes nothing and writes nothing."""
+    """Whether a living launch holds the lease of a folder; this writes nothing."""
     path = folder / LEASE
     return path.exists() and _dead_holder(path) is None
 
 
 @contextlib.contextmanager
 def try_lease(folder: Path) -> Iterator[Lease | None]:
-    """Hold the lease of a stage's folder while the block runs, or yield None when a living launch holds it."""
-    folder.mkdir(exist_ok=True)  # and none above it: see `replacing`
+    """Hold the lease of a stage's folder during the block; yields None if a living launch holds it."""
+    folder.mkdir(exist_ok=True)  # no folder above it, see `replacing`
     path = folder / LEASE
     token = secrets.token_hex(8)
     if not _create(path, token):
@@ -87,37 +86,33 @@ def try_lease(folder: Path) -> Iterator[Lease | None]:
         with beside(partial(_beat, lease), HEARTBEAT):
             yield lease
     finally:
-        with contextlib.suppress(LeaseLost, OSError):  # an absent store keeps the lease until it has been silent for long enough
+        with contextlib.suppress(LeaseLost, OSError):  # in an absent store the lease stays until it counts as dead
             lease.fence()
             path.unlink(missing_ok=True)
 
 
 def _create(path: Path, token: str) -> bool:
-    """Create the lease file with its whole content in one step; False where there is one already."""
+    """Create the lease file with its content in one step; returns False if there is one."""
     partial = path.with_name(f".lease.{token}")
     try:
         with room_for(path):
-            partial.write_text(_content(token), encoding="utf-8")
-            os.link(partial, path)  # atomic, also on NFS, and fails where the file exists
+            partial.write_text(holder_of(token), encoding="utf-8")
+            os.link(partial, path)  # atomic, also on NFS; fails if the file exists
         return True
-    except (FileExistsError, FileNotFoundError):  # the folder itself is gone where `clean` has just removed it
+    except (FileExistsError, FileNotFoundError):  # not found: `clean` has just removed the folder
         return False
     finally:
         partial.unlink(missing_ok=True)
 
 
-def _content(token: str) -> str:
-    return json.dumps({"host": host(), "pid": os.getpid(), "token": token})
-
-
 def _take_over(path: Path, token: str, dead: dict) -> bool:
-    """Move the lease of a `dead` holder aside, then create ours; of several takers one succeeds."""
+    """Move the lease of a `dead` holder aside, then create ours; of several launches that try, one succeeds."""
     aside = path.with_name(f".lease.dead.{token}")
     try:
         os.rename(path, aside)
     except FileNotFoundError:
         return False
-    mistaken = _read(aside) != dead  # another taker was faster and this is its living lease: give it back
+    mistaken = _read(aside) != dead  # another launch was faster; this is its lease, so give it back
     if mistaken:
         with contextlib.suppress(FileExistsError):
             os.link(aside, path)
@@ -126,14 +121,10 @@ def _take_over(path: Path, token: str, dead: dict) -> bool:
 
 
 def _dead_holder(path: Path) -> dict | None:
-    """The holder, if it is known to be dead; None if it lives or is just releasing the lease."""
+    """The holder if it is dead; None if it lives or has just released the lease."""
     holder = _read(path)
-    if holder is None:
-        return None
-    if holder["host"] == host() and not alive(holder["pid"]):
-        return holder
     try:
-        return holder if time.time() - path.stat().st_mtime > SILENCE else None
+        return holder if holder and is_dead(holder, time.time() - path.stat().st_mtime) else None
     except FileNotFoundError:
         return None
 
@@ -146,10 +137,11 @@ def _read(path: Path) -> dict | None:
 
 
 def _beat(lease: Lease) -> bool:
-    with contextlib.suppress(OSError):  # a file system that fails for a moment must not cost the lease
-        try:
-            lease.fence()
-            os.utime(lease.path)
-        except LeaseLost:
-            return False
+    try:
+        lease.fence()
+        os.utime(lease.path)
+    except LeaseLost:
+        return False
+    except OSError:
+        pass  # a file system that fails for a moment must not cost the lease
     return True

@@ -1,8 +1,8 @@
-"""A store in a bucket: a folder of this machine, its mirror, whose files are copied to the remote place as they are written.
+"""The mirror of a bucket: a folder of this machine. Files are copied to the bucket as they are written.
 
-The remote is the truth. A file is put there first and only then takes its place in the mirror, so that the mirror never has a
-result that the remote has not. A stage's folder in a mirror belongs to the two notes in it (manifest, what it is made from):
-where one of them differs from the remote's, the folder is emptied. Everything big is brought when it is read.
+The bucket is the truth. A file is put there first and then in the mirror, so that the mirror never has a result that the bucket
+lacks. Two notes in a stage's folder (manifest.json, made_from.json) say which result its files belong to; if one differs from the
+bucket's, the folder is emptied. Large files are brought when they are read.
 """
 
 import os
@@ -14,17 +14,17 @@ from typing import Any
 
 from imagesets.side_by_side import side_by_side
 from orchestrator.storage.lease import LEASE
-from orchestrator.storage.place import AT_ONCE, PROGRESS, STOP, Folder
+from orchestrator.storage.place import AT_ONCE, MADE_FROM, MANIFEST, PROGRESS, STOP, Folder
 from orchestrator.storage.remote import Remote
 
 FOLDERS = ("stages", "runs", "sweeps")
 CACHE, REPORTS = "cache", "reports"
-OWN = (LEASE, PROGRESS, STOP)  # of one attempt on one machine
-STAGE_NOTES = ("manifest.json", "made_from.json")
+OWN = (LEASE, PROGRESS, STOP)  # files of one attempt on one machine, which are not copied
+STAGE_NOTES = (MANIFEST, MADE_FROM)
 
 
 class Mirror(Folder):
-    """The files of a remote place and of its mirror folder; their names are the remote's keys."""
+    """The files in a bucket and in its mirror folder; their names are the keys in the bucket."""
 
     def __init__(self, root: Path, remote: Remote):
         self.root, self.remote = root, remote
@@ -45,7 +45,7 @@ class Mirror(Folder):
         return path
 
     def bring(self, path: Path, info: Any = None) -> None:
-        """Bring a file that the remote has, in one step, unless `info` (pyarrow's FileInfo of it) says that it is here."""
+        """Bring a file from the bucket, if it is there; not if `info`, pyarrow's FileInfo of it, fits the file in the mirror."""
         if info is not None and _same(path, info):
             return
         try:
@@ -55,39 +55,38 @@ class Mirror(Folder):
         write_here(path, content, info)
 
     def take_over(self, folder: Path, pattern: str) -> None:
-        """Make the files of a folder that match `pattern` the remote's: bring those that differ, drop those it has not."""
+        """Make the files of a folder that match `pattern` equal to the bucket's: bring what differs, drop what it lacks."""
         listed = [info for info in self.remote.listed(self.name(folder)) if info.is_file and info.base_name not in OWN]
         infos = {info.base_name: info for info in listed if fnmatch(info.base_name, pattern)}
-        gone = [path for path in folder.glob(pattern) if path.name not in infos and path.name not in OWN]
-        notes = {name: self._content(folder / name, infos[name]) for name in STAGE_NOTES if name in infos}
-        others = [name for name, content in notes.items() if content_of(folder / name) != content]
-        if others or any(path.name in STAGE_NOTES for path in gone):
+        here = {path.name: path for path in folder.glob(pattern) if path.name not in OWN}
+        notes = {name: self._note(folder / name, infos[name]) for name in STAGE_NOTES if name in infos}
+        if notes != {name: _content_of(here[name]) for name in STAGE_NOTES if name in here}:  # of another result
             shutil.rmtree(folder, ignore_errors=True)
-        for path in gone:
-            path.unlink(missing_ok=True)
+        for name in here.keys() - infos.keys():
+            here[name].unlink(missing_ok=True)
         for name, content in notes.items():
             write_here(folder / name, content, infos[name])
         list(side_by_side(lambda name: self.bring(folder / name, infos[name]), infos.keys() - notes, AT_ONCE))
 
-    def _content(self, path: Path, info: Any) -> bytes:
-        """What the remote has of a small file that is there."""
+    def _note(self, path: Path, info: Any) -> bytes:
+        """The bucket's content of a small file."""
         return path.read_bytes() if _same(path, info) else self.remote.get(self.name(path))
 
     def refresh(self) -> None:
-        """Take over the small files of the remote's stages, runs and sweeps: one request each where nothing is new."""
+        """Take over the small files of all stages, runs and sweeps: one request for a folder with nothing new."""
         there = [info.path for name in FOLDERS for info in self.remote.listed(name) if not info.is_file]
         here = [self.name(path) for name in FOLDERS for path in (self.root / name).glob("[!.]*") if path.is_dir()]
         folders = {name.strip("/") for name in [*there, *here, CACHE]}
         list(side_by_side(lambda name: self.take_over(self.root / name, "*.json"), sorted(folders), AT_ONCE))
 
     def forget(self, path: Path, folder: bool = False) -> None:
-        """Delete a file remotely, or a folder, its manifest first: without that nothing in it counts."""
-        self.remote.delete(self.name(path / "manifest.json" if folder else path))
+        """Delete a file or folder in the bucket; a folder's manifest first, because without it nothing in the folder counts."""
+        self.remote.delete(self.name(path / MANIFEST if folder else path))
         if folder:
             self.remote.delete(self.name(path), folder=True)
 
     def size(self, path: Path) -> int:
-        """Bytes that the bucket has of a folder; of a file none, since those that can go are the mirror's own."""
+        """Bytes of a folder in the bucket; 0 for a file, because the files that `clean` removes are in the mirror only."""
         listed = self.remote.listed(self.name(path), recursive=True) if path.is_dir() else []
         return sum(info.size for info in listed if info.is_file)
 
@@ -95,8 +94,8 @@ class Mirror(Folder):
         return f"{self.remote.address.path}/{self.name(path)}", self.remote.files.base_fs
 
 
-def content_of(path: Path) -> bytes | None:
-    """A file's content, None where there is none."""
+def _content_of(path: Path) -> bytes | None:
+    """A file's content, None if there is no file."""
     try:
         return path.read_bytes()
     except FileNotFoundError:
@@ -104,7 +103,7 @@ def content_of(path: Path) -> bytes | None:
 
 
 def write_here(path: Path, content: bytes, info: Any = None) -> None:
-    """Put content in a mirror in one step, with the time of the remote's `info`, which tells next time that it is the same."""
+    """Write a file of the mirror in one step, with the time of the bucket's `info`, so that it is recognised as equal."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     partial.write_bytes(content)
@@ -114,7 +113,7 @@ def write_here(path: Path, content: bytes, info: Any = None) -> None:
 
 
 def _same(path: Path, info: Any) -> bool:
-    """Whether a file is here as it was brought when the remote's was as `info` says."""
+    """Whether the mirror's file is the one that `info` describes."""
     try:
         stat = path.stat()
     except FileNotFoundError:

@@ -1,6 +1,6 @@
-"""Where a store is kept: in a folder, or in a bucket that each machine has a mirror folder of (`bucket.py`).
+"""The place of a store: a folder, or a bucket with a mirror folder on each machine (`bucket.py`).
 
-Who writes, reads or removes something of a store asks `place_of` its path, and need not know which of the two it is.
+`place_of` gives the place of a path in a store. Its users need not know which of the two it is.
 """
 
 import os
@@ -12,33 +12,34 @@ from typing import Any
 
 from orchestrator.storage.lease import LEASE, check_fence
 
-AT_ONCE = 16  # files that are brought side by side
-PROGRESS, STOP = "progress.json", "stop"  # what a running training says, and what it is told
+AT_ONCE = 16  # files that are read side by side
+PROGRESS, STOP = "progress.json", "stop"  # files of a running training: its progress, and a request to stop
+MANIFEST, MADE_FROM = "manifest.json", "made_from.json"  # files of a stage: a finished result, and the digest of its inputs
 
 
 class Folder:
-    """A store in a folder: what is written there is there for everybody, and a lease says who may write."""
+    """A store in a folder that everybody shares; a lease says who may write to a stage."""
 
     def name(self, path: Path) -> str:
-        """What a path of the store is called on every machine."""
+        """The name of a path of the store, which is the same on every machine."""
         return str(path)
 
     def path(self, name: str) -> Path:
-        """The path of such a name on this machine."""
+        """The path on this machine that has this name."""
         return Path(name)
 
     def keep(self, file: Path, path: Path) -> None:
-        """Keep the content of `file` as that of `path`; called before `path` is replaced by it."""
+        """Copy `file` to the bucket as `path`; called before `file` replaces `path` on this machine."""
 
     def file(self, path: Path) -> Path:
-        """`path`, brought to this machine if it is kept and was not here."""
+        """`path`, which is brought from the bucket if it is only there."""
         return path
 
     def take_over(self, folder: Path, pattern: str) -> None:
-        """Make the files of a folder that match `pattern` those that are kept."""
+        """Make the files of a folder that match `pattern` equal to the bucket's."""
 
     def forget(self, path: Path, folder: bool = False) -> None:
-        """Keep a file, or a folder, no longer but on this machine."""
+        """Delete a file or folder in the bucket."""
 
     def remove(self, path: Path) -> None:
         """Remove a file, if there is one."""
@@ -52,20 +53,20 @@ class Folder:
             shutil.rmtree(path)
 
     def size(self, path: Path) -> int:
-        """Bytes that a file, or all files below a folder, take up where they are kept; 0 of what is gone meanwhile."""
+        """Bytes of a file, or of all files below a folder; 0 for files that are removed meanwhile."""
         if path.is_dir() and not path.is_symlink():
             return sum(_size(Path(folder) / name) for folder, _, names in os.walk(path) for name in names)
         return _size(path)
 
     def for_pyarrow(self, path: Path) -> tuple[str, Any]:
-        """A path and the file system of pyarrow that it is on, None for the machine's own."""
+        """A path for pyarrow and pyarrow's file system of it, None for that of the machine."""
         return str(path), None
 
-    def settle(self, folder: Path, digest: str = "") -> None:
-        """Make sure that what this machine has of a stage is of the result with this digest, or of the one in the making."""
+    def settle(self, folder: Path) -> None:
+        """Drop what this machine has of another result in a stage's folder, and bring the small files of this one."""
 
     def begin(self, folder: Path, token: str) -> None:
-        """From now on no attempt but the one with this token may write to a stage's folder; in a folder its lease says so."""
+        """Allow writes to a stage's folder only to the attempt with this token; in a folder the lease does this."""
 
     def check(self, folder: Path, token: str) -> None:
         """Raise LeaseLost or DriverLost unless the attempt with this token may still write."""
@@ -74,21 +75,21 @@ class Folder:
     def in_step(
         self, folder: Path, push: Sequence[str], pull: Sequence[str], fence: Callable[[], None] = lambda: None
     ) -> AbstractContextManager[None]:
-        """Keep files of a stage's folder in step with those of other machines, while the block runs."""
+        """Exchange files of a stage's folder with other machines during the block."""
         return nullcontext()
 
 
 FOLDER = Folder()
-buckets: dict[Path, Any] = {}  # of this process, by their mirrors' roots
+buckets: dict[Path, Any] = {}  # the buckets of this process, by the roots of their mirrors
 
 
 def place_of(path: Path) -> Folder:
-    """Where the store is kept that a path lies in."""
+    """The place of the store that a path lies in."""
     return next((bucket for root, bucket in buckets.items() if path.is_relative_to(root)), FOLDER) if buckets else FOLDER
 
 
 def _size(file: Path) -> int:
     try:
         return file.lstat().st_size
-    except FileNotFoundError:  # launches write, rename and remove files while this looks at them
+    except FileNotFoundError:  # a launch has renamed or removed it
         return 0

@@ -1,6 +1,6 @@
-"""A place on S3, opened with the standard AWS variables and asked again while the network or the server fails.
+"""A place on S3, opened with the standard AWS variables. Requests are repeated while the network or the server fails.
 
-Keys are told relative to the place. pyarrow, which comes with MLflow, speaks to the server; it is loaded when it is needed.
+Keys are relative to the place. pyarrow, which comes with MLflow, talks to the server; it is imported when needed.
 """
 
 import logging
@@ -15,10 +15,10 @@ from urllib.parse import urlsplit
 from imagesets.errors import WrongInput
 
 SCHEME = "s3://"
-PATIENCE = 300.0  # seconds for which a request is repeated before a launch fails
-SHORT = 10.0  # the same before a launch begins, when somebody waits for an answer
-PAUSES = (0.5, 10.0)  # seconds after the first failure, doubled up to the second number
-CONNECT, REQUEST = 5, 30  # seconds that the server has to take a connection and to answer
+PATIENCE = 300.0  # seconds for which a launch repeats a request
+SHORT = 10.0  # the same before a launch begins, while a person waits
+PAUSES = (0.5, 10.0)  # seconds after the first failure, then doubled up to the second number
+CONNECT, REQUEST = 5, 30  # seconds for the server to take a connection and to answer
 PASSING = ("NETWORK_CONNECTION", "SLOW_DOWN", "SERVICE_UNAVAILABLE", "INTERNAL_FAILURE", "REQUEST_TIMEOUT", "THROTTL", "status 5")
 
 T = TypeVar("T")
@@ -26,11 +26,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Address:
-    """Where a store lies: `uri` s3://bucket/prefix, `endpoint` the URL of a server that is not Amazon's. Never credentials."""
+    """The address of a store: `uri` s3://bucket/prefix, `endpoint` the URL of a server that is not Amazon's. No credentials."""
 
     uri: str
     endpoint: str = ""
-    region: str = ""  # of the shell that named the store; Amazon's own default where it is empty
+    region: str = ""  # Amazon's default if empty
 
     @property
     def path(self) -> str:
@@ -39,7 +39,7 @@ class Address:
 
 
 def address_of(uri: str) -> Address:
-    """The address of s3://bucket/prefix under this process's AWS variables; WrongInput where it is none."""
+    """The address of s3://bucket/prefix under this process's AWS variables; WrongInput if `uri` has another form."""
     path = uri.removeprefix(SCHEME).strip("/")
     if not path or any(part in ("", ".", "..") for part in path.split("/")):
         raise WrongInput(f"--store {uri} names no bucket and prefix, such as s3://bucket/wsss-store")
@@ -51,7 +51,7 @@ def address_of(uri: str) -> Address:
 
 
 class Remote:
-    """The objects below an address; every request is repeated for `patience` seconds while it fails for what may pass."""
+    """The objects below an address; a request is repeated for up to `patience` seconds if its failure may pass."""
 
     def __init__(self, address: Address, patience: float = PATIENCE):
         self.address, self.patience = address, patience
@@ -59,7 +59,7 @@ class Remote:
 
     @property
     def files(self) -> Any:
-        """pyarrow's file system at the address; a process that was forked opens its own."""
+        """pyarrow's file system at the address; a forked process opens its own."""
         if self._opened is None or self._opened[0] != os.getpid():
             from pyarrow.fs import SubTreeFileSystem
 
@@ -76,7 +76,7 @@ class Remote:
         self._asked(request)
 
     def get(self, key: str) -> bytes:
-        """An object's content; FileNotFoundError where there is none."""
+        """An object's content. Raises FileNotFoundError if there is none."""
 
         def request() -> bytes:
             with self.files.open_input_file(key) as file:
@@ -88,12 +88,12 @@ class Remote:
         return self._asked(request)
 
     def about(self, key: str) -> Any | None:
-        """Size and time of an object as pyarrow's FileInfo, None where there is none."""
+        """Size and time of an object as pyarrow's FileInfo, None if there is no object."""
         (info,) = self._asked(lambda: self.files.get_file_info([key]))
         return info if info.is_file else None
 
     def listed(self, folder: str, recursive: bool = False) -> Sequence[Any]:
-        """pyarrow's FileInfo of what lies in a folder; nothing where there is no such folder."""
+        """pyarrow's FileInfo of everything in a folder; empty if there is no such folder."""
         from pyarrow.fs import FileSelector
 
         return self._asked(lambda: self.files.get_file_info(FileSelector(folder, allow_not_found=True, recursive=recursive)))
@@ -119,14 +119,14 @@ class Remote:
 
 
 def file_system(address: Address) -> Any:
-    """pyarrow's S3 file system for an address; credentials are those of the AWS variables, files or role."""
+    """pyarrow's S3 file system for an address; it finds credentials in the AWS variables, files or role."""
     from pyarrow.fs import S3FileSystem
 
     return S3FileSystem(**server_options(address))
 
 
 def server_options(address: Address) -> dict[str, Any]:
-    """What pyarrow is told of an address's server; never credentials."""
+    """pyarrow's options for an address; no credentials."""
     options: dict[str, Any] = {"connect_timeout": CONNECT, "request_timeout": REQUEST, "allow_delayed_open": True}
     if address.endpoint:  # pyarrow itself does not look at AWS_ENDPOINT_URL
         server = urlsplit(address.endpoint)
@@ -149,7 +149,7 @@ def refuse_unusable(remote: Remote) -> None:
 
 
 def unusable(address: Address, how: str, error: OSError) -> WrongInput:
-    """What a person is told of a place that cannot be used, or written to."""
+    """The error for a person if a place cannot be used or written to."""
     reason = " ".join(str(error).split())
     hint = "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION and AWS_ENDPOINT_URL say who asks which server"
     return WrongInput(f"the store {address.uri} cannot be {how}: {reason}; {hint}")

@@ -1,6 +1,6 @@
-"""The records of per-image stages, in shards of some tens of items below a stage's folder.
+"""The records of per-image stages, in shards below a stage's folder.
 
-Each shard is atomic and says which inputs it was made from, so that a shard made from other inputs is unfinished work.
+A shard is written in one step and has the digest of the inputs that it was made from. A shard of other inputs is made again.
 """
 
 import hashlib
@@ -18,12 +18,12 @@ from orchestrator.storage.place import AT_ONCE, place_of
 from orchestrator.storage.store import digest, replacing
 
 NAMES = "items.json"  # record names, a list for each shard
-SUM = "/sum"  # where a shard keeps what is summed over its items; no item is called so
-SHARD = 32  # items per shard: small enough to lose little, large enough for a million images
+SUM = "/sum"  # the name of the sum over a shard's items; no item has this name
+SHARD = 32  # items: few enough to lose little, enough for a million images
 
 
 class Shards(Sequence[Sequence[Any]]):
-    """`items` cut into shards of `size`, in order; each is cut when it is asked for."""
+    """`items` in shards of `size`, in order; each shard is cut when it is read."""
 
     def __init__(self, items: Sequence[Any], size: int = SHARD):
         self.items, self.size = items, size
@@ -50,7 +50,7 @@ def write_shard(path: Path, records: Mapping[str, Mapping[str, np.ndarray]], mad
 
 
 def shard_is_from(path: Path, made_from: str) -> bool:
-    """Whether a whole shard is there and was made from exactly these inputs."""
+    """Whether a whole shard is there that was made from exactly these inputs."""
     try:
         with np.load(path) as file:
             return str(file["/made_from"]) == made_from
@@ -68,7 +68,7 @@ def shards_digest(folder: Path, count: int) -> str:
 
 
 def write_names(folder: Path, shards: Iterable[Sequence[str]]) -> None:
-    """Note the record names of every shard, one shard at a time: of a million images they would take a hundred megabytes."""
+    """Write the record names of all shards, one shard at a time: those of a million images take a hundred megabytes."""
     with replacing(folder / NAMES) as file:
         file.write(b"[")
         for number, names in enumerate(shards):
@@ -77,14 +77,14 @@ def write_names(folder: Path, shards: Iterable[Sequence[str]]) -> None:
 
 
 class StoredRecords(Mapping):
-    """The records of a finished per-item stage, read one at a time: item id -> named arrays."""
+    """The records of a finished per-item stage: item id -> named arrays. One is read at a time."""
 
     def __init__(self, folder: Path):
         self.folder = folder
 
     @cached_property
     def _index(self) -> tuple[np.ndarray, np.ndarray]:
-        """Hashes of all ids, ascending, and the shard of each: every worker holds them, and a dict is ten times as large."""
+        """Hashes of all ids, ascending, and the shard of each; a dict, which every worker would hold, is ten times as large."""
         shards = self._names()
         hashes = np.frombuffer(b"".join(_hash(item) for shard in shards for item in shard), np.uint64)
         order = np.argsort(hashes)
@@ -101,7 +101,7 @@ class StoredRecords(Mapping):
         place = np.searchsorted(hashes, np.frombuffer(_hash(item), np.uint64)[0])
         if place == len(hashes):
             raise KeyError(item)
-        # opened anew each time: an open zip file must not be shared by the processes that load training images
+        # opened each time, because processes that load training images must not share an open zip file
         with np.load(self._file(shard_path(self.folder, int(shard_of[place])))) as file:
             prefix = f"{item}/"
             record = {name[len(prefix) :]: file[name] for name in file.files if name.startswith(prefix)}
@@ -110,7 +110,7 @@ class StoredRecords(Mapping):
         return record
 
     def in_order(self) -> Iterator[dict[str, np.ndarray]]:
-        """All records in the order of their list, each shard read once."""
+        """All records in the order of their list; each shard is read once."""
         for number, names in enumerate(self._names()):
             with np.load(self._file(shard_path(self.folder, number))) as file:
                 found: dict[str, dict[str, np.ndarray]] = {item: {} for item in names}
@@ -132,7 +132,7 @@ def _hash(item: str) -> bytes:
 
 
 def summed(folder: Path, count: int) -> dict[str, np.ndarray]:
-    """The sum over shards of a stage that keeps only sums."""
+    """The sums over all shards of a stage that stores sums."""
     total: dict[str, np.ndarray] = {}
     for index in range(count):
         with np.load(place_of(folder).file(shard_path(folder, index))) as file:

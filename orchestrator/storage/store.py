@@ -1,6 +1,6 @@
-"""The store: one folder per stage result, named by its key, on a local or a shared file system, or mirrored from S3.
+"""The store: a folder for each stage's result, named by its key, on a local or shared file system or mirrored from S3.
 
-A stage's folder counts as a result only once its manifest is there, and the manifest is written last and atomically.
+A folder counts as a result only if its manifest is there. The manifest is written last and atomically.
 """
 
 import hashlib
@@ -12,11 +12,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from orchestrator.storage.place import place_of
+from orchestrator.storage.place import MANIFEST, place_of
 from orchestrator.storage.trouble import MARKER, room_for
 
-FORMAT = 1  # of stage folders and of what the engine does around a stage; part of every key
-FOLDERS = ("runs", "stages", "sweeps")  # made when a store is opened: no writer makes more than one folder at a time
+FORMAT = 1  # of stage folders, and of the engine's work around a stage; part of every key
+FOLDERS = ("runs", "stages", "sweeps")  # made when a store is opened, because writers make no more than one folder
 
 
 class Store:
@@ -26,7 +26,7 @@ class Store:
         self.root = root
 
     def open(self) -> bool:
-        """Make the store ready to be written; whether it is new."""
+        """Make the folders of the store; returns whether it is new."""
         new = not (self.root / "stages").is_dir()
         for name in FOLDERS:
             (self.root / name).mkdir(parents=True, exist_ok=True)
@@ -35,9 +35,9 @@ class Store:
         return new
 
     def folder(self, name: str, key: str) -> Path:
-        """Where the result with `key` lies, or would: the key finds it, `name` is for people and may be another's that made it.
+        """The folder of the result with `key`, which may not exist yet.
 
-        Not created here.
+        `name` is for people; an existing folder may have another name, because the key alone identifies it.
         """
         stages, short = self.root / "stages", key[:12]
         made = [found for found in os.listdir(stages) if found.endswith(f"-{short}")] if stages.is_dir() else []
@@ -45,7 +45,7 @@ class Store:
 
     def results(self, name: str) -> list[dict[str, Any]]:
         """The manifests of all results of stages called `name`."""
-        manifests = [read_json(path) for path in (self.root / "stages").glob(f"{name}-*/manifest.json")]
+        manifests = [read_json(path) for path in (self.root / "stages").glob(f"{name}-*/{MANIFEST}")]
         return [manifest for manifest in manifests if manifest and manifest["stage"] == name]
 
     def newest(self, name: str) -> dict[str, Any] | None:
@@ -55,7 +55,7 @@ class Store:
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
     """The manifest of a finished stage, or None."""
-    return read_json(folder / "manifest.json")
+    return read_json(folder / MANIFEST)
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
@@ -67,7 +67,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write JSON so that the file is never seen half written."""
+    """Replace `path` by JSON in one step."""
     write_atomically(path, json.dumps(content, indent=1).encode())
 
 
@@ -79,9 +79,9 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file that no other process writes, which takes the place of `path` once the block has ended well.
+    """A new file that replaces `path` if the block ends well.
 
-    The folder is made, but not the one above: where that is gone, so is the store. Raises WrongInput where the disk is full.
+    Its folder is made, but not the one above: if that is gone, so is the store. Raises WrongInput if the disk is full.
     """
     partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:

@@ -1,7 +1,7 @@
-"""What is done where a store's file system fails: a full disk is told in one sentence, an absence is waited out.
+"""What happens if the file system of a store fails: a full disk is one sentence, an absent store is waited for.
 
-A store is told by the marker in its root. Where that is gone (an unmounted disk leaves an empty folder), nothing is written: it
-would land on another disk.
+A store is recognised by the marker in its root. Without the marker nothing is written: an unmounted disk leaves an empty folder,
+and what is written there lands on another disk.
 """
 
 import errno
@@ -18,10 +18,10 @@ from typing import TypeVar
 from imagesets.errors import WrongInput
 
 MARKER = "wsss-store.json"
-PATIENCE = 60.0  # seconds that one absence is waited out for
-PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)  # seconds before trying again, by how often a stage has had to already
-LOOK = 8.0  # seconds between two looks for an absent store, at most
-PROBE = 64 << 10  # bytes: a block more than any file system has to spare for a full file
+PATIENCE = 60.0  # seconds to wait for an absent store
+PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)  # seconds before the first, second ... new try of a stage
+LOOK = 8.0  # seconds between two looks for an absent store at most
+PROBE = 64 << 10  # bytes of a test write: more than a full file system has left in a block
 FULL = {errno.ENOSPC, errno.EDQUOT}
 PASSING = {errno.ESTALE, errno.EIO, errno.EREMOTEIO, errno.ETIMEDOUT, errno.ENOTCONN, errno.EHOSTDOWN, errno.EHOSTUNREACH}
 
@@ -29,11 +29,11 @@ Result = TypeVar("Result")
 
 
 class StoreGone(WrongInput):
-    """A store's absence was waited out in vain."""
+    """The store was waited for in vain."""
 
 
 class StoreAbsent(OSError):
-    """The store is not where it was, or its file system fails; that may pass."""
+    """The store is not there, or its file system fails; that may pass."""
 
 
 def require(root: Path) -> None:
@@ -46,20 +46,25 @@ def require(root: Path) -> None:
 
 @contextmanager
 def room_for(path: Path) -> Iterator[None]:
-    """Raise WrongInput where the block cannot write `path` because the disk is full."""
+    """Raise WrongInput if the block cannot write `path` because the disk is full."""
     try:
         yield
     except OSError as error:
-        if error.errno in FULL:
-            raise _no_room(path) from error
-        raise
+        if error.errno not in FULL:
+            raise
+        disk = shutil.disk_usage(path if path.is_dir() else path.parent)
+        left = f"{disk.free / 2**20:.1f} MB of {disk.total / 2**20:.0f} MB free"
+        raise WrongInput(
+            f"the disk is full: {path} could not be written with {left}; make room (`wsss-orch clean` lists what no run needs), "
+            "then the same command continues"
+        ) from error
 
 
 def blame(error: Exception, root: Path) -> None:
-    """Raise in place of `error` what the store at `root` is to blame for; returns where that is well.
+    """Raise an error about the store at `root` if the store caused `error`; return if the store is well.
 
-    Libraries tell a full disk or a missing folder in many ways, so the store is looked at and tried instead. Raises StoreAbsent
-    where the failure may pass, WrongInput where the disk is full.
+    Libraries report a full disk or a missing folder in many ways, so this tests the store instead of reading their messages.
+    Raises StoreAbsent if the failure may pass, WrongInput if the disk is full.
     """
     try:
         require(root)
@@ -74,17 +79,17 @@ def blame(error: Exception, root: Path) -> None:
 def patiently(
     root: Path, do: Callable[[], Result], say: Callable[[str], None], pause: Callable[[float], None] = time.sleep
 ) -> Result:
-    """Call `do`; where it raises StoreAbsent, wait until the store is back and call it again.
+    """Call `do`; if it raises StoreAbsent, wait until the store is there and call it again.
 
-    `say` is told; `pause(seconds)` may raise what is to end the wait. Raises StoreGone after PATIENCE seconds of one absence,
-    and where `do` goes on failing though the store is there: another node does not see it.
+    `say` gets lines for the person; `pause(seconds)` may raise to end the wait. Raises StoreGone if one absence lasts longer than
+    PATIENCE, or if `do` keeps failing although the store is there: then another node does not see it.
     """
     told = ""
     for seconds in PAUSES:
         try:
             return do()
         except StoreAbsent as absence:
-            if not _there(root):
+            if _absence(root):
                 _wait(root, absence, seconds, say, pause)
                 continue
             if str(absence) != told:  # once, however often it is tried
@@ -100,35 +105,32 @@ def patiently(
         ) from absence
 
 
-def _there(root: Path) -> bool:
+def _absence(root: Path) -> StoreAbsent | None:
+    """The error of a store that is not there, None if it is."""
     try:
         require(root)
-        return True
-    except StoreAbsent:
-        return False
+    except StoreAbsent as absence:
+        return absence
+    return None
 
 
 def _wait(root: Path, absence: StoreAbsent, seconds: float, say: Callable[[str], None], pause: Callable[[float], None]) -> None:
     say(f"{absence}; waiting up to {PATIENCE:.0f} s for it")
-    began = time.monotonic()
-    while True:
+    began, waited = time.monotonic(), 0.0
+    while waited <= PATIENCE:
         pause(seconds)
         waited = time.monotonic() - began
-        try:
-            require(root)
-        except StoreAbsent as still:
-            if waited > PATIENCE:
-                raise StoreGone(
-                    f"{still}, and has not been for {waited:.0f} s; nothing is written in its place: once it is back, the same "
-                    "command continues"
-                ) from still
-        else:
+        if not (still := _absence(root)):
             return say(f"the store {root} is there after {waited:.0f} s; going on")
         seconds = min(2 * seconds, LOOK)
+    raise StoreGone(
+        f"{still}, and has not been for {waited:.0f} s; nothing is written in its place: once it is back, the same command "
+        "continues"
+    ) from still
 
 
 def _may_be_below(root: Path, name: object) -> bool:
-    """Whether a file that failed may be the store's; images and weights have disks of their own."""
+    """Whether a file that failed may be in the store; images and weights may be on other disks."""
     return not isinstance(name, str | os.PathLike) or Path(name).is_relative_to(root)
 
 
@@ -144,12 +146,3 @@ def _probe(root: Path) -> None:
     finally:
         with suppress(OSError):
             path.unlink()
-
-
-def _no_room(path: Path) -> WrongInput:
-    disk = shutil.disk_usage(path if path.is_dir() else path.parent)
-    left = f"{disk.free / 2**20:.1f} MB of {disk.total / 2**20:.0f} MB free"
-    return WrongInput(
-        f"the disk is full: {path} could not be written with {left}; make room (`wsss-orch clean` lists what of a store no run "
-        "needs), then the same command continues"
-    )

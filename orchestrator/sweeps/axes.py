@@ -40,18 +40,16 @@ def parse(text: str) -> Axis:
         kind, low, high = drawn.groups()
         bounds = _number(low, text), _number(high, text)
         if not bounds[0] < bounds[1] or (kind == "loguniform" and bounds[0] <= 0):
-            raise WrongInput(
-                f"--vary {text}: the first bound must be below the second{', and above 0' if kind == 'loguniform' else ''}"
-            )
+            above = ", and above 0" if kind == "loguniform" else ""
+            raise WrongInput(f"--vary {text}: the first bound must be below the second{above}")
         return Axis(name, distribution=kind, bounds=bounds)
     if stepped := RANGE.fullmatch(given):
         start, stop, step = (_number(part, text) for part in stepped.groups())
         if step <= 0 or stop < start:
             raise WrongInput(f"--vary {text}: a range is start:stop:step, with stop not below start and a step above 0")
         count = int((stop - start) / step + 1e-9) + 1
-        kind = (
-            int if all(map(float.is_integer, (start, step))) and "." not in given else float
-        )  # a setting of whole numbers does not take 2.0
+        whole = start.is_integer() and step.is_integer() and "." not in given  # a setting of whole numbers does not take 2.0
+        kind = int if whole else float
         return Axis(name, tuple(kind(round(start + number * step, 9)) for number in range(count)))
     try:
         return Axis(name, tuple(map(_value, yaml.load(f"[{given}]", yaml.BaseLoader))))

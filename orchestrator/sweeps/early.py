@@ -19,7 +19,6 @@ from orchestrator.planning import scores
 from orchestrator.planning.plan import PlannedStage
 from orchestrator.storage.store import read_json
 
-KINDS = ("loss", "score")
 KEPT = 3  # of this number of trials that have come as far, the best one goes on
 RUNGS = 12  # epochs 1, 3, 9, ... at which trials are compared: more than any training reaches
 

@@ -1,4 +1,4 @@
-"""`sweep.json`: what a sweep is, the settings of every trial that was begun, and what has become of those that ended."""
+"""`sweep.json`: a description of the sweep, the settings of every trial that has begun, and the results of those that ended."""
 
 import threading
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ FORMAT = 2
 
 
 class Record:
-    """The trials of a sweep by number, those of earlier commands too; callable from several threads."""
+    """The trials of a sweep by number, with those of earlier commands; several threads may call it."""
 
     def __init__(self, sweep: Sweep):
         self.sweep, self.lock = sweep, threading.Lock()
@@ -20,14 +20,14 @@ class Record:
         self.begun: list[dict[str, Any]] = known["begun"]  # the settings of each
         self.trials: dict[int, dict[str, Any]] = {trial["number"]: trial for trial in known["trials"]}
 
-    def begin(self, number: int, values: dict[str, Any]) -> None:
-        """Note that a trial begins with these settings, which it keeps when it is gone on with."""
+    def begin(self, values: dict[str, Any]) -> None:
+        """Note the settings of the next trial; a later command continues it with the same ones."""
         with self.lock:
-            self.begun[number:] = [values, *self.begun[number + 1 :]]
+            self.begun.append(values)
             self._write()
 
     def end(self, number: int, group: str, failed: Mapping[int, str], stopped: str) -> None:
-        """Note what a trial came to: the name of its runs, why some failed by random seed, and why it was stopped early."""
+        """Note the end of a trial: the name of its runs, the error of each failed random seed, and why it was stopped early."""
         with self.lock:
             trial = {"number": number, "values": self.begun[number], "group": group, "failed": failed, "stopped": stopped}
             self.trials[number] = trial

@@ -6,7 +6,7 @@ This module calls them itself. Tune's Tuner would start a process for each trial
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from ray import tune
@@ -31,31 +31,24 @@ class Known:
     score: float | None
 
 
-class Search(Protocol):
-    """Gives the settings of one trial after the other; `learns` says whether it uses the scores of earlier trials."""
-
-    learns: bool
-
-    def next(self, begun: Sequence[Config], known: Sequence[Known]) -> Config | None:
-        """The settings that follow those of the `begun` trials, None if there are no more."""
-
-
 class Drawn:
     """Settings that do not depend on scores: `times` draws from the distributions, each with all combinations of listed values.
 
     Without `grid` the listed values are drawn too.
     """
 
-    learns = False
+    learns = False  # from the scores of earlier trials
 
     def __init__(self, axes: Sequence[Axis], times: int, random_seed: int, grid: bool):
         state = np.random.RandomState(random_seed)
-        space = {axis.name: _drawn(axis) if axis.distribution or not grid else _every(axis) for axis in axes}
+        space = {
+            axis.name: tune.grid_search(list(range(len(axis.values)))) if grid and axis.values else _drawn(axis) for axis in axes
+        }
         variants = [variant for _ in range(times) for _, variant in generate_variants(space, random_state=state)]
         self.points = [_decoded(axes, variant) for variant in variants]
 
     def next(self, begun: Sequence[Config], known: Sequence[Known]) -> Config | None:
-        """The next settings in the list."""
+        """The settings that follow those of the `begun` trials, None if there are no more."""
         return self.points[len(begun)] if len(begun) < len(self.points) else None
 
 
@@ -91,6 +84,9 @@ class Optuna:
         return _decoded(self.axes, search.suggest("next"))
 
 
+Search = Drawn | Optuna
+
+
 def search_of(sweep: Sweep) -> Search:
     """The search of a sweep. Raises WrongInput if its package is not installed."""
     if sweep.learns:
@@ -102,10 +98,6 @@ def require_optuna() -> None:
     """Raise WrongInput if Optuna is not installed."""
     if find_spec("optuna") is None:
         raise WrongInput("--search optuna needs optuna, which is not installed: pip install 'wsss-orch[search]'")
-
-
-def _every(axis: Axis) -> Any:
-    return tune.grid_search(list(range(len(axis.values))))
 
 
 def _drawn(axis: Axis) -> Any:

@@ -90,7 +90,7 @@ class Sweep:
         return (*self.request.assignments, *(f"{name}={json.dumps(value)}" for name, value in values.items()))
 
     def check(self) -> None:
-        """Refuse settings that do not exist or do not take a value, before anything runs."""
+        """Refuse settings that do not exist or do not take a value, and a score that no stage makes, before anything runs."""
         found = self._misused()
         for axis in self.axes:
             if axis.name.startswith("images."):
@@ -104,6 +104,7 @@ class Sweep:
             found.append(f"{THRESHOLD} cannot be varied: no stage of {self.request.method} makes maps that a threshold cuts")
         if found:
             raise WrongInput("; ".join(dict.fromkeys(found)))
+        self._check_metric()
 
     def _cuts_maps(self) -> bool:
         """Whether a scored stage of the sweep has a threshold; maps with a background of their own have none."""
@@ -127,7 +128,7 @@ class Sweep:
         }
         return [sentence for sentence, holds in wrong.items() if holds]
 
-    def check_metric(self) -> None:
+    def _check_metric(self) -> None:
         """Refuse a `--by` score, such as seed.miou/train, that no stage of the sweep makes."""
         if not self.by:
             return

@@ -1,6 +1,6 @@
 """The results of a sweep: its trials with their scores, the best trial and how it was chosen, and sensitivities."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,7 @@ from orchestrator.reading.groups import Runs
 from orchestrator.reading.summary import Group, group_of
 from orchestrator.storage.store import Store, read_json
 from orchestrator.sweeps.axes import THRESHOLD
-from orchestrator.sweeps.cut import Cut, cut_of
-from orchestrator.sweeps.trial import Trial, better, metric_of, parts
+from orchestrator.sweeps.trial import Cut, Trial, better, cut_of, metric_of, parts
 
 
 @dataclass(frozen=True)
@@ -32,6 +31,11 @@ class Findings:
     def names(self) -> list[str]:
         """The names of the varied settings."""
         return [axis["name"] for axis in self.record["axes"]]
+
+    @property
+    def has_thresholds(self) -> bool:
+        """Whether the sweep varied the threshold too."""
+        return self.record[THRESHOLD] is not None
 
     def verdict(self) -> str:
         """The best setting, how it was chosen, and what that means for its score."""
@@ -53,22 +57,22 @@ class Findings:
 def findings(runs: Runs, record: Mapping[str, Any], metric: str = "") -> Findings:
     """The findings of a sweep, ordered by `metric`, by default the main metric of the last quantity that is scored."""
     stopped = [trial for trial in record["trials"] if trial.get("stopped")]
-    groups = [(trial["values"], trial["failed"], trial["group"]) for trial in record["trials"] if trial not in stopped]
     trials, failed = [], []
-    for values, reasons, name in groups:
-        told = ", ".join(f"{setting}={value}" for setting, value in values.items())
-        failed += [f"{told}, random seed {seed} failed: {reason}" for seed, reason in reasons.items()]
-        if len(reasons) < len(record["random_seeds"]):
-            made = runs.group(name)  # launches with the same settings may have made more random seeds
-            group = group_of((run for run in made.runs if run["random_seed"] in record["random_seeds"]), made.failed)
-            trials.append(Trial(values, group, group.last()))
+    for trial in (trial for trial in record["trials"] if trial not in stopped):
+        told = ", ".join(f"{setting}={value}" for setting, value in trial["values"].items())
+        failed += [f"{told}, random seed {seed} failed: {reason}" for seed, reason in trial["failed"].items()]
+        if len(trial["failed"]) < len(record["random_seeds"]):
+            made = runs.group(trial["group"])  # launches with the same settings may have made more random seeds
+            own = [run for run in made.runs if run["random_seed"] in record["random_seeds"]]
+            trials.append(Trial(trial["values"], group_of(own, made.failed)))
     if not trials:
         raise WrongInput(f"no trial of the sweep {record['name']} came to its end: {'; '.join(failed) or 'none was begun'}")
     metric = metric or _by_default(trials)
     ranked = [trial for trial in trials if trial.score(metric) is not None]
     if not ranked:
-        choices = {scores.metric_name(*scored) for trial in trials for scored in _scored(trial)}
-        raise WrongInput(f"no trial has the score {metric!r}{nearest(metric, choices)}")
+        raise WrongInput(
+            f"no trial has the score {metric!r}{nearest(metric, {name for trial in trials for name in trial.names})}"
+        )
     ranked.sort(key=lambda trial: better(trial.score(metric).mean, metric_of(metric)), reverse=True)  # type: ignore[union-attr]
     return Findings(record, metric, ranked, failed, cut_of(ranked, Store(runs.store)) if record[THRESHOLD] else None, stopped)
 
@@ -96,11 +100,6 @@ def slices(found: Findings) -> dict[str, list[tuple[Any, Trial]]]:
     }
 
 
-def has_thresholds(found: Findings) -> bool:
-    """Whether the sweep varied the threshold too."""
-    return found.record[THRESHOLD] is not None
-
-
 def _by_default(trials: Sequence[Trial]) -> str:
     """The main metric of the last quantity that all trials are scored as, on the list on which settings are chosen."""
     shared = [row for place, row in trials[0].last.items() if all(place in trial.last for trial in trials)]
@@ -109,10 +108,6 @@ def _by_default(trials: Sequence[Trial]) -> str:
     quantity = shared[-1].about["quantity"]
     row = max((row for row in shared if row.about["quantity"] == quantity), key=lambda row: row.about["chooses"])
     return scores.metric_name(quantity, scores.main(quantity), row.about["split"])
-
-
-def _scored(trial: Trial) -> Iterable[tuple[str, str, str]]:
-    return ((quantity, name, split) for (quantity, split), row in trial.last.items() for name in row.scores)
 
 
 def _without(values: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -6,14 +6,14 @@ from orchestrator.planning import scores
 from orchestrator.reading.numbers import NONE, heading, told, told_spread
 from orchestrator.reading.summary import Scored, places
 from orchestrator.reading.tables import table
-from orchestrator.sweeps.sweep_results import Findings, has_thresholds
+from orchestrator.sweeps.sweep_results import Findings
 from orchestrator.sweeps.trial import Trial, best_threshold
 
 
 def sweep_columns(found: Findings) -> list[str]:
     """The varied settings, then the scores."""
     heads = [f"{quantity} {heading(scores.main_metric(quantity))}, {split}" for quantity, split in _scored(found)]
-    return [*found.names, *heads, *(["best threshold (oracle)"] if has_thresholds(found) else [])]
+    return [*found.names, *heads, *(["best threshold (oracle)"] if found.has_thresholds else [])]
 
 
 def sweep_rows(found: Findings) -> list[list[str]]:
@@ -24,7 +24,7 @@ def sweep_rows(found: Findings) -> list[list[str]]:
         for place in _scored(found):
             main = trial.last[place].main if place in trial.last else None
             cells.append(told_spread(main, scores.main_metric(place[0])))
-        if has_thresholds(found):
+        if found.has_thresholds:
             cells.append(_best_threshold(trial))
         made.append(cells)
     for stopped in found.stopped:
@@ -38,10 +38,9 @@ def _scored(found: Findings) -> list[Scored]:
 
 
 def _best_threshold(trial: Trial) -> str:
-    best, row = best_threshold(trial), trial.cut
-    if best is None or row is None:
-        return NONE
-    return f"{told(best[1], scores.main_metric(row.about['quantity']))} at {best[0]:.2f}"
+    if (row := trial.cut) and (best := best_threshold(row)):
+        return f"{told(best[1], scores.main_metric(row.about['quantity']))} at {best[0]:.2f}"
+    return NONE
 
 
 def sweep_table(found: Findings) -> Table:

@@ -10,14 +10,14 @@ from orchestrator.engine.announced import announced
 from orchestrator.engine.execution import Execution
 from orchestrator.planning.launch import Prepared, plan_with, repeat
 from orchestrator.planning.nearest import nearest
-from orchestrator.planning.scores import metric_name
 from orchestrator.reading.results import whole, write_results
-from orchestrator.reading.summary import Group, group_of, note_failure, sentence
+from orchestrator.reading.summary import group_of, note_failure, sentence
 from orchestrator.storage.beside import beside
 from orchestrator.sweeps.early import Judge
 from orchestrator.sweeps.record import Record
 from orchestrator.sweeps.search import Config, Known, Search
 from orchestrator.sweeps.sweep import Sweep
+from orchestrator.sweeps.trial import Trial
 from training.loop import Stopped
 
 LOOK = 1.0  # seconds between two looks at a trial's early results
@@ -31,7 +31,7 @@ class Trials:
         self.judge = Judge(sweep.stop_early) if sweep.stop_early else None
         self.lock = threading.Lock()  # one thread plans at a time
         self.record = Record(sweep)
-        self.begun: list[Config] = []
+        self.begun = 0  # number of trials that this command has begun or continued
         self.ended: dict[int, Known | None] = {}  # None for a failed run
 
     def run(self) -> None:
@@ -40,10 +40,8 @@ class Trials:
         with ThreadPoolExecutor(self.at_once) as pool:
             while True:
                 while len(running) < self.at_once and (values := self._next()) is not None:
-                    number = len(self.begun)
-                    self.record.begin(number, values)
-                    self.begun.append(values)
-                    running.add(pool.submit(self._run, number, values))
+                    running.add(pool.submit(self._run, self.begun, values))
+                    self.begun += 1
                 if not running:
                     return
                 done, running = wait(running, return_when=FIRST_COMPLETED)
@@ -54,11 +52,13 @@ class Trials:
 
     def _next(self) -> Config | None:
         """The settings of the next trial: those of an earlier command if it had begun, else the search's next ones."""
-        number = len(self.begun)
-        if number < len(self.record.begun):
-            return self.record.begun[number]
-        known = self._known(number)
-        return None if known is None else self.search.next(self.begun, known)
+        if self.begun < len(self.record.begun):
+            return self.record.begun[self.begun]
+        known = self._known(self.begun)
+        values = None if known is None else self.search.next(self.record.begun, known)
+        if values is not None:
+            self.record.begin(values)
+        return values
 
     def _known(self, number: int) -> list[Known] | None:
         """The results that the search gets for a trial's settings; None if it must wait for them.
@@ -97,7 +97,7 @@ class Trials:
                 note_failure(run.request.store / "runs" / run.run, failure)
                 failed[run.request.random_seed] = sentence(failure)
         self.record.end(number, runs[0].group, failed, "")
-        self.ended[number] = Known(values, self._score(group_of(made))) if made else None
+        self.ended[number] = Known(values, self._score(Trial(values, group_of(made)))) if made else None
 
     def _planned(self, values: Config) -> list[Prepared]:
         """The runs of a trial, one per random seed."""
@@ -131,20 +131,10 @@ class Trials:
         finally:
             judge.hear(number, steps)  # for comparison with the others; this trial is at its end
 
-    def _score(self, group: Group) -> float:
+    def _score(self, trial: Trial) -> float:
         """The score for the search, 0 if it uses none."""
         if not self.search.learns:
             return 0.0
-        found = scores(group)
-        if self.sweep.by not in found:
-            raise WrongInput(f"--by {self.sweep.by}: no trial has this score{nearest(self.sweep.by, found)}")
-        return found[self.sweep.by]
-
-
-def scores(group: Group) -> dict[str, float]:
-    """Mean final scores of the runs: `seg.miou/val`, and with a threshold range `seed.oracle/train`."""
-    return {
-        metric_name(quantity, metric, split): spread.mean
-        for (quantity, split), row in group.last().items()
-        for metric, spread in row.scores.items()
-    }
+        if found := trial.score(self.sweep.by):
+            return found.mean
+        raise WrongInput(f"--by {self.sweep.by}: no trial has this score{nearest(self.sweep.by, trial.names)}")

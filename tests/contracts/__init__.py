@@ -1,1 +1,1 @@
-"""What holds of every component of a kind, run over all recipes: a new recipe is tested here without a line of its own."""
+"""Tests that every component of a kind must pass. They run over all recipes, so a new recipe needs no line here."""

@@ -1,4 +1,4 @@
-"""Every stage of every recipe, each with an expression that runs it; found by expanding expressions, so that none is listed."""
+"""Every stage of every recipe with an expression that runs it. The expressions are found, not listed."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,8 +12,8 @@ from orchestrator.planning.recipes import load_all
 from orchestrator.planning.settings import declared
 from orchestrator.planning.stage import Stage
 
-SEGMENTER = "deeplabv2"  # where a recipe that is no segmenter needs one behind it
-# what any setting of that name becomes, whichever recipe has it: a run takes a second then
+SEGMENTER = "deeplabv2"  # the segmenter behind a recipe that needs one
+# tiny values of every setting of that name, in any recipe; a run then takes a second
 TINY = {
     "crop": 32,
     "batch": 4,
@@ -38,7 +38,7 @@ class Case:
 
     @property
     def name(self) -> str:
-        """What a test calls it."""
+        """The name of the case in test ids."""
         return f"{self.expression}:{self.stage.name}"
 
 
@@ -105,13 +105,13 @@ def cases_of(name: str) -> tuple[Case, ...]:
 
 
 def declared_stages(recipe: Recipe) -> list[StageRecipe]:
-    """A recipe's stages, those it takes from others among them."""
+    """A recipe's stages, with those that it takes from other recipes."""
     shared = {f"{owner.name}.{stage.name}": stage for owner in load_all().values() for stage in owner.shared_stages}
     return [shared[stage.use] if stage.use else stage for stage in recipe.stages]
 
 
 def every(kind: str) -> list[Case]:
-    """The stages of a kind, each once though several recipes take it from one."""
+    """The stages of a kind, each once, even if several recipes use it."""
     cases = [case for recipe in components() for case in cases_of(recipe.name) if case.stage.recipe.kind == kind]
     return list({(id(case.stage.recipe), *case.stage.add_ons): case for case in reversed(cases)}.values())[::-1]
 

@@ -1,4 +1,4 @@
-"""The laboratories that all contracts share, one for each image set; what one test needed is there for the next."""
+"""The laboratories that all contracts share, one for each image set. What one test made is there for the next."""
 
 from collections.abc import Iterator
 

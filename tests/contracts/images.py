@@ -1,4 +1,4 @@
-"""Tiny image sets with everything that is allowed and rare: images without labels, long ones, sizes that no stride divides."""
+"""Tiny image sets with rare but legal images: without labels, very long, of sizes that no stride divides."""
 
 from collections.abc import Sequence
 from pathlib import Path

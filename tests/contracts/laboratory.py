@@ -1,7 +1,7 @@
 """Runs the tiny plans of all cases in this process, in one store, so that what several cases need is made once."""
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from torch import nn
 from maps.maps import StoredMaps
 from orchestrator.engine import local_engine
 from orchestrator.engine.context import context, load_network, stored
-from orchestrator.engine.job import Input, Job, resolve
+from orchestrator.engine.job import Input, Job
 from orchestrator.engine.local_engine import LocalEngine
 from orchestrator.engine.progress import Display
 from orchestrator.engine.spent import Spent
@@ -24,6 +24,7 @@ from orchestrator.engine.training_work import prepared
 from orchestrator.planning.images import open_images
 from orchestrator.planning.launch import Prepared, Request, experiment, prepare
 from orchestrator.planning.plan import PlannedStage
+from orchestrator.planning.references import resolve
 from orchestrator.storage.shards import StoredRecords
 from orchestrator.storage.store import read_json, read_manifest
 from tests.contracts.cases import Case, tiny
@@ -40,10 +41,10 @@ class Engine(LocalEngine):
     def __init__(self, device: str) -> None:
         self.device, self.jobs = device, dict[Path, Job]()
 
-    def map(self, job: Job, *rest: Any) -> None:
+    def map(self, job: Job, *rest: Any) -> Iterator[tuple[int, Spent]]:
         self.jobs[job.folder] = job
         with patch.object(local_engine, "_device", lambda rank: self.device):
-            super().map(job, *rest)
+            yield from super().map(job, *rest)
 
     def train(self, job: Job) -> Spent:
         self.jobs[job.folder] = job
@@ -71,12 +72,12 @@ class Made:
 
     @property
     def records(self) -> Records | StoredMaps:
-        """Of a per-image stage: maps where its recipe names their reader, else named arrays."""
+        """The records of a per-image stage: maps if its recipe names a reader, else named arrays."""
         return stored(self.job.folder, self.job.recipe.read)
 
     @property
     def arrays(self) -> StoredRecords:
-        """What a per-image stage stored, as it lies there."""
+        """The stored arrays of a per-image stage."""
         return StoredRecords(self.job.folder)
 
     @property
@@ -85,7 +86,7 @@ class Made:
 
     @property
     def result(self) -> Any:
-        """Of a score: its metrics, its protocol and more."""
+        """The result of a score: metrics, protocol and more."""
         return (read_manifest(self.job.folder) or {})["result"]
 
     @property
@@ -93,7 +94,7 @@ class Made:
         return read_json(self.job.folder / "history.json")
 
     def network(self) -> nn.Module:
-        """The saved network as a stage that reads it gets it."""
+        """The saved network, as it reaches a stage that reads it."""
         source = Input(self.job.attempt, self.job.recipe.network, self.job.settings)
         return load_network(source, self.job.classes, torch.device("cpu"))
 
@@ -103,7 +104,7 @@ class Made:
         return resolve(self.job.recipe.call)(replace(where, inputs={**where.inputs, **inputs}))
 
     def initial(self) -> State:
-        """The network as a training begins with it."""
+        """The network at the beginning of a training."""
         return {name: values.clone() for name, values in prepared(self.job, "cpu").network.state_dict().items()}
 
     def again(

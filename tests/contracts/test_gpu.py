@@ -1,4 +1,4 @@
-"""What holds on a GPU: it trains and maps as a CPU does, within rounding, and gives its memory back.
+"""Tests on a GPU: it trains and extracts as a CPU does, within rounding, and its memory is freed.
 
 `make test-gpu` runs these where there is one; WSSS_TEST_DEVICE=cpu runs them on a CPU, which shows that they run at all.
 """
@@ -51,7 +51,7 @@ def without_dropout(made: Made) -> dict[str, object]:
 
 
 def change(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> torch.Tensor:
-    """What a training changed in its network, as one vector."""
+    """The change of a network by its training, as one vector."""
     return torch.cat([(after[name].double() - before[name].double()).flatten() for name in before])
 
 
@@ -84,7 +84,7 @@ def test_a_per_image_stage_makes_what_the_cpu_makes(device: str, laboratory: Lab
 
 
 def check_alike(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
-    """Numbers up to half precision and rounding; of labels, which rounding may tip, all but a few."""
+    """Numbers must agree up to half precision; of labels, rounding may change a few."""
     assert found.keys() == expected.keys()
     for name, array in expected.items():
         own = found[name]

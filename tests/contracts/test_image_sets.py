@@ -1,4 +1,4 @@
-"""What holds of every image set: it opens, its lists give images with labels, and what changes in it is noticed."""
+"""Tests for every image set: it opens, its lists give images with labels, and changes in it are noticed."""
 
 import shutil
 from collections.abc import Callable
@@ -19,19 +19,19 @@ from orchestrator.planning.settings import parse_assignments, resolve
 from tests.contracts.images import write_images
 
 RECIPES = [pytest.param(recipe, id=recipe.name) for recipe in load_all().values() if recipe.kind == "images"]
-# what makes a built-in set small, whichever recipe has it
+# settings that make any built-in set small
 TINY = {"size": 32, "train_images": 4, "val_images": 2}
 CLASSES = ("red", "blue")
 
 
 def voc_layout(root: Path, lists: list[str]) -> Path:
-    """A folder that any image set in VOC layout can open: its labels are those of its masks, whatever the classes' names."""
+    """A folder that any image set in VOC layout can open. Its labels come from its masks, so class names do not matter."""
     write_images(root, CLASSES, lists, labels=False)
     (root / "classes.txt").write_text("\n".join(CLASSES))
     return root
 
 
-LAYOUTS: dict[str, Callable[[Path, list[str]], Path]] = {}  # of image sets that lie on disk in another way
+LAYOUTS: dict[str, Callable[[Path, list[str]], Path]] = {}  # of image sets with another layout
 
 
 class Opened:

@@ -1,4 +1,4 @@
-"""What holds of every component's recipe and of the keys of its stages."""
+"""Tests for every component's recipe and the keys of its stages."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,7 +27,7 @@ def stages_of(recipe: Recipe) -> Iterator[Stage]:
 
 
 def waits_for(recipe: Recipe) -> set[str]:
-    """The capabilities that it requires of a network and that no recipe provides yet."""
+    """The capabilities that a recipe requires of a network and no recipe provides yet."""
     offered = {capability for other in load_all().values() for stage in other.stages for capability in stage.provides}
     wanted = {capability for stage in recipe.stages for capability in stage.requires.get("network", ())}
     return (wanted | set(recipe.adds.requires if recipe.adds else ())) - offered
@@ -38,7 +38,7 @@ RECIPES = [pytest.param(recipe, id=recipe.name) for recipe in components()]
 
 @pytest.fixture(params=RECIPES)
 def recipe(request: pytest.FixtureRequest) -> Recipe:
-    """A component that can run beside the others that there are."""
+    """A component whose requirements some recipe fulfils."""
     if missing := waits_for(request.param):
         pytest.skip(f"no network provides {' and '.join(sorted(missing))} yet")
     return request.param
@@ -56,7 +56,7 @@ def keys(prepared: Prepared) -> dict[str, str]:
 def test_each_of_its_stages_runs_in_some_expression(recipe: Recipe, cases: tuple[Case, ...]) -> None:
     reached = [case.stage.recipe for case in cases]
     for stage in declared_stages(recipe):
-        assert any(stage is other for other in reached), f"no expression runs {recipe.name}-{stage.name}"
+        assert any(stage == other for other in reached), f"no expression runs {recipe.name}-{stage.name}"
     assert not recipe.adds or any(recipe.name in case.stage.add_ons for case in cases)
 
 

@@ -1,4 +1,4 @@
-"""What holds of every per-image stage's result, by the word that it writes: at odd sizes, without labels, with one class."""
+"""Tests for the result of every per-image stage, by the word that it writes: odd sizes, no labels, one class."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -56,7 +56,7 @@ def check_prediction(found: Mapping[str, np.ndarray], item: Item, classes: int) 
 
 
 def check_numbers(found: Any, item: object, classes: int) -> None:
-    """Arrays whose numbers are finite: all that is known of a word that only its own method reads."""
+    """Arrays with finite numbers: nothing more is known of a word that only its own method reads."""
     numbers = [array for array in found.values() if np.issubdtype(array.dtype, np.number)]
     assert numbers and all(np.isfinite(array).all() for array in numbers)
 
@@ -84,7 +84,7 @@ def test_maps_have_a_background_of_their_own_where_their_recipe_says_so(laborato
         assert own == {"background" in case.stage.recipe.provides}
 
 
-def test_the_lists_show_what_is_rare(laboratory: Laboratory, one_class: Laboratory, case: Case) -> None:
+def test_the_lists_hold_images_without_labels_and_odd_sizes(laboratory: Laboratory, one_class: Laboratory, case: Case) -> None:
     items = laboratory.made(case).job.items
     assert {item.labels for item in items} == {(0,), (), (0, 1), (1,)} and {item.rgb().shape[:2] for item in items} == {*SIZES}
     assert {item.labels for item in one_class.made(case).job.items} == {(0,), ()}

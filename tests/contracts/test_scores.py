@@ -1,4 +1,4 @@
-"""What holds of every score: it has the metrics that its recipe declares, and a sample of all images once is the whole list."""
+"""Tests for every score: it has the metrics that its recipe declares, and weights of 1 give the scores of the list."""
 
 import json
 import math

@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 
 from orchestrator.engine import context as contexts
-from orchestrator.engine.job import Job, resolve
+from orchestrator.engine.job import Job
 from orchestrator.engine.shard_work import add
 from orchestrator.engine.training_work import prepared
+from orchestrator.planning.references import resolve
 from orchestrator.planning.settings import PRESETS
 from tests.contracts.cases import Case, every, scores
 from tests.contracts.laboratory import Laboratory, Made

@@ -1,4 +1,4 @@
-"""What holds of every training of a network, whatever it learns."""
+"""Tests for every training of a network."""
 
 import pickle
 from pathlib import Path
@@ -27,7 +27,7 @@ def made(laboratory: Laboratory, case: Case) -> Made:
 
 
 def check_history(history: list[dict[str, float]]) -> None:
-    """A row for the one epoch of a tiny training, and every loss in it a number."""
+    """One row for the one epoch of a tiny training, with finite losses."""
     (row,) = history
     assert row["epoch"] == 1 and len(row) > 1
     assert all(np.isfinite(value) for value in row.values()), row

@@ -1,4 +1,4 @@
-"""Trainings that two processes share, each in turn: run by `test_trainings.py`."""
+"""Trainings that two processes share, one after the other; `test_trainings.py` runs it."""
 
 import os
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ Told = dict[str, Any]
 
 
 def train_in_two(made: Mapping[str, Made], folder: Path, backend: str = "gloo") -> dict[str, tuple[Told, Told, Told]]:
-    """Each training by two workers: what both end with, and what the first does where both were stopped on the way."""
+    """Each training by two workers, once undisturbed (what both end with) and once resumed (what the first ends with)."""
     multiprocessing.spawn(_worker, (list(made.values()), folder, backend), nprocs=2)  # type: ignore[attr-defined]
     found = {}
     for place, name in enumerate(made):

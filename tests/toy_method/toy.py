@@ -39,7 +39,7 @@ class Painter(nn.Module):
 
 
 class Presence(nn.Module):
-    """How surprised the network is by which classes an image shows: a class is there if it is anywhere."""
+    """Binary cross-entropy of the image-level labels; a class's score is the smooth maximum of its lead over background."""
 
     def __init__(self, network: Painter) -> None:
         super().__init__()

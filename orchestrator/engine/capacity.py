@@ -1,0 +1,33 @@
+"""How many workers fit the nodes of a cluster, and how many CPUs each of them gets."""
+
+from collections.abc import Mapping, Sequence
+
+from imagesets.errors import WrongInput
+
+Nodes = Sequence[Mapping[str, float]]  # the resources of each living node, by Ray's names
+
+
+def fitting(nodes: Nodes, cpus: int, gpus: bool) -> int:
+    """The number of workers that fit the nodes, each with `cpus` CPUs and, if `gpus`, one GPU."""
+    return sum(int(min(node.get("CPU", 0) // cpus, node.get("GPU", 0) if gpus else node.get("CPU", 0))) for node in nodes)
+
+
+def task_cpus(nodes: Nodes, threads: int, gpus: bool) -> int:
+    """CPUs of a per-item task with `threads` threads: as many, but at most those of the largest node."""
+    return max(min(threads, max(_cpus(nodes, gpus), default=0)), 1)
+
+
+def worker_needs(workers: int, threads: int, nodes: Nodes) -> tuple[int, dict[str, int]]:
+    """CPUs and GPUs of each of `workers` training workers. Raises WrongInput if they do not fit: Ray would wait for ever."""
+    gpus = any(node.get("GPU") for node in nodes)
+    cpus = task_cpus(nodes, min(threads, sum(_cpus(nodes, gpus)) // workers), gpus)
+    while cpus > 1 and fitting(nodes, cpus, gpus) < workers:  # more workers fit a node with fewer CPUs each
+        cpus -= 1
+    if workers > (there := fitting(nodes, cpus, gpus)):
+        raise WrongInput(f"training.workers={workers}, but the cluster has {there} {'GPUs' if gpus else 'CPUs'}")
+    return cpus, {"GPU": 1} if gpus else {}
+
+
+def _cpus(nodes: Nodes, gpus: bool) -> list[int]:
+    """The CPUs of each node; if `gpus`, of those with GPUs."""
+    return [int(node.get("CPU", 0)) for node in nodes if node.get("GPU") or not gpus]
