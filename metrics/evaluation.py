@@ -25,6 +25,8 @@ def score_maps(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:
     def one(item: Item) -> dict[str, np.ndarray]:
         maps, classes = records[item.id], len(context.classes)
         own = maps.background(full=True)
+        if own is None and context.settings.maps.seed_threshold is None:
+            raise ValueError(f"the maps of {item.id} have no background of their own, but their recipe says so (provides)")
         background = None if own is None else own.numpy()
         matrices = thresholds.sweep(maps.full().numpy(), maps.keys, item.truth(), grid, classes, background)
         return _record(item, matrices, matrices[fixed])
@@ -44,8 +46,13 @@ def score_labels(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:
 
 
 def seed_result(settings: Settings, classes: Sequence[str], arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """The JSON result of summed `score_maps`: scores at the fixed threshold, the curve over all thresholds, and the oracle."""
+    """The JSON result of summed `score_maps`: scores at the fixed threshold, the curve over all thresholds, and the oracle.
+
+    Maps with a background map of their own have neither a threshold nor a curve.
+    """
     grid, place = threshold_grid(settings), _fixed(settings)
+    if settings.maps.seed_threshold is None:
+        return _result(settings, classes, arrays["confusion"][place], arrays)
     curve = thresholds.curve(arrays["confusion"], grid, settings.miou)
     result = _result(settings, classes, arrays["confusion"][place], arrays)
     result["protocol"]["threshold"] = float(grid[place])
@@ -90,7 +97,9 @@ def _result(settings: Settings, classes: Sequence[str], whole: np.ndarray, array
 
 
 def threshold_grid(settings: Settings) -> np.ndarray:
-    """The thresholds [start, stop) by step, with the fixed one, in ascending order."""
+    """The thresholds [start, stop) by step, with the fixed one, in ascending order; 0 alone for maps that have no threshold."""
+    if settings.maps.seed_threshold is None:
+        return np.zeros(1)
     start, stop, step = settings.thresholds
     # rounded, so that 0.15 of the grid equals a fixed 0.15
     steps = np.round(np.arange(start, stop, step), 6)
@@ -99,4 +108,4 @@ def threshold_grid(settings: Settings) -> np.ndarray:
 
 def _fixed(settings: Settings) -> int:
     """The place of the fixed threshold in the grid."""
-    return int(np.flatnonzero(threshold_grid(settings) == settings.maps.seed_threshold)[0])
+    return int(np.flatnonzero(threshold_grid(settings) == (settings.maps.seed_threshold or 0))[0])

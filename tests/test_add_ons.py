@@ -1,5 +1,7 @@
 """Add-ons, mixings and capabilities: which trainings they wrap, which keys they are part of, what is refused beforehand."""
 
+from pathlib import Path
+
 import pytest
 
 from imagesets.errors import WrongInput
@@ -41,6 +43,22 @@ TOYS = {
         published:
           - {images: voc12, metric: seed.miou/train, value: 51.5, with: twohead, source: Table 1}
         """,
+    "painted": """
+        name: painted
+        kind: network
+        title: A network whose maps have a background of their own
+        default_refiners: [none]
+        stages:
+          - {name: network, kind: train, call: "methods.cam:training", network: "methods.cam:network", writes: network}
+          - {name: maps, call: "methods.cam:maps", reads: [network], writes: maps, provides: [background], scored: seed}
+        """,
+    "plain-net": """
+        name: plain-net
+        kind: backbone
+        title: A backbone with five taps and no dilation
+        provides: [five-taps]
+        table: {plain: "backbones.resnet:small"}
+        """,
     "banked": """
         name: banked
         kind: mixing
@@ -56,8 +74,9 @@ TOYS = {
 pytestmark = pytest.mark.usefixtures("own_recipes")
 
 
-def stages(expression: str, segmenter: str = "deeplabv2") -> dict[str, Stage]:
-    settings = resolve(recipes.find("shapes", ("images",))[0], [])
+def stages(expression: str, segmenter: str = "deeplabv2", **backbones: str) -> dict[str, Stage]:
+    changed = {f"{owner}.{'backbone' if owner == segmenter else 'name'}": name for owner, name in backbones.items()}
+    settings = resolve(recipes.find("shapes", ("images",))[0], [changed])
     return {stage.name: stage for stage in expand(components(expression, segmenter), settings)}
 
 
@@ -76,6 +95,10 @@ def test_an_add_on_belongs_to_the_network_that_is_written_before_it() -> None:
     assert on_cam["cam-network"].add_ons and not on_cam["amn-network"].add_ons
 
 
+def test_an_add_on_after_what_trains_no_network_belongs_to_the_network_before_it() -> None:
+    assert stages("cam+irn+banked")["cam-network"].add_ons.keys() == {"banked"}
+
+
 def test_a_mixing_may_bring_a_stage_that_the_training_reads() -> None:
     plan = stages("twohead+sharp+banked")
     assert list(plan)[:2] == ["banked-bank", "twohead-first"]
@@ -92,6 +115,9 @@ def test_a_figure_is_published_for_exactly_the_add_ons_it_names() -> None:
 def test_add_ons_are_listed_and_completed_with_the_methods(command: Command) -> None:
     code, shown, _ = command("ls", "sharp")
     assert code == 0 and "addon" in shown
+    code, shown, _ = command("show", "sharp")
+    assert code == 0 and "adds to the training of the network before it; needs a network with score-map" in shown
+    assert "needs bank" in command("show", "banked")[1]
     assert complete.methods("twohead+sh") == ["twohead+sharp"] and "banked" in complete.methods("")
 
 
@@ -101,6 +127,22 @@ def test_a_decoder_is_scored_as_the_segmenter_without_any_refiner() -> None:
         *("own-predictions", "own-predictions-score"),
     ]
     assert "irn-masks-score" in stages("twohead+irn", "own") and "irn-masks" not in stages("twohead", "own")
+
+
+def test_maps_with_a_background_of_their_own_need_no_threshold_and_maps_of_other_programs_do(tmp_path: Path) -> None:
+    plan = stages("painted")
+    assert (
+        plan["none-masks"].settings["maps.seed_threshold"] is plan["painted-maps-score"].settings["maps.seed_threshold"] is None
+    )
+    imported = resolve(recipes.find("shapes", ("images",))[0], [{"imported.maps": str(tmp_path)}])
+    with pytest.raises(WrongInput, match="none cannot work on painted, which has no setting 'seed_threshold'"):
+        expand(components("painted", "deeplabv2"), imported)
+
+
+def test_a_backbone_that_lacks_what_a_stage_requires_is_refused_with_the_setting_that_names_it() -> None:
+    with pytest.raises(WrongInput, match=r"deeplabv2 needs dilation, which deeplabv2\.backbone=plain does not provide"):
+        stages("cam", deeplabv2="plain")
+    assert "irn-network" in stages("cam", backbone="plain")
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from imagesets.transforms import views
 from maps.maps import Maps
 from maps.reading import divided_by_maximum, unit_maximum
 from methods import advcam, cam, recam
@@ -112,6 +113,19 @@ def test_a_climb_raises_the_score_of_its_class():
     after = advcam.climbed(images.detach(), gradient, 0.08)
     assert score(after) > before
     assert after.max() <= images.max() and after.min() >= images.min()
+
+
+@pytest.mark.parametrize("choice", [None, "w2"])
+def test_the_stage_s_grids_are_climbs_under_its_settings(tmp_path, choice):
+    [item] = write_items(tmp_path, [(0, 1)])
+    torch.manual_seed(0)
+    network = (recam if choice else cam).network(Settings(SHARED), CLASSES).eval().requires_grad_(False)
+    own = {"iterations": 3, "step": 0.2, "regulariser": 2.0, "mask_threshold": 0.3, "classes_at_once": 4, "scales": [1.0]}
+    record = advcam.maps(context(own | {"network.weights": choice}, [item], network=network))(item)
+    (views_,) = views(item.rgb(), [1.0])
+    weights = network.reactivation.weight.flatten(1) if choice else network.weights
+    grid = advcam.climb(network.features, weights, torch.from_numpy(views_), [0, 1], 3, step=0.2, regulariser=2.0, threshold=0.3)
+    np.testing.assert_allclose(record["grid0"], grid / grid.amax(dim=(1, 2), keepdim=True), atol=1e-3)
 
 
 @pytest.mark.parametrize("choice", [None, "product"])

@@ -141,6 +141,11 @@ def test_a_line_of_the_label_list_is_an_id_and_names(tmp_path, line, classes, na
     assert labels.read_names(path, classes) == {"a": tuple(names), "other": ("cat",)}
 
 
+def test_labels_are_in_the_order_of_the_classes_whatever_the_order_of_their_names():
+    classes = tuple(f"class {number}" for number in range(30))
+    assert labels.from_names(reversed(classes), classes, "a line") == tuple(range(30))
+
+
 def test_an_id_with_a_comma_goes_with_tabs(tmp_path):
     (tmp_path / "labels.txt").write_text("a,b\tcat\n")
     assert labels.read_names(tmp_path / "labels.txt") == {"a,b": ("cat",)}

@@ -15,6 +15,8 @@ from imagesets.item import Item
 from maps.maps import Maps
 from maps.reading import as_they_are
 from refiners import irn
+from refiners.irnet import boundary
+from refiners.random_walk import walk
 from tests.two_colours import COLOURS, context, write_items
 from training import loop
 from training.stage import Context
@@ -91,7 +93,8 @@ def test_a_network_of_another_kind_before_it_is_refused_with_what_to_set(tmp_pat
 def test_a_crop_without_any_pair_is_refused(tmp_path):
     with pytest.raises(WrongInput, match="at least 73 pixels"):
         irn.training(prepared(tmp_path, values={"pair_radius": 10}))
-    assert irn.training(prepared(tmp_path, values={"pair_radius": 10, "crop": 73})).steps == 24
+    trained = irn.training(prepared(tmp_path, values={"pair_radius": 10, "crop": 73}))
+    assert trained.steps == 24 and trained.objective.radius == 10
 
 
 def test_an_example_is_a_crop_with_its_labels_on_the_boundary_grid(tmp_path):
@@ -103,7 +106,7 @@ def test_an_example_is_a_crop_with_its_labels_on_the_boundary_grid(tmp_path):
 
 
 def test_the_mean_displacement_is_that_of_whole_batches_of_top_left_crops(tmp_path):
-    where = prepared(tmp_path, count=7)
+    where = prepared(tmp_path, count=11)
     training = irn.training(where)
     training.network.displacement_mean.fill_(5)
     training.network.eval()
@@ -111,7 +114,7 @@ def test_the_mean_displacement_is_that_of_whole_batches_of_top_left_crops(tmp_pa
     found = training.network.displacement_mean.clone()
     training.network.train()
     rows = []
-    for item in where.items[:4]:
+    for item in where.items[:8]:
         crop = np.zeros((3, 64, 64), np.float32)
         crop[:, :48] = irn.transforms.normalise(item.rgb())
         rows.append(training.network(torch.from_numpy(crop)[None])[1].mean(dim=(0, 2, 3)))
@@ -202,6 +205,19 @@ def test_masks_have_the_size_of_the_image_and_its_own_labels_alone(trained):
         found = one(item)["label"]
         assert found.shape == SIZE and found.dtype == np.uint8
         assert set(np.unique(found)) == {0, *(key + 1 for key in item.labels)}
+
+
+def test_a_mask_is_the_walk_of_the_stage_s_own_settings(trained):
+    where, network, _ = trained
+    own = WALKING | {"padding": 72, "walk_radius": 3, "beta": 4.0, "exp_times": 2, "maps.walk_power": 1.5}
+    own["maps.walk_background"] = 0.6
+    seeds, (item, *_) = walking(where, network, own), where.items
+    maps, (pair,) = seeds.inputs["maps"][item.id], irn.transforms.views(item.rgb(), [1.0])
+    with torch.no_grad():
+        edges = boundary(network, torch.from_numpy(pair), 72)
+    walked = walk(maps.strided() ** 1.5, edges, radius=3, beta=4.0, exp_times=2)
+    expected = irn.walked_labels(walked, maps.keys, SIZE, 0.6)
+    assert 0 < (expected > 0).mean() < 1 and np.array_equal(irn.masks(seeds)(item)["label"], expected)
 
 
 def test_an_image_without_classes_is_all_background(trained):

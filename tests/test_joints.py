@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -17,39 +18,45 @@ from tests.conftest import write_image_set
 
 ROOT = Path(__file__).parents[1]
 METHODS = ("lpcam+amn", "recam+advcam+crf", "supervised")
+SEEDS = ("lpcam-maps-score", "recam-maps-score", "advcam-maps-score")  # of maps that are divided by their maximum
+READERS = ("lpcam-prototypes", "amn-labels", "crf-masks")  # of such maps
 Plans = dict[str, dict[str, dict]]  # method -> stage -> its key, and the names of the stages that it reads
 
-PLAN = f"""
+PLAN = """
 import json, sys
 from pathlib import Path
 from orchestrator.planning.images import open_images
 from orchestrator.planning.launch import Request, experiment, prepare
-found = {{}}
-for method in {METHODS}:
+found, names = {}, {}
+for method in sys.argv[2:]:
     wanted = experiment(Request(method, "folder:" + sys.argv[1], segmenter="deeplabv2-resnet101", store=Path("store")))
     planned = prepare(wanted, open_images(wanted.request.images, wanted.settings, wanted.request.store, make=False))
+    names[method] = planned.run
     for step in planned.steps:
         sources = [source.stage.name for source in step.inputs.values()]
-        found.setdefault(method, {{}})[step.stage.name] = {{"key": step.key, "reads": sources}}
-print(json.dumps(found))
+        found.setdefault(method, {})[step.stage.name] = {"key": step.key, "reads": sources}
+print(json.dumps([found, names]))
 """
 
 
 class House:
     """A copy of the project that tests change."""
 
+    names: dict[str, str]  # of the runs that were planned last, by method
+
     def __init__(self, root: Path) -> None:
         self.root, self.images = root, write_image_set(root.with_name("images"))
         for package in (*PACKAGES, "orchestrator", "recipes"):
             shutil.copytree(ROOT / package, root / package, ignore=shutil.ignore_patterns("__pycache__"))
 
-    def plans(self) -> Plans:
-        """The plan of each of METHODS by the copy's code and recipes."""
-        given = [sys.executable, "-c", PLAN, str(self.images)]
+    def plans(self, methods: Sequence[str] = METHODS) -> Plans:
+        """Each of the methods, planned by the copy's code from its recipes."""
+        given = [sys.executable, "-c", PLAN, str(self.images), *methods]
         environment = os.environ | {"PYTHONPATH": str(self.root)}
         done = subprocess.run(given, env=environment, cwd=self.root, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
+        plans, self.names = json.loads(done.stdout)
+        return plans
 
     def edit(self, file: str, old: str, new: str) -> None:
         """Replace a text that occurs once in a file."""
@@ -87,8 +94,8 @@ def descendants(plans: Plans, users: set[str]) -> set[tuple[str, str]]:
     return found
 
 
-def test_a_new_thing_of_every_kind_changes_no_key(house: House) -> None:
-    before = house.plans()
+def test_a_new_thing_of_every_kind_changes_no_key_and_renames_no_run(house: House) -> None:
+    before, names = house.plans(), house.names
     house.copy("backbones/mobilenet.py", "toy_net.py", ("def mobilenetv2(", "def toy("))
     own = ("mobilenetv2: backbones.mobilenet:mobilenetv2", "toy: backbones.toy_net:toy")
     house.copy("recipes/mobilenetv2.yaml", "toy_net.yaml", ("name: mobilenetv2", "name: toy-net"), own)
@@ -107,8 +114,33 @@ def test_a_new_thing_of_every_kind_changes_no_key(house: House) -> None:
     )
     house.copy("segmentation/deeplab_v2.py", "toy_segmenter.py")
     house.copy("recipes/deeplabv2.yaml", "toy_segmenter.yaml", ("name: deeplabv2", "name: toy-segmenter"))
-    house.copy("recipes/folder.yaml", "toy_images.yaml", ("name: folder", "name: toy-images"))
-    assert changed(before, house.plans()) == set()
+    for kind in ("addon", "mixing"):
+        adds = f"{{name: toy-{kind}, kind: {kind}, title: A toy, adds: {{call: methods.toy:build}}}}"
+        (house.root / f"recipes/toy_{kind}.yaml").write_text(adds.replace("methods.toy:build", '"methods.toy:build"'))
+    assert changed(before, house.plans()) == set() and house.names == names
+
+
+def test_a_new_score_changes_no_key_and_renames_no_run(house: House) -> None:
+    before, names = house.plans(), house.names
+    labels = "labels: {title: Label, many: labels, word: labels, every: true, main: toy}"
+    (house.root / "recipes/toy.yaml").write_text(f"""
+name: toy
+kind: score
+title: A toy score
+quantities: {{{labels}, {labels.replace("labels", "masks")}}}
+metrics: {{toy: {{title: toy}}}}
+settings: {{width: {{default: 2}}}}
+stages:
+  - &one {{name: seed, call: "metrics.evaluation:score_maps", list: scoring, reads: [maps], settings: [width]}}
+  - {{<<: *one, name: seg, list: validation, reads: [predictions]}}
+  - {{<<: *one, name: labels, reads: [labels]}}
+  - {{<<: *one, name: masks, reads: [masks]}}
+""")
+    after = house.plans()
+    assert house.names == names
+    for method, stages in before.items():
+        assert stages.items() <= after[method].items()
+        assert {name for name in after[method] if name not in stages} > {"deeplabv2-predictions-toy-score"}
 
 
 @pytest.mark.parametrize(
@@ -124,6 +156,28 @@ def test_a_new_thing_of_every_kind_changes_no_key(house: House) -> None:
     ],
 )
 def test_an_entry_counts_in_the_keys_of_those_that_use_it(house: House, file: str, old: str, new: str, users: set[str]) -> None:
+    before = house.plans()
+    house.edit(file, old, new)
+    assert changed(before, house.plans()) == descendants(before, users)
+
+
+def test_two_components_of_one_code_share_no_random_numbers_and_no_key(house: House) -> None:
+    house.copy("recipes/cam.yaml", "toy.yaml", ("name: cam", "name: toy"))
+    cam, toy = (plan.values() for plan in house.plans(("cam+none", "toy+none")).values())
+    assert not {stage["key"] for stage in cam} & {stage["key"] for stage in toy}
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "users"),
+    [
+        ("methods/amn.py", "[maps.keys + 1]\n", "[maps.keys + 1].sqrt()\n", {"amn-maps-score", "irn-labels", "irn-masks"}),
+        ("maps/reading.py", "(summed_as_irn(maps, full))", "(-summed_as_irn(maps, full))", {*SEEDS, *READERS}),
+        ("metrics/thresholds.py", "int(np.argmax(values))", "int(np.argmin(values))", {*SEEDS, "amn-maps-score"}),
+    ],
+)
+def test_code_that_reads_maps_or_sums_up_scores_counts_in_the_keys_of_the_reader(
+    house: House, file: str, old: str, new: str, users: set[str]
+) -> None:
     before = house.plans()
     house.edit(file, old, new)
     assert changed(before, house.plans()) == descendants(before, users)

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import cosine_similarity
 
-from clustering.kmeans import lloyd
+from clustering.kmeans import initial_rows, lloyd
+from imagesets.transforms import normalise
 from maps.extraction import to_unit_peaks
 from maps.maps import Maps
 from maps.reading import divided_by_maximum, summed_as_irn, unit_maximum
@@ -230,14 +231,50 @@ def test_prototypes_depend_on_nothing_but_the_random_seed_and_not_on_chunks(fitt
 
 
 def test_without_contexts_none_are_fitted_and_prototypes_stay(fitted):
-    plain, ablated = fitted.fit(context_minimum=0.0), fitted.fit(contexts=False)
+    plain, ablated = (fitted.fit(context_minimum=0.0, contexts=contexts) for contexts in (True, False))
     assert len(plain["red"]["contexts"]) > 0 and ablated["red"]["contexts"].shape == (0, 3)
     assert np.array_equal(plain["red"]["prototypes"], ablated["red"]["prototypes"])
+
+
+def test_the_probability_of_a_centre_decides_whether_it_is_a_prototype(fitted):
+    counts = [len(fitted.fit(prototype_probability=least)["red"]["prototypes"]) for least in (0.0, 1.0)]
+    assert counts == [PROTOTYPES["clusters"], 1]  # all centres; none is sure, so the most probable one stays
 
 
 def test_drawing_as_many_images_as_there_are_takes_them_all(fitted):
     assert np.array_equal(fitted.fit()["red"]["prototypes"], fitted.fit(images_per_class=3)["red"]["prototypes"])
     assert fitted.fit(images_per_class=1)["red"]["prototypes"].shape[1] == 3
+
+
+def test_the_random_seed_draws_the_images(fitted):
+    where = context(PROTOTYPES | {"images_per_class": 1}, fitted.items, network=fitted.network, maps=fitted.maps)
+    drawn = {str(lpcam.prototypes(replace(where, purpose=(seed,)))(0)["images"][0, 0]) for seed in range(12)}
+    assert drawn == {item.id for item in fitted.items if 0 in item.labels}
+
+
+def test_each_k_means_starts_from_rows_of_its_own(fitted, monkeypatch):
+    drawn = []
+
+    def noted(total: int, clusters: int, rng: np.random.Generator) -> np.ndarray:
+        drawn.append(rng.bit_generator.state["state"]["state"])
+        return initial_rows(total, clusters, rng)
+
+    monkeypatch.setattr(lpcam, "initial_rows", noted)
+    fitted.fit()
+    assert len(drawn) == len(set(drawn)) == 4  # foreground and background of two classes
+
+
+def test_the_images_of_a_prototype_come_in_the_order_of_their_best_match(fitted):
+    found = fitted.fit()["red"]
+    best = {}
+    for item in (item for item in fitted.items if 0 in item.labels):
+        features = fitted.network.features(torch.from_numpy(normalise(item.rgb()))[None])[0]
+        red = fitted.maps[item.id].full()[list(item.labels).index(0)]
+        vectors = lpcam.split(features, red, PROTOTYPES["threshold"])[0]
+        best[item.id] = lpcam.best_match(torch.from_numpy(found["prototypes"]), vectors)[0].numpy()
+    for number, images in enumerate(found["images"]):
+        closeness = [best[image][number] for image in images]
+        assert closeness == sorted(closeness, reverse=True) and closeness[0] > closeness[-1]
 
 
 def test_a_class_that_no_image_shows_has_no_prototypes(fitted):

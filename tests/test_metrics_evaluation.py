@@ -85,6 +85,13 @@ def test_seeds_with_a_background_map_of_their_own_are_scored_with_it(tmp_path):
     found = evaluation.score_maps(context(SETTINGS, maps=own))(item)["confusion"]
     expected = region.confusion(item.truth(), planes.argmax(0).astype(np.uint8), 4)
     assert (found == expected).all()
+    without = Settings({**SETTINGS.values, "maps.seed_threshold": None})
+    arrays = summed(evaluation.score_maps(context(without, maps=own)), items[:1])
+    result = evaluation.seed_result(without, CLASSES, arrays)
+    assert result["metrics"]["miou"] == region.miou(expected)
+    assert "threshold" not in result["protocol"] and not {"curve", "oracle"} & result.keys()
+    with pytest.raises(ValueError, match="have no background of their own"):
+        evaluation.score_maps(context(without, maps=maps))(item)
 
 
 @pytest.mark.parametrize("word", ["masks", "predictions"])

@@ -1,5 +1,6 @@
 """Keys: every setting reaches exactly its readers, and nothing else changes a key."""
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from orchestrator.planning.recipe import Setting
 from orchestrator.planning.recipes import allowed, find
 from orchestrator.planning.settings import declared
 from orchestrator.planning.stage import Stage
+from tests.finished_run import finished_run
 
 METHOD = "lpcam+amn"
 
@@ -82,7 +84,7 @@ def readers(stages: list[Stage], name: str) -> set[str]:
     component, _, bare = name.partition(".")
     found = set()
     for stage in stages:
-        for listed in (entry.removesuffix("?") for entry in stage.recipe.settings):
+        for listed in (entry.partition("?")[0] for entry in stage.recipe.settings):
             prefix, dot, last = listed.partition(".")
             owner = stage.recipe.call.split(":")[0].rpartition(".")[2]
             own = not dot and listed == bare and component in (stage.component, owner, "evaluation" if stage.scores else owner)
@@ -144,6 +146,20 @@ def test_moving_the_images_changes_no_key_and_editing_one_changes_its_readers(im
     assert edited == {"deeplabv2-predictions", "deeplabv2-predictions-score"}
 
 
+def test_a_class_of_another_name_is_another_class(image_set: Path) -> None:
+    before = prepare(request(image_set))
+    for name in ("classes.txt", "image_labels.txt"):
+        path = image_set / name
+        path.write_text(path.read_text().replace("disc", "plate"))
+    assert changed(before, prepare(request(image_set))) == set(keys(before))
+
+
+def test_a_run_on_other_images_has_another_name(image_set: Path) -> None:
+    before = prepare(request(image_set)).group
+    shutil.copy(image_set / "JPEGImages/train_0.png", image_set / "JPEGImages/train_1.png")
+    assert prepare(request(image_set)).group != before
+
+
 def test_a_plan_writes_nothing(image_set: Path) -> None:
     prepare(request(image_set))
     drawn = Request(METHOD, store=image_set.parent / "store")
@@ -154,11 +170,33 @@ def test_a_plan_writes_nothing(image_set: Path) -> None:
 def test_a_list_outside_the_training_list_is_scored_without_training_anew(image_set: Path) -> None:
     before = prepare(request(image_set))
     after = prepare(request(image_set, assignments=("backbone.weights=none", "images.scoring=[train, val]")))
-    assert keys(after).items() >= keys(before).items()
+    assert keys(after).items() >= keys(before).items() and after.group != before.group
     assert set(keys(after)) - set(keys(before)) == {
         *("lpcam-maps-val", "lpcam-maps-score-val", "amn-labels-val", "amn-maps-val", "amn-maps-score-val"),
         *("irn-masks-val", "irn-masks-score-val"),
     }
+
+
+TWINS = ("amn-labels-val", "amn-maps-val")
+
+
+@pytest.mark.parametrize(("last", "sources"), [("amn-maps-val", TWINS), ("irn-masks-val", (*TWINS, "irn-masks-val"))])
+def test_a_plan_may_end_at_a_stage_over_the_list_of_a_reader(image_set: Path, last: str, sources: tuple[str, ...]) -> None:
+    wanted = experiment(request(image_set, assignments=("backbone.weights=none", "images.scoring=[train, val]")))
+    images = open_images(wanted.request.images, wanted.settings, wanted.request.store, make=False)
+    assert images is not None
+    whole, part = keys(plan(wanted, images)), keys(plan_with(planner(wanted, images), wanted, until=last))
+    assert part.items() <= whole.items() and list(part)[-1] == last
+    assert {name for name in part if name.endswith("-val")} == {*sources, "lpcam-maps-val"}
+
+
+def test_a_list_inside_the_training_list_needs_no_stage_of_its_own(image_set: Path) -> None:
+    (image_set / "ImageSets/Segmentation/some.txt").write_text("train_0\ntrain_1\n")
+    inside = experiment(request(image_set, assignments=("backbone.weights=none", "images.scoring=some")))
+    images = open_images(inside.request.images, inside.settings, inside.request.store, make=False)
+    assert images is not None
+    with pytest.raises(WrongInput, match="this run has no stage 'amn-maps-some'; did you mean 'amn-maps"):
+        plan_with(planner(inside, images), inside, until="amn-maps-some")
 
 
 def test_segmentations_are_scored_on_any_list(image_set: Path) -> None:
@@ -197,6 +235,17 @@ def test_a_setting_that_no_stage_reads_renames_no_run(image_set: Path) -> None:
     other = prepare(request(image_set, assignments=("backbone.weights=none", "recam.lambda=0.5", "advcam.step=0.1")))
     assert other.group == before.group and other.settings != before.settings
     assert prepare(request(image_set, assignments=("backbone.weights=none", "irn.beta=3.0"))).group != before.group
+
+
+def test_a_result_counts_only_while_its_inputs_are_those_it_was_made_from(image_set: Path) -> None:
+    made, _, _ = finished_run(image_set.parent / "store", image_set, "cam+irn")
+    again = plan(made.experiment, made.images)
+    assert all(step.cached for step in again.steps)
+    manifest = again.steps[0].folder / "manifest.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"digest": "of a network that was trained once more"}))
+    after = {step.stage.name: step.reason for step in plan(made.experiment, made.images).steps}
+    reread = {name for name, reason in after.items() if reason == "its inputs were made anew"}
+    assert reread == set(after) - {"cam-network"}
 
 
 @pytest.mark.parametrize("last", [{"until": "amn-maps-score"}, {"only": "amn-maps-score"}])

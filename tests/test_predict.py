@@ -2,13 +2,16 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from imagesets.errors import WrongInput
 from imagesets.item import read_label_map
+from orchestrator.afterwards.predict import predictor
 from orchestrator.reading.runs import open_run
 from orchestrator.storage.shards import StoredRecords
 from tests.conftest import Command, write_image_set
@@ -57,6 +60,14 @@ def test_the_manifest_names_the_segmenter_and_its_test_settings(
     assert about["digest"] == open_run(store, run).result("deeplabv2-segmenter")[1]["digest"]
     assert about["settings"]["test_scales"] == [1.0, 0.5] and about["settings"]["crf"] == "deeplab"
     assert (tmp_path / "out" / "results.json").is_file() and about["values"]["2"] == "bar"
+
+
+def test_a_segmentation_that_reads_results_of_the_run_s_images_is_refused(finished: tuple[Path, str]) -> None:
+    run = open_run(*finished)
+    stage = run.stages["deeplabv2-predictions"]
+    run.stages["deeplabv2-predictions"] = replace(stage, inputs={**stage.inputs, "maps": run.stages["cam-maps"]})
+    with pytest.raises(WrongInput, match="deeplabv2-predictions reads the maps of each image"):
+        predictor(run, "cpu")
 
 
 def test_grey_and_transparent_images_are_read_as_rgb(command: Command, finished: tuple[Path, str], tmp_path: Path) -> None:

@@ -233,15 +233,21 @@ def test_published_figures_are_of_exactly_this_chain() -> None:
     assert published("shapes", "seed.miou/train", ["cam"]) is None
 
 
-def test_a_threshold_is_chosen_on_the_list_that_the_run_says_and_scored_on_the_other(image_set: Path, tmp_path: Path) -> None:
-    lists = ("images.scoring=train", "images.selection=val", "backbone.weights=none")
-    _, results, _ = finished_run(tmp_path / "store", image_set, "cam+irn", assignments=lists)
-    scored, chooser = (row for row in results["rows"] if row["quantity"] == "seed")
-    assert (scored["split"], scored["chooses"], chooser["split"], chooser["chooses"]) == ("train", False, "val", True)
+@pytest.mark.parametrize(
+    ("lists", "chooses"), [(("images.scoring=train", "images.selection=val"), "val"), (("images.scoring=[train, val]",), "train")]
+)
+def test_a_threshold_is_chosen_on_the_list_that_the_run_says_and_scored_on_the_other(
+    image_set: Path, tmp_path: Path, lists: tuple[str, ...], chooses: str
+) -> None:
+    _, results, _ = finished_run(tmp_path / "store", image_set, "cam+irn", assignments=(*lists, "backbone.weights=none"))
+    seeds = [row for row in results["rows"] if row["quantity"] == "seed"]
+    assert [row["split"] for row in seeds] == ["train", "val"]
+    scored, chooser = sorted(seeds, key=lambda row: row["chooses"])
+    assert (scored["chooses"], chooser["split"]) == (False, chooses)
     best = max(range(len(chooser["curve"]["miou"])), key=lambda place: chooser["curve"]["miou"][place])
     threshold = chooser["curve"]["threshold"][best]
-    assert scored["oracle"] == {"threshold": threshold, "miou": scored["curve"]["miou"][best], "chosen_on": "val"}
-    assert oracle(scored).endswith(f"at {threshold:.2f}, chosen on val") and "chosen" not in oracle(chooser)
+    assert scored["oracle"] == {"threshold": threshold, "miou": scored["curve"]["miou"][best], "chosen_on": chooses}
+    assert oracle(scored).endswith(f"at {threshold:.2f}, chosen on {chooses}") and "chosen" not in oracle(chooser)
 
 
 class BlindEngine(PretendEngine):

@@ -163,11 +163,14 @@ def test_settings_that_only_one_version_has_are_told(command: Command, finished:
     path = store / "runs" / run / "results.json"
     results = read_json(path)
     assert results is not None
-    del results["settings"]["cam.momentum"]
-    write_json(path, {**results, "settings": {**results["settings"], "cam.forgotten": 3}})
+    for name in ("cam.momentum", "recam.lambda"):
+        del results["settings"][name]
+    results["used"].append("cam.forgotten")
+    write_json(path, {**results, "settings": {**results["settings"], "cam.forgotten": 3, "gone.unread": 3}})
     lines = told(command("reproduce", run, "--store", store)[1])
     assert lines["setting cam.forgotten"].endswith("3; here there is none") and same(lines, "keys")
     assert lines["setting cam.momentum"].startswith("differs  there was none; here 0.")
+    assert {line for line in lines if line.startswith("setting")} == {"setting cam.forgotten", "setting cam.momentum"}
 
 
 def test_a_run_of_an_older_version_is_refused(command: Command, finished: tuple[Path, str]) -> None:

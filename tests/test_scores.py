@@ -25,6 +25,7 @@ from orchestrator.planning.references import resolve
 from orchestrator.reading.comparison import compare
 from orchestrator.reading.formats import comma_separated, markdown, terminal_table
 from orchestrator.reading.groups import Runs
+from orchestrator.reading.runs import open_run
 from orchestrator.reading.tables import group_table, result_table
 from orchestrator.storage.store import Store
 from orchestrator.sweeps.sweep_results import findings
@@ -235,6 +236,13 @@ def test_evaluate_scores_a_folder_by_it(command: Command, finished: Any, tmp_pat
     assert json.loads((tmp_path / "scores.json").read_text())["metrics"]["missed"] == expected
     command(*words, "--what", "labels", "--list", "val", "--set", "toy.least=2", "--json", tmp_path / "scores.json")
     assert json.loads((tmp_path / "scores.json").read_text())["metrics"] == {"missed": 0}
+
+
+def test_a_run_that_is_older_than_a_score_is_read_all_the_same(finished: Any) -> None:
+    root, runs = finished
+    run = open_run(root / "store", runs[0][1]["run"])
+    del run.results["settings"]["toy.least"]
+    assert run.scored("seg")[0].name == "deeplabv2-predictions"
 
 
 def test_a_sweep_prefers_the_lowest_of_a_metric_that_is_better_lower(finished: Any) -> None:

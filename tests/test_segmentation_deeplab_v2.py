@@ -194,3 +194,10 @@ def test_masks_that_do_not_fit_are_refused(tmp_path):
     masks["0"]["label"] = masks["0"]["label"][:9]
     with pytest.raises(WrongInput, match=r"mask of image 0 has the size \(9, 64\)"):
         sample(items[0], np.random.default_rng(0))
+
+
+def test_an_example_is_at_one_of_the_scales(tmp_path):
+    (item, *_), masks = striped_images(tmp_path, 4)
+    sample = deeplab_v2.MaskedCrop(masks, labels=3, scales=[0.5, 0.75], crop=64)
+    covered = {int((sample(item, np.random.default_rng(seed))["label"] != 255).sum()) for seed in range(8)}
+    assert covered == {30 * 32, 45 * 48}  # without the void rows of the image of 64 x 64

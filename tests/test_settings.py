@@ -37,6 +37,12 @@ def test_later_layers_win() -> None:
     assert resolve(SHAPES, [{"cam.epochs": 3}, {"cam.epochs": 4}])["cam.epochs"] == 4
 
 
+def test_a_segmenter_that_was_named_goes_before_a_preset_and_an_image_set_s_own_does_not(tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text("deeplabv2.lr: 0.125")
+    asked = {name: Request("cam", recipe=str(tmp_path / "own.yaml"), segmenter=name) for name in ("", "deeplabv2-small")}
+    assert [experiment(request).settings["deeplabv2.lr"] for request in asked.values()] == [0.125, 0.0005]
+
+
 def test_a_missing_file_is_said_where_a_file_is_wanted() -> None:
     with pytest.raises(
         WrongInput,

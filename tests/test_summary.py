@@ -86,6 +86,14 @@ def test_a_run_under_another_protocol_is_not_averaged_in() -> None:
     assert row.scores["miou"].n == 1
 
 
+def test_the_unit_of_cost_is_that_of_as_many_images(image_set: Path, tmp_path: Path) -> None:
+    (image_set / "ImageSets/Segmentation/some.txt").write_text("train_0\ntrain_1\n")
+    finished_run(tmp_path, image_set, "cam+irn")
+    for training, known in (("train", True), ("some", False)):
+        _, results, _ = finished_run(tmp_path, image_set, "supervised", assignments=(f"images.training={training}",))
+        assert (results["rows"][-1]["cost"]["units"] is not None) == known
+
+
 def test_a_failure_is_remembered_in_one_line(tmp_path: Path) -> None:
     error = ValueError("of two\nlines")
     error.add_note("in stage cam-network")

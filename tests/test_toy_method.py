@@ -14,7 +14,7 @@ import torch
 import backbones
 from backbones.resnet import small
 from tests.launching import TINY
-from tests.test_joints import ROOT, House
+from tests.test_joints import ROOT, House, changed
 
 TOY = ROOT / "tests/toy_method"
 QUICK = ("toy.epochs=40", "toy.batch=6", "training.workers=1", "deeplabv2.crop=48", "deeplabv2.batch=2", "deeplabv2.iterations=4")
@@ -76,6 +76,13 @@ def test_what_it_cannot_do_is_refused_in_a_sentence(home: Home) -> None:
     }.items():
         refused = home.launch(method, "--plan")
         assert refused.returncode == 2 and told in refused.stderr, refused.stderr
+
+
+def test_the_add_on_s_code_counts_where_it_is_named_and_nowhere_else(tmp_path: Path) -> None:
+    home, methods = Home(tmp_path / "house"), ("toy+none", "toy+sharp+none")
+    before = home.plans(methods)
+    home.edit("methods/toy.py", "self.weight * entropy", "self.weight * entropy.square()")
+    assert changed(before, home.plans(methods)) == {("toy+sharp+none", stage) for stage in before["toy+sharp+none"]}
 
 
 @pytest.fixture(scope="module")

@@ -35,7 +35,8 @@ def of_cam(folder: Path) -> Training:
 
 def of_recam(folder: Path) -> Training:
     converged = cam.network(Settings(SHARED), CLASSES)
-    return recam.training(context(CLASSIFIER, write_items(folder, [(0,)] * 8), network=converged))
+    settings = CLASSIFIER | {"backbone.weights": weights_file(folder)}
+    return recam.training(context(settings, write_items(folder, [(0,)] * 8), network=converged))
 
 
 def labelled(folder: Path, settings: dict) -> Context:
@@ -68,6 +69,8 @@ def rate_in_cam(name: str) -> Rate:
 
 
 def rate_in_recam(name: str) -> Rate:
+    if name.startswith(("backbone.conv1.", "backbone.bn1.")):
+        return None
     return {"backbone": LR, "classifier": LR, "reactivation": HEAD}[name.split(".")[0]], DECAY
 
 

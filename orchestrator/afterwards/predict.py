@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,11 +14,12 @@ from imagesets.item import Item
 from imagesets.lists import IMAGE_SUFFIXES
 from orchestrator.afterwards.export import about_run, check_form, write
 from orchestrator.afterwards.new_folder import refuse_used
-from orchestrator.engine.context import load_network, settings_of
+from orchestrator.engine.context import load_network, settings_of, stored
 from orchestrator.engine.job import Input
 from orchestrator.engine.progress import Display
 from orchestrator.planning import scores
 from orchestrator.planning.references import resolve
+from orchestrator.planning.stage import Stage
 from orchestrator.reading.runs import FinishedRun
 from orchestrator.storage.result import Result
 from training.loop import set_threads
@@ -33,7 +35,7 @@ def predict(run: FinishedRun, images: Path, target: Path, form: str, competition
     refuse_used(target)
     items = images_of(images)
     stage, _ = run.scored(scores.of_word("predictions"))
-    (source,) = stage.inputs.values()
+    source = next(source for source in stage.inputs.values() if source.recipe.network)
     _, manifest = run.result(source.name)
     about = about_run(run, scores.quantities()[scores.of_word("predictions")].many, source.name, manifest)
     about |= {"images": len(items), "settings": {**stage.settings, **stage.names}}
@@ -69,15 +71,24 @@ def images_of(folder: Path) -> list[Item]:
 def predictor(run: FinishedRun, device: str) -> Callable[[Item], np.ndarray]:
     """The run's own segmentation of one image, uint8 [H,W]: with its test scales, mirror images and CRF."""
     stage, _ = run.scored(scores.of_word("predictions"))
-    ((word, source),) = stage.inputs.items()
-    folder, _ = run.result(source.name)
     where = torch.device(device)
-    network = load_network(Input(Result(folder), source.recipe.network, source.settings), run.classes, where)
+    inputs = {word: _input(run, stage, word, where) for word in stage.inputs}
     settings = settings_of(stage.settings)
     set_threads(settings.extraction.threads)
-    context = Context(settings, run.classes, (), (), where, {word: network})
+    context = Context(settings, run.classes, (), (), where, inputs)
     one = resolve(stage.recipe.call)(context)
     return lambda item: one(item)["label"]
+
+
+def _input(run: FinishedRun, stage: Stage, word: str, where: torch.device) -> Any:
+    """What a stage gets as `word`: a network or a table of the classes. Results of images are refused: other images have none."""
+    source = stage.inputs[word]
+    folder, _ = run.result(source.name)
+    if source.recipe.network:
+        return load_network(Input(Result(folder), source.recipe.network, source.settings), run.classes, where)
+    if source.recipe.over != "classes":
+        raise WrongInput(f"{stage.name} reads the {word} of each image, so it can segment no images but those of the run")
+    return stored(folder, source.recipe.read)
 
 
 def _doubled(paths: Sequence[Path]) -> list[str]:

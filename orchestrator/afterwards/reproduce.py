@@ -43,13 +43,15 @@ def compared(run: FinishedRun, request: Request) -> Iterator[Line]:
         yield Line("store", f"{len(lost)} results of stages", f"not there any more: {', '.join(lost)}")
     yield from _versions(manifests.values())
     yield _compared("commit", _values(manifest["commit"] for manifest in manifests.values()), git_commit())
-    yield from _settings(run)
-    yield from _weights(run)
+    problem, steps = "", {}
     try:
         steps = {step.stage.name: step for step in _plan(request)}
     except WrongInput as error:
-        steps = {}
-        yield Line("plan", "", f"cannot be made: {str(error).splitlines()[0]}")
+        problem = f"cannot be made: {str(error).splitlines()[0]}"
+    yield from _settings(run, {name for step in steps.values() for name in step.stage.owned.values()})
+    yield from _weights(run)
+    if problem:
+        yield Line("plan", "", problem)
     yield from _images(run, manifests, steps)
     yield from _stages(run, manifests, steps)
 
@@ -81,12 +83,12 @@ def _versions(manifests: Iterable[Mapping[str, Any]]) -> Iterator[Line]:
         yield _compared(f"package {package}", _values(those), here.get(package, "not installed"))
 
 
-def _settings(run: FinishedRun) -> Iterator[Line]:
-    """Settings that only the run or only this version has."""
+def _settings(run: FinishedRun, read: set[str]) -> Iterator[Line]:
+    """Settings that only the run has read, or that only this version has and would `read`."""
     then, now = run.results["settings"], _declared(run)
-    for name in sorted(then.keys() - now.keys()):
+    for name in sorted(set(run.results["used"]) - now.keys()):
         yield Line(f"setting {name}", str(then[name]), "there is none")
-    for name in sorted(now.keys() - then.keys()):
+    for name in sorted(read & (now.keys() - then.keys())):
         yield Line(f"setting {name}", "there was none", str(now[name].default))
 
 

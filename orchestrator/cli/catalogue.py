@@ -49,7 +49,7 @@ def show(name: Annotated[str, typer.Argument(help="A component, such as lpcam.")
     recipe, console = known[name], terminal()
     prefix = "images" if recipe.kind == "images" else recipe.name
     heading = (f"{recipe.name} ({recipe.kind}): {recipe.title}", recipe.paper, recipe.summary)
-    for line in (*filter(None, heading), *map(_stage_line, recipe.stages)):
+    for line in (*filter(None, heading), *map(_stage_line, recipe.stages), *_adds_lines(recipe)):
         console.print(line, markup=False)
     if recipe.settings:
         settings = table("setting", "default", "allowed", "what", "source")
@@ -79,6 +79,14 @@ def _stage_line(stage: StageRecipe) -> str:
     if stage.use:
         return f"  stage {stage.use}, shared"
     return f"  stage {stage.name}: {stage.kind}, reads {', '.join(stage.reads) or 'images'}, writes {stage.writes or 'a score'}"
+
+
+def _adds_lines(recipe: Recipe) -> list[str]:
+    """What an add-on needs of the training that it adds to."""
+    if not recipe.adds:
+        return []
+    needs = [f"a network with {', '.join(recipe.adds.requires)}"] * bool(recipe.adds.requires) + list(recipe.adds.reads)
+    return [f"  adds to the training of the network before it{'; needs ' * bool(needs)}{' and '.join(needs)}"]
 
 
 def _allowed(setting: Setting) -> str:

@@ -115,7 +115,7 @@ launch.__doc__ = f"{launch.__doc__}\n\n{EPILOG}"
 def _tell(console: Console, runs: Sequence[Prepared]) -> None:
     """Print what the user should know about these runs before they begin."""
     for name in runs[0].unscored:
-        console.print(f"list {name} has no masks, so nothing is scored on it", markup=False)
+        console.print(f"list {name} has no masks, so no score that needs masks is made on it", markup=False)
     for note in dict.fromkeys(note for run in runs for note in made_otherwise(run)):
         console.print(f"note: {note}", markup=False)
 

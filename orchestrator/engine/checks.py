@@ -26,7 +26,7 @@ def check_images(prepared: Prepared) -> list[str]:
             from orchestrator.engine.context import importing  # loads torch, which most commands do not need
 
             problems += resolve(recipe.check)(importing(recipe, step.stage.settings, prepared.images.classes, step.items))
-    refuse(problems, "what is imported")
+    refuse(problems, "the files of other programs")
     return known[known_as].splitlines()
 
 

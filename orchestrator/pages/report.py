@@ -17,7 +17,7 @@ from orchestrator.planning.launch import Prepared
 from orchestrator.planning.plan import PlannedStage
 from orchestrator.planning.published import published
 from orchestrator.planning.references import resolve
-from orchestrator.reading.results import cost_unit, used_settings
+from orchestrator.reading.results import cost_unit, subjects, used_settings
 from orchestrator.storage.store import Store, read_json, read_manifest, write_atomically
 
 SAMPLES = 8  # images that are shown of each list
@@ -26,7 +26,7 @@ SAMPLES = 8  # images that are shown of each list
 def write_report(prepared: Prepared, results: Mapping[str, Any], folder: Path) -> Path:
     """Write `<folder>/report.html` for a finished plan and its `results` (see `orchestrator.reading`); returns its path."""
     steps = [step for step in prepared.steps if step.manifest is not None]
-    rows = [_row(row, results) for row in results["rows"]]
+    rows = [_row(row, subject, results) for row, subject in zip(results["rows"], subjects(results["rows"]), strict=True)]
     known = dict.fromkeys(row["quantity"] for row in rows)
     page = template("report.html.j2").render(
         results=results,
@@ -60,13 +60,14 @@ def title(quantity: str) -> str:
     return scores.quantities()[quantity].title.lower()
 
 
-def _row(row: Mapping[str, Any], results: Mapping[str, Any]) -> dict[str, Any]:
+def _row(row: Mapping[str, Any], subject: str, results: Mapping[str, Any]) -> dict[str, Any]:
     """A row of results with its name and its published figures."""
     metric = scores.metric_name(row["quantity"], scores.main(row["quantity"]), row["split"])
     chain = row["components"], results["segmenter"]
     return {
         **row,
-        "name": f"{title(row['quantity'])} ({row['component']})",
+        "of": subject,
+        "name": f"{title(row['quantity'])} ({subject})",
         "published": published(results["images_recipe"], metric, *chain),
         "published_cost": published(results["images_recipe"], "cost.units", *chain),
     }
@@ -114,7 +115,7 @@ def _sheets(prepared: Prepared, rows: Sequence[Mapping[str, Any]]) -> list[dict[
             layers.setdefault(step.stage.list_name, []).append(_unscored_layer(prepared, step))
     sheets = []
     for split, of_split in layers.items():
-        items = prepared.planner.items(split, with_masks=split not in prepared.unscored)
+        items = prepared.planner.items(split, with_masks=prepared.images.has_masks(split))
         shown, legend = samples(items, of_split, prepared.images.classes, SAMPLES)
         sheets.append({"title": f"Images of the list {split}", "samples": shown, "legend": legend})
     return sheets

@@ -100,7 +100,7 @@ def _bind(part: _Part, bound: Mapping[str, Stage], settings: Mapping[str, Any]) 
     if missing:
         raise WrongInput(f"{part.within.name} needs {' and '.join(missing)}, which nothing before it in the expression makes")
     inputs = {word: bound[word] for word in reads}
-    owned = full_names(part.owner.name, recipe.settings, inputs, settings)
+    owned = full_names(part.owner.name, recipe.settings, inputs, settings, reader=part.within.name)
     for name, add_on in add_ons.items():
         check_add_on(name, add_on, part.within.name, recipe)
         owned |= {f"{name}.{own}": f"{name}.{own}" for own in add_on.settings}

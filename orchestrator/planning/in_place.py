@@ -38,7 +38,8 @@ def in_place(parts: Sequence[tuple[Recipe, StageRecipe]], settings: Mapping[str,
             method = "+".join(dict.fromkeys(recipe.name for recipe, _ in parts))
             raise WrongInput(f"{method} makes no {part.writes} that {IMPORTED}.{part.name} could replace; leave it out")
         replaced = parts[places[-1]][1]
-        found[places[-1]] = msgspec.structs.replace(part, network=replaced.network, provides=replaced.provides)
+        of_network = replaced.provides if replaced.network else ()  # the same network with other weights; files of maps are plain
+        found[places[-1]] = msgspec.structs.replace(part, network=replaced.network, provides=of_network)
     return found
 
 

@@ -45,12 +45,18 @@ def evaluations(stage: Stage, settings: Mapping[str, Any]) -> Iterator[Stage]:
     """The scores of a stage, for each of its quantities, each recipe that scores the quantity, and each list."""
     for quantity in scores.of_stage(stage.recipe):
         for owner, recipe in scores.stages(quantity):
-            own = stage.recipe.scored in owner.quantities  # this recipe says as which quantity the stage is scored
-            name = f"{stage.name}-score" if own else f"{stage.name}-{owner.name}-score"
+            name = f"{stage.name}{_suffix(stage, owner, quantity)}-score"
             inputs = {recipe.reads[0]: stage}
             purpose = f"{owner.name}-{recipe.name}"
             score = Stage(name, stage.component, purpose, recipe, "", {}, {}, inputs, scores=quantity)
             yield from _on_lists(score, owner, settings)
+
+
+def _suffix(stage: Stage, owner: Recipe, quantity: str) -> str:
+    """What tells a score of a stage from its others: nothing for the one by the recipe that declares the stage's own quantity."""
+    if quantity != stage.recipe.scored:
+        return f"-{owner.name}-{quantity}"
+    return "" if quantity in owner.quantities else f"-{owner.name}"
 
 
 def _on_lists(score: Stage, owner: Recipe, settings: Mapping[str, Any]) -> Iterator[Stage]:

@@ -17,7 +17,7 @@ from orchestrator.planning.images import image_layers
 from orchestrator.planning.nearest import nearest
 from orchestrator.planning.plan import PlannedStage, Planner
 from orchestrator.planning.recipe import Recipe
-from orchestrator.planning.recipes import find
+from orchestrator.planning.recipes import find, load_all
 from orchestrator.planning.settings import declared, parse_assignments, read_file, resolve
 from orchestrator.planning.stage import Stage, narrowed
 from orchestrator.planning.workers import WORKERS, dividing, room
@@ -83,12 +83,20 @@ class Prepared:
 
     @property
     def group(self) -> str:
-        """The common name of this run and its repeats: method, image set, a hash of the images and the settings in use."""
+        """The common name of this run and its repeats: method, image set, a hash of the images and the settings in use.
+
+        A score counts by its list, and by its settings where they are not the defaults: a new score renames no run.
+        """
         lists = self.experiment.lists
         images = [self.planner.fingerprints.of_images(self.planner.items(name, with_masks=False)) for name in lists]
-        stages = [(stage.name, stage.list_name) for stage in self.experiment.stages]
-        identity = stages, sorted(self.experiment.used.items()), images
-        return name_in_store(self.request.method, self.images.name, identity)
+        stages = [(stage.name, stage.list_name) for stage in self.experiment.stages if not stage.scores]
+        scored = [self.settings[f"images.{role}"] for role in ("scoring", "validation", "selection")]
+        used = {name: value for name, value in self.experiment.used.items() if not self._default_of_a_score(name)}
+        return name_in_store(self.request.method, self.images.name, (stages, scored, sorted(used.items()), images))
+
+    def _default_of_a_score(self, name: str) -> bool:
+        recipe = load_all()[name.partition(".")[0]]
+        return recipe.kind == "score" and self.settings[name] == self.planner.declared[name].default
 
     @property
     def run(self) -> str:
@@ -98,7 +106,7 @@ class Prepared:
     @property
     def unscored(self) -> list[str]:
         """The lists that should be scored but have no masks."""
-        lists = dict.fromkeys(stage.list_name for stage in self.experiment.stages if stage.scores)
+        lists = dict.fromkeys(stage.list_name for stage in self.experiment.stages if stage.scores and stage.recipe.truth)
         return [name for name in lists if not self.images.has_masks(name)]
 
 
@@ -143,7 +151,7 @@ def plan_with(planner: Planner, wanted: Experiment, run: str = "", until: str = 
 
     With `until` or `only`, only the stages that lead to that stage are planned.
     """
-    stages = narrowed(wanted.stages, until, only)
+    stages = narrowed(wanted.stages, until, only, planner.holds)
     try:
         steps = planner.plan(stages, wanted.request.random_seed, run)
     except WrongInput:

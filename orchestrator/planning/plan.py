@@ -15,7 +15,7 @@ from imagesets.item_list import ItemList
 from orchestrator.planning.fingerprint import Fingerprints
 from orchestrator.planning.recipe import Reference, Setting
 from orchestrator.planning.settings import PRESETS
-from orchestrator.planning.stage import Stage, over
+from orchestrator.planning.stage import Stage, covering
 from orchestrator.storage.store import FORMAT, Store, digest, read_manifest
 
 LOOP = "training.loop:train"  # what runs every training, though no stage's function refers to it
@@ -62,19 +62,19 @@ class Planner:
     def plan(self, stages: Sequence[Stage], random_seed: int, run: str = "") -> list[PlannedStage]:
         """The planned `stages`, in order, for one random seed; `run` names them if a launch has several runs.
 
-        Scores of a list without any mask are left out. If a reader needs a list that a per-image stage does not go over, the
-        stage is planned over that list as well.
+        Scores that need masks of a list without any are left out. If a reader needs a list that a per-image stage does not go
+        over, the stage is planned over that list as well.
         """
         steps: dict[str, PlannedStage] = {}
 
         def planned(stage: Stage) -> PlannedStage:
             if stage.name not in steps:
-                inputs = {word: planned(self._covering(source, stage.list_name)) for word, source in stage.inputs.items()}
+                inputs = {word: planned(covering(source, stage.list_name, self.holds)) for word, source in stage.inputs.items()}
                 steps[stage.name] = self._step(stage, inputs, random_seed, run)
             return steps[stage.name]
 
         for stage in stages:
-            if not stage.scores or self.images.has_masks(stage.list_name):
+            if not (stage.scores and stage.recipe.truth) or self.images.has_masks(stage.list_name):
                 planned(stage)
         return list(steps.values())
 
@@ -85,12 +85,9 @@ class Planner:
             self._items[wanted] = self.images.items(*wanted)
         return self._items[wanted]
 
-    def _covering(self, stage: Stage, list_name: str) -> Stage:
-        """The stage itself if its list contains the other list, else the same stage over the other list."""
-        if stage.recipe.kind != "map" or stage.recipe.over != "images" or stage.list_name == list_name:
-            return stage
-        inside = set(self.images.ids(list_name)).issubset(self.images.ids(stage.list_name))
-        return stage if inside else over(stage, list_name)
+    def holds(self, list_name: str, other: str) -> bool:
+        """Whether a list holds all images of another list."""
+        return list_name == other or set(self.images.ids(other)).issubset(self.images.ids(list_name))
 
     def _step(self, stage: Stage, inputs: dict[str, PlannedStage], random_seed: int, run: str) -> PlannedStage:
         items = self.items(stage.list_name, stage.recipe.truth)

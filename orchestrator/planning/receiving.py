@@ -8,23 +8,28 @@ from orchestrator.planning.recipes import entries, load_all
 from orchestrator.planning.stage import Stage
 
 
-def full_names(owner: str, listed: Iterable[str], inputs: Mapping[str, Stage], settings: Mapping[str, Any]) -> dict[str, str]:
-    """The full name of each setting that a stage lists, by its name in the stage; "" for a missing optional setting.
+def full_names(
+    owner: str, listed: Iterable[str], inputs: Mapping[str, Stage], settings: Mapping[str, Any], reader: str = ""
+) -> dict[str, str]:
+    """The full name of each setting that a stage lists, by its name in the stage; "" for a setting that it does without.
 
-    A stage's own settings have their bare name; shared settings and settings of a word's writer have a prefix.
+    `owner` declares the stage, and `reader` is the component that it is a stage of, if that is another.
+    A stage's own settings have their bare name; shared settings and settings of a word's writer have a prefix. A stage does
+    without `name?` if there is no such setting, and without `word.name?capability` if the word has that capability.
     """
     names: dict[str, str] = {}
     for entry in listed:
-        name = entry.removesuffix("?")
+        name, optional, without = entry.partition("?")
         prefix, dot, own = name.partition(".")
         if own == "*":
             names |= {full: full for full in settings if full.startswith(f"{prefix}.")}
             continue
         writer = inputs[prefix].in_place_of or inputs[prefix].component if prefix in inputs else prefix
         full = f"{writer}.{own}" if dot else f"{owner}.{name}"
-        if full not in settings and prefix in inputs and not entry.endswith("?"):
-            raise WrongInput(f"{owner} cannot work on {writer}, which has no setting {own!r}")
-        names[name] = "" if full not in settings and entry.endswith("?") else full
+        idle = without in inputs[prefix].recipe.provides if without else optional and full not in settings
+        if not idle and full not in settings and prefix in inputs:
+            raise WrongInput(f"{reader or owner} cannot work on {writer}, which has no setting {own!r}")
+        names[name] = "" if idle else full
     return names
 
 

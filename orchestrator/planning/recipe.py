@@ -85,7 +85,7 @@ class StageRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     call: str = ""  # "package.module:function"
     network: str = ""  # rebuilds the network of a training stage
     replaces: tuple[Kind, ...] = ()  # of an import: it replaces the last stage of such a component that writes the same word
-    check: str = ""  # of an import: `function(context)` says what is wrong with it before anything runs
+    check: str = ""  # `function(context)` says, before anything runs, what is wrong with files of other programs that it reads
     over: Literal["images", "classes"] = "images"
     list: Literal["training", "fitting", "scoring", "validation"] = "training"
     if_bound: dict[str, bool] = {}  # the stage exists only if earlier components wrote (true) or did not write (false) the word
@@ -95,7 +95,7 @@ class StageRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     read: str = ""  # of a stage that writes maps: the function that reads them, see `maps.reading`
     provides: tuple[str, ...] = ()  # capabilities of the written word, such as class-weights
     requires: dict[str, tuple[str, ...]] = {}  # capabilities that a word, or the entry that a setting names, must have
-    settings: tuple[str, ...] = ()  # "name?": None if there is no such setting
+    settings: tuple[str, ...] = ()  # see `full_names` in `orchestrator.planning.receiving`
     warnings: str = ""  # `function(records) -> sentences` about the result, printed when the stage is done
     truth: bool = False  # masks reach this stage
     store: Literal["each", "sum"] = "each"  # keep one record per item, or only their sum

@@ -14,8 +14,9 @@ LEVELS = ("tables", "pages", "records")  # a metric of a level is shown at this 
 
 
 def recipes() -> list[Recipe]:
-    """The score recipes, those that declare quantities first."""
-    return sorted((recipe for recipe in load_all().values() if recipe.kind == "score"), key=lambda recipe: not recipe.quantities)
+    """The score recipes; first those whose quantities stages are scored as, then those that score every stage with a word."""
+    found = (recipe for recipe in load_all().values() if recipe.kind == "score")
+    return sorted(found, key=lambda recipe: (all(about.every for about in recipe.quantities.values()), not recipe.quantities))
 
 
 def quantities() -> dict[str, Quantity]:
@@ -25,8 +26,8 @@ def quantities() -> dict[str, Quantity]:
 
 def of_stage(stage: StageRecipe) -> list[str]:
     """The quantities of a stage: the one that its recipe names, and those of every stage that writes its word."""
-    named = [stage.scored] if stage.scored else []
-    return named + [name for name, quantity in quantities().items() if quantity.every and quantity.word == stage.writes]
+    every = [name for name, quantity in quantities().items() if quantity.every and quantity.word == stage.writes]
+    return list(dict.fromkeys([*filter(None, [stage.scored]), *every]))
 
 
 def stages(quantity: str) -> list[tuple[Recipe, StageRecipe]]:
@@ -92,5 +93,6 @@ def label_maps() -> Mapping[str, Quantity]:
 
 
 def of_word(word: str) -> str:
-    """The quantity as which a stage that writes `word` is scored."""
-    return next(name for name, quantity in quantities().items() if quantity.word == word)
+    """The quantity as which a stage that writes `word` is scored, rather than one that scores every such stage."""
+    found = {name: quantity for name, quantity in quantities().items() if quantity.word == word}
+    return min(found, key=lambda name: found[name].every)

@@ -1,7 +1,8 @@
 """A stage of a run: a method expression is expanded into stages."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from operator import eq
 from typing import Any
 
 from imagesets.errors import WrongInput
@@ -37,22 +38,32 @@ class Stage:
         return {self.component, *self.add_ons}
 
 
-def over(stage: Stage, list_name: str) -> Stage:
-    """The same stage over another image list, under a new name; `base` stays the old one."""
+Holds = Callable[[str, str], bool]  # whether the first image list holds all images of the second
+
+
+def covering(stage: Stage, list_name: str, holds: Holds) -> Stage:
+    """The stage for a reader that needs its result on a list: itself, or if its own list lacks images, the same over that list.
+
+    The latter has another name; `base` stays the old one.
+    """
+    if stage.recipe.kind != "map" or stage.recipe.over != "images" or holds(stage.list_name, list_name):
+        return stage
     return replace(stage, name=f"{stage.base}-{list_name}", list_name=list_name)
 
 
-def narrowed(stages: Sequence[Stage], until: str, only: str) -> list[Stage]:
-    """The stages to plan: all, or those that lead to one stage."""
+def narrowed(stages: Sequence[Stage], until: str, only: str, holds: Holds = eq) -> list[Stage]:
+    """The stages to plan: all, or those that lead to one stage, which may be a stage over the list of a reader."""
     name = until or only
     if not name:
         return list(stages)
-    named = {stage.name: stage for stage in stages}
+    named = {source.name: source for stage in stages for source in _covered(stage, holds)}
     if name not in named:
         raise WrongInput(f"this run has no stage {name!r}{nearest(name, named)}")
-    wanted = _with_sources(named[name])
-    return [stage for stage in stages if stage.name in wanted]
+    return list({source.name: source for source in _covered(named[name], holds)}.values())
 
 
-def _with_sources(stage: Stage) -> set[str]:
-    return {stage.name}.union(*(_with_sources(source) for source in stage.inputs.values()))
+def _covered(stage: Stage, holds: Holds) -> Iterator[Stage]:
+    """The stages behind a stage as they are planned, and last the stage itself."""
+    for source in stage.inputs.values():
+        yield from _covered(covering(source, stage.list_name, holds), holds)
+    yield stage

@@ -43,6 +43,7 @@ class Line:
     row: Row
     differences: Mapping[str, Difference]
     published: Published | None
+    lost: bool = False  # the kept arrays of the images, which an interval needs, are no longer in the store
 
     @property
     def difference(self) -> Difference | None:
@@ -94,10 +95,11 @@ def _line(entry: Entry, first: Entry, place: Scored, store: Store) -> Line:
     other = first.last.get(place)
     if entry is first or other is None or not _same_images(row, other):
         return Line(entry, row, {}, figure)
-    over_images = intervals(row, other, store, results["classes"]) or {}
+    found = intervals(row, other, store, results["classes"])
+    over_images = found or {}
     pairs = {name: spread.minus(other.scores[name]) for name, spread in row.scores.items() if name in other.scores}
     differences = {name: Difference(pair, over_images.get(name)) for name, pair in pairs.items() if pair is not None}
-    return Line(entry, row, differences, figure)
+    return Line(entry, row, differences, figure, lost=bool(differences) and found is None)
 
 
 def _same_images(row: Row, other: Row) -> bool:
@@ -111,7 +113,7 @@ def _warnings(entries: Sequence[Entry], lines: Mapping[Scored, Sequence[Line]]) 
         found += [
             f"{line.entry.label}, {quantity} on {split}: no interval over images, because their counts are no longer in the store"
             for line in compared
-            if line.difference and line.difference.interval is None
+            if line.lost
         ]
     if len({tuple(run["random_seed"] for run in entry.group.runs) for entry in entries}) > 1:
         told = "; ".join(f"{entry.label}: {_seeds(entry)}" for entry in entries)

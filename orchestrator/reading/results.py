@@ -46,6 +46,14 @@ def used_settings(results: Mapping[str, Any]) -> dict[str, Any]:
     return {name: results["settings"][name] for name in results["used"]}
 
 
+def subjects(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What each row is a score of: the component, or the stage if several stages of the component are scored as one quantity."""
+    stages: dict[tuple[str, str], set[str]] = {}
+    for row in rows:
+        stages.setdefault((row["quantity"], row["component"]), set()).add(row["base"])
+    return [row["base"] if len(stages[row["quantity"], row["component"]]) > 1 else row["component"] for row in rows]
+
+
 def write_results(prepared: Prepared) -> tuple[dict[str, Any], Path]:
     """Gather and write `<store>/runs/<run>/results.json`; returns the results and the run's folder."""
     found = results(prepared)
@@ -123,7 +131,8 @@ def _row(prepared: Prepared, steps: Sequence[PlannedStage]) -> dict[str, Any]:
         **{"quantity": first.stage.scores, "component": first.stage.component, "split": split},
         "components": sorted(set().union(*(step.stage.components for step in behind))),
         **{"stage": source.stage.name, "base": source.stage.base, "key": source.key},  # the scored stage
-        "masks": first.identity["masks"],  # fingerprint of the masks it was scored on
+        # fingerprint of the masks that it was scored on; of the images, if the score needs no masks
+        "masks": next(filter(None, (step.identity["masks"] for step in steps)), first.identity["images"]),
         "evaluations": [{"recipe": owner(step.stage).name, "stage": step.stage.name, "key": step.key} for step in steps],
         "cost": _cost(prepared, source),
         **result,

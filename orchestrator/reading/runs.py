@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from imagesets.errors import WrongInput
+from orchestrator.planning import scores
 from orchestrator.planning.components import components
 from orchestrator.planning.expression import expand
 from orchestrator.planning.nearest import nearest
@@ -37,8 +38,11 @@ class FinishedRun:
     def stages(self) -> dict[str, Stage]:
         """The run's stages by name, expanded again from its settings."""
         chain = components(self.results["method"], self.results["segmenter"])
+        newer = {  # score recipes that came after the run
+            f"{recipe.name}.{name}": setting.default for recipe in scores.recipes() for name, setting in recipe.settings.items()
+        }
         try:
-            return {stage.name: stage for stage in expand(chain, self.results["settings"])}
+            return {stage.name: stage for stage in expand(chain, newer | self.results["settings"])}
         except KeyError as error:
             raise WrongInput(f"run {self.name} was made by a version without the setting {error}; launch it again") from error
 

@@ -12,6 +12,7 @@ from orchestrator.planning import scores
 from orchestrator.planning.launch import Experiment, Prepared
 from orchestrator.planning.plan import PlannedStage
 from orchestrator.reading.numbers import heading, told, told_spread
+from orchestrator.reading.results import subjects
 from orchestrator.reading.summary import Group
 
 PIPED_WIDTH = 200  # width if output goes to a file or another program
@@ -49,9 +50,9 @@ def result_table(results: dict[str, Any]) -> Table:
     metrics = scores.metrics((row["quantity"] for row in rows), "tables")
     columns = ["", "of", "split", *(f">{heading(metric)}" for metric in metrics.values()), "threshold", "oracle"]
     made = table(*columns, title=title, wrap=False)
-    for row in rows:
+    for row, subject in zip(rows, subjects(rows), strict=True):
         made.add_row(
-            *(row[name] for name in ("quantity", "component", "split")),
+            *(row["quantity"], subject, row["split"]),
             *(told(row["metrics"][name], metric) if name in row["metrics"] else "" for name, metric in metrics.items()),
             *(threshold(row), oracle(row)),
         )
@@ -66,10 +67,10 @@ def group_table(group: Group) -> Table:
     metrics = scores.metrics((row.about["quantity"] for row in rows), "tables")
     columns = ["", "of", "split", ">runs", *(f">{heading(metric)}" for metric in metrics.values()), ">min", ">max", "threshold"]
     made = table(*columns, title=title, wrap=False)
-    for row in rows:
+    for row, subject in zip(rows, subjects([row.about for row in rows]), strict=True):
         main, metric = row.main, scores.main_metric(row.about["quantity"])
         made.add_row(
-            *(row.about[name] for name in ("quantity", "component", "split")),
+            *(row.about["quantity"], subject, row.about["split"]),
             str(main.n if main else 0),
             *(
                 told_spread(row.scores.get(name), metric) if name in row.about["metrics"] else ""

@@ -18,7 +18,7 @@ from orchestrator.planning.nearest import nearest
 from orchestrator.planning.refusals import problems
 from orchestrator.planning.stage import narrowed
 from orchestrator.planning.workers import dividing, room
-from orchestrator.sweeps.axes import Axis
+from orchestrator.sweeps.axes import THRESHOLD, Axis
 from orchestrator.sweeps.trial import parts
 
 SEARCHES = ("grid", "random", "optuna")
@@ -100,9 +100,19 @@ class Sweep:
                     experiment(replace(self.request, assignments=self._assigned({axis.name: value})))
                 except WrongInput as error:
                     found.append(str(error))
+        if self.thresholds and not found and not self._cuts_maps():
+            found.append(f"{THRESHOLD} cannot be varied: no stage of {self.request.method} makes maps that a threshold cuts")
         if found:
             raise WrongInput("; ".join(dict.fromkeys(found)))
         self._check_metric()
+
+    def _cuts_maps(self) -> bool:
+        """Whether a scored stage of the sweep has a threshold; maps with a background of their own have none."""
+        scored = [stage for stage in self.experiment({}).stages if stage.scores]
+        names = {quantity: f".{about.threshold}" for quantity, about in scores.quantities().items() if about.threshold}
+        return any(
+            full.endswith(names[stage.scores]) for stage in scored if stage.scores in names for full in stage.owned.values()
+        )
 
     def _misused(self) -> list[str]:
         """What is wrong with the options for searching and stopping."""

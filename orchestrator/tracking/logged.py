@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from orchestrator.reading.results import used_settings
+from orchestrator.reading.results import subjects, used_settings
 from orchestrator.storage.store import Store, read_json, read_manifest
 
 PARAM_LENGTH = 6000  # MLflow cuts longer values; such a setting is only in results.json
@@ -38,7 +38,7 @@ def tags(results: Mapping[str, Any]) -> dict[str, str]:
         "wsss.method": results["method"],
         "wsss.random_seed": str(results["random_seed"]),
         **{_allowed(f"stage.{stage['stage']}"): stage["key"] for stage in results["stages"]},
-        **{_allowed(f"protocol.{name}"): json.dumps(row["protocol"]) for name, row in zip(row_names(rows), rows, strict=True)},
+        **{_allowed(f"protocol.{name}"): json.dumps(row["protocol"]) for name, row in _by_list(rows)},
     }
     return {name: value[:TAG_LENGTH] for name, value in found.items()}
 
@@ -56,13 +56,20 @@ def scores(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
 
 def row_names(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The quantity for its last row on each list, such as `seed`; `seed.cam` and so on for the others."""
+    """The quantity for its last row on each list, such as `seed`; `seed.cam` and so on for the others (see `subjects`)."""
     last = {(row["quantity"], row["split"]): index for index, row in enumerate(rows)}
-    names = (
-        row["quantity"] if last[row["quantity"], row["split"]] == index else f"{row['quantity']}.{row['component']}"
-        for index, row in enumerate(rows)
-    )
-    return list(names)
+    return [
+        row["quantity"] if last[row["quantity"], row["split"]] == index else f"{row['quantity']}.{subject}"
+        for index, (row, subject) in enumerate(zip(rows, subjects(rows), strict=True))
+    ]
+
+
+def _by_list(rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The rows with their names; a row on another list than the first of its name has the list in its name, as in seed-val."""
+    seen = set()
+    for name, row in zip(row_names(rows), rows, strict=True):
+        yield (f"{name}-{row['split']}" if name in seen else name), row
+        seen.add(name)
 
 
 def summary(launch: Sequence[Mapping[str, Any]]) -> dict[str, float]:
@@ -113,7 +120,7 @@ def pictures(results: Mapping[str, Any], folders: Mapping[str, Path]) -> dict[st
     from orchestrator.pages import figures  # loads matplotlib
 
     rows = results["rows"]
-    curves = {name: row for name, row in zip(row_names(rows), rows, strict=True) if "curve" in row}
+    curves = {name: row for name, row in _by_list(rows) if "curve" in row}
     drawn = {f"threshold-{name}": figures.threshold_curve(row, name) for name, row in curves.items()}
     drawn |= {f"losses-{stage}": figures.losses(history, stage) for stage, history in _histories(folders).items()}
     # such a file has no page with a text colour; this grey is legible on light and on dark

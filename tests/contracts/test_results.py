@@ -77,6 +77,13 @@ def test_every_item_has_a_record_of_the_form_of_its_word(made: Made) -> None:
         check(made.records[job.name_of(part)], part, len(job.classes))
 
 
+def test_maps_have_a_background_of_their_own_where_their_recipe_says_so(laboratory: Laboratory, case: Case) -> None:
+    made = laboratory.made(case)
+    if case.stage.recipe.writes == "maps":
+        own = {made.records[item.id].background(full=True) is not None for item in made.job.items if item.labels}
+        assert own == {"background" in case.stage.recipe.provides}
+
+
 def test_the_lists_hold_images_without_labels_and_odd_sizes(laboratory: Laboratory, one_class: Laboratory, case: Case) -> None:
     items = laboratory.made(case).job.items
     assert {item.labels for item in items} == {(0,), (), (0, 1), (1,)} and {item.rgb().shape[:2] for item in items} == {*SIZES}
