@@ -203,3 +203,14 @@ def test_doctor_starts_a_private_ray_and_a_database_when_asked_to(command: Comma
 def test_a_store_that_cannot_be_written_to_is_not_ready() -> None:
     with pytest.raises(OSError):
         environment.storage(Path("/proc/self/nowhere"))
+
+
+def test_names_are_shown_as_they_are(command: Command, image_set: Path, tmp_path: Path) -> None:
+    """A terminal library would take [red] for a colour and :v: or :dog: for a small picture."""
+    (image_set / "classes.txt").write_text("[red]disc\n:dog:\n")
+    renamed = (image_set / "image_labels.txt").read_text().replace("disc", "[red]disc").replace("bar", ":dog:")
+    (image_set / "image_labels.txt").write_text(renamed)
+    code, shown, _ = command("images", "check", f"folder:{image_set}")
+    assert code == 0 and "[red]disc" in shown and ":dog:" in shown
+    code, _, errors = command("images", "check", "folder:v:x:")
+    assert code == 2 and "v:x:" in errors

@@ -305,3 +305,48 @@ def test_a_sweep_refuses_what_would_stop_some_trial_and_shares_what_trials_share
     assert counts == {2}  # a trial with four would train CAM anew
     with pytest.raises(WrongInput, match=r"deeplabv2\.batch=9 is larger than the training list train, which has 6 images"):
         Sweep(request, split(["deeplabv2.batch=4,9"])[0], None, [0]).refuse({"train": 6})
+
+
+def sweep_of(image_set: Path, *vary: str, until: str = "") -> Any:
+    from orchestrator.sweeps.axes import split
+    from orchestrator.sweeps.sweep import Sweep
+
+    request = Request("cam+irn", f"folder:{image_set}", "deeplabv2-small", "", PLAIN, store=image_set.parent / "store", room=4)
+    return Sweep(request, split(vary)[0], None, [0], until=until)
+
+
+def test_a_sweep_refuses_values_that_only_together_cannot_run(image_set: Path) -> None:
+    with pytest.raises(WrongInput, match=r"cam\.batch=6 does not divide among training\.workers=4"):
+        sweep_of(image_set, "cam.batch=4,6", "training.workers=1,4").refuse({"train": 6})
+
+
+def test_a_sweep_of_what_no_trial_reads_is_refused(image_set: Path) -> None:
+    with pytest.raises(WrongInput, match=r"nothing in cam\+irn reads recam\.lambda"):
+        sweep_of(image_set, "recam.lambda=1,2").check()
+    with pytest.raises(WrongInput, match=r"nothing in cam\+irn up to cam-maps-score reads irn\.beta"):
+        sweep_of(image_set, "irn.beta=1,2", until="cam-maps-score").check()
+    sweep_of(image_set, "irn.beta=1,2").check()
+
+
+def test_a_sweep_refuses_the_weights_of_any_trial_before_the_first_stage(
+    image_set: Path, tmp_path: Path, command: Command
+) -> None:
+    import torch
+
+    torch.save({"weight": torch.zeros(1)}, tmp_path / "other.pth")
+    words = ("--method", "cam+none", "--images", f"folder:{image_set}", "--segmenter", "deeplabv2-small", "--track", "none")
+    assigned = [word for text in (*PLAIN, "backbone.name=small", "training.workers=1") for word in ("--set", text)]
+    vary = ("--vary", f"backbone.weights=none,{tmp_path / 'other.pth'}", "--vary", "cam.batch=4,64")
+    code, _, errors = command("sweep", *words, *assigned, *vary, "--store", tmp_path / "store")
+    assert code == 2 and "do not fit backbone small" in errors and "cam.batch=64 is larger" in errors
+    assert not (tmp_path / "store").exists()
+
+
+def test_a_sweep_that_would_score_nothing_is_refused_before_the_first_stage(
+    image_set: Path, tmp_path: Path, command: Command
+) -> None:
+    words = ("--method", "cam+none", "--images", f"folder:{image_set}", "--segmenter", "deeplabv2-small", "--track", "none")
+    assigned = [word for text in (*PLAIN, "training.workers=1") for word in ("--set", text)]
+    vary = ("--vary", "cam.epochs=1,2", "--until", "cam-network")
+    code, _, errors = command("sweep", *words, *assigned, *vary, "--store", tmp_path / "store")
+    assert code == 2 and "no stage of this sweep is scored" in errors and not (tmp_path / "store").exists()

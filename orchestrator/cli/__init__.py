@@ -31,6 +31,7 @@ from orchestrator.cli import (
 from orchestrator.engine.interrupt import GIVEN, INTERRUPTED, end_at_once
 from orchestrator.reading.hidden import hidden, hidden_command
 from orchestrator.reading.summary import sentence
+from orchestrator.reading.tables import terminal
 
 # plain help text: rich help panels would double the time of --help
 app = typer.Typer(
@@ -56,7 +57,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that cannot show ± gets a question mark instead
-    errors = Console(stderr=True, soft_wrap=True)
+    errors = terminal(stderr=True)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's SIGTERM is reported like Ctrl-C
     given = os.environ.get(GIVEN) or hidden_command(["wsss-orch", *sys.argv[1:]])
     debug = "--debug" in sys.argv
@@ -102,7 +103,7 @@ def _interrupted(error: BaseException | None) -> bool:
 
 
 def _tell(console: Console, message: str, code: int, debug: bool) -> int:
-    console.print(f"error: {hidden(message)}", markup=False, highlight=False)
+    console.print(f"error: {hidden(message)}")
     if debug:
-        console.print(hidden(traceback.format_exc()), markup=False, highlight=False)
+        console.print(hidden(traceback.format_exc()))
     return code

@@ -47,7 +47,7 @@ def compare(
     console = terminal()
     console.print(terminal_table(comparison))
     for warning in comparison.warnings:
-        console.print(f"note: {warning}", markup=False)
+        console.print(f"note: {warning}")
     for path in to:
         if path.suffix == ".html":
             from orchestrator.pages.comparison_page import write_page  # loads torch and matplotlib

@@ -48,8 +48,8 @@ def evaluate(
     found = {name: metric for name, metric in scores.metrics([quantity]).items() if name in result["metrics"]}
     main, *others = (in_words(result["metrics"][name], metric) for name, metric in found.items())
     measured = "; ".join(f"{name}: {value}" for name, value in protocol.items() if name not in ("split", "images"))
-    console.print(f"{main} on {protocol['images']} images of {list_name} ({measured})", markup=False)
-    console.print(", ".join(others), markup=False)
+    console.print(f"{main} on {protocol['images']} images of {list_name} ({measured})")
+    console.print(", ".join(others))
     if result.get("per_class"):
         console.print(_table(result, quantity))
     if json_file is not None:

@@ -51,7 +51,7 @@ def check_images(
     if problems := found.problems:
         shown = "\n".join(f"  {problem}" for problem in problems)
         raise WrongInput(f"{len(problems)} problem{'s' if len(problems) > 1 else ''} in {spec}:\n{shown}")
-    console.print(f"{spec} is whole; its image-level labels come from: {images.label_source}", markup=False)
+    console.print(f"{spec} is whole; its image-level labels come from: {images.label_source}")
     console.print(_counts(images, names))
 
 
@@ -87,7 +87,7 @@ def prepare_images(
     if kind != "voc12" or not path:
         raise WrongInput(f"there is nothing to prepare in {spec}; voc12:PATH gets its list {LIST} from --sbd")
     listed, written = prepare(path, sbd)
-    terminal().print(f"{LIST}: {listed} images; {written} masks written to {MASKS}", markup=False)
+    terminal().print(f"{LIST}: {listed} images; {written} masks written to {MASKS}")
 
 
 @app.command("show")
@@ -115,7 +115,7 @@ def show_images(
         raise WrongInput(f"list {list_name} of {spec} is empty; there is nothing to show")
     shown = spread(items, count)
     _draw(shown, images.classes, output)
-    terminal().print(f"{output}: {len(shown)} of the {len(items)} images of {list_name}", markup=False)
+    terminal().print(f"{output}: {len(shown)} of the {len(items)} images of {list_name}")
 
 
 def _draw(items: list[Item], classes: tuple[str, ...], output: Path) -> None:

@@ -100,7 +100,7 @@ def launch(
         return
     warn(console, check_images(prepared[0]))
     if shared.store.open():
-        console.print(f"a new store: {shared.store.root}", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"a new store: {shared.store.root}")
     shared.fingerprints.save()
     _discard(forced)
     failures = _run(console, prepared, plans, where)
@@ -115,9 +115,9 @@ launch.__doc__ = f"{launch.__doc__}\n\n{EPILOG}"
 def _tell(console: Console, runs: Sequence[Prepared]) -> None:
     """Print what the user should know about these runs before they begin."""
     for name in runs[0].unscored:
-        console.print(f"list {name} has no masks, so nothing is scored on it", markup=False)
+        console.print(f"list {name} has no masks, so nothing is scored on it")
     for note in dict.fromkeys(note for run in runs for note in made_otherwise(run)):
-        console.print(f"note: {note}", markup=False)
+        console.print(f"note: {note}")
 
 
 def _discard(steps: Sequence[PlannedStage]) -> None:
@@ -163,7 +163,7 @@ def _report(console: Console, runs: Sequence[Prepared], failures: Sequence[Excep
             console.print(result_table(made[0]) if made[0]["rows"] else "nothing was scored: no stage of this launch is a score")
         console.print(f"report  {write_report(run, made[-1], folder)}")
         if tracked is not None:
-            console.print(f"mlflow  {deliver_or_say(run.request.store, [run.run], tracked)}", markup=False)
+            console.print(f"mlflow  {deliver_or_say(run.request.store, [run.run], tracked)}")
         if len(runs) == 1:
             console.print(f"log     {folder / 'log.txt'}")
     if len(runs) > 1 and made:
@@ -176,6 +176,6 @@ def _raise(console: Console, runs: Sequence[Prepared], failures: Sequence[Except
         raise failures[0]
     for run, failure in zip(runs, failures, strict=True):
         if failure:
-            console.print(f"random seed {run.request.random_seed} failed: {sentence(failure)}", markup=False)
+            console.print(f"random seed {run.request.random_seed} failed: {sentence(failure)}")
     if any(failures):
         raise typer.Exit(1)

@@ -33,7 +33,7 @@ class Display:
         self.console = console
         self.live = console.is_terminal
         columns = (
-            TextColumn("  {task.description}"),
+            TextColumn("  {task.description}", markup=False),
             BarColumn(24),
             TextColumn("{task.completed:.0f}/{task.total:.0f} {task.fields[unit]}"),
             _Rate(),
@@ -42,7 +42,7 @@ class Display:
             *columns,
             TimeElapsedColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
             console=console,
             transient=True,
             speed_estimate_period=SPEED,
@@ -59,7 +59,7 @@ class Display:
 
     def say(self, line: str) -> None:
         """Print one line above the live display."""
-        self.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        self.console.print(line)
 
     def start(self, name: str, total: int, unit: str, done: int = 0, note: str = "") -> None:
         """A stage begins, `done` of its `total` units being there already; a live line ends in `note` until there is more."""

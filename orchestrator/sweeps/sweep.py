@@ -7,6 +7,8 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import product
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +17,14 @@ from orchestrator.planning import scores
 from orchestrator.planning.images import images_name
 from orchestrator.planning.launch import Experiment, Request, experiment, name_in_store, settings_given
 from orchestrator.planning.nearest import nearest
-from orchestrator.planning.refusals import problems
+from orchestrator.planning.refusals import effective, problems
 from orchestrator.planning.stage import narrowed
 from orchestrator.planning.workers import dividing, room
 from orchestrator.sweeps.axes import Axis
 from orchestrator.sweeps.trial import parts
 
 SEARCHES = ("grid", "random", "optuna")
+PROBES = 1000  # the most combinations of values that are all tested before a sweep begins
 STOPS = ("", "loss", "score")  # by what trials are stopped early; "": not at all
 
 
@@ -76,8 +79,11 @@ class Sweep:
 
     @property
     def probed(self) -> Iterator[dict[str, Any]]:
-        """Values of a few trials that together test each axis."""
-        return ({axis.name: value} for axis in self.axes for value in axis.probes)
+        """Values of trials that test every combination, or in a very large grid every value."""
+        if prod(len(axis.probes) for axis in self.axes) > PROBES:
+            return ({axis.name: value} for axis in self.axes for value in axis.probes)
+        names = [axis.name for axis in self.axes]
+        return (dict(zip(names, values, strict=True)) for values in product(*(axis.probes for axis in self.axes)))
 
     @cached_property
     def room(self) -> int:
@@ -100,8 +106,17 @@ class Sweep:
                     experiment(replace(self.request, assignments=self._assigned({axis.name: value})))
                 except WrongInput as error:
                     found.append(str(error))
-        if found:
+        if found or (found := self._unread()):
             raise WrongInput("; ".join(dict.fromkeys(found)))
+
+    def _unread(self) -> list[str]:
+        """A sentence for each varied setting that no trial reads: its trials would all be the same."""
+        wanted = [self.experiment(values) for values in self.probed]
+        read = set().union(*(effective(replace(one, stages=narrowed(one.stages, self.until, ""))) for one in wanted))
+        where = f"{self.request.method}{f' up to {self.until}' if self.until else ''}"
+        return [
+            f"nothing in {where} reads {axis.name}, so its trials would be equal" for axis in self.axes if axis.name not in read
+        ]
 
     def _misused(self) -> list[str]:
         """What is wrong with the options for searching and stopping."""
@@ -131,9 +146,12 @@ class Sweep:
         if metric not in known:
             raise WrongInput(f"--by {self.by}: {quantity} has no metric {metric!r}{nearest(metric, known)}")
 
-    def refuse(self, counts: Mapping[str, int]) -> None:
-        """Raise WrongInput with all problems that would stop a trial; `counts` has the number of images of each list."""
-        found = []
+    def refuse(self, counts: Mapping[str, int], further: Sequence[str] = ()) -> None:
+        """Raise WrongInput with all problems that would stop a trial.
+
+        `counts` has the number of images of each list; `further` are problems found elsewhere.
+        """
+        found = [*further]
         for values in self.probed:
             wanted = self.experiment(values)
             found += problems(wanted, narrowed(wanted.stages, self.until, ""), counts)
