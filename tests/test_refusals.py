@@ -307,12 +307,12 @@ def test_a_sweep_refuses_what_would_stop_some_trial_and_shares_what_trials_share
         Sweep(request, split(["deeplabv2.batch=4,9"])[0], None, [0]).refuse({"train": 6})
 
 
-def sweep_of(image_set: Path, *vary: str, until: str = "") -> Any:
+def sweep_of(image_set: Path, *vary: str, **how: Any) -> Any:
     from orchestrator.sweeps.axes import split
     from orchestrator.sweeps.sweep import Sweep
 
     request = Request("cam+irn", f"folder:{image_set}", "deeplabv2-small", "", PLAIN, store=image_set.parent / "store", room=4)
-    return Sweep(request, split(vary)[0], None, [0], until=until)
+    return Sweep(request, split(vary)[0], None, [0], **how)
 
 
 def test_a_sweep_refuses_values_that_only_together_cannot_run(image_set: Path) -> None:
@@ -350,3 +350,12 @@ def test_a_sweep_that_would_score_nothing_is_refused_before_the_first_stage(
     vary = ("--vary", "cam.epochs=1,2", "--until", "cam-network")
     code, _, errors = command("sweep", *words, *assigned, *vary, "--store", tmp_path / "store")
     assert code == 2 and "no stage of this sweep is scored" in errors and not (tmp_path / "store").exists()
+
+
+def test_what_depends_on_the_speed_of_trials_is_told(image_set: Path) -> None:
+    drawn = {"search": "optuna", "trials": 9, "by": "seg.miou/val"}
+    (told,) = sweep_of(image_set, "irn.beta=1,2", stop_early="loss", **drawn).by_chance(4)
+    assert "--at-once 4, which trials are stopped and what optuna tries depends on which trial is faster" in told
+    assert "optuna" not in sweep_of(image_set, "irn.beta=1,2", stop_early="loss").by_chance(2)[0]
+    assert sweep_of(image_set, "irn.beta=1,2", stop_early="loss", **drawn).by_chance(1) == []
+    assert sweep_of(image_set, "irn.beta=1,2", **drawn).by_chance(4) == []  # it waits for the trials before

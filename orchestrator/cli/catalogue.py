@@ -31,6 +31,8 @@ def ls(pattern: Annotated[str, typer.Argument(help="Part of a name, or a pattern
         for name in (recipe.name, *(f"{recipe.name}-{variant}" for variant in recipe.variants)):
             if fnmatch(name, pattern if "*" in pattern else f"*{pattern}*"):
                 found.add_row(name, recipe.kind, recipe.title, _published(recipe), recipe.code.get("licence", ""))
+    if not found.rows:
+        raise WrongInput(f"no component is called {pattern!r}{nearest(pattern, load_all())}")
     terminal().print(found)
 
 

@@ -19,7 +19,9 @@ def compare(
             help="Runs, launches (a run without its random seed), method expressions, or sweeps.", autocompletion=complete.runs
         ),
     ],
-    to: Annotated[list[Path], paths.option(help="Also write this file: .html, .md, .tex or .csv; may be repeated.")] = [],  # noqa: B006 (typer's way)
+    to: Annotated[
+        list[Path], paths.option(parser=paths.file, help="Also write this file: .html, .md, .tex or .csv; may be repeated.")
+    ] = [],  # noqa: B006 (typer's way)
     store: options.StoreRoot = options.STORE,
 ) -> None:
     """Compare finished runs: mean and deviation, paired differences to the first, published figures, different protocols.

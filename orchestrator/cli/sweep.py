@@ -94,7 +94,7 @@ def _run(console: Console, asked: Sweep, where: Where, at_once: int) -> None:
     shared = planner(wanted, opened)
     runs = [plan_with(shared, trial, until=asked.until) for trial in trials]  # refuses an unknown stage before anything runs
     one = runs[0]
-    warn(console, [*unread(wanted), *made_otherwise(one)])
+    warn(console, [*unread(wanted), *made_otherwise(one), *asked.by_chance(at_once)])
     asked.refuse(
         {step.stage.list_name: len(step.items) for step in one.steps},
         [*overlaps(one), *([] if where.address else weights_problems(runs))],

@@ -1,6 +1,5 @@
 """Finished runs, opened by name: their `results.json` and their stages in the store."""
 
-import json
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +12,7 @@ from orchestrator.planning.expression import expand
 from orchestrator.planning.nearest import nearest
 from orchestrator.planning.stage import Stage
 from orchestrator.reading.results import FORMAT
-from orchestrator.storage.store import Store, read_manifest
+from orchestrator.storage.store import Store, read_json, read_manifest
 
 
 @dataclass(frozen=True)
@@ -88,11 +87,8 @@ def result_files(store: Path) -> list[Path]:
 
 
 def read_results(path: Path) -> dict[str, Any]:
-    """A `results.json`; WrongInput if it is not whole."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise WrongInput(f"{path} is not whole ({error}); launch its run again to write it") from error
+    """A `results.json`, empty if somebody has removed it; WrongInput if it is not whole."""
+    return read_json(path) or {}
 
 
 def current(results: dict[str, Any]) -> dict[str, Any]:

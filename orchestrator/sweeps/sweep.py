@@ -146,6 +146,14 @@ class Sweep:
         if metric not in known:
             raise WrongInput(f"--by {self.by}: {quantity} has no metric {metric!r}{nearest(metric, known)}")
 
+    def by_chance(self, at_once: int) -> list[str]:
+        """A sentence on what depends on the speed of the trials if `at_once` run at the same time."""
+        if not self.stop_early or at_once == 1:
+            return []
+        also = f" and what {self.search} tries" if self.learns else ""
+        told = f"with --stop-early and --at-once {at_once}, which trials are stopped{also} depends on which trial is faster"
+        return [f"{told}; --at-once 1 does the same every time"]
+
     def refuse(self, counts: Mapping[str, int], further: Sequence[str] = ()) -> None:
         """Raise WrongInput with all problems that would stop a trial.
 
