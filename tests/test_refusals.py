@@ -293,6 +293,21 @@ def test_a_file_of_other_weights_is_told_before_anything_runs(image_set: Path, t
     torch.save({"weight": torch.zeros(1)}, tmp_path / "other.pth")
     (told,) = checks.weights_problems([planned(image_set, f"backbone.weights={tmp_path / 'other.pth'}", "backbone.name=small")])
     assert "do not fit backbone small" in told
+    (told,) = checks.weights_problems(
+        [planned(image_set, f"backbone.weights={tmp_path / 'other.pth'}", "backbone.name=small")], False
+    )
+    assert "do not fit backbone small" in told
+    assert checks.weights_problems([planned(image_set, "backbone.weights=imagenet")], fetch=False) == []
+
+
+def test_a_plan_refuses_files_that_a_launch_refuses(image_set: Path, tmp_path: Path, command: Command) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "text.pth").write_text("no weights")
+    words = ("launch", "--method", "cam+irn", "--images", f"folder:{image_set}", "--segmenter", "deeplabv2-small", "--plan")
+    words += ("--store", str(tmp_path / "store"), *(word for text in PLAIN[1:] for word in ("--set", text)))
+    for given in (("--maps-from", tmp_path / "empty"), ("--set", f"backbone.weights={tmp_path / 'text.pth'}")):
+        code, _, errors = command(*words, "--set", "training.workers=1", *given)
+        assert code == 2 and "nothing was run" in errors and str(tmp_path) in errors
 
 
 def test_a_sweep_refuses_what_would_stop_some_trial_and_shares_what_trials_share(image_set: Path, command: Command) -> None:
@@ -312,7 +327,7 @@ def sweep_of(image_set: Path, *vary: str, **how: Any) -> Any:
     from orchestrator.sweeps.sweep import Sweep
 
     request = Request("cam+irn", f"folder:{image_set}", "deeplabv2-small", "", PLAIN, store=image_set.parent / "store", room=4)
-    return Sweep(request, split(vary)[0], None, [0], **how)
+    return Sweep(request, *split(vary), [0], **how)
 
 
 def test_a_sweep_refuses_values_that_only_together_cannot_run(image_set: Path) -> None:
@@ -325,7 +340,9 @@ def test_a_sweep_of_what_no_trial_reads_is_refused(image_set: Path) -> None:
         sweep_of(image_set, "recam.lambda=1,2").check()
     with pytest.raises(WrongInput, match=r"nothing in cam\+irn up to cam-maps-score reads irn\.beta"):
         sweep_of(image_set, "irn.beta=1,2", until="cam-maps-score").check()
-    sweep_of(image_set, "irn.beta=1,2").check()
+    with pytest.raises(WrongInput, match=r"nothing in cam\+irn up to irn-masks-score is scored over thresholds"):
+        sweep_of(image_set, "seed.threshold=0.1:0.5:0.1", until="irn-masks-score").check()
+    sweep_of(image_set, "irn.beta=1,2", "seed.threshold=0.1:0.5:0.1").check()
 
 
 def test_a_sweep_refuses_the_weights_of_any_trial_before_the_first_stage(

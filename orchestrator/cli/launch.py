@@ -11,7 +11,7 @@ from rich.console import Console
 from imagesets.errors import WrongInput, refuse
 from orchestrator.cli import options, paths
 from orchestrator.engine.announced import announced
-from orchestrator.engine.checks import check_images, weights_problems
+from orchestrator.engine.checks import check_images, check_imports, weights_problems
 from orchestrator.engine.execution import Execution, Where
 from orchestrator.planning import in_place
 from orchestrator.planning.images import open_images
@@ -90,11 +90,12 @@ def launch(
     forced = [step for run in prepared for step in depending_on(run.steps, force)] if force else []
     for step in forced:
         step.manifest, step.reason = None, "forced"
-    further = [] if plan or address else weights_problems(prepared)
+    further = [] if address else weights_problems(prepared, fetch=not plan)
     for run in prepared:
         refuse_run(run, further)
     plans = [select(run.steps, only) for run in prepared]
     if plan:
+        check_imports(prepared[0].steps, prepared[0].images)
         for run, steps in zip(prepared, plans, strict=True):
             print_plan(console, run, steps)
         return

@@ -35,9 +35,13 @@ def check_imports(steps: Sequence[PlannedStage], images: ImageSet) -> None:
     refuse(problems, "what is imported")
 
 
-def weights_problems(runs: Sequence[Prepared]) -> list[str]:
-    """What is wrong with the initial weights of the trainings to come; ImageNet weights are fetched, where they are not here."""
-    wanted = {pair for run in runs for step in run.steps if not step.cached for pair in _initial_weights(run, step)}
+def weights_problems(runs: Sequence[Prepared], fetch: bool = True) -> list[str]:
+    """What is wrong with the initial weights of the trainings to come.
+
+    ImageNet weights that are not here are fetched; without `fetch` only files are looked at.
+    """
+    found = {pair for run in runs for step in run.steps if not step.cached for pair in _initial_weights(run, step)}
+    wanted = {pair for pair in found if fetch or pair[1] != "imagenet"}
     if not wanted:
         return []
     import backbones  # loads torch

@@ -20,9 +20,10 @@ from orchestrator.planning.nearest import nearest
 from orchestrator.planning.refusals import effective, problems
 from orchestrator.planning.stage import narrowed
 from orchestrator.planning.workers import dividing, room
-from orchestrator.sweeps.axes import Axis
+from orchestrator.sweeps.axes import THRESHOLD, Axis
 from orchestrator.sweeps.trial import parts
 
+THRESHOLDS = "evaluation.thresholds"  # the setting that a range of thresholds sets
 SEARCHES = ("grid", "random", "optuna")
 PROBES = 1000  # the most combinations of values that are all tested before a sweep begins
 STOPS = ("", "loss", "score")  # by what trials are stopped early; "": not at all
@@ -72,7 +73,7 @@ class Sweep:
 
     def experiment(self, values: Mapping[str, Any]) -> Experiment:
         """The experiment of one trial, for the first random seed."""
-        given = {"evaluation.thresholds": list(self.thresholds), **values} if self.thresholds else values
+        given = {THRESHOLDS: list(self.thresholds), **values} if self.thresholds else values
         return experiment(
             replace(self.request, assignments=self._assigned(given), random_seed=self.random_seeds[0], room=self.room)
         )
@@ -114,9 +115,11 @@ class Sweep:
         wanted = [self.experiment(values) for values in self.probed]
         read = set().union(*(effective(replace(one, stages=narrowed(one.stages, self.until, ""))) for one in wanted))
         where = f"{self.request.method}{f' up to {self.until}' if self.until else ''}"
-        return [
-            f"nothing in {where} reads {axis.name}, so its trials would be equal" for axis in self.axes if axis.name not in read
-        ]
+        told = f"nothing in {where} reads {{}}, so its trials would be equal"
+        found = [told.format(axis.name) for axis in self.axes if axis.name not in read]
+        if self.thresholds and THRESHOLDS not in read:
+            found.append(f"nothing in {where} is scored over thresholds, so {THRESHOLD} cannot be varied")
+        return found
 
     def _misused(self) -> list[str]:
         """What is wrong with the options for searching and stopping."""
