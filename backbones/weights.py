@@ -40,7 +40,9 @@ def _read(path: Path) -> State:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise WrongInput(f"weights file {path} is not a plain torch state dict: {str(error).splitlines()[0]}") from error
+        raise WrongInput(
+            f"weights file {path} is not a plain torch state dict: it is damaged, of another program, or holds more than tensors"
+        ) from error
     if isinstance(state, Mapping):
         state = next((state[wrapper] for wrapper in WRAPPERS if isinstance(state.get(wrapper), Mapping)), state)
     if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):

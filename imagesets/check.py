@@ -49,7 +49,7 @@ def check(
     for look in looks:
         suspicions.see(look.id, look.labels, look.mask)
         found += ((look.id, problem) for problem in look.problems)
-    warnings = suspicions.told() + [_unscored(image_set, name) for name in masks_of if name in ids and name not in masked]
+    warnings = suspicions.told() + [_unscored(image_set, name) for name in masks_of if ids.get(name) and name not in masked]
     warnings += [f"list {name} is both learnt from and held out" for name in ids if name in learnt and name in held_out]
     return Findings(problems + grouped(found), warnings, tuple(dict.fromkeys((*bad, *(id for id, _ in found)))))
 

@@ -35,10 +35,12 @@ class Suspicions:
     def _classes(self) -> list[str]:
         found = []
         for name, shown in self.shown.items():
+            if not self.members[name]:
+                continue  # an empty list is an error by itself
             source = f"(labels from {self.image_set.label_source})"
             absent = [label for index, label in enumerate(self.image_set.classes) if not shown[index]]
             everywhere = [label for index, label in enumerate(self.image_set.classes) if shown[index] == len(self.members[name])]
-            if absent and self.members[name]:
+            if absent:
                 found.append(f"no image of list {name} shows {named(absent)} {source}")
             elif everywhere:
                 found.append(f"every image of list {name} shows {named(everywhere)} {source}; a class needs images without it")

@@ -6,6 +6,7 @@ import pytest
 
 from imagesets.errors import WrongInput
 from orchestrator.cli import complete
+from orchestrator.engine.failures import out_of_memory
 from orchestrator.planning import recipes
 from orchestrator.planning.components import components
 from orchestrator.planning.expression import expand
@@ -39,6 +40,7 @@ TOYS = {
         kind: addon
         title: A loss
         settings: {weight: {default: 0.5, minimum: 0}}
+        memory: [weight]
         adds: {call: "methods.cam:build", settings: [weight], requires: [score-map]}
         published:
           - {images: voc12, metric: seed.miou/train, value: 51.5, with: twohead, source: Table 1}
@@ -161,3 +163,9 @@ def test_a_backbone_that_lacks_what_a_stage_requires_is_refused_with_the_setting
 def test_what_a_network_cannot_carry_is_refused_in_a_sentence(expression: str, segmenter: str, sentence: str) -> None:
     with pytest.raises(WrongInput, match=sentence):
         stages(expression, segmenter)
+
+
+def test_advice_on_memory_names_the_settings_of_what_adds_to_a_training() -> None:
+    trained = stages("twohead+sharp")["twohead-network"]
+    assert "lower sharp.weight, training.workers" in str(out_of_memory("it", trained, MemoryError()))
+    assert "sharp" not in str(out_of_memory("it", stages("twohead+sharp")["twohead-maps"], MemoryError()))

@@ -49,8 +49,11 @@ def test_a_threshold_range_makes_no_trials_and_holds_its_end() -> None:
         (["cam.lr=[1,"], "must be a list"),
         (["cam.lr={a: 1}"], "takes values such as"),
         (["seed.threshold=0.3"], "takes a range"),
+        (["cam.epochs=2,4,2"], "names the value 2 twice"),
+        (["cam.epochs=1:2000000000:1"], "at most 10000 values"),
+        (["cam.lr=normal(0,1)"], "drawn from uniform(low,high) or loguniform"),
     ],
 )
 def test_what_makes_no_sense_is_refused(texts: list[str], why: str) -> None:
-    with pytest.raises(WrongInput, match=why.replace(".", r"\.").replace("(", r"\(")):
+    with pytest.raises(WrongInput, match=why.replace(".", r"\.").replace("(", r"\(").replace(")", r"\)")):
         split(texts)

@@ -209,3 +209,35 @@ def test_doctor_starts_a_private_ray_and_a_database_when_asked_to(command: Comma
 def test_a_store_that_cannot_be_written_to_is_not_ready() -> None:
     with pytest.raises(OSError):
         environment.storage(Path("/proc/self/nowhere"))
+
+
+def test_names_are_shown_as_they_are(command: Command, image_set: Path, tmp_path: Path) -> None:
+    """A terminal library would take [red] for a colour and :v: or :dog: for a small picture."""
+    (image_set / "classes.txt").write_text("[red]disc\n:dog:\n")
+    renamed = (image_set / "image_labels.txt").read_text().replace("disc", "[red]disc").replace("bar", ":dog:")
+    (image_set / "image_labels.txt").write_text(renamed)
+    code, shown, _ = command("images", "check", f"folder:{image_set}")
+    assert code == 0 and "[red]disc" in shown and ":dog:" in shown
+    code, _, errors = command("images", "check", "folder:v:x:")
+    assert code == 2 and "v:x:" in errors
+
+
+def test_a_setting_that_a_command_does_not_read_is_told(command: Command, image_set: Path, predictions: Path) -> None:
+    images = f"folder:{image_set}"
+    _, shown, _ = command("images", "check", images, "--set", "cam.epochs=3", "--set", "images.name=mine")
+    assert "warning: this command does not read cam.epochs=3; it reads images.*" in shown and "images.name=mine" not in shown
+    _, shown, _ = command("evaluate", "--masks", predictions, "--images", images, "--set", "cam.epochs=3")
+    assert "does not read cam.epochs=3; it reads images.* and extraction.* and evaluation.*" in shown
+    _, shown, _ = command("evaluate", "--masks", predictions, "--images", images, "--set", "evaluation.miou=truth")
+    assert "warning" not in shown
+
+
+def test_a_name_that_no_component_has_is_told(command: Command) -> None:
+    assert command("ls", "lpcm")[0] == 2 and "did you mean 'lpcam'?" in command("ls", "lpcm")[2]
+    assert command("ls", "x*")[0] == 2
+
+
+def test_an_empty_list_is_one_problem_and_nothing_is_said_of_its_classes(command: Command, image_set: Path) -> None:
+    (image_set / "ImageSets/Segmentation/train.txt").write_text("")
+    code, shown, errors = command("images", "check", f"folder:{image_set}")
+    assert code == 2 and "train.txt is empty" in errors and "list train" not in shown

@@ -89,18 +89,20 @@ def test_a_submitted_launch_runs_to_its_results_though_the_connection_breaks(
     cluster: Cluster, images: Path, tmp_path: Path
 ) -> None:
     store, cut = tmp_path / "a store", Cut(cluster.url)
-    job = submit(cluster, *words(images, store))
+    job = submit(cluster, *words(images, store, "--track", "mlflow", "--tracking-uri", "http://me:secret@127.0.0.1:1"))
     assert job.startswith("cam-none-folder-")
     followed = cluster.run("logs", job, "-f", "--address", cut.url)
     assert followed.returncode == 0, followed.stdout + followed.stderr
     assert cut.breaks == 0
     assert followed.stdout == cluster.run("logs", job, "--address", cluster.url).stdout  # nothing twice, nothing missing
     assert "mIoU" in followed.stdout
+    assert "were not delivered to http://me:***@127.0.0.1:1" in followed.stdout  # the URI has reached the job
     assert [json.loads(path.read_text())["method"] for path in (store / "runs").glob("*/results.json")] == ["cam+none"]
     here = subprocess.run(["git", "describe", "--always", "--dirty=+"], cwd=PROJECT, capture_output=True, text=True).stdout
     assert {manifest["commit"] for manifest in manifests(store).values()} == {here.strip()}  # the code that was sent, then
     shown = cluster.run("status", "--address", cluster.url).stdout
     (row,) = (line for line in shown.splitlines() if line.split()[:1] == [job])
+    assert "secret" not in shown + followed.stdout
     assert "SUCCEEDED" in row and "1 node, " in shown and " of 2 CPUs in use" in shown
 
 

@@ -11,7 +11,7 @@ import torch
 import typer
 
 from imagesets.voc12 import CLASSES as VOC_CLASSES
-from orchestrator.cli import app
+from orchestrator.cli import app, launch
 from orchestrator.planning.launch import Request
 from orchestrator.sweeps.axes import split
 from orchestrator.sweeps.sweep import Sweep
@@ -97,7 +97,10 @@ def test_every_command_is_understood(line: str, given: dict[str, Path], monkeypa
 
 
 @pytest.mark.parametrize("line", [line for line in PLANNED if "sweep " not in line])
-def test_every_launch_is_planned(line: str, given: dict[str, Path], command: Command) -> None:
+def test_every_launch_is_planned(line: str, given: dict[str, Path], command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    # the files that a page names are stand-ins here: what they hold fits no network
+    monkeypatch.setattr(launch, "check_imports", lambda *_: None)
+    monkeypatch.setattr(launch, "weights_problems", lambda *_, **__: [])
     words = filled(line, given)
     words = parsed(words)["words"] if words[0] == "submit" else words
     code, shown, errors = command(*words, "--plan")

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.launching import PROGRAM
+
 ROOT = Path(__file__).parents[1]
 MODE = re.compile(r"[rwax][bt]?\+?")
 
@@ -84,3 +86,28 @@ def test_commands_work_where_the_locale_is_not_utf_8(image_set: Path, tmp_path: 
         done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, encoding="ascii", check=False)
         assert done.returncode == 0, done.stderr
     assert "d?sc" in done.stdout
+
+
+ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+
+def test_names_are_utf8_whatever_the_locale(image_set: Path, tmp_path: Path) -> None:
+    """In an ASCII locale Python reads an é as two half characters, which no list names and no page can hold."""
+    images = image_set.rename(tmp_path / "café")
+    for path in (images / "JPEGImages").glob("train_0*"):
+        path.rename(path.with_name(f"ü{path.suffix}"))
+    lists = (images / "ImageSets/Segmentation/train.txt", images / "image_labels.txt")
+    for path in lists:
+        path.write_text(path.read_text().replace("train_0", "ü"), encoding="utf-8")
+    (images / "SegmentationClass/train_0.png").rename(images / "SegmentationClass/ü.png")
+    words = ("images", "show", f"folder:{images}", "--output", str(images / "è.png"))
+    ended = subprocess.run([PROGRAM, *words], env={**os.environ, **ASCII}, capture_output=True, encoding="utf-8", cwd=tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    assert (images / "è.png").is_file() and "6 of the 6 images" in ended.stdout
+    assert "caf?" in ended.stdout  # what that terminal can show
+
+
+def test_a_path_that_is_not_utf8_is_refused_at_once(tmp_path: Path) -> None:
+    words = [str(PROGRAM).encode(), b"images", b"check", b"folder:caf\xe9"]
+    ended = subprocess.run(words, capture_output=True, encoding="utf-8", cwd=tmp_path)
+    assert ended.returncode == 2 and "folder:caf? is not UTF-8; rename that file or folder" in ended.stderr

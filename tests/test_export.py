@@ -170,3 +170,22 @@ def test_of_two_that_write_one_folder_the_second_is_refused(tmp_path: Path) -> N
         with new_folder(target) as first:
             (first / "first").touch()
     assert [path.name for path in tmp_path.iterdir()] == ["out"] and [path.name for path in target.iterdir()] == ["first"]
+
+
+def test_what_was_not_scored_leaves_too(command: Command, finished: tuple[Path, str], tmp_path: Path) -> None:
+    """Without masks nothing is scored, and the pseudo masks and segmentations are what was wanted."""
+    store, run = finished
+    shutil.copytree(store, tmp_path / "store", symlinks=True)
+    path = tmp_path / "store" / "runs" / run / "results.json"
+    results = json.loads(path.read_text())
+    stages = [entry for entry in results["stages"] if not entry["stage"].endswith("-score")]
+    path.write_text(json.dumps({**results, "rows": [], "stages": stages}))
+    for what, stage in (("pseudo", "irn-masks"), ("seg", "deeplabv2-predictions")):
+        code, _, errors = command("export", run, "--store", tmp_path / "store", "--to", tmp_path / what, "--what", what)
+        about = json.loads((tmp_path / what / "manifest.json").read_text())
+        assert code == 0 and not errors and about["stage"] == stage and "metrics" not in about
+    code, shown, _ = command("compare", run, "--store", tmp_path / "store")
+    assert code == 0 and "note: nothing of " in shown and "was scored" in shown
+    path.write_text(json.dumps({**results, "rows": [], "stages": stages[:1]}))
+    code, _, errors = command("export", run, "--store", tmp_path / "store", "--to", tmp_path / "none")
+    assert code == 2 and f"run {run} has no pseudo; it has nothing" in errors

@@ -1,5 +1,6 @@
 """What every command does with a path that begins with `~`, and without standard streams."""
 
+import os
 import shlex
 import subprocess
 import sys
@@ -22,7 +23,7 @@ def path_options() -> Iterator[tuple[str, click.Parameter]]:
         name, command = pending.pop()
         pending += [(f"{name} {each}", below) for each, below in getattr(command, "commands", {}).items()]
         for option in command.params:
-            if "path" in (option.metavar or "") or isinstance(option.type, click.Path):
+            if "path" in (option.metavar or "") or type(option.type).__name__.endswith("Path"):
                 yield f"{name} {option.opts[0]}".strip(), option
 
 
@@ -45,6 +46,40 @@ def test_an_unknown_home_folder_is_an_error_of_the_option(command: Command) -> N
     assert code == 2 and "No such option" in errors
     code, _, errors = command("clean", "--store", "~nobody-of-that-name/x")
     assert code == 2 and "--store" in errors and "there is no home folder of that name" in errors
+
+
+WRITTEN = ("compare --to", "report --to", "evaluate --json", "images check --bad", "images show --output")
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_a_file_that_cannot_be_written_is_an_error_of_the_option_before_anything_is_computed(name: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for wrong, why in ((tmp_path, "is a folder"), (tmp_path / "file" / "x", f"{tmp_path / 'file'} is a file")):
+        with pytest.raises(typer.BadParameter, match=why):
+            OPTIONS[name].type.convert(str(wrong), None, None)
+    assert OPTIONS[name].type.convert(str(tmp_path / "new" / "x"), None, None) == tmp_path / "new" / "x"
+
+
+def test_files_are_written_into_new_folders(command: Command, image_set: Path, tmp_path: Path) -> None:
+    images, new = f"folder:{image_set}", tmp_path / "new"
+    assert command("images", "show", images, "--output", new / "a" / "sheet.png")[0] == 0
+    assert command("images", "check", images, "--bad", new / "b" / "bad.txt")[0] == 0
+    assert (new / "a" / "sheet.png").is_file() and (new / "b" / "bad.txt").read_text() == ""
+    code, _, errors = command("images", "show", images, "--output", new / "sheet.jpg")
+    assert code == 2 and "must end in .png" in errors
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="everything is writable for root")
+def test_a_folder_without_permission_cannot_be_written(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    assert paths.unwritable(tmp_path / "a" / "b") == f"{tmp_path} is not writable"
+
+
+def test_a_store_below_a_file_is_refused_in_one_sentence(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for words in (("launch", "--method", "cam"), ("compare", "cam"), ("clean",)):
+        code, _, errors = command(*words, "--store", tmp_path / "file" / "store")
+        assert code == 2 and f"--store {tmp_path / 'file'} is a file" in errors
 
 
 def test_a_path_without_a_home_is_unchanged() -> None:

@@ -277,6 +277,8 @@ def test_a_run_without_any_mask_has_a_report_that_shows_what_was_made(image_set:
     page = write_report(prepared, results, folder).read_text(encoding="utf-8")
     for layer in ("seed (cam)", "pseudo mask (none)", "segmentation (deeplabv2)", "Images of the list val"):
         assert layer in page
+    assert "The list train has no masks, so nothing is scored on it." in page and "Nothing was scored." in page
+    assert "Protocol of all rows" not in page and "Where they go wrong" not in page
 
 
 def test_used_settings_are_those_that_stages_receive_and_the_images(image_set: Path, tmp_path: Path) -> None:

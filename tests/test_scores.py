@@ -242,7 +242,7 @@ def test_a_run_that_is_older_than_a_score_is_read_all_the_same(finished: Any) ->
     root, runs = finished
     run = open_run(root / "store", runs[0][1]["run"])
     del run.results["settings"]["toy.least"]
-    assert run.scored("seg")[0].name == "deeplabv2-predictions"
+    assert run.made("seg")[0].name == "deeplabv2-predictions"
 
 
 def test_a_sweep_prefers_the_lowest_of_a_metric_that_is_better_lower(finished: Any) -> None:

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from imagesets.errors import WrongInput
 from orchestrator.engine.shard_work import add
 from orchestrator.storage import lease as leases
 from orchestrator.storage.host import SILENCE, host
@@ -29,7 +30,7 @@ from orchestrator.storage.shards import (
     write_names,
     write_shard,
 )
-from orchestrator.storage.store import Store
+from orchestrator.storage.store import Store, read_manifest
 
 
 def records(names: list[str]) -> dict[str, dict[str, np.ndarray]]:
@@ -174,3 +175,10 @@ def test_one_of_many_that_try_at_once_gets_the_lease(tmp_path: Path, dead: bool)
     for process in tries:
         process.join()
     assert outcomes.count(True) == 1
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff"])
+def test_a_damaged_file_is_named_with_what_helps(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "manifest.json").write_bytes(content)
+    with pytest.raises(WrongInput, match=r"manifest\.json is not whole .*; remove it"):
+        read_manifest(tmp_path)

@@ -106,6 +106,30 @@ def test_arguments_reach_the_job_as_they_were_written() -> None:
     assert shlex.split(entrypoint)[0] == "exec"
 
 
+@pytest.mark.parametrize("uri", [("--tracking-uri", "http://me:secret@h:1"), ("--tracking-uri=http://me:secret@h:1",)])
+def test_a_password_does_not_stand_in_the_command_of_a_job(uri: tuple[str, ...]) -> None:
+    """Ray shows a job's command to everybody, and the values of its variables to no browser."""
+    from orchestrator.cluster.submission import Submission, send
+
+    sent: dict[str, Any] = {}
+
+    class Client:
+        def get_address(self) -> str:
+            return "http://head:8265"
+
+        def submit_job(self, **job: Any) -> str:
+            sent.update(job)
+            return "job"
+
+    values = {"tracking_uri": "http://me:secret@h:1", "method": "cam+none", "images": "shapes"}
+    send(Client(), Submission((*LAUNCH, *uri, "--runs", "2"), values), "0", None)  # type: ignore[arg-type]  # of a cluster
+    assert sent["entrypoint"].endswith(" --store /shared/store --runs 2 --address auto")
+    variables = sent["runtime_env"]["env_vars"]
+    assert variables.pop("MLFLOW_TRACKING_URI") == "http://me:secret@h:1"
+    assert "secret" not in str(variables | sent["metadata"]) and "http://me:***@h:1" in sent["metadata"]["command"]
+    assert Submission(LAUNCH, values).variables == {}  # this shell's own variable is not the cluster's
+
+
 @pytest.mark.parametrize(
     ("address", "url"),
     [
@@ -133,6 +157,8 @@ def test_an_address_may_be_a_host_a_port_or_a_url(address: str, url: str) -> Non
         ((*LAUNCH, "--store", "~/store"), "~/store: ~ is another folder on a cluster's nodes"),
         ((*LAUNCH, "--set", "backbone.weights=~/x.pth"), "backbone.weights=~/x.pth: ~ is another folder"),
         ((*LAUNCH, "--tracking-uri", "sqlite:///mlflow.db"), "--tracking-uri mlflow.db: a cluster needs"),
+        ((*LAUNCH, "--tracking-uri", "http://me:a/b@host"), "http://me:***@host has a password with / @ ? or # in it"),
+        ((*LAUNCH, "--tracking-uri", "mlflow.example.org"), "mlflow.example.org is neither a server"),
         ((*LAUNCH, "--engine", "local"), "--engine local would run on the head node alone"),
         ((*LAUNCH, "--address", "auto"), "--address goes before the command"),
         ((*LAUNCH, "--set", "cam.epoch=3"), "there is no setting 'cam.epoch'; did you mean 'cam.epochs'?"),

@@ -25,7 +25,7 @@ def export(run: FinishedRun, target: Path, form: str, what: str, competition: st
     final = scores.of_word("predictions")
     if form == "voc-server" and what != final:
         raise WrongInput(f"--format voc-server is for {known[final].many}, which the server scores; it takes --what {final}")
-    stage, row = run.scored(what)
+    stage, row = run.made(what)
     folder, manifest = run.result(stage.name)
     records = StoredRecords(folder)
     split = next(
@@ -35,8 +35,7 @@ def export(run: FinishedRun, target: Path, form: str, what: str, competition: st
         **about_run(run, known[what].many, stage.name, manifest),
         "split": split,
         "images": len(records),
-        "metrics": row["metrics"],
-        "protocol": row["protocol"],
+        **({name: row[name] for name in ("metrics", "protocol")} if row else {}),
     }
     write(target, ((id, records[id]["label"]) for id in records), form, split, competition, about)
     return len(records)

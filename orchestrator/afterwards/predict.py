@@ -34,7 +34,7 @@ def predict(run: FinishedRun, images: Path, target: Path, form: str, competition
     check_form(form, competition)
     refuse_used(target)
     items = images_of(images)
-    stage, _ = run.scored(scores.of_word("predictions"))
+    stage, _ = run.made(scores.of_word("predictions"))
     source = next(source for source in stage.inputs.values() if source.recipe.network)
     _, manifest = run.result(source.name)
     about = about_run(run, scores.quantities()[scores.of_word("predictions")].many, source.name, manifest)
@@ -64,13 +64,15 @@ def images_of(folder: Path) -> list[Item]:
         raise WrongInput(f"--images {folder} holds no image ({', '.join(IMAGE_SUFFIXES)})")
     if problems := [*_doubled(paths), *file_problems(paths)]:
         told = "\n".join(f"  {problem}" for problem in problems)
-        raise WrongInput(f"nothing was segmented, because {folder} has {len(problems)} problems:\n{told}")
+        raise WrongInput(
+            f"nothing was segmented, because {folder} has {len(problems)} problem{'s' if len(problems) > 1 else ''}:\n{told}"
+        )
     return [Item(path.stem, path, ()) for path in paths]
 
 
 def predictor(run: FinishedRun, device: str) -> Callable[[Item], np.ndarray]:
     """The run's own segmentation of one image, uint8 [H,W]: with its test scales, mirror images and CRF."""
-    stage, _ = run.scored(scores.of_word("predictions"))
+    stage, _ = run.made(scores.of_word("predictions"))
     where = torch.device(device)
     inputs = {word: _input(run, stage, word, where) for word in stage.inputs}
     settings = settings_of(stage.settings)

@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import traceback
+from collections.abc import Sequence
 
 import typer
 from rich.console import Console
@@ -31,6 +32,7 @@ from orchestrator.cli import (
 from orchestrator.engine.interrupt import GIVEN, INTERRUPTED, end_at_once
 from orchestrator.reading.hidden import hidden, hidden_command
 from orchestrator.reading.summary import sentence
+from orchestrator.reading.tables import terminal
 
 # plain help text: rich help panels would double the time of --help
 app = typer.Typer(
@@ -52,17 +54,19 @@ app.add_typer(images.app, name="images")
 
 def main() -> None:
     """The entry point `wsss-orch`."""
+    _read_names_as_utf8()
     _open_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that cannot show ± gets a question mark instead
-    errors = Console(stderr=True, soft_wrap=True)
+    errors = terminal(stderr=True)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's SIGTERM is reported like Ctrl-C
     given = os.environ.get(GIVEN) or hidden_command(["wsss-orch", *sys.argv[1:]])
     debug = "--debug" in sys.argv
     if debug:
         sys.argv.remove("--debug")
     try:
+        _refuse_other_bytes(sys.argv)
         app()
     except WrongInput as error:
         code = _tell(errors, str(error), 2, debug)
@@ -78,6 +82,26 @@ def main() -> None:
         return
     sys.stdout.flush()
     end_at_once(code) if code == INTERRUPTED else sys.exit(code)
+
+
+def _read_names_as_utf8() -> None:
+    """Start anew in Python's UTF-8 mode where the locale has another encoding: names of files are UTF-8, as in lists.
+
+    Otherwise an é in a name is two half characters, which no list names and no page can hold. Streams keep their encoding.
+    """
+    if sys.getfilesystemencoding().lower() != "utf-8":
+        if sys.stdout is not None:
+            os.environ.setdefault("PYTHONIOENCODING", f"{sys.stdout.encoding}:replace")
+        os.environ["PYTHONUTF8"] = "1"  # of our processes too
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
+
+
+def _refuse_other_bytes(words: Sequence[str]) -> None:
+    """Raise WrongInput for a word that is not UTF-8: the end of a launch could not write it into a page."""
+    for word in words:
+        shown = word.encode(errors="replace").decode()
+        if shown != word:
+            raise WrongInput(f"{shown} is not UTF-8; rename that file or folder")
 
 
 def _open_streams() -> None:
@@ -102,7 +126,7 @@ def _interrupted(error: BaseException | None) -> bool:
 
 
 def _tell(console: Console, message: str, code: int, debug: bool) -> int:
-    console.print(f"error: {hidden(message)}", markup=False, highlight=False)
+    console.print(f"error: {hidden(message)}")
     if debug:
-        console.print(hidden(traceback.format_exc()), markup=False, highlight=False)
+        console.print(hidden(traceback.format_exc()))
     return code

@@ -31,8 +31,8 @@ def ls(pattern: Annotated[str, typer.Argument(help="Part of a name, or a pattern
         for name in (recipe.name, *(f"{recipe.name}-{variant}" for variant in recipe.variants)):
             if fnmatch(name, pattern if "*" in pattern else f"*{pattern}*"):
                 found.add_row(name, recipe.kind, recipe.title, _published(recipe), recipe.code.get("licence", ""))
-    if not found.row_count:
-        raise WrongInput(f"nothing is called like {pattern!r}; `wsss-orch ls` lists everything")
+    if not found.rows:
+        raise WrongInput(f"nothing is called like {pattern!r}{nearest(pattern, load_all())}; `wsss-orch ls` lists everything")
     terminal().print(found)
 
 
@@ -50,7 +50,7 @@ def show(name: Annotated[str, typer.Argument(help="A component, such as lpcam.")
     prefix = "images" if recipe.kind == "images" else recipe.name
     heading = (f"{recipe.name} ({recipe.kind}): {recipe.title}", recipe.paper, recipe.summary)
     for line in (*filter(None, heading), *map(_stage_line, recipe.stages), *_adds_lines(recipe)):
-        console.print(line, markup=False)
+        console.print(line)
     if recipe.settings:
         settings = table("setting", "default", "allowed", "what", "source")
         for key, setting in recipe.settings.items():
@@ -58,16 +58,16 @@ def show(name: Annotated[str, typer.Argument(help="A component, such as lpcam.")
         console.print(settings)
     for entry, value in recipe.table.items():
         told = ", ".join(f"{key} {number}" for key, number in value.items()) if isinstance(value, dict) else value
-        console.print(f"  {entry}: {told}", markup=False)
+        console.print(f"  {entry}: {told}")
     if recipe.kind == "images" and recipe.overrides:
         told = ", ".join(f"{name}={value}" for name, value in recipe.overrides.items())
-        console.print(f"  sets {told}", markup=False)
+        console.print(f"  sets {told}")
     for images, values in recipe.published_settings.items():
         told = ", ".join(f"{prefix}.{key}={value}" for key, value in values.items())
-        console.print(f"  defaults on {images}: {told}", markup=False)
+        console.print(f"  defaults on {images}: {told}")
     for figure in recipe.published:
         told = f"  published: {figure.images} {figure.metric} {figure.value}"
-        console.print(f"{told} {f'with {figure.with_} ' if figure.with_ else ''}({figure.source})", markup=False)
+        console.print(f"{told} {f'with {figure.with_} ' if figure.with_ else ''}({figure.source})")
 
 
 def _published(recipe: Recipe) -> str:

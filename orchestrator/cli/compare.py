@@ -19,7 +19,9 @@ def compare(
             help="Runs, launches (a run without its random seed), method expressions, or sweeps.", autocompletion=complete.runs
         ),
     ],
-    to: Annotated[list[Path], paths.option(help="Also write this file: .html, .md, .tex or .csv; may be repeated.")] = [],  # noqa: B006 (typer's way)
+    to: Annotated[
+        list[Path], paths.option(parser=paths.file, help="Also write this file: .html, .md, .tex or .csv; may be repeated.")
+    ] = [],  # noqa: B006 (typer's way)
     store: options.StoreRoot = options.STORE,
 ) -> None:
     """Compare finished runs. Shows means and deviations, paired differences to the first, published figures and protocols.
@@ -47,7 +49,7 @@ def compare(
     console = terminal()
     console.print(terminal_table(comparison))
     for warning in comparison.warnings:
-        console.print(f"note: {warning}", markup=False)
+        console.print(f"note: {warning}")
     for path in to:
         if path.suffix == ".html":
             from orchestrator.pages.comparison_page import write_page  # loads torch and matplotlib

@@ -14,13 +14,13 @@ from imagesets.image_set import MASK_SUFFIXES, ImageSet
 from imagesets.item import Item, read_label_map
 from orchestrator.cli import options, paths
 from orchestrator.planning import scores
-from orchestrator.planning.images import images_alone
+from orchestrator.planning.images import images_alone, unread_alone
 from orchestrator.planning.keeping import evaluations
 from orchestrator.planning.recipe import StageRecipe
 from orchestrator.planning.stage import Stage
 from orchestrator.reading.numbers import in_words, told
 from orchestrator.reading.results import merged
-from orchestrator.reading.tables import table, terminal
+from orchestrator.reading.tables import table, terminal, warn
 from orchestrator.storage.store import write_json
 
 
@@ -31,7 +31,9 @@ def evaluate(
     list_name: Annotated[str, typer.Option("--list", help="Image list; every image of it must have a PNG.")] = "val",
     assign: Annotated[list[str], typer.Option("--set", help="key=value, such as evaluation.miou=truth; may be repeated.")] = [],  # noqa: B006 (typer's way)
     store: options.ImagesRoot = options.STORE,
-    json_file: Annotated[Path | None, paths.option("--json", help="Also write the scores to this file.")] = None,
+    json_file: Annotated[
+        Path | None, paths.option("--json", parser=paths.file, help="Also write the scores to this file.")
+    ] = None,
 ) -> None:
     """Score a folder of label maps. The scores are those of `launch`: over the whole list and for each class.
 
@@ -43,13 +45,15 @@ def evaluate(
     """
     quantity = what or scores.of_word("predictions")
     opened, settings = images_alone(images, assign, store.resolve())
+    console = terminal()
+    warn(console, unread_alone(assign, ["images", "extraction", *(recipe.name for recipe in scores.recipes())]))
     result = score(masks, opened, list_name, quantity, settings)
-    console, protocol = terminal(), result["protocol"]
+    protocol = result["protocol"]
     found = {name: metric for name, metric in scores.metrics([quantity]).items() if name in result["metrics"]}
     main, *others = (in_words(result["metrics"][name], metric) for name, metric in found.items())
     measured = "; ".join(f"{name}: {value}" for name, value in protocol.items() if name not in ("split", "images"))
-    console.print(f"{main} on {protocol['images']} images of {list_name} ({measured})", markup=False)
-    console.print(", ".join(others), markup=False)
+    console.print(f"{main} on {protocol['images']} images of {list_name} ({measured})")
+    console.print(", ".join(others))
     if result.get("per_class"):
         console.print(_table(result, quantity))
     if json_file is not None:

@@ -9,7 +9,7 @@ from orchestrator.cli import complete, options, paths
 from orchestrator.planning import scores
 
 Run = Annotated[str, typer.Argument(help="Name of a finished run: a folder of STORE/runs.", autocompletion=complete.runs)]
-To = Annotated[Path, paths.option(help="The folder to write; it must be new or empty.")]
+To = Annotated[Path, paths.option(parser=paths.writable, help="The folder to write; it must be new or empty.")]
 Format = Annotated[
     str, typer.Option("--format", help="voc (palette PNGs), voc-server (the server's archive) or coco-rle (COCO's results).")
 ]

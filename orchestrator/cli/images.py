@@ -11,7 +11,7 @@ from imagesets.errors import WrongInput
 from imagesets.image_set import ImageSet
 from imagesets.item import Item
 from orchestrator.cli import options, paths
-from orchestrator.planning.images import images_alone
+from orchestrator.planning.images import images_alone, unread_alone
 from orchestrator.reading.tables import table, terminal, warn
 
 COLUMNS = 3  # images side by side on a contact sheet
@@ -27,7 +27,9 @@ Assign = Annotated[
 def check_images(
     spec: Spec,
     assign: Assign = [],  # noqa: B006 (typer's way)
-    bad: Annotated[Path | None, typer.Option(help="Write the ids of images with a problem to this file, for --exclude.")] = None,
+    bad: Annotated[
+        Path | None, paths.option(parser=paths.file, help="Write the ids of images with a problem to this file, for --exclude.")
+    ] = None,
     store: options.ImagesRoot = options.STORE,
 ) -> None:
     """Decode every image and mask that a run would read. Shows all problems at once; exit code 2 if there are any.
@@ -42,18 +44,21 @@ def check_images(
     from imagesets.labels import ANNOTATIONS, LABEL_LIST
 
     images, settings = images_alone(spec, assign, store.resolve())
+    console = terminal()
+    warn(console, unread_alone(assign))
     scored = [*settings["images.scoring"], *settings["images.validation"], *filter(None, [settings["images.selection"]])]
     learnt = [settings["images.training"], settings["images.fitting"] or settings["images.training"]]
     names, held_out = list(dict.fromkeys([*learnt, *scored])), settings["images.validation"][:1]
-    found, console = check(images, names, scored, learnt, held_out), terminal()
+    found = check(images, names, scored, learnt, held_out)
     warn(console, found.warnings)
     if bad is not None:
+        bad.parent.mkdir(parents=True, exist_ok=True)
         bad.write_text("".join(f"{id}\n" for id in found.ids), encoding="utf-8")
     if problems := found.problems:
         shown = "\n".join(f"  {problem}" for problem in problems)
         raise WrongInput(f"{len(problems)} problem{'s' if len(problems) > 1 else ''} in {spec}:\n{shown}")
     source = {"list": LABEL_LIST, "xml": ANNOTATIONS, "masks": "the masks"}[images.label_source]
-    console.print(f"{spec} has no problems; its image-level labels come from {source}", markup=False)
+    console.print(f"{spec} has no problems; its image-level labels come from {source}")
     console.print(_counts(images, names))
 
 
@@ -90,13 +95,13 @@ def prepare_images(
     if kind != "voc12" or not path:
         raise WrongInput(f"there is nothing to prepare in {spec}; voc12:PATH gets its list {LIST} from --sbd")
     listed, written = prepare(path, sbd)
-    terminal().print(f"{LIST}: {listed} images; {written} masks written to {MASKS}", markup=False)
+    terminal().print(f"{LIST}: {listed} images; {written} masks written to {MASKS}")
 
 
 @app.command("show")
 def show_images(
     spec: Spec,
-    output: Annotated[Path, paths.option(help="The PNG file to write.")],
+    output: Annotated[Path, paths.option(parser=paths.file, help="The PNG file to write.")],
     list_name: Annotated[str, typer.Option("--list", help="An image list.")] = "train",
     count: Annotated[int, typer.Option(min=1, help="Number of images.")] = 12,
     assign: Assign = [],  # noqa: B006 (typer's way)
@@ -112,13 +117,17 @@ def show_images(
     """
     from orchestrator.pages.samples import spread  # also reads maps, so it loads torch
 
+    if output.suffix.lower() != ".png":
+        raise WrongInput(f"--output {output} must end in .png")
     images, _ = images_alone(spec, assign, store.resolve())
+    console = terminal()
+    warn(console, unread_alone(assign))
     items = images.items(list_name, with_masks=images.with_mask(list_name) == len(images.ids(list_name)))
     if not items:
         raise WrongInput(f"list {list_name} of {spec} is empty; there is nothing to show")
     shown = spread(items, count)
     _draw(shown, images.classes, output)
-    terminal().print(f"{output}: {len(shown)} of the {len(items)} images of {list_name}", markup=False)
+    console.print(f"{output}: {len(shown)} of the {len(items)} images of {list_name}")
 
 
 def _draw(items: list[Item], classes: tuple[str, ...], output: Path) -> None:
@@ -136,4 +145,5 @@ def _draw(items: list[Item], classes: tuple[str, ...], output: Path) -> None:
         blocks.append(contact_sheet([pictures], captions=[caption]))
     blocks += [np.full_like(blocks[0], 255)] * (-len(blocks) % COLUMNS)
     rows = [np.concatenate(blocks[start : start + COLUMNS], axis=1) for start in range(0, len(blocks), COLUMNS)]
+    output.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.concatenate(rows)).save(output, format="PNG")

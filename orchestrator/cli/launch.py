@@ -11,7 +11,7 @@ from rich.console import Console
 from imagesets.errors import WrongInput, refuse
 from orchestrator.cli import options, paths
 from orchestrator.engine.announced import announced
-from orchestrator.engine.checks import check_images, weights_problems
+from orchestrator.engine.checks import check_images, check_imports, weights_problems
 from orchestrator.engine.execution import Execution, Where
 from orchestrator.planning import in_place
 from orchestrator.planning.images import open_images
@@ -90,17 +90,18 @@ def launch(
     forced = [step for run in prepared for step in depending_on(run.steps, force)] if force else []
     for step in forced:
         step.manifest, step.reason = None, "forced"
-    further = [] if plan or address else weights_problems(prepared)
+    further = [] if address else weights_problems(prepared, fetch=not plan)
     for run in prepared:
         refuse_run(run, further)
     plans = [select(run.steps, only) for run in prepared]
     if plan:
+        check_imports(prepared[0].steps, prepared[0].images)
         for run, steps in zip(prepared, plans, strict=True):
             print_plan(console, run, steps)
         return
     warn(console, check_images(prepared[0]))
     if shared.store.open():
-        console.print(f"a new store: {shared.store.root}", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"a new store: {shared.store.root}")
     shared.fingerprints.save()
     _discard(forced)
     failures = _run(console, prepared, plans, where)
@@ -115,9 +116,9 @@ launch.__doc__ = f"{launch.__doc__}\n\n{EPILOG}"
 def _tell(console: Console, runs: Sequence[Prepared]) -> None:
     """Print what the user should know about these runs before they begin."""
     for name in runs[0].unscored:
-        console.print(f"list {name} has no masks, so no score that needs masks is made on it", markup=False)
+        console.print(f"list {name} has no masks, so no score that needs masks is made on it")
     for note in dict.fromkeys(note for run in runs for note in made_otherwise(run)):
-        console.print(f"note: {note}", markup=False)
+        console.print(f"note: {note}")
 
 
 def _discard(steps: Sequence[PlannedStage]) -> None:
@@ -164,7 +165,7 @@ def _report(console: Console, runs: Sequence[Prepared], failures: Sequence[Excep
             )
         console.print(f"report  {write_report(run, made[-1], folder)}")
         if tracked is not None:
-            console.print(f"mlflow  {deliver_or_say(run.request.store, [run.run], tracked)}", markup=False)
+            console.print(f"mlflow  {deliver_or_say(run.request.store, [run.run], tracked)}")
         if len(runs) == 1:
             console.print(f"log     {folder / 'log.txt'}")
     if len(runs) > 1 and made:
@@ -177,6 +178,6 @@ def _raise(console: Console, runs: Sequence[Prepared], failures: Sequence[Except
         raise failures[0]
     for run, failure in zip(runs, failures, strict=True):
         if failure:
-            console.print(f"random seed {run.request.random_seed} failed: {sentence(failure)}", markup=False)
+            console.print(f"random seed {run.request.random_seed} failed: {sentence(failure)}")
     if any(failures):
         raise typer.Exit(1)

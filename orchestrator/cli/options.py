@@ -10,9 +10,8 @@ from imagesets.errors import WrongInput
 from orchestrator.cli import complete, paths
 from orchestrator.storage.bucket import mirror_folder, noted_address, open_bucket
 from orchestrator.storage.remote import SCHEME, Address, address_of
-from orchestrator.tracking.tracking import check_tracking
+from orchestrator.tracking.tracking import VARIABLE, check_tracking
 
-TRACKING_VARIABLE = "MLFLOW_TRACKING_URI"
 Method = Annotated[
     str, typer.Option(help="Names joined by '+', such as lpcam+amn (see `wsss-orch ls`).", autocompletion=complete.methods)
 ]
@@ -43,8 +42,8 @@ def store_root(context: typer.Context, store: Path) -> Path:
         return store
     if address := s3_address(store):
         return open_bucket(mirror_folder(address), address)
-    if store.exists() and not store.is_dir():
-        raise WrongInput(f"--store {store} is a file; results are kept in a folder")
+    if file := next((place for place in (store, *store.parents) if place.exists() and not place.is_dir()), None):
+        raise WrongInput(f"--store {file} is a file; results are kept in a folder")
     if address := noted_address(store):
         return open_bucket(store.resolve(), address)
     return store
@@ -64,18 +63,18 @@ RayAddress = Annotated[str, typer.Option(help="A running Ray cluster; a private 
 Exclude = Annotated[Path | None, paths.option(help="A file of image ids to leave out, one a line.")]
 Until = Annotated[str, typer.Option(help="Stop after this stage.")]
 Track = Annotated[str, typer.Option(help="mlflow or none.")]
-TrackingUri = Annotated[
-    str, typer.Option(envvar=TRACKING_VARIABLE, help="An MLflow server or database; the store's own by default.")
-]
+TrackingUri = Annotated[str, typer.Option(envvar=VARIABLE, help="An MLflow server or database; the store's own by default.")]
 
 STORE = Path("wsss-store")
 ELSEWHERE = "elsewhere"  # a key of typer's context: the command is only checked here and runs on a cluster
 
 
 def drive(context: typer.Context, store: Path) -> None:
-    """Be the only writer of a store on S3 until the command ends; WrongInput if another launch is."""
+    """Be the only writer of a store on S3 until the command ends; WrongInput if another launch is, or nobody can write."""
     from orchestrator.storage.driver import driving
 
+    if why := paths.unwritable(store):
+        raise WrongInput(f"--store {store} cannot be written, because {why}")
     context.with_resource(driving(store))
 
 
@@ -106,5 +105,5 @@ def tracking(track: str, uri: str) -> str | None:
 
 def check_uri(uri: str) -> None:
     """Raise WrongInput for a tracking URI that MLflow does not take; the message names the option or variable."""
-    variable = f"{TRACKING_VARIABLE}="
-    check_tracking(uri, variable if uri and uri == os.environ.get(TRACKING_VARIABLE) else "--tracking-uri ")
+    variable = f"{VARIABLE}="
+    check_tracking(uri, variable if uri and uri == os.environ.get(VARIABLE) else "--tracking-uri ")

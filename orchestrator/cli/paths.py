@@ -1,5 +1,7 @@
 """Options that take a path: they expand `~`, which a shell expands only at the start of a word."""
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,30 @@ def expanded(given: str | Path) -> Path:
         raise typer.BadParameter(f"{given}: there is no home folder of that name; give the path in full") from None
 
 
-def option(*names: str, **about: Any) -> Any:
-    """`typer.Option` for a path."""
-    return typer.Option(*names, parser=expanded, metavar="<path>", **about)
+def writable(given: str | Path) -> Path:
+    """The path of a file or folder that a command will write; an error of the option if that cannot be."""
+    path = expanded(given)
+    if why := unwritable(path.absolute().parent):
+        raise typer.BadParameter(f"{path} cannot be written, because {why}")
+    return path
+
+
+def unwritable(folder: Path) -> str:
+    """Why nothing can be written to an absolute folder, which may have to be made first; "" if something can."""
+    there = next(place for place in (folder, *folder.parents) if place.exists())
+    if not there.is_dir():
+        return f"{there} is a file"
+    return "" if os.access(there, os.W_OK) else f"{there} is not writable"
+
+
+def file(given: str | Path) -> Path:
+    """The path of a file that a command will write."""
+    path = writable(given)
+    if path.is_dir():
+        raise typer.BadParameter(f"{path} is a folder; it takes a file to write")
+    return path
+
+
+def option(*names: str, parser: Callable[[str | Path], Path] = expanded, **about: Any) -> Any:
+    """`typer.Option` for a path; `parser` is `writable` or `file` for a path that is written."""
+    return typer.Option(*names, parser=parser, metavar="<path>", **about)

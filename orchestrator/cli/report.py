@@ -14,7 +14,9 @@ def report(
     names: Annotated[
         list[str], typer.Argument(help="As for `compare`; one sweep alone gets a page of its own.", autocompletion=complete.runs)
     ],
-    to: Annotated[Path | None, paths.option(help="The .html file; <store>/reports/<names>.html by default.")] = None,
+    to: Annotated[
+        Path | None, paths.option(parser=paths.file, help="The .html file; <store>/reports/<names>.html by default.")
+    ] = None,
     store: options.StoreRoot = options.STORE,
 ) -> None:
     """Write an HTML page on finished runs. It has sortable tables, figures, and the same images across methods.

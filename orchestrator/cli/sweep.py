@@ -11,7 +11,7 @@ from orchestrator.engine.checks import check_images, weights_problems
 from orchestrator.engine.execution import Execution, Where
 from orchestrator.planning.images import open_images
 from orchestrator.planning.launch import Request, plan_with, planner
-from orchestrator.planning.refusals import made_otherwise, refuse_run, unread
+from orchestrator.planning.refusals import made_otherwise, overlaps, unread
 from orchestrator.reading.tables import terminal, warn
 from orchestrator.sweeps.axes import split
 from orchestrator.sweeps.sweep import Sweep
@@ -85,14 +85,21 @@ def _run(console: Console, asked: Sweep, where: Where, at_once: int) -> None:
     from orchestrator.sweeps.trials import Trials
 
     search = search_of(asked)
-    request, wanted = asked.request, asked.experiment({axis.name: axis.probes[0] for axis in asked.axes})
+    request = asked.request
+    trials = [asked.experiment(values) for values in asked.probed]
+    wanted = trials[0]
     opened = open_images(request.images, wanted.settings, request.store, make=True, exclude=request.exclude)
     assert opened is not None  # missing images are made
     shared = planner(wanted, opened)
-    one = plan_with(shared, wanted, until=asked.until)  # refuses an unknown stage before anything runs
-    warn(console, [*unread(wanted), *made_otherwise(one)])
-    refuse_run(one, [] if where.address else weights_problems([one]))
-    asked.refuse({step.stage.list_name: len(step.items) for step in one.steps})
+    runs = [plan_with(shared, trial, until=asked.until) for trial in trials]  # refuses an unknown stage before anything runs
+    one = runs[0]
+    warn(console, [*unread(wanted), *made_otherwise(one), *asked.by_chance(at_once)])
+    asked.refuse(
+        {step.stage.list_name: len(step.items) for step in one.steps},
+        [*overlaps(one), *([] if where.address else weights_problems(runs))],
+    )
+    if not any(step.stage.scores for step in one.steps):
+        raise WrongInput("no stage of this sweep is scored, so no trial would be better; it needs a later --until, or masks")
     if asked.stop_early:
         check(asked.stop_early, one.steps)
     warn(console, check_images(one))
@@ -116,12 +123,12 @@ def _report(console: Console, asked: Sweep, tracked: str | None) -> None:
     found = findings(Runs(asked.request.store), record, asked.by)
     console.print(sweep_table(found))
     for sentence in [*found.failed, found.verdict()]:
-        console.print(sentence, markup=False)
+        console.print(sentence)
     page = asked.folder / "sweep.html"
     write_page(found, page)
     console.print(f"page    {page}")
     if tracked is not None:
         runs = [results["run"] for trial in found.trials for results in trial.group.runs]
-        console.print(f"mlflow  {deliver_or_say(asked.request.store, runs, tracked)}", markup=False)
+        console.print(f"mlflow  {deliver_or_say(asked.request.store, runs, tracked)}")
     if found.failed:
         raise typer.Exit(1)

@@ -30,5 +30,5 @@ def track(
     for name in chosen:
         where, new = deliver(store, name, tracking_uri)
         added += new
-        console.print(f"{name}: {'delivered' if new else 'already there'}, {where}", markup=False)
+        console.print(f"{name}: {'delivered' if new else 'already there'}, {where}")
     console.print(f"{added} delivered, {len(chosen) - added} already there")

@@ -20,8 +20,10 @@ from orchestrator.planning.stage import narrowed
 from orchestrator.reading.hidden import hidden_command
 from orchestrator.sweeps.axes import split
 from orchestrator.sweeps.sweep import Sweep
+from orchestrator.tracking.tracking import VARIABLE, check_uri
 
 STOP_WAIT = 600  # seconds between SIGTERM and Ray's SIGKILL, in which a launch finishes its step or shard and checkpoints
+URI = "--tracking-uri"
 FILES = ("exclude", "network_from", "maps_from", "masks_from")  # options that name a file or folder
 
 
@@ -36,7 +38,18 @@ class Submission:
     def entrypoint(self) -> str:
         """The shell command of the head node; `exec` replaces the shell, so a stop reaches the launch itself."""
         # -P: Python must not import a folder of the user's called metrics/
-        return f"exec python -P -m orchestrator {shlex.join(self.words)} --address auto"
+        return f"exec python -P -m orchestrator {shlex.join(self._without_uri())} --address auto"
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The job's environment variables: the tracking URI, which may hold a password, because Ray shows a job's command."""
+        given = len(self._without_uri()) < len(self.words)
+        return {VARIABLE: self.values["tracking_uri"]} if given else {}
+
+    def _without_uri(self) -> list[str]:
+        """The words without `--tracking-uri URI` and `--tracking-uri=URI`."""
+        pairs = zip(("", *self.words), self.words, strict=False)
+        return [word for before, word in pairs if URI not in (before, word) and not word.startswith(f"{URI}=")]
 
     def check(self) -> None:
         """Raise WrongInput, in one sentence, for what cannot work on a cluster."""
@@ -49,6 +62,7 @@ class Submission:
         relative = [f"{option} {path}".rstrip() for option, path in self._paths() if not path.startswith(("/", "s3:/"))]
         if relative:
             raise WrongInput(f"{', '.join(relative)}: a cluster needs absolute paths that all its nodes see")
+        check_uri(self.variables.get(VARIABLE, ""))
         if "method" in self.values:
             self._check_settings()
 
@@ -107,7 +121,7 @@ def send(client: jobs.Client, submission: Submission, version: str, commit: str 
     about = {jobs.OURS: version, jobs.COMMAND: hidden_command(submission.words)}
     sent = ["wsss-orch", "submit", "--address", client.get_address(), *(["--installed"] if commit is None else [])]
     given = hidden_command([*sent, *submission.words])
-    environment: dict[str, Any] = {"env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT), GIVEN: given}}
+    environment: dict[str, Any] = {"env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT), GIVEN: given, **submission.variables}}
     with tempfile.TemporaryDirectory(prefix="wsss-orch-") as folder, jobs.answered(client.get_address()):
         if commit is not None:
             environment["py_modules"] = shipping.stage(Path(folder), commit)

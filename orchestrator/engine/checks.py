@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from imagesets.errors import WrongInput, refuse
+from imagesets.image_set import ImageSet
 from orchestrator.planning.launch import Prepared, refuse_damaged
 from orchestrator.planning.plan import PlannedStage
 from orchestrator.planning.references import resolve
@@ -19,20 +20,29 @@ def check_images(prepared: Prepared) -> list[str]:
     if known_as not in known:
         warnings = refuse_damaged(prepared.images, [step.stage for step in prepared.steps], prepared.settings, decode=True)
         known[known_as] = "\n".join(warnings)
-    problems = []
-    for step in prepared.steps:
-        recipe = step.stage.recipe
-        if recipe.check and not step.cached:
-            from orchestrator.engine.context import importing  # loads torch, which most commands do not need
-
-            problems += resolve(recipe.check)(importing(recipe, step.stage.settings, prepared.images.classes, step.items))
-    refuse(problems, "the files of other programs")
+    check_imports(prepared.steps, prepared.images)
     return known[known_as].splitlines()
 
 
-def weights_problems(runs: Sequence[Prepared]) -> list[str]:
-    """Problems with the initial weights of trainings that will run; downloads missing ImageNet weights."""
-    wanted = {found for run in runs for step in run.steps if not step.cached for found in _initial_weights(run, step)}
+def check_imports(steps: Sequence[PlannedStage], images: ImageSet) -> None:
+    """Read every imported file that a planned stage has yet to take in; raises WrongInput with all problems."""
+    problems = []
+    for step in steps:
+        if step.stage.recipe.check and not step.cached:
+            from orchestrator.engine.context import importing  # loads torch, which most commands do not need
+
+            recipe = step.stage.recipe
+            problems += resolve(recipe.check)(importing(recipe, step.stage.settings, images.classes, step.items))
+    refuse(problems, "the files of other programs")
+
+
+def weights_problems(runs: Sequence[Prepared], fetch: bool = True) -> list[str]:
+    """Problems with the initial weights of trainings that will run.
+
+    It downloads missing ImageNet weights; without `fetch` it looks at files alone.
+    """
+    found = {one for run in runs for step in run.steps if not step.cached for one in _initial_weights(run, step)}
+    wanted = {one for one in found if fetch or one[-1] != "imagenet"}
     if not wanted:
         return []
     import backbones  # loads torch

@@ -54,7 +54,8 @@ def ran_out(error: BaseException) -> bool:
 
 def out_of_memory(name: str, stage: Stage, error: BaseException) -> WrongInput:
     """The error for a person if the stage called `name` ran out of memory."""
-    own = [f"{stage.component}.{setting}" for setting in load_all()[stage.component].memory if setting in stage.settings]
+    grows = [f"{name}.{setting}" for name in (stage.component, *stage.add_ons) for setting in load_all()[name].memory]
+    own = [setting for setting in grows if setting in stage.owned.values()]
     if stage.recipe.kind == "train":
         also = "training.workers or training.loaders, or give it a machine with more"
     else:

@@ -22,13 +22,13 @@ class Display:
     def __init__(self, console: Console):
         self.console, self.live = console, console.is_terminal
         self.bars = Progress(
-            TextColumn("  {task.description}"),
+            TextColumn("  {task.description}", markup=False),
             BarColumn(24),
             TextColumn("{task.completed:.0f}/{task.total:.0f} {task.fields[unit]}"),
             _Rate(),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
             console=console,
             transient=True,
             speed_estimate_period=SPEED,
@@ -44,7 +44,7 @@ class Display:
 
     def say(self, line: str) -> None:
         """Print one line above the live display."""
-        self.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        self.console.print(line)
 
     def start(self, name: str, total: int, unit: str, done: int = 0, note: str = "") -> None:
         """Show a stage that begins with `done` of its `total` units; its live line ends in `note` until the next update."""

@@ -35,6 +35,7 @@ def write_report(prepared: Prepared, results: Mapping[str, Any], folder: Path) -
         unit=cost_unit(),
         finished=datetime.fromtimestamp(results["finished"], UTC),
         rows=rows,
+        unscored=prepared.unscored,
         shared=_shared([row["protocol"] for row in rows]),
         last=_last(rows),
         stages=[_stage(step) for step in steps],

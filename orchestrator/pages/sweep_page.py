@@ -75,5 +75,6 @@ def _curves(trials: Sequence[tuple[Trial, Row]]) -> str:
         label = ", ".join(f"{name.rpartition('.')[2]} {value}" for name, value in trial.values.items()) if place == 0 else None
         style = {"color": COLOURS[0], "linewidth": 1.6} if place == 0 else {"color": COLOURS[-1], "linewidth": 0.7}
         axes.plot(row.about["curve"]["threshold"], values, label=label, **style)
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0, handlelength=1.6)
+    if trials[0][0].values:  # without varied settings there is one curve, which needs no name
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0, handlelength=1.6)
     return svg(figure, "sweep curves")

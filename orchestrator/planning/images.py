@@ -50,6 +50,13 @@ def _own(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {name.removeprefix("images."): value for name, value in settings.items() if name.startswith("images.")}
 
 
+def unread_alone(assignments: Sequence[str], owners: Sequence[str] = ("images",)) -> list[str]:
+    """A sentence for each assigned setting that a command does not read, if it reads those of the recipes `owners`."""
+    read = " and ".join(f"{owner}.*" for owner in owners)
+    others = [text for text in assignments if text.partition(".")[0].strip() not in owners]
+    return [f"this command does not read {text}; it reads {read}" for text in others]
+
+
 def images_alone(spec: str, assignments: Sequence[str], store: Path) -> tuple[ImageSet, Mapping[str, Any]]:
     """An image set and its settings, for commands that run no method; missing built-in images are drawn."""
     recipe, _ = find(spec.partition(":")[0], ("images",))

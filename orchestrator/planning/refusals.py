@@ -22,7 +22,7 @@ def refuse_run(prepared: Prepared, further: Sequence[str] = ()) -> None:
     stages = [step.stage for step in prepared.steps if not step.cached]
     counts = {step.stage.list_name: len(step.items) for step in prepared.steps}
     refuse(
-        [*problems(prepared.experiment, stages, counts), *_overlaps(prepared), *further], f"the plan of {prepared.request.method}"
+        [*problems(prepared.experiment, stages, counts), *overlaps(prepared), *further], f"the plan of {prepared.request.method}"
     )
 
 
@@ -86,7 +86,7 @@ def _allowed(stages: Sequence[Stage]) -> str:
     return f"{WORKERS}={' or '.join(counts)}" if counts else "other parts"
 
 
-def _overlaps(prepared: Prepared) -> Iterator[str]:
+def overlaps(prepared: Prepared) -> Iterator[str]:
     """Images that a stage learns from, and that are also in the list on which segmenters are scored first."""
     held_out = prepared.settings["images.validation"][0]
     over = {step.stage.list_name: step for step in prepared.steps}
@@ -112,12 +112,16 @@ def made_otherwise(prepared: Prepared) -> list[str]:
 
 def unread(wanted: Experiment) -> Iterator[str]:
     """A sentence for each assigned setting that no stage of the run reads."""
-    components = set().union(*(stage.components for stage in wanted.stages))
-    placing = {f"{name}.{load_all()[name].after}" for name in components if load_all()[name].after}
     for name, value in parse_assignments(list(wanted.request.assignments)).items():
-        if name not in {*wanted.used, *placing} and not name.startswith(("images.", "imported.")):
+        if name not in effective(wanted) and not name.startswith(("images.", "imported.")):
             near = closest(name, wanted.used)
             yield f"nothing in {wanted.request.method} reads {name}={value}; the nearest setting that is read is {near}"
+
+
+def effective(wanted: Experiment) -> set[str]:
+    """The settings that change a run: those that its stages read, and those that place a component."""
+    components = set().union(*(stage.components for stage in wanted.stages))
+    return {*wanted.used, *(f"{name}.{load_all()[name].after}" for name in components if load_all()[name].after)}
 
 
 def _made_otherwise(prepared: Prepared, step: PlannedStage) -> Iterator[str]:

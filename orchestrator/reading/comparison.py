@@ -72,7 +72,8 @@ def compare(groups: Sequence[Group], store: Store) -> Comparison:
         place: [_line(entry, entries[0], place, store) for entry in entries if place in entry.last]
         for place in places(entry.last for entry in entries)
     }
-    return Comparison(entries, lines, [*_warnings(entries, lines), *_failures(entries)])
+    unscored = [f"nothing of {entry.label} was scored" for entry in entries if not entry.last]
+    return Comparison(entries, lines, [*unscored, *_warnings(entries, lines), *_failures(entries)])
 
 
 def labels(groups: Sequence[Group]) -> list[str]:

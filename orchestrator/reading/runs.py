@@ -1,6 +1,5 @@
 """Finished runs, opened by name: their `results.json` and their stages in the store."""
 
-import json
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +12,7 @@ from orchestrator.planning.expression import expand
 from orchestrator.planning.nearest import nearest
 from orchestrator.planning.stage import Stage
 from orchestrator.reading.results import FORMAT
-from orchestrator.storage.store import Store, read_manifest
+from orchestrator.storage.store import Store, read_json, read_manifest
 
 
 @dataclass(frozen=True)
@@ -46,14 +45,18 @@ class FinishedRun:
         except KeyError as error:
             raise WrongInput(f"run {self.name} was made by a version without the setting {error}; launch it again") from error
 
-    def scored(self, quantity: str) -> tuple[Stage, dict[str, Any]]:
-        """The last stage that was scored as `quantity`, and its row of the results on the first list."""
+    def made(self, quantity: str) -> tuple[Stage, dict[str, Any] | None]:
+        """The last stage that makes `quantity`, and its row of the results on the first list; no row if it was not scored."""
         rows = [row for row in self.results["rows"] if row["quantity"] == quantity]
-        if not rows:
-            there = ", ".join(dict.fromkeys(row["quantity"] for row in self.results["rows"])) or "nothing"
+        if rows:
+            row = next(row for row in rows if row["base"] == rows[-1]["base"])
+            return replace(self.stages[row["base"]], name=row["stage"]), row
+        listed = {entry["stage"] for entry in self.results["stages"]}
+        makers = {name: stage for stage in self.stages.values() if stage.name in listed for name in scores.of_stage(stage.recipe)}
+        if quantity not in makers:
+            there = ", ".join(name for name in scores.quantities() if name in makers) or "nothing"
             raise WrongInput(f"run {self.name} has no {quantity}; it has {there}")
-        row = next(row for row in rows if row["base"] == rows[-1]["base"])
-        return replace(self.stages[row["base"]], name=row["stage"]), row
+        return makers[quantity], None
 
     def manifests(self) -> dict[str, dict[str, Any] | None]:
         """The manifest of every stage by its name in this run; None if its result is no longer in the store."""
@@ -87,11 +90,8 @@ def result_files(store: Path) -> list[Path]:
 
 
 def read_results(path: Path) -> dict[str, Any]:
-    """A `results.json`; WrongInput if it is not whole."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise WrongInput(f"{path} is not whole ({error}); launch its run again to write it") from error
+    """A `results.json`, empty if somebody has removed it; WrongInput if it is not whole."""
+    return read_json(path) or {}
 
 
 def current(results: dict[str, Any]) -> dict[str, Any]:

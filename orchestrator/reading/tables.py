@@ -18,15 +18,17 @@ from orchestrator.reading.summary import Group
 PIPED_WIDTH = 200  # width if output goes to a file or another program
 
 
-def terminal() -> Console:
-    """The console for all output of a command."""
-    return Console(soft_wrap=True, highlight=False, width=None if sys.stdout.isatty() else PIPED_WIDTH)
+def terminal(stderr: bool = False) -> Console:
+    """The console for all output of a command, or for its errors. Names such as [x] or :v: stand as they are."""
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() else PIPED_WIDTH
+    return Console(stderr=stderr, soft_wrap=True, highlight=False, markup=False, emoji=False, width=width)
 
 
 def warn(console: Console, warnings: Iterable[str]) -> None:
     """Print a line for each warning."""
     for warning in warnings:
-        console.print(f"warning: {warning}", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"warning: {warning}")
 
 
 def table(*columns: str, title: str = "", wrap: bool = True) -> Table:

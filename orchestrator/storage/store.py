@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from imagesets.errors import WrongInput
 from orchestrator.storage.place import MANIFEST, place_of
 from orchestrator.storage.trouble import MARKER, room_for
 
@@ -59,11 +60,13 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """A JSON file's content, or None where there is none."""
+    """A JSON file's content, or None where there is none; WrongInput where the file is damaged."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
+    except ValueError as error:  # no JSON, no UTF-8
+        raise WrongInput(f"{path} is not whole ({error}); remove it, and launch or sweep again to write it") from error
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -8,12 +8,14 @@ from typing import Any
 import yaml
 
 from imagesets.errors import WrongInput
+from orchestrator.planning.values import STEPS
 
 THRESHOLD = "seed.threshold"  # not a setting: one pass over the maps scores every threshold of a range
 RANDOM = ("uniform", "loguniform")
 RANGE = re.compile(r"([^:\[\]]+):([^:\[\]]+):([^:\[\]]+)")
 NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d*)?([eE][-+]?\d+)?|-?\.\d+")
 DRAWN = re.compile(rf"({'|'.join(RANDOM)})\((.+),(.+)\)")
+CALLED = re.compile(r"\w+\(.*\)")
 
 
 @dataclass(frozen=True)
@@ -43,18 +45,36 @@ def parse(text: str) -> Axis:
             above = ", and above 0" if kind == "loguniform" else ""
             raise WrongInput(f"--vary {text}: the first bound must be below the second{above}")
         return Axis(name, distribution=kind, bounds=bounds)
-    if stepped := RANGE.fullmatch(given):
-        start, stop, step = (_number(part, text) for part in stepped.groups())
-        if step <= 0 or stop < start:
-            raise WrongInput(f"--vary {text}: a range is start:stop:step, with stop not below start and a step above 0")
-        count = int((stop - start) / step + 1e-9) + 1
-        whole = start.is_integer() and step.is_integer() and "." not in given  # a setting of whole numbers does not take 2.0
-        kind = int if whole else float
-        return Axis(name, tuple(kind(round(start + number * step, 9)) for number in range(count)))
+    if CALLED.fullmatch(given):
+        raise WrongInput(f"--vary {text}: values are drawn from uniform(low,high) or loguniform(low,high)")
+    return Axis(name, _range(text, given) or _listed(text, given))
+
+
+def _range(text: str, given: str) -> tuple[Any, ...]:
+    """The values of start:stop:step; none if this is no range."""
+    stepped = RANGE.fullmatch(given)
+    if stepped is None:
+        return ()
+    start, stop, step = (_number(part, text) for part in stepped.groups())
+    if step <= 0 or stop < start:
+        raise WrongInput(f"--vary {text}: a range is start:stop:step, with stop not below start and a step above 0")
+    if (stop - start) / step >= STEPS:
+        raise WrongInput(f"--vary {text}: a range has at most {STEPS} values")
+    count = int((stop - start) / step + 1e-9) + 1
+    # a setting of whole numbers does not take 2.0
+    kind = int if all(map(float.is_integer, (start, step))) and "." not in given else float
+    return tuple(kind(round(start + number * step, 9)) for number in range(count))
+
+
+def _listed(text: str, given: str) -> tuple[Any, ...]:
+    """The values of a list, each once."""
     try:
-        return Axis(name, tuple(map(_value, yaml.load(f"[{given}]", yaml.BaseLoader))))
+        values = tuple(map(_value, yaml.load(f"[{given}]", yaml.BaseLoader)))
     except yaml.YAMLError:
         raise WrongInput(f"--vary {text}: the values must be a list such as 0.1,0.5,1 or [1.0],[1.0,0.5]") from None
+    if twice := [value for place, value in enumerate(values) if value in values[:place]]:
+        raise WrongInput(f"--vary {text} names the value {twice[0]} twice")
+    return values
 
 
 def split(texts: Sequence[str]) -> tuple[list[Axis], tuple[float, float, float] | None]:

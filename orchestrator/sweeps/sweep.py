@@ -7,6 +7,8 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import product
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +17,15 @@ from orchestrator.planning import scores
 from orchestrator.planning.images import images_name
 from orchestrator.planning.launch import Experiment, Request, experiment, name_in_store, settings_given
 from orchestrator.planning.nearest import nearest
-from orchestrator.planning.refusals import problems
+from orchestrator.planning.refusals import effective, problems
 from orchestrator.planning.stage import narrowed
 from orchestrator.planning.workers import dividing, room
 from orchestrator.sweeps.axes import THRESHOLD, Axis
 from orchestrator.sweeps.trial import parts
 
+THRESHOLDS = "evaluation.thresholds"  # the setting that a range of thresholds sets
 SEARCHES = ("grid", "random", "optuna")
+PROBES = 1000  # the most combinations of values that are all tested before a sweep begins
 STOPS = ("", "loss", "score")  # by what trials are stopped early; "": not at all
 
 
@@ -69,15 +73,18 @@ class Sweep:
 
     def experiment(self, values: Mapping[str, Any]) -> Experiment:
         """The experiment of one trial, for the first random seed."""
-        given = {"evaluation.thresholds": list(self.thresholds), **values} if self.thresholds else values
+        given = {THRESHOLDS: list(self.thresholds), **values} if self.thresholds else values
         return experiment(
             replace(self.request, assignments=self._assigned(given), random_seed=self.random_seeds[0], room=self.room)
         )
 
     @property
     def probed(self) -> Iterator[dict[str, Any]]:
-        """Values of a few trials that together test each axis."""
-        return ({axis.name: value} for axis in self.axes for value in axis.probes)
+        """Values of trials that test every combination, or in a very large grid every value."""
+        if prod(len(axis.probes) for axis in self.axes) > PROBES:
+            return ({axis.name: value} for axis in self.axes for value in axis.probes)
+        names = [axis.name for axis in self.axes]
+        return (dict(zip(names, values, strict=True)) for values in product(*(axis.probes for axis in self.axes)))
 
     @cached_property
     def room(self) -> int:
@@ -102,7 +109,7 @@ class Sweep:
                     found.append(str(error))
         if self.thresholds and not found and not self._cuts_maps():
             found.append(f"{THRESHOLD} cannot be varied: no stage of {self.request.method} makes maps that a threshold cuts")
-        if found:
+        if found or (found := self._unread()):
             raise WrongInput("; ".join(dict.fromkeys(found)))
         self._check_metric()
 
@@ -113,6 +120,17 @@ class Sweep:
         return any(
             full.endswith(names[stage.scores]) for stage in scored if stage.scores in names for full in stage.owned.values()
         )
+
+    def _unread(self) -> list[str]:
+        """A sentence for each varied setting that no trial reads: its trials would all be the same."""
+        wanted = [self.experiment(values) for values in self.probed]
+        read = set().union(*(effective(replace(one, stages=narrowed(one.stages, self.until, ""))) for one in wanted))
+        where = f"{self.request.method}{f' up to {self.until}' if self.until else ''}"
+        told = f"nothing in {where} reads {{}}, so its trials would be equal"
+        found = [told.format(axis.name) for axis in self.axes if axis.name not in read]
+        if self.thresholds and THRESHOLDS not in read:
+            found.append(f"nothing in {where} is scored over thresholds, so {THRESHOLD} cannot be varied")
+        return found
 
     def _misused(self) -> list[str]:
         """What is wrong with the options for searching and stopping."""
@@ -142,9 +160,20 @@ class Sweep:
         if metric not in known:
             raise WrongInput(f"--by {self.by}: {quantity} has no metric {metric!r}{nearest(metric, known)}")
 
-    def refuse(self, counts: Mapping[str, int]) -> None:
-        """Raise WrongInput with all problems that would stop a trial; `counts` has the number of images of each list."""
-        found = []
+    def by_chance(self, at_once: int) -> list[str]:
+        """A sentence on what depends on the speed of the trials if `at_once` run at the same time."""
+        if not self.stop_early or at_once == 1:
+            return []
+        also = f" and what {self.search} tries" if self.learns else ""
+        told = f"with --stop-early and --at-once {at_once}, which trials are stopped{also} depends on which trial is faster"
+        return [f"{told}; --at-once 1 does the same every time"]
+
+    def refuse(self, counts: Mapping[str, int], further: Sequence[str] = ()) -> None:
+        """Raise WrongInput with all problems that would stop a trial.
+
+        `counts` has the number of images of each list; `further` are problems found elsewhere.
+        """
+        found = [*further]
         for values in self.probed:
             wanted = self.experiment(values)
             found += problems(wanted, narrowed(wanted.stages, self.until, ""), counts)

@@ -18,6 +18,7 @@ from orchestrator.planning.nearest import nearest
 from orchestrator.reading.hidden import ambiguous, hidden, hidden_uri
 from orchestrator.reading.runs import result_files
 
+VARIABLE = "MLFLOW_TRACKING_URI"  # MLflow's own
 SERVERS, DATABASES = ("http", "https"), ("sqlite", "postgresql", "mysql", "mssql")
 LIMITS = {  # only for our calls, and only if the user has not set them
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",  # seconds for one request; MLflow's default is 120
@@ -41,6 +42,11 @@ def check_tracking(uri: str, given: str = "--tracking-uri ") -> None:
     """
     if importlib.util.find_spec("mlflow") is None:
         raise WrongInput("tracking needs mlflow, which is not installed; --track none runs without it")
+    check_uri(uri, given)
+
+
+def check_uri(uri: str, given: str = "--tracking-uri ") -> None:
+    """Raise WrongInput unless `uri` is "" or a URI that MLflow takes."""
     scheme = uri.partition("://")[0].partition("+")[0]
     if uri and ("://" not in uri or scheme not in SERVERS + DATABASES):
         raise WrongInput(
