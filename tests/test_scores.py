@@ -251,7 +251,7 @@ def test_a_sweep_prefers_the_lowest_of_a_metric_that_is_better_lower(finished: A
     record = {"name": "s", "axes": [{"name": "cam.epochs"}], "random_seeds": [*runs], "seed.threshold": None, "trials": trials}
     found = findings(Runs(root / "store"), record, "seg.missed/val")
     values = [run[1]["rows"][-1]["metrics"]["missed"] for run in runs.values()]
-    assert found.trials[0].values == {"cam.epochs": int(np.argmin(values))} and f"{min(values):.3g} (n=1)" in found.verdict()
+    assert found.trials[0].values == {"cam.epochs": int(np.argmin(values))} and f"{min(values):.3g} (n=1)" in found.verdict()[0]
     assert findings(Runs(root / "store"), record).metric == "seg.miou/val"  # the last quantity that a run comes to
 
 

@@ -78,7 +78,7 @@ def train(folder: Path, rank: int, world: int, accumulate: int = 1, stop_at: int
 def _worker(rank: int, folder: Path) -> None:
     os.environ["OMP_NUM_THREADS"] = "1"
     distributed.init_process_group(
-        "gloo", init_method=f"file://{folder / 'meeting'}", rank=rank, world_size=2, timeout=timedelta(seconds=30)
+        "gloo", init_method=f"file://{folder / 'meeting'}", rank=rank, world_size=2, timeout=timedelta(minutes=5)
     )
     train(folder / "two", rank, 2)
     train(folder / "parts", rank, 2, accumulate=2)

@@ -122,7 +122,7 @@ def _report(console: Console, asked: Sweep, tracked: str | None) -> None:
         raise WrongInput(f"the sweep {asked.name} made no trial; its log is {asked.folder / 'log.txt'}")
     found = findings(Runs(asked.request.store), record, asked.by)
     console.print(sweep_table(found))
-    for sentence in [*found.failed, found.verdict()]:
+    for sentence in [*found.failed, *found.verdict()]:
         console.print(sentence)
     page = asked.folder / "sweep.html"
     write_page(found, page)

@@ -37,21 +37,22 @@ class Findings:
         """Whether the sweep varied the threshold too."""
         return self.record[THRESHOLD] is not None
 
-    def verdict(self) -> str:
-        """The best setting, how it was chosen, and what that means for its score."""
-        told = [self._best()] if self.names else []  # without an axis there is one trial, and only the threshold to choose
-        return "; ".join([*told, self.cut.verdict()] if self.cut else told)
+    def verdict(self) -> list[str]:
+        """Sentences on the best setting, and on the best of settings and threshold together if the threshold varied."""
+        told = self._best() if self.names else []  # without an axis there is one trial, and only the threshold to choose
+        return [*told, *self.cut.verdict()] if self.cut else told
 
-    def _best(self) -> str:
+    def _best(self) -> list[str]:
         best = self.trials[0]
         found = best.score(self.metric)
         assert found is not None  # trials without the score are left out
-        split = parts(self.metric)[2]
         values = ", ".join(f"{name}={value}" for name, value in best.values.items())
         score = numbers.told(found.mean, metric_of(self.metric))
         among = f"{len(self.trials)}{f' ({len(self.stopped)} more were stopped early)' if self.stopped else ''}"
-        told = f"best of {among}: {values} by {self.metric}, {score} (n={found.n})"
-        return f"{told}; chosen on the masks of {split}, so this score is an oracle's: report a score on another list"
+        return [
+            f"best of {among}: {values} by {self.metric}, {score} (n={found.n})",
+            f"it is an oracle, because the masks of {parts(self.metric)[2]} chose it: report a score on another list",
+        ]
 
 
 def findings(runs: Runs, record: Mapping[str, Any], metric: str = "") -> Findings:

@@ -85,19 +85,18 @@ class Cut:
     cutting: Sequence[str]  # the stages that use it, beside evaluations
     without: Sequence[str]  # later quantities that do not depend on it
 
-    def verdict(self) -> str:
-        """The best combination, its `--set` words, and what the threshold does not change."""
+    def verdict(self) -> list[str]:
+        """Sentences on the best combination, with its `--set` words, and on what the threshold changes."""
         about, metric = self.row.about, scores.main_metric(self.row.about["quantity"])
         given = {**self.trial.values, self.setting: self.threshold}
         words = " ".join(f"--set {shlex.quote(f'{name}={json.dumps(value)}')}" for name, value in given.items())
         many = scores.quantities()[about["quantity"]].many
         score = f"{numbers.in_words(self.value, metric)} of {many} on {about['split']}"
-        told = f"best of settings and threshold together: {words}, {score}"
-        chosen = f"{told} (n={len(self.row.runs)}); also chosen on those masks"
+        told = f"best of settings and threshold together, chosen on the same masks: {words}, {score} (n={len(self.row.runs)})"
         if self.cutting:
-            return f"{chosen}; {self.setting} also changes {' and '.join(self.cutting)} and what depends on it"
+            return [told, f"{self.setting} also changes {' and '.join(self.cutting)} and what depends on it"]
         untouched = f", not the {' and '.join(self.without)}" if self.without else ""
-        return f"{chosen}; {self.setting} changes only this score{untouched}"
+        return [told, f"{self.setting} changes only this score{untouched}"]
 
 
 def cut_of(trials: Sequence[Trial], store: Store) -> Cut | None:

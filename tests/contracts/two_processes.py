@@ -30,7 +30,7 @@ def _worker(rank: int, made: list[Made], folder: Path, backend: str) -> None:
     os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
     meeting = f"file://{folder / 'meeting'}"
-    distributed.init_process_group(backend, init_method=meeting, rank=rank, world_size=2, timeout=timedelta(seconds=60))
+    distributed.init_process_group(backend, init_method=meeting, rank=rank, world_size=2, timeout=timedelta(minutes=5))
     device = f"cuda:{rank}" if backend == "nccl" else "cpu"
     for place, one in enumerate(made):
         own = folder / str(place)
