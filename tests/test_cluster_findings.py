@@ -189,9 +189,20 @@ def test_how_a_job_ended_is_the_exit_code(status: str, code: int | None, shell: 
     assert following.exit_code(Server("", [], status, code).info) == shell
 
 
-def test_a_head_that_refuses_the_token_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
-    from orchestrator.engine.ray_session import refuse_wrong_token
+@pytest.mark.parametrize(
+    ("headers", "told"),
+    [
+        ({}, "the cluster wants a token: export RAY_AUTH_MODE=token"),
+        ({"authorization": "Bearer another"}, "the cluster refuses the token; RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH"),
+    ],
+)
+def test_a_head_that_refuses_the_token_is_told_at_once(
+    headers: dict[str, str], told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from orchestrator.engine import ray_session
+
+    # Ray reads its variables once in a process, which other tests may have changed
+    monkeypatch.setattr(ray_session, "get_auth_headers_if_auth_enabled", lambda own: headers)
 
     def refuse(request: bytes, context: grpc.ServicerContext) -> None:
         context.abort(grpc.StatusCode.UNAUTHENTICATED, "InvalidAuthToken")
@@ -201,8 +212,8 @@ def test_a_head_that_refuses_the_token_is_told_at_once(monkeypatch: pytest.Monke
     server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("ray.rpc.NodeInfoGcsService", {"CheckAlive": handler})])
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
-    with pytest.raises(WrongInput, match="the cluster wants a token: export RAY_AUTH_MODE=token"):
-        refuse_wrong_token(f"127.0.0.1:{port}")
+    with pytest.raises(WrongInput, match=told):
+        ray_session.refuse_wrong_token(f"127.0.0.1:{port}")
     server.stop(None)
 
 

@@ -20,7 +20,7 @@ NODES = {name: {"CPU": 1.0} for name in "abc"}
 
 def job(**settings: Any) -> Any:
     """The part of a job that the tests need."""
-    return SimpleNamespace(settings=settings, token="0123", uses_network=bool)
+    return SimpleNamespace(settings=settings, attempt=SimpleNamespace(token="0123"), uses_network=bool)
 
 
 class PretendRay:

@@ -106,7 +106,8 @@ def test_a_run_is_whole_in_the_bucket_and_every_machine_finds_it(
 
 
 def test_a_launch_that_was_killed_is_continued_on_other_machines(machine: Machine, server: str, tmp_path: Path) -> None:
-    images, uri, options = write_image_set(tmp_path / "images", train=160), "s3://lab/killed", ("--until", "cam-maps-score")
+    images, uri = write_image_set(tmp_path / "images", train=160), "s3://lab/killed"
+    options = ("--until", "cam-maps-score", "--set", "cam.scales=[1.0,2.0,3.0,4.0]")  # which take seconds
     whole = launch(images, tmp_path / "store", "--engine", "local", *options, method=METHOD)
     assert whole.returncode == 0, whole.stdout + whole.stderr
 
@@ -117,7 +118,7 @@ def test_a_launch_that_was_killed_is_continued_on_other_machines(machine: Machin
 
     for stage, work in {"cam-network": "checkpoint.pt", "cam-maps": "shards/"}.items():
         machine(f"killed in {stage}")
-        process = begin(images, uri)
+        process = begin(images, uri, *options)
         wait_for(lambda stage=stage, work=work: begun(stage, work), process)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
