@@ -11,27 +11,11 @@ import pytest
 
 from imagesets.errors import WrongInput
 from orchestrator.engine import checks
-from orchestrator.planning import workers
-from orchestrator.planning.images import open_images
-from orchestrator.planning.launch import Prepared, Request, experiment, prepare
-from orchestrator.planning.refusals import made_otherwise, problems, refuse_run, unread
-from orchestrator.planning.workers import dividing, gpus
+from orchestrator.planning.launch import prepare
+from orchestrator.planning.refusals import problems, refuse_run, unread
 from tests.conftest import Command
 from tests.finished_run import finished_run
-
-PLAIN = ("backbone.weights=none", "cam.batch=4", "irn.batch=4", "deeplabv2.batch=4")
-
-
-def planned(images: Path, *assignments: str, method: str = "cam+irn", **asked: Any) -> Prepared:
-    """A plan in a store beside the images, on a machine with two cores."""
-    given = (*PLAIN, *assignments)
-    request = Request(
-        method, f"folder:{images}", "deeplabv2-small", "", given, **{"store": images.parent / "store", "room": 2, **asked}
-    )
-    wanted = experiment(request)
-    opened = open_images(request.images, wanted.settings, request.store, make=False)
-    assert opened is not None
-    return prepare(wanted, opened)
+from tests.planned_run import PLAIN, planned
 
 
 def refused(images: Path, *assignments: str, **asked: Any) -> str:
@@ -124,59 +108,6 @@ def test_settings_that_are_read_are_not_told(image_set: Path) -> None:
     read = ("images.training=train", "cam.epochs=2", "evaluation.miou=truth", "deeplabv2.crf=none", "crf.parameters=seam")
     assert list(unread(planned(image_set, *read).experiment)) == []
     assert list(unread(planned(image_set, "lpcam.on=network", method="lpcam+amn").experiment)) == []
-
-
-@pytest.mark.parametrize(("room", "batch", "expected"), [(1, 10, 1), (2, 10, 2), (4, 10, 2), (16, 8, 4), (3, 12, 2), (8, 7, 1)])
-def test_workers_follow_the_machine_and_divide_every_batch(image_set: Path, room: int, batch: int, expected: int) -> None:
-    prepared = planned(image_set, f"deeplabv2.batch={batch}", room=room)
-    assert prepared.settings["training.workers"] == expected
-    keyed = [step.identity["settings"].get("training.workers") for step in prepared.steps]
-    assert {count for count in keyed if count is not None} == {expected}
-
-
-def test_parts_of_a_share_count_as_workers_do(image_set: Path) -> None:
-    stages = planned(image_set).experiment.stages
-    training = next(stage for stage in stages if stage.recipe.kind == "train")
-    training.settings["accumulate"] = 2  # type: ignore[index]  # as a segmenter's recipe has it
-    assert dividing([training], 4) == 2
-
-
-def test_a_number_of_workers_that_is_set_is_kept(image_set: Path) -> None:
-    assert planned(image_set, "training.workers=1", room=4).settings["training.workers"] == 1
-    assert planned(image_set, "training.workers=null", room=4).settings["training.workers"] == 4
-
-
-@pytest.mark.parametrize(
-    ("visible", "expected"), [(None, 4), ("0,1", 2), ("", 0), ("-1", 0), ("0,-1,2", 1), ("MIG-a,MIG-b", 2), ("0,1,2,3,4,5", 4)]
-)
-def test_the_gpus_are_those_that_torch_would_find(visible: str | None, expected: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workers, "_counted_by_driver", lambda: 4)
-    monkeypatch.setattr(workers.metadata, "version", lambda name: "2.15.0")
-    assert gpus({} if visible is None else {"CUDA_VISIBLE_DEVICES": visible}) == expected
-    monkeypatch.setattr(workers.metadata, "version", lambda name: "2.15.0+cpu")
-    assert gpus({}) == 0
-
-
-def test_a_machine_without_the_driver_has_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    def absent(name: str) -> None:
-        raise OSError(name)
-
-    monkeypatch.setattr(workers.ctypes, "CDLL", absent)
-    monkeypatch.setattr(workers.metadata, "version", lambda name: "2.15.0")
-    assert gpus({}) == 0 and workers.room() >= 1
-
-
-def test_a_result_made_with_another_number_of_workers_is_offered(image_set: Path, command: Command) -> None:
-    made = finished_run(image_set.parent / "store", image_set, "cam+none", assignments=(*PLAIN, "training.workers=4"))[0]
-    now = planned(image_set, method="cam+none")
-    told = made_otherwise(now)
-    assert told[0] == (
-        "cam-network exists, made with training.workers=4: --set training.workers=4 uses it; otherwise it is made again with 2"
-    )
-    used = planned(image_set, "training.workers=4", method="cam+none")
-    assert all(step.cached for step in used.steps) and used.run == made.run and made_otherwise(used) == []
-    assert made_otherwise(planned(image_set, "training.workers=1", method="cam+none")) == []  # asked for
-    assert made_otherwise(planned(image_set, "cam.epochs=2", method="cam+none")) == []  # another training
 
 
 def test_a_plan_on_the_command_line_refuses_and_tells_what_a_launch_does(image_set: Path, command: Command) -> None:
@@ -310,71 +241,3 @@ def test_a_plan_refuses_files_that_a_launch_refuses(image_set: Path, tmp_path: P
     for given in (("--maps-from", tmp_path / "empty"), ("--set", f"backbone.weights={tmp_path / 'text.pth'}")):
         code, _, errors = command(*words, "--set", "training.workers=1", *given)
         assert code == 2 and "nothing was run" in errors and str(tmp_path) in errors
-
-
-def test_a_sweep_refuses_what_would_stop_some_trial_and_shares_what_trials_share(image_set: Path, command: Command) -> None:
-    from orchestrator.sweeps.axes import split
-    from orchestrator.sweeps.sweep import Sweep
-
-    request = Request("cam+irn", f"folder:{image_set}", "deeplabv2-small", "", PLAIN, store=image_set.parent / "store", room=4)
-    sweep = Sweep(request, split(["deeplabv2.batch=4,6"])[0], None, [0])
-    counts = {sweep.experiment(values).settings["training.workers"] for values in sweep.probed}
-    assert counts == {2}  # a trial with four would train CAM anew
-    with pytest.raises(WrongInput, match=r"deeplabv2\.batch=9 is larger than the training list train, which has 6 images"):
-        Sweep(request, split(["deeplabv2.batch=4,9"])[0], None, [0]).refuse({"train": 6})
-
-
-def sweep_of(image_set: Path, *vary: str, **how: Any) -> Any:
-    from orchestrator.sweeps.axes import split
-    from orchestrator.sweeps.sweep import Sweep
-
-    request = Request("cam+irn", f"folder:{image_set}", "deeplabv2-small", "", PLAIN, store=image_set.parent / "store", room=4)
-    return Sweep(request, *split(vary), [0], **how)
-
-
-def test_a_sweep_refuses_values_that_only_together_cannot_run(image_set: Path) -> None:
-    with pytest.raises(WrongInput, match=r"cam\.batch=6 does not divide among training\.workers=4"):
-        sweep_of(image_set, "cam.batch=4,6", "training.workers=1,4").refuse({"train": 6})
-
-
-def test_a_sweep_of_what_no_trial_reads_is_refused(image_set: Path) -> None:
-    with pytest.raises(WrongInput, match=r"nothing in cam\+irn reads recam\.lambda"):
-        sweep_of(image_set, "recam.lambda=1,2").check()
-    with pytest.raises(WrongInput, match=r"nothing in cam\+irn up to cam-maps-score reads irn\.beta"):
-        sweep_of(image_set, "irn.beta=1,2", until="cam-maps-score").check()
-    with pytest.raises(WrongInput, match=r"nothing in cam\+irn up to irn-masks-score is scored over thresholds"):
-        sweep_of(image_set, "seed.threshold=0.1:0.5:0.1", until="irn-masks-score").check()
-    sweep_of(image_set, "irn.beta=1,2", "seed.threshold=0.1:0.5:0.1").check()
-
-
-def test_a_sweep_refuses_the_weights_of_any_trial_before_the_first_stage(
-    image_set: Path, tmp_path: Path, command: Command
-) -> None:
-    import torch
-
-    torch.save({"weight": torch.zeros(1)}, tmp_path / "other.pth")
-    words = ("--method", "cam+none", "--images", f"folder:{image_set}", "--segmenter", "deeplabv2-small", "--track", "none")
-    assigned = [word for text in (*PLAIN, "backbone.name=small", "training.workers=1") for word in ("--set", text)]
-    vary = ("--vary", f"backbone.weights=none,{tmp_path / 'other.pth'}", "--vary", "cam.batch=4,64")
-    code, _, errors = command("sweep", *words, *assigned, *vary, "--store", tmp_path / "store")
-    assert code == 2 and "do not fit backbone small" in errors and "cam.batch=64 is larger" in errors
-    assert not (tmp_path / "store").exists()
-
-
-def test_a_sweep_that_would_score_nothing_is_refused_before_the_first_stage(
-    image_set: Path, tmp_path: Path, command: Command
-) -> None:
-    words = ("--method", "cam+none", "--images", f"folder:{image_set}", "--segmenter", "deeplabv2-small", "--track", "none")
-    assigned = [word for text in (*PLAIN, "training.workers=1") for word in ("--set", text)]
-    vary = ("--vary", "cam.epochs=1,2", "--until", "cam-network")
-    code, _, errors = command("sweep", *words, *assigned, *vary, "--store", tmp_path / "store")
-    assert code == 2 and "no stage of this sweep is scored" in errors and not (tmp_path / "store").exists()
-
-
-def test_what_depends_on_the_speed_of_trials_is_told(image_set: Path) -> None:
-    drawn = {"search": "optuna", "trials": 9, "by": "seg.miou/val"}
-    (told,) = sweep_of(image_set, "irn.beta=1,2", stop_early="loss", **drawn).by_chance(4)
-    assert "--at-once 4, which trials are stopped and what optuna tries depends on which trial is faster" in told
-    assert "optuna" not in sweep_of(image_set, "irn.beta=1,2", stop_early="loss").by_chance(2)[0]
-    assert sweep_of(image_set, "irn.beta=1,2", stop_early="loss", **drawn).by_chance(1) == []
-    assert sweep_of(image_set, "irn.beta=1,2", **drawn).by_chance(4) == []  # it waits for the trials before

@@ -114,7 +114,7 @@ def test_the_best_comes_first_and_how_it_was_chosen_is_said(found: tuple[Finding
     epochs = found[0].trials[0].values["cam.epochs"]
     best, oracle, *_ = found[0].verdict()
     assert best == f"best of 3: cam.epochs={epochs} by seg.miou/val, {100 * scores[0]:.1f} (n=2)"
-    assert oracle == "it is an oracle, because the masks of val chose it: report a score on another list"
+    assert oracle == "this score is an oracle: the masks of val chose the settings and gave the score; report one on another list"
     assert found[0].failed == ["cam.epochs=1, random seed 1 failed: ValueError: no"]
 
 
@@ -196,7 +196,7 @@ def test_table_and_page_show_every_trial(found: tuple[Findings, Path], tmp_path:
     write_page(found[0], tmp_path / "new" / "sweep.html")
     page = (tmp_path / "new" / "sweep.html").read_text()
     assert page.count("<svg") == 2 and "random seed 1 failed" in page
-    assert all(f"<p>{sentence}.</p>" in html.unescape(page) for sentence in found[0].verdict())
+    assert all(f"<li>{sentence}</li>" in html.unescape(page) for sentence in found[0].verdict())
     assert all(html.escape(cell) in page for row in sweep_rows(found[0]) for cell in row)
 
 

@@ -9,14 +9,25 @@ import typer
 from rich.console import Console
 
 from imagesets.errors import WrongInput, refuse
+from imagesets.image_set import ImageSet
 from orchestrator.cli import options, paths
 from orchestrator.engine.announced import announced
 from orchestrator.engine.checks import check_images, check_imports, weights_problems
 from orchestrator.engine.execution import Execution, Where
 from orchestrator.planning import in_place
 from orchestrator.planning.images import open_images
-from orchestrator.planning.launch import Prepared, Request, depending_on, experiment, plan_with, planner, repeat, select
-from orchestrator.planning.plan import PlannedStage
+from orchestrator.planning.launch import (
+    Experiment,
+    Prepared,
+    Request,
+    depending_on,
+    experiment,
+    plan_with,
+    planner,
+    repeat,
+    select,
+)
+from orchestrator.planning.plan import PlannedStage, Planner
 from orchestrator.planning.refusals import made_otherwise, problems, refuse_run, unread
 from orchestrator.planning.stage import narrowed
 from orchestrator.reading.results import whole, write_results
@@ -78,32 +89,22 @@ def launch(
         options.drive(context, request.store)
     opened = open_images(images, wanted.settings, request.store, make=not plan, exclude=exclude)
     if opened is None:
-        wanted = replace(wanted, stages=narrowed(wanted.stages, until, only))
-        refuse(problems(wanted, wanted.stages, {}), f"the plan of {method}")
-        print_stages(console, wanted)
+        _show_without_images(console, replace(wanted, stages=narrowed(wanted.stages, until, only)))
         return
-    shared = planner(wanted, opened)
-    named = [f"random seed {seed}" if len(seeds) > 1 else "" for seed in seeds]
-    runs_wanted = zip(repeat(wanted, seeds), named, strict=True)
-    prepared = [plan_with(shared, one, name, until, only) for one, name in runs_wanted]
+    prepared = _planned(wanted, opened, seeds, until, only)
     _tell(console, prepared)
-    forced = [step for run in prepared for step in depending_on(run.steps, force)] if force else []
-    for step in forced:
-        step.manifest, step.reason = None, "forced"
+    forced = _forced(prepared, force)
     further = [] if address else weights_problems(prepared, fetch=not plan)
     for run in prepared:
         refuse_run(run, further)
     plans = [select(run.steps, only) for run in prepared]
     if plan:
-        check_imports(prepared[0].steps, prepared[0].images)
+        check_imports(prepared[0].steps, opened)
         for run, steps in zip(prepared, plans, strict=True):
             print_plan(console, run, steps)
         return
     warn(console, check_images(prepared[0]))
-    if shared.store.open():
-        console.print(f"a new store: {shared.store.root}")
-    shared.fingerprints.save()
-    _discard(forced)
+    _begin(console, prepared[0].planner, forced)
     failures = _run(console, prepared, plans, where)
     if not only:
         _report(console, prepared, failures, tracked)
@@ -111,6 +112,19 @@ def launch(
 
 
 launch.__doc__ = f"{launch.__doc__}\n\n{EPILOG}"
+
+
+def _show_without_images(console: Console, wanted: Experiment) -> None:
+    """Print the stages of a run whose built-in images are not made yet, or refuse them."""
+    refuse(problems(wanted, wanted.stages, {}), f"the plan of {wanted.request.method}")
+    print_stages(console, wanted)
+
+
+def _planned(wanted: Experiment, images: ImageSet, seeds: Sequence[int], until: str, only: str) -> list[Prepared]:
+    """The plan of each random seed's run, all by one planner."""
+    shared = planner(wanted, images)
+    names = [f"random seed {seed}" if len(seeds) > 1 else "" for seed in seeds]
+    return [plan_with(shared, one, name, until, only) for one, name in zip(repeat(wanted, seeds), names, strict=True)]
 
 
 def _tell(console: Console, runs: Sequence[Prepared]) -> None:
@@ -121,11 +135,22 @@ def _tell(console: Console, runs: Sequence[Prepared]) -> None:
         console.print(f"note: {note}")
 
 
-def _discard(steps: Sequence[PlannedStage]) -> None:
-    """Remove the results of forced stages, so that they are made again."""
+def _forced(runs: Sequence[Prepared], force: str) -> list[PlannedStage]:
+    """The stages that `force` discards; in the plan they are not cached any more."""
+    forced = [step for run in runs for step in depending_on(run.steps, force)] if force else []
+    for step in forced:
+        step.manifest, step.reason = None, "forced"
+    return forced
+
+
+def _begin(console: Console, shared: Planner, forced: Sequence[PlannedStage]) -> None:
+    """Open the store, and remove the results of forced stages, so that they are made again."""
+    if shared.store.open():
+        console.print(f"a new store: {shared.store.root}")
+    shared.fingerprints.save()
     from orchestrator.storage.result import discard_stage  # loads numpy
 
-    for step in steps:
+    for step in forced:
         if not discard_stage(step.folder):
             raise WrongInput(f"{step.stage.name} is being made by another launch; it cannot be discarded now")
 

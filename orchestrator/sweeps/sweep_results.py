@@ -49,9 +49,10 @@ class Findings:
         values = ", ".join(f"{name}={value}" for name, value in best.values.items())
         score = numbers.told(found.mean, metric_of(self.metric))
         among = f"{len(self.trials)}{f' ({len(self.stopped)} more were stopped early)' if self.stopped else ''}"
+        where = parts(self.metric)[2]
         return [
             f"best of {among}: {values} by {self.metric}, {score} (n={found.n})",
-            f"it is an oracle, because the masks of {parts(self.metric)[2]} chose it: report a score on another list",
+            f"this score is an oracle: the masks of {where} chose the settings and gave the score; report one on another list",
         ]
 
 

@@ -1,0 +1,21 @@
+"""A plan on a small image set, for tests of what a plan refuses and tells."""
+
+from pathlib import Path
+from typing import Any
+
+from orchestrator.planning.images import open_images
+from orchestrator.planning.launch import Prepared, Request, experiment, prepare
+
+PLAIN = ("backbone.weights=none", "cam.batch=4", "irn.batch=4", "deeplabv2.batch=4")
+
+
+def planned(images: Path, *assignments: str, method: str = "cam+irn", **asked: Any) -> Prepared:
+    """A plan in a store beside the images, on a machine with two cores."""
+    given = (*PLAIN, *assignments)
+    request = Request(
+        method, f"folder:{images}", "deeplabv2-small", "", given, **{"store": images.parent / "store", "room": 2, **asked}
+    )
+    wanted = experiment(request)
+    opened = open_images(request.images, wanted.settings, request.store, make=False)
+    assert opened is not None
+    return prepare(wanted, opened)

@@ -1,0 +1,74 @@
+"""What a sweep refuses before its first stage, and what it says of chance."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from imagesets.errors import WrongInput
+from orchestrator.planning.launch import Request
+from orchestrator.sweeps.axes import split
+from orchestrator.sweeps.sweep import Sweep
+from tests.conftest import Command
+from tests.planned_run import PLAIN
+
+
+def sweep_of(image_set: Path, *vary: str, **how: Any) -> Sweep:
+    request = Request("cam+irn", f"folder:{image_set}", "deeplabv2-small", "", PLAIN, store=image_set.parent / "store", room=4)
+    return Sweep(request, *split(vary), [0], **how)
+
+
+def test_a_sweep_refuses_what_would_stop_some_trial_and_shares_what_trials_share(image_set: Path) -> None:
+    sweep = sweep_of(image_set, "deeplabv2.batch=4,6")
+    counts = {sweep.experiment(values).settings["training.workers"] for values in sweep.probed}
+    assert counts == {2}  # a trial with four would train CAM anew
+    with pytest.raises(WrongInput, match=r"deeplabv2\.batch=9 is larger than the training list train, which has 6 images"):
+        sweep_of(image_set, "deeplabv2.batch=4,9").refuse({"train": 6})
+
+
+def test_a_sweep_refuses_values_that_only_together_cannot_run(image_set: Path) -> None:
+    with pytest.raises(WrongInput, match=r"cam\.batch=6 does not divide among training\.workers=4"):
+        sweep_of(image_set, "cam.batch=4,6", "training.workers=1,4").refuse({"train": 6})
+
+
+def test_a_sweep_of_what_no_trial_reads_is_refused(image_set: Path) -> None:
+    with pytest.raises(WrongInput, match=r"nothing in cam\+irn reads recam\.lambda"):
+        sweep_of(image_set, "recam.lambda=1,2").check()
+    with pytest.raises(WrongInput, match=r"nothing in cam\+irn up to cam-maps-score reads irn\.beta"):
+        sweep_of(image_set, "irn.beta=1,2", until="cam-maps-score").check()
+    with pytest.raises(WrongInput, match=r"nothing in cam\+irn up to irn-masks-score is scored over thresholds"):
+        sweep_of(image_set, "seed.threshold=0.1:0.5:0.1", until="irn-masks-score").check()
+    sweep_of(image_set, "irn.beta=1,2", "seed.threshold=0.1:0.5:0.1").check()
+
+
+def test_a_sweep_refuses_the_weights_of_any_trial_before_the_first_stage(
+    image_set: Path, tmp_path: Path, command: Command
+) -> None:
+    import torch
+
+    torch.save({"weight": torch.zeros(1)}, tmp_path / "other.pth")
+    words = ("--method", "cam+none", "--images", f"folder:{image_set}", "--segmenter", "deeplabv2-small", "--track", "none")
+    assigned = [word for text in (*PLAIN, "backbone.name=small", "training.workers=1") for word in ("--set", text)]
+    vary = ("--vary", f"backbone.weights=none,{tmp_path / 'other.pth'}", "--vary", "cam.batch=4,64")
+    code, _, errors = command("sweep", *words, *assigned, *vary, "--store", tmp_path / "store")
+    assert code == 2 and "do not fit backbone small" in errors and "cam.batch=64 is larger" in errors
+    assert not (tmp_path / "store").exists()
+
+
+def test_a_sweep_that_would_score_nothing_is_refused_before_the_first_stage(
+    image_set: Path, tmp_path: Path, command: Command
+) -> None:
+    words = ("--method", "cam+none", "--images", f"folder:{image_set}", "--segmenter", "deeplabv2-small", "--track", "none")
+    assigned = [word for text in (*PLAIN, "training.workers=1") for word in ("--set", text)]
+    vary = ("--vary", "cam.epochs=1,2", "--until", "cam-network")
+    code, _, errors = command("sweep", *words, *assigned, *vary, "--store", tmp_path / "store")
+    assert code == 2 and "no stage of this sweep is scored" in errors and not (tmp_path / "store").exists()
+
+
+def test_what_depends_on_the_speed_of_trials_is_told(image_set: Path) -> None:
+    drawn = {"search": "optuna", "trials": 9, "by": "seg.miou/val"}
+    (told,) = sweep_of(image_set, "irn.beta=1,2", stop_early="loss", **drawn).by_chance(4)
+    assert "--at-once 4, which trials are stopped and what optuna tries depends on which trial is faster" in told
+    assert "optuna" not in sweep_of(image_set, "irn.beta=1,2", stop_early="loss").by_chance(2)[0]
+    assert sweep_of(image_set, "irn.beta=1,2", stop_early="loss", **drawn).by_chance(1) == []
+    assert sweep_of(image_set, "irn.beta=1,2", **drawn).by_chance(4) == []  # it waits for the trials before
