@@ -2,7 +2,6 @@
 
 import json
 import os
-from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ from torch import distributed, multiprocessing, nn
 
 from imagesets.item import Item
 from training import loop
+from training.group import run_in_group
 from training.stage import Losses, Outputs, Settings, Training
 
 ITEMS = [Item(str(number), Path("none.png"), ()) for number in range(16)]
@@ -77,15 +77,15 @@ def train(folder: Path, rank: int, world: int, accumulate: int = 1, stop_at: int
 
 def _worker(rank: int, folder: Path) -> None:
     os.environ["OMP_NUM_THREADS"] = "1"
-    distributed.init_process_group(
-        "gloo", init_method=f"file://{folder / 'meeting'}", rank=rank, world_size=2, timeout=timedelta(minutes=5)
-    )
+    run_in_group(lambda: _train_all(folder, rank), "gloo", folder, rank, 2)
+
+
+def _train_all(folder: Path, rank: int) -> None:
     train(folder / "two", rank, 2)
     train(folder / "parts", rank, 2, accumulate=2)
     train(folder / "halted", rank, 2, stop_at=5)
     distributed.barrier()  # rank 0 writes the checkpoint that both go on from
     train(folder / "halted", rank, 2)
-    distributed.destroy_process_group()
 
 
 def run_all(folder: Path) -> None:

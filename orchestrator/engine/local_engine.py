@@ -10,7 +10,6 @@ from dataclasses import astuple
 from pathlib import Path
 
 import torch
-from torch import distributed
 from torch.multiprocessing import ProcessExitedException, ProcessRaisedException, spawn
 
 from imagesets.errors import WrongInput
@@ -19,6 +18,7 @@ from orchestrator.engine.job import Ask, Job, Tell, WorkerLost
 from orchestrator.engine.shard_work import forget, run_shard
 from orchestrator.engine.spent import Spent
 from orchestrator.engine.training_work import run_training
+from training.group import run_in_group
 
 SPENT = "spent"  # a file of rank 0: what all workers spent
 GRACE = 5.0  # seconds that the other workers have to end by themselves after one has failed
@@ -75,13 +75,14 @@ def _spawn(job: Job, world: int, folder: Path) -> None:
 
 def _worker(rank: int, job: Job, world: int, folder: Path) -> None:
     _leave_signals_to(os.getppid())
-    try:
-        backend = "nccl" if torch.cuda.is_available() else "gloo"
-        distributed.init_process_group(backend, init_method=f"file://{folder / 'meeting'}", rank=rank, world_size=world)
+
+    def train() -> None:
         spent = run_training(job, rank, world, _device(rank))
         if rank == 0:
             (folder / SPENT).write_text(json.dumps(astuple(spent)), encoding="utf-8")
-        distributed.destroy_process_group()
+
+    try:
+        run_in_group(train, "nccl" if torch.cuda.is_available() else "gloo", folder, rank, world)
     except Exception as error:
         hand_over(error, folder / f"{rank}.error")
         raise

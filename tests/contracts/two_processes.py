@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Mapping
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import torch
 from torch import distributed, multiprocessing
 
 from tests.contracts.laboratory import Made, Trained
+from training.group import run_in_group
 from training.loop import Stopped
 
 Told = dict[str, Any]
@@ -29,9 +29,11 @@ def train_in_two(made: Mapping[str, Made], folder: Path, backend: str = "gloo") 
 def _worker(rank: int, made: list[Made], folder: Path, backend: str) -> None:
     os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
-    meeting = f"file://{folder / 'meeting'}"
-    distributed.init_process_group(backend, init_method=meeting, rank=rank, world_size=2, timeout=timedelta(minutes=5))
     device = f"cuda:{rank}" if backend == "nccl" else "cpu"
+    run_in_group(lambda: _train_all(made, folder, device, rank), backend, folder, rank, 2)
+
+
+def _train_all(made: list[Made], folder: Path, device: str, rank: int) -> None:
     for place, one in enumerate(made):
         own = folder / str(place)
         own.mkdir(exist_ok=True)
@@ -42,7 +44,6 @@ def _worker(rank: int, made: list[Made], folder: Path, backend: str) -> None:
             distributed.barrier()  # rank 0 writes the checkpoint that both go on from
         _tell(one.again(own / "halted", device, rank=rank, world=2), own / f"resumed-{rank}.pt")
         distributed.barrier()
-    distributed.destroy_process_group()
 
 
 def _tell(trained: Trained, path: Path) -> None:
