@@ -29,11 +29,10 @@ def context(job: Job, device: str) -> Context:
 
 
 def _input(job: Job, source: Input, device: torch.device) -> Any:
+    """What a stage gets for a word. A training may take over weights by their names, so it gets a network as it was trained."""
     if not source.network:
         return stored(source.result.folder, source.read)
-    network = load_network(source, job.classes, device)
-    # a training may take over the weights by their names
-    return network if job.recipe.kind == "train" else quick(network)
+    return load_network(source, job.classes, device, quick=job.recipe.kind != "train")
 
 
 def importing(recipe: StageRecipe, settings: Mapping[str, Any], classes: tuple[str, ...], items: Sequence[Item]) -> Context:
@@ -60,8 +59,11 @@ def save_network(module: nn.Module, job: Job) -> None:
         torch.save(module.state_dict(), file)
 
 
-def load_network(source: Input, classes: tuple[str, ...], device: torch.device) -> nn.Module:
-    """A finished training stage's network on `device`, in evaluation mode."""
+def load_network(source: Input, classes: tuple[str, ...], device: torch.device, quick: bool = True) -> nn.Module:
+    """A finished training stage's network on `device`, in evaluation mode.
+
+    A `quick` one gives the same within rounding in less time; its batch norms are part of its convolutions.
+    """
     module = resolve(source.network)(settings_of(source.settings), classes)
     path = source.result.file("network.pt")
     try:
@@ -70,12 +72,8 @@ def load_network(source: Input, classes: tuple[str, ...], device: torch.device) 
         raise WrongInput(
             f"{path} does not hold the network that {source.network} builds: {str(error).splitlines()[0]}"
         ) from error
-    module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return module.eval().requires_grad_(False)
-
-
-def quick(network: nn.Module) -> nn.Module:
-    """A network that is only read, made faster: its batch norms are part of its convolutions, and its parameters change names."""
-    fold_batch_norms(network)
-    quicken(network)
-    return network
+    module.eval().requires_grad_(False)
+    if quick:
+        fold_batch_norms(module)
+        quicken(module)
+    return module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
