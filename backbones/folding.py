@@ -14,6 +14,6 @@ def fold_batch_norms(network: nn.Module) -> None:
     """
     for parent in network.modules():
         for (name, convolution), (norm_name, norm) in pairwise(list(parent.named_children())):
-            if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+            if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d) and norm.track_running_stats:
                 setattr(parent, name, fuse_conv_bn_eval(convolution, norm))
                 setattr(parent, norm_name, nn.Identity())
