@@ -15,6 +15,7 @@ import torch
 from tests.contracts.cases import Case, every
 from tests.contracts.images import write_images
 from tests.contracts.laboratory import Laboratory, Made, check_alike, same
+from tests.contracts.test_precision import reads_a_network
 from tests.contracts.test_trainings import check_history
 from tests.contracts.two_processes import train_in_two
 from tests.launching import launch, manifests
@@ -38,10 +39,6 @@ def device() -> Iterator[str]:
 def training(request: pytest.FixtureRequest, laboratory: Laboratory) -> Made:
     """A training, made on the CPU."""
     return laboratory.made(request.param)
-
-
-def reads_a_network(case: Case) -> bool:
-    return any(source.recipe.network for source in case.stage.inputs.values())
 
 
 def without_dropout(made: Made) -> dict[str, object]:
