@@ -90,9 +90,10 @@ def lowest_cells(grid: torch.Tensor, kinds: torch.Tensor, radius: int) -> torch.
     ranks = torch.empty_like(order, dtype=torch.int32).scatter_(1, order, places.expand(images, -1))
     # whole numbers select the lowest cell and not only its value: the least rank on a path, counted by kind, image and rank
     least = minima(ranks.view(grid.shape), radius)
-    where = kinds.long().mul_(images).add_(torch.arange(images, device=grid.device)[:, None, None]).mul_(size).add_(least)
+    image = torch.arange(images, dtype=torch.int32, device=grid.device)[:, None, None]
+    where = kinds.int().mul_(images).add_(image).mul_(size).add_(least)
     counts = torch.zeros(len(KINDS) * images * size, device=grid.device)
-    counts.scatter_add_(0, where.flatten(), torch.ones((), device=grid.device).expand(where.numel()))
+    counts.index_add_(0, where.flatten(), counts.new_ones(()).expand(where.numel()))
     by_rank = counts.view(len(KINDS), images, size)[BACKGROUND:]
     return by_rank.gather(2, ranks.long().expand(len(by_rank), -1, -1)).view(-1, *grid.shape)
 
