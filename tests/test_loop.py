@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+from backbones.precision import MixedPrecision
 from imagesets.errors import WrongInput
 from imagesets.item import Item
 from training import checkpoint, loop
@@ -20,12 +21,16 @@ ITEMS = [Item(f"i{number}", Path("none.png"), (number % 3,)) for number in range
 SETTINGS = Settings({"precision": "float32", "loaders": 0, "ema": 0.0})
 
 
+class Network(MixedPrecision, nn.Sequential):
+    """A network that computes in the precision of the training."""
+
+
 class Objective(nn.Module):
     """A small regression. The loss `late` begins at step 3 and reaches parameters that no other loss reaches."""
 
     def __init__(self, dropout: float = 0.5) -> None:
         super().__init__()
-        self.network = nn.Sequential(nn.Linear(3, 4), nn.Dropout(dropout), nn.Linear(4, 1))
+        self.network = Network(nn.Linear(3, 4), nn.Dropout(dropout), nn.Linear(4, 1))
         self.branch = nn.Linear(3, 1)
         self.register_buffer("steps", torch.zeros((), dtype=torch.long))
         self.noise: list[float] = []  # what dropout would draw at each step

@@ -13,6 +13,8 @@ from math import isfinite
 import torch
 from torch import nn
 
+from backbones.pointwise import quicken
+from backbones.precision import compute_in
 from imagesets.errors import WrongInput
 from imagesets.item import Item
 from training import checkpoint
@@ -41,6 +43,8 @@ def train(training: Training, items: Sequence[Item], run: Run) -> list[dict[str,
     check_shares(training, run.world)
     # channels last: convolutions are a fifth faster on CPUs, and mixed precision on GPUs needs it
     training.objective.to(run.device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    quicken(training.objective)
+    compute_in(training.objective, run.settings.precision)
     warnings.filterwarnings("ignore", message="Grad strides do not match")  # of 1x1 convolutions, whose two layouts are one
     for group in training.optimiser.param_groups:
         group["base_lr"] = group["lr"]
@@ -109,7 +113,7 @@ def _update(
     for number, part in enumerate(parts, start=1):
         alone = run.world == 1 or number == len(parts)  # workers exchange gradients once, after the last part
         with nullcontext() if alone else objective.no_sync():  # type: ignore[operator]
-            total, losses = _forward(objective, part, step, run)
+            total, losses = objective(to_device(part, run.device), step)
             scaler.scale(total / len(parts)).backward()
         found.append(losses)
     scaler.step(training.optimiser)
@@ -119,22 +123,12 @@ def _update(
     return StepLosses(found)
 
 
-def _forward(objective: nn.Module, part: Batch, step: int, run: Run) -> tuple[torch.Tensor, Losses]:
-    """The sum of the losses of a part of a batch, and the losses by name."""
-    batch = to_device(part, run.device)
-    precision = getattr(torch, run.settings.precision)
-    with torch.autocast(run.device.type, dtype=precision, enabled=precision is not torch.float32):
-        return objective(batch, step)
-
-
 def _read(unread: list[StepLosses], progress: Progress, training: Training, run: Run) -> None:
     """Add the losses of the last steps to the progress. Raises WrongInput in all workers if a worker's are not finite."""
-    found, before = read(unread), progress.step - len(unread)
-    refused = [
-        (before + number, losses) for number, losses in enumerate(found, start=1) if not all(map(isfinite, losses.values()))
-    ]
-    if first := min((one[0] for one in run.of_all(refused) if one), default=None, key=lambda one: one[0]):
-        step, losses = first
+    found, first = read(unread), progress.step - len(unread) + 1
+    broken = [(step, losses) for step, losses in enumerate(found, start=first) if not all(map(isfinite, losses.values()))]
+    if every := [one for own in run.of_all(broken) for one in own]:
+        step, losses = min(every, key=lambda one: one[0])
         told = ", ".join(f"{name}={value:.3g}" for name, value in losses.items())
         raise WrongInput(f"the loss is not finite at step {step} of {training.steps} ({told}); a lower learning rate may help")
     for losses in found:
