@@ -18,10 +18,10 @@ SIDE, RADIUS, REPEATS = 128, 10, 7  # the boundary grid of a 512 crop
 CLASSES = 20
 
 
-def gather_plan() -> list[torch.Tensor]:
-    """Per path length, the flat grid indices [directions,length,anchors] that the public code gathers."""
-    cells = torch.arange(SIDE * SIDE).reshape(SIDE, SIDE)
-    rows, columns = anchor_region((SIDE, SIDE), RADIUS)
+def gather_plan(side: int = SIDE) -> list[torch.Tensor]:
+    """Per path length, the flat indices [directions,length,anchors] of a square grid that the public code gathers."""
+    cells = torch.arange(side * side).reshape(side, side)
+    rows, columns = anchor_region((side, side), RADIUS)
     groups = defaultdict(list)
     for direction in directions(RADIUS):
         planes = [
@@ -43,6 +43,14 @@ def gathered(boundary: torch.Tensor, plan: list[torch.Tensor]) -> torch.Tensor:
 def nested(boundary: torch.Tensor) -> torch.Tensor:
     """Ours, in the same layout."""
     return anchored_minima(1 - boundary, RADIUS).flatten(2)
+
+
+def pair_plan(side: int = SIDE) -> tuple[torch.Tensor, torch.Tensor]:
+    """The flat indices of both ends of all pairs in a square grid: far ends [directions,anchors] and anchors [anchors]."""
+    cells = torch.arange(side * side).reshape(side, side)
+    rows, columns = anchor_region((side, side), RADIUS)
+    shifted = [cells[rows.start + y : rows.stop + y, columns.start + x : columns.stop + x] for y, x in directions(RADIUS)]
+    return torch.stack([plane.flatten() for plane in shifted]), cells[rows, columns].flatten()
 
 
 def gathered_masks(labels: torch.Tensor, ends: torch.Tensor, starts: torch.Tensor) -> torch.Tensor:
@@ -78,10 +86,7 @@ def compare_affinities(batch: int) -> None:
 
 def compare_labels(batch: int) -> None:
     """Both sort the pairs of blocky label maps that hold void; prints times, memory and whether they agree."""
-    cells = torch.arange(SIDE * SIDE).reshape(SIDE, SIDE)
-    rows, columns = anchor_region((SIDE, SIDE), RADIUS)
-    shifted = [cells[rows.start + y : rows.stop + y, columns.start + x : columns.stop + x] for y, x in directions(RADIUS)]
-    ends, starts = torch.stack([plane.flatten() for plane in shifted]), cells[rows, columns].flatten()
+    ends, starts = pair_plan()
     blocks = torch.tensor([0, 3, 7, 255], dtype=torch.uint8)[torch.randint(0, 4, (batch, 8, 8))]
     labels = blocks.repeat_interleave(SIDE // 8, 1).repeat_interleave(SIDE // 8, 2)
     expected, theirs = median_time(lambda: gathered_masks(labels, ends, starts), REPEATS)
