@@ -5,10 +5,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import cv2
+import torch
+
 from benchmarks.published import amn, cam, crf, deeplab, irn, lpcam, sweep
 from benchmarks.published.bench import Bench
 from benchmarks.published.rounds import PUBLISHED, Row, Stage, measure
-from training.loop import set_threads
 
 STAGES: Mapping[str, Callable[[Bench], Stage]] = {
     "cam-maps": cam.maps,
@@ -43,7 +45,8 @@ HEAD = (f"| {' | '.join(COLUMNS)} |", f"|{'---|' * len(COLUMNS)}")
 def main() -> None:
     """Measure the stages one after the other."""
     options = _options()
-    set_threads(1)
+    torch.set_num_threads(1)
+    cv2.setNumThreads(0)
     print(*HEAD, sep="\n")
     with TemporaryDirectory() as folder:
         height, width = options.size
@@ -63,9 +66,16 @@ def line(name: str, stage: Stage, row: Row) -> str:
     return f"| {' | '.join([name, str(stage.images), f'{published:.3g}', *seconds, *ratios, *apart])} |"
 
 
+def _stages(text: str) -> list[str]:
+    names = text.split(",")
+    if unknown := [name for name in names if name not in STAGES]:
+        raise argparse.ArgumentTypeError(f"there is no stage {', '.join(unknown)}; there are {', '.join(STAGES)}")
+    return names
+
+
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--stages", type=lambda text: text.split(","), default=list(STAGES), help="names, with commas between")
+    parser.add_argument("--stages", type=_stages, default=list(STAGES), help=f"names, with commas between: {', '.join(STAGES)}")
     parser.add_argument("--rounds", type=int, default=3, help="rounds that are timed; the least time counts")
     parser.add_argument(
         "--size", type=lambda text: tuple(map(int, text.split("x"))), default=(375, 500), help="HEIGHTxWIDTH of the image"
