@@ -90,10 +90,10 @@ def shown(prepared: Prepared) -> str:
     return stream.getvalue()
 
 
-def test_a_plan_sums_what_is_known_and_names_what_is_not(image_set: Path) -> None:
+def test_without_any_result_a_plan_invents_nothing(image_set: Path) -> None:
     text = shown(planned(image_set))
     assert "about" not in text
-    assert "stages of unknown time (cam-network, cam-maps," in text
+    assert "0 of 10 stages cached; the rest: 10 stages of unknown time" in text
 
 
 def test_a_longer_training_is_estimated_from_the_shorter_one(image_set: Path) -> None:
@@ -106,7 +106,9 @@ def test_a_longer_training_is_estimated_from_the_shorter_one(image_set: Path) ->
     assert (network.estimate.cpu, network.estimate.wall) == (pytest.approx(2000), pytest.approx(1200))
     text = shown(longer)
     estimates = [step.estimate for step in longer.steps if step.estimate and not step.cached]
-    assert f"the rest: about {duration(sum(each.cpu for each in estimates))} of CPU" in text
+    assert f"the rest: about {duration(sum(each.cpu for each in estimates))} of CPU; " in text
+    next(step for step in longer.steps if step.stage.name == "irn-masks").estimate = None
+    assert " of CPU without irn-masks, whose time is unknown; " in shown(longer)
     assert "unknown time" not in text
 
 

@@ -126,10 +126,12 @@ def _summary(steps: list[PlannedStage]) -> str:
         return f"all {len(steps)} stages cached; nothing to do"
     known = [step.estimate for step in missing if step.estimate]
     unknown = [step.stage.name for step in missing if not step.estimate]
-    cpu, wall = sum(each.cpu for each in known), sum(each.wall for each in known)
-    sums = f"about {duration(cpu)} of CPU ({duration(wall)} by the clock, one stage after the other, with the workers of then)"
-    parts = [sums] * bool(known) + [f"{len(unknown)} stages of unknown time ({', '.join(unknown)})"] * bool(unknown)
-    return f"{len(steps) - len(missing)} of {len(steps)} stages cached; the rest: {' and '.join(parts)}"
+    made = f"{len(steps) - len(missing)} of {len(steps)} stages cached; the rest: "
+    if not known:
+        return f"{made}{len(unknown)} stages of unknown time"
+    cpu, wall = duration(sum(each.cpu for each in known)), duration(sum(each.wall for each in known))
+    without = f" without {', '.join(unknown)}, whose time is unknown" if unknown else ""
+    return f"{made}about {cpu} of CPU{without}; {wall} by the clock, one stage after the other, with the workers of then"
 
 
 def duration(seconds: float) -> str:
