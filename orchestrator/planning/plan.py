@@ -12,6 +12,7 @@ from typing import Any
 
 from imagesets.image_set import ImageSet
 from imagesets.item_list import ItemList
+from orchestrator.planning.estimate import Estimate, estimate
 from orchestrator.planning.fingerprint import Fingerprints
 from orchestrator.planning.recipe import Reference, Setting
 from orchestrator.planning.settings import PRESETS
@@ -33,7 +34,7 @@ class PlannedStage:
     inputs: dict[str, "PlannedStage"]
     manifest: dict[str, Any] | None = None  # the manifest of a finished result that still fits its inputs
     reason: str = ""  # why it will run
-    estimate: float | None = None  # seconds that the newest result of that name took
+    estimate: Estimate | None = None  # what making it will take, if an earlier result tells
     run: str = ""  # the name of its run, if the launch has several
 
     @property
@@ -55,6 +56,7 @@ class Planner:
         self.fingerprints = Fingerprints(store.root)
         self.files = {name for name, setting in declared.items() if setting.file}
         self.folders = {name for name, setting in declared.items() if setting.folder}
+        self.keyless = {name for name, setting in declared.items() if not setting.keyed}
         self._items: dict[tuple[str, bool], ItemList] = {}
         self._folders: dict[str, Path] = {}
         self._contents: dict[tuple[str, bool], dict[str, str]] = {}
@@ -107,10 +109,10 @@ class Planner:
         )  # stages with the same key share it, whatever their names
         step = PlannedStage(stage, key, identity, folder, items, inputs, run=run)
         self.look(step)
-        newest = self.store.newest(stage.name)
-        step.estimate = newest["wall"] if newest else None
+        results = self.store.results(stage.name)
+        step.estimate = estimate(stage.recipe.kind, identity, len(items), len(items), results)
         if not step.cached:
-            step.reason = reason(step, newest)
+            step.reason = reason(step, max(results, key=lambda made: made["finished"], default=None))
         return step
 
     def _code(self, stage: Stage) -> list[str]:
@@ -139,6 +141,8 @@ class Planner:
         """The settings in the form of the key: a file or a folder counts by its content, a function by its code."""
         keyed = {}
         for name, value in stage.settings.items():
+            if stage.owned[name] in self.keyless:
+                continue
             keyed[name] = value
             if isinstance(value, Reference):
                 keyed[name] = f"code {self.fingerprints.of_code(value)}"
