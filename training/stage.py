@@ -79,7 +79,8 @@ class Training:
     may have other losses than the step before, and its losses may reach other parameters. The objective holds all state of the
     training: its parameters and buffers are checkpointed. `step` counts from 0.
     `sample(example, rng)` makes the tensors of one example, which torch's default collation stacks. It must be picklable,
-    because it is sent to the processes that load images.
+    because it is sent to the processes that load images. An image is what `imagesets.crops.Crop.image` makes; the objective gets
+    it normalised (`training.transfer`).
     `optimiser` holds the groups with their base rates, and `schedule(step)` multiplies the rates.
     `batch` counts examples over all workers. Each worker computes its share in `accumulate` parts and adds up their gradients.
     This needs less memory. The update is the same if every loss is a plain mean over examples and no layer looks at the batch
