@@ -3,17 +3,18 @@
 Run from the repository root: python -m benchmarks.gpu [--precision bfloat16]   (under four minutes on one card)
 
 It needs neither Ray nor MLflow nor data. Real launches (`--engine local --track none`) of `lpcam+amn` with DeepLabV2 and of
-AdvCAM (two iterations) run on synthetic images of 375x500, with networks of full size without weights. The rate of a stage is
-taken from its second progress note or shard to its last, so its start is left out; a stage of one shard (LPCAM's prototypes)
-has its manifest's seconds less the start of the others. Predictions are made without their CRF, which is CPU work. The bare
-network computes one batch that stays on the card, with cuDNN's fastest algorithms, in the same precision: forward for
-extraction, forward, backward and step for training. Idle is what nvidia-smi tells in the same seconds. `--device cpu` runs a tiny
-configuration, which shows that the benchmark works and nothing else.
+AdvCAM (two iterations) run on synthetic images of 375x500, with networks of full size without weights. Predictions are made
+without their CRF, which is CPU work. The rate of a stage is taken between the first progress note or shard after a quarter of its
+images and the last, which leaves its start out; a stage of one shard (LPCAM's prototypes) has its manifest's seconds less the
+start of the others. The bare network computes one batch that stays on the card, in the same precision, with cuDNN's fastest
+algorithms: forward for extraction; forward, backward and step for training. Idle is what nvidia-smi tells in the same seconds.
+`--device cpu` runs a tiny configuration, which shows that the benchmark works and nothing else.
 """
 
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -61,7 +62,8 @@ class Configuration:
 
 
 SET = {"backbone.weights": "none", "deeplabv2.weights": "none", "lpcam.prototype_probability": "0", "deeplabv2.crf": "none"}
-FULL = Configuration({"train": 96, "val": 64}, (375, 500), {**SET, "deeplabv2.iterations": "60", "advcam.iterations": "2"})
+LONGER = {"cam.epochs": "8", "amn.epochs": "8", "irn.epochs": "6", "deeplabv2.iterations": "60"}  # some seconds each
+FULL = Configuration({"train": 96, "val": 64}, (375, 500), {**SET, **LONGER, "advcam.iterations": "2"})
 TINY_SETTINGS = {
     **{"backbone.name": "small", "deeplabv2.backbone": "small", "deeplabv2.msc": "false", "deeplabv2.rates": "[1,2]"},
     **{f"{part}.crop": "48" for part in ("cam", "amn", "deeplabv2")},
@@ -128,7 +130,7 @@ def watched(store: Path, device: torch.device) -> Iterator[Watch]:
     """Watch the trainings of a store, and the GPU, during the block."""
     watch, over = Watch(), threading.Event()
     threads = [threading.Thread(target=_follow_progress, args=(store, watch, over))]
-    if device.type == "cuda":
+    if device.type == "cuda" and shutil.which("nvidia-smi"):
         threads.append(threading.Thread(target=_sample_use, args=(watch, over)))
     for thread in threads:
         thread.start()
@@ -186,11 +188,17 @@ def report(store: Path, watch: Watch, configuration: Configuration, device: torc
 
 
 def seen(folder: Path, manifest: dict[str, Any], watch: Watch) -> list[Moment]:
-    """When how many images of a stage were done: at the notes of its progress, or at its shards."""
+    """When how many images of a stage were done: at the notes of its progress, or at its shards.
+
+    The first quarter of the images is left out: it shows the start, and batches that were loaded during the start.
+    """
     if folder in watch.progress:
-        return [(when, step * manifest["identity"]["settings"]["batch"]) for when, step in watch.progress[folder]]
-    times = sorted(path.stat().st_mtime for path in folder.glob("shards/*.npz"))
-    return [(when, min(SHARD * (number + 1), manifest["items"])) for number, when in enumerate(times)]
+        batch = manifest["identity"]["settings"]["batch"]
+        moments = [(when, step * batch) for when, step in watch.progress[folder]]
+    else:
+        times = sorted(path.stat().st_mtime for path in folder.glob("shards/*.npz"))
+        moments = [(when, min(SHARD * (number + 1), manifest["items"])) for number, when in enumerate(times)]
+    return [moment for moment in moments if moment[1] >= moments[-1][1] / 4]
 
 
 def rate(manifest: dict[str, Any], moments: list[Moment], start: float) -> float:
