@@ -153,14 +153,11 @@ def _follow_progress(store: Path, watch: Watch, over: threading.Event) -> None:
 
 
 def _sample_use(watch: Watch, over: threading.Event) -> None:
-    card = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0] or "0"
-    query = [f"--id={card}", "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits", f"--loop-ms={int(1000 * SAMPLE)}"]
-    with subprocess.Popen(["nvidia-smi", *query], stdout=subprocess.PIPE, text=True) as sampling:
-        assert sampling.stdout is not None
-        for line in sampling.stdout:
-            watch.use.append((time.time(), float(line)))
-            if over.is_set():
-                sampling.terminate()
+    card = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0] or "0"
+    query = ["nvidia-smi", f"--id={card}", "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits"]
+    while not over.wait(SAMPLE):
+        share = float(subprocess.run(query, check=True, capture_output=True, text=True).stdout)
+        watch.use.append((time.time(), share))
 
 
 def report(store: Path, watch: Watch, configuration: Configuration, device: torch.device) -> None:
