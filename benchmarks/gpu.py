@@ -113,12 +113,9 @@ def launch(
         "training.precision": precision,
         "extraction.precision": precision,
     }
-    segmenter = ["--segmenter", "deeplabv2-resnet101"] if until.startswith("deeplabv2") else []
-    heads = {word.split("-")[0] for word in (*TRAININGS, *EXTRACTIONS)} if segmenter else {"cam", method}
-    read = {name: value for name, value in given.items() if name.split(".")[0] in {*heads, "backbone", "training", "extraction"}}
-    words = [sys.executable, "-m", "orchestrator", "launch", "--method", method, "--images", f"folder:{images}", *segmenter]
-    words += [word for name, value in read.items() for word in ("--set", f"{name}={value}")]
-    words += ["--engine", "local", "--track", "none", "--store", str(store), "--until", until]
+    words = [sys.executable, "-m", "orchestrator", "launch", "--method", method, "--segmenter", "deeplabv2-resnet101"]
+    words += ["--images", f"folder:{images}", "--engine", "local", "--track", "none", "--store", str(store), "--until", until]
+    words += [word for name, value in given.items() for word in ("--set", f"{name}={value}")]
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""} if device.type == "cpu" else None
     done = subprocess.run(words, env=environment, capture_output=True, text=True)
     if done.returncode:
@@ -193,15 +190,15 @@ def seen(folder: Path, manifest: dict[str, Any], watch: Watch) -> list[Moment]:
         batch = manifest["identity"]["settings"]["batch"]
         moments = [(when, step * batch) for when, step in watch.progress[folder]]
     else:
-        times = sorted(path.stat().st_mtime for path in folder.glob("shards/*.npz"))
-        moments = [(when, min(SHARD * (number + 1), manifest["items"])) for number, when in enumerate(times)]
+        *earlier, last = sorted(path.stat().st_mtime for path in folder.glob("shards/*.npz"))
+        moments = [*((when, SHARD * number) for number, when in enumerate(earlier, start=1)), (last, manifest["items"])]
     return [moment for moment in moments if moment[1] >= moments[-1][1] / 4]
 
 
 def rate(manifest: dict[str, Any], moments: list[Moment], start: float) -> float:
     """Images a second after the start of a stage."""
     if len(moments) < 2:
-        return manifest["items"] / max(manifest["wall"] - start, 1e-9)
+        return moments[-1][1] / max(manifest["wall"] - start, 1e-9)
     (began, before), (ended, after) = moments[0], moments[-1]
     return (after - before) / (ended - began)
 
