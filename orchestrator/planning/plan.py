@@ -12,6 +12,7 @@ from typing import Any
 
 from imagesets.image_set import ImageSet
 from imagesets.item_list import ItemList
+from orchestrator.planning.estimate import Estimate, estimate
 from orchestrator.planning.fingerprint import Fingerprints
 from orchestrator.planning.recipe import Reference, Setting
 from orchestrator.planning.settings import PRESETS
@@ -33,7 +34,7 @@ class PlannedStage:
     inputs: dict[str, "PlannedStage"]
     manifest: dict[str, Any] | None = None  # the manifest of a finished result that still fits its inputs
     reason: str = ""  # why it will run
-    estimate: float | None = None  # seconds that the newest result of that name took
+    estimate: Estimate | None = None  # what making it will take, if an earlier result tells
     run: str = ""  # the name of its run, if the launch has several
 
     @property
@@ -108,10 +109,10 @@ class Planner:
         )  # stages with the same key share it, whatever their names
         step = PlannedStage(stage, key, identity, folder, items, inputs, run=run)
         self.look(step)
-        newest = self.store.newest(stage.name)
-        step.estimate = newest["wall"] if newest else None
+        results = self.store.results(stage.name)
+        step.estimate = estimate(stage.recipe.kind, identity, len(items), len(items), results)
         if not step.cached:
-            step.reason = reason(step, newest)
+            step.reason = reason(step, max(results, key=lambda made: made["finished"], default=None))
         return step
 
     def _code(self, stage: Stage) -> list[str]:
