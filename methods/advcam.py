@@ -17,7 +17,8 @@ As in the code:
 Unlike the code:
 * we compute R from the logit map, without a gradient: the gradient that the code takes for R is the classifier's weights times
   an indicator. This saves one of two backward passes per iteration, all of the last map, and those through the weights;
-* the classes of an image climb side by side in one batch, which does not change their climbs.
+* the classes of an image climb side by side in one batch, which does not change their climbs. Scales follow one another: their
+  images have different sizes.
 """
 
 from collections.abc import Callable, Sequence
