@@ -4,10 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from imagesets.item import VOID
+from imagesets.normalising import normalised
 from imagesets.transforms import normalise, rescale, scaled, top_left_crop, views
 from maps.grids import rounded_up, strided
 
@@ -58,3 +60,10 @@ def test_views_are_the_image_and_its_mirror_at_each_scale(height, width):
     np.testing.assert_array_equal(found[0][0], normalise(rgb))
     for view in found:
         np.testing.assert_array_equal(view[0], view[1, ..., ::-1])
+
+
+@given(sides, sides)
+def test_the_device_normalises_to_the_same_bits(height, width):
+    rgb = image_of(height, width)
+    both = torch.from_numpy(np.stack([rgb, rgb[:, ::-1]]))
+    np.testing.assert_array_equal(normalised(both), np.stack([normalise(rgb), normalise(rgb)[..., ::-1]]))
