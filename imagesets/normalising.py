@@ -1,7 +1,5 @@
 """Normalises images on the device that computes with them, so that they travel there as uint8: a quarter of float32's bytes."""
 
-from functools import cache
-
 import torch
 
 from imagesets.transforms import MEAN, STANDARD_DEVIATION
@@ -12,12 +10,8 @@ def normalised(images: torch.Tensor) -> torch.Tensor:
 
     On a CPU the result is bit-equal to that of `transforms.normalise`.
     """
-    factor, shift = _constants(images.device)
-    return images.movedim(-1, -3).to(torch.float32, memory_format=torch.contiguous_format).mul_(factor).sub_(shift)
-
-
-@cache  # because a copy of constants to a GPU waits for all that the GPU has to do
-def _constants(device: torch.device) -> torch.Tensor:
-    factors = [1 / (255 * deviation) for deviation in STANDARD_DEVIATION]
-    shifts = [mean / deviation for mean, deviation in zip(MEAN, STANDARD_DEVIATION, strict=True)]
-    return torch.tensor([factors, shifts], device=device)[:, :, None, None]
+    planes = images.movedim(-1, -3).to(torch.float32, memory_format=torch.contiguous_format)
+    # with plain numbers: a tensor of constants would have to be sent, and that waits for all that a GPU has to do
+    for plane, mean, deviation in zip(planes.unbind(-3), MEAN, STANDARD_DEVIATION, strict=True):
+        plane.mul_(1 / (255 * deviation)).sub_(mean / deviation)
+    return planes

@@ -15,7 +15,7 @@ from imagesets.item import Item
 from maps.maps import Maps
 from maps.reading import as_they_are
 from refiners import irn
-from refiners.irnet import boundary
+from refiners.irnet import boundaries
 from refiners.random_walk import walk
 from tests.two_colours import COLOURS, context, write_items
 from training import loop
@@ -214,7 +214,7 @@ def test_a_mask_is_the_walk_of_the_stage_s_own_settings(trained):
     seeds, (item, *_) = walking(where, network, own), where.items
     maps, (pair,) = seeds.inputs["maps"][item.id], irn.transforms.views(item.rgb(), [1.0])
     with torch.no_grad():
-        edges = boundary(network, torch.from_numpy(pair), 72)
+        (edges,) = boundaries(network, torch.from_numpy(pair)[None], 72)
     walked = walk(maps.strided() ** 1.5, edges, radius=3, beta=4.0, exp_times=2)
     expected = irn.walked_labels(walked, maps.keys, SIZE, 0.6)
     assert 0 < (expected > 0).mean() < 1 and np.array_equal(irn.masks(seeds)(item)["label"], expected)

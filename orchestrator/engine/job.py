@@ -98,3 +98,13 @@ def blaming(root: Path) -> Iterator[None]:
     except Exception as error:
         blame(error, root)
         raise
+
+
+@contextmanager
+def naming(stage: str, *names: str) -> Iterator[None]:
+    """If the block fails, note on the error which stage failed on which images or classes."""
+    try:
+        yield
+    except Exception as error:
+        error.add_note(f"{stage} failed on {', '.join(names)}")
+        raise

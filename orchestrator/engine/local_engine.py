@@ -15,7 +15,7 @@ from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 from imagesets.errors import WrongInput
 from orchestrator.engine.failures import counting, hand_over, handed_over
 from orchestrator.engine.job import Ask, Job, Tell, WorkerLost
-from orchestrator.engine.shard_work import forget, run_shard
+from orchestrator.engine.shard_work import forget, run_shards
 from orchestrator.engine.spent import Spent
 from orchestrator.engine.training_work import run_training
 from training.group import run_in_group
@@ -39,8 +39,7 @@ class LocalEngine:
     def map(self, job: Job, indices: Iterable[int], ask: Ask, tell: Tell) -> Iterator[tuple[int, Spent]]:
         """Make the shards `indices` of a per-item stage; yields the number of items of each and what it took."""
         try:
-            for index in indices:
-                yield run_shard(job, index, _device(0), ask)
+            yield from run_shards(job, indices, _device(0), ask, _cpus())
         finally:
             forget()  # the next stage may need all the memory
 
@@ -95,6 +94,11 @@ def _leave_signals_to(parent: int) -> None:
     """
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, lambda *_: os._exit(1) if os.getppid() != parent else None)
+
+
+def _cpus() -> int:
+    """The cores of a pipeline: all of them beside a GPU. On a CPU the network keeps them busy without one."""
+    return len(os.sched_getaffinity(0)) if torch.cuda.is_available() else 0
 
 
 def _device(rank: int) -> str:
