@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from backbones.folding import fold_batch_norms
+from backbones.pointwise import quicken
 from imagesets.errors import WrongInput
 from imagesets.item import Item
 from maps.maps import StoredMaps
@@ -22,11 +24,15 @@ def context(job: Job, device: str) -> Context:
     for result in (*(source.result for source in job.inputs.values()), job.attempt):
         result.settle()
     where = torch.device(device)
-    inputs = {
-        word: load_network(source, job.classes, where) if source.network else stored(source.result.folder, source.read)
-        for word, source in job.inputs.items()
-    }
+    inputs = {word: _input(job, source, where) for word, source in job.inputs.items()}
     return Context(settings_of(job.settings), job.classes, job.items, (job.random_seed, job.purpose), where, inputs)
+
+
+def _input(job: Job, source: Input, device: torch.device) -> Any:
+    """What a stage gets for a word. A training may take over weights by their names, so it gets a network as it was trained."""
+    if not source.network:
+        return stored(source.result.folder, source.read)
+    return load_network(source, job.classes, device, quick=job.recipe.kind != "train")
 
 
 def importing(recipe: StageRecipe, settings: Mapping[str, Any], classes: tuple[str, ...], items: Sequence[Item]) -> Context:
@@ -53,8 +59,11 @@ def save_network(module: nn.Module, job: Job) -> None:
         torch.save(module.state_dict(), file)
 
 
-def load_network(source: Input, classes: tuple[str, ...], device: torch.device) -> nn.Module:
-    """A finished training stage's network on `device`, in evaluation mode."""
+def load_network(source: Input, classes: tuple[str, ...], device: torch.device, quick: bool = True) -> nn.Module:
+    """A finished training stage's network on `device`, in evaluation mode.
+
+    A `quick` one gives the same within rounding in less time; its batch norms are part of its convolutions.
+    """
     module = resolve(source.network)(settings_of(source.settings), classes)
     path = source.result.file("network.pt")
     try:
@@ -63,5 +72,8 @@ def load_network(source: Input, classes: tuple[str, ...], device: torch.device) 
         raise WrongInput(
             f"{path} does not hold the network that {source.network} builds: {str(error).splitlines()[0]}"
         ) from error
-    module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return module.eval().requires_grad_(False)
+    module.eval().requires_grad_(False)
+    if quick:
+        fold_batch_norms(module)
+        quicken(module)
+    return module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
