@@ -87,6 +87,11 @@ class Job:
         """Whether the job computes with a network, so that a GPU would help."""
         return any(source.network for source in self.inputs.values())
 
+    def takes_cores(self) -> bool:
+        """Whether many cores are busy behind the network."""
+        unless = self.recipe.cores_unless
+        return bool(unless) and not unless.items() <= self.settings.items()
+
 
 @contextmanager
 def blaming(root: Path) -> Iterator[None]:

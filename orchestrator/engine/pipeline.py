@@ -31,7 +31,7 @@ def batches(images: Iterable[tuple[int, Loaded]], size: int) -> Iterator[list[tu
 
 
 class Pipeline:
-    """Makes the records of a stage's images with `cpus` cores, up to `batch` images in one computation; `close` ends its threads."""
+    """Makes the records of a stage's images with `cpus` cores, computing up to `batch` at once; `close` ends its threads."""
 
     def __init__(self, stage: str, steps: PerImage, cpus: int, batch: int):
         self.stage, self.steps, self.batch = stage, steps, batch

@@ -60,6 +60,7 @@ class Setting(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     weights_of: str = ""  # the setting of the same recipe that names the architecture whose weights these are
     file: bool = False
     folder: bool = False
+    keyed: bool = True  # false: results do not depend on it, so it is part of no key
     help: str = ""
     source: str = ""
 
@@ -89,6 +90,7 @@ class StageRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     over: Literal["images", "classes"] = "images"
     list: Literal["training", "fitting", "scoring", "validation"] = "training"
     if_bound: dict[str, bool] = {}  # the stage exists only if earlier components wrote (true) or did not write (false) the word
+    cores_unless: dict[str, Any] = {}  # its work behind the network takes many cores, unless settings have these values
     reads: tuple[str, ...] = ()
     reads_if: dict[str, dict[str, Any]] = {}  # words that are read only if settings have these values
     writes: str = ""

@@ -113,7 +113,7 @@ def made_otherwise(prepared: Prepared) -> list[str]:
 def unread(wanted: Experiment) -> Iterator[str]:
     """A sentence for each assigned setting that no stage of the run reads."""
     for name, value in parse_assignments(list(wanted.request.assignments)).items():
-        if name not in effective(wanted) and not name.startswith(("images.", "imported.")):
+        if name not in effective(wanted) | wanted.read and not name.startswith(("images.", "imported.")):
             near = closest(name, wanted.used)
             yield f"nothing in {wanted.request.method} reads {name}={value}; the nearest setting that is read is {near}"
 

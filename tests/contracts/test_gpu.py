@@ -44,6 +44,12 @@ def reads_a_network(case: Case) -> bool:
     return any(source.recipe.network for source in case.stage.inputs.values())
 
 
+# the function of AdvCAM's maps is one step
+PIPELINED = [
+    case for case in MAPPINGS if reads_a_network(case) and case.stage.recipe.over == "images" and case.component != "advcam"
+]
+
+
 def without_dropout(made: Made) -> dict[str, object]:
     """The settings that switch dropout off: each device draws its own."""
     return {name: 0.0 for name in made.job.settings if name.rpartition(".")[2] == "dropout"}
