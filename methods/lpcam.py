@@ -203,5 +203,5 @@ def _mask(context: Context, item: Item, class_index: int) -> torch.Tensor:
 def _cluster(context: Context, vectors: VectorFile, *purpose: str) -> torch.Tensor:
     """Cluster centres [min(N, clusters),C] from initial centres drawn for this class and set."""
     settings, rng = context.settings, context.generator(*purpose)
-    first = vectors.rows(initial_rows(len(vectors), settings.clusters, rng))
-    return lloyd(vectors.chunks, first, settings.tolerance, settings.max_iterations)[0]
+    first = vectors.rows(initial_rows(len(vectors), settings.clusters, rng)).to(context.device)
+    return lloyd(vectors.chunks, first, settings.tolerance, settings.max_iterations)[0].cpu()
