@@ -8,9 +8,10 @@ from torch import nn
 from torch.nn import functional
 
 from backbones.pointwise import convolve
+from backbones.precision import MixedPrecision
 
 
-class ASPP(nn.ModuleList):
+class ASPP(MixedPrecision, nn.ModuleList):
     """3x3 convolutions with a bias, one per rate (= dilation = padding), whose outputs are summed; no normalisation."""
 
     def __init__(self, channels: int, outputs: int, rates: Sequence[int]) -> None:

@@ -9,6 +9,7 @@ from torch import nn
 
 from backbones.folding import fold_batch_norms
 from backbones.pointwise import quicken
+from backbones.precision import compute_in
 from imagesets.errors import WrongInput
 from imagesets.item import Item
 from maps.maps import StoredMaps
@@ -32,7 +33,8 @@ def _input(job: Job, source: Input, device: torch.device) -> Any:
     """What a stage gets for a word. A training may take over weights by their names, so it gets a network as it was trained."""
     if not source.network:
         return stored(source.result.folder, source.read)
-    return load_network(source, job.classes, device, quick=job.recipe.kind != "train")
+    network = load_network(source, job.classes, device)
+    return network if job.recipe.kind == "train" else for_extraction(network, job.settings.get("extraction.precision", "float32"))
 
 
 def importing(recipe: StageRecipe, settings: Mapping[str, Any], classes: tuple[str, ...], items: Sequence[Item]) -> Context:
@@ -59,11 +61,8 @@ def save_network(module: nn.Module, job: Job) -> None:
         torch.save(module.state_dict(), file)
 
 
-def load_network(source: Input, classes: tuple[str, ...], device: torch.device, quick: bool = True) -> nn.Module:
-    """A finished training stage's network on `device`, in evaluation mode.
-
-    A `quick` one gives the same within rounding in less time; its batch norms are part of its convolutions.
-    """
+def load_network(source: Input, classes: tuple[str, ...], device: torch.device) -> nn.Module:
+    """A finished training stage's network on `device`, in evaluation mode."""
     module = resolve(source.network)(settings_of(source.settings), classes)
     path = source.result.file("network.pt")
     try:
@@ -72,8 +71,13 @@ def load_network(source: Input, classes: tuple[str, ...], device: torch.device, 
         raise WrongInput(
             f"{path} does not hold the network that {source.network} builds: {str(error).splitlines()[0]}"
         ) from error
-    module.eval().requires_grad_(False)
-    if quick:
-        fold_batch_norms(module)
-        quicken(module)
-    return module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return module.eval().requires_grad_(False)
+
+
+def for_extraction(network: nn.Module, precision: str) -> nn.Module:
+    """A network that is only read, made quick: batch norms become part of convolutions, and it computes in `precision`."""
+    fold_batch_norms(network)
+    quicken(network)
+    compute_in(network, precision)
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

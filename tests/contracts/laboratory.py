@@ -97,7 +97,7 @@ class Made:
     def network(self) -> nn.Module:
         """The saved network, as it reaches a training that reads it."""
         source = Input(self.job.attempt, self.job.recipe.network, self.job.settings)
-        return load_network(source, self.job.classes, torch.device("cpu"), quick=False)
+        return load_network(source, self.job.classes, torch.device("cpu"))
 
     def one(self, device: str = "cpu", **inputs: object) -> Callable[[Any], Mapping[str, np.ndarray]]:
         """The function of one item of a per-image stage, with some of its inputs replaced."""

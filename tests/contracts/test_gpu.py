@@ -15,12 +15,14 @@ import torch
 from tests.contracts.cases import Case, every
 from tests.contracts.images import write_images
 from tests.contracts.laboratory import Laboratory, Made, check_alike, same
+from tests.contracts.test_precision import reads_a_network
 from tests.contracts.test_trainings import check_history
 from tests.contracts.two_processes import train_in_two
 from tests.launching import launch, manifests
 
 pytestmark = pytest.mark.gpu
 TRAININGS, MAPPINGS = every("train"), every("map")
+PIPELINED = [case for case in MAPPINGS if reads_a_network(case) and case.stage.recipe.over == "images"]
 SAME_WAY = 0.02  # share of what a training changes in which two devices may differ: rounding is 1e-5 of that a step
 
 
@@ -38,16 +40,6 @@ def device() -> Iterator[str]:
 def training(request: pytest.FixtureRequest, laboratory: Laboratory) -> Made:
     """A training, made on the CPU."""
     return laboratory.made(request.param)
-
-
-def reads_a_network(case: Case) -> bool:
-    return any(source.recipe.network for source in case.stage.inputs.values())
-
-
-# the function of AdvCAM's maps is one step
-PIPELINED = [
-    case for case in MAPPINGS if reads_a_network(case) and case.stage.recipe.over == "images" and case.component != "advcam"
-]
 
 
 def without_dropout(made: Made) -> dict[str, object]:

@@ -108,18 +108,6 @@ def test_two_loaders_give_the_weights_of_none(made: Made, tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
-def test_bfloat16_with_two_loaders_stays_near_float32(made: Made, tmp_path: Path) -> None:
-    trained = made.again(tmp_path, changed={"training.precision": "bfloat16", "training.loaders": 2})
-    assert {name: values.dtype for name, values in trained.weights.items()} == {
-        name: values.dtype for name, values in made.weights.items()
-    }
-    check_history(trained.history)
-    assert trained.history != made.history, "the forward pass was not in bfloat16"
-    for name, loss in made.history[0].items():
-        assert trained.history[0][name] == pytest.approx(loss, rel=0.05, abs=0.02), name
-
-
-@pytest.mark.slow
 def test_two_workers_end_with_one_set_of_weights_and_may_be_stopped(laboratory: Laboratory, tmp_path: Path) -> None:
     jobs = {case.name: laboratory.made(case) for case in CASES}
     for name, (first, second, resumed) in train_in_two(jobs, tmp_path).items():
