@@ -15,8 +15,8 @@ import torch
 from imagesets.item import Item
 from imagesets.views import Loaded
 from orchestrator.engine.job import naming
-from training.loop import set_threads
 from training.stage import Finish, PerImage, Record
+from training.threads import set_threads
 
 
 class Finishing:

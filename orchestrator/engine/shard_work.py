@@ -12,8 +12,8 @@ from orchestrator.engine.pipeline import Pipeline
 from orchestrator.engine.spent import Meter, Spent
 from orchestrator.planning.references import resolve
 from orchestrator.storage.shards import SUM
-from training.loop import set_threads
 from training.stage import PerImage, Record
+from training.threads import set_threads
 
 BATCH = 8  # images that a GPU computes at once, at most
 IMAGE = 4e9  # bytes of a GPU's memory for each of them
