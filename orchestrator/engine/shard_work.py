@@ -1,6 +1,6 @@
 """Makes one shard of a per-item stage, in any process."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -10,6 +10,7 @@ import torch
 from orchestrator.engine.context import context
 from orchestrator.engine.job import Ask, Job, blaming
 from orchestrator.engine.spent import Meter, Spent
+from orchestrator.engine.taken_over import taken_over
 from orchestrator.planning.references import resolve
 from orchestrator.storage.shards import SUM
 from training.loop import set_threads
@@ -19,23 +20,32 @@ def run_shard(job: Job, index: int, device: str, ask: Ask = lambda: None) -> tup
     """Make and write one shard; returns the number of its items and what it took. `ask` is called before every item."""
     meter = Meter(torch.device(device))
     with blaming(job.root):
-        one, parts = _prepared(job, device), job.shards()[index]
-        records: dict[str, dict[str, np.ndarray]] = {}
-        for part in parts:
-            ask()
-            name = job.name_of(part)
-            try:
-                record = one(part)
-            except Exception as error:
-                error.add_note(f"{job.name} failed on {name}")
-                raise
-            if job.recipe.store == "sum":
-                records[name] = {kept: record.pop(kept) for kept in job.recipe.keeps}
-                add(records.setdefault(SUM, {}), record)
-            else:
-                records[name] = record
+        parts = job.shards()[index]
+        there = taken_over(job, parts)
+        left = [part for part in parts if job.name_of(part) not in there]
+        made = _made(job, left, device, ask) if left else {}
+        records = {name: there[name] if name in there else made[name] for name in map(job.name_of, parts)} if there else made
         job.attempt.write_shard(index, records)
     return len(parts), meter.spent()
+
+
+def _made(job: Job, parts: Sequence[Any], device: str, ask: Ask) -> dict[str, dict[str, np.ndarray]]:
+    """The records of some parts; of a stage that stores sums also their sum."""
+    one, records = _prepared(job, device), dict[str, dict[str, np.ndarray]]()
+    for part in parts:
+        ask()
+        name = job.name_of(part)
+        try:
+            record = one(part)
+        except Exception as error:
+            error.add_note(f"{job.name} failed on {name}")
+            raise
+        if job.recipe.store == "sum":
+            records[name] = {kept: record.pop(kept) for kept in job.recipe.keeps}
+            add(records.setdefault(SUM, {}), record)
+        else:
+            records[name] = record
+    return records
 
 
 def add(total: dict[str, np.ndarray], record: Mapping[str, np.ndarray]) -> None:

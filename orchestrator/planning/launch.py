@@ -151,7 +151,7 @@ def plan_with(planner: Planner, wanted: Experiment, run: str = "", until: str = 
 
     With `until` or `only`, only the stages that lead to that stage are planned.
     """
-    stages = narrowed(wanted.stages, until, only, planner.holds)
+    stages = narrowed(wanted.stages, until, only)
     try:
         steps = planner.plan(stages, wanted.request.random_seed, run)
     except WrongInput:
@@ -175,7 +175,7 @@ def refuse_damaged(images: ImageSet, stages: Iterable[Stage], settings: Mapping[
     """
     from imagesets.check import check  # this opens images; a plan of checked images does not get here
 
-    read = {stage.list_name for stage in stages}
+    read = {name for stage in stages for name in stage.lists}
     scored = {stage.list_name for stage in stages if stage.recipe.truth and images.has_masks(stage.list_name)}
     learnt = [settings["images.training"], settings["images.fitting"]]
     found = check(images, sorted(read), sorted(scored), learnt, settings["images.validation"][:1], decode)
