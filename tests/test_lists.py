@@ -1,6 +1,7 @@
 """The lists of per-image stages: those of their readers. A wider list takes over what is there and computes the rest."""
 
 import io
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,10 @@ from orchestrator.planning.siblings import shared_out
 from orchestrator.planning.stage import union
 from orchestrator.reading.runs import open_run
 from orchestrator.reading.tables import print_plan
-from tests.conftest import Command
+from tests.conftest import Command, write_image_set
 from tests.finished_run import finished_run
 from tests.launching import command as words
+from tests.launching import kill, launch, start, wait_for
 
 PLAIN = ("backbone.weights=none", "training.workers=1", "deeplabv2.batch=4")
 SOME = ("train_0", "train_1", "train_2")
@@ -265,3 +267,35 @@ def test_cam_after_lpcam_computes_the_missing_maps_alone(
     made, after, shown = run("two", "lpcam+irn")
     assert "cam-maps" not in made and "cam-maps: cached" in shown
     assert {name for name in lpcam if after[name] != lpcam[name]} == {"cam-maps"}  # the wider one
+
+
+@pytest.mark.slow
+def test_a_stage_that_is_killed_while_it_takes_over_records_is_continued(tmp_path: Path) -> None:
+    """By one engine and the other; the result is that of a launch that had nothing to take over."""
+    images, store = write_image_set(tmp_path / "images", train=100), tmp_path / "store"
+    write_list(images, "some", [f"train_{number}" for number in range(0, 100, 3)])
+    scales = ("--set", "cam.scales=[1.0,2.0,3.0,4.0]", "--set", "images.fitting=some")  # which take seconds
+    cam = ("--until", "cam-maps", *scales)
+
+    def maps_of_all(store: Path) -> dict[str, Any]:
+        """The manifest of CAM's maps of all 100 images."""
+        found = [json.loads(path.read_text()) for path in (store / "stages").glob("cam-maps-*/manifest.json")]
+        return next((manifest for manifest in found if manifest["items"] == 100), {})
+
+    def begun() -> bool:
+        assert not maps_of_all(store), "the stage was over before it could be killed"
+        folders = [folder for folder in (store / "stages").glob("cam-maps-*") if not (folder / "manifest.json").exists()]
+        return any(list(folder.glob("shards/[0-9]*.npz")) for folder in folders)
+
+    done = launch(images, tmp_path / "alone", "--engine", "local", *cam, method="cam+none")
+    assert done.returncode == 0, done.stdout + done.stderr
+    done = launch(images, store, "--engine", "local", "--until", "lpcam-prototypes", *scales, method="lpcam+none")
+    assert done.returncode == 0, done.stdout + done.stderr
+    process = start(images, store, "--engine", "local", *cam, method="cam+none")
+    wait_for(begun, process)
+    kill(process)
+    done = launch(images, store, *cam, method="cam+none")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "34 of its 100 images are taken over" in done.stdout and "images there already" in done.stdout
+    assert maps_of_all(store)["digest"] == maps_of_all(tmp_path / "alone")["digest"]
+    assert list(maps_of_all(store)["taken_over"].values()) == [34]

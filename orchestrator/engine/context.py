@@ -26,7 +26,8 @@ def context(job: Job, device: str) -> Context:
         word: load_network(source, job.classes, where) if source.network else stored(source.result.folder, source.read)
         for word, source in job.inputs.items()
     }
-    return Context(settings_of(job.settings), job.classes, job.items, (job.random_seed, job.purpose), where, inputs)
+    items = () if job.recipe.per_image else job.items
+    return Context(settings_of(job.settings), job.classes, items, (job.random_seed, job.purpose), where, inputs)
 
 
 def importing(recipe: StageRecipe, settings: Mapping[str, Any], classes: tuple[str, ...], items: Sequence[Item]) -> Context:

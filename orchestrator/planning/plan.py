@@ -30,7 +30,6 @@ class PlannedStage:
 
     stage: Stage
     key: str
-    family: str  # of a per-image stage the key without the images, else the key
     identity: dict[str, Any]  # the key is the hash of this
     folder: Path  # of its result
     items: ItemList
@@ -50,6 +49,11 @@ class PlannedStage:
     def cached(self) -> bool:
         """Whether the result exists and is current."""
         return self.manifest is not None
+
+    @property
+    def family(self) -> str:
+        """Of a per-image stage the key without the images, which its results over all lists share; else the key."""
+        return digest_of({**self.identity, "images": None}) if self.stage.recipe.per_image else self.key
 
     @property
     def result(self) -> str:
@@ -130,11 +134,10 @@ class Planner:
             "inputs": {word: source.family for word, source in inputs.items()},
         }
         key = digest_of(identity)
-        family = digest_of({**identity, "images": None}) if stage.recipe.per_image else key
         folder = self._folders.setdefault(
             key, self.store.folder(stage.name, key)
         )  # stages with the same key share it, whatever their names
-        step = PlannedStage(stage, key, family, identity, folder, items, inputs, run=run)
+        step = PlannedStage(stage, key, identity, folder, items, inputs, run=run)
         self.look(step)
         newest = self.store.newest(stage.name)
         step.estimate = newest["wall"] if newest else None
