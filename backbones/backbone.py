@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from backbones.precision import MixedPrecision
 from backbones.state import State, load_state
 from imagesets.errors import WrongInput
 
@@ -28,7 +29,7 @@ class Options(TypedDict):
     frozen_statistics: bool
 
 
-class Backbone(nn.Module, ABC):
+class Backbone(MixedPrecision, ABC):
     """A feature extractor from an image to feature maps (taps); classifiers and decoders read the last one.
 
     With `frozen_statistics` every batch norm normalises by its stored statistics and never changes them, in training too (scale

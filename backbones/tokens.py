@@ -2,15 +2,14 @@
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 
 from backbones.backbone import Backbone
 
 
-@dataclass(frozen=True)
-class Tokens:
+class Tokens(NamedTuple):
     """The output of one block for a batch: its n class tokens, its patch tokens on their grid, and its attention.
 
     `classes` is [B,n,C], `patches` [B,C,h,w]. `attention` [B,heads,N,N] holds the softmax over all tokens for each of
@@ -27,9 +26,13 @@ class TokenBackbone(Backbone):
 
     blocks: int
 
-    @abstractmethod
     def tokens(self, images: torch.Tensor, blocks: Sequence[int]) -> list[Tokens]:
         """The tokens of the chosen blocks (0-based, in any order) of normalised images [B,3,H,W] of any size.
 
         An attention takes B * heads * N^2 numbers, so choose only blocks that are needed.
         """
+        return self.computed(self._tokens, images, blocks)
+
+    @abstractmethod
+    def _tokens(self, images: torch.Tensor, blocks: Sequence[int]) -> list[Tokens]:
+        """What `tokens` returns, computed."""

@@ -1,6 +1,7 @@
 """Tests that every backbone must pass: a class that inherits `Contract` names the architectures."""
 
 from collections.abc import Callable
+from copy import deepcopy
 from itertools import pairwise
 
 import pytest
@@ -9,6 +10,8 @@ from torch import nn
 
 import backbones
 from backbones import Backbone
+from backbones.folding import fold_batch_norms
+from backbones.pointwise import quicken
 from imagesets.errors import WrongInput
 
 Architecture = Callable[..., Backbone]
@@ -97,6 +100,32 @@ class Contract:
         second = built(architecture, weights=str(tmp_path / "weights.pt")).eval()
         with torch.no_grad():
             assert all(map(torch.equal, first(images), second(images)))
+
+    def test_folded_and_quickened_it_gives_the_same_taps(self, architecture: Architecture) -> None:
+        torch.manual_seed(0)
+        backbone, images = built(architecture).eval().requires_grad_(False), torch.rand(2, 3, 70, 97) - 0.5
+        for norm in (module for module in backbone.modules() if isinstance(module, nn.BatchNorm2d)):
+            for values, low in ((norm.running_mean, -0.2), (norm.running_var, 0.5), (norm.weight, 0.5), (norm.bias, -0.2)):
+                values.uniform_(low, low + 0.5)
+        quick = deepcopy(backbone)
+        fold_batch_norms(quick)
+        quicken(quick)
+        assert not any(isinstance(module, nn.BatchNorm2d) for module in quick.modules())
+        for tap, expected in zip(quick(images), backbone(images), strict=True):
+            assert expected.std() > 0
+            torch.testing.assert_close(tap, expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
+
+    def test_quickened_it_trains_as_before_under_the_same_names(self, architecture: Architecture) -> None:
+        torch.manual_seed(0)
+        backbone, images = built(architecture).train(), torch.randn(2, 3, 70, 97)
+        quick = deepcopy(backbone)
+        quicken(quick)
+        assert list(quick.state_dict()) == list(backbone.state_dict())
+        for network in (backbone, quick):
+            network(images)[-1].square().mean().backward()
+        for (name, value), expected in zip(quick.named_parameters(), backbone.parameters(), strict=True):
+            largest = float(expected.grad.abs().max())
+            torch.testing.assert_close(value.grad, expected.grad, rtol=1e-3, atol=1e-4 * largest, msg=name)
 
     def test_it_starts_from_one_of_its_kind_and_refuses_another(self, architecture: Architecture) -> None:
         first, second = built(architecture), built(architecture)

@@ -31,7 +31,7 @@ SMALL = {
     "iterations": 30,
     "batch": 4,
     "accumulate": 1,
-    "lr": 0.02,
+    "lr": 0.002,
     "schedule": "poly",
     "optimiser": "sgd",
     "momentum": 0.9,

@@ -57,7 +57,7 @@ class TinyViT(TokenBackbone):
         first, last = self.tokens(images, (0, 1))
         return first.patches, self.norm(last.patches.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
-    def tokens(self, images: torch.Tensor, blocks: Sequence[int]) -> list[Tokens]:
+    def _tokens(self, images: torch.Tensor, blocks: Sequence[int]) -> list[Tokens]:
         height, width = images.shape[2:]
         patches = self.patch(functional.pad(images, (0, -width % PATCH, 0, -height % PATCH)))
         size = patches.shape[2:]

@@ -13,6 +13,8 @@ from statistics import fmean
 import torch
 from torch import nn
 
+from backbones.pointwise import quicken
+from backbones.precision import compute_in
 from imagesets.errors import WrongInput
 from imagesets.item import Item
 from training import checkpoint
@@ -37,6 +39,8 @@ def train(training: Training, items: Sequence[Item], run: Run) -> list[dict[str,
     check_shares(training, run.world)
     # channels last: convolutions are a fifth faster on CPUs, and mixed precision on GPUs needs it
     training.objective.to(run.device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    quicken(training.objective)
+    compute_in(training.objective, run.settings.precision)
     warnings.filterwarnings("ignore", message="Grad strides do not match")  # of 1x1 convolutions, whose two layouts are one
     for group in training.optimiser.param_groups:
         group["base_lr"] = group["lr"]
@@ -103,9 +107,7 @@ def _update(training: Training, objective: nn.Module, parts: Sequence[Batch], st
 def _forward(training: Training, objective: nn.Module, part: Batch, step: int, run: Run) -> tuple[torch.Tensor, Losses]:
     """The sum of the losses of a part of a batch, and the losses by name."""
     batch = {name: values.to(run.device, non_blocking=True) for name, values in part.items()}
-    precision = getattr(torch, run.settings.precision)
-    with torch.autocast(run.device.type, dtype=precision, enabled=precision is not torch.float32):
-        total, losses = objective(batch, step)
+    total, losses = objective(batch, step)
     if not torch.isfinite(total):
         found = ", ".join(f"{name}={loss.item():.3g}" for name, loss in losses.items())
         raise WrongInput(

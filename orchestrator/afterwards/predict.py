@@ -14,7 +14,7 @@ from imagesets.item import Item
 from imagesets.lists import IMAGE_SUFFIXES
 from orchestrator.afterwards.export import about_run, check_form, write
 from orchestrator.afterwards.new_folder import refuse_used
-from orchestrator.engine.context import load_network, settings_of, stored
+from orchestrator.engine.context import for_extraction, load_network, settings_of, stored
 from orchestrator.engine.job import Input
 from orchestrator.engine.progress import Display
 from orchestrator.planning import scores
@@ -87,7 +87,8 @@ def _input(run: FinishedRun, stage: Stage, word: str, where: torch.device) -> An
     source = stage.inputs[word]
     folder, _ = run.result(source.name)
     if source.recipe.network:
-        return load_network(Input(Result(folder), source.recipe.network, source.settings), run.classes, where)
+        network = load_network(Input(Result(folder), source.recipe.network, source.settings), run.classes, where)
+        return for_extraction(network, stage.settings.get("extraction.precision", "float32"))
     if source.recipe.over != "classes":
         raise WrongInput(f"{stage.name} reads the {word} of each image, so it can segment no images but those of the run")
     return stored(folder, source.recipe.read)

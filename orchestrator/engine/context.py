@@ -7,6 +7,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from backbones.folding import fold_batch_norms
+from backbones.pointwise import quicken
+from backbones.precision import compute_in
 from imagesets.errors import WrongInput
 from imagesets.item import Item
 from maps.maps import StoredMaps
@@ -22,12 +25,17 @@ def context(job: Job, device: str) -> Context:
     for result in (*(source.result for source in job.inputs.values()), job.attempt):
         result.settle()
     where = torch.device(device)
-    inputs = {
-        word: load_network(source, job.classes, where) if source.network else stored(source.result.folder, source.read)
-        for word, source in job.inputs.items()
-    }
+    inputs = {word: _input(job, source, where) for word, source in job.inputs.items()}
     items = () if job.recipe.per_image else job.items
     return Context(settings_of(job.settings), job.classes, items, (job.random_seed, job.purpose), where, inputs)
+
+
+def _input(job: Job, source: Input, device: torch.device) -> Any:
+    """What a stage gets for a word. A training may take over weights by their names, so it gets a network as it was trained."""
+    if not source.network:
+        return stored(source.result.folder, source.read)
+    network = load_network(source, job.classes, device)
+    return network if job.recipe.kind == "train" else for_extraction(network, job.settings.get("extraction.precision", "float32"))
 
 
 def importing(recipe: StageRecipe, settings: Mapping[str, Any], classes: tuple[str, ...], items: Sequence[Item]) -> Context:
@@ -66,3 +74,11 @@ def load_network(source: Input, classes: tuple[str, ...], device: torch.device) 
         ) from error
     module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return module.eval().requires_grad_(False)
+
+
+def for_extraction(network: nn.Module, precision: str) -> nn.Module:
+    """A network that is only read, made quick: batch norms become part of convolutions, and it computes in `precision`."""
+    fold_batch_norms(network)
+    quicken(network)
+    compute_in(network, precision)
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

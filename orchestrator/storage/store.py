@@ -16,7 +16,7 @@ from imagesets.errors import WrongInput
 from orchestrator.storage.place import MANIFEST, place_of
 from orchestrator.storage.trouble import MARKER, room_for
 
-FORMAT = 1  # of stage folders, and of the engine's work around a stage; part of every key
+FORMAT = 2  # of stage folders, and of the engine's work around a stage; part of every key
 FOLDERS = ("runs", "stages", "sweeps")  # made when a store is opened, because writers make no more than one folder
 
 

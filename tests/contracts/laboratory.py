@@ -94,7 +94,7 @@ class Made:
         return read_json(self.job.folder / "history.json")
 
     def network(self) -> nn.Module:
-        """The saved network, as it reaches a stage that reads it."""
+        """The saved network, as it reaches a training that reads it."""
         source = Input(self.job.attempt, self.job.recipe.network, self.job.settings)
         return load_network(source, self.job.classes, torch.device("cpu"))
 
@@ -173,6 +173,19 @@ class Laboratory:
         for source in step.inputs.values():
             self._run(source, runner)
         runner.run(step)
+
+
+def check_alike(found: Mapping[str, Any], expected: Mapping[str, Any], tolerance: float = 0.01) -> None:
+    """Numbers must agree up to `tolerance`, a share of the largest (default: half precision); a few labels may differ."""
+    assert found.keys() == expected.keys()
+    for name, array in expected.items():
+        own = found[name]
+        assert own.shape == array.shape and own.dtype == array.dtype, name
+        if np.issubdtype(array.dtype, np.floating):
+            most = float(np.abs(array).max(initial=1e-3))
+            np.testing.assert_allclose(own.astype(float), array.astype(float), atol=tolerance * most, rtol=0, err_msg=name)
+        else:
+            assert (own == array).mean() >= 0.99 if array.size else True, name
 
 
 def same(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:

@@ -9,13 +9,13 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
 from tests.contracts.cases import Case, every
 from tests.contracts.images import write_images
-from tests.contracts.laboratory import Laboratory, Made, same
+from tests.contracts.laboratory import Laboratory, Made, check_alike, same
+from tests.contracts.test_precision import reads_a_network
 from tests.contracts.test_trainings import check_history
 from tests.contracts.two_processes import train_in_two
 from tests.launching import launch, manifests
@@ -39,10 +39,6 @@ def device() -> Iterator[str]:
 def training(request: pytest.FixtureRequest, laboratory: Laboratory) -> Made:
     """A training, made on the CPU."""
     return laboratory.made(request.param)
-
-
-def reads_a_network(case: Case) -> bool:
-    return any(source.recipe.network for source in case.stage.inputs.values())
 
 
 def without_dropout(made: Made) -> dict[str, object]:
@@ -81,19 +77,6 @@ def test_a_per_image_stage_makes_what_the_cpu_makes(device: str, laboratory: Lab
     one = made.one(device)
     for part in made.job.parts():
         check_alike(one(part), made.arrays[made.job.name_of(part)])
-
-
-def check_alike(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
-    """Numbers must agree up to half precision; of labels, rounding may change a few."""
-    assert found.keys() == expected.keys()
-    for name, array in expected.items():
-        own = found[name]
-        assert own.shape == array.shape and own.dtype == array.dtype, name
-        if np.issubdtype(array.dtype, np.floating):
-            most = float(np.abs(array).max(initial=1e-3))
-            np.testing.assert_allclose(own.astype(float), array.astype(float), atol=0.01 * most, rtol=0, err_msg=name)
-        else:
-            assert (own == array).mean() >= 0.99 if array.size else True, name
 
 
 def test_two_workers_share_a_training_on_two_gpus(device: str, laboratory: Laboratory, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import torch
 
 from backbones import Backbone
 from tests.contracts.cases import Case, every
-from tests.contracts.laboratory import Laboratory, Made, same
+from tests.contracts.laboratory import Laboratory, Made, check_alike, same
 from tests.contracts.two_processes import train_in_two
 from training.loop import Stopped
 
@@ -70,7 +70,7 @@ def test_its_readers_get_the_same_from_the_network_that_was_saved(
         word = next(word for word, source in reader.stage.inputs.items() if source.name == case.stage.name)
         one = stage.one(**{word: kept})
         for part in list(stage.job.parts())[:3]:
-            assert same(one(part), stage.one()(part)), (reader.stage.name, part)
+            check_alike(stage.one()(part), one(part))  # its readers get it with its batch norms folded
 
 
 def test_its_network_can_do_what_its_recipe_says(made: Made) -> None:
@@ -105,18 +105,6 @@ def test_images_of_one_class_and_of_none_train_it(one_class: Laboratory, case: C
 @pytest.mark.slow
 def test_two_loaders_give_the_weights_of_none(made: Made, tmp_path: Path) -> None:
     assert same(made.again(tmp_path, changed={"training.loaders": 2}).weights, made.weights)
-
-
-@pytest.mark.slow
-def test_bfloat16_with_two_loaders_stays_near_float32(made: Made, tmp_path: Path) -> None:
-    trained = made.again(tmp_path, changed={"training.precision": "bfloat16", "training.loaders": 2})
-    assert {name: values.dtype for name, values in trained.weights.items()} == {
-        name: values.dtype for name, values in made.weights.items()
-    }
-    check_history(trained.history)
-    assert trained.history != made.history, "the forward pass was not in bfloat16"
-    for name, loss in made.history[0].items():
-        assert trained.history[0][name] == pytest.approx(loss, rel=0.05, abs=0.02), name
 
 
 @pytest.mark.slow

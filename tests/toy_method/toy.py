@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from backbones.precision import MixedPrecision
 from imagesets.crops import Crop, by_scale
 from imagesets.item import Item
 from imagesets.transforms import normalise, rescale
@@ -24,12 +25,16 @@ from training.stage import Context, Losses, Outputs, Settings, Training
 LEAST = 1e-3  # a class that never peaks divides by this
 
 
+class Layers(MixedPrecision, nn.Sequential):
+    """Layers that compute in `training.precision` and `extraction.precision`, as a backbone does."""
+
+
 class Painter(nn.Module):
     """Normalised images [B,3,H,W] to logits [B,K+1,ceil(H/4),ceil(W/4)], background first."""
 
     def __init__(self, classes: int) -> None:
         super().__init__()
-        self.layers = nn.Sequential(
+        self.layers = Layers(
             *(nn.Conv2d(3, 16, 3, 2, 1), nn.ReLU(), nn.Conv2d(16, 16, 3, 2, 1), nn.ReLU(), nn.Conv2d(16, classes + 1, 1))
         )
 

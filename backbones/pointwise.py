@@ -1,0 +1,47 @@
+"""1x1 convolutions, twice as fast on one thread of a CPU and equal within rounding.
+
+With one thread and fewer than 16 images, torch 2.13 computes a 1x1 convolution of stride 1 by a product of its own (`use_mkldnn`
+in its Convolution.cpp), at half the rate of oneDNN. As a batch of images of one row each, the same numbers go to oneDNN; with
+channels last, that batch is a view.
+
+Measured on an AMD EPYC (Zen 5, avx512), images of 375x500, pairs: on one thread a ResNet-50 takes 0.66 of its time, a
+MobileNetV2 0.77, and our small network, which has no 1x1 convolutions of stride 1, the same. On two threads torch takes oneDNN
+by itself, and so it does for bfloat16; rows would cost up to a quarter more there, so they are not used.
+"""
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+ENOUGH = 16  # images; torch takes oneDNN for as many
+
+
+def convolve(images: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
+    """Images [B,C,H,W] and 1x1 filters [outputs,C,1,1] to [B,outputs,H,W], as `conv2d` does it."""
+    batch, channels, height, width = images.shape
+    slow = images.device.type == "cpu" and images.dtype is torch.float32 and torch.get_num_threads() == 1
+    if not slow or not batch < ENOUGH <= batch * height:
+        return functional.conv2d(images, weight, bias)
+    rows = images.permute(0, 2, 3, 1).reshape(batch * height, 1, width, channels).permute(0, 3, 1, 2)
+    made = functional.conv2d(rows, weight, bias)
+    return made.permute(0, 2, 3, 1).reshape(batch, height, width, len(weight)).permute(0, 3, 1, 2)
+
+
+class PointwiseConv2d(nn.Conv2d):
+    """A 1x1 convolution of stride 1 without padding; its parameters have the names that they have in `nn.Conv2d`."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """[B,C,H,W] to [B,outputs,H,W]."""
+        return convolve(images, self.weight, self.bias)
+
+
+def quicken(network: nn.Module) -> None:
+    """Let all 1x1 convolutions of a network, such as those of a ResNet's bottlenecks, be computed by `convolve`."""
+    for module in network.modules():
+        if type(module) is nn.Conv2d and _is_pointwise(module):
+            module.__class__ = PointwiseConv2d
+
+
+def _is_pointwise(convolution: nn.Conv2d) -> bool:
+    plain = convolution.kernel_size == convolution.stride == (1, 1) and convolution.padding == (0, 0)
+    return plain and convolution.groups == 1
