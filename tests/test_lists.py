@@ -113,9 +113,14 @@ def test_a_score_that_is_left_out_for_want_of_masks_is_no_reader(voc: Path) -> N
     assert bare["cam-maps"] == "train" and bare["deeplabv2-predictions"] == "val"
 
 
-@pytest.mark.parametrize("name", ["cam-maps", "irn-masks"])
-def test_a_plan_up_to_a_stage_makes_it_over_its_own_list(voc: Path, name: str) -> None:
-    assert over(planned(voc, "lpcam+irn", kind="voc12", until=name))[name] == "train_aug"
+def test_a_plan_up_to_a_stage_makes_of_it_what_the_whole_run_reads(voc: Path) -> None:
+    arguments = ("lpcam+irn", "images.scoring=[train, val]")
+    whole = over(planned(voc, *arguments, kind="voc12"))
+    assert whole["cam-maps"] == "train" and whole["irn-masks"] == "train_aug + val"
+    for name in ("cam-maps", "lpcam-maps", "irn-masks"):
+        assert over(planned(voc, *arguments, kind="voc12", until=name))[name] == whole[name]
+    seeds = over(planned(voc, *arguments, kind="voc12", until="lpcam-maps-score-val"))
+    assert seeds["lpcam-maps"] == "val" and seeds["cam-maps"] == "train"
 
 
 def test_a_union_leaves_out_lists_that_others_hold() -> None:

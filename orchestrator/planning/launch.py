@@ -149,11 +149,14 @@ def planner(wanted: Experiment, images: ImageSet) -> Planner:
 def plan_with(planner: Planner, wanted: Experiment, run: str = "", until: str = "", only: str = "") -> Prepared:
     """Plan an experiment with a planner that other experiments share; `run` is its name among them.
 
-    With `until` or `only`, only the stages that lead to that stage are planned.
+    With `until` or `only`, only the stages that lead to that stage are planned: it goes over what the whole run reads of it, and
+    they go over what these stages read of them.
     """
     stages = narrowed(wanted.stages, until, only)
+    names = {stage.name for stage in stages}
     try:
-        steps = planner.plan(stages, wanted.request.random_seed, run)
+        whole = planner.placed(wanted.stages)
+        steps = planner.plan([stage for stage in whole if stage.name in names], wanted.request.random_seed, run)
     except WrongInput:
         refuse_damaged(planner.images, stages, wanted.settings, decode=False)  # names all missing files
         raise

@@ -104,11 +104,15 @@ class Planner:
         Scores that need masks of a list without any are left out. A per-image stage goes over the lists of its readers.
         """
         steps: dict[str, PlannedStage] = {}
-        left = [stage for stage in stages if not (stage.scores and stage.recipe.truth) or self.images.has_masks(stage.list_name)]
-        for stage in over_what_is_read(left, self.holds):
+        for stage in self.placed(stages):
             inputs = {word: steps[source.name] for word, source in stage.inputs.items()}
             steps[stage.name] = self._step(stage, inputs, random_seed, run)
         return list(steps.values())
+
+    def placed(self, stages: Sequence[Stage]) -> list[Stage]:
+        """The stages that can be made, each per-image stage over what the others read of it."""
+        left = [stage for stage in stages if not (stage.scores and stage.recipe.truth) or self.images.has_masks(stage.list_name)]
+        return over_what_is_read(left, self.holds)
 
     def items(self, list_name: str, with_masks: bool) -> ItemList:
         """The items of a list."""

@@ -1,6 +1,6 @@
 """A stage of a run: a method expression is expanded into stages."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -75,11 +75,11 @@ def over_what_is_read(stages: Sequence[Stage], holds: Holds) -> list[Stage]:
     return list(made.values())
 
 
-def union(names: Iterable[str], holds: Holds, first: str = "") -> str:
-    """The union of lists, without those that another one holds; `first` is the first of them if it is there."""
+def union(names: Sequence[str], holds: Holds, first: str = "") -> str:
+    """The union of lists, without those that another one holds; those that `first` names come first."""
+    parts = {part for name in names for part in name.split(UNION)}
     found: list[str] = []
-    parts = dict.fromkeys(part for name in names for part in name.split(UNION))
-    for part in sorted(parts, key=first.__ne__):
+    for part in (part for name in (first, *names) for part in name.split(UNION) if part in parts):
         if not any(holds(other, part) for other in found):
             found = [*(other for other in found if not holds(part, other)), part]
     return UNION.join(found)

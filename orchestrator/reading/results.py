@@ -72,8 +72,8 @@ def whole(part: Prepared) -> Prepared:
     if set(listed.values()) <= {step.result for step in part.steps}:
         return part
     try:
-        stages = [stage for stage in part.experiment.stages if stage.name in {*listed, *made}]
-        steps = part.planner.plan(stages, part.request.random_seed)
+        stages = part.planner.placed(part.experiment.stages)
+        steps = part.planner.plan([stage for stage in stages if stage.name in {*listed, *made}], part.request.random_seed)
     except WrongInput:  # a later list has lost its masks, so the later scores no longer hold
         return part
     return replace(part, steps=list(filter(None, (_kept(step, made, set(listed.values())) for step in steps))))
