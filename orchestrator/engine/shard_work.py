@@ -13,7 +13,7 @@ from orchestrator.engine.spent import Meter, Spent
 from orchestrator.engine.taken_over import taken_over
 from orchestrator.planning.references import resolve
 from orchestrator.storage.shards import SUM
-from training.loop import set_threads
+from training.threads import set_threads
 
 
 def run_shard(job: Job, index: int, device: str, ask: Ask = lambda: None) -> tuple[int, Spent]:
