@@ -157,7 +157,7 @@ def test_processes_finish_what_holds_the_lock_and_their_time_counts(items) -> No
     made = [record for shard in pipeline.records([items[:6], items[6:]]) for record in shard]
     assert [str(record["id"]) for record in made] == [item.id for item in items]
     own = {int(record["process"]) for record in made}
-    assert os.getpid() not in own and pipeline.finishing.cpu() > 0 and pipeline.finishing.cpu() == 0
+    assert os.getpid() not in own and pipeline.cpu() > 0 and pipeline.cpu() == 0
     pipeline.close()
     assert not any(psutil.pid_exists(process) for process in own)
 

@@ -48,6 +48,7 @@ class Job:
     classes: tuple[str, ...]
     items: ItemList
     inputs: Mapping[str, Input]
+    siblings: tuple[Result, ...] = ()  # results over other lists, whose records of these items are taken over
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Job) and self.attempt == other.attempt

@@ -59,6 +59,10 @@ class Pipeline:
             self.loads.clear()
             self.unfinished.clear()
 
+    def cpu(self) -> float:
+        """CPU seconds that other processes have spent since the last call."""
+        return self.finishing.cpu()
+
     def close(self) -> None:
         """End all threads and processes; what they do at this moment is waited for."""
         self.loading.shutdown(cancel_futures=True)

@@ -154,11 +154,14 @@ def planner(wanted: Experiment, images: ImageSet) -> Planner:
 def plan_with(planner: Planner, wanted: Experiment, run: str = "", until: str = "", only: str = "") -> Prepared:
     """Plan an experiment with a planner that other experiments share; `run` is its name among them.
 
-    With `until` or `only`, only the stages that lead to that stage are planned.
+    With `until` or `only`, only the stages that lead to that stage are planned: it goes over what the whole run reads of it, and
+    they go over what these stages read of them.
     """
-    stages = narrowed(wanted.stages, until, only, planner.holds)
+    stages = narrowed(wanted.stages, until, only)
+    names = {stage.name for stage in stages}
     try:
-        steps = planner.plan(stages, wanted.request.random_seed, run)
+        whole = planner.placed(wanted.stages)
+        steps = planner.plan([stage for stage in whole if stage.name in names], wanted.request.random_seed, run)
     except WrongInput:
         refuse_damaged(planner.images, stages, wanted.settings, decode=False)  # names all missing files
         raise
@@ -180,7 +183,7 @@ def refuse_damaged(images: ImageSet, stages: Iterable[Stage], settings: Mapping[
     """
     from imagesets.check import check  # this opens images; a plan of checked images does not get here
 
-    read = {stage.list_name for stage in stages}
+    read = {name for stage in stages for name in stage.lists}
     scored = {stage.list_name for stage in stages if stage.recipe.truth and images.has_masks(stage.list_name)}
     learnt = [settings["images.training"], settings["images.fitting"]]
     found = check(images, sorted(read), sorted(scored), learnt, settings["images.validation"][:1], decode)

@@ -108,6 +108,11 @@ class StageRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     cost_unit: bool = False  # its time is part of the unit of cost
     regions: Regions | None = None  # what a report shows of it
 
+    @property
+    def per_image(self) -> bool:
+        """Whether its result is a record of each image. It depends on no other image of the list, so any list may have it."""
+        return self.kind == "map" and self.over == "images" and self.store == "each"
+
 
 class AddOn(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What an add-on or a mixing does to the training of a network."""

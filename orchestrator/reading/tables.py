@@ -112,7 +112,7 @@ def print_plan(console: Console, prepared: Prepared, steps: list[PlannedStage]) 
     made = table("stage", "over", "state", ">seconds last time", title=f"{prepared.request.method} on {prepared.request.images}")
     for step in steps:
         unit = f"{len(prepared.images.classes)} classes" if step.stage.recipe.over == "classes" else f"{len(step.items)} images"
-        state = f"cached ({step.key[:12]})" if step.cached else f"will run: {step.reason}"
+        state = f"cached ({step.result[:12]})" if step.cached else f"will run: {step.reason}"
         made.add_row(step.stage.name, unit, state, "unknown" if step.estimate is None else f"{step.estimate:.0f}")
     console.print(made)
     console.print(_summary(steps))

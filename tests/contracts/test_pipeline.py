@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from orchestrator.engine import job
-from orchestrator.engine.shard_work import forget, run_shards
+from orchestrator.engine.makers import forget
+from orchestrator.engine.shard_work import run_shards
 from orchestrator.engine.spent import Spent
 from orchestrator.storage.result import Attempt
 from tests.contracts.laboratory import Laboratory, Made, same
