@@ -14,6 +14,7 @@ from typing import Any
 from imagesets.errors import WrongInput
 from imagesets.image_set import ImageSet
 from imagesets.item_list import ItemList
+from orchestrator.planning.estimate import Estimate, estimate
 from orchestrator.planning.fingerprint import Fingerprints
 from orchestrator.planning.recipe import Reference, Setting
 from orchestrator.planning.settings import PRESETS
@@ -37,7 +38,7 @@ class PlannedStage:
     manifest: dict[str, Any] | None = None  # the manifest of a finished result that still fits its inputs
     siblings: Sequence[Sibling] = ()  # results over other lists, from which a missing result takes over records
     reason: str = ""  # why it will run
-    estimate: float | None = None  # seconds that the newest result of that name took
+    estimate: Estimate | None = None  # what making it will take, if an earlier result tells
     run: str = ""  # the name of its run, if the launch has several
 
     @property
@@ -144,10 +145,10 @@ class Planner:
         )  # stages with the same key share it, whatever their names
         step = PlannedStage(stage, key, identity, folder, items, inputs, run=run)
         self.look(step)
-        newest = self.store.newest(stage.name)
-        step.estimate = newest["wall"] if newest else None
+        results = self.store.results(stage.name)
+        step.estimate = self._estimate(step, results)
         if not step.cached:
-            step.reason = reason(step, newest)
+            step.reason = reason(step, max(results, key=lambda made: made["finished"], default=None))
         return step
 
     def _code(self, stage: Stage) -> list[str]:
@@ -191,7 +192,12 @@ class Planner:
     def discarded(self, step: PlannedStage) -> list[Path]:
         """Take a step's result out of the plan; returns the folders of its result and of those over other lists."""
         step.folder, step.manifest, step.siblings = self._folders[step.key], None, ()
+        step.estimate = self._estimate(step, self.store.results(step.stage.name))
         return [step.folder, *(self.store.folder(step.stage.name, manifest["key"]) for manifest in self._family(step))]
+
+    def _estimate(self, step: PlannedStage, results: Sequence[Mapping[str, Any]]) -> Estimate | None:
+        images = len(step.items)
+        return estimate(step.stage.recipe.kind, step.identity, images, images - step.taken_over, results)
 
     def _family(self, step: PlannedStage) -> list[dict[str, Any]]:
         """The manifests of finished results of a per-image stage over other lists."""
