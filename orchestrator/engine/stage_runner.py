@@ -10,7 +10,8 @@ from orchestrator.engine.job import Input, Job, blaming
 from orchestrator.engine.progress import Display
 from orchestrator.engine.provenance import circumstances
 from orchestrator.engine.stage_kinds import Engine, Making
-from orchestrator.planning.plan import PlannedStage, Planner, digest_of
+from orchestrator.planning.plan import Planner
+from orchestrator.planning.planned_stage import PlannedStage, digest_of
 from orchestrator.storage.lease import Lease, LeaseLost, try_lease
 from orchestrator.storage.place import PROGRESS
 from orchestrator.storage.result import Attempt, Result

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from orchestrator.planning import scores
 from orchestrator.planning.launch import Experiment, Prepared
-from orchestrator.planning.plan import PlannedStage
+from orchestrator.planning.planned_stage import PlannedStage
 from orchestrator.reading.numbers import heading, told, told_spread
 from orchestrator.reading.results import subjects
 from orchestrator.reading.summary import Group
