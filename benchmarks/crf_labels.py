@@ -23,14 +23,14 @@ FOREGROUND, BACKGROUND = 0.30, 0.05  # IRN's thresholds
 Example = tuple[np.ndarray, torch.Tensor, np.ndarray]
 
 
-def example(seed: int) -> Example:
+def example(seed: int, size: tuple[int, int] = SIZE) -> Example:
     """A shaded image of overlapping ellipses with slight noise, and the maps of one or two of them (2 or 3 labels)."""
     rng = np.random.default_rng(seed)
-    height, width = SIZE
+    height, width = size
     image = 128 + 30 * cv2.resize(rng.normal(size=(6, 8, 3)).astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
     maps = []
     for _ in range(12):
-        inside = np.zeros(SIZE, np.uint8)
+        inside = np.zeros(size, np.uint8)
         centre, axes = rng.integers(0, (width, height)).tolist(), rng.integers(30, 110, 2).tolist()
         cv2.ellipse(inside, centre, axes, float(rng.uniform(0, 180)), 0, 360, 1, -1)
         image[inside > 0] = 0.4 * image[inside > 0] + 0.6 * rng.uniform(0, 255, 3)

@@ -27,11 +27,11 @@ Losses = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], dict[str, torch.Te
 
 
 class Published:
-    """The public code's procedure. Indices of cells: one tensor [directions,length,anchors] per path length."""
+    """The public code's procedure on a square grid. Indices of cells: one tensor [directions,length,anchors] per path length."""
 
-    def __init__(self) -> None:
-        cells = torch.arange(SIDE * SIDE).reshape(SIDE, SIDE)
-        rows, columns = anchors((SIDE, SIDE), RADIUS)
+    def __init__(self, side: int = SIDE) -> None:
+        cells = torch.arange(side * side).reshape(side, side)
+        rows, columns = anchors((side, side), RADIUS)
         groups = defaultdict(list)
         for direction in directions(RADIUS):
             moved = [cells[rows.start + y : rows.stop + y, columns.start + x : columns.stop + x] for y, x in path(direction)]

@@ -26,13 +26,13 @@ def one_pass_per_threshold(maps: np.ndarray, keys: np.ndarray, truth: np.ndarray
     return np.stack(matrices)
 
 
-def example(count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def example(count: int, rng: np.random.Generator, size: tuple[int, int] = SIZE) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Smooth maps in 0..1 of `count` classes, and a mask with a void border."""
     keys = np.sort(rng.choice(CLASSES, count, replace=False))
     coarse = rng.random((count, 24, 32), np.float32)
-    rows, columns = np.arange(SIZE[0]) * 24 // SIZE[0], np.arange(SIZE[1]) * 32 // SIZE[1]
-    maps = coarse[:, rows][:, :, columns] * rng.uniform(0.9, 1, (count, *SIZE)).astype(np.float32)
-    truth = np.concatenate([[0], keys + 1, [255]]).astype(np.uint8)[rng.integers(0, count + 2, SIZE)]
+    rows, columns = np.arange(size[0]) * 24 // size[0], np.arange(size[1]) * 32 // size[1]
+    maps = coarse[:, rows][:, :, columns] * rng.uniform(0.9, 1, (count, *size)).astype(np.float32)
+    truth = np.concatenate([[0], keys + 1, [255]]).astype(np.uint8)[rng.integers(0, count + 2, size)]
     return maps, keys, truth
 
 

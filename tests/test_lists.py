@@ -16,7 +16,7 @@ from orchestrator.engine.announced import announced, keys_of_running
 from orchestrator.engine.job import Job
 from orchestrator.planning.images import open_images
 from orchestrator.planning.launch import Prepared, Request, experiment, plan_with, planner
-from orchestrator.planning.plan import PlannedStage
+from orchestrator.planning.planned_stage import PlannedStage
 from orchestrator.planning.siblings import shared_out
 from orchestrator.planning.stage import union
 from orchestrator.reading.runs import open_run

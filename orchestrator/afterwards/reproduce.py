@@ -13,7 +13,7 @@ from imagesets.errors import WrongInput
 from orchestrator.engine.provenance import git_commit, versions
 from orchestrator.planning.images import open_images
 from orchestrator.planning.launch import Request, experiment, prepare
-from orchestrator.planning.plan import PlannedStage
+from orchestrator.planning.planned_stage import PlannedStage
 from orchestrator.planning.recipe import Setting
 from orchestrator.planning.recipes import find
 from orchestrator.planning.settings import declared

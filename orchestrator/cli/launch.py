@@ -27,7 +27,8 @@ from orchestrator.planning.launch import (
     repeat,
     select,
 )
-from orchestrator.planning.plan import PlannedStage, Planner
+from orchestrator.planning.plan import Planner
+from orchestrator.planning.planned_stage import PlannedStage
 from orchestrator.planning.refusals import made_otherwise, problems, refuse_run, unread
 from orchestrator.planning.stage import narrowed
 from orchestrator.reading.results import whole, write_results

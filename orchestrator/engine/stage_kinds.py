@@ -1,4 +1,7 @@
-"""Makes the three kinds of stages on an engine: shards, a training, an imported file. Each returns figures for its manifest."""
+"""Makes the three kinds of stages on an engine: shards, a training, an imported file. Each returns figures for its manifest.
+
+`partial` says that the seconds are of a part of the work, because an earlier attempt did the rest.
+"""
 
 import logging
 import threading
@@ -21,6 +24,7 @@ from orchestrator.storage.beside import beside
 from orchestrator.storage.place import PROGRESS, STOP
 from orchestrator.storage.shards import StoredRecords, shards_digest, summed, write_names
 from orchestrator.storage.store import digest, read_json
+from training.checkpoint import CHECKPOINT
 from training.loop import Stopped
 
 LOOK = 0.5  # seconds between two looks at a training's progress
@@ -66,25 +70,30 @@ class Making:
         warnings = resolve(recipe.warnings)(StoredRecords(job.folder)) if recipe.warnings else []
         for sentence in warnings:
             tell(sentence)
-        return {"digest": shards_digest(job.folder, len(shards)), "result": result, "warnings": warnings, **spent.figures()}
+        figures = {"partial": len(missing) < len(shards), **spent.figures()}
+        return {"digest": shards_digest(job.folder, len(shards)), "result": result, "warnings": warnings, **figures}
 
     def train(self, job: Job, name: str) -> dict[str, Any]:
         """Train a network. Raises Stopped if the training was asked to end before its last step."""
         job.attempt.remove("network.pt")  # an earlier attempt's; with a file there, the one made elsewhere would not be brought
         self.display.start(name, 1, "steps", note="the workers start")
+        resumed = job.attempt.file(CHECKPOINT).exists()
         with beside(partial(self._watch, name, job.folder), LOOK), job.attempt.following():
-            spent = self._attempts(job, name)
+            spent, lost = self._attempts(job, name)
         path = job.attempt.file("network.pt")
         if not path.exists():
             raise Stopped(f"{name} was stopped and checkpointed")
         job.attempt.file("history.json")  # for the report
-        return {"digest": digest(path.read_bytes()), "result": None, **spent.figures()}
+        return {"digest": digest(path.read_bytes()), "result": None, "partial": resumed or lost, **spent.figures()}
 
-    def _attempts(self, job: Job, name: str) -> Spent:
-        """Train; after a lost worker try again, up to RETRIES times, each time under a new token."""
+    def _attempts(self, job: Job, name: str) -> tuple[Spent, bool]:
+        """Train; after a lost worker try again, up to RETRIES times, each time under a new token.
+
+        Returns what the last attempt spent, and whether there were others.
+        """
         for attempt in range(RETRIES + 1):
             try:
-                return self.engine.train(job)
+                return self.engine.train(job), attempt > 0
             except WorkerLost as lost:
                 self.check_wanted(job.folder)
                 if attempt == RETRIES:

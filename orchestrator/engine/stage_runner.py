@@ -10,7 +10,8 @@ from orchestrator.engine.job import Input, Job, blaming
 from orchestrator.engine.progress import Display
 from orchestrator.engine.provenance import circumstances
 from orchestrator.engine.stage_kinds import Engine, Making
-from orchestrator.planning.plan import PlannedStage, Planner, digest_of
+from orchestrator.planning.plan import Planner
+from orchestrator.planning.planned_stage import PlannedStage, digest_of
 from orchestrator.storage.lease import Lease, LeaseLost, try_lease
 from orchestrator.storage.place import PROGRESS
 from orchestrator.storage.result import Attempt, Result
@@ -103,7 +104,7 @@ class Runner:
             if ran_out(error):
                 raise out_of_memory(step.name, step.stage, error) from error
             raise
-        job.attempt.commit(self._manifest(step) | _in_all(step, {**figures, "wall": time.monotonic() - started}))
+        job.attempt.commit(self._manifest(step) | _with_shares(step, {**figures, "wall": time.monotonic() - started}))
         job.attempt.remove(CHECKPOINT)  # only now that the result counts
         self.display.finish(step.name, f"{figures['cpu']:.1f} s CPU")
 
@@ -146,7 +147,8 @@ class Runner:
         }
 
 
-def _in_all(step: PlannedStage, figures: dict[str, Any]) -> dict[str, Any]:
-    """The figures of a result whose seconds count what its siblings spent on the records that were taken over."""
+def _with_shares(step: PlannedStage, figures: dict[str, Any]) -> dict[str, Any]:
+    """The figures of a result, whose seconds count what its siblings spent on the records that were taken over."""
     shares = [(other.manifest, other.count / other.manifest["items"]) for other in step.siblings]
-    return figures | {name: figures[name] + sum(made[name] * share for made, share in shares) for name in ("wall", "cpu")}
+    spent = {name: figures[name] + sum(made[name] * share for made, share in shares) for name in ("wall", "cpu")}
+    return {**figures, **spent, "partial": figures.get("partial", False) or any(made.get("partial") for made, _ in shares)}

@@ -14,7 +14,7 @@ from orchestrator.pages.page import template
 from orchestrator.pages.samples import Layer, regions, samples
 from orchestrator.planning import scores
 from orchestrator.planning.launch import Prepared
-from orchestrator.planning.plan import PlannedStage
+from orchestrator.planning.planned_stage import PlannedStage
 from orchestrator.planning.published import published
 from orchestrator.planning.references import resolve
 from orchestrator.reading.results import cost_unit, subjects, used_settings

@@ -15,7 +15,8 @@ from orchestrator.planning.components import Component, components
 from orchestrator.planning.expression import expand
 from orchestrator.planning.images import image_layers
 from orchestrator.planning.nearest import nearest
-from orchestrator.planning.plan import PlannedStage, Planner
+from orchestrator.planning.plan import Planner
+from orchestrator.planning.planned_stage import PlannedStage
 from orchestrator.planning.recipe import Recipe
 from orchestrator.planning.recipes import find, load_all
 from orchestrator.planning.settings import declared, parse_assignments, read_file, resolve

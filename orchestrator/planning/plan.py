@@ -5,85 +5,23 @@ A key is the hash of all that a stage's result depends on: its code, the setting
 family's: they depend on the records of their own images alone. Planning only reads.
 """
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from imagesets.errors import WrongInput
 from imagesets.image_set import ImageSet
 from imagesets.item_list import ItemList
+from orchestrator.planning.estimate import Estimate, estimate
 from orchestrator.planning.fingerprint import Fingerprints
+from orchestrator.planning.planned_stage import PlannedStage, digest_of, reason
 from orchestrator.planning.recipe import Reference, Setting
 from orchestrator.planning.settings import PRESETS
-from orchestrator.planning.siblings import Sibling, shared_out
+from orchestrator.planning.siblings import shared_out
 from orchestrator.planning.stage import Stage, over_what_is_read
-from orchestrator.storage.store import FORMAT, Store, digest, read_manifest
+from orchestrator.storage.store import FORMAT, Store, read_manifest
 
 LOOP = "training.loop:train"  # what runs every training, though no stage's function refers to it
-
-
-@dataclass
-class PlannedStage:
-    """One stage of a plan. A result over a list that holds its images counts as its own result."""
-
-    stage: Stage
-    key: str
-    identity: dict[str, Any]  # the key is the hash of this
-    folder: Path  # of its result
-    items: ItemList
-    inputs: dict[str, "PlannedStage"]
-    manifest: dict[str, Any] | None = None  # the manifest of a finished result that still fits its inputs
-    siblings: Sequence[Sibling] = ()  # results over other lists, from which a missing result takes over records
-    reason: str = ""  # why it will run
-    estimate: float | None = None  # seconds that the newest result of that name took
-    run: str = ""  # the name of its run, if the launch has several
-
-    @property
-    def name(self) -> str:
-        """The stage's name in messages."""
-        return f"{self.stage.name} [{self.run}]" if self.run else self.stage.name
-
-    @property
-    def cached(self) -> bool:
-        """Whether the result exists and is current."""
-        return self.manifest is not None
-
-    @property
-    def family(self) -> str:
-        """Of a per-image stage the key without the images, which its results over all lists share; else the key."""
-        return digest_of({**self.identity, "images": None}) if self.stage.recipe.per_image else self.key
-
-    @property
-    def result(self) -> str:
-        """The key of its result: its own, or that of the wider list."""
-        return self.manifest["key"] if self.manifest else self.key
-
-    @property
-    def needs(self) -> list[str]:
-        """The keys of the results that making or reading it needs: its own, and those over other lists."""
-        return [self.key, self.result, *(sibling.manifest["key"] for sibling in self.siblings)]
-
-    @property
-    def taken_over(self) -> int:
-        """The number of images whose records results over other lists have."""
-        return sum(sibling.count for sibling in self.siblings)
-
-    @property
-    def made_from(self) -> dict[str, str | None]:
-        """The origin of each input."""
-        return {word: source.origin for word, source in self.inputs.items()}
-
-    @property
-    def origin(self) -> str | None:
-        """What readers note of its result; None if it is unknown before the result is made.
-
-        Of a per-image stage it is what the records are made from, which is the same over every list; else the result's digest.
-        """
-        if self.stage.recipe.per_image:
-            return None if None in self.made_from.values() else digest_of(self.made_from)
-        return self.manifest["digest"] if self.manifest else None
 
 
 class Planner:
@@ -144,10 +82,10 @@ class Planner:
         )  # stages with the same key share it, whatever their names
         step = PlannedStage(stage, key, identity, folder, items, inputs, run=run)
         self.look(step)
-        newest = self.store.newest(stage.name)
-        step.estimate = newest["wall"] if newest else None
+        results = self.store.results(stage.name)
+        step.estimate = self._estimate(step, results)
         if not step.cached:
-            step.reason = reason(step, newest)
+            step.reason = reason(step, max(results, key=lambda made: made["finished"], default=None))
         return step
 
     def _code(self, stage: Stage) -> list[str]:
@@ -191,7 +129,12 @@ class Planner:
     def discarded(self, step: PlannedStage) -> list[Path]:
         """Take a step's result out of the plan; returns the folders of its result and of those over other lists."""
         step.folder, step.manifest, step.siblings = self._folders[step.key], None, ()
+        step.estimate = self._estimate(step, self.store.results(step.stage.name))
         return [step.folder, *(self.store.folder(step.stage.name, manifest["key"]) for manifest in self._family(step))]
+
+    def _estimate(self, step: PlannedStage, results: Sequence[Mapping[str, Any]]) -> Estimate | None:
+        images = len(step.items)
+        return estimate(step.stage.recipe.kind, step.identity, images, images - step.taken_over, results)
 
     def _family(self, step: PlannedStage) -> list[dict[str, Any]]:
         """The manifests of finished results of a per-image stage over other lists."""
@@ -222,39 +165,3 @@ class Planner:
                 ids = self.items(stage.list_name, with_masks=False).names()
                 keyed[name] = f"content {self.fingerprints.of_folder(Path(value), ids)}"
         return keyed
-
-
-def digest_of(content: Any) -> str:
-    """The digest of what JSON can hold."""
-    return digest(json.dumps(content, sort_keys=True).encode())
-
-
-def reason(step: PlannedStage, newest: Mapping[str, Any] | None) -> str:
-    """Why a stage is not cached: its differences from the newest result of that name."""
-    if step.siblings:
-        return f"{step.taken_over} of its {len(step.items)} images are taken over"
-    waiting = [source.stage.name for source in step.inputs.values() if not source.cached]
-    if newest is None:
-        return "not made yet"
-    if newest["key"] == step.key:
-        return "its inputs were made anew"
-    before, now = newest["identity"], step.identity
-    old, new = before["settings"] | newest.get("names", {}), now["settings"] | step.stage.names
-    changed = [
-        f"{name} {old.get(name, 'unset')} -> {new.get(name, 'unset')}"
-        if old.get(name) != new.get(name)
-        else f"{name} {new[name]} changed"
-        for name in sorted({*old, *new})
-        if before["settings"].get(name) != now["settings"].get(name)
-    ]
-    names = {"code": "the code it runs", "classes": "the classes"}
-    if newest["list"] == step.stage.list_name:
-        names |= {"images": "the images or labels", "masks": "the masks"}
-    changed += [
-        f"{what} changed" for name, what in names.items() if before[name] != (list(now[name]) if name == "classes" else now[name])
-    ]
-    if before["random_seed"] != now["random_seed"]:
-        changed.append(f"random seed {before['random_seed']} -> {now['random_seed']}")
-    if not changed and before["inputs"] != now["inputs"]:
-        changed.append("its input " + " and ".join(waiting or step.inputs) + " changed")
-    return "stale because " + ", ".join(changed) if changed else "not made yet"

@@ -9,7 +9,7 @@ from typing import Any
 from imagesets.errors import WrongInput
 from orchestrator.planning import scores
 from orchestrator.planning.launch import Prepared
-from orchestrator.planning.plan import PlannedStage
+from orchestrator.planning.planned_stage import PlannedStage
 from orchestrator.planning.recipe import StageRecipe
 from orchestrator.planning.recipes import find, load_all
 from orchestrator.reading.protocol import ancestors, imports, owner, protocol

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from orchestrator.planning import scores
 from orchestrator.planning.launch import Experiment, Prepared
-from orchestrator.planning.plan import PlannedStage
+from orchestrator.planning.planned_stage import PlannedStage
 from orchestrator.reading.numbers import heading, told, told_spread
 from orchestrator.reading.results import subjects
 from orchestrator.reading.summary import Group
@@ -108,12 +108,14 @@ def print_stages(console: Console, wanted: Experiment) -> None:
 
 
 def print_plan(console: Console, prepared: Prepared, steps: list[PlannedStage]) -> None:
-    """Print every stage with its state and the reason, and the expected time of the rest if known."""
-    made = table("stage", "over", "state", ">seconds last time", title=f"{prepared.request.method} on {prepared.request.images}")
+    """Print every stage with its state and the reason, and what the missing ones will take if earlier results tell."""
+    columns = ("stage", "over", "state", ">CPU", "estimated from an earlier result of")
+    made = table(*columns, title=f"{prepared.request.method} on {prepared.request.images}")
     for step in steps:
         unit = f"{len(prepared.images.classes)} classes" if step.stage.recipe.over == "classes" else f"{len(step.items)} images"
         state = f"cached ({step.result[:12]})" if step.cached else f"will run: {step.reason}"
-        made.add_row(step.stage.name, unit, state, "unknown" if step.estimate is None else f"{step.estimate:.0f}")
+        expected = (duration(step.estimate.cpu), step.estimate.source) if step.estimate else ("unknown", "")
+        made.add_row(step.stage.name, unit, state, *(("", "") if step.cached else expected))
     console.print(made)
     console.print(_summary(steps))
 
@@ -122,7 +124,23 @@ def _summary(steps: list[PlannedStage]) -> str:
     missing = [step for step in steps if not step.cached]
     if not missing:
         return f"all {len(steps)} stages cached; nothing to do"
-    known = sum(step.estimate or 0 for step in missing)
-    unknown = sum(step.estimate is None for step in missing)
-    parts = [f"about {known:.0f} s"] * (unknown < len(missing)) + [f"{unknown} stages of unknown time"] * (unknown > 0)
-    return f"{len(steps) - len(missing)} of {len(steps)} stages cached; the rest: {' and '.join(parts)}"
+    known = [step.estimate for step in missing if step.estimate]
+    unknown = [step.stage.name for step in missing if not step.estimate]
+    made = f"{len(steps) - len(missing)} of {len(steps)} stages cached; the rest: "
+    if not known:
+        return f"{made}{len(unknown)} stages of unknown time"
+    cpu, wall = duration(sum(each.cpu for each in known)), duration(sum(each.wall for each in known))
+    without = f" without {', '.join(unknown)}, whose time is unknown" if unknown else ""
+    return f"{made}about {cpu} of CPU{without}; {wall} by the clock, one stage after the other, with the workers of then"
+
+
+def duration(seconds: float) -> str:
+    """Seconds in a unit that fits: 0.4 s, 85 s, 12 min, 3.4 h, 56 h."""
+    for limit, size, unit in ((120, 1, "s"), (7200, 60, "min")):
+        if seconds < limit:
+            return f"{_short(seconds / size)} {unit}"
+    return f"{_short(seconds / 3600)} h"
+
+
+def _short(value: float) -> str:
+    return f"{value:.1f}" if value < 10 else f"{value:.0f}"

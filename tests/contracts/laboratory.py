@@ -24,7 +24,7 @@ from orchestrator.engine.stage_runner import Runner
 from orchestrator.engine.training_work import prepared
 from orchestrator.planning.images import open_images
 from orchestrator.planning.launch import Prepared, Request, experiment, prepare
-from orchestrator.planning.plan import PlannedStage
+from orchestrator.planning.planned_stage import PlannedStage
 from orchestrator.planning.references import resolve
 from orchestrator.storage.shards import StoredRecords
 from orchestrator.storage.store import read_json, read_manifest
