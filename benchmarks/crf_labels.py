@@ -1,4 +1,4 @@
-"""Confident labels per core and over processes: one set of lattices per image against two whole CRFs as published.
+"""Confident labels per core and over processes: one inference for both label maps against two whole CRFs as published.
 
 Run from the repository root: python -m benchmarks.crf_labels   (half a minute)
 """
@@ -61,7 +61,7 @@ def published(rgb: np.ndarray, maps: torch.Tensor, keys: np.ndarray) -> np.ndarr
 
 
 def ours(rgb: np.ndarray, maps: torch.Tensor, keys: np.ndarray) -> np.ndarray:
-    """One set of lattices per image."""
+    """One inference over twice the labels."""
     return crf.confident(rgb, maps, keys, FOREGROUND, BACKGROUND, PARAMETERS)
 
 

@@ -13,7 +13,7 @@ from imagesets.transforms import normalise, rescale, scaled
 
 Size = tuple[int, int]  # height, width
 Window = tuple[slice, slice]  # rows, columns
-Resize = Callable[[np.ndarray, Size], np.ndarray]  # an image uint8 [H,W,3] at another size
+Resize = Callable[[np.ndarray, Size], np.ndarray]  # an image uint8 [H,W,3] to float32 at another size
 
 
 def by_long_side(size: Size, bounds: Sequence[int], rng: np.random.Generator) -> Size:
@@ -57,8 +57,18 @@ class Crop:
             canvas_columns = slice(side - canvas_columns.stop, side - canvas_columns.start)
         return cls(size, (rows, columns), (canvas_rows, canvas_columns), side, mirror)
 
-    def image(self, rgb: np.ndarray, resize: Resize = rescale) -> np.ndarray:
-        """An image uint8 [H,W,3] to normalised float32 [3,side,side]; around it is 0, the mean colour."""
+    def image(self, rgb: np.ndarray) -> np.ndarray:
+        """An image uint8 [H,W,3] to RGBA uint8 [4,side,side], transparent (A = 0) around it.
+
+        `training.transfer` normalises it on the device; what is transparent becomes 0, the mean colour.
+        """
+        canvas = np.zeros((4, self.side, self.side), np.uint8)
+        canvas[(slice(3), *self.within)] = self._seen(rescale(rgb, self.size)).transpose(2, 0, 1)
+        canvas[(3, *self.within)] = 255
+        return canvas
+
+    def float_image(self, rgb: np.ndarray, resize: Resize) -> np.ndarray:
+        """An image uint8 [H,W,3], resized as floats, to normalised float32 [3,side,side]; around it is 0, the mean colour."""
         canvas = np.zeros((3, self.side, self.side), np.float32)
         # normalising works pixel by pixel, so it comes after the crop, which drops most pixels
         canvas[(slice(None), *self.within)] = normalise(self._seen(resize(rgb, self.size)))

@@ -153,7 +153,7 @@ def training(context: Context) -> Training:
 
 @dataclass(frozen=True)
 class LabelledCrop:
-    """Makes one training example: image float32 [3,crop,crop], label uint8 [crop,crop] and multi-hot labels float32 [K]."""
+    """Makes one training example: image RGBA uint8 [4,crop,crop], label uint8 [crop,crop] and multi-hot labels float32 [K]."""
 
     labels: Records
     scale_range: Sequence[float]

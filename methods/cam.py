@@ -140,7 +140,7 @@ def training(context: Context) -> Training:
 
 @dataclass(frozen=True)
 class LabelledImage:
-    """Makes one training example: image float32 [3,crop,crop] and multi-hot labels float32 [K]."""
+    """Makes one training example: image RGBA uint8 [4,crop,crop] and multi-hot labels float32 [K]."""
 
     long_side: Sequence[int]
     crop: int

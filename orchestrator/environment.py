@@ -15,6 +15,8 @@ from pathlib import Path
 from orchestrator.storage.remote import SHORT, Address, Remote, refuse_unusable
 
 GIGABYTE = 1e9
+PROCESSOR = Path("/proc/cpuinfo")  # on Linux alone
+INSTRUCTIONS = {"avx512_bf16", "amx_bf16", "bf16"}  # for products of bfloat16, as Linux names them: Intel and AMD, Intel, ARM
 
 
 def project() -> str:
@@ -56,6 +58,22 @@ def convolution() -> str:
         properties = torch.cuda.get_device_properties(index)
         gpus.append(f"{properties.name} with {properties.total_memory / GIGABYTE:.0f} GB")
     return f"a convolution, {torch.get_num_threads()} threads; GPUs: {', '.join(gpus) or 'none'}"
+
+
+def bfloat16() -> str:
+    """Whether the CPU and each GPU compute in bfloat16; one that does not runs stages with that precision too."""
+    import torch
+
+    words = set(PROCESSOR.read_text().split()) if PROCESSOR.is_file() else set()
+    found = [f"CPU: {_computed(bool(words & INSTRUCTIONS)) if words else 'unknown'}"]
+    for index in range(torch.cuda.device_count()):
+        with torch.cuda.device(index):
+            found.append(f"GPU {index}: {_computed(torch.cuda.is_bf16_supported(including_emulation=False))}")
+    return ", ".join(found)
+
+
+def _computed(natively: bool) -> str:
+    return "in hardware" if natively else "emulated, which is slower than float32"
 
 
 def backbone() -> str:

@@ -1,11 +1,12 @@
 """Dense CRF (Krähenbühl & Koltun, NIPS 2011) on the labels present in an image, and the confident labels made with it.
 
 pydensecrf computes mean field on the permutohedral lattice, with a spatial and a bilateral Gaussian kernel, Potts compatibility
-and symmetric normalisation. The lattices depend on the image alone. They are built once per image and serve
-any number of unaries.
+and symmetric normalisation. The lattices depend on the image alone, and a product with a few more label planes costs little. So
+both label maps of the confident labels are refined in one inference, as twice the labels. Its softmax would couple the two;
+after every step we divide each by its own sum, which undoes that exactly (no other part of a step mixes labels).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,7 @@ from refiners.threshold import Background, seed_background, to_labels, winners
 from training.stage import Context, Settings
 
 CLIP = 1e-5  # smallest probability of a soft unary: -log stays finite (pydensecrf's own default)
+STRONG = 30  # sum of weights from which a common softmax could lose one of two label maps to underflow (at a factor of exp(-87))
 
 
 @dataclass(frozen=True)
@@ -45,13 +47,13 @@ def hard(rgb: np.ndarray, labels: np.ndarray, n: int, parameters: Parameters) ->
     a label like any other; a pixel of 255 prefers no label. The result depends on n: count the labels present, not those of
     the image set.
     """
-    return _hard(_Lattices(rgb, n, parameters), labels)
+    return _hard(rgb, [labels], n, parameters)[0]
 
 
 def soft(rgb: np.ndarray, probabilities: np.ndarray, parameters: Parameters) -> np.ndarray:
     """Marginals float32 [n,H,W] of scores [n,H,W], clipped to 1e-5..1 (they need not sum to one), on uint8 [H,W,3]."""
     energy = -np.log(np.clip(probabilities, CLIP, 1.0))
-    return _Lattices(rgb, len(probabilities), parameters).infer(energy)
+    return _marginals(rgb, energy[None], parameters)[0]
 
 
 def refined_labels(rgb: np.ndarray, label: np.ndarray, parameters: Parameters) -> np.ndarray:
@@ -79,9 +81,9 @@ def confident(
     `maps` [n,H,W] of the classes `keys` [n] are cut at `foreground` and at the lower `background`, and each result is
     refined. Foreground of the first result is trusted, and so is background of both results.
     """
-    lattices = _Lattices(rgb, len(keys) + 1, parameters)
-    trusted = to_labels(_hard(lattices, winners(maps, foreground)), keys)
-    possible = _hard(lattices, winners(maps, background))
+    seeds = [winners(maps, foreground), winners(maps, background)]
+    first, possible = _hard(rgb, seeds, len(keys) + 1, parameters)
+    trusted = to_labels(first, keys)
     return np.where((trusted == 0) & (possible != 0), np.uint8(VOID), trusted)
 
 
@@ -147,46 +149,56 @@ def _parameters(settings: Settings) -> Parameters:
     return Parameters(**settings.parameters)
 
 
-class _Lattices:
-    """The pairwise part of one image's CRF over n labels; every `infer` sets a new unary on it."""
-
-    def __init__(self, rgb: np.ndarray, n: int, parameters: Parameters) -> None:
-        self.shape = n, rgb.shape[0], rgb.shape[1]
-        # pydensecrf takes neither strided nor read-only images, and decoded images are read-only
-        self.rgb, self.parameters = np.require(rgb, requirements=["C", "W"]), parameters
-        self._model: Any = None
-
-    def infer(self, energy: np.ndarray) -> np.ndarray:
-        """Marginals float32 [n,H,W] after mean field from the unary energies [n,H,W]."""
-        if self._model is None:
-            self._model = self._build()
-        self._model.setUnaryEnergy(np.ascontiguousarray(energy, np.float32).reshape(self.shape[0], -1))
-        return np.asarray(self._model.inference(self.parameters.iterations), np.float32).reshape(self.shape)
-
-    def _build(self) -> Any:
-        try:
-            from pydensecrf.densecrf import DenseCRF2D
-        except ImportError as error:
-            raise WrongInput(
-                "the dense CRF needs pydensecrf: pip install pydensecrf2 (it compiles, so a C++ compiler must be there)"
-            ) from error
-        n, height, width = self.shape
-        given = self.parameters
-        model = DenseCRF2D(width, height, n)
-        model.addPairwiseGaussian(sxy=given.gaussian_sxy, compat=given.gaussian_weight)
-        model.addPairwiseBilateral(
-            sxy=given.bilateral_sxy, srgb=given.bilateral_srgb, rgbim=self.rgb, compat=given.bilateral_weight
-        )
-        return model
+def _hard(rgb: np.ndarray, maps: Sequence[np.ndarray], n: int, parameters: Parameters) -> list[np.ndarray]:
+    """Label maps [H,W] of values 0..n-1, each refined: uint8 [H,W]."""
+    refined = [labels.astype(np.uint8) for labels in maps]
+    # if all pixels agree, every message favours their label and nothing can change (n = 1 has no other label)
+    mixed = [place for place, labels in enumerate(maps) if labels.min() != labels.max()]
+    if mixed:
+        energies = np.stack([_energy(maps[place], n, parameters.certainty) for place in mixed])
+        for place, marginals in zip(mixed, _marginals(rgb, energies, parameters), strict=True):
+            refined[place] = marginals.argmax(axis=0).astype(np.uint8)
+    return refined
 
 
-def _hard(lattices: _Lattices, labels: np.ndarray) -> np.ndarray:
-    n = lattices.shape[0]
-    if labels.min() == labels.max():
-        # if all pixels agree, every message favours their label and nothing can change (n = 1 has no other label)
-        return labels.astype(np.uint8)
-    certainty, void = lattices.parameters.certainty, labels == VOID
-    energy = np.full(lattices.shape, -np.log((1 - certainty) / (n - 1)), np.float32)
+def _energy(labels: np.ndarray, n: int, certainty: float) -> np.ndarray:
+    """Unary energies float32 [n,H,W] of a label map."""
+    void = labels == VOID
+    energy = np.full((n, *labels.shape), -np.log((1 - certainty) / (n - 1)), np.float32)
     np.put_along_axis(energy, np.where(void, 0, labels)[None].astype(np.intp), np.float32(-np.log(certainty)), axis=0)
     energy[:, void] = 0
-    return lattices.infer(energy).argmax(axis=0).astype(np.uint8)
+    return energy
+
+
+def _marginals(rgb: np.ndarray, energies: np.ndarray, parameters: Parameters) -> np.ndarray:
+    """Marginals float32 [k,n,H,W] after mean field from k independent unary energies [k,n,H,W]."""
+    k, n = energies.shape[:2]
+    if k > 1 and parameters.gaussian_weight + parameters.bilateral_weight > STRONG:
+        return np.concatenate([_marginals(rgb, energy[None], parameters) for energy in energies])
+    model = _model(rgb, k * n, parameters)
+    model.setUnaryEnergy(np.ascontiguousarray(energies, np.float32).reshape(k * n, -1))
+    if k == 1:
+        return np.asarray(model.inference(parameters.iterations), np.float32).reshape(energies.shape)
+    current, *buffers = model.startInference()
+    shares = torch.from_numpy(np.asarray(current).T).view(-1, k, n)  # the model's own memory
+    shares /= shares.sum(dim=-1, keepdim=True)
+    for _ in range(parameters.iterations):
+        model.stepInference(current, *buffers)
+        shares /= shares.sum(dim=-1, keepdim=True)
+    return shares.permute(1, 2, 0).reshape(energies.shape).numpy()
+
+
+def _model(rgb: np.ndarray, labels: int, given: Parameters) -> Any:
+    try:
+        from pydensecrf.densecrf import DenseCRF2D
+    except ImportError as error:
+        raise WrongInput(
+            "the dense CRF needs pydensecrf: pip install pydensecrf2 (it compiles, so a C++ compiler must be there)"
+        ) from error
+    # pydensecrf takes neither strided nor read-only images, and decoded images are read-only
+    rgb = np.require(rgb, requirements=["C", "W"])
+    model = DenseCRF2D(rgb.shape[1], rgb.shape[0], labels)
+    model.addPairwiseGaussian(sxy=given.gaussian_sxy, compat=given.gaussian_weight)
+    sxy, srgb, weight = given.bilateral_sxy, given.bilateral_srgb, given.bilateral_weight
+    model.addPairwiseBilateral(sxy=sxy, srgb=srgb, rgbim=rgb, compat=weight)
+    return model

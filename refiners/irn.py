@@ -56,7 +56,7 @@ def training(context: Context) -> Training:
 
 @dataclass(frozen=True)
 class GridLabelledCrop:
-    """Makes one training example: image float32 [3,crop,crop] and its labels uint8 on the boundary grid, [crop/4,crop/4]."""
+    """Makes one training example: image RGBA uint8 [4,crop,crop] and its labels uint8 on the boundary grid, [crop/4,crop/4]."""
 
     labels: Records
     scale_range: Sequence[float]

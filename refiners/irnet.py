@@ -11,10 +11,15 @@ from torch import nn
 from torch.nn import functional
 
 from backbones import Backbone
+from backbones.precision import MixedPrecision
 from maps.grids import resize, strided
 
 BOUNDARY_WIDTH = 32  # channels per tap of the boundary branch
 DISPLACEMENT_WIDTHS = (64, 128, 256, 256, 256)  # channels per tap of the displacement branch
+
+
+class Layers(MixedPrecision, nn.Sequential):
+    """Layers of a head, which take more time in training than the frozen backbone."""
 
 
 class IRNet(nn.Module):
@@ -35,7 +40,7 @@ class IRNet(nn.Module):
             setattr(self, f"fc_dp{number}", _projection(channels, width, groups=8 if number == 1 else 16))
         self.fc_dp6 = _projection(sum(DISPLACEMENT_WIDTHS[2:]), 256, groups=16)
         joined = sum(DISPLACEMENT_WIDTHS[:2]) + 256
-        self.fc_dp7 = nn.Sequential(*_projection(joined, 256, groups=16), nn.ReLU(), nn.Conv2d(256, 2, 1, bias=False))
+        self.fc_dp7 = Layers(*_projection(joined, 256, groups=16), nn.ReLU(), nn.Conv2d(256, 2, 1, bias=False))
         self.register_buffer("displacement_mean", torch.zeros(2))
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -77,8 +82,8 @@ class IRNet(nn.Module):
         return self.fc_dp7(functional.relu(torch.cat([*projected[:2], deep], dim=1)))
 
 
-def _projection(inputs: int, outputs: int, groups: int) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(inputs, outputs, 1, bias=False), nn.GroupNorm(groups, outputs))
+def _projection(inputs: int, outputs: int, groups: int) -> Layers:
+    return Layers(nn.Conv2d(inputs, outputs, 1, bias=False), nn.GroupNorm(groups, outputs))
 
 
 def upsample(features: torch.Tensor, size: Sequence[int]) -> torch.Tensor:

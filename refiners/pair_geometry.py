@@ -1,25 +1,30 @@
 """Pairs of nearby grid cells and the straight paths between them (IRN: Ahn, Cho & Kwak, CVPR 2019, section 3).
 
 A direction (dy, dx), dy >= 0, stands for all pairs (cell, cell + direction). The affinity of a pair is the smallest 1 -
-boundary along its path. A path contains shorter paths, so the minimum along it is the minimum of one or two known minima.
-The 152 directions of radius 10 take 325 minima of whole grids; the public code gathers 2,134 planes.
+boundary along its path. A path contains shorter paths, so the minimum along it is the minimum of two or three known minima.
+The 152 directions of radius 10 take 367 copies of whole grids in five rounds; the public code gathers 2,134 planes.
+
+Here a plane is a whole grid of values, one for each cell as the start of a pair in one direction. Planes lie one after the
+other in memory, so a plane that is moved by (y, x) is a run of memory that starts y * width + x values later, and one
+`index_select` copies any number of moved planes. At pairs that leave the grid a plane holds values without a meaning.
 """
 
-from collections.abc import Iterator
 from functools import cache
+from itertools import groupby
 from typing import NamedTuple
 
 import torch
+from torch.nn import functional
 
 Direction = tuple[int, int]
 Cell = tuple[int, int]
 
 
 class Part(NamedTuple):
-    """A path inside another one: the path of `direction`, its bounding box moved down and right by `offset` cells."""
+    """A path inside another one: the path of `direction` from the cell `start` of the other."""
 
     direction: Direction
-    offset: Cell
+    start: Cell
 
 
 @cache
@@ -42,29 +47,31 @@ def path(direction: Direction) -> tuple[Cell, ...]:
     return tuple(sorted(near, key=lambda cell: -(abs(cell[0]) + abs(cell[1]))))
 
 
+def cells(part: Part) -> frozenset[Cell]:
+    """The cells of a part, relative to the start of the path that it lies in."""
+    return frozenset((y + part.start[0], x + part.start[1]) for y, x in path(part.direction))
+
+
 @cache
-def path_parts(radius: int) -> dict[Direction, tuple[Part, ...]]:
-    """For every direction, paths of earlier directions (or of (0, 0), one cell) that together are exactly its path."""
+def path_parts(radius: int) -> tuple[dict[Direction, tuple[Part, ...]], ...]:
+    """The directions in rounds; for each, paths of earlier rounds (or of (0, 0), one cell) that together are exactly its path.
+
+    The rounds have paths of up to 2, 4, 8, ... cells.
+    """
     known: list[Direction] = [(0, 0)]
-    parts = {}
-    for direction in directions(radius):
-        parts[direction] = _cover(direction, known)
-        known.append(direction)
-    return parts
-
-
-def _boxed(direction: Direction, offset: Cell = (0, 0)) -> set[Cell]:
-    """The path's cells counted from the top left of its bounding box, moved by `offset`."""
-    left = min(0, direction[1])
-    return {(y + offset[0], x - left + offset[1]) for y, x in path(direction)}
+    rounds = []
+    for _, group in groupby(directions(radius), key=lambda direction: (len(path(direction)) - 1).bit_length()):
+        rounds.append({direction: _cover(direction, known) for direction in group})
+        known.extend(rounds[-1])
+    return tuple(rounds)
 
 
 def _cover(direction: Direction, known: list[Direction]) -> tuple[Part, ...]:
     """A few `known` paths whose union is the path of `direction`: each adds the most cells, until none is missing."""
-    cells = _boxed(direction)
-    inside = {part: _boxed(*part) for shorter in known for part in _placements(shorter, direction)}
-    inside = {part: covered for part, covered in inside.items() if covered <= cells}
-    missing, chosen = set(cells), []
+    whole = set(path(direction))
+    inside = {part: cells(part) for shorter in known for part in (Part(shorter, start) for start in path(direction))}
+    inside = {part: covered for part, covered in inside.items() if covered <= whole}
+    missing, chosen = set(whole), []
     while missing:
         best = max(inside, key=lambda part: len(inside[part] & missing))
         chosen.append(best)
@@ -72,57 +79,84 @@ def _cover(direction: Direction, known: list[Direction]) -> tuple[Part, ...]:
     return tuple(chosen)
 
 
-def _placements(shorter: Direction, longer: Direction) -> Iterator[Part]:
-    for y in range(longer[0] - shorter[0] + 1):
-        for x in range(abs(longer[1]) - abs(shorter[1]) + 1):
-            yield Part(shorter, (y, x))
+def minima(grid: torch.Tensor, radius: int) -> torch.Tensor:
+    """The minimum of `grid` [...,H,W] along the path of every pair, as planes [directions,...,H,W]. Without a gradient."""
+    size, reach = grid.numel(), radius - 1
+    count = 1 + len(directions(radius))
+    # zeros around the planes: a moved plane may begin before the first one and end after the last one
+    memory = grid.new_zeros(reach + count * size + reach * (grid.shape[-1] + 1))
+    planes = memory[reach : reach + count * size].view(count, size)
+    planes[0], known = grid.detach().flatten(), 1
+    for first, *others in _part_starts(radius, grid.shape[-1], size, grid.device):
+        least = _runs(memory, first, size)
+        for other in others:
+            torch.minimum(least, _runs(memory, other, size), out=least)
+        planes[known : known + len(least)] = least
+        known += len(least)
+    return planes[1:].view(-1, *grid.shape)
 
 
 def path_minima(grid: torch.Tensor, radius: int) -> dict[Direction, torch.Tensor]:
-    """For every direction the minimum of `grid` [...,H,W] along the path of every pair inside the grid: [...,H-dy,W-|dx|].
+    """By direction the minimum of `grid` [...,H,W] along the path of every pair inside the grid: [...,H-dy,W-|dx|].
 
-    Element (y, x) is the pair whose bounding box has its top left there. Differentiable; a tie shares its gradient.
+    Element (y, x) is the pair whose bounding box has its top left there.
     """
     height, width = grid.shape[-2:]
-    minima = {(0, 0): grid}
-    for direction, parts in path_parts(radius).items():
-        rows, columns = height - direction[0], width - abs(direction[1])
-        if rows <= 0 or columns <= 0:
-            minima[direction] = grid[..., : max(rows, 0), : max(columns, 0)]
-            continue
-        slices = [minima[part][..., y : y + rows, x : x + columns] for part, (y, x) in parts]
-        least = slices[0]
-        for other in slices[1:]:
-            least = torch.minimum(least, other)
-        minima[direction] = least
-    del minima[0, 0]
-    return minima
+    return {
+        (dy, dx): plane[..., : max(height - dy, 0), max(0, -dx) : max(width - max(0, dx), 0)]
+        for (dy, dx), plane in zip(directions(radius), minima(grid, radius), strict=True)
+    }
 
 
-def anchored_minima(grid: torch.Tensor, radius: int) -> torch.Tensor:
-    """`path_minima` of the pairs that training uses: [...,directions,rows,columns] over the anchor cells."""
-    rows, columns = anchor_region(grid.shape[-2:], radius)
-    planes = []
-    for (_, dx), least in path_minima(grid, radius).items():
-        left = min(0, dx)
-        planes.append(least[..., rows, columns.start + left : columns.stop + left])
-    return torch.stack(planes, dim=-3)
-
-
-def anchor_region(size: tuple[int, ...], radius: int) -> tuple[slice, slice]:
+def anchors(size: tuple[int, ...], radius: int) -> tuple[slice, slice]:
     """Rows and columns of the cells from which every direction stays inside a grid of `size` (height, width)."""
     reach = radius - 1
     return slice(0, max(size[0] - reach, 0)), slice(reach, max(size[1] - reach, reach))
 
 
-def anchors(grid: torch.Tensor, radius: int) -> torch.Tensor:
-    """`grid` [...,H,W] at the anchor cells: [...,1,rows,columns]."""
-    rows, columns = anchor_region(grid.shape[-2:], radius)
-    return grid[..., None, rows, columns]
-
-
 def partners(grid: torch.Tensor, radius: int) -> torch.Tensor:
-    """`grid` [...,H,W] at each anchor cell's partner in every direction: [...,directions,rows,columns]."""
-    rows, columns = anchor_region(grid.shape[-2:], radius)
-    moved = [grid[..., rows.start + dy : rows.stop + dy, columns.start + dx : columns.stop + dx] for dy, dx in directions(radius)]
-    return torch.stack(moved, dim=-3)
+    """`grid` [...,H,W] at the far end of every pair, as planes [directions,...,H,W]."""
+    reach, width = radius - 1, grid.shape[-1]
+    padded = functional.pad(grid.flatten(), (reach, reach * (width + 1)))
+    return _runs(padded, _partner_starts(radius, width, grid.device), grid.numel()).view(-1, *grid.shape)
+
+
+def summed_at_partners(planes: torch.Tensor, radius: int) -> torch.Tensor:
+    """For every cell the sum of `planes` [directions,...,H,W] over the pairs that end there: [...,H,W].
+
+    The planes are 0 at all pairs that start outside the anchors.
+    """
+    size, reach, width = planes[0].numel(), radius - 1, planes.shape[-1]
+    before = reach * (width + 1)
+    moves = _partner_starts(radius, width, planes.device) - reach
+    starts = before + size * torch.arange(len(planes), device=planes.device) - moves
+    return _runs(functional.pad(planes.flatten(), (before, 0)), starts, size).sum(dim=0).view(planes.shape[1:])
+
+
+def _runs(memory: torch.Tensor, starts: torch.Tensor, length: int) -> torch.Tensor:
+    """The `length` values of flat `memory` from each of `starts`: [starts,length]."""
+    return memory.as_strided((len(memory) - length + 1, length), (1, 1)).index_select(0, starts)
+
+
+# The two tables stay on the device (4 kB): a copy to a GPU would make every step wait for it.
+
+
+@cache
+def _partner_starts(radius: int, width: int, device: torch.device) -> torch.Tensor:
+    """Where each direction's run starts in a grid with `radius` - 1 values before it."""
+    return torch.tensor([radius - 1 + dy * width + dx for dy, dx in directions(radius)], device=device)
+
+
+@cache
+def _part_starts(radius: int, width: int, size: int, device: torch.device) -> tuple[torch.Tensor, ...]:
+    """For each round of `path_parts`, where the runs start: [parts,directions]. Directions with fewer parts repeat theirs."""
+    number = {direction: place for place, direction in enumerate([(0, 0), *directions(radius)])}
+    tables = []
+    for parts in path_parts(radius):
+        most = max(map(len, parts.values()))
+        starts = [
+            [radius - 1 + number[direction] * size + y * width + x for direction, (y, x) in (few * most)[:most]]
+            for few in parts.values()
+        ]
+        tables.append(torch.tensor(starts, device=device).T.contiguous())
+    return tuple(tables)

@@ -120,7 +120,7 @@ class MaskedCrop:
         check_mask(label, rgb.shape[:2], self.labels, item.id)
         scale = float(rng.choice(self.scales))  # one of a few, not a range
         crop = Crop.drawn(by_factor(rgb.shape[:2], scale), self.crop, rng, top_left=True)
-        return {"image": torch.from_numpy(crop.image(rgb, bilinear)), "label": torch.from_numpy(crop.label(label))}
+        return {"image": torch.from_numpy(crop.float_image(rgb, bilinear)), "label": torch.from_numpy(crop.label(label))}
 
 
 def check_mask(label: np.ndarray, size: tuple[int, int], labels: int, name: str) -> None:

@@ -38,8 +38,8 @@ def test_every_stage_gives_what_its_published_form_gives() -> None:
     assert done.returncode == 0, done.stderr
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in done.stdout.splitlines()[2:]]
     assert [row[0] for row in rows] == list(STAGES)
-    # float32 errs by so much: rounding flips rectifiers, and a gradient has passed a hundred layers of them
-    assert {row[0]: row[7] for row in rows if not float(row[7]) < 0.05} == {}
+    # rounding flips rectifiers, of which a gradient has passed a hundred layers
+    assert {row[0]: row[7] for row in rows if not float(row[7]) < (0.2 if "step" in row[0] else 2e-3)} == {}
     assert {row[0] for row in rows if row[8]} == {
         name for name in STAGES if name.split("-")[0] not in ("crf", "walk", "threshold")
     }

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from imagesets.palette import save_label_map
@@ -176,6 +177,26 @@ def test_a_healthy_machine_is_ready_and_nothing_is_left_behind(command: Command,
     lines = shown.splitlines()
     assert code == 0 and lines[-1] == "ready" and all("ok" in line for line in lines[:-1])
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("processor", "told"),
+    [
+        ("flags : fpu avx512f avx512_bf16", "CPU: in hardware"),
+        ("Features : asimd bf16", "CPU: in hardware"),
+        ("flags : fpu avx2 avx512f", "CPU: emulated, which is slower than float32"),
+        (None, "CPU: unknown"),
+    ],
+)
+def test_doctor_says_whether_the_processor_computes_in_bfloat16(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, processor: str | None, told: str
+) -> None:
+    path = tmp_path / "cpuinfo"
+    if processor is not None:
+        path.write_text(processor)
+    monkeypatch.setattr(environment, "PROCESSOR", path)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    assert environment.bfloat16() == told
 
 
 def test_a_failing_essential_check_ends_in_code_1_and_the_others_are_still_told(

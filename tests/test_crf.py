@@ -97,13 +97,14 @@ def test_confident_labels_are_the_golden_ones_of_every_method(method, foreground
 
 
 @settings(max_examples=15)
-@given(st.integers(0, 10_000), st.integers(2, 4))
-def test_one_set_of_lattices_gives_what_two_separate_crfs_give(seed, n):
+@given(st.integers(0, 10_000), st.integers(2, 4), st.sampled_from([0, 10, 27, 500]))
+def test_one_inference_for_both_label_maps_gives_what_two_separate_crfs_give(seed, n, weight):
+    own = replace(IRN, bilateral_weight=weight)
     rgb, maps = random_image(seed), torch.rand((n - 1, 24, 32), generator=torch.Generator().manual_seed(seed))
     keys = np.arange(n - 1)
-    trusted, possible = (crf.hard(rgb, winners(maps, level), n, IRN) for level in (0.7, 0.4))
+    trusted, possible = (crf.hard(rgb, winners(maps, level), n, own) for level in (0.7, 0.4))
     expected = np.where((trusted == 0) & (possible != 0), 255, trusted)
-    assert np.array_equal(crf.confident(rgb, maps, keys, 0.7, 0.4, IRN), expected)
+    assert np.array_equal(crf.confident(rgb, maps, keys, 0.7, 0.4, own), expected)
 
 
 @settings(max_examples=15)

@@ -5,12 +5,14 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from imagesets.crops import Crop, by_factor, by_long_side, by_scale
 from imagesets.item import VOID
 from imagesets.transforms import MEAN, STANDARD_DEVIATION, bilinear, normalise, rescale, scaled
+from training.transfer import to_device
 
 sides = st.integers(1, 70)
 
@@ -61,11 +63,27 @@ def test_every_crop_position_is_drawn_mirrored_and_not(extent):
     assert found == {(0, place, mirror) if extent < 7 else (place, 0, mirror) for place, mirror in free}
 
 
+def on_device(crop: Crop, rgb: np.ndarray) -> np.ndarray:
+    """The crop of an image as it reaches a network."""
+    sample = crop.image(rgb)
+    assert sample.shape == (4, crop.side, crop.side) and sample.dtype == np.uint8
+    return to_device({"image": torch.from_numpy(sample)[None]}, torch.device("cpu"))["image"].numpy()[0]
+
+
+@given(sides, sides, st.floats(0.5, 1.5), st.integers(8, 60), st.integers(0, 2**32))
+def test_a_crop_that_is_normalised_on_the_device_has_the_bits_of_one_that_was_normalised_before(height, width, scale, side, seed):
+    rgb, crop = image_of(height, width), drawn(height, width, side, seed, scale)
+    before = crop.float_image(rgb, rescale)
+    np.testing.assert_array_equal(on_device(crop, rgb).view(np.int32), before.view(np.int32))  # 0 and -0 differ
+    batch = {"image": torch.from_numpy(before)[None], "label": torch.zeros(1, 4, 2, 2, dtype=torch.uint8)}
+    moved = to_device(batch, torch.device("cpu"))
+    assert all(moved[name] is values for name, values in batch.items())  # what is no RGBA image stays as it is
+
+
 @given(sides, sides, st.integers(0, 2**32))
 def test_an_image_in_a_larger_canvas_is_the_normalised_one_or_its_mirror(height, width, seed):
     rgb, crop = image_of(height, width), drawn(height, width, 80, seed)
-    sample, whole = crop.image(rgb), normalise(rgb)
-    assert sample.shape == (3, 80, 80) and sample.dtype == np.float32
+    sample, whole = on_device(crop, rgb), normalise(rgb)
     np.testing.assert_array_equal(sample[(slice(None), *crop.within)], whole[..., ::-1] if crop.mirror else whole)
     assert np.count_nonzero(sample) == np.count_nonzero(whole)  # all around it is the mean colour
 
@@ -80,7 +98,7 @@ def test_image_and_planes_stay_aligned(height, width, scale, side, seed):
     label = (np.random.default_rng(1).random((height, width)) < 0.5).astype(np.uint8)
     rgb = np.repeat(label[..., None] * 255, 3, axis=2)
     crop = drawn(height, width, side, seed)
-    image, cropped, soft = crop.image(rgb), crop.label(label), crop.plane(label.astype(np.float32), fill=-1.0)
+    image, cropped, soft = on_device(crop, rgb), crop.label(label), crop.plane(label.astype(np.float32), fill=-1.0)
     dark, light = normalise(np.array([[[0] * 3, [255] * 3]], np.uint8))[0, 0]
     assert np.all((image[0] == light) == (cropped == 1)) and np.all((image[0] == dark) == (cropped == 0))
     assert np.all((image[0] == 0) == (cropped == VOID))
@@ -88,7 +106,7 @@ def test_image_and_planes_stay_aligned(height, width, scale, side, seed):
     assert soft.dtype == np.float32 and np.array_equal(soft, np.where(cropped == VOID, -1.0, cropped))
 
     crop = drawn(height, width, side, seed, scale)
-    image, cropped = crop.image(rgb), crop.label(label)
+    image, cropped = on_device(crop, rgb), crop.label(label)
     size = scaled((height, width), scale)
     assert image.shape == (3, side, side) and image.dtype == np.float32 and cropped.dtype == np.uint8
     assert set(np.unique(cropped)) <= {0, 1, VOID}  # no interpolation invents a class
@@ -123,7 +141,9 @@ def test_deeplab_s_crops_are_the_golden_ones(case: int, scale: float, side: int,
     rng = SimpleNamespace(integers=lambda *_, **__: next(drawn), random=lambda: 0.0 if mirror else 1.0)
     crop = Crop.drawn(size, side, rng, top_left=True)  # type: ignore[arg-type]
     assert np.array_equal(crop.label(label), DEEPLAB[f"out_label{case}"])
-    pixels = (crop.image(image, bilinear) * np.array(STANDARD_DEVIATION)[:, None, None] + np.array(MEAN)[:, None, None]) * 255
+    pixels = (
+        crop.float_image(image, bilinear) * np.array(STANDARD_DEVIATION)[:, None, None] + np.array(MEAN)[:, None, None]
+    ) * 255
     golden = (DEEPLAB[f"out_image{case}"] + MEAN_BGR[:, None, None])[::-1]
     np.testing.assert_allclose(pixels[:, crop.covered()], golden[:, crop.covered()], atol=1e-3)
-    assert not crop.image(image, bilinear)[:, ~crop.covered()].any()
+    assert not crop.float_image(image, bilinear)[:, ~crop.covered()].any()

@@ -34,23 +34,28 @@ def test_directions_paths_and_their_order_are_the_golden_ones(radius):
 @pytest.mark.parametrize("radius", RADII)
 def test_anchors_and_partners_are_the_golden_cells(radius):
     cells = cells_of(tuple(GOLDEN[f"r{radius}_size"].tolist()))
-    found = geometry.partners(cells, radius).flatten(1)
-    assert np.array_equal(geometry.anchors(cells, radius).flatten(), GOLDEN[f"r{radius}_src_indices"])
-    assert np.array_equal(found, GOLDEN[f"r{radius}_dst_indices"])
+    rows, columns = geometry.anchors(cells.shape, radius)
+    assert np.array_equal(cells[rows, columns].flatten(), GOLDEN[f"r{radius}_src_indices"])
+    assert np.array_equal(geometry.partners(cells, radius)[:, rows, columns].flatten(1), GOLDEN[f"r{radius}_dst_indices"])
 
 
 def test_the_cells_of_the_training_grid_add_up_to_the_golden_sums():
     cells = cells_of((128, 128))
-    assert int(geometry.anchors(cells, 10).sum()) == int(GOLDEN["r10_128_src_sum"])
-    assert int(geometry.partners(cells, 10).sum()) == int(GOLDEN["r10_128_dst_sum"])
+    rows, columns = geometry.anchors(cells.shape, 10)
+    assert int(cells[rows, columns].sum()) == int(GOLDEN["r10_128_src_sum"])
+    assert int(geometry.partners(cells, 10)[:, rows, columns].sum()) == int(GOLDEN["r10_128_dst_sum"])
 
 
 @pytest.mark.parametrize("radius", [2, 3, 5, 10])
-def test_every_path_is_exactly_the_union_of_its_parts_and_most_need_two(radius):
-    parts = geometry.path_parts(radius)
-    for direction, chosen in parts.items():
-        assert set.union(*(geometry._boxed(*part) for part in chosen)) == geometry._boxed(direction)
-    assert sum(map(len, parts.values())) <= 2.2 * len(parts)
+def test_every_path_is_exactly_the_union_of_its_parts_of_earlier_rounds_and_most_need_two(radius):
+    known, parts_in_all = {(0, 0)}, 0
+    for parts in geometry.path_parts(radius):
+        for direction, chosen in parts.items():
+            assert set.union(*(set(geometry.cells(part)) for part in chosen)) == set(geometry.path(direction))
+            assert {part.direction for part in chosen} <= known
+        known |= set(parts)
+        parts_in_all += sum(map(len, parts.values()))
+    assert known == {(0, 0), *geometry.directions(radius)} and parts_in_all <= 2.5 * len(known)
 
 
 @settings(max_examples=40)
@@ -66,25 +71,29 @@ def test_path_minima_are_minima_along_paths_in_any_grid(seed, height, width, rad
             assert least[y, x] == min(grid[start[0] + along[0], start[1] + along[1]] for along in geometry.path((dy, dx)))
 
 
+@settings(max_examples=40)
+@given(st.integers(0, 10_000), st.integers(1, 3), st.integers(1, 12), st.integers(1, 12), st.integers(2, 6))
+def test_sums_at_partners_are_over_the_pairs_that_end_there_in_any_grid(seed, images, height, width, radius):
+    draw = torch.Generator().manual_seed(seed)
+    planes = torch.zeros(len(geometry.directions(radius)), images, height, width)
+    rows, columns = geometry.anchors((height, width), radius)
+    planes[..., rows, columns] = torch.rand(planes[..., rows, columns].shape, generator=draw)
+    expected = torch.zeros(images, height, width)
+    for (dy, dx), plane in zip(geometry.directions(radius), planes, strict=True):
+        for y, x in np.ndindex(height, width):
+            if y in range(rows.start, rows.stop) and x in range(columns.start, columns.stop):
+                expected[:, y + dy, x + dx] += plane[:, y, x]
+    torch.testing.assert_close(geometry.summed_at_partners(planes, radius), expected)
+
+
 def test_affinities_are_the_golden_ones():
     golden = np.load(Path(__file__).parent / "golden" / "irn_affinity.npz")
-    found = geometry.anchored_minima(1 - torch.from_numpy(golden["edge"][:, 0]), 5)
+    affinity = 1 - torch.from_numpy(golden["edge"][:, 0])
+    rows, columns = geometry.anchors(affinity.shape[1:], 5)
+    found = geometry.minima(affinity, 5)[..., rows, columns].transpose(0, 1)
     np.testing.assert_allclose(found.flatten(2), golden["aff"], atol=1e-6)
 
 
-def test_the_affinity_of_a_zero_boundary_is_one():
-    assert (geometry.anchored_minima(1 - torch.zeros(1, 12, 18), 5) == 1).all()
-
-
-def test_the_gradient_of_an_affinity_reaches_its_highest_boundary_alone():
-    boundary = torch.rand((12, 18), generator=torch.Generator().manual_seed(0)).requires_grad_()
-    direction, start = (3, -2), (2, 7)
-    affinity = geometry.path_minima(1 - boundary, 5)[direction][start[0], start[1] + direction[1]]
-    affinity.backward()
-    path = [(start[0] + y, start[1] + x) for y, x in geometry.path(direction)]
-    highest = max(path, key=lambda cell: boundary[cell].item())
-    assert boundary.grad[highest] == -1 and boundary.grad.count_nonzero() == 1
-
-
 def test_a_grid_too_small_for_the_radius_has_no_anchors():
-    assert geometry.anchors(cells_of((9, 18)), 10).numel() == 0
+    rows, columns = geometry.anchors((9, 18), 10)
+    assert cells_of((9, 18))[rows, columns].numel() == 0

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from imagesets.transforms import rescale
 from refiners import irn_losses
-from refiners.pair_geometry import directions, path
+from refiners.pair_geometry import anchors, directions, path
 from training import optimisers
 
 GOLDEN = {name: torch.from_numpy(array) for name, array in np.load(Path(__file__).parent / "golden" / "irn_losses.npz").items()}
@@ -26,9 +26,11 @@ def losses(logits: torch.Tensor, displacement: torch.Tensor) -> dict[str, torch.
 
 def test_labels_of_pairs_are_the_golden_ones():
     golden = np.load(Path(__file__).parent / "golden" / "irn_affinity.npz")
-    kinds = irn_losses.pairs(torch.from_numpy(golden["seg"])[None], 20, 5)
-    for found, name in zip(kinds, ("bg_pos", "fg_pos", "neg"), strict=True):
-        assert np.array_equal(found[0].flatten(1), golden[name])
+    label = torch.from_numpy(golden["seg"])[None]
+    kinds, inside = irn_losses.pair_kinds(label, 20, 5), anchors(label.shape[1:], 5)
+    for kind, name in enumerate(("bg_pos", "fg_pos", "neg"), start=1):
+        assert np.array_equal((kinds == kind)[:, 0, *inside].flatten(1), golden[name])
+        assert (kinds == kind).sum() == golden[name].sum()
 
 
 def test_the_label_map_on_the_boundary_grid_is_the_golden_one():
@@ -78,43 +80,79 @@ def test_a_term_over_an_empty_set_is_zero_and_has_a_gradient(label):
 def test_displacements_to_one_centre_cost_nothing():
     rows, columns = torch.meshgrid(torch.arange(12.0), torch.arange(18.0), indexing="ij")
     displacement = torch.stack([5 - rows, 9 - columns])[None]
-    kinds = irn_losses.pairs(torch.ones((1, 12, 18), dtype=torch.uint8), 20, 5)
-    foreground, background = irn_losses.displacement_losses(displacement, kinds, 5)
-    assert foreground < 1e-6 and background == 0
+    label = torch.ones((1, 12, 18), dtype=torch.uint8)
+    found = irn_losses.losses(torch.zeros(1, 1, 12, 18), displacement, label, 20, 5)
+    assert found["displacement foreground"] == 0 and found["displacement background"] == 0
 
 
 def test_a_boundary_between_two_labels_and_none_within_costs_nothing():
     label = torch.zeros((1, 12, 18), dtype=torch.uint8)
     label[..., 9:] = 2
     label[..., 8:10] = 255
-    boundary = torch.zeros(1, 12, 18)
-    boundary[..., 8:10] = 1
-    positive, negative = irn_losses.affinity_losses(boundary, irn_losses.pairs(label, 20, 5), 5)
-    assert positive.abs() < 2e-5 and negative.abs() < 2e-5
+    logits = torch.full((1, 1, 12, 18), -100.0)
+    logits[..., 8:10] = 100
+    found = irn_losses.losses(logits, torch.zeros(1, 2, 12, 18), label, 20, 5)
+    assert found["positive affinity"].abs() < 2e-5 and found["negative affinity"].abs() < 2e-5
+
+
+@settings(max_examples=20)
+@given(st.integers(0, 10_000))
+def test_the_gradient_of_an_affinity_reaches_the_highest_boundary_alone(seed):
+    affinity = torch.rand((2, 6, 9), generator=torch.Generator().manual_seed(seed))
+    kinds = irn_losses.pair_kinds(torch.ones((2, 6, 9), dtype=torch.uint8), 20, 3)
+    expected = torch.zeros(2, 6, 9)
+    for image, (dy, dx), y, x in (
+        (k, way, y, x) for k in range(2) for way in directions(3) for y in range(4) for x in range(2, 7)
+    ):
+        lowest = min(path((dy, dx)), key=lambda cell: affinity[image, y + cell[0], x + cell[1]].item())
+        expected[image, y + lowest[0], x + lowest[1]] += 1
+    assert torch.equal(irn_losses.lowest_cells(affinity, kinds, 3)[1], expected)
+
+
+def test_a_batch_at_once_has_the_numbers_of_its_images_one_by_one():
+    logits, field = (values.detach() for values in golden_maps())
+    labels, affinity = GOLDEN["reduced"], logits[:, 0]
+    one_by_one = irn_losses.pair_numbers(affinity, field, labels, 20, 10)
+    kinds = irn_losses.pair_kinds(labels, 20, 10)
+    assert len(labels) > 1 and torch.equal(irn_losses.lowest_cells(affinity, kinds, 10), one_by_one[0])
+    assert torch.equal(irn_losses.net_signs(field, (kinds == 1) | (kinds == 2), 10), one_by_one[1])
 
 
 @settings(max_examples=10)
 @given(st.integers(0, 10_000))
-def test_the_losses_are_those_summed_pair_by_pair(seed):
+def test_the_losses_and_gradients_are_those_summed_pair_by_pair(seed):
     draw = torch.Generator().manual_seed(seed)
-    boundary, field = torch.rand((1, 6, 9), generator=draw), torch.randn((1, 2, 6, 9), generator=draw)
-    label = torch.tensor([0, 0, 1, 2, 255], dtype=torch.uint8)[torch.randint(0, 5, (1, 6, 9), generator=draw)]
-    terms: dict[str, list[float]] = {"background": [], "foreground": [], "different": [], "apart": [], "still": []}
-    for (dy, dx), y, x in ((way, y, x) for way in directions(3) for y in range(4) for x in range(2, 7)):
-        first, second = label[0, y, x], label[0, y + dy, x + dx]
-        affinity = 1 - max(boundary[0, y + up, x + along] for up, along in path((dy, dx)))
-        moved = field[0, :, y, x] - field[0, :, y + dy, x + dx]
+    logits, field = torch.randn((2, 1, 6, 9), generator=draw), torch.randn((2, 2, 6, 9), generator=draw)
+    label = torch.tensor([0, 0, 1, 2, 255], dtype=torch.uint8)[torch.randint(0, 5, (2, 6, 9), generator=draw)]
+    for one in (logits, field):
+        one.requires_grad_()
+    expected = pair_by_pair(torch.sigmoid(logits[:, 0]), field, label, 3)
+    found = torch.stack(list(irn_losses.losses(logits, field, label, 20, 3).values()))
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
+    for weights in torch.eye(4):
+        own, theirs = (
+            torch.autograd.grad(given @ weights, (logits, field), retain_graph=True, allow_unused=True, materialize_grads=True)
+            for given in (found, expected)
+        )
+        torch.testing.assert_close(own, theirs, rtol=1e-4, atol=1e-6)
+
+
+def pair_by_pair(boundary: torch.Tensor, field: torch.Tensor, label: torch.Tensor, radius: int) -> torch.Tensor:
+    """The four losses as the paper states them, halved."""
+    terms: dict[str, list[torch.Tensor]] = {"background": [], "foreground": [], "different": [], "apart": [], "still": []}
+    reach, (images, height, width) = radius - 1, label.shape
+    pairs = np.ndindex(images, len(directions(radius)), height - reach, width - 2 * reach)
+    for image, way, y, x in ((image, directions(radius)[way], y, x + reach) for image, way, y, x in pairs):
+        first, second = label[image, y, x], label[image, y + way[0], x + way[1]]
         if 255 in (first, second):
             continue
+        affinity = 1 - max(boundary[image, y + up, x + along] for up, along in path(way))
+        moved = field[image, :, y, x] - field[image, :, y + way[0], x + way[1]]
         if first != second:
             terms["different"].append(-torch.log(1 + 1e-5 - affinity))
         else:
             terms["foreground" if first else "background"].append(-torch.log(affinity + 1e-5))
-            terms["apart" if first else "still"].append(
-                (moved - torch.tensor([dy, dx])).abs().mean() if first else moved.abs().mean()
-            )
-    mean = {name: sum(values) / (len(values) + 1e-5) for name, values in terms.items()}
-    kinds = irn_losses.pairs(label, 20, 3)
-    found = [*irn_losses.affinity_losses(boundary, kinds, 3), *irn_losses.displacement_losses(field, kinds, 3)]
-    expected = [(mean["background"] + mean["foreground"]) / 2, mean["different"], mean["apart"], mean["still"]]
-    torch.testing.assert_close(torch.stack(found), torch.tensor(expected), rtol=1e-4, atol=1e-6)
+            terms["apart" if first else "still"].append((moved - torch.tensor(way) * (first > 0)).abs().mean())
+    mean = {name: sum(values, torch.zeros(())) / (len(values) + 1e-5) for name, values in terms.items()}
+    equal = (mean["background"] + mean["foreground"]) / 2
+    return torch.stack([equal, mean["different"], mean["apart"], mean["still"]]) / 2

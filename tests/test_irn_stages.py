@@ -100,7 +100,7 @@ def test_a_crop_without_any_pair_is_refused(tmp_path):
 def test_an_example_is_a_crop_with_its_labels_on_the_boundary_grid(tmp_path):
     where = prepared(tmp_path)
     example = irn.training(where).sample(where.items[0], np.random.default_rng(0))
-    assert example["image"].shape == (3, 64, 64) and example["image"].dtype == torch.float32
+    assert example["image"].shape == (4, 64, 64) and example["image"].dtype == torch.uint8
     assert example["label"].shape == (16, 16) and example["label"].dtype == torch.uint8
     assert set(example["label"].unique().tolist()) <= {0, 1, 2, 255}
 

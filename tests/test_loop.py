@@ -1,5 +1,6 @@
 """The training loop: resuming changes nothing, every option has its effect, and errors are named."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+from backbones.precision import MixedPrecision
 from imagesets.errors import WrongInput
 from imagesets.item import Item
 from training import checkpoint, loop
@@ -19,12 +21,16 @@ ITEMS = [Item(f"i{number}", Path("none.png"), (number % 3,)) for number in range
 SETTINGS = Settings({"precision": "float32", "loaders": 0, "ema": 0.0})
 
 
+class Network(MixedPrecision, nn.Sequential):
+    """A network that computes in the precision of the training."""
+
+
 class Objective(nn.Module):
     """A small regression. The loss `late` begins at step 3 and reaches parameters that no other loss reaches."""
 
     def __init__(self, dropout: float = 0.5) -> None:
         super().__init__()
-        self.network = nn.Sequential(nn.Linear(3, 4), nn.Dropout(dropout), nn.Linear(4, 1))
+        self.network = Network(nn.Linear(3, 4), nn.Dropout(dropout), nn.Linear(4, 1))
         self.branch = nn.Linear(3, 1)
         self.register_buffer("steps", torch.zeros((), dtype=torch.long))
         self.noise: list[float] = []  # what dropout would draw at each step
@@ -53,9 +59,9 @@ def training(lr: float = 0.05, dropout: float = 0.5, **options: object) -> Train
     return Training(objective.network, objective, sample, optimiser, lambda step: 1 - step / 8, **of_loop)
 
 
-def run(folder: Path, ema: float = 0.0, **options: object) -> loop.Run:
+def run(folder: Path, ema: float = 0.0, precision: str = "float32", **options: object) -> loop.Run:
     folder.mkdir(exist_ok=True)
-    settings = Settings({**SETTINGS.values, "ema": ema})
+    settings = Settings({**SETTINGS.values, "ema": ema, "precision": precision})
     return loop.Run(("test", 0), folder, settings, torch.device("cpu"), **options)
 
 
@@ -219,6 +225,101 @@ def test_a_list_that_fills_no_batch_is_refused(tmp_path: Path) -> None:
 def test_a_loss_that_is_not_finite_stops_with_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(WrongInput, match="not finite"):
         loop.train(training(lr=1e30), ITEMS, run(tmp_path))
+
+
+class Breaking(Objective):
+    """Its loss is infinite at the step `at`, counted from 1, and at no other."""
+
+    at = 0
+
+    def forward(self, batch: dict[str, torch.Tensor], step: int) -> tuple[Losses, Outputs]:
+        losses, outputs = super().forward(batch, step)
+        losses["fit"] = losses["fit"].detach() * torch.inf if step + 1 == self.at else losses["fit"]
+        return losses, outputs
+
+
+@pytest.mark.parametrize("looks", [True, False])
+@pytest.mark.parametrize(("at", "read_every"), [(1, 1), (2, 50), (5, 50), (5, 3), (8, 50)])
+def test_the_step_of_a_loss_that_is_not_finite_is_told_however_late_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int, read_every: int, looks: bool
+) -> None:
+    monkeypatch.setitem(loop.READ_EVERY, "cpu", read_every)
+    seen, broken = [], training()
+    broken.objective.__class__, broken.objective.at = Breaking, at
+    report = (lambda step, losses, history: seen.append(dict(losses))) if looks else (lambda *_: None)
+    with pytest.raises(WrongInput, match=rf"not finite at step {at} of 8 \(fit=inf, .*a lower learning rate may help"):
+        loop.train(broken, ITEMS, run(tmp_path, report=report))
+    assert not looks or [losses["fit"] < np.inf for losses in seen[:at]] == [True] * (at - 1) + [False]
+    if kept := (tmp_path / checkpoint.CHECKPOINT).exists():  # an epoch has two steps
+        state = torch.load(tmp_path / checkpoint.CHECKPOINT, weights_only=True)
+        assert state["progress"]["step"] <= at - 1
+        assert all(values.isfinite().all() for values in state["objective"].values())
+    assert kept == (at > 2)
+
+
+def test_losses_that_are_read_late_are_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    at_once = loop.train(training(accumulate=2), ITEMS, run(tmp_path / "at once"))
+    monkeypatch.setitem(loop.READ_EVERY, "cpu", 50)
+    seen: list[int] = []
+    asked = {"report": lambda step, *_: seen.append(step), "asked_to_stop": lambda: len(seen) == 3}
+    with pytest.raises(loop.Stopped):
+        loop.train(training(accumulate=2), ITEMS, run(tmp_path / "late", **asked))
+    assert loop.train(training(accumulate=2), ITEMS, run(tmp_path / "late")) == at_once
+
+
+HALF = {"precision": "float16"}
+
+
+@pytest.mark.parametrize("stop_at", [1, 3, 6])
+def test_a_training_in_float16_resumes_bit_equal(tmp_path: Path, stop_at: int) -> None:
+    whole, resumed = training(), training()
+    history = loop.train(whole, ITEMS, run(tmp_path / "whole", **HALF))
+    seen: list[int] = []
+    asked = {"report": lambda step, *_: seen.append(step), "asked_to_stop": lambda: len(seen) == stop_at}
+    with pytest.raises(loop.Stopped):
+        loop.train(training(), ITEMS, run(tmp_path / "halted", **HALF, **asked))
+    assert loop.train(resumed, ITEMS, run(tmp_path / "halted", **HALF)) == history
+    assert same(whole.objective, resumed.objective)
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+def test_a_training_in_float16_stays_near_one_in_float32_whatever_the_scale(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parts: int
+) -> None:
+    plain, half = (training(dropout=0.0, accumulate=parts) for _ in range(2))
+    expected = loop.train(plain, ITEMS, run(tmp_path / "float32"))
+    monkeypatch.setattr(loop, "_scaler", lambda run: torch.amp.GradScaler("cpu", init_scale=64))  # leaves out no step
+    history = loop.train(half, ITEMS, run(tmp_path / "float16", **HALF))
+    assert history != expected
+    for found, row in zip(history, expected, strict=True):
+        assert found == pytest.approx(row, rel=0.02, abs=0.01)
+    for name, values in plain.objective.state_dict().items():
+        torch.testing.assert_close(half.objective.state_dict()[name], values, rtol=0.02, atol=0.01, msg=name)
+
+
+class Steep(Objective):
+    """Its gradients are so large that float16 does not hold them times the first scales; its losses it holds."""
+
+    def forward(self, batch: dict[str, torch.Tensor], step: int) -> tuple[Losses, Outputs]:
+        outputs = self.network(batch["x"])
+        return {"fit": ((outputs.half() - outputs.half().detach()) * 100).float().mean() + 1}, {"output": outputs}
+
+
+def test_a_step_whose_gradients_overflow_in_float16_is_left_out_and_the_next_ones_have_a_smaller_scale(tmp_path: Path) -> None:
+    steep, weights, scales = training(dropout=0.0), [], []
+    steep.objective.__class__ = Steep
+    steep.after_step = lambda step: weights.append(steep.network[2].weight.detach().clone())
+    weights.append(steep.network[2].weight.detach().clone())
+
+    def report(step: int, *_: object) -> None:
+        if step % 2 == 1 and step > 1:  # after an epoch
+            scales.append(torch.load(tmp_path / checkpoint.CHECKPOINT, weights_only=True)["scaler"]["scale"])
+
+    history = loop.train(steep, ITEMS, run(tmp_path, **HALF, report=report))
+    moved = [not torch.equal(before, after) for before, after in itertools.pairwise(weights)]
+    assert not moved[0] and moved[-1] and moved == sorted(moved)  # from some step on
+    assert scales == sorted(scales, reverse=True) and scales[0] < 65536
+    assert all(row["fit"] == 1 for row in history)
 
 
 @pytest.mark.parametrize(("world", "parts", "match"), [(3, 1, "among 3 workers; "), (2, 4, "in 4 parts each; .* multiple of 8")])

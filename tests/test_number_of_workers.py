@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.planning import workers
-from orchestrator.planning.refusals import made_otherwise
+from orchestrator.planning.refusals import made_otherwise, unread
 from orchestrator.planning.workers import dividing, gpus
 from tests.conftest import Command
 from tests.finished_run import finished_run
@@ -63,3 +63,12 @@ def test_a_result_made_with_another_number_of_workers_is_offered(image_set: Path
     assert all(step.cached for step in used.steps) and used.run == made.run and made_otherwise(used) == []
     assert made_otherwise(planned(image_set, "training.workers=1", method="cam+none")) == []  # asked for
     assert made_otherwise(planned(image_set, "cam.epochs=2", method="cam+none")) == []  # another training
+
+
+def test_the_number_of_loaders_is_in_no_key_and_no_name(image_set: Path) -> None:
+    default, given = planned(image_set), planned(image_set, "training.loaders=3")
+    assert default.settings["training.loaders"] is None and given.settings["training.loaders"] == 3
+    assert [step.key for step in default.steps] == [step.key for step in given.steps] and default.run == given.run
+    training = next(step for step in given.steps if step.stage.recipe.kind == "train")
+    assert training.stage.settings["training.loaders"] == 3 and "training.loaders" not in given.experiment.used
+    assert list(unread(given.experiment)) == []

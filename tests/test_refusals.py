@@ -11,6 +11,7 @@ import pytest
 
 from imagesets.errors import WrongInput
 from orchestrator.engine import checks
+from orchestrator.planning import refusals
 from orchestrator.planning.launch import prepare
 from orchestrator.planning.refusals import problems, refuse_run, unread
 from tests.conftest import Command
@@ -40,6 +41,16 @@ def test_a_batch_that_its_workers_do_not_divide_is_refused_with_what_would(image
     assert "irn.batch" not in told
     for count in re.findall(r"\d+", told.rpartition("training.workers=")[2]):
         refuse_run(planned(image_set, "cam.batch=6", f"training.workers={count}"))
+
+
+def test_float16_is_refused_where_there_is_no_gpu(image_set: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    half = "training.precision=float16"
+    monkeypatch.setattr(refusals, "gpus", lambda: 0)
+    told = "training.precision=float16 needs a GPU, and this machine has none; bfloat16 and float32 need none"
+    assert told in refused(image_set, half, room=0)
+    refuse_run(planned(image_set, half, room=1))  # a cluster may have one
+    monkeypatch.setattr(refusals, "gpus", lambda: 1)
+    refuse_run(planned(image_set, half, "training.workers=1", room=0))
 
 
 def test_everything_is_told_at_once(image_set: Path) -> None:

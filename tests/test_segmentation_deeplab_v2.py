@@ -18,8 +18,9 @@ from segmentation import deeplab_v2
 from segmentation.deeplab_v2 import DeepLabV2, PseudoMaskObjective
 from segmentation.losses import cross_entropy, shrunk
 from segmentation.multi_scale import at_scales, largest
-from training.loop import Run, set_threads, train
+from training.loop import Run, train
 from training.stage import Context, Settings
+from training.threads import set_threads
 
 GOLDEN = Path(__file__).parent / "golden"
 

@@ -1,11 +1,13 @@
 """What a sweep refuses before its first stage, and what it says of chance."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from imagesets.errors import WrongInput
+from orchestrator.planning import refusals
 from orchestrator.planning.launch import Request
 from orchestrator.sweeps.axes import split
 from orchestrator.sweeps.sweep import Sweep
@@ -29,6 +31,15 @@ def test_a_sweep_refuses_what_would_stop_some_trial_and_shares_what_trials_share
 def test_a_sweep_refuses_values_that_only_together_cannot_run(image_set: Path) -> None:
     with pytest.raises(WrongInput, match=r"cam\.batch=6 does not divide among training\.workers=4"):
         sweep_of(image_set, "cam.batch=4,6", "training.workers=1,4").refuse({"train": 6})
+
+
+def test_a_sweep_refuses_what_this_machine_does_not_have(image_set: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(refusals, "gpus", lambda: 0)
+    sweep = sweep_of(image_set, "training.precision=float32,float16")
+    sweep.refuse({"train": 6})  # on a cluster, which may have it
+    here = replace(sweep, request=replace(sweep.request, room=0))
+    with pytest.raises(WrongInput, match=r"training\.precision=float16 needs a GPU, and this machine has none"):
+        here.refuse({"train": 6})
 
 
 def test_a_sweep_of_what_no_trial_reads_is_refused(image_set: Path) -> None:

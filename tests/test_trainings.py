@@ -16,6 +16,7 @@ from tests import test_amn, test_irn_stages, two_colours
 from tests.test_segmentation_deeplab_v2 import SMALL
 from tests.two_colours import CLASSES, SHARED, context, write_items
 from training.stage import Context, Settings, Training
+from training.transfer import to_device
 
 LR, HEAD, DECAY, MOMENTUM = 0.003, 0.02, 0.0007, 0.8
 STEPS = 6  # 8 images, batches of 4, 3 epochs
@@ -176,7 +177,7 @@ def test_the_objectives_outputs_are_there_for_add_ons(tmp_path: Path) -> None:
         training, [item] = build(folder), write_items(folder, [(0,)])
         examples = [training.sample(item, np.random.default_rng(seed)) for seed in range(2)]
         batch = {name: torch.stack([example[name] for example in examples]) for name in examples[0]}
-        losses, outputs = training.objective(batch, 0)
+        losses, outputs = training.objective(to_device(batch, torch.device("cpu")), 0)
         assert all(loss.ndim == 0 for loss in losses.values())
         found[name] = {name: tuple(values.shape) for name, values in outputs.items()}
     grid, classified = (4, 4), {"features": (2, 256, 4, 4), "logits": (2, 2)}

@@ -1,9 +1,12 @@
 """What each worker asks Ray for: never more than a node has; what cannot be had is refused instead of waited for."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from imagesets.errors import WrongInput
-from orchestrator.engine.capacity import fitting, task_cpus, worker_needs
+from orchestrator.engine import capacity
+from orchestrator.engine.capacity import fitting, loaders, task_cpus, worker_needs
 
 HEAD = {"CPU": 64.0, "memory": 1e11}
 
@@ -17,6 +20,23 @@ def test_a_worker_gets_at_most_the_cpus_of_its_node() -> None:
 def test_workers_with_gpus_take_their_cpus_from_the_nodes_that_have_gpus() -> None:
     assert worker_needs(4, 8, [HEAD, {"CPU": 4.0, "GPU": 4.0}]) == (1, {"GPU": 1})
     assert worker_needs(2, 8, [HEAD, {"CPU": 16.0, "GPU": 2.0}]) == (8, {"GPU": 1})
+
+
+def test_a_worker_gets_cpus_for_the_processes_that_load_its_images() -> None:
+    assert worker_needs(1, 2, [{"CPU": 8.0}], loaders=3) == (5, {})
+    assert worker_needs(1, 1, [HEAD, {"CPU": 16.0, "GPU": 1.0}], loaders=None) == (9, {"GPU": 1})
+    assert worker_needs(4, 1, [{"CPU": 16.0, "GPU": 4.0}], loaders=None) == (4, {"GPU": 1})
+    assert worker_needs(2, 1, [{"CPU": 8.0}], loaders=None) == (1, {})
+
+
+def test_loaders_take_the_cores_that_are_free_beside_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    free = SimpleNamespace(free=16 << 30)
+    monkeypatch.setattr(capacity.shutil, "disk_usage", lambda path: free)
+    assert [loaders(cores, threads=1, gpu=True) for cores in (1, 4, 16)] == [0, 3, 8]
+    assert loaders(4, threads=8, gpu=True) == 0
+    assert loaders(16, threads=1, gpu=False) == 0  # the training needs them itself
+    free.free = 300 << 20  # a container has little shared memory
+    assert loaders(16, threads=1, gpu=True) == 2
 
 
 def test_workers_on_uneven_nodes_get_what_the_smaller_node_has() -> None:

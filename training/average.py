@@ -1,5 +1,6 @@
 """The exponential moving average of a network's weights."""
 
+import torch
 from torch import nn
 
 
@@ -23,6 +24,14 @@ class Average:
                 own.lerp_(values, 1 - self.decay)
             else:
                 own.copy_(values)
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """The average, for a checkpoint."""
+        return self.weights
+
+    def load_state_dict(self, state_dict: dict[str, torch.Tensor]) -> None:
+        """Go on from a checkpoint."""
+        self.weights = state_dict
 
     def deliver(self) -> None:
         """Set the network's weights to the average."""

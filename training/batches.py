@@ -1,32 +1,16 @@
-"""The batches of an epoch: the examples of each worker, and their parts."""
+"""The batches of a training, epoch after epoch: the examples of each worker, and their parts."""
 
-from collections.abc import Iterator, Sequence
-
-import torch
-from torch.utils.data import DataLoader, Dataset
+from collections.abc import Generator, Iterator, Sequence
 
 from imagesets.errors import WrongInput
 from imagesets.item import Item
 from training import optimisers
+from training.checkpoint import Progress
+from training.loading import Part, Samples, loading
 from training.randomness import generator
 from training.run import Run
 from training.stage import Training
-
-Batch = dict[str, torch.Tensor]
-
-
-class Samples(Dataset):
-    """The examples of one epoch; each has a generator of its own, so it does not matter which process loads it."""
-
-    def __init__(self, training: Training, items: Sequence[Item], purpose: tuple[object, ...], epoch: int):
-        self.sample, self.purpose = training.sample, (*purpose, "sample", epoch)
-        self.examples = training.examples(items, generator(*purpose, "order", epoch))
-
-    def __len__(self) -> int:
-        return len(self.examples)
-
-    def __getitem__(self, place: int) -> Batch:
-        return self.sample(self.examples[place], generator(*self.purpose, place))
+from training.transfer import Batch
 
 
 def check_shares(training: Training, world: int) -> None:
@@ -39,14 +23,30 @@ def check_shares(training: Training, world: int) -> None:
         )
 
 
-def batches(training: Training, items: Sequence[Item], run: Run, epoch: int, done: int) -> Iterator[tuple[Batch, ...]]:
-    """This worker's share of each batch of an epoch after the first `done` batches, in parts.
+Share = tuple[tuple[Batch, ...], bool]  # a worker's share of a batch, in parts; whether an epoch ends with it
 
-    Raises WrongInput if the epoch's examples fill no batch.
+
+def batches(training: Training, items: Sequence[Item], run: Run, progress: Progress) -> Generator[Share]:
+    """This worker's share of each batch after `progress`; the last one ends its epoch.
+
+    Closing the generator ends the processes that load ahead. Raises WrongInput if an epoch's examples fill no batch.
     """
-    samples, batch, parts = Samples(training, items, run.purpose, epoch), training.batch, training.accumulate
-    whole = optimisers.steps(len(samples), batch, epochs=1)
-    shares = [range(step * batch + run.rank, (step + 1) * batch, run.world) for step in range(done, whole)]
-    places = [list(share[part::parts]) for share in shares for part in range(parts)]
-    loaded = iter(DataLoader(samples, batch_sampler=places, num_workers=run.settings.loaders))
-    return zip(*[loaded] * parts, strict=True)  # the same iterator several times: consecutive parts make a batch
+    pinned = run.device.type == "cuda"  # only from pinned memory does a copy to the GPU go on beside the computing
+    samples, parts = Samples(training.sample, (*run.purpose, "sample")), _parts(training, items, run, progress)
+    with loading(samples, parts, run.settings.loaders, pinned) as loaded:
+        for step in zip(*[loaded] * training.accumulate, strict=True):  # the same iterator several times: parts that follow
+            yield tuple(batch for batch, _ in step), step[-1][1]
+
+
+def _parts(training: Training, items: Sequence[Item], run: Run, progress: Progress) -> Iterator[Part]:
+    """The examples of this worker in each part of each batch."""
+    epoch, done, left = len(progress.history), progress.done, training.steps - progress.step
+    while left > 0:
+        examples = training.examples(items, generator(*run.purpose, "order", epoch))
+        whole = min(optimisers.steps(len(examples), training.batch, epochs=1), done + left)
+        for step in range(done, whole):
+            share = range(step * training.batch + run.rank, (step + 1) * training.batch, run.world)
+            for part in range(training.accumulate):
+                places = share[part :: training.accumulate]
+                yield [(examples[place], epoch, place) for place in places], step + 1 == whole
+        epoch, done, left = epoch + 1, 0, left - (whole - done)

@@ -1,19 +1,28 @@
-"""The checkpoint of a training: how far it has come, its weights, and the optimiser's state."""
+"""The checkpoint of a training: how far it has come, and the state of all that goes on from there."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any, Protocol
 
 import torch
 
-from training.average import Average
 from training.run import Run
-from training.stage import Training
 
 CHECKPOINT = "checkpoint.pt"
 
 Seen = dict[str, list[float]]  # the values of each named loss over some steps; some steps may lack a loss
+
+
+class Stateful(Protocol):
+    """What a checkpoint keeps: a module, an optimiser and the like."""
+
+    @property
+    def state_dict(self) -> Callable[[], dict[str, Any]]: ...
+
+    @property
+    def load_state_dict(self) -> Callable[[dict[str, Any]], object]: ...
 
 
 @dataclass
@@ -22,12 +31,15 @@ class Progress:
 
     step: int = 0
     done: int = 0  # steps done in the present epoch
-    seen: Seen = field(default_factory=dict)  # this worker's losses in those steps
+    seen: Seen = field(default_factory=dict)  # this worker's losses in those steps, as far as they are read
     history: list[dict[str, float]] = field(default_factory=list)  # the mean losses of each earlier epoch
 
-    def note(self, losses: dict[str, float]) -> None:
+    def count(self) -> None:
         """Count a step."""
         self.step, self.done = self.step + 1, self.done + 1
+
+    def note(self, losses: Mapping[str, float]) -> None:
+        """Add the losses of a step."""
         for name, value in losses.items():
             self.seen.setdefault(name, []).append(value)
 
@@ -37,26 +49,24 @@ class Progress:
         self.done, self.seen = 0, {}
 
 
-def load(training: Training, average: Average, run: Run) -> Progress:
-    """Continue from the checkpoint in the run's folder; without one, from the beginning."""
+def load(kept: Mapping[str, Stateful], run: Run) -> Progress:
+    """Continue from the checkpoint in the run's folder, which holds the states of all that is `kept`; without one, begin."""
     path = run.folder / CHECKPOINT
     if not path.exists():
         return Progress()
     state = torch.load(path, map_location=run.device, weights_only=True)
-    training.objective.load_state_dict(state["objective"])
-    training.optimiser.load_state_dict(state["optimiser"])
-    average.weights = state["average"]
+    for name, part in kept.items():
+        part.load_state_dict(state[name])
     return Progress(**{**state["progress"], "seen": state["seen"][run.rank]})
 
 
-def save(training: Training, average: Average, progress: Progress, run: Run) -> None:
+def save(kept: Mapping[str, Stateful], progress: Progress, run: Run) -> None:
     """Write the checkpoint, on rank 0; all workers must call this."""
     seen = run.of_all(progress.seen)
     if run.rank != 0:
         return
-    weights = {"objective": training.objective.state_dict(), "average": average.weights}
-    state = {**weights, "optimiser": training.optimiser.state_dict(), "progress": asdict(progress), "seen": seen}
-    save_atomically(state, run.folder / CHECKPOINT, run.fence)
+    states = {name: part.state_dict() for name, part in kept.items()}
+    save_atomically({**states, "progress": asdict(progress), "seen": seen}, run.folder / CHECKPOINT, run.fence)
 
 
 def save_atomically(state: object, path: Path, fence: Callable[[], None] = lambda: None) -> None:

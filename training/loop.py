@@ -7,8 +7,8 @@ from its checkpoint therefore ends bit-equal to an undisturbed one with the same
 
 import warnings
 from collections.abc import Sequence
-from contextlib import nullcontext
-from statistics import fmean
+from contextlib import closing, nullcontext
+from math import isfinite
 
 import torch
 from torch import nn
@@ -19,11 +19,15 @@ from imagesets.errors import WrongInput
 from imagesets.item import Item
 from training import checkpoint
 from training.average import Average
-from training.batches import Batch, batches, check_shares
-from training.checkpoint import Seen
+from training.batches import batches, check_shares
+from training.checkpoint import Progress, Seen
 from training.randomness import seed_torch
 from training.run import Run
 from training.stage import Losses, Training
+from training.step_losses import StepLosses, means, read
+from training.transfer import Batch, to_device
+
+READ_EVERY = {"cpu": 1, "cuda": 50}  # steps between two looks at the losses, for which a GPU waits
 
 
 class Stopped(Exception):
@@ -44,22 +48,30 @@ def train(training: Training, items: Sequence[Item], run: Run) -> list[dict[str,
     warnings.filterwarnings("ignore", message="Grad strides do not match")  # of 1x1 convolutions, whose two layouts are one
     for group in training.optimiser.param_groups:
         group["base_lr"] = group["lr"]
-    average = Average(training.network, run.settings.ema)
-    progress = checkpoint.load(training, average, run)
+    average, scaler = Average(training.network, run.settings.ema), _scaler(run)
+    kept: dict[str, checkpoint.Stateful] = {
+        "objective": training.objective,
+        "optimiser": training.optimiser,
+        "average": average,
+        "scaler": scaler,
+    }
+    progress, unread = checkpoint.load(kept, run), list[StepLosses]()
     objective = run.connected(_Total(training.objective))
-    while progress.step < training.steps:
-        for parts in batches(training, items, run, len(progress.history), progress.done):
+    with closing(batches(training, items, run, progress)) as shares:
+        for parts, last in shares:
             if run.agreed_to_stop():
-                checkpoint.save(training, average, progress, run)
+                _read(unread, progress, training, run)
+                checkpoint.save(kept, progress, run)
                 raise Stopped(f"stopped at step {progress.step} of {training.steps}")
-            losses = _update(training, objective, parts, progress.step, run)
+            unread.append(_update(training, objective, scaler, parts, progress.step, run))
             average.update()
-            progress.note(losses)
-            run.report(progress.step, losses, progress.history)
-            if progress.step == training.steps:
-                break
-        progress.end_epoch(_means(run.of_all(progress.seen)))
-        checkpoint.save(training, average, progress, run)
+            progress.count()
+            run.report(progress.step, unread[-1], progress.history)
+            if last or progress.step % READ_EVERY[run.device.type] == 0:
+                _read(unread, progress, training, run)
+            if last:
+                progress.end_epoch(_means(run.of_all(progress.seen)))
+                checkpoint.save(kept, progress, run)
     average.deliver()
     if training.finish is not None:
         training.network.eval()
@@ -80,51 +92,50 @@ class _Total(nn.Module):
     def forward(self, batch: Batch, step: int) -> tuple[torch.Tensor, Losses]:
         losses, _ = self.objective(batch, step)
         total = torch.stack([loss.float() for loss in losses.values()]).sum()
-        return total, {name: loss.detach() for name, loss in losses.items()}
+        return total, {name: loss.detach().float() for name, loss in losses.items()}
 
 
-def _update(training: Training, objective: nn.Module, parts: Sequence[Batch], step: int, run: Run) -> dict[str, float]:
-    """Update the weights once; returns the named losses, each the mean over the parts that had it."""
+def _scaler(run: Run) -> torch.amp.GradScaler:
+    """Multiplies losses so that no gradient vanishes in float16; where one overflows, the optimiser leaves out the step."""
+    return torch.amp.GradScaler(run.device.type, enabled=run.settings.precision == "float16")
+
+
+def _update(
+    training: Training, objective: nn.Module, scaler: torch.amp.GradScaler, parts: Sequence[Batch], step: int, run: Run
+) -> StepLosses:
+    """Update the weights once; returns the losses."""
     factor = training.schedule(step)
     for group in training.optimiser.param_groups:
         group["lr"] = group["base_lr"] * factor
     seed_torch(*run.purpose, "step", step, run.rank)  # for dropout and similar layers
     training.optimiser.zero_grad(set_to_none=True)
-    seen: Seen = {}
+    found = []
     for number, part in enumerate(parts, start=1):
         alone = run.world == 1 or number == len(parts)  # workers exchange gradients once, after the last part
         with nullcontext() if alone else objective.no_sync():  # type: ignore[operator]
-            total, losses = _forward(training, objective, part, step, run)
-            (total / len(parts)).backward()
-        for name, loss in losses.items():
-            seen.setdefault(name, []).append(loss.item())
-    training.optimiser.step()
+            total, losses = objective(to_device(part, run.device), step)
+            scaler.scale(total / len(parts)).backward()
+        found.append(losses)
+    scaler.step(training.optimiser)
+    scaler.update()
     if training.after_step is not None:
         training.after_step(step)
-    return _means([seen])
+    return StepLosses(found)
 
 
-def _forward(training: Training, objective: nn.Module, part: Batch, step: int, run: Run) -> tuple[torch.Tensor, Losses]:
-    """The sum of the losses of a part of a batch, and the losses by name."""
-    batch = {name: values.to(run.device, non_blocking=True) for name, values in part.items()}
-    total, losses = objective(batch, step)
-    if not torch.isfinite(total):
-        found = ", ".join(f"{name}={loss.item():.3g}" for name, loss in losses.items())
-        raise WrongInput(
-            f"the loss is not finite at step {step + 1} of {training.steps} ({found}); a lower learning rate may help"
-        )
-    return total, losses
+def _read(unread: list[StepLosses], progress: Progress, training: Training, run: Run) -> None:
+    """Add the losses of the last steps to the progress. Raises WrongInput in all workers if a worker's are not finite."""
+    found, first = read(unread), progress.step - len(unread) + 1
+    broken = [(step, losses) for step, losses in enumerate(found, start=first) if not all(map(isfinite, losses.values()))]
+    if every := [one for own in run.of_all(broken) for one in own]:
+        step, losses = min(every, key=lambda one: one[0])
+        told = ", ".join(f"{name}={value:.3g}" for name, value in losses.items())
+        raise WrongInput(f"the loss is not finite at step {step} of {training.steps} ({told}); a lower learning rate may help")
+    for losses in found:
+        progress.note(losses)
+    unread.clear()
 
 
 def _means(workers: Sequence[Seen]) -> dict[str, float]:
     """The mean of each named loss over its values in all workers."""
-    names = dict.fromkeys(name for seen in workers for name in seen)
-    return {name: fmean(value for seen in workers for value in seen.get(name, ())) for name in names}
-
-
-def set_threads(threads: int) -> None:
-    """Use `threads` threads in torch, and no threads of OpenCV's own."""
-    import cv2  # imported here because only processes that compute need it
-
-    torch.set_num_threads(threads)
-    cv2.setNumThreads(0)
+    return means([(name, value) for seen in workers for name, values in seen.items() for value in values])

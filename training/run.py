@@ -1,7 +1,8 @@
 """Where a training runs and for what purpose, and how its workers agree through torch.distributed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,7 +19,8 @@ Value = TypeVar("Value")
 class Run:
     """Where a training runs: `purpose` names its random numbers, `folder` keeps its checkpoint.
 
-    `report(step, losses, history)` is called on rank 0 after every step, with the mean losses of the earlier epochs.
+    `report(step, losses, history)` is called on rank 0 after every step, with the mean losses of the earlier epochs. Looking at
+    the step's losses makes it wait for the device.
     `asked_to_stop()` is called before every step, `fence()` before every write; it raises if another attempt has taken over.
     """
 
@@ -28,7 +30,7 @@ class Run:
     device: torch.device
     rank: int = 0
     world: int = 1
-    report: Callable[[int, dict[str, float], list[dict[str, float]]], None] = lambda step, losses, history: None
+    report: Callable[[int, Mapping[str, float], list[dict[str, float]]], None] = lambda step, losses, history: None
     asked_to_stop: Callable[[], bool] = lambda: False
     fence: Callable[[], None] = lambda: None
 
@@ -37,7 +39,7 @@ class Run:
         if self.world == 1:
             return module
         if self.device.type == "cuda":
-            torch.cuda.set_device(self.device)  # NCCL gathers objects on this device
+            torch.cuda.set_device(self.device)  # where NCCL works
         # parameters may have no gradient in some steps: a loss begins later, or one worker's images do not have it. One extra
         # parameter never has a gradient, because DDP prints a warning if it looks for such parameters and finds none
         module.register_parameter("without_gradient", nn.Parameter(torch.zeros((), device=self.device)))
@@ -48,8 +50,8 @@ class Run:
         wish = self.asked_to_stop()
         if self.world == 1:
             return wish
-        flag = torch.tensor(float(wish), device=self.device)
-        distributed.all_reduce(flag, op=distributed.ReduceOp.MAX)
+        flag = torch.tensor(float(wish))
+        distributed.all_reduce(flag, op=distributed.ReduceOp.MAX, group=self._on_cpus)
         return bool(flag.item())
 
     def of_all(self, own: Value) -> list[Value]:
@@ -57,5 +59,10 @@ class Run:
         if self.world == 1:
             return [own]
         every: list[Value] = [own] * self.world
-        distributed.all_gather_object(every, own)
+        distributed.all_gather_object(every, own, group=self._on_cpus)
         return every
+
+    @cached_property
+    def _on_cpus(self) -> distributed.ProcessGroup:
+        """The group in which workers agree; NCCL's would make each of them wait for its GPU."""
+        return distributed.new_group(backend="gloo")

@@ -5,17 +5,16 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from benchmarks.irn_affinity import RADIUS, gather_plan, gathered, gathered_masks, pair_plan
+from benchmarks.irn_affinity import Published
 from benchmarks.published.bench import Bench
 from benchmarks.published.irnet import IRNet
 from benchmarks.published.pairs import pair, plain, read
-from benchmarks.published.rounds import PUBLISHED, Form, Stage, timed
+from benchmarks.published.rounds import PRECISIONS, PUBLISHED, Form, Stage, timed
 from benchmarks.published.steps import Batch, step_stage
 from benchmarks.random_walk import dense_walk, example
 from imagesets.transforms import views
 from maps.grids import strided
 from refiners.irnet import boundary
-from refiners.pair_geometry import directions
 from refiners.random_walk import walk
 from training.stage import Training
 
@@ -29,39 +28,16 @@ def step(bench: Bench) -> Stage:
         network.eval()  # displacements have no mean yet; batch norms keep their statistics
         trained = [parameter for name, parameter in network.named_parameters() if name.startswith("fc_")]
         optimiser = torch.optim.SGD(trained, lr=0.0, momentum=1e-4, weight_decay=1e-4)
-        pairs = _Pairs(bench.stage("irn-network").settings["crop"] // 4)
+        pairs = Published(side=bench.stage("irn-network").settings["crop"] // 4)
 
         def losses(batch: Batch) -> list[torch.Tensor]:
             logits, displacement = network(batch["image"])
-            return [pairs.loss(logits, displacement, batch["label"])]
+            return [torch.stack(list(pairs.losses(logits, displacement, batch["label"]).values())).sum()]
 
         return network, optimiser, losses
 
     labels = {item.id: {"label": bench.label()} for item in bench.items(64)}
     return step_stage(bench, "irn-network", prepared, labels=labels)
-
-
-class _Pairs:
-    """The published losses on a square grid; the indices are made once."""
-
-    def __init__(self, side: int) -> None:
-        self.paths, (self.ends, self.starts) = gather_plan(side), pair_plan(side)
-        self.offsets = torch.tensor(directions(RADIUS), dtype=torch.float32).T[None, :, :, None]
-
-    def loss(self, logits: torch.Tensor, displacement: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Half of both affinity losses and of both displacement losses."""
-        background, foreground, different = gathered_masks(labels, self.ends, self.starts)
-        affinity = gathered(logits[:, 0].sigmoid(), self.paths)
-        same = -torch.log(affinity + 1e-5)
-        positive = (
-            (background * same).sum() / (background.sum() + 1e-5) + (foreground * same).sum() / (foreground.sum() + 1e-5)
-        ) / 2
-        negative = (different * -torch.log(1 + 1e-5 - affinity)).sum() / (different.sum() + 1e-5)
-        flat = displacement.flatten(2)
-        moved = flat[:, :, self.starts][:, :, None] - flat[:, :, self.ends]
-        towards = ((moved - self.offsets).abs().sum(1) * foreground).sum() / (2 * foreground.sum() + 1e-5)
-        still = (moved.abs().sum(1) * background).sum() / (2 * background.sum() + 1e-5)
-        return (positive + negative) / 2 + (towards + still) / 2
 
 
 def boundaries(bench: Bench) -> Stage:
@@ -80,7 +56,7 @@ def boundaries(bench: Bench) -> Stage:
         # the first part of the stage, as its function of one image has it; the walk is a row of its own
         return timed(lambda: [boundary(irnet, torch.from_numpy(views(item.rgb(), [1.0])[0])).float()])
 
-    forms = {precision: ours(precision) for precision in bench.precisions}
+    forms = {precision: ours(precision) for precision in PRECISIONS}
     return Stage(1, {PUBLISHED: timed(torch.no_grad()(published)), **forms})
 
 

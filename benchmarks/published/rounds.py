@@ -9,7 +9,7 @@ import torch
 
 Arrays = Sequence[torch.Tensor]
 Form = Callable[[], tuple[Arrays, float]]  # one call of a stage: its results, and the CPU seconds that count
-PUBLISHED = "published"
+PUBLISHED, PRECISIONS = "published", ("float32", "bfloat16")  # names of forms
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,8 @@ from orchestrator.planning.references import resolve
 from orchestrator.planning.stage import Stage
 from orchestrator.reading.runs import FinishedRun
 from orchestrator.storage.result import Result
-from training.loop import set_threads
 from training.stage import Context
+from training.threads import set_threads
 
 
 def predict(run: FinishedRun, images: Path, target: Path, form: str, competition: str, display: Display) -> int:

@@ -45,6 +45,7 @@ def doctor(
         "wsss-orch": environment.project,
         "machine": environment.machine,
         "torch": environment.convolution,
+        "bfloat16": environment.bfloat16,
         "torchvision": environment.backbone,
         "pydensecrf": environment.crf,
         "opencv": environment.opencv,

@@ -1,10 +1,15 @@
-"""How many workers fit the nodes of a cluster, and how many CPUs each of them gets."""
+"""How many workers fit the nodes of a cluster, how many CPUs each of them gets, and how many of these load images."""
 
+import shutil
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from imagesets.errors import WrongInput
 
 Nodes = Sequence[Mapping[str, float]]  # the resources of each living node, by Ray's names
+LOADERS = 8  # the most by default; a GPU that trains a ResNet-50 on crops of 512 pixels keeps two or three busy
+SHARED = Path("/dev/shm")  # where loaders leave their batches
+OF_A_LOADER = 128 << 20  # bytes there: the batches that it holds ready
 
 
 def fitting(nodes: Nodes, cpus: int, gpus: bool) -> int:
@@ -17,10 +22,14 @@ def task_cpus(nodes: Nodes, threads: int, gpus: bool) -> int:
     return max(min(threads, max(_cpus(nodes, gpus), default=0)), 1)
 
 
-def worker_needs(workers: int, threads: int, nodes: Nodes) -> tuple[int, dict[str, int]]:
-    """CPUs and GPUs of each of `workers` training workers. Raises WrongInput if they do not fit: Ray would wait for ever."""
+def worker_needs(workers: int, threads: int, nodes: Nodes, loaders: int | None = 0) -> tuple[int, dict[str, int]]:
+    """CPUs (of its threads and loaders) and GPUs of each training worker.
+
+    Raises WrongInput if `workers` do not fit: Ray would wait for ever.
+    """
     gpus = any(node.get("GPU") for node in nodes)
-    cpus = task_cpus(nodes, min(threads, sum(_cpus(nodes, gpus)) // workers), gpus)
+    wanted = threads + (LOADERS if loaders is None and gpus else loaders or 0)
+    cpus = task_cpus(nodes, min(wanted, sum(_cpus(nodes, gpus)) // workers), gpus)
     while cpus > 1 and fitting(nodes, cpus, gpus) < workers:  # more workers fit a node with fewer CPUs each
         cpus -= 1
     if workers > (there := fitting(nodes, cpus, gpus)):
@@ -31,3 +40,8 @@ def worker_needs(workers: int, threads: int, nodes: Nodes) -> tuple[int, dict[st
 def _cpus(nodes: Nodes, gpus: bool) -> list[int]:
     """The CPUs of each node; if `gpus`, of those with GPUs."""
     return [int(node.get("CPU", 0)) for node in nodes if node.get("GPU") or not gpus]
+
+
+def loaders(cores: int, threads: int, gpu: bool, shared: Path = SHARED) -> int:
+    """Processes that load images for a training that has `cores` cores of this machine; without a GPU it needs them itself."""
+    return max(min(cores - threads, LOADERS, shutil.disk_usage(shared).free // OF_A_LOADER), 0) if gpu else 0

@@ -49,7 +49,7 @@ class LocalEngine:
         world = job.settings["training.workers"]
         _refuse_more_than_gpus(world, torch.cuda.device_count())
         if world == 1:
-            return run_training(job, 0, world, _device(0))
+            return run_training(job, 0, world, _device(0), _cores())
         with tempfile.TemporaryDirectory(prefix="wsss-orch-") as folder:
             _spawn(job, world, Path(folder))
             return Spent(*json.loads((Path(folder) / SPENT).read_text(encoding="utf-8")))
@@ -77,7 +77,7 @@ def _worker(rank: int, job: Job, world: int, folder: Path) -> None:
     _leave_signals_to(os.getppid())
 
     def train() -> None:
-        spent = run_training(job, rank, world, _device(rank))
+        spent = run_training(job, rank, world, _device(rank), _cores())
         if rank == 0:
             (folder / SPENT).write_text(json.dumps(astuple(spent)), encoding="utf-8")
 
@@ -99,3 +99,8 @@ def _leave_signals_to(parent: int) -> None:
 
 def _device(rank: int) -> str:
     return f"cuda:{rank}" if torch.cuda.is_available() else "cpu"
+
+
+def _cores() -> int:
+    """The cores of this machine for each of its GPUs."""
+    return len(os.sched_getaffinity(0)) // max(torch.cuda.device_count(), 1)

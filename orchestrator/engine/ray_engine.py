@@ -87,14 +87,14 @@ class RayEngine:
     def _fit(self, job: Job) -> Spent:
         """One attempt, as a Ray run with a new name; under an old name Ray would continue from its own snapshot."""
         workers = job.settings["training.workers"]
-        cpus, gpus = self._needs(workers, job.settings["training.threads"])
+        cpus, gpus = self._needs(workers, job.settings["training.threads"], job.settings["training.loaders"])
         require(self.store)  # Ray would make the folder for its notes again
         notes = self.store / "ray" / f"{job.folder.name}-{secrets.token_hex(8)}"  # in the store: all nodes can write there
         storage, file_system = place_of(notes).for_pyarrow(notes.parent)
         waiting = FailureConfig(controller_failure_limit=STARTS)  # type: ignore[call-arg]  # the annotation is Ray Train 1's
         trainer = TorchTrainer(
             _train_worker,  # type: ignore[arg-type]  # its return value is what Ray's annotation forgot
-            train_loop_config={"job": job},
+            train_loop_config={"job": job, "cores": cpus},
             scaling_config=ScalingConfig(num_workers=workers, use_gpu=bool(gpus), resources_per_worker={"CPU": cpus, **gpus}),
             run_config=RunConfig(notes.name, storage, file_system, failure_config=waiting),
         )
@@ -104,14 +104,14 @@ class RayEngine:
             with suppress(OSError):  # nobody reads them again
                 place_of(notes).remove_folder(notes)
 
-    def _needs(self, workers: int, threads: int) -> tuple[int, dict[str, int]]:
+    def _needs(self, workers: int, threads: int, loaders: int | None) -> tuple[int, dict[str, int]]:
         """CPUs and GPUs of each worker. If lost nodes are needed too, they are counted, and Ray waits for new ones."""
         now = living()
         self.nodes |= now
         try:
-            return worker_needs(workers, threads, list(now.values()))
+            return worker_needs(workers, threads, list(now.values()), loaders)
         except WrongInput:
-            return worker_needs(workers, threads, list(self.nodes.values()))
+            return worker_needs(workers, threads, list(self.nodes.values()), loaders)
 
 
 def failures(error: Exception) -> list[Exception]:
@@ -135,4 +135,5 @@ def _failure(error: Exception) -> Exception:
 
 def _train_worker(config: dict[str, Any]) -> Spent:
     context = train.get_context()
-    return run_training(config["job"], context.get_world_rank(), context.get_world_size(), str(train.torch.get_device()))
+    device = str(train.torch.get_device())
+    return run_training(config["job"], context.get_world_rank(), context.get_world_size(), device, config["cores"])

@@ -12,7 +12,7 @@ from orchestrator.engine.job import Ask, Job, blaming
 from orchestrator.engine.spent import Meter, Spent
 from orchestrator.planning.references import resolve
 from orchestrator.storage.shards import SUM
-from training.loop import set_threads
+from training.threads import set_threads
 
 
 def run_shard(job: Job, index: int, device: str, ask: Ask = lambda: None) -> tuple[int, Spent]:

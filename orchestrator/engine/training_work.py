@@ -3,7 +3,7 @@
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import astuple
 from pathlib import Path
@@ -12,6 +12,7 @@ import torch
 from torch import distributed
 
 from imagesets.errors import WrongInput
+from orchestrator.engine.capacity import loaders
 from orchestrator.engine.context import context, save_network, settings_of
 from orchestrator.engine.job import Job, blaming
 from orchestrator.engine.spent import Meter, Spent
@@ -21,16 +22,17 @@ from orchestrator.storage.store import write_atomically, write_json
 from training import loop
 from training.checkpoint import CHECKPOINT
 from training.randomness import seed_torch
-from training.stage import Training
+from training.stage import Settings, Training
+from training.threads import set_threads
 
 PROGRESS_EVERY = 0.5  # seconds between two notes of a training's progress
 
 
-def run_training(job: Job, rank: int, world: int, device: str) -> Spent:
-    """Train a stage's network, which rank 0 writes; returns what all workers spent."""
+def run_training(job: Job, rank: int, world: int, device: str, cores: int) -> Spent:
+    """Train a stage's network, which rank 0 writes; returns what all workers spent. This worker has `cores` cores to itself."""
     try:
         with blaming(job.root):
-            return _run_training(job, rank, world, device)
+            return _run_training(job, rank, world, device, cores)
     except loop.Stopped:
         return Spent()  # a stop was asked for, which is no failure; the runner sees that there is no network yet
     finally:
@@ -39,14 +41,14 @@ def run_training(job: Job, rank: int, world: int, device: str) -> Spent:
                 partial.unlink(missing_ok=True)
 
 
-def _run_training(job: Job, rank: int, world: int, device: str) -> Spent:
+def _run_training(job: Job, rank: int, world: int, device: str, cores: int) -> Spent:
     settings, meter = settings_of(job.settings), Meter(torch.device(device))
-    loop.set_threads(settings.training.threads)
+    set_threads(settings.training.threads)
     training = prepared(job, device)
     run = loop.Run(
         purpose=(job.random_seed, job.purpose),
         folder=job.folder,
-        settings=settings.training,
+        settings=_with_loaders(settings.training, cores, gpu=device != "cpu"),
         device=torch.device(device),
         rank=rank,
         world=world,
@@ -61,6 +63,12 @@ def _run_training(job: Job, rank: int, world: int, device: str) -> Spent:
         job.attempt.check()
         write_json(job.folder / "history.json", history)
     return _of_all(meter.spent(), world, device)
+
+
+def _with_loaders(settings: Settings, cores: int, gpu: bool) -> Settings:
+    """The settings of the loop; the number of loaders follows the machine unless it is set."""
+    default = {"loaders": loaders(cores, settings.threads, gpu)} if settings.loaders is None else {}
+    return Settings({**settings.values, **default})
 
 
 def prepared(job: Job, device: str) -> Training:
@@ -81,14 +89,14 @@ def _of_all(own: Spent, world: int, device: str) -> Spent:
     return sum((Spent(*figures.tolist()) for figures in every), Spent())
 
 
-def _progress_writer(folder: Path, steps: int) -> Callable[[int, dict[str, float], list[dict[str, float]]], None]:
+def _progress_writer(folder: Path, steps: int) -> Callable[[int, Mapping[str, float], list[dict[str, float]]], None]:
     written = -PROGRESS_EVERY
 
-    def write(step: int, losses: dict[str, float], history: list[dict[str, float]]) -> None:
+    def write(step: int, losses: Mapping[str, float], history: list[dict[str, float]]) -> None:
         nonlocal written
         if time.monotonic() - written >= PROGRESS_EVERY or step == steps:
             written = time.monotonic()
-            note = json.dumps({"step": step, "steps": steps, "losses": losses, "history": history}).encode()
+            note = json.dumps({"step": step, "steps": steps, "losses": dict(losses), "history": history}).encode()
             with suppress(OSError, WrongInput):  # the next checkpoint raises if the store really fails
                 write_atomically(folder / PROGRESS, note)
 

@@ -51,10 +51,15 @@ class Experiment:
     stages: list[Stage]
 
     @property
+    def read(self) -> set[str]:
+        """The full names of the settings that reach a stage."""
+        return {full for stage in self.stages for full in stage.owned.values() if full}
+
+    @property
     def used(self) -> dict[str, Any]:
-        """The settings that reach a stage, by their full names."""
-        names = {full for stage in self.stages for full in stage.owned.values() if full}
-        return {name: self.settings[name] for name in sorted(names)}
+        """The settings that a stage's result depends on, by their full names."""
+        table = declared(self.images_recipe)
+        return {name: self.settings[name] for name in sorted(self.read) if table[name].keyed}
 
     @property
     def lists(self) -> list[str]:

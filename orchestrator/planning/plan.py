@@ -56,6 +56,7 @@ class Planner:
         self.fingerprints = Fingerprints(store.root)
         self.files = {name for name, setting in declared.items() if setting.file}
         self.folders = {name for name, setting in declared.items() if setting.folder}
+        self.keyless = {name for name, setting in declared.items() if not setting.keyed}
         self._items: dict[tuple[str, bool], ItemList] = {}
         self._folders: dict[str, Path] = {}
         self._contents: dict[tuple[str, bool], dict[str, str]] = {}
@@ -140,6 +141,8 @@ class Planner:
         """The settings in the form of the key: a file or a folder counts by its content, a function by its code."""
         keyed = {}
         for name, value in stage.settings.items():
+            if stage.owned[name] in self.keyless:
+                continue
             keyed[name] = value
             if isinstance(value, Reference):
                 keyed[name] = f"code {self.fingerprints.of_code(value)}"

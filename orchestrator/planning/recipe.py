@@ -60,6 +60,7 @@ class Setting(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     weights_of: str = ""  # the setting of the same recipe that names the architecture whose weights these are
     file: bool = False
     folder: bool = False
+    keyed: bool = True  # false: results do not depend on it, so it is part of no key
     help: str = ""
     source: str = ""
 

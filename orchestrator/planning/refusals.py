@@ -16,6 +16,8 @@ from orchestrator.planning.settings import declared, parse_assignments
 from orchestrator.planning.stage import Stage
 from orchestrator.planning.workers import WORKERS, divides, gpus, shared_batches
 
+PRECISION = "training.precision"
+
 
 def refuse_run(prepared: Prepared, further: Sequence[str] = ()) -> None:
     """Raise WrongInput with all problems that would stop a stage of this plan; `further` are problems found elsewhere."""
@@ -31,10 +33,17 @@ def problems(wanted: Experiment, stages: Sequence[Stage], counts: Mapping[str, i
     found, allowed = [], _allowed(stages)
     for stage in stages:
         found += [*_bounds(wanted, stage), *_foreign_parts(wanted, stage), *_size(stage, counts), *_shares(stage, allowed)]
-    room = 0 if wanted.request.room else gpus()
-    if any(stage.recipe.kind == "train" for stage in stages) and 0 < room < wanted.settings[WORKERS]:
-        found.append(f"{WORKERS}={wanted.settings[WORKERS]} needs as many GPUs, and this machine has {room}")
+    if any(stage.recipe.kind == "train" for stage in stages) and not wanted.request.room:
+        found += _beyond_this_machine(wanted.settings, gpus())
     return list(dict.fromkeys(found))  # several stages may receive one setting
+
+
+def _beyond_this_machine(settings: Mapping[str, Any], room: int) -> Iterator[str]:
+    """What trainings ask for and a machine with `room` GPUs does not have."""
+    if 0 < room < settings[WORKERS]:
+        yield f"{WORKERS}={settings[WORKERS]} needs as many GPUs, and this machine has {room}"
+    if settings[PRECISION] == "float16" and not room:
+        yield f"{PRECISION}=float16 needs a GPU, and this machine has none; bfloat16 and float32 need none"
 
 
 def _bounds(wanted: Experiment, stage: Stage) -> Iterator[str]:
@@ -113,7 +122,7 @@ def made_otherwise(prepared: Prepared) -> list[str]:
 def unread(wanted: Experiment) -> Iterator[str]:
     """A sentence for each assigned setting that no stage of the run reads."""
     for name, value in parse_assignments(list(wanted.request.assignments)).items():
-        if name not in effective(wanted) and not name.startswith(("images.", "imported.")):
+        if name not in effective(wanted) | wanted.read and not name.startswith(("images.", "imported.")):
             near = closest(name, wanted.used)
             yield f"nothing in {wanted.request.method} reads {name}={value}; the nearest setting that is read is {near}"
 

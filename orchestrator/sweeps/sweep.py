@@ -175,6 +175,6 @@ class Sweep:
         """
         found = [*further]
         for values in self.probed:
-            wanted = self.experiment(values)
+            wanted = replace(self.experiment(values), request=self.request)  # whose `room` tells whether it runs on this machine
             found += problems(wanted, narrowed(wanted.stages, self.until, ""), counts)
         refuse(list(dict.fromkeys(found)), f"the sweep of {self.request.method}")

@@ -15,7 +15,7 @@ import torch
 from tests.contracts.cases import Case, every
 from tests.contracts.images import write_images
 from tests.contracts.laboratory import Laboratory, Made, check_alike, same
-from tests.contracts.test_precision import reads_a_network
+from tests.contracts.test_precision import check_extraction, reads_a_network
 from tests.contracts.test_trainings import check_history
 from tests.contracts.two_processes import train_in_two
 from tests.launching import launch, manifests
@@ -69,6 +69,11 @@ def test_bfloat16_on_it_stays_near_float32(device: str, training: Made, tmp_path
     assert coarse.history != exact.history, "the forward pass was not in bfloat16"
     for name, loss in exact.history[0].items():
         assert coarse.history[0][name] == pytest.approx(loss, rel=0.05, abs=0.02), name
+
+
+@pytest.mark.parametrize("case", filter(reads_a_network, MAPPINGS), ids=lambda case: case.name)
+def test_an_extraction_in_bfloat16_on_it_stays_near_float32(device: str, laboratory: Laboratory, case: Case) -> None:
+    check_extraction(laboratory.made(case), device)
 
 
 @pytest.mark.parametrize("case", [case for case in MAPPINGS if reads_a_network(case)], ids=lambda case: case.name)

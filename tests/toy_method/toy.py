@@ -102,7 +102,7 @@ def training(context: Context) -> Training:
 
 @dataclass(frozen=True)
 class Shown:
-    """Makes one training example: image float32 [3,crop,crop] and multi-hot labels float32 [K]."""
+    """Makes one training example: image RGBA uint8 [4,crop,crop] and multi-hot labels float32 [K]."""
 
     crop: int
     classes: int
