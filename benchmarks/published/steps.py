@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils.data import default_collate
 
 from benchmarks.published.bench import Bench
-from benchmarks.published.rounds import PRECISIONS, PUBLISHED, Arrays, Form, Stage
+from benchmarks.published.rounds import PRECISIONS, PUBLISHED, Arrays, Form, Stage, length
 from training import loop
 from training.randomness import generator
 from training.stage import Losses, Outputs, Settings, Training
@@ -30,7 +30,7 @@ def step_stage(bench: Bench, name: str, plain: Plain, **records: object) -> Stag
         precision: _ours(bench, name, bench.training(name, precision, **records), precision, samples) for precision in PRECISIONS
     }
     batch = to_device(default_collate(list(samples.values())), CPU)
-    return Stage(first.batch, {PUBLISHED: _published(*plain(first), batch), **ours})
+    return Stage(first.batch, {PUBLISHED: _published(*plain(first), batch), **ours}, apart=length)
 
 
 def _published(network: nn.Module, optimiser: torch.optim.Optimizer, losses: Callable, batch: Batch) -> Form:
