@@ -27,7 +27,13 @@ def test_a_benchmark_runs(name: str, options: tuple[str, ...]) -> None:
     assert f"{options[0].removeprefix('--images=')} images" in done.stdout
 
 
-TINY = ("--size=48x64", "--rounds=1", "--batch=2", *(f"--set={name}.crop=96" for name in ("cam", "irn", "amn", "deeplabv2")))
+TINY = (
+    "--size=48x64",
+    "--rounds=1",
+    "--batch=2",
+    *(f"--set={name}.crop=96" for name in ("cam", "irn", "amn")),
+    "--set=deeplabv2.crop=48",
+)
 
 
 @pytest.mark.slow
@@ -39,7 +45,7 @@ def test_every_stage_gives_what_its_published_form_gives() -> None:
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in done.stdout.splitlines()[2:]]
     assert [row[0] for row in rows] == list(STAGES)
     # rounding flips rectifiers, of which a gradient has passed a hundred layers
-    assert {row[0]: row[7] for row in rows if not float(row[7]) < (0.1 if "step" in row[0] else 2e-3)} == {}
+    assert {row[0]: row[7] for row in rows if not float(row[7]) < (2e-2 if "step" in row[0] else 2e-3)} == {}
     assert {row[0] for row in rows if row[8]} == {
         name for name in STAGES if name.split("-")[0] not in ("crf", "walk", "threshold")
     }

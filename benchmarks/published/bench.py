@@ -28,8 +28,9 @@ from training.stage import Context, Training
 CLASSES = tuple(f"class {number}" for number in range(20))
 RATES = ("cam.lr", "cam.head_lr", "amn.lr", "amn.head_lr", "irn.lr", "irn.displacement_lr", "deeplabv2.lr")
 # rates of 0 leave the weights as they are, so every round begins with equal ones; an update costs the same. Dropout would make
-# results differ, and the CRF of predictions is a row of its own
-FIXED = (*(f"{name}=0" for name in RATES), "amn.dropout=0", "deeplabv2.crf=none", "training.workers=1")
+# results differ; so would void pixels, which half batches weigh otherwise. The CRF of predictions is a row of its own
+EQUAL = ("amn.dropout=0", "deeplabv2.scales=[1.0]", "deeplabv2.crf=none")
+FIXED = (*(f"{name}=0" for name in RATES), *EQUAL, "training.workers=1")
 
 
 @dataclass(frozen=True)
