@@ -23,6 +23,7 @@ from training import loop
 
 pytestmark = pytest.mark.gpu
 TRAININGS, MAPPINGS = every("train"), every("map")
+PIPELINED = [case for case in MAPPINGS if reads_a_network(case) and case.stage.recipe.over == "images"]
 SAME_WAY = 0.02  # share of what a training changes in which two devices may differ: rounding is 1e-5 of that a step
 
 
