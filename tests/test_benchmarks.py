@@ -51,7 +51,13 @@ def test_the_benchmark_of_the_gpu_has_a_rate_for_every_stage_and_its_bare_networ
     assert len(head) == 6 and goal[:2] == ["goal:", "85%"]
 
 
-TINY = ("--size=48x64", "--rounds=1", "--batch=2", *(f"--set={name}.crop=96" for name in ("cam", "irn", "amn", "deeplabv2")))
+TINY = (
+    "--size=48x64",
+    "--rounds=1",
+    "--batch=2",
+    *(f"--set={name}.crop=96" for name in ("cam", "irn", "amn")),
+    "--set=deeplabv2.crop=48",
+)
 
 
 @pytest.mark.slow
@@ -62,8 +68,8 @@ def test_every_stage_gives_what_its_published_form_gives() -> None:
     assert done.returncode == 0, done.stderr
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in done.stdout.splitlines()[2:]]
     assert [row[0] for row in rows] == list(STAGES)
-    # float32 errs by so much: rounding flips rectifiers, and a gradient has passed a hundred layers of them
-    assert {row[0]: row[7] for row in rows if not float(row[7]) < 0.05} == {}
+    # rounding flips rectifiers, of which a gradient has passed a hundred layers
+    assert {row[0]: row[7] for row in rows if not float(row[7]) < (2e-2 if "step" in row[0] else 2e-3)} == {}
     assert {row[0] for row in rows if row[8]} == {
         name for name in STAGES if name.split("-")[0] not in ("crf", "walk", "threshold")
     }

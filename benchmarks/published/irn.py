@@ -9,7 +9,7 @@ from benchmarks.irn_affinity import Published
 from benchmarks.published.bench import Bench
 from benchmarks.published.irnet import IRNet
 from benchmarks.published.pairs import pair, plain, read
-from benchmarks.published.rounds import PUBLISHED, Form, Stage, timed
+from benchmarks.published.rounds import PRECISIONS, PUBLISHED, Form, Stage, timed
 from benchmarks.published.steps import Batch, step_stage
 from benchmarks.random_walk import dense_walk, example
 from maps.grids import strided
@@ -26,7 +26,7 @@ def step(bench: Bench) -> Stage:
         network.eval()  # displacements have no mean yet; batch norms keep their statistics
         trained = [parameter for name, parameter in network.named_parameters() if name.startswith("fc_")]
         optimiser = torch.optim.SGD(trained, lr=0.0, momentum=1e-4, weight_decay=1e-4)
-        pairs = Published(bench.stage("irn-network").settings["crop"] // 4)
+        pairs = Published(side=bench.stage("irn-network").settings["crop"] // 4)
 
         def losses(batch: Batch) -> list[torch.Tensor]:
             logits, displacement = network(batch["image"])
@@ -54,7 +54,7 @@ def boundaries(bench: Bench) -> Stage:
         assert isinstance(one, PerImage)
         return timed(lambda: one.compute([one.load(item)])[0])  # the walk, which finishes the record, is a row of its own
 
-    forms = {precision: ours(precision) for precision in bench.precisions}
+    forms = {precision: ours(precision) for precision in PRECISIONS}
     return Stage(1, {PUBLISHED: timed(torch.no_grad()(published)), **forms})
 
 
