@@ -31,7 +31,8 @@ from imagesets.folder import open_folder
 from imagesets.item import Item
 from orchestrator.engine.execution import Execution, Where
 from orchestrator.engine.ray_shards import IN_FLIGHT
-from orchestrator.planning.plan import PlannedStage, Planner
+from orchestrator.planning.plan import Planner
+from orchestrator.planning.planned_stage import PlannedStage
 from orchestrator.planning.recipe import StageRecipe
 from orchestrator.planning.stage import Stage
 from orchestrator.storage.shards import SHARD, shard_path

@@ -15,6 +15,7 @@ from imagesets.lists import IMAGE_SUFFIXES, id_of, ids_of, read_lines
 
 IMAGES = "JPEGImages"
 LISTS = Path("ImageSets") / "Segmentation"
+UNION = " + "  # between the names of lists: the images of all of them
 MASK_SUFFIXES = (".png",)
 
 
@@ -35,7 +36,12 @@ class ImageSet:
     excluded: frozenset[str] = frozenset()
 
     def ids(self, list_name: str) -> tuple[str, ...]:
-        """Image ids in the order of the list file; raises WrongInput for an unknown list, or an id with blanks."""
+        """Image ids in the order of the list file; of "train + val" those of both lists, each once.
+
+        Raises WrongInput for an unknown list, or an id with blanks.
+        """
+        if UNION in list_name:
+            return tuple(dict.fromkeys(id for name in list_name.split(UNION) for id in self.ids(name)))
         path = self.list_path(list_name)
         if not path.is_file():
             known = sorted(file.stem for file in path.parent.glob("*.txt"))

@@ -1,11 +1,13 @@
 """The benchmarks of the whole orchestrator and of the published stages run at a small size, count right and agree."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from benchmarks import gpu
 from benchmarks.published.__main__ import STAGES
 
 ROOT = Path(__file__).parents[1]
@@ -25,6 +27,28 @@ def test_a_benchmark_runs(name: str, options: tuple[str, ...]) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert f"{options[0].removeprefix('--images=')} images" in done.stdout
+
+
+def gpu_benchmark(*options: str) -> subprocess.CompletedProcess[str]:
+    without = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    words = [sys.executable, "-m", "benchmarks.gpu", *options]
+    return subprocess.run(words, cwd=ROOT, env=without, capture_output=True, text=True, timeout=900)
+
+
+def test_without_a_gpu_its_benchmark_says_so():
+    done = gpu_benchmark()
+    assert done.returncode == 2 and not done.stdout
+    assert done.stderr == "torch finds no GPU on this machine; --device cpu runs a tiny configuration\n"
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_the_gpu_has_a_rate_for_every_stage_and_its_bare_network() -> None:
+    done = gpu_benchmark("--device=cpu", "--precision=bfloat16")
+    assert done.returncode == 0, done.stderr
+    head, *rows, goal = (line.split() for line in done.stdout.splitlines())
+    assert [row[0] for row in rows] == [*gpu.TRAININGS, *gpu.EXTRACTIONS]
+    assert all(float(row[1]) > 0 and float(row[2]) > 0 for row in rows)
+    assert len(head) == 6 and goal[:2] == ["goal:", "85%"]
 
 
 TINY = (

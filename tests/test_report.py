@@ -133,7 +133,7 @@ def test_a_file_of_weights_is_told_by_name_and_eight_characters(tmp_path: Path) 
 
 
 def test_a_unit_of_cost_is_what_recipes_say(finished: Finished) -> None:
-    assert cost_unit() == ["cam-network", "cam-maps"]
+    assert list(cost_unit()) == ["cam-network", "cam-maps"]
     walls = {stage["stage"]: stage["wall"] for stage in finished[1]["stages"]}
     row, unit = finished[1]["rows"][0], walls["cam-network"] + walls["cam-maps"]
     behind = unit + walls["lpcam-prototypes"] + walls["lpcam-maps"]

@@ -16,6 +16,7 @@ import pytest
 from orchestrator.storage.bucket import VARIABLE, mirror_folder
 from orchestrator.storage.mirror import CACHE, FOLDERS
 from orchestrator.storage.remote import address_of
+from orchestrator.storage.store import read_manifest
 from tests.conftest import Command, write_image_set
 from tests.launching import PROGRAM, digests, launch, manifests, start, wait_for
 from tests.launching import command as words
@@ -103,6 +104,26 @@ def test_a_run_is_whole_in_the_bucket_and_every_machine_finds_it(
     code, shown, errors = command("doctor", "--store", uri)
     assert code == 0 and f"written, listed, read and deleted in {uri} on {server}" in shown, shown + errors
     assert objects(server, uri) == kept
+
+
+def test_records_of_another_list_count_on_every_machine(undisturbed: tuple[Path, dict[str, str]], machine: Machine) -> None:
+    (images, expected), uri = undisturbed, "s3://lab/lists"
+    for name, step in {"some": 3, "few": 5}.items():
+        (images / f"ImageSets/Segmentation/{name}.txt").write_text("\n".join(f"train_{id}" for id in range(0, 40, step)))
+
+    def fit(name: str) -> str:
+        options = ("--set", f"images.fitting={name}", "--until", "lpcam-prototypes")
+        done = launch(images, uri, "--engine", "local", *options, method="lpcam+none")
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    fit("some")
+    machine("second")
+    assert "cam-maps: 14 of its 40 images are taken over" in make(images, uri, "--until", "cam-maps").stdout
+    made = [read_manifest(folder) or {} for folder in (mirrored(uri) / "stages").glob("cam-maps-*")]
+    assert {one["items"]: one["digest"] for one in made}[40] == expected["cam-maps"]
+    machine("third")
+    assert "cam-maps: cached" in fit("few")  # the wide result has all of them
 
 
 def test_a_launch_that_was_killed_is_continued_on_other_machines(machine: Machine, server: str, tmp_path: Path) -> None:

@@ -89,10 +89,10 @@ def test_lists_of_texts_stay_what_was_typed_too() -> None:
 
 def test_a_text_in_a_file_of_settings_stays_what_is_written_there(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
-    path.write_text("images.training: 007\nimages.scoring: no\ncam.lr: 5e-4\ncam.scales: [1, 0.5]\nirn.mean_shift: no\n")
+    path.write_text("images.training: 007\nimages.scoring: no\ncam.lr: 5e-4\ncam.scales: [1, 0.5]\nlpcam.contexts: no\n")
     settings = resolve(SHAPES, [read_file(path)])
     assert (settings["images.training"], settings["images.scoring"]) == ("007", ["no"])
-    assert (settings["cam.lr"], settings["cam.scales"], settings["irn.mean_shift"]) == (5e-4, [1.0, 0.5], False)
+    assert (settings["cam.lr"], settings["cam.scales"], settings["lpcam.contexts"]) == (5e-4, [1.0, 0.5], False)
 
 
 @pytest.mark.parametrize("text", ["[1, 2", "a: b: c", "\t- x", "- a", "just text"])

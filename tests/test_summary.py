@@ -52,7 +52,7 @@ def results(seed: int, miou: float, precision: float | None = 0.5, scales: str =
     row = {
         "quantity": "seg",
         "component": "deeplabv2",
-        "base": "deeplabv2-predictions",
+        "stage": "deeplabv2-predictions",
         "split": "val",
         "protocol": {"test_scales": scales},
         "metrics": {"miou": miou, "precision": precision},
@@ -71,7 +71,7 @@ def test_a_group_spreads_each_score_over_its_runs() -> None:
 def test_two_scored_stages_of_a_component_are_two_rows() -> None:
     runs = [results(seed, 0.4) for seed in (0, 1)]
     for run in runs:
-        run["rows"].append({**run["rows"][0], "base": "deeplabv2-refined", "metrics": {"miou": 0.9, "precision": 0.5}})
+        run["rows"].append({**run["rows"][0], "stage": "deeplabv2-refined", "metrics": {"miou": 0.9, "precision": 0.5}})
     first, second = group_of(runs).rows()
     assert first.scores["miou"].mean == pytest.approx(0.4) and second.scores["miou"].mean == pytest.approx(0.9)
 

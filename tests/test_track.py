@@ -176,7 +176,7 @@ def test_a_launch_shows_mean_and_deviation_over_its_random_seeds(tracked: tuple[
 
 
 def test_one_run_has_no_deviation_and_a_score_that_one_lacks_no_mean() -> None:
-    row = {"quantity": "seg", "component": "deeplabv2", "base": "deeplabv2-predictions", "split": "val", "protocol": {}}
+    row = {"quantity": "seg", "component": "deeplabv2", "stage": "deeplabv2-predictions", "split": "val", "protocol": {}}
     first, second = ({"rows": [{**row, "metrics": metrics}]} for metrics in ({"miou": 0.4, "fp": 0.1}, {"miou": 0.6, "fp": None}))
     assert summary([first]) == {}
     assert summary([first, second]) == {
@@ -190,7 +190,7 @@ def test_names_that_mlflow_refuses_are_rewritten() -> None:
     row = {
         "quantity": "seg",
         "component": "deeplabv2",
-        "base": "deeplabv2-predictions",
+        "stage": "deeplabv2-predictions",
         "split": "val@home",
         "metrics": {"miou": 0.5, "fp": None},
         "protocol": {},

@@ -13,7 +13,7 @@ from imagesets.errors import WrongInput
 from orchestrator.engine.provenance import git_commit, versions
 from orchestrator.planning.images import open_images
 from orchestrator.planning.launch import Request, experiment, prepare
-from orchestrator.planning.plan import PlannedStage
+from orchestrator.planning.planned_stage import PlannedStage
 from orchestrator.planning.recipe import Setting
 from orchestrator.planning.recipes import find
 from orchestrator.planning.settings import declared
@@ -109,6 +109,8 @@ def _images(run: FinishedRun, manifests: Mapping[str, Any], steps: Mapping[str, 
     found = {}
     lists = {entry["stage"]: entry["list"] for entry in run.results["stages"]}
     for name, manifest in manifests.items():
+        if name in steps and steps[name].stage.list_name != lists[name]:
+            continue  # a result over a wider list; its content is compared by key
         for kind in ("images", "masks"):
             if was := manifest["identity"][kind]:
                 here = steps[name].identity[kind] if name in steps else ""
@@ -124,7 +126,7 @@ def _stages(run: FinishedRun, manifests: Mapping[str, Any], steps: Mapping[str, 
     code = [
         name for name, step in steps.items() if name in manifests and manifests[name]["identity"]["code"] != step.identity["code"]
     ]
-    others = [name for name, key in keys.items() if name not in steps or steps[name].key != key]
+    others = [name for name, key in keys.items() if name not in steps or steps[name].result != key]
     compared = "" if steps else NOT_COMPARED
     yield Line("code", f"of {len(keys)} stages", compared or (f"other code in {', '.join(code)}" if code else ""))
     yield Line("keys", f"of {len(keys)} stages", compared or (f"other results in {', '.join(others)}" if others else ""))

@@ -1,6 +1,6 @@
 """`wsss-orch launch`: run a method expression, once or for several random seeds, or show its plan."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -27,7 +27,8 @@ from orchestrator.planning.launch import (
     repeat,
     select,
 )
-from orchestrator.planning.plan import PlannedStage, Planner
+from orchestrator.planning.plan import Planner
+from orchestrator.planning.planned_stage import PlannedStage
 from orchestrator.planning.refusals import made_otherwise, problems, refuse_run, unread
 from orchestrator.planning.stage import narrowed
 from orchestrator.reading.results import whole, write_results
@@ -135,24 +136,26 @@ def _tell(console: Console, runs: Sequence[Prepared]) -> None:
         console.print(f"note: {note}")
 
 
-def _forced(runs: Sequence[Prepared], force: str) -> list[PlannedStage]:
-    """The stages that `force` discards; in the plan they are not cached any more."""
-    forced = [step for run in runs for step in depending_on(run.steps, force)] if force else []
-    for step in forced:
-        step.manifest, step.reason = None, "forced"
-    return forced
+def _forced(runs: Sequence[Prepared], force: str) -> dict[Path, str]:
+    """The folders that `force` discards, with the names of their stages; in the plan these are not cached any more."""
+    found: dict[Path, str] = {}
+    for run in runs if force else ():
+        for step in depending_on(run.steps, force):
+            found |= dict.fromkeys(run.planner.discarded(step), step.stage.name)
+            step.reason = "forced"
+    return found
 
 
-def _begin(console: Console, shared: Planner, forced: Sequence[PlannedStage]) -> None:
+def _begin(console: Console, shared: Planner, forced: Mapping[Path, str]) -> None:
     """Open the store, and remove the results of forced stages, so that they are made again."""
     if shared.store.open():
         console.print(f"a new store: {shared.store.root}")
     shared.fingerprints.save()
     from orchestrator.storage.result import discard_stage  # loads numpy
 
-    for step in forced:
-        if not discard_stage(step.folder):
-            raise WrongInput(f"{step.stage.name} is being made by another launch; it cannot be discarded now")
+    for folder, name in forced.items():
+        if not discard_stage(folder):
+            raise WrongInput(f"{name} is being made by another launch; it cannot be discarded now")
 
 
 def _run(

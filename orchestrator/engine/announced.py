@@ -21,7 +21,7 @@ def announced(runs: Iterable[Prepared]) -> Iterator[None]:
         for run in runs:
             folder = run.request.store / "runs" / run.run
             others = read_json(folder / PLANNED) or () if held(folder) else ()
-            write_json(folder / PLANNED, list(dict.fromkeys([*others, *(step.key for step in run.steps)])))
+            write_json(folder / PLANNED, list(dict.fromkeys([*others, *(key for step in run.steps for key in step.needs)])))
             stack.callback(_touch, folder / PLANNED)
             stack.enter_context(try_lease(folder))
         yield

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from imagesets.errors import WrongInput, refuse
 from imagesets.image_set import ImageSet
 from orchestrator.planning.launch import Prepared, refuse_damaged
-from orchestrator.planning.plan import PlannedStage
+from orchestrator.planning.planned_stage import PlannedStage
 from orchestrator.planning.references import resolve
 from orchestrator.storage.store import digest
 

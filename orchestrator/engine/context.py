@@ -26,7 +26,8 @@ def context(job: Job, device: str) -> Context:
         result.settle()
     where = torch.device(device)
     inputs = {word: _input(job, source, where) for word, source in job.inputs.items()}
-    return Context(settings_of(job.settings), job.classes, job.items, (job.random_seed, job.purpose), where, inputs)
+    items = () if job.recipe.per_image else job.items
+    return Context(settings_of(job.settings), job.classes, items, (job.random_seed, job.purpose), where, inputs)
 
 
 def _input(job: Job, source: Input, device: torch.device) -> Any:

@@ -15,7 +15,8 @@ from imagesets.errors import WrongInput
 from orchestrator.engine.address import require_reachable
 from orchestrator.engine.interrupt import asking
 from orchestrator.engine.progress import Display
-from orchestrator.planning.plan import PlannedStage, Planner
+from orchestrator.planning.plan import Planner
+from orchestrator.planning.planned_stage import PlannedStage
 from orchestrator.storage.place import place_of
 
 Plans = Sequence[Sequence[PlannedStage]]

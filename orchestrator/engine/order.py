@@ -6,7 +6,7 @@ Plans are the runs of a launch or a trial. If a step fails, its plans end and th
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
-from orchestrator.planning.plan import PlannedStage
+from orchestrator.planning.planned_stage import PlannedStage
 from training.loop import Stopped
 
 

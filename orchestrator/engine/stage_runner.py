@@ -1,6 +1,5 @@
 """Runs one step of a plan: takes a cached result, waits for another launch that makes it, or makes it."""
 
-import json
 import threading
 import time
 from collections.abc import Callable
@@ -11,11 +10,11 @@ from orchestrator.engine.job import Input, Job, blaming
 from orchestrator.engine.progress import Display
 from orchestrator.engine.provenance import circumstances
 from orchestrator.engine.stage_kinds import Engine, Making
-from orchestrator.planning.plan import PlannedStage, Planner
+from orchestrator.planning.plan import Planner
+from orchestrator.planning.planned_stage import PlannedStage, digest_of
 from orchestrator.storage.lease import Lease, LeaseLost, try_lease
 from orchestrator.storage.place import PROGRESS
 from orchestrator.storage.result import Attempt, Result
-from orchestrator.storage.store import digest
 from orchestrator.storage.trouble import patiently, require
 from training.checkpoint import CHECKPOINT
 from training.loop import Stopped
@@ -95,6 +94,8 @@ class Runner:
         job = self._job(step, lease)
         job.attempt.begin(made=(CHECKPOINT, PROGRESS, "network.pt", "history.json"))
         started = time.monotonic()
+        if step.siblings:
+            self.display.say(f"{step.name}: {step.taken_over} of its {len(step.items)} images are taken over")
         make = {"train": self.making.train, "map": self.making.map, "copy": self.making.copy}
         try:
             figures = make[step.stage.recipe.kind](job, step.name)
@@ -103,7 +104,7 @@ class Runner:
             if ran_out(error):
                 raise out_of_memory(step.name, step.stage, error) from error
             raise
-        job.attempt.commit({**self._manifest(step), **figures, "wall": time.monotonic() - started})
+        job.attempt.commit(self._manifest(step) | _with_shares(step, {**figures, "wall": time.monotonic() - started}))
         job.attempt.remove(CHECKPOINT)  # only now that the result counts
         self.display.finish(step.name, f"{figures['cpu']:.1f} s CPU")
 
@@ -115,7 +116,7 @@ class Runner:
             inputs[word] = Input(Result(source.folder), recipe.network, dict(source.stage.settings), recipe.read)
         return Job(
             name=stage.name,
-            attempt=Attempt(step.folder, lease.token, digest(json.dumps(self._made_from(step), sort_keys=True).encode()), lease),
+            attempt=Attempt(step.folder, lease.token, digest_of(step.made_from), lease),
             recipe=stage.recipe,
             settings=dict(stage.settings),
             random_seed=step.identity["random_seed"],
@@ -124,22 +125,30 @@ class Runner:
             classes=self.planner.images.classes,
             items=step.items,
             inputs=inputs,
+            siblings=tuple(Result(self.planner.store.folder(stage.name, other.manifest["key"])) for other in step.siblings),
         )
-
-    def _made_from(self, step: PlannedStage) -> dict[str, str]:
-        return {word: source.manifest["digest"] for word, source in step.inputs.items() if source.manifest}
 
     def _manifest(self, step: PlannedStage) -> dict[str, Any]:
         return {
             "stage": step.stage.name,
             "component": step.stage.component,
             "key": step.key,
+            "family": step.family,
+            "list": step.stage.list_name,
             "read": step.stage.recipe.read,  # how its maps are read
             "identity": step.identity,
             "names": step.stage.names,
-            "made_from": self._made_from(step),
+            "made_from": step.made_from,
+            "taken_over": {other.manifest["key"]: other.count for other in step.siblings},  # number of images, by result
             "items": len(step.items),
             "finished": time.time(),
             "engine": self.engine.name,
             **circumstances(),
         }
+
+
+def _with_shares(step: PlannedStage, figures: dict[str, Any]) -> dict[str, Any]:
+    """The figures of a result, whose seconds count what its siblings spent on the records that were taken over."""
+    shares = [(other.manifest, other.count / other.manifest["items"]) for other in step.siblings]
+    spent = {name: figures[name] + sum(made[name] * share for made, share in shares) for name in ("wall", "cpu")}
+    return {**figures, **spent, "partial": figures.get("partial", False) or any(made.get("partial") for made, _ in shares)}

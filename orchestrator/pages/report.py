@@ -14,7 +14,7 @@ from orchestrator.pages.page import template
 from orchestrator.pages.samples import Layer, regions, samples
 from orchestrator.planning import scores
 from orchestrator.planning.launch import Prepared
-from orchestrator.planning.plan import PlannedStage
+from orchestrator.planning.planned_stage import PlannedStage
 from orchestrator.planning.published import published
 from orchestrator.planning.references import resolve
 from orchestrator.reading.results import cost_unit, subjects, used_settings
@@ -32,7 +32,7 @@ def write_report(prepared: Prepared, results: Mapping[str, Any], folder: Path) -
         results=results,
         metrics=scores.metrics(known, "pages"),
         details=[details for recipe in scores.recipes() for details in recipe.details],
-        unit=cost_unit(),
+        unit=list(cost_unit()),
         finished=datetime.fromtimestamp(results["finished"], UTC),
         rows=rows,
         unscored=prepared.unscored,
@@ -112,8 +112,9 @@ def _sheets(prepared: Prepared, rows: Sequence[Mapping[str, Any]]) -> list[dict[
         if drawable(row["quantity"]):
             layers.setdefault(row["split"], []).append(layer_of(prepared.planner.store, row, row["name"]))
     for step in prepared.steps:
-        if step.stage.list_name in prepared.unscored and step.manifest and drawable(step.stage.recipe.scored):
-            layers.setdefault(step.stage.list_name, []).append(_unscored_layer(prepared, step))
+        if step.manifest and drawable(step.stage.recipe.scored):
+            for name in set(step.stage.lists).intersection(prepared.unscored):
+                layers.setdefault(name, []).append(_unscored_layer(prepared, step))
     sheets = []
     for split, of_split in layers.items():
         items = prepared.planner.items(split, with_masks=prepared.images.has_masks(split))

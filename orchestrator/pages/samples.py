@@ -17,7 +17,7 @@ from imagesets.item import VOID, Item
 from imagesets.item_list import ItemList
 from imagesets.palette import PALETTE
 from orchestrator.engine.context import stored
-from orchestrator.planning.plan import PlannedStage
+from orchestrator.planning.planned_stage import PlannedStage
 from orchestrator.storage.shards import StoredRecords
 from orchestrator.storage.store import digest
 from refiners.threshold import label_map

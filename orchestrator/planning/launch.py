@@ -15,7 +15,8 @@ from orchestrator.planning.components import Component, components
 from orchestrator.planning.expression import expand
 from orchestrator.planning.images import image_layers
 from orchestrator.planning.nearest import nearest
-from orchestrator.planning.plan import PlannedStage, Planner
+from orchestrator.planning.plan import Planner
+from orchestrator.planning.planned_stage import PlannedStage
 from orchestrator.planning.recipe import Recipe
 from orchestrator.planning.recipes import find, load_all
 from orchestrator.planning.settings import declared, parse_assignments, read_file, resolve
@@ -154,11 +155,14 @@ def planner(wanted: Experiment, images: ImageSet) -> Planner:
 def plan_with(planner: Planner, wanted: Experiment, run: str = "", until: str = "", only: str = "") -> Prepared:
     """Plan an experiment with a planner that other experiments share; `run` is its name among them.
 
-    With `until` or `only`, only the stages that lead to that stage are planned.
+    With `until` or `only`, only the stages that lead to that stage are planned: it goes over what the whole run reads of it, and
+    they go over what these stages read of them.
     """
-    stages = narrowed(wanted.stages, until, only, planner.holds)
+    stages = narrowed(wanted.stages, until, only)
+    names = {stage.name for stage in stages}
     try:
-        steps = planner.plan(stages, wanted.request.random_seed, run)
+        whole = planner.placed(wanted.stages)
+        steps = planner.plan([stage for stage in whole if stage.name in names], wanted.request.random_seed, run)
     except WrongInput:
         refuse_damaged(planner.images, stages, wanted.settings, decode=False)  # names all missing files
         raise
@@ -180,7 +184,7 @@ def refuse_damaged(images: ImageSet, stages: Iterable[Stage], settings: Mapping[
     """
     from imagesets.check import check  # this opens images; a plan of checked images does not get here
 
-    read = {stage.list_name for stage in stages}
+    read = {name for stage in stages for name in stage.lists}
     scored = {stage.list_name for stage in stages if stage.recipe.truth and images.has_masks(stage.list_name)}
     learnt = [settings["images.training"], settings["images.fitting"]]
     found = check(images, sorted(read), sorted(scored), learnt, settings["images.validation"][:1], decode)

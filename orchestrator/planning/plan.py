@@ -1,51 +1,27 @@
 """The plan of a run: every stage with its key, and whether its result exists, is missing or is stale, and why.
 
 A key is the hash of all that a stage's result depends on: its code, the settings it receives, the random seed, the images
-(and masks) it reads, and the keys of its inputs. Planning only reads.
+(and masks) it reads, and the keys of its inputs. Of a per-image stage its readers' keys hold the key without the images, its
+family's: they depend on the records of their own images alone. Planning only reads.
 """
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from imagesets.errors import WrongInput
 from imagesets.image_set import ImageSet
 from imagesets.item_list import ItemList
 from orchestrator.planning.estimate import Estimate, estimate
 from orchestrator.planning.fingerprint import Fingerprints
+from orchestrator.planning.planned_stage import PlannedStage, digest_of, reason
 from orchestrator.planning.recipe import Reference, Setting
 from orchestrator.planning.settings import PRESETS
-from orchestrator.planning.stage import Stage, covering
-from orchestrator.storage.store import FORMAT, Store, digest, read_manifest
+from orchestrator.planning.siblings import shared_out
+from orchestrator.planning.stage import Stage, over_what_is_read
+from orchestrator.storage.store import FORMAT, Store, read_manifest
 
 LOOP = "training.loop:train"  # what runs every training, though no stage's function refers to it
-
-
-@dataclass
-class PlannedStage:
-    """One stage of a plan."""
-
-    stage: Stage
-    key: str
-    identity: dict[str, Any]  # the key is the hash of this
-    folder: Path
-    items: ItemList
-    inputs: dict[str, "PlannedStage"]
-    manifest: dict[str, Any] | None = None  # the manifest of a finished result that still fits its inputs
-    reason: str = ""  # why it will run
-    estimate: Estimate | None = None  # what making it will take, if an earlier result tells
-    run: str = ""  # the name of its run, if the launch has several
-
-    @property
-    def name(self) -> str:
-        """The stage's name in messages."""
-        return f"{self.stage.name} [{self.run}]" if self.run else self.stage.name
-
-    @property
-    def cached(self) -> bool:
-        """Whether the result exists and is current."""
-        return self.manifest is not None
 
 
 class Planner:
@@ -64,21 +40,18 @@ class Planner:
     def plan(self, stages: Sequence[Stage], random_seed: int, run: str = "") -> list[PlannedStage]:
         """The planned `stages`, in order, for one random seed; `run` names them if a launch has several runs.
 
-        Scores that need masks of a list without any are left out. If a reader needs a list that a per-image stage does not go
-        over, the stage is planned over that list as well.
+        Scores that need masks of a list without any are left out. A per-image stage goes over the lists of its readers.
         """
         steps: dict[str, PlannedStage] = {}
-
-        def planned(stage: Stage) -> PlannedStage:
-            if stage.name not in steps:
-                inputs = {word: planned(covering(source, stage.list_name, self.holds)) for word, source in stage.inputs.items()}
-                steps[stage.name] = self._step(stage, inputs, random_seed, run)
-            return steps[stage.name]
-
-        for stage in stages:
-            if not (stage.scores and stage.recipe.truth) or self.images.has_masks(stage.list_name):
-                planned(stage)
+        for stage in self.placed(stages):
+            inputs = {word: steps[source.name] for word, source in stage.inputs.items()}
+            steps[stage.name] = self._step(stage, inputs, random_seed, run)
         return list(steps.values())
+
+    def placed(self, stages: Sequence[Stage]) -> list[Stage]:
+        """The stages that can be made, each per-image stage over what the others read of it."""
+        left = [stage for stage in stages if not (stage.scores and stage.recipe.truth) or self.images.has_masks(stage.list_name)]
+        return over_what_is_read(left, self.holds)
 
     def items(self, list_name: str, with_masks: bool) -> ItemList:
         """The items of a list."""
@@ -101,16 +74,16 @@ class Planner:
             "purpose": stage.purpose,
             "classes": self.images.classes,
             **self._content(stage.list_name, stage.recipe.truth),
-            "inputs": {word: source.key for word, source in inputs.items()},
+            "inputs": {word: source.family for word, source in inputs.items()},
         }
-        key = digest(json.dumps(identity, sort_keys=True).encode())
+        key = digest_of(identity)
         folder = self._folders.setdefault(
             key, self.store.folder(stage.name, key)
         )  # stages with the same key share it, whatever their names
         step = PlannedStage(stage, key, identity, folder, items, inputs, run=run)
         self.look(step)
         results = self.store.results(stage.name)
-        step.estimate = estimate(stage.recipe.kind, identity, len(items), len(items), results)
+        step.estimate = self._estimate(step, results)
         if not step.cached:
             step.reason = reason(step, max(results, key=lambda made: made["finished"], default=None))
         return step
@@ -132,10 +105,50 @@ class Planner:
         return self._contents[wanted]
 
     def look(self, step: PlannedStage) -> None:
-        """Add a finished result to the plan if it was made from the present results of its inputs."""
+        """Add a finished result to the plan if it was made from the present results of its inputs.
+
+        If it is missing, and a result over other lists has records of its images: add those.
+        """
+        step.folder, step.siblings = self._folders[step.key], ()
         manifest = read_manifest(step.folder)
-        current = {word: source.manifest and source.manifest["digest"] for word, source in step.inputs.items()}
-        step.manifest = manifest if manifest and manifest["made_from"] == current else None
+        step.manifest = manifest if manifest and manifest["made_from"] == step.made_from else None
+        if not step.cached and step.stage.recipe.per_image:
+            self._look_over_other_lists(step)
+
+    def _look_over_other_lists(self, step: PlannedStage) -> None:
+        others = [
+            (manifest, self.items(manifest["list"], with_masks=False).names())
+            for manifest in self._family(step)
+            if self._is_current(manifest, step)
+        ]
+        step.siblings = shared_out(step.items.names(), others) if others else ()
+        if step.siblings and step.siblings[0].count == len(step.items):
+            step.manifest, step.siblings = step.siblings[0].manifest, ()
+            step.folder = self.store.folder(step.stage.name, step.result)
+
+    def discarded(self, step: PlannedStage) -> list[Path]:
+        """Take a step's result out of the plan; returns the folders of its result and of those over other lists."""
+        step.folder, step.manifest, step.siblings = self._folders[step.key], None, ()
+        step.estimate = self._estimate(step, self.store.results(step.stage.name))
+        return [step.folder, *(self.store.folder(step.stage.name, manifest["key"]) for manifest in self._family(step))]
+
+    def _estimate(self, step: PlannedStage, results: Sequence[Mapping[str, Any]]) -> Estimate | None:
+        images = len(step.items)
+        return estimate(step.stage.recipe.kind, step.identity, images, images - step.taken_over, results)
+
+    def _family(self, step: PlannedStage) -> list[dict[str, Any]]:
+        """The manifests of finished results of a per-image stage over other lists."""
+        found = self.store.results(step.stage.name) if step.stage.recipe.per_image else ()
+        return [manifest for manifest in found if manifest["family"] == step.family and manifest["key"] != step.key]
+
+    def _is_current(self, manifest: Mapping[str, Any], step: PlannedStage) -> bool:
+        """Whether a result over another list is made from the present inputs and images."""
+        if manifest["made_from"] != step.made_from:
+            return False
+        try:
+            return self._content(manifest["list"], with_masks=False)["images"] == manifest["identity"]["images"]
+        except WrongInput:  # the list is gone, or an image of it
+            return False
 
     def _keyed(self, stage: Stage) -> dict[str, Any]:
         """The settings in the form of the key: a file or a folder counts by its content, a function by its code."""
@@ -152,30 +165,3 @@ class Planner:
                 ids = self.items(stage.list_name, with_masks=False).names()
                 keyed[name] = f"content {self.fingerprints.of_folder(Path(value), ids)}"
         return keyed
-
-
-def reason(step: PlannedStage, newest: Mapping[str, Any] | None) -> str:
-    """Why a stage is not cached: its differences from the newest result of that name."""
-    waiting = [source.stage.name for source in step.inputs.values() if not source.cached]
-    if newest is None:
-        return "not made yet"
-    if newest["key"] == step.key:
-        return "its inputs were made anew"
-    before, now = newest["identity"], step.identity
-    old, new = before["settings"] | newest.get("names", {}), now["settings"] | step.stage.names
-    changed = [
-        f"{name} {old.get(name, 'unset')} -> {new.get(name, 'unset')}"
-        if old.get(name) != new.get(name)
-        else f"{name} {new[name]} changed"
-        for name in sorted({*old, *new})
-        if before["settings"].get(name) != now["settings"].get(name)
-    ]
-    names = {"code": "the code it runs", "classes": "the classes", "images": "the images or labels", "masks": "the masks"}
-    changed += [
-        f"{what} changed" for name, what in names.items() if before[name] != (list(now[name]) if name == "classes" else now[name])
-    ]
-    if before["random_seed"] != now["random_seed"]:
-        changed.append(f"random seed {before['random_seed']} -> {now['random_seed']}")
-    if not changed and before["inputs"] != now["inputs"]:
-        changed.append("its input " + " and ".join(waiting or step.inputs) + " changed")
-    return "stale because " + ", ".join(changed) if changed else "not made yet"

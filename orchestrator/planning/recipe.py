@@ -90,6 +90,7 @@ class StageRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     over: Literal["images", "classes"] = "images"
     list: Literal["training", "fitting", "scoring", "validation"] = "training"
     if_bound: dict[str, bool] = {}  # the stage exists only if earlier components wrote (true) or did not write (false) the word
+    cores_unless: dict[str, Any] = {}  # its work behind the network takes many cores, unless settings have these values
     reads: tuple[str, ...] = ()
     reads_if: dict[str, dict[str, Any]] = {}  # words that are read only if settings have these values
     writes: str = ""
@@ -106,6 +107,11 @@ class StageRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     scored: str = ""  # the quantity that the result is scored as
     cost_unit: bool = False  # its time is part of the unit of cost
     regions: Regions | None = None  # what a report shows of it
+
+    @property
+    def per_image(self) -> bool:
+        """Whether its result is a record of each image. It depends on no other image of the list, so any list may have it."""
+        return self.kind == "map" and self.over == "images" and self.store == "each"
 
 
 class AddOn(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

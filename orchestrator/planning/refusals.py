@@ -10,7 +10,7 @@ from typing import Any
 from imagesets.errors import refuse
 from orchestrator.planning.launch import Experiment, Prepared
 from orchestrator.planning.nearest import closest
-from orchestrator.planning.plan import PlannedStage
+from orchestrator.planning.planned_stage import PlannedStage
 from orchestrator.planning.recipes import load_all, parts_of
 from orchestrator.planning.settings import declared, parse_assignments
 from orchestrator.planning.stage import Stage

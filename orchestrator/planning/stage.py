@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from operator import eq
 from typing import Any
 
 from imagesets.errors import WrongInput
+from imagesets.image_set import UNION
 from orchestrator.planning.nearest import nearest
 from orchestrator.planning.recipe import AddOn, StageRecipe
 
@@ -18,7 +18,7 @@ class Stage:
     component: str
     purpose: str  # "crf-labels": the recipe and stage that declare it, which name its random numbers
     recipe: StageRecipe
-    list_name: str  # the image list that it goes over
+    list_name: str  # the image list that it goes over, or a union of lists
     settings: Mapping[str, Any]
     owned: Mapping[str, str]  # name of a setting in the stage -> its full name, "" for a missing optional one
     inputs: Mapping[str, "Stage"]  # word -> the stage that wrote it
@@ -28,9 +28,9 @@ class Stage:
     names: Mapping[str, str] = field(default_factory=dict)  # settings that are entries of tables: their names
 
     @property
-    def base(self) -> str:
-        """The stage's name without its list."""
-        return f"{self.component}-{self.recipe.name}"
+    def lists(self) -> list[str]:
+        """The image lists that it goes over: one, or those of a union."""
+        return self.list_name.split(UNION)
 
     @property
     def components(self) -> set[str]:
@@ -41,29 +41,45 @@ class Stage:
 Holds = Callable[[str, str], bool]  # whether the first image list holds all images of the second
 
 
-def covering(stage: Stage, list_name: str, holds: Holds) -> Stage:
-    """The stage for a reader that needs its result on a list: itself, or if its own list lacks images, the same over that list.
-
-    The latter has another name; `base` stays the old one.
-    """
-    if stage.recipe.kind != "map" or stage.recipe.over != "images" or holds(stage.list_name, list_name):
-        return stage
-    return replace(stage, name=f"{stage.base}-{list_name}", list_name=list_name)
-
-
-def narrowed(stages: Sequence[Stage], until: str, only: str, holds: Holds = eq) -> list[Stage]:
-    """The stages to plan: all, or those that lead to one stage, which may be a stage over the list of a reader."""
+def narrowed(stages: Sequence[Stage], until: str, only: str) -> list[Stage]:
+    """The stages to plan: all, or those that lead to one stage."""
     name = until or only
     if not name:
         return list(stages)
-    named = {source.name: source for stage in stages for source in _covered(stage, holds)}
+    named = {stage.name: stage for stage in stages}
     if name not in named:
         raise WrongInput(f"this run has no stage {name!r}{nearest(name, named)}")
-    return list({source.name: source for source in _covered(named[name], holds)}.values())
+    return list({source.name: source for source in _behind(named[name])}.values())
 
 
-def _covered(stage: Stage, holds: Holds) -> Iterator[Stage]:
-    """The stages behind a stage as they are planned, and last the stage itself."""
+def _behind(stage: Stage) -> Iterator[Stage]:
+    """The stages behind a stage, and last the stage itself."""
     for source in stage.inputs.values():
-        yield from _covered(covering(source, stage.list_name, holds), holds)
+        yield from _behind(source)
     yield stage
+
+
+def over_what_is_read(stages: Sequence[Stage], holds: Holds) -> list[Stage]:
+    """The stages in their order, each per-image stage over the lists of its readers, and over its own list if it has none."""
+    lists: dict[str, str] = {}
+    read: dict[str, list[str]] = {}  # the lists of a stage's readers
+    for stage in reversed(stages):
+        wanted = stage.recipe.per_image and read.get(stage.name)
+        lists[stage.name] = union(wanted, holds, first=stage.list_name) if wanted else stage.list_name
+        for source in stage.inputs.values():
+            read.setdefault(source.name, []).insert(0, lists[stage.name])
+    made: dict[str, Stage] = {}
+    for stage in stages:
+        inputs = {word: made[source.name] for word, source in stage.inputs.items()}
+        made[stage.name] = replace(stage, list_name=lists[stage.name], inputs=inputs)
+    return list(made.values())
+
+
+def union(names: Sequence[str], holds: Holds, first: str = "") -> str:
+    """The union of lists, without those that another one holds; those that `first` names come first."""
+    parts = {part for name in names for part in name.split(UNION)}
+    found: list[str] = []
+    for part in (part for name in (first, *names) for part in name.split(UNION) if part in parts):
+        if not any(holds(other, part) for other in found):
+            found = [*(other for other in found if not holds(part, other)), part]
+    return UNION.join(found)

@@ -6,7 +6,7 @@ from typing import Any
 
 from orchestrator.planning.in_place import IMPORTED
 from orchestrator.planning.launch import Prepared
-from orchestrator.planning.plan import PlannedStage
+from orchestrator.planning.planned_stage import PlannedStage
 from orchestrator.planning.recipe import Recipe
 from orchestrator.planning.recipes import load_all
 from orchestrator.planning.settings import PRESETS

@@ -1,7 +1,7 @@
 """The results of a finished plan: its scores, each with its protocol."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,8 @@ from typing import Any
 from imagesets.errors import WrongInput
 from orchestrator.planning import scores
 from orchestrator.planning.launch import Prepared
-from orchestrator.planning.plan import PlannedStage
+from orchestrator.planning.planned_stage import PlannedStage
+from orchestrator.planning.recipe import StageRecipe
 from orchestrator.planning.recipes import find, load_all
 from orchestrator.reading.protocol import ancestors, imports, owner, protocol
 from orchestrator.storage.place import place_of
@@ -50,8 +51,8 @@ def subjects(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """What each row is a score of: the component, or the stage if several stages of the component are scored as one quantity."""
     stages: dict[tuple[str, str], set[str]] = {}
     for row in rows:
-        stages.setdefault((row["quantity"], row["component"]), set()).add(row["base"])
-    return [row["base"] if len(stages[row["quantity"], row["component"]]) > 1 else row["component"] for row in rows]
+        stages.setdefault((row["quantity"], row["component"]), set()).add(row["stage"])
+    return [row["stage"] if len(stages[row["quantity"], row["component"]]) > 1 else row["component"] for row in rows]
 
 
 def write_results(prepared: Prepared) -> tuple[dict[str, Any], Path]:
@@ -66,16 +67,26 @@ def write_results(prepared: Prepared) -> tuple[dict[str, Any], Path]:
 def whole(part: Prepared) -> Prepared:
     """A plan that was carried out up to one stage (`until`), completed by the later stages that the run's results list."""
     known = read_json(part.request.store / "runs" / part.run / "results.json") or {}
-    listed = {entry["key"] for entry in known.get("stages", ())}
+    listed = {entry["stage"]: entry["key"] for entry in known.get("stages", ())}
     made = {step.stage.name: step for step in part.steps}
-    if listed <= {step.key for step in part.steps}:
+    if set(listed.values()) <= {step.result for step in part.steps}:
         return part
     try:
-        steps = part.planner.plan(part.experiment.stages, part.request.random_seed)
+        stages = part.planner.placed(part.experiment.stages)
+        steps = part.planner.plan([stage for stage in stages if stage.name in {*listed, *made}], part.request.random_seed)
     except WrongInput:  # a later list has lost its masks, so the later scores no longer hold
         return part
-    later = [made.get(step.stage.name, step) for step in steps]
-    return replace(part, steps=[step for step in later if step.stage.name in made or (step.cached and step.key in listed)])
+    return replace(part, steps=list(filter(None, (_kept(step, made, set(listed.values())) for step in steps))))
+
+
+def _kept(step: PlannedStage, made: Mapping[str, PlannedStage], listed: Collection[str]) -> PlannedStage | None:
+    """The step of a whole plan, else the one that was carried out, which may be over fewer images; None if neither is there."""
+    own = made.get(step.stage.name)
+    if not (step.cached and all(source.cached for source in step.inputs.values())):
+        return own
+    if own and own.result == step.result:
+        return replace(step, reason=own.reason)  # why it was made now
+    return step if own or step.result in listed else None
 
 
 def _command(prepared: Prepared) -> dict[str, str]:
@@ -104,15 +115,15 @@ def _rows(prepared: Prepared) -> list[dict[str, Any]]:
 def _mark_choosing(rows: list[dict[str, Any]], selection: str) -> None:
     """Mark the list on which thresholds and settings are chosen: `selection`, else the first list that this run has scored."""
     for row in rows:
-        scored = [other["split"] for other in rows if (other["quantity"], other["base"]) == (row["quantity"], row["base"])]
+        scored = [other["split"] for other in rows if (other["quantity"], other["stage"]) == (row["quantity"], row["stage"])]
         row["chooses"] = row["split"] == (selection if selection in scored else scored[0])
 
 
 def _with_oracles(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The rows with the best threshold of the list that thresholds are chosen on; each row is scored at that threshold."""
-    chosen = {(row["quantity"], row["base"]): row for row in rows if row["chooses"] and "oracle" in row}
+    chosen = {(row["quantity"], row["stage"]): row for row in rows if row["chooses"] and "oracle" in row}
     for row in rows:
-        if best := chosen.get((row["quantity"], row["base"])):
+        if best := chosen.get((row["quantity"], row["stage"])):
             name, threshold = scores.main(row["quantity"]), best["oracle"]["threshold"]
             value = row["curve"][name][row["curve"]["threshold"].index(threshold)]
             row["oracle"] = {"threshold": threshold, name: value, "chosen_on": best["split"]}
@@ -130,7 +141,7 @@ def _row(prepared: Prepared, steps: Sequence[PlannedStage]) -> dict[str, Any]:
     return {
         **{"quantity": first.stage.scores, "component": first.stage.component, "split": split},
         "components": sorted(set().union(*(step.stage.components for step in behind))),
-        **{"stage": source.stage.name, "base": source.stage.base, "key": source.key},  # the scored stage
+        **{"stage": source.stage.name, "key": source.result},  # the scored stage
         # fingerprint of the masks that it was scored on; of the images, if the score needs no masks
         "masks": next(filter(None, (step.identity["masks"] for step in steps)), first.identity["images"]),
         "evaluations": [{"recipe": owner(step.stage).name, "stage": step.stage.name, "key": step.key} for step in steps],
@@ -154,27 +165,33 @@ def merged(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
 def _cost(prepared: Prepared, source: PlannedStage) -> dict[str, float | None]:
     """Wall seconds of `source` and all stages behind it, and the multiple of the unit of cost.
 
-    Recipes name the stages of the unit. If the run has none of them, the newest in the store count if they have the same number
-    of images. The time of an imported result is unknown; there is no multiple then.
+    Recipes name the stages of the unit: for all images of the training list. If the run has none of them, the newest in the
+    store count. The time of an imported result is unknown; there is no multiple then.
     """
     behind = list(ancestors(source).values())
-    wall = sum(stage.manifest["wall"] for stage in behind if stage.manifest)
+    wall = sum(_wall(stage.manifest, stage.stage.recipe, len(stage.items)) or 0 for stage in behind if stage.manifest)
     if imports(behind):
         return {"wall": wall, "units": None}
     images = len(prepared.planner.items(prepared.settings["images.training"], with_masks=False))
     here = {other.stage.name: other.manifest for other in prepared.steps}
-    unit = [here.get(name) or prepared.planner.store.newest(name) for name in cost_unit()]
-    known = [manifest["wall"] for manifest in unit if manifest and manifest["items"] == images]
-    return {"wall": wall, "units": wall / sum(known) if known and len(known) == len(unit) else None}
+    unit = [_wall(here.get(name) or prepared.planner.store.newest(name), recipe, images) for name, recipe in cost_unit().items()]
+    return {"wall": wall, "units": wall / sum(filter(None, unit)) if all(unit) else None}
 
 
-def cost_unit() -> list[str]:
-    """The names of the stages whose time is one unit of cost."""
-    return [f"{recipe.name}-{stage.name}" for recipe in load_all().values() for stage in recipe.stages if stage.cost_unit]
+def cost_unit() -> dict[str, StageRecipe]:
+    """The stages whose time is one unit of cost, by name."""
+    return {f"{recipe.name}-{stage.name}": stage for recipe in load_all().values() for stage in recipe.stages if stage.cost_unit}
+
+
+def _wall(manifest: Mapping[str, Any] | None, recipe: StageRecipe, images: int) -> float | None:
+    """The seconds of a result for this number of images; those of a training are known only for its own number."""
+    if manifest is None or (recipe.kind == "train" and manifest["items"] != images):
+        return None
+    return manifest["wall"] * (images / manifest["items"] if recipe.per_image else 1)
 
 
 def _stage(step: PlannedStage) -> dict[str, Any]:
     manifest = step.manifest or {}
     figures = {name: manifest.get(name) for name in ("wall", "cpu", "memory", "gpu_memory", "items", "finished", "device")}
-    about = {"stage": step.stage.name, "kind": step.stage.recipe.kind, "key": step.key, "list": step.stage.list_name}
+    about = {"stage": step.stage.name, "kind": step.stage.recipe.kind, "key": step.result, "list": manifest.get("list")}
     return {**about, **figures}

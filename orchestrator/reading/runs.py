@@ -1,6 +1,6 @@
 """Finished runs, opened by name: their `results.json` and their stages in the store."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -49,8 +49,8 @@ class FinishedRun:
         """The last stage that makes `quantity`, and its row of the results on the first list; no row if it was not scored."""
         rows = [row for row in self.results["rows"] if row["quantity"] == quantity]
         if rows:
-            row = next(row for row in rows if row["base"] == rows[-1]["base"])
-            return replace(self.stages[row["base"]], name=row["stage"]), row
+            row = next(row for row in rows if row["stage"] == rows[-1]["stage"])
+            return self.stages[row["stage"]], row
         listed = {entry["stage"] for entry in self.results["stages"]}
         makers = {name: stage for stage in self.stages.values() if stage.name in listed for name in scores.of_stage(stage.recipe)}
         if quantity not in makers:

@@ -142,7 +142,7 @@ def _row(about: Mapping[str, Any], runs: Sequence[Mapping[str, Any]]) -> Row:
 
 
 def _matches(row: Mapping[str, Any], about: Mapping[str, Any]) -> bool:
-    return all(row[name] == about[name] for name in ("quantity", "base", "split", "protocol"))
+    return all(row[name] == about[name] for name in ("quantity", "stage", "split", "protocol"))
 
 
 def _spread(values: Mapping[int, float | None]) -> Spread:

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from orchestrator.planning import scores
 from orchestrator.planning.launch import Experiment, Prepared
-from orchestrator.planning.plan import PlannedStage
+from orchestrator.planning.planned_stage import PlannedStage
 from orchestrator.reading.numbers import heading, told, told_spread
 from orchestrator.reading.results import subjects
 from orchestrator.reading.summary import Group
@@ -113,7 +113,7 @@ def print_plan(console: Console, prepared: Prepared, steps: list[PlannedStage]) 
     made = table(*columns, title=f"{prepared.request.method} on {prepared.request.images}")
     for step in steps:
         unit = f"{len(prepared.images.classes)} classes" if step.stage.recipe.over == "classes" else f"{len(step.items)} images"
-        state = f"cached ({step.key[:12]})" if step.cached else f"will run: {step.reason}"
+        state = f"cached ({step.result[:12]})" if step.cached else f"will run: {step.reason}"
         expected = (duration(step.estimate.cpu), step.estimate.source) if step.estimate else ("unknown", "")
         made.add_row(step.stage.name, unit, state, *(("", "") if step.cached else expected))
     console.print(made)

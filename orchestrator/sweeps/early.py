@@ -16,7 +16,7 @@ from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 
 from imagesets.errors import WrongInput
 from orchestrator.planning import scores
-from orchestrator.planning.plan import PlannedStage
+from orchestrator.planning.planned_stage import PlannedStage
 from orchestrator.storage.store import read_json
 
 KEPT = 3  # of this number of trials that have come as far, the best one goes on

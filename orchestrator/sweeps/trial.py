@@ -108,7 +108,7 @@ def cut_of(trials: Sequence[Trial], store: Store) -> Cut | None:
     metric = scores.main_metric(quantity)
     trial, row, threshold, value = max(points, key=lambda point: better(point[3], metric))
     run = FinishedRun(trial.group.first["run"], store, dict(trial.group.first))
-    source = run.stages[row.about["base"]]
+    source = run.stages[row.about["stage"]]
     setting = f"{source.in_place_of or source.component}.{scores.quantities()[quantity].threshold}"
     cutting = [stage.name for stage in run.stages.values() if not stage.scores and setting in stage.owned.values()]
     names = list(run.stages)

@@ -5,6 +5,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from imagesets.image_set import UNION
+
 ROLES = ("training", "fitting", "scoring", "validation", "selection")
 SHORT = 12  # characters of a fingerprint; MLflow takes 36
 
@@ -32,7 +34,7 @@ def image_lists(results: Mapping[str, Any], manifests: Mapping[str, Mapping[str,
     kind, _, path = results["command"]["images"].partition(":")
     for name in dict.fromkeys(entry["list"] for entry in results["stages"]):
         over = [manifests[entry["stage"]] for entry in results["stages"] if entry["list"] == name and entry["stage"] in manifests]
-        if not over:
+        if not over or UNION in name:  # the lists of a union are those of other stages
             continue
         masks = next((manifest["identity"]["masks"] for manifest in over if manifest["identity"]["masks"]), "")
         yield ImageList(
