@@ -27,10 +27,13 @@ def assign(vectors: torch.Tensor, centres: torch.Tensor) -> torch.Tensor:
 
 
 def update(chunks: Iterable[torch.Tensor], centres: torch.Tensor) -> torch.Tensor:
-    """One Lloyd iteration: centres [K,C] to the means [K,C] of the vectors nearest to each; an empty cluster stays."""
+    """One Lloyd iteration: centres [K,C] to the means [K,C] of the vectors nearest to each; an empty cluster stays.
+
+    It computes on the device of the centres.
+    """
     sums = torch.zeros_like(centres, dtype=torch.float64)  # float64: the chunk size does not change the float32 result
-    counts = torch.zeros(len(centres), dtype=torch.int64)
-    for vectors in chunks:
+    counts = torch.zeros(len(centres), dtype=torch.int64, device=centres.device)
+    for vectors in (chunk.to(centres.device) for chunk in chunks):
         nearest = assign(vectors, centres)
         sums.index_add_(0, nearest, vectors.double())
         counts += torch.bincount(nearest, minlength=len(centres))

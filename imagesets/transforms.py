@@ -1,11 +1,9 @@
-"""From an image to a network's input: rescale, normalise, mirror. Random crops are in `imagesets.crops`.
+"""Rescales and normalises images. `imagesets.views` has views at several scales, `imagesets.crops` random crops.
 
 Images are RGB uint8 [H,W,3]; label maps are uint8 [H,W]; results are NumPy float32 in torch's channel order.
 The rules are those of the public IRN code: Pillow's bicubic on uint8 (antialiased when
 shrinking, so a plain tensor interpolation differs), nearest neighbour for labels, sizes rounded half to even.
 """
-
-from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image
@@ -43,12 +41,6 @@ def bilinear(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     import cv2  # only processes that train such a network need it
 
     return cv2.resize(image.astype(np.float32), size[::-1], interpolation=cv2.INTER_LINEAR)
-
-
-def views(rgb: np.ndarray, scales: Sequence[float]) -> list[np.ndarray]:
-    """Test-time views: per scale the normalised image and its mirror, float32 [2,3,h,w]; scale 1 does not resize."""
-    images = [normalise(rescale(rgb, scale)) for scale in scales]
-    return [np.stack([image, image[..., ::-1]]) for image in images]
 
 
 def top_left_crop(array: np.ndarray, crop: int, fill: float) -> np.ndarray:

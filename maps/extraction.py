@@ -6,29 +6,37 @@ import numpy as np
 import torch
 
 from imagesets.item import Item
-from imagesets.transforms import views
+from imagesets.views import Loaded, load, pairs
 from maps.maps import Maps
-from training.stage import Context
+from training.stage import Context, PerImage, Record
 
-# (features [2,C,h,w] of image and mirror, 0-based class indices [n]) -> maps [n,h,w]
-ClassMaps = Callable[[torch.Tensor, list[int]], torch.Tensor]
+# (features [2,C,h,w] of image and mirror, 0-based class indices [n] on their device) -> maps [n,h,w]
+ClassMaps = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
-def per_image(context: Context, class_maps: ClassMaps) -> Callable[[Item], dict[str, np.ndarray]]:
+def per_image(context: Context, class_maps: ClassMaps) -> PerImage:
     """The function `one(item)` of a map stage: `class_maps` of the network's features at all scales, for the image's own classes.
 
     It reads the word `network` (with `features`) and the setting `scales`. An image without labels has no maps.
     """
-    network, scales = context.inputs["network"], context.settings.scales
+    network, scales, device = context.inputs["network"], context.settings.scales, context.device
 
     @torch.no_grad()
-    def one(item: Item) -> dict[str, np.ndarray]:
-        rgb, keys = item.rgb(), list(item.labels)
-        pairs = (torch.from_numpy(view).to(context.device) for view in (views(rgb, scales) if keys else ()))
-        grids = tuple(class_maps(network.features(pair), keys).cpu().numpy() for pair in pairs)
-        return Maps(np.asarray(keys, np.int64), rgb.shape[:2], to_unit_peaks(grids)).arrays()
+    def compute(batch: Sequence[Loaded]) -> list[list[torch.Tensor]]:
+        grids: list[list[torch.Tensor]] = [[] for _ in batch]
+        keys = [loaded.labels.to(device, non_blocking=True) for loaded in batch]
+        for views in pairs(batch, device):
+            features = network.features(views.flatten(0, 1)).unflatten(0, (-1, 2))
+            for own, pair, labels in zip(grids, features, keys, strict=True):
+                own.append(class_maps(pair, labels))
+        return grids
 
-    return one
+    return PerImage(lambda item: load(item, scales if item.labels else (), device), compute, linear_maps)
+
+
+def linear_maps(item: Item, rgb: np.ndarray, grids: Sequence[np.ndarray]) -> Record:
+    """The record of one image: the maps [n,h_r,w_r] of its own classes at each scale, to unit peaks."""
+    return Maps(np.array(item.labels, np.int64), rgb.shape[:2], to_unit_peaks(grids)).arrays()
 
 
 def to_unit_peaks(grids: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:

@@ -17,19 +17,17 @@ As in the code:
 Unlike the code:
 * we compute R from the logit map, without a gradient: the gradient that the code takes for R is the classifier's weights times
   an indicator. This saves one of two backward passes per iteration, all of the last map, and those through the weights;
-* the classes of an image climb side by side in one batch, which does not change their climbs.
+* the classes of an image climb side by side in one batch, which does not change their climbs. Scales follow one another: their
+  images have different sizes.
 """
 
 from collections.abc import Callable, Sequence
 
-import numpy as np
 import torch
 
-from imagesets.item import Item
-from imagesets.transforms import views
-from maps.extraction import to_unit_peaks
-from maps.maps import Maps
-from training.stage import Context
+from imagesets.views import Loaded, load, pairs
+from maps.extraction import linear_maps
+from training.stage import Context, PerImage
 
 Features = Callable[[torch.Tensor], torch.Tensor]  # normalised images [B,3,H,W] to features [B,C,h,w]
 
@@ -102,22 +100,25 @@ def iterations_at(scale: float, iterations: int) -> int:
     return iterations // 2 if iterations > 10 else min(iterations, 5)
 
 
-def maps(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:
+def maps(context: Context) -> PerImage:
     """The maps of one image's own classes, summed over their climbs, with the network of CAM or of ReCAM."""
-    network, settings = context.inputs["network"].requires_grad_(False), context.settings
+    network, settings, device = context.inputs["network"].requires_grad_(False), context.settings, context.device
     weights = network.chosen_weights(settings.network.weights)
-    at_once = settings.classes_at_once
+    scales, at_once = settings.scales, settings.classes_at_once
 
-    def grid(pair: np.ndarray, keys: Sequence[int], iterations: int) -> np.ndarray:
-        images = torch.from_numpy(pair).to(context.device)
+    def grid(pair: torch.Tensor, keys: Sequence[int], iterations: int) -> torch.Tensor:
         parts = [keys[start : start + at_once] for start in range(0, len(keys), at_once)]
         how = (iterations, settings.step, settings.regulariser, settings.mask_threshold)
-        return torch.cat([climb(network.features, weights, images, part, *how) for part in parts]).cpu().numpy()
+        return torch.cat([climb(network.features, weights, pair, part, *how) for part in parts])
 
-    def one(item: Item) -> dict[str, np.ndarray]:
-        rgb, keys = item.rgb(), item.labels
-        pairs = zip(settings.scales, views(rgb, settings.scales), strict=True) if keys else ()
-        grids = tuple(grid(pair, keys, iterations_at(scale, settings.iterations)) for scale, pair in pairs)
-        return Maps(np.asarray(keys, np.int64), rgb.shape[:2], to_unit_peaks(grids)).arrays()
+    def compute(batch: Sequence[Loaded]) -> list[list[torch.Tensor]]:
+        # image by image: a climb keeps all that its backward pass needs
+        return [
+            [
+                grid(pair, loaded.item.labels, iterations_at(scale, settings.iterations))
+                for scale, (pair,) in zip(scales, pairs([loaded], device), strict=False)  # without labels there are no views
+            ]
+            for loaded in batch
+        ]
 
-    return one
+    return PerImage(lambda item: load(item, scales if item.labels else (), device), compute, linear_maps)

@@ -18,7 +18,7 @@ The maps have no background of their own: all readers in the code drop channel 0
 The loss is a ratio over the batch. With several workers, or in several parts, each share is balanced alone.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,13 +28,14 @@ from torch import nn
 import backbones
 from imagesets.crops import Crop, by_scale
 from imagesets.item import VOID, Item
-from imagesets.transforms import rescale, views
+from imagesets.transforms import rescale
+from imagesets.views import Loaded, load, pairs
 from maps.maps import Maps
 from maps.reading import EPSILON, summed
 from segmentation.aspp import ASPP
 from segmentation.losses import shrunk
 from training import optimisers
-from training.stage import Context, Losses, Outputs, Records, Settings, Training
+from training.stage import Context, Losses, Outputs, PerImage, Record, Records, Settings, Training
 
 RATES = (6, 12, 18, 24)  # dilations of the parallel 3x3 convolutions (DeepLabV2's ASPP)
 
@@ -167,25 +168,32 @@ class LabelledCrop:
         return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
-def maps(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:
+def maps(context: Context) -> PerImage:
     """The logits of one image and its mirror at all scales; `read` makes the maps of the image's own classes from them."""
-    module, settings = context.inputs["network"], context.settings
+    module, device, classes = context.inputs["network"], context.device, len(context.classes)
+    scales, labels = context.settings.scales, context.inputs["labels"]
 
     @torch.no_grad()
-    def one(item: Item) -> dict[str, np.ndarray]:
-        multi_hot = torch.from_numpy(item.multi_hot(len(context.classes))).to(context.device)
-        pairs = (
-            torch.from_numpy(view).to(context.device) for view in (views(item.rgb(), settings.scales) if item.labels else ())
-        )
-        logits = [_logits(module, pair, multi_hot).cpu().numpy() for pair in pairs]
-        return kept(item.labels, logits, context.inputs["labels"][item.id]["label"]).arrays()
+    def compute(batch: Sequence[Loaded]) -> list[list[torch.Tensor]]:
+        multi_hot = torch.stack([_multi_hot(loaded.labels.to(device, non_blocking=True), classes) for loaded in batch])
+        logits = [_logits(module, views, multi_hot) for views in pairs(batch, device)]
+        return [[grid[place] for grid in logits] for place in range(len(batch))]
 
-    return one
+    def finish(item: Item, rgb: np.ndarray, logits: Sequence[np.ndarray]) -> Record:
+        return kept(item.labels, logits, labels[item.id]["label"]).arrays()
+
+    return PerImage(lambda item: load(item, scales if item.labels else (), device), compute, finish)
 
 
-def _logits(module: AMN, pair: torch.Tensor, multi_hot: torch.Tensor) -> torch.Tensor:
-    """Mean logits [K+1,h,w] of an image and its mirror [2,3,H,W]."""
-    image, mirror = module(pair, multi_hot.expand(2, -1))
+def _multi_hot(keys: torch.Tensor, classes: int) -> torch.Tensor:
+    """Class indices [n] to a multi-hot vector [K] on their device."""
+    return torch.zeros(classes, device=keys.device).index_fill_(0, keys, 1)
+
+
+def _logits(module: AMN, views: torch.Tensor, multi_hot: torch.Tensor) -> torch.Tensor:
+    """Mean logits [B,K+1,h,w] of images and their mirrors [B,2,3,H,W] with multi-hot labels [B,K]."""
+    logits = module(views.flatten(0, 1), multi_hot.repeat_interleave(2, dim=0))
+    image, mirror = logits.unflatten(0, (-1, 2)).unbind(dim=1)
     return (image + mirror.flip(-1)) / 2
 
 

@@ -14,7 +14,7 @@ Batch norms keep the statistics of the initial weights. Without initial weights 
 frozen, whatever `frozen` says: a frozen random stem would never learn.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -28,7 +28,7 @@ from imagesets.crops import Crop, by_long_side
 from imagesets.item import Item
 from maps.extraction import per_image
 from training import optimisers
-from training.stage import Context, Losses, Outputs, Settings, Training
+from training.stage import Context, Losses, Outputs, PerImage, Settings, Training
 
 
 class Classifier(nn.Module):
@@ -152,7 +152,7 @@ class LabelledImage:
         return {"image": torch.from_numpy(crop.image(rgb)), "labels": torch.from_numpy(item.multi_hot(self.classes))}
 
 
-def maps(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:
+def maps(context: Context) -> PerImage:
     """The maps of one image's own classes, summed over scales and mirror images."""
     weights = context.inputs["network"].weights
     return per_image(context, lambda features, keys: class_maps(features, weights[keys]))

@@ -36,7 +36,7 @@ from imagesets.errors import named
 from imagesets.item import Item
 from imagesets.transforms import normalise
 from maps.extraction import per_image
-from training.stage import Context, Records
+from training.stage import Context, PerImage, Records
 
 MATCHES = 3  # regions that are kept per prototype and shown in reports
 NORM_FLOOR = 1e-8  # in a cosine's denominator: the similarity to an all-zero vector is 0
@@ -130,7 +130,7 @@ def regions(record: Mapping[str, np.ndarray]) -> list[list[tuple[str, np.ndarray
     return [[(str(id), place) for id, place in zip(ids, places, strict=True)] for ids, places in pairs]
 
 
-def maps(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:
+def maps(context: Context) -> PerImage:
     """The maps of one image's own classes from the fitted prototypes, summed over scales."""
     fitted = (context.inputs["fitted"][name] for name in context.classes)
     pairs = [(torch.from_numpy(found["prototypes"]), torch.from_numpy(found["contexts"])) for found in fitted]
@@ -203,5 +203,5 @@ def _mask(context: Context, item: Item, class_index: int) -> torch.Tensor:
 def _cluster(context: Context, vectors: VectorFile, *purpose: str) -> torch.Tensor:
     """Cluster centres [min(N, clusters),C] from initial centres drawn for this class and set."""
     settings, rng = context.settings, context.generator(*purpose)
-    first = vectors.rows(initial_rows(len(vectors), settings.clusters, rng))
-    return lloyd(vectors.chunks, first, settings.tolerance, settings.max_iterations)[0]
+    first = vectors.rows(initial_rows(len(vectors), settings.clusters, rng)).to(context.device)
+    return lloyd(vectors.chunks, first, settings.tolerance, settings.max_iterations)[0].cpu()

@@ -24,7 +24,7 @@ from maps.extraction import per_image
 from maps.reading import unit_maximum
 from methods import cam
 from training import optimisers
-from training.stage import Context, Losses, Outputs, Settings, Training
+from training.stage import Context, Losses, Outputs, PerImage, Settings, Training
 
 # weight choice -> w'' from the weights of FC1 and of FC2, both [K,C] (Table 1)
 CHOICES: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
@@ -115,11 +115,11 @@ def training(context: Context) -> Training:
     )
 
 
-def responses(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:
+def responses(context: Context) -> PerImage:
     """The maps of one image's own classes for all four weight choices, one after the other, from one forward pass."""
     weights = torch.stack([context.inputs["network"].chosen_weights(choice) for choice in CHOICES])
 
-    def class_maps(features: torch.Tensor, keys: list[int]) -> torch.Tensor:
+    def class_maps(features: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
         return cam.class_maps(features, weights[:, keys].flatten(0, 1))
 
     return per_image(context, class_maps)

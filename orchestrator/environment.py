@@ -64,7 +64,7 @@ def bfloat16() -> str:
     """Whether the CPU and each GPU compute in bfloat16; one that does not runs stages with that precision too."""
     import torch
 
-    words = set(PROCESSOR.read_text().split()) if PROCESSOR.is_file() else set()
+    words = set(PROCESSOR.read_text(encoding="utf-8").split()) if PROCESSOR.is_file() else set()
     found = [f"CPU: {_computed(bool(words & INSTRUCTIONS)) if words else 'unknown'}"]
     for index in range(torch.cuda.device_count()):
         with torch.cuda.device(index):

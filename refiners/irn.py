@@ -4,7 +4,7 @@ Confident labels train a network that finds class boundaries. The maps then spre
 back. We follow the public code (jiwoon-ahn/irn). The geometry of pairs, the network, its losses and the walk have a file each.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -17,13 +17,14 @@ from imagesets import transforms
 from imagesets.crops import Crop, by_scale
 from imagesets.errors import WrongInput
 from imagesets.item import Item
+from imagesets.views import Loaded, load, pairs
 from maps.grids import resize, strided
 from refiners.irn_losses import losses
-from refiners.irnet import IRNet, boundary
+from refiners.irnet import IRNet, boundaries
 from refiners.random_walk import walk
 from refiners.threshold import label_map
 from training import optimisers
-from training.stage import Context, Losses, Outputs, Records, Settings, Training
+from training.stage import Context, Losses, Outputs, PerImage, Record, Records, Settings, Training
 
 GRID = 4  # pixels per cell of the boundary grid, in each direction
 
@@ -112,25 +113,28 @@ def set_mean_displacement(irnet: IRNet, context: Context) -> None:
     irnet.displacement_mean.copy_(total / whole)
 
 
-def masks(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:
+def masks(context: Context) -> PerImage:
     """Stage: pseudo masks from maps after the random walk between the boundaries of the trained network."""
-    settings, irnet = context.settings, context.inputs["affinity"]
+    settings, irnet, device = context.settings, context.inputs["affinity"], context.device
 
     @torch.no_grad()
-    def one(item: Item) -> dict[str, np.ndarray]:
+    def compute(batch: Sequence[Loaded]) -> list[list[torch.Tensor]]:
+        found = [boundaries(irnet, views, settings.padding) for views in pairs(batch, device)]
+        return [[edges[place] for edges in found] for place in range(len(batch))]
+
+    def finish(item: Item, rgb: np.ndarray, edges: Sequence[np.ndarray]) -> Record:
         maps = context.inputs["maps"][item.id]
         if len(maps.keys) == 0:
             return {"label": np.zeros(maps.size, np.uint8)}
-        (pair,) = transforms.views(item.rgb(), [1.0])
-        edges = boundary(irnet, torch.from_numpy(pair).to(context.device), settings.padding).float().cpu()
         own, started = maps.background(full=False), maps.strided()
         if own is not None:
             started = torch.cat([own[None], started])  # the background map walks like a class
-        walked = walk(started**settings.maps.walk_power, edges, settings.walk_radius, settings.beta, settings.exp_times)
+        reach = settings.walk_radius, settings.beta, settings.exp_times
+        walked = walk(started**settings.maps.walk_power, torch.from_numpy(edges[0]), *reach)
         constant = settings.maps.walk_background if own is None else None
         return {"label": walked_labels(walked, maps.keys, maps.size, constant)}
 
-    return one
+    return PerImage(lambda item: load(item, [1.0] if item.labels else [], device), compute, finish)
 
 
 def walked_labels(walked: torch.Tensor, keys: np.ndarray, size: tuple[int, int], background: float | None) -> np.ndarray:

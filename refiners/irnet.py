@@ -103,14 +103,14 @@ def _power_of_two(ratio: float) -> int:
     return factor
 
 
-def boundary(network: IRNet, pair: torch.Tensor, padding: int = 0) -> torch.Tensor:
-    """Boundary probability [ceil(H/4),ceil(W/4)] from an image and its mirror [2,3,H,W]: sigmoid of the mean logit.
+def boundaries(network: IRNet, pairs: torch.Tensor, padding: int = 0) -> torch.Tensor:
+    """Boundary probabilities [B,ceil(H/4),ceil(W/4)] of images and their mirrors [B,2,3,H,W]: sigmoid of the mean logit.
 
-    Both are padded with 0 on the right and below to `padding` pixels a side (0: no padding), which changes what the group
+    All are padded with 0 on the right and below to `padding` pixels a side (0: no padding), which changes what the group
     norms see. A larger image keeps its size (the public code would crop it).
     """
-    height, width = pair.shape[-2:]
-    logits = network.boundaries(functional.pad(pair, (0, max(0, padding - width), 0, max(0, padding - height))))
+    height, width = pairs.shape[-2:]
+    padded = functional.pad(pairs.flatten(0, 1), (0, max(0, padding - width), 0, max(0, padding - height)))
     rows, columns = strided((height, width))
-    logits = logits[:, 0, :rows, :columns]
-    return torch.sigmoid((logits[0] + logits[1].flip(-1)) / 2)
+    image, mirror = network.boundaries(padded)[:, 0, :rows, :columns].unflatten(0, (-1, 2)).unbind(dim=1)
+    return torch.sigmoid((image + mirror.flip(-1)) / 2)

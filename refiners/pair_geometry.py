@@ -9,7 +9,7 @@ other in memory, so a plane that is moved by (y, x) is a run of memory that star
 `index_select` copies any number of moved planes. At pairs that leave the grid a plane holds values without a meaning.
 """
 
-from functools import cache
+from functools import cache, lru_cache
 from itertools import groupby
 from typing import NamedTuple
 
@@ -138,16 +138,16 @@ def _runs(memory: torch.Tensor, starts: torch.Tensor, length: int) -> torch.Tens
     return memory.as_strided((len(memory) - length + 1, length), (1, 1)).index_select(0, starts)
 
 
-# The two tables stay on the device (4 kB): a copy to a GPU would make every step wait for it.
+# The two tables stay on the device (4 kB for a size): a copy to a GPU would make every step wait for it.
 
 
-@cache
+@lru_cache(maxsize=32)
 def _partner_starts(radius: int, width: int, device: torch.device) -> torch.Tensor:
     """Where each direction's run starts in a grid with `radius` - 1 values before it."""
     return torch.tensor([radius - 1 + dy * width + dx for dy, dx in directions(radius)], device=device)
 
 
-@cache
+@lru_cache(maxsize=32)  # the walk comes with images of many sizes
 def _part_starts(radius: int, width: int, size: int, device: torch.device) -> tuple[torch.Tensor, ...]:
     """For each round of `path_parts`, where the runs start: [parts,directions]. Directions with fewer parts repeat theirs."""
     number = {direction: place for place, direction in enumerate([(0, 0), *directions(radius)])}

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from imagesets.transforms import views
+from imagesets.views import load, pairs
 from maps.maps import Maps
 from maps.reading import divided_by_maximum, unit_maximum
 from methods import advcam, cam, recam
@@ -122,9 +122,9 @@ def test_the_stage_s_grids_are_climbs_under_its_settings(tmp_path, choice):
     network = (recam if choice else cam).network(Settings(SHARED), CLASSES).eval().requires_grad_(False)
     own = {"iterations": 3, "step": 0.2, "regulariser": 2.0, "mask_threshold": 0.3, "classes_at_once": 4, "scales": [1.0]}
     record = advcam.maps(context(own | {"network.weights": choice}, [item], network=network))(item)
-    (views_,) = views(item.rgb(), [1.0])
+    ((pair,),) = pairs([load(item, [1.0], torch.device("cpu"))], torch.device("cpu"))
     weights = network.reactivation.weight.flatten(1) if choice else network.weights
-    grid = advcam.climb(network.features, weights, torch.from_numpy(views_), [0, 1], 3, step=0.2, regulariser=2.0, threshold=0.3)
+    grid = advcam.climb(network.features, weights, pair, [0, 1], 3, step=0.2, regulariser=2.0, threshold=0.3)
     np.testing.assert_allclose(record["grid0"], grid / grid.amax(dim=(1, 2), keepdim=True), atol=1e-3)
 
 

@@ -1,11 +1,13 @@
 """The benchmarks of the whole orchestrator and of the published stages run at a small size, count right and agree."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from benchmarks import gpu
 from benchmarks.published.__main__ import STAGES
 
 ROOT = Path(__file__).parents[1]
@@ -27,7 +29,35 @@ def test_a_benchmark_runs(name: str, options: tuple[str, ...]) -> None:
     assert f"{options[0].removeprefix('--images=')} images" in done.stdout
 
 
-TINY = ("--size=48x64", "--rounds=1", "--batch=2", *(f"--set={name}.crop=96" for name in ("cam", "irn", "amn", "deeplabv2")))
+def gpu_benchmark(*options: str) -> subprocess.CompletedProcess[str]:
+    without = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    words = [sys.executable, "-m", "benchmarks.gpu", *options]
+    return subprocess.run(words, cwd=ROOT, env=without, capture_output=True, text=True, timeout=900)
+
+
+def test_without_a_gpu_its_benchmark_says_so():
+    done = gpu_benchmark()
+    assert done.returncode == 2 and not done.stdout
+    assert done.stderr == "torch finds no GPU on this machine; --device cpu runs a tiny configuration\n"
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_the_gpu_has_a_rate_for_every_stage_and_its_bare_network() -> None:
+    done = gpu_benchmark("--device=cpu", "--precision=bfloat16")
+    assert done.returncode == 0, done.stderr
+    head, *rows, goal = (line.split() for line in done.stdout.splitlines())
+    assert [row[0] for row in rows] == [*gpu.TRAININGS, *gpu.EXTRACTIONS]
+    assert all(float(row[1]) > 0 and float(row[2]) > 0 for row in rows)
+    assert len(head) == 6 and goal[:2] == ["goal:", "85%"]
+
+
+TINY = (
+    "--size=48x64",
+    "--rounds=1",
+    "--batch=2",
+    *(f"--set={name}.crop=96" for name in ("cam", "irn", "amn")),
+    "--set=deeplabv2.crop=48",
+)
 
 
 @pytest.mark.slow
@@ -38,8 +68,8 @@ def test_every_stage_gives_what_its_published_form_gives() -> None:
     assert done.returncode == 0, done.stderr
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in done.stdout.splitlines()[2:]]
     assert [row[0] for row in rows] == list(STAGES)
-    # float32 errs by so much: rounding flips rectifiers, and a gradient has passed a hundred layers of them
-    assert {row[0]: row[7] for row in rows if not float(row[7]) < 0.05} == {}
+    # rounding flips rectifiers, of which a gradient has passed a hundred layers
+    assert {row[0]: row[7] for row in rows if not float(row[7]) < (2e-2 if "step" in row[0] else 2e-3)} == {}
     assert {row[0] for row in rows if row[8]} == {
         name for name in STAGES if name.split("-")[0] not in ("crf", "walk", "threshold")
     }

@@ -14,7 +14,7 @@ import backbones
 from backbones import resnet
 from backbones.mobilenet import mobilenetv2
 from maps.grids import strided
-from refiners.irnet import IRNet, boundary, upsample
+from refiners.irnet import IRNet, boundaries, upsample
 
 GOLDEN = {
     name: torch.from_numpy(array) for name, array in np.load(Path(__file__).parent / "golden" / "irnet_forward.npz").items()
@@ -50,19 +50,19 @@ def test_boundaries_and_displacements_are_the_golden_ones(golden_network):
     logits, displacement = golden_network(pair)
     torch.testing.assert_close(logits, GOLDEN["edge_logit_unpadded"], rtol=1e-3, atol=1e-3)
     torch.testing.assert_close(displacement, GOLDEN["disp_unpadded"], rtol=1e-3, atol=1e-3)
-    torch.testing.assert_close(boundary(golden_network, pair, padding=128), GOLDEN["edge"][0], rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(boundaries(golden_network, pair[None], padding=128)[0], GOLDEN["edge"][0], rtol=1e-3, atol=1e-3)
 
 
 @torch.no_grad()
 def test_padding_smaller_than_the_image_changes_nothing(golden_network):
     pair = torch.cat([GOLDEN["x"], GOLDEN["x"].flip(-1)])
-    assert torch.equal(boundary(golden_network, pair, padding=64), boundary(golden_network, pair))
+    assert torch.equal(boundaries(golden_network, pair[None], padding=64), boundaries(golden_network, pair[None]))
 
 
 @torch.no_grad()
 def test_the_boundary_of_the_mirrored_image_is_the_mirrored_boundary(golden_network):
     pair = torch.cat([GOLDEN["x"], GOLDEN["x"].flip(-1)])
-    torch.testing.assert_close(boundary(golden_network, pair.flip(0)), boundary(golden_network, pair).flip(-1))
+    torch.testing.assert_close(boundaries(golden_network, pair.flip(0)[None]), boundaries(golden_network, pair[None]).flip(-1))
 
 
 @torch.no_grad()

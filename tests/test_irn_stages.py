@@ -12,10 +12,11 @@ import backbones
 from backbones import resnet
 from imagesets.errors import WrongInput
 from imagesets.item import Item
+from imagesets.views import load, pairs
 from maps.maps import Maps
 from maps.reading import as_they_are
 from refiners import irn
-from refiners.irnet import boundary
+from refiners.irnet import boundaries
 from refiners.random_walk import walk
 from tests.two_colours import COLOURS, context, write_items
 from training import loop
@@ -212,9 +213,9 @@ def test_a_mask_is_the_walk_of_the_stage_s_own_settings(trained):
     own = WALKING | {"padding": 72, "walk_radius": 3, "beta": 4.0, "exp_times": 2, "maps.walk_power": 1.5}
     own["maps.walk_background"] = 0.6
     seeds, (item, *_) = walking(where, network, own), where.items
-    maps, (pair,) = seeds.inputs["maps"][item.id], irn.transforms.views(item.rgb(), [1.0])
+    maps, (pair,) = seeds.inputs["maps"][item.id], pairs([load(item, [1.0], where.device)], where.device)
     with torch.no_grad():
-        edges = boundary(network, torch.from_numpy(pair), 72)
+        (edges,) = boundaries(network, pair, 72)
     walked = walk(maps.strided() ** 1.5, edges, radius=3, beta=4.0, exp_times=2)
     expected = irn.walked_labels(walked, maps.keys, SIZE, 0.6)
     assert 0 < (expected > 0).mean() < 1 and np.array_equal(irn.masks(seeds)(item)["label"], expected)

@@ -20,6 +20,7 @@ from imagesets.errors import WrongInput
 from imagesets.item import Item
 from tests.test_loop import ITEMS, VARIANTS, run, same, sample, training
 from training import loop
+from training.loading import LoaderLost
 from training.stage import Settings, Training
 
 
@@ -92,6 +93,14 @@ def patiently(look: Callable[[], Any]) -> Any:
         assert time.monotonic() < deadline
         time.sleep(0.05)
     return found
+
+
+def test_a_training_tells_that_one_of_them_has_died(tmp_path: Path) -> None:
+    def kill(step: int) -> None:
+        processes()[0].kill()
+
+    with pytest.raises(LoaderLost, match="a process that loads images has died"):
+        loop.train(training(after_step=kill), ITEMS, with_loaders(tmp_path, 2))
 
 
 def refused(item: Item, rng: np.random.Generator) -> dict[str, torch.Tensor]:

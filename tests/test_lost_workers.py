@@ -71,5 +71,5 @@ def test_a_training_that_always_runs_out_of_memory_ends_after_four_tries_with_a_
 
 
 def test_a_per_image_stage_that_runs_out_of_memory_says_what_to_lower(tmp_path: Path) -> None:
-    with pytest.raises(WrongInput, match=r"^out of memory in cam-maps: lower cam.scales, how many run at once .*20.00 GiB"):
+    with pytest.raises(WrongInput, match=r"^out of memory in cam-maps: lower cam.scales, extraction.batch, how many .*20.00 GiB"):
         finished_run(tmp_path / "store", write_image_set(tmp_path / "images"), "cam+none", NarrowEngine)

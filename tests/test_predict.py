@@ -39,9 +39,11 @@ def photographs(finished: tuple[Path, str], tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.parametrize("cpus", [0, 2])  # 2: by a pipeline, as on a GPU
 def test_the_run_s_own_validation_images_get_the_run_s_own_segmentations(
-    command: Command, finished: tuple[Path, str], photographs: Path, tmp_path: Path
+    command: Command, finished: tuple[Path, str], photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cpus: int
 ) -> None:
+    monkeypatch.setattr("orchestrator.afterwards.predict._place", lambda: ("cpu", cpus))
     store, run = finished
     code, shown, _ = command("predict", run, "--store", store, "--images", photographs, "--to", tmp_path / "out")
     assert code == 0 and "3 segmentations" in shown
@@ -67,7 +69,7 @@ def test_a_segmentation_that_reads_results_of_the_run_s_images_is_refused(finish
     stage = run.stages["deeplabv2-predictions"]
     run.stages["deeplabv2-predictions"] = replace(stage, inputs={**stage.inputs, "maps": run.stages["cam-maps"]})
     with pytest.raises(WrongInput, match="deeplabv2-predictions reads the maps of each image"):
-        predictor(run, "cpu")
+        predictor(run, "cpu", 0)
 
 
 def test_grey_and_transparent_images_are_read_as_rgb(command: Command, finished: tuple[Path, str], tmp_path: Path) -> None:

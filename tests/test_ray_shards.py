@@ -20,7 +20,7 @@ NODES = {name: {"CPU": 1.0} for name in "abc"}
 
 def job(**settings: Any) -> Any:
     """The part of a job that the tests need."""
-    return SimpleNamespace(settings=settings, attempt=SimpleNamespace(token="0123"), uses_network=bool)
+    return SimpleNamespace(settings=settings, attempt=SimpleNamespace(token="0123"), uses_network=bool, takes_cores=bool)
 
 
 class PretendRay:
@@ -39,7 +39,7 @@ class PretendRay:
         self.given = options
         return self
 
-    def remote(self, shared: Any, index: int, device: str) -> int:
+    def remote(self, shared: Any, index: int, device: str, cpus: int) -> int:
         nodes = sorted(self.lives)
         self.asked.append((nodes[len(self.asked) % len(nodes)], index))
         task, dead = len(self.asked) - 1, ray_shards.lost()
@@ -136,6 +136,18 @@ def test_threads_are_told_to_ray_as_cpus_and_bound_what_is_in_flight(pretend: Pr
     assert begun == [4] and pretend.given == {"num_cpus": 4}
 
 
+def test_tasks_share_a_gpu_and_take_the_cpus_that_their_pipelines_use(
+    pretend: PretendRay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray_shards, "end_processes", lambda token: None)
+    pretend.lives = pretend.seen = {"a": {"CPU": 16.0, "GPU": 1.0}}
+    for cores, cpus in ((False, 3), (True, 8)):
+        stage = job()
+        stage.uses_network, stage.takes_cores = lambda: True, lambda cores=cores: cores
+        assert len(list(ray_shards.ShardTasks(stage, range(9), print).run(lambda: None))) == 9
+        assert (pretend.given["num_cpus"], pretend.given["num_gpus"]) == (cpus, 0.5)
+
+
 @pytest.fixture
 def fake_gpu() -> Iterator[None]:
     ray.init(address="local", num_cpus=1, num_gpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
@@ -149,8 +161,8 @@ def test_the_processes_of_a_stage_on_gpus_are_its_own_and_end_with_it(
 ) -> None:
     """On a GPU that Ray is told of. Each shard notes its process; the first shard's process dies once."""
 
-    def noting(job: Any, index: int, device: str) -> tuple[int, Spent]:
-        assert device == "cuda"
+    def noting(job: Any, index: int, device: str, cpus: int) -> tuple[int, Spent]:
+        assert (device, cpus) == ("cuda", 1)
         (tmp_path / f"{index}-{os.getpid()}").touch()
         if index == 0 and len(list(tmp_path.glob("0-*"))) == 1:
             os.kill(os.getpid(), signal.SIGKILL)

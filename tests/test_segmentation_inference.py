@@ -63,23 +63,23 @@ def test_max_logits_takes_the_maximum_on_the_grid_of_the_first_scale():
     images = torch.from_numpy(GOLDEN["mmseg|view0"])
     logits = at_scales(convolution, images, (1.0, 0.5, 0.75))
     np.testing.assert_allclose(largest(logits), GOLDEN["msc|logits"], atol=1e-5)
-    found = inference.probabilities(convolution, images[0], (1.0, 0.5, 0.75), False, "max_logits")
+    found = inference.probabilities(convolution, images, (1.0, 0.5, 0.75), False, "max_logits")[0]
     expected = resize(torch.from_numpy(GOLDEN["msc|logits"]), SIZE).softmax(1)[0]
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("fusion", ["max_logits", "mean_logits", "mean_softmax"])
 def test_one_view_is_its_softmax_and_any_fusion_sums_to_one(fusion):
-    image = torch.from_numpy(GOLDEN["mmseg|view0"])[0]
+    image = torch.from_numpy(GOLDEN["mmseg|view0"])
     one = inference.probabilities(convolution, image, (1.0,), False, fusion)
-    torch.testing.assert_close(one, resize(convolution(image[None]), SIZE).softmax(1)[0])
+    torch.testing.assert_close(one, resize(convolution(image), SIZE).softmax(1))
     several = inference.probabilities(convolution, image, (1.0, 0.5), True, fusion)
-    torch.testing.assert_close(several.sum(0), torch.ones(SIZE))
+    torch.testing.assert_close(several[0].sum(0), torch.ones(SIZE))
 
 
 @pytest.mark.parametrize("fusion", ["max_logits", "mean_logits", "mean_softmax"])
 def test_with_mirror_images_the_mirror_image_gives_the_mirrored_prediction(fusion):
-    image = torch.from_numpy(GOLDEN["mmseg|view0"])[0]
+    image = torch.from_numpy(GOLDEN["mmseg|view0"])
     found = inference.probabilities(convolution, image, (1.0, 1.5), True, fusion)
     mirrored = inference.probabilities(convolution, image.flip(-1), (1.0, 1.5), True, fusion)
     torch.testing.assert_close(found, mirrored.flip(-1))

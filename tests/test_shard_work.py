@@ -1,11 +1,18 @@
 """The work of a shard around the stage's function: running sums, and advice if memory runs out."""
 
+from types import SimpleNamespace
+
 import numpy as np
+import pytest
+import torch
 
 from orchestrator.engine.failures import out_of_memory
+from orchestrator.engine.makers import OneByOne, images_at_once, maker_of
+from orchestrator.engine.pipeline import Pipeline
 from orchestrator.engine.shard_work import add
 from orchestrator.planning.launch import Request, experiment
 from orchestrator.planning.recipes import load_all
+from training.stage import PerImage
 
 
 def test_records_are_summed_one_by_one_as_numpy_sums_them_all() -> None:
@@ -31,3 +38,22 @@ def test_the_advice_names_what_the_stage_of_the_recipe_has() -> None:
     (stage,) = (stage for stage in experiment(Request("advcam")).stages if stage.name == "advcam-maps")
     told = str(out_of_memory("advcam-maps", stage, MemoryError()))
     assert told.startswith("out of memory in advcam-maps: lower advcam.classes_at_once, advcam.scales, how many run at once")
+
+
+@pytest.mark.parametrize(("gigabytes", "images"), [(2, 1), (8, 2), (24, 6), (80, 8)])
+def test_a_gpu_gets_as_many_images_at_once_as_its_memory_holds(
+    monkeypatch: pytest.MonkeyPatch, gigabytes: int, images: int
+) -> None:
+    properties = SimpleNamespace(total_memory=gigabytes * 10**9)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: properties)
+    assert images_at_once(torch.device("cuda")) == images and images_at_once(torch.device("cpu")) == 1
+
+
+def test_the_setting_says_how_many_images_a_pipeline_computes_at_once() -> None:
+    steps = PerImage(lambda item: pytest.fail("it is loaded"), lambda batch: [], lambda *given: {})
+    for settings, images in (({"extraction.batch": 5}, 5), ({"extraction.batch": None}, 1), ({}, 1)):
+        made = maker_of("toy-maps", steps, str, settings, "cpu", cpus=2)
+        assert isinstance(made, Pipeline) and made.batch == images
+        made.close()
+    assert isinstance(maker_of("toy-maps", steps, str, {}, "cpu", cpus=0), OneByOne)
+    assert isinstance(maker_of("toy-maps", steps.finish, str, {}, "cpu", cpus=2), OneByOne)

@@ -3,14 +3,21 @@
 from pathlib import Path
 from types import SimpleNamespace
 
+import pytest
 import torch
 from torch import nn
 
+from orchestrator.engine import capacity, training_work
 from orchestrator.engine.context import context
+from orchestrator.engine.job import WorkerLost
 from orchestrator.engine.training_work import prepared
 from orchestrator.storage.result import Attempt
+from orchestrator.storage.trouble import MARKER
 from tests.two_colours import CLASSES, SHARED, TRAINING, write_items
+from training import loop
+from training.loading import LoaderLost
 from training.randomness import generator
+from training.run import Run
 
 
 def job(folder: Path, random_seed: int = 0, purpose: str = "cam-network") -> SimpleNamespace:
@@ -49,3 +56,38 @@ def test_two_stages_that_call_one_function_draw_weights_of_their_own(tmp_path: P
 def test_a_context_s_random_numbers_are_those_of_its_stage_and_their_use(tmp_path: Path) -> None:
     where = context(job(tmp_path, 3), "cpu")
     assert where.generator("a", 1).random() == generator(3, "cam-network", "a", 1).random()
+
+
+def test_after_the_loss_of_a_loader_the_training_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise LoaderLost("a process that loads images has died")
+
+    monkeypatch.setattr(training_work, "_run_training", fail)
+    (tmp_path / MARKER).touch()
+    working = SimpleNamespace(root=tmp_path, folder=tmp_path)
+    with pytest.raises(WorkerLost, match=r"^a process that loads images has died; .* lower training\.loaders$"):
+        training_work.run_training(working, 0, 1, "cpu", cores=1)
+
+
+@pytest.mark.parametrize(
+    ("given", "device", "expected"), [(None, "cpu", 0), (None, "cuda:0", 3), (2, "cuda:0", 2), (2, "cpu", 2)]
+)
+def test_the_number_of_loaders_follows_the_machine_unless_it_is_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: int | None, device: str, expected: int
+) -> None:
+    runs: list[Run] = []
+
+    def stop(training: object, items: object, run: Run) -> None:
+        runs.append(run)
+        raise loop.Stopped
+
+    monkeypatch.setattr(training_work.loop, "train", stop)
+    monkeypatch.setattr(training_work, "Meter", lambda device: None)
+    monkeypatch.setattr(training_work, "prepared", lambda job, device: SimpleNamespace(steps=1))
+    monkeypatch.setattr(capacity.shutil, "disk_usage", lambda path: SimpleNamespace(free=16 << 30))
+    (tmp_path / MARKER).touch()
+    working = job(tmp_path)
+    working.root = working.folder = tmp_path
+    working.settings = {**working.settings, "training.loaders": given}
+    training_work.run_training(working, 0, 1, device, cores=4)
+    assert [run.settings.loaders for run in runs] == [expected]

@@ -4,14 +4,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
-from imagesets.item import VOID
-from imagesets.transforms import normalise, rescale, scaled, top_left_crop, views
+from imagesets.item import VOID, Item
+from imagesets.normalising import normalised
+from imagesets.transforms import normalise, rescale, scaled, top_left_crop
+from imagesets.views import load, pairs
 from maps.grids import rounded_up, strided
 
 GOLDEN = dict(np.load(Path(__file__).parent / "golden" / "preproc.npz"))
+CPU = torch.device("cpu")
 sides = st.integers(1, 70)
 
 
@@ -51,10 +56,26 @@ def test_the_top_left_crop_fills_up_to_the_right_and_below():
 
 
 @given(sides, sides)
-def test_views_are_the_image_and_its_mirror_at_each_scale(height, width):
+def test_the_device_normalises_to_the_same_bits(height, width):
     rgb = image_of(height, width)
-    found = views(rgb, [1.0, 0.5, 2.0])
-    assert [view.shape for view in found] == [(2, 3, *scaled((height, width), scale)) for scale in (1.0, 0.5, 2.0)]
-    np.testing.assert_array_equal(found[0][0], normalise(rgb))
-    for view in found:
-        np.testing.assert_array_equal(view[0], view[1, ..., ::-1])
+    both = torch.from_numpy(np.stack([rgb, rgb[:, ::-1]]))
+    np.testing.assert_array_equal(normalised(both), np.stack([normalise(rgb), normalise(rgb)[..., ::-1]]))
+
+
+@pytest.mark.parametrize("size", [(375, 500), (7, 5), (1, 1)])
+def test_pairs_are_the_images_of_a_batch_and_their_mirrors_at_each_scale(tmp_path, size):
+    for number in range(3):
+        Image.fromarray(image_of(*size, seed=number)).save(tmp_path / f"{number}.png")
+    batch = [load(Item(str(number), tmp_path / f"{number}.png", (number,)), [1.0, 0.5, 2.0], CPU) for number in range(3)]
+    assert [loaded.labels.tolist() for loaded in batch] == [[0], [1], [2]] and len({loaded.sizes for loaded in batch}) == 1
+    for scale, found in zip([1.0, 0.5, 2.0], pairs(batch, CPU), strict=True):
+        assert found.shape == (3, 2, 3, *scaled(size, scale))
+        for loaded, pair in zip(batch, found, strict=True):
+            np.testing.assert_array_equal(pair[0], normalise(rescale(loaded.rgb, scale)))
+            np.testing.assert_array_equal(pair[0], pair[1].flip(-1))
+
+
+def test_without_scales_there_is_nothing_to_compute(tmp_path):
+    Image.fromarray(image_of(4, 6)).save(tmp_path / "a.png")
+    loaded = load(Item("a", tmp_path / "a.png", ()), [], CPU)
+    assert loaded.rgb.shape == (4, 6, 3) and not loaded.sizes and not list(pairs([loaded], CPU))

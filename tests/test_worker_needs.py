@@ -6,7 +6,7 @@ import pytest
 
 from imagesets.errors import WrongInput
 from orchestrator.engine import capacity
-from orchestrator.engine.capacity import fitting, loaders, task_cpus, worker_needs
+from orchestrator.engine.capacity import fitting, gpu_task, loaders, task_cpus, worker_needs
 
 HEAD = {"CPU": 64.0, "memory": 1e11}
 
@@ -55,3 +55,13 @@ def test_a_per_image_task_takes_a_cpu_per_thread_and_at_most_those_of_a_node() -
     assert task_cpus([{"CPU": 8.0}], 1, False) == 1 and task_cpus([{"CPU": 8.0}, {"CPU": 2.0}], 4, False) == 4
     assert task_cpus([{"CPU": 2.0}], 4, False) == 2 and task_cpus([HEAD, {"CPU": 4.0, "GPU": 2.0}], 8, True) == 4
     assert fitting([{"CPU": 8.0}, {"CPU": 2.0}], 4, False) == 2 and fitting([HEAD, {"CPU": 4.0, "GPU": 2.0}], 4, True) == 1
+
+
+def test_tasks_with_a_network_share_a_gpu_if_there_are_cpus_for_two() -> None:
+    assert gpu_task([HEAD, {"CPU": 16.0, "GPU": 1.0}], 1, many=False) == (3, 0.5)
+    assert gpu_task([HEAD, {"CPU": 16.0, "GPU": 1.0}], 1, many=True) == (8, 0.5)
+    assert gpu_task([{"CPU": 64.0, "GPU": 8.0}, {"CPU": 8.0, "GPU": 2.0}], 1, many=True) == (2, 0.5)  # as on the smaller node
+    assert gpu_task([{"CPU": 3.0, "GPU": 1.0}], 1, many=False) == (3, 1.0)
+    assert gpu_task([{"CPU": 4.0, "GPU": 8.0}], 1, many=True) == (1, 1.0)
+    assert gpu_task([{"CPU": 16.0, "GPU": 1.0}], 6, many=False) == (6, 0.5)
+    assert fitting([{"CPU": 16.0, "GPU": 2.0}], 3, 0.5) == 4 and fitting([{"CPU": 7.0, "GPU": 2.0}], 3, 0.5) == 2

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import resource_tracker
+from multiprocessing import connection, resource_tracker
 from multiprocessing.process import BaseProcess
 from typing import Any
 
@@ -22,6 +22,10 @@ from training.transfer import Batch
 
 Part = tuple[list[tuple[Example, int, int]], bool]  # examples, each with its epoch and place in it; whether an epoch ends here
 Sample = Callable[[Example, np.random.Generator], Batch]
+
+
+class LoaderLost(Exception):
+    """A process that loads images has died."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ def loading(samples: Samples, parts: Iterable[Part], loaders: int, pinned: bool)
         return
     loaded = _started(samples, parts, loaders, pinned)
     try:
-        yield _raising(loaded)
+        yield _raising(_watched(loaded))
     finally:
         loaded._shutdown_workers()  # by itself it would wait until nothing refers to it, such as the traceback of an error
 
@@ -75,6 +79,16 @@ def _started(samples: Samples, parts: Iterable[Part], loaders: int, pinned: bool
     )
     with _signals_left_to_this_process():
         return iter(loader)
+
+
+def _watched(loaded: Any) -> Iterator[tuple[Batch | Exception, bool]]:
+    """The batches of a DataLoader. A dead process shows in many ways, such as a connection that is reset."""
+    try:
+        yield from loaded
+    except (RuntimeError, OSError, EOFError) as error:
+        if connection.wait([process.sentinel for process in loaded._workers], timeout=1):  # seconds until the system tells
+            raise LoaderLost("a process that loads images has died") from error
+        raise
 
 
 def _raising(loaded: Iterable[tuple[Batch | Exception, bool]]) -> Iterator[tuple[Batch, bool]]:

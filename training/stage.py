@@ -3,6 +3,7 @@
 A stage is one cached step of a run. Its function gets a `Context` and nothing else. It has one of three forms:
 
 * map:   `function(context) -> one`, where `one(item) -> {name: array}` does one image (or `one(class_index)` one class);
+         a `PerImage` is such a `one` in three steps, which a pipeline overlaps to keep a GPU busy;
 * train: `function(context) -> Training`, which the one loop in `training.loop` runs;
 * copy:  `function(context) -> network` with weights from a file; `context.inputs` holds the untrained network.
 """
@@ -16,6 +17,7 @@ import torch
 from torch import nn
 
 from imagesets.item import Item
+from imagesets.views import Loaded
 from training.examples import Example, shuffled
 from training.randomness import generator
 
@@ -67,6 +69,32 @@ class Context:
         return generator(*self.purpose, *what)
 
 
+Record = dict[str, np.ndarray]
+# (image, its pixels uint8 [H,W,3], what was computed for it) -> record
+Finish = Callable[[Item, np.ndarray, Sequence[np.ndarray]], Record]
+
+
+@dataclass(frozen=True)
+class PerImage:
+    """`one(item)` of a per-image stage in three steps. As a pipeline on a GPU, it does them for several images at a time.
+
+    `load(item)` reads and rescales the image on the CPU, in any thread (`imagesets.views.load`).
+    `compute(batch)` computes on the device for images of equal sizes, and returns the tensors of each image.
+    `finish(item, rgb, arrays)` makes the record from the image and those tensors as arrays, on the CPU, in any thread. With
+    `processes` it may run in any process, which is for work that holds Python's lock; `finish` must then be picklable.
+    """
+
+    load: Callable[[Item], Loaded]
+    compute: Callable[[Sequence[Loaded]], Sequence[Sequence[torch.Tensor]]]
+    finish: Finish
+    processes: bool = False
+
+    def __call__(self, item: Item) -> Record:
+        loaded = self.load(item)
+        (tensors,) = self.compute([loaded])
+        return self.finish(loaded.item, loaded.rgb, [tensor.cpu().numpy() for tensor in tensors])
+
+
 Losses = dict[str, torch.Tensor]
 Outputs = dict[str, torch.Tensor]
 
@@ -80,7 +108,8 @@ class Training:
     may have other losses than the step before, and its losses may reach other parameters. The objective holds all state of the
     training: its parameters and buffers are checkpointed. `step` counts from 0.
     `sample(example, rng)` makes the tensors of one example, which torch's default collation stacks. It must be picklable,
-    because it is sent to the processes that load images.
+    because it is sent to the processes that load images. An image is what `imagesets.crops.Crop.image` makes; the objective gets
+    it normalised (`training.transfer`).
     `optimiser` holds the groups with their base rates, and `schedule(step)` multiplies the rates.
     `batch` counts examples over all workers. Each worker computes its share in `accumulate` parts and adds up their gradients.
     This needs less memory. The update is the same if every loss is a plain mean over examples and no layer looks at the batch

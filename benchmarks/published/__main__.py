@@ -10,7 +10,7 @@ import torch
 
 from benchmarks.published import amn, cam, crf, deeplab, irn, lpcam, sweep
 from benchmarks.published.bench import Bench
-from benchmarks.published.rounds import PUBLISHED, Row, Stage, measure
+from benchmarks.published.rounds import PRECISIONS, PUBLISHED, Row, Stage, measure
 
 STAGES: Mapping[str, Callable[[Bench], Stage]] = {
     "cam-maps": cam.maps,
@@ -59,10 +59,10 @@ def main() -> None:
 def line(name: str, stage: Stage, row: Row) -> str:
     """A line of a Markdown table."""
     published = row.seconds[PUBLISHED]
-    own = [row.seconds.get(precision) for precision in ("float32", "bfloat16")]
+    own = [row.seconds.get(precision) for precision in PRECISIONS]
     seconds = ["" if each is None else f"{each:.3g}" for each in own]
     ratios = ["" if each is None else f"{published / each:.2f}" for each in own]
-    apart = [f"{row.differences[precision]:.1e}" if precision in row.differences else "" for precision in ("float32", "bfloat16")]
+    apart = [f"{row.differences[precision]:.1e}" if precision in row.differences else "" for precision in PRECISIONS]
     return f"| {' | '.join([name, str(stage.images), f'{published:.3g}', *seconds, *ratios, *apart])} |"
 
 

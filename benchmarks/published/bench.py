@@ -20,7 +20,6 @@ from orchestrator.engine.job import Input, Job
 from orchestrator.planning.launch import Request, experiment
 from orchestrator.planning.recipes import load_all
 from orchestrator.planning.references import resolve
-from orchestrator.planning.settings import declared
 from orchestrator.planning.stage import Stage
 from orchestrator.storage.result import Attempt, Result
 from training.randomness import seed_torch
@@ -29,9 +28,9 @@ from training.stage import Context, Training
 CLASSES = tuple(f"class {number}" for number in range(20))
 RATES = ("cam.lr", "cam.head_lr", "amn.lr", "amn.head_lr", "irn.lr", "irn.displacement_lr", "deeplabv2.lr")
 # rates of 0 leave the weights as they are, so every round begins with equal ones; an update costs the same. Dropout would make
-# results differ, and the CRF of predictions is a row of its own
-FIXED = (*(f"{name}=0" for name in RATES), "amn.dropout=0", "deeplabv2.crf=none", "training.workers=1")
-EXTRACTION = "extraction.precision"
+# results differ; so would void pixels, which half batches weigh otherwise. The CRF of predictions is a row of its own
+EQUAL = ("amn.dropout=0", "deeplabv2.scales=[1.0]", "deeplabv2.crf=none")
+FIXED = (*(f"{name}=0" for name in RATES), *EQUAL, "training.workers=1")
 
 
 @dataclass(frozen=True)
@@ -46,14 +45,9 @@ class Bench:
     most: int
     assignments: tuple[str, ...] = ()
 
-    @property
-    def precisions(self) -> tuple[str, ...]:
-        """The precisions of our forms."""
-        return ("float32", "bfloat16") if EXTRACTION in declared(load_all()["folder"]) else ("float32",)
-
     def stage(self, name: str, precision: str = "float32") -> Stage:
         """A stage of the run."""
-        chosen = [f"training.precision={precision}"] + [f"{EXTRACTION}={precision}"] * (len(self.precisions) > 1)
+        chosen = f"training.precision={precision}", f"extraction.precision={precision}"
         weights = [f"backbone.weights={self._weights('resnet50')}", f"deeplabv2.weights={self._weights('resnet101')}"]
         given = (*weights, *FIXED, *chosen, *self.assignments)
         request = Request("lpcam+amn", "folder:drawn", "deeplabv2-resnet101", assignments=given)

@@ -8,7 +8,7 @@ from torch.nn import functional
 from benchmarks.published.bench import CLASSES, Bench
 from benchmarks.published.networks import DeepLabV2
 from benchmarks.published.pairs import pair, plain, read
-from benchmarks.published.rounds import PUBLISHED, Form, Stage, timed
+from benchmarks.published.rounds import PRECISIONS, PUBLISHED, Form, Stage, timed
 from benchmarks.published.steps import Batch, step_stage
 from imagesets.item import VOID
 from segmentation.losses import shrunk
@@ -70,5 +70,5 @@ def inference(bench: Bench) -> Stage:
         one = bench.per_image("deeplabv2-predictions", precision)
         return timed(lambda: [one(item)["label"]])
 
-    forms = {precision: ours(precision) for precision in bench.precisions}
+    forms = {precision: ours(precision) for precision in PRECISIONS}
     return Stage(1, {PUBLISHED: timed(torch.no_grad()(published)), **forms})

@@ -9,14 +9,12 @@ from benchmarks.irn_affinity import Published
 from benchmarks.published.bench import Bench
 from benchmarks.published.irnet import IRNet
 from benchmarks.published.pairs import pair, plain, read
-from benchmarks.published.rounds import PUBLISHED, Form, Stage, timed
+from benchmarks.published.rounds import PRECISIONS, PUBLISHED, Form, Stage, timed
 from benchmarks.published.steps import Batch, step_stage
 from benchmarks.random_walk import dense_walk, example
-from imagesets.transforms import views
 from maps.grids import strided
-from refiners.irnet import boundary
 from refiners.random_walk import walk
-from training.stage import Training
+from training.stage import PerImage, Training
 
 
 def step(bench: Bench) -> Stage:
@@ -28,7 +26,7 @@ def step(bench: Bench) -> Stage:
         network.eval()  # displacements have no mean yet; batch norms keep their statistics
         trained = [parameter for name, parameter in network.named_parameters() if name.startswith("fc_")]
         optimiser = torch.optim.SGD(trained, lr=0.0, momentum=1e-4, weight_decay=1e-4)
-        pairs = Published(bench.stage("irn-network").settings["crop"] // 4)
+        pairs = Published(side=bench.stage("irn-network").settings["crop"] // 4)
 
         def losses(batch: Batch) -> list[torch.Tensor]:
             logits, displacement = network(batch["image"])
@@ -52,11 +50,11 @@ def boundaries(bench: Bench) -> Stage:
         return [torch.sigmoid(logits[0] / 2 + logits[1].flip(-1) / 2)]
 
     def ours(precision: str) -> Form:
-        irnet = bench.context("irn-masks", precision, {}).inputs["affinity"]
-        # the first part of the stage, as its function of one image has it; the walk is a row of its own
-        return timed(lambda: [boundary(irnet, torch.from_numpy(views(item.rgb(), [1.0])[0])).float()])
+        one = bench.per_image("irn-masks", precision)
+        assert isinstance(one, PerImage)
+        return timed(lambda: one.compute([one.load(item)])[0])  # the walk, which finishes the record, is a row of its own
 
-    forms = {precision: ours(precision) for precision in bench.precisions}
+    forms = {precision: ours(precision) for precision in PRECISIONS}
     return Stage(1, {PUBLISHED: timed(torch.no_grad()(published)), **forms})
 
 

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 from benchmarks.published.bench import Bench
-from benchmarks.published.rounds import PUBLISHED, Form, Stage, timed
+from benchmarks.published.rounds import PRECISIONS, PUBLISHED, Form, Stage, timed
 from imagesets.transforms import MEAN, STANDARD_DEVIATION
 from maps.grids import rounded_up, strided
 from maps.maps import Maps
@@ -71,6 +71,4 @@ def maps_stage(bench: Bench, name: str, published: Callable[[], Sequence[torch.T
 
         return timed(work)
 
-    return Stage(
-        1, {PUBLISHED: timed(torch.no_grad()(published)), **{precision: ours(precision) for precision in bench.precisions}}
-    )
+    return Stage(1, {PUBLISHED: timed(torch.no_grad()(published)), **{precision: ours(precision) for precision in PRECISIONS}})

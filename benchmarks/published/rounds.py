@@ -9,15 +9,31 @@ import torch
 
 Arrays = Sequence[torch.Tensor]
 Form = Callable[[], tuple[Arrays, float]]  # one call of a stage: its results, and the CPU seconds that count
-PUBLISHED = "published"
+PUBLISHED, PRECISIONS = "published", ("float32", "bfloat16")  # names of forms
+
+
+def largest(found: torch.Tensor, expected: torch.Tensor) -> float:
+    """The largest difference, relative to the largest magnitude; of labels, the share that differs."""
+    if not expected.is_floating_point():
+        return (found != expected).double().mean().item()
+    return ((found - expected).abs().max() / expected.abs().max()).item()
+
+
+def length(found: torch.Tensor, expected: torch.Tensor) -> float:
+    """The length of the difference of two vectors, relative to the vector."""
+    return ((found - expected).norm() / expected.norm()).item()
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage in several forms on equal inputs; a call of each does `images` images. The first form is the published one."""
+    """A stage in several forms on equal inputs; a call of each does `images` images.
+
+    `apart` measures how far the results of a form are from the published ones.
+    """
 
     images: int
     forms: Mapping[str, Form]
+    apart: Callable[[torch.Tensor, torch.Tensor], float] = largest
 
 
 @dataclass(frozen=True)
@@ -43,22 +59,13 @@ def timed(work: Callable[[], Sequence[torch.Tensor | np.ndarray]]) -> Form:
 def measure(stage: Stage, rounds: int) -> Row:
     """The least seconds of each form over `rounds` rounds, in which every form runs once; a round before them warms up."""
     first = {name: form()[0] for name, form in stage.forms.items()}
-    differences = {name: difference(found, first[PUBLISHED]) for name, found in first.items() if name != PUBLISHED}
+    differences = {
+        name: max(stage.apart(*pair) for pair in zip(found, first[PUBLISHED], strict=True))
+        for name, found in first.items()
+        if name != PUBLISHED
+    }
     spent: dict[str, list[float]] = {name: [] for name in stage.forms}
     for _ in range(rounds):
         for name, form in stage.forms.items():
             spent[name].append(form()[1])
     return Row({name: min(seconds) / stage.images for name, seconds in spent.items()}, differences)
-
-
-def difference(found: Arrays, expected: Arrays) -> float:
-    """The largest difference of two results, relative to each array's largest magnitude; of labels, the share that differs."""
-    return max(_difference(*pair) for pair in zip(found, expected, strict=True))
-
-
-def _difference(found: torch.Tensor, expected: torch.Tensor) -> float:
-    if found.shape != expected.shape:
-        raise ValueError(f"the results have different shapes, {tuple(found.shape)} and {tuple(expected.shape)}")
-    if not expected.is_floating_point():
-        return (found != expected).double().mean().item()
-    return ((found - expected).abs().max() / expected.abs().max().clamp(min=1e-30)).item()

@@ -11,30 +11,26 @@ from torch import nn
 from torch.utils.data import default_collate
 
 from benchmarks.published.bench import Bench
-from benchmarks.published.rounds import PUBLISHED, Arrays, Form, Stage
+from benchmarks.published.rounds import PRECISIONS, PUBLISHED, Arrays, Form, Stage, length
 from training import loop
 from training.randomness import generator
-from training.stage import Losses, Outputs, Training
+from training.stage import Losses, Outputs, Settings, Training
 from training.transfer import Batch, to_device
 
+CPU = torch.device("cpu")
 # the plain network with the weights of ours, its optimiser, and the losses of the parts of a batch
 Plain = Callable[[Training], tuple[nn.Module, torch.optim.Optimizer, Callable[[Batch], Iterable[torch.Tensor]]]]
 
 
 def step_stage(bench: Bench, name: str, plain: Plain, **records: object) -> Stage:
-    """A training stage; its results are the loss and the gradient. Loading images does not count, nor does the checkpoint."""
+    """A training stage; its results are the loss and the gradient. Neither loading images nor the checkpoint counts."""
     first = bench.training(name, "float32", **records)
     samples = {item.id: first.sample(item, generator("sample", item.id)) for item in bench.items(first.batch)}
     ours = {
-        precision: _ours(bench, name, bench.training(name, precision, **records), precision, samples)
-        for precision in _precisions()
+        precision: _ours(bench, name, bench.training(name, precision, **records), precision, samples) for precision in PRECISIONS
     }
-    batch = to_device(default_collate(list(samples.values())), torch.device("cpu"))
-    return Stage(first.batch, {PUBLISHED: _published(*plain(first), batch), **ours})
-
-
-def _precisions() -> tuple[str, ...]:
-    return "float32", "bfloat16"
+    batch = to_device(default_collate(list(samples.values())), CPU)
+    return Stage(first.batch, {PUBLISHED: _published(*plain(first), batch), **ours}, apart=length)
 
 
 def _published(network: nn.Module, optimiser: torch.optim.Optimizer, losses: Callable, batch: Batch) -> Form:
@@ -69,7 +65,7 @@ class _Recorded(nn.Module):
 
 
 def _ours(bench: Bench, name: str, training: Training, precision: str, samples: Mapping[str, Batch]) -> Form:
-    settings = bench.context(name, precision, {}).settings.training
+    settings = Settings({**bench.context(name, precision, {}).settings.training.values, "loaders": 0})
 
     def form() -> tuple[Arrays, float]:
         recorded, ended = _Recorded(training.objective), []
@@ -82,7 +78,7 @@ def _ours(bench: Bench, name: str, training: Training, precision: str, samples: 
             finish=None,
         )
         with TemporaryDirectory() as folder:
-            run = loop.Run(("benchmark",), Path(folder), settings, torch.device("cpu"))
+            run = loop.Run(("benchmark",), Path(folder), settings, CPU)
             loop.train(one, bench.items(training.batch), run)
         return [torch.tensor(recorded.loss), _gradient(training.network)], ended[0] - recorded.started
 

@@ -1,7 +1,11 @@
 """Segmentations of the images of a plain folder by a finished run's segmenter."""
 
+import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from itertools import chain
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +20,14 @@ from orchestrator.afterwards.export import about_run, check_form, write
 from orchestrator.afterwards.new_folder import refuse_used
 from orchestrator.engine.context import for_extraction, load_network, settings_of, stored
 from orchestrator.engine.job import Input
+from orchestrator.engine.makers import Maker, maker_of
 from orchestrator.engine.progress import Display
 from orchestrator.planning import scores
 from orchestrator.planning.references import resolve
 from orchestrator.planning.stage import Stage
 from orchestrator.reading.runs import FinishedRun
 from orchestrator.storage.result import Result
+from orchestrator.storage.shards import Shards
 from training.stage import Context
 from training.threads import set_threads
 
@@ -39,15 +45,16 @@ def predict(run: FinishedRun, images: Path, target: Path, form: str, competition
     _, manifest = run.result(source.name)
     about = about_run(run, scores.quantities()[scores.of_word("predictions")].many, source.name, manifest)
     about |= {"images": len(items), "settings": {**stage.settings, **stage.names}}
-    one = predictor(run, "cuda" if torch.cuda.is_available() else "cpu")
-
-    def maps() -> Iterator[tuple[str, np.ndarray]]:
-        for number, item in enumerate(items, 1):
-            yield item.id, one(item)
-            display.update(stage.name, number)
-
     display.start(stage.name, len(items), "images")
-    write(target, maps(), form, "images", competition, about)
+    with closing(predictor(run, *_place())) as made:
+
+        def maps() -> Iterator[tuple[str, np.ndarray]]:
+            records = chain.from_iterable(made.records(Shards(items)))
+            for number, (item, record) in enumerate(zip(items, records, strict=True), 1):
+                yield item.id, record["label"]
+                display.update(stage.name, number)
+
+        write(target, maps(), form, "images", competition, about)
     display.finish(stage.name, "")
     return len(items)
 
@@ -70,16 +77,20 @@ def images_of(folder: Path) -> list[Item]:
     return [Item(path.stem, path, ()) for path in paths]
 
 
-def predictor(run: FinishedRun, device: str) -> Callable[[Item], np.ndarray]:
-    """The run's own segmentation of one image, uint8 [H,W]: with its test scales, mirror images and CRF."""
+def _place() -> tuple[str, int]:
+    """The device that computes, and the cores of a pipeline beside it."""
+    return ("cuda", len(os.sched_getaffinity(0))) if torch.cuda.is_available() else ("cpu", 0)
+
+
+def predictor(run: FinishedRun, device: str, cpus: int) -> Maker:
+    """Makes the run's own segmentations, {"label": uint8 [H,W]}: with its test scales, mirror images and CRF."""
     stage, _ = run.made(scores.of_word("predictions"))
     where = torch.device(device)
     inputs = {word: _input(run, stage, word, where) for word in stage.inputs}
     settings = settings_of(stage.settings)
     set_threads(settings.extraction.threads)
     context = Context(settings, run.classes, (), (), where, inputs)
-    one = resolve(stage.recipe.call)(context)
-    return lambda item: one(item)["label"]
+    return maker_of(stage.name, resolve(stage.recipe.call)(context), attrgetter("id"), stage.settings, device, cpus)
 
 
 def _input(run: FinishedRun, stage: Stage, word: str, where: torch.device) -> Any:

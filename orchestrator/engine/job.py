@@ -88,6 +88,11 @@ class Job:
         """Whether the job computes with a network, so that a GPU would help."""
         return any(source.network for source in self.inputs.values())
 
+    def takes_cores(self) -> bool:
+        """Whether many cores are busy behind the network."""
+        unless = self.recipe.cores_unless
+        return bool(unless) and not unless.items() <= self.settings.items()
+
 
 @contextmanager
 def blaming(root: Path) -> Iterator[None]:
@@ -98,4 +103,14 @@ def blaming(root: Path) -> Iterator[None]:
         raise
     except Exception as error:
         blame(error, root)
+        raise
+
+
+@contextmanager
+def naming(stage: str, *names: str) -> Iterator[None]:
+    """If the block fails, note on the error which stage failed on which images or classes."""
+    try:
+        yield
+    except Exception as error:
+        error.add_note(f"{stage} failed on {', '.join(names)}")
         raise

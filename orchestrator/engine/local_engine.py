@@ -5,7 +5,7 @@ import logging
 import os
 import signal
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import astuple
 from pathlib import Path
 
@@ -15,7 +15,8 @@ from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 from imagesets.errors import WrongInput
 from orchestrator.engine.failures import counting, hand_over, handed_over
 from orchestrator.engine.job import Ask, Job, Tell, WorkerLost
-from orchestrator.engine.shard_work import forget, run_shard
+from orchestrator.engine.makers import forget
+from orchestrator.engine.shard_work import run_shards
 from orchestrator.engine.spent import Spent
 from orchestrator.engine.training_work import run_training
 from training.group import run_in_group
@@ -36,11 +37,11 @@ class LocalEngine:
     def __exit__(self, *exception: object) -> None:
         pass
 
-    def map(self, job: Job, indices: Iterable[int], ask: Ask, tell: Tell) -> Iterator[tuple[int, Spent]]:
+    def map(self, job: Job, indices: Sequence[int], ask: Ask, tell: Tell) -> Iterator[tuple[int, Spent]]:
         """Make the shards `indices` of a per-item stage; yields the number of items of each and what it took."""
         try:
-            for index in indices:
-                yield run_shard(job, index, _device(0), ask)
+            cpus = _cores() if torch.cuda.is_available() else 0
+            yield from run_shards(job, indices, _device(0), ask, cpus)
         finally:
             forget()  # the next stage may need all the memory
 

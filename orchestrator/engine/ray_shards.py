@@ -16,7 +16,7 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from orchestrator.engine.capacity import fitting, task_cpus
+from orchestrator.engine.capacity import fitting, gpu_task, task_cpus
 from orchestrator.engine.failures import ran_out
 from orchestrator.engine.job import RETRIES, Ask, Job, Tell, WorkerLost
 from orchestrator.engine.shard_work import run_shard
@@ -61,17 +61,18 @@ class ShardTasks:
                 end_processes(self.job.attempt.token)
 
     def _submit(self) -> None:
-        nodes = list(self.nodes.values())
-        cpus = task_cpus(nodes, self.job.settings.get("extraction.threads", 1), self.gpus)
+        nodes, threads = list(self.nodes.values()), self.job.settings.get("extraction.threads", 1)
+        cpus, share = gpu_task(nodes, threads, self.job.takes_cores()) if self.gpus else (task_cpus(nodes, threads, False), 0.0)
         # Ray queues tasks with equal needs together and asks a node for one worker at a time for them. If that node is lost, the
         # queue stands still for 100 s, until the connection times out. Tasks with other needs have another queue
         options: dict[str, Any] = {"num_cpus": cpus - SLIVER * self.dead}
         if self.gpus:  # in processes of this stage alone, so that they can be ended after it
-            options |= {"num_gpus": 1, "runtime_env": {"env_vars": {STAGE: self.job.attempt.token}}}
-        room = IN_FLIGHT * max(fitting(nodes, cpus, self.gpus), 1)
+            options |= {"num_gpus": share, "runtime_env": {"env_vars": {STAGE: self.job.attempt.token}}}
+        room = IN_FLIGHT * max(fitting(nodes, cpus, share), 1)
+        where = ("cuda", cpus) if self.gpus else ("cpu", 0)
         while self.waiting and len(self.counted) < room:
             if (index := self.waiting.popleft()) in self.left:
-                task = _shard.options(**options).remote(self.shared, index, "cuda" if self.gpus else "cpu")
+                task = _shard.options(**options).remote(self.shared, index, *where)
                 self.running[task] = index
                 self.counted.add(task)
 
@@ -139,8 +140,8 @@ def end_processes(token: str) -> None:
 # max_calls=0: a worker keeps its networks loaded between shards; by default Ray ends a worker on a GPU after each task
 # max_retries=0: ShardTasks submits lost shards again, also before Ray knows that a node is gone
 @ray.remote(max_calls=0, max_retries=0)
-def _shard(job: Job, index: int, device: str) -> tuple[int, Spent]:
-    return run_shard(job, index, device)
+def _shard(job: Job, index: int, device: str, cpus: int) -> tuple[int, Spent]:
+    return run_shard(job, index, device, cpus=cpus)
 
 
 @ray.remote(num_cpus=0, max_retries=0)

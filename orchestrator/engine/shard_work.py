@@ -1,51 +1,47 @@
-"""Makes one shard of a per-item stage, in any process."""
+"""Makes the shards of a per-item stage, in any process."""
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
 import torch
 
-from orchestrator.engine.context import context
 from orchestrator.engine.job import Ask, Job, blaming
+from orchestrator.engine.makers import cpu_elsewhere, maker
 from orchestrator.engine.spent import Meter, Spent
 from orchestrator.engine.taken_over import taken_over
-from orchestrator.planning.references import resolve
 from orchestrator.storage.shards import SUM
-from training.threads import set_threads
+from training.stage import Record
 
 
-def run_shard(job: Job, index: int, device: str, ask: Ask = lambda: None) -> tuple[int, Spent]:
-    """Make and write one shard; returns the number of its items and what it took. `ask` is called before every item."""
-    meter = Meter(torch.device(device))
+def run_shards(
+    job: Job, indices: Sequence[int], device: str, ask: Ask = lambda: None, cpus: int = 0
+) -> Iterator[tuple[int, Spent]]:
+    """Make and write shards; yields the number of items of each and what it took. `ask` is called before every item.
+
+    With `cpus` cores, images go through a pipeline if the stage's function allows it; with 0, everything is done in this thread.
+    """
+    shards, there = job.shards(), deque[Mapping[str, Record]]()  # by shard: records that other results have
+
+    def left() -> Iterator[Sequence[Any]]:
+        for parts in map(shards.__getitem__, indices):
+            there.append(taken_over(job, parts))
+            yield [part for part in parts if job.name_of(part) not in there[-1]]
+
     with blaming(job.root):
-        parts = job.shards()[index]
-        there = taken_over(job, parts)
-        left = [part for part in parts if job.name_of(part) not in there]
-        made = _made(job, left, device, ask) if left else {}
-        records = {name: there[name] if name in there else made[name] for name in map(job.name_of, parts)} if there else made
-        job.attempt.write_shard(index, records)
-    return len(parts), meter.spent()
+        meter = Meter(torch.device(device))
+        for index, records in zip(indices, _made(job, device, left(), ask, cpus), strict=True):
+            job.attempt.write_shard(index, _named(job, shards[index], records, there.popleft()))
+            yield len(shards[index]), meter.spent() + Spent(cpu_elsewhere())
+            meter = Meter(torch.device(device))
 
 
-def _made(job: Job, parts: Sequence[Any], device: str, ask: Ask) -> dict[str, dict[str, np.ndarray]]:
-    """The records of some parts; of a stage that stores sums also their sum."""
-    one, records = _prepared(job, device), dict[str, dict[str, np.ndarray]]()
-    for part in parts:
-        ask()
-        name = job.name_of(part)
-        try:
-            record = one(part)
-        except Exception as error:
-            error.add_note(f"{job.name} failed on {name}")
-            raise
-        if job.recipe.store == "sum":
-            records[name] = {kept: record.pop(kept) for kept in job.recipe.keeps}
-            add(records.setdefault(SUM, {}), record)
-        else:
-            records[name] = record
-    return records
+def run_shard(job: Job, index: int, device: str, ask: Ask = lambda: None, cpus: int = 0) -> tuple[int, Spent]:
+    """Make and write one shard; see `run_shards`."""
+    (made,) = run_shards(job, [index], device, ask, cpus)
+    return made
 
 
 def add(total: dict[str, np.ndarray], record: Mapping[str, np.ndarray]) -> None:
@@ -55,13 +51,25 @@ def add(total: dict[str, np.ndarray], record: Mapping[str, np.ndarray]) -> None:
         total[name] = np.sum([*before, array], axis=0)  # which widens small integers
 
 
-def forget() -> None:
-    """Free the networks that this process keeps loaded between shards."""
-    _prepared.cache_clear()
+def _made(job: Job, device: str, shards: Iterator[Sequence[Any]], ask: Ask, cpus: int) -> Iterator[Iterable[Record]]:
+    """The records of each of `shards`. No network is loaded as long as there is nothing to make."""
+    for shard in shards:
+        if shard:
+            yield from maker(job, device, cpus).records(chain([shard], shards), ask)
+        else:
+            yield ()
 
 
-@lru_cache(maxsize=2)  # two stages may alternate in one process
-def _prepared(job: Job, device: str) -> Callable[[Any], dict[str, np.ndarray]]:
-    """The stage's function of one item, with its networks loaded; kept for the next shard."""
-    set_threads(job.settings.get("extraction.threads", 1))
-    return resolve(job.recipe.call)(context(job, device))
+def _named(job: Job, parts: Sequence[Any], records: Iterable[Record], there: Mapping[str, Record]) -> dict[str, Record]:
+    """What a shard holds: the records by name, or what is kept of each and the sum of the rest.
+
+    `records` are those of the parts that are not `there`.
+    """
+    named, made = dict[str, Record](), iter(records)
+    for name in map(job.name_of, parts):
+        record = there[name] if name in there else next(made)
+        named[name] = record
+        if job.recipe.store == "sum":
+            named[name] = {kept: record.pop(kept) for kept in job.recipe.keeps}
+            add(named.setdefault(SUM, {}), record)
+    return named

@@ -14,13 +14,14 @@ from torch import distributed
 from imagesets.errors import WrongInput
 from orchestrator.engine.capacity import loaders
 from orchestrator.engine.context import context, save_network, settings_of
-from orchestrator.engine.job import Job, blaming
+from orchestrator.engine.job import Job, WorkerLost, blaming
 from orchestrator.engine.spent import Meter, Spent
 from orchestrator.planning.references import resolve
 from orchestrator.storage.place import PROGRESS, STOP
 from orchestrator.storage.store import write_atomically, write_json
 from training import loop
 from training.checkpoint import CHECKPOINT
+from training.loading import LoaderLost
 from training.randomness import seed_torch
 from training.stage import Settings, Training
 from training.threads import set_threads
@@ -35,6 +36,8 @@ def run_training(job: Job, rank: int, world: int, device: str, cores: int) -> Sp
             return _run_training(job, rank, world, device, cores)
     except loop.Stopped:
         return Spent()  # a stop was asked for, which is no failure; the runner sees that there is no network yet
+    except LoaderLost as lost:
+        raise WorkerLost(f"{lost}; if its machine was short of memory, lower training.loaders") from lost
     finally:
         if rank == 0:
             for partial in job.folder.glob("*.partial"):  # a failed write leaves it, and it would keep a full disk full

@@ -90,6 +90,7 @@ class StageRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     over: Literal["images", "classes"] = "images"
     list: Literal["training", "fitting", "scoring", "validation"] = "training"
     if_bound: dict[str, bool] = {}  # the stage exists only if earlier components wrote (true) or did not write (false) the word
+    cores_unless: dict[str, Any] = {}  # its work behind the network takes many cores, unless settings have these values
     reads: tuple[str, ...] = ()
     reads_if: dict[str, dict[str, Any]] = {}  # words that are read only if settings have these values
     writes: str = ""

@@ -24,7 +24,7 @@ TINY = {
     "test_scales": [1.0, 0.5],
 }
 OWN = {"irn.pair_radius": 4, "lpcam.clusters": 2}  # what the rule above does not make tiny
-SHARED = {"training.workers": 1}
+SHARED = {"training.workers": 1, "training.loaders": 0}
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from orchestrator.engine import local_engine
 from orchestrator.engine.context import context, load_network, stored
 from orchestrator.engine.job import Input, Job
 from orchestrator.engine.local_engine import LocalEngine
+from orchestrator.engine.pipeline import Pipeline
 from orchestrator.engine.progress import Display
 from orchestrator.engine.spent import Spent
 from orchestrator.engine.stage_runner import Runner
@@ -30,7 +31,7 @@ from orchestrator.storage.store import read_json, read_manifest
 from tests.contracts.cases import Case, tiny
 from training.loop import train
 from training.run import Run
-from training.stage import Records, Training
+from training.stage import PerImage, Record, Records, Training
 
 State = dict[str, torch.Tensor]
 
@@ -102,6 +103,17 @@ class Made:
         """The function of one item of a per-image stage, with some of its inputs replaced."""
         where = context(self.job, device)
         return resolve(self.job.recipe.call)(replace(where, inputs={**where.inputs, **inputs}))
+
+    def pipelined(self, device: str, batch: int) -> list[Record]:
+        """The records of a per-image stage, made once more by a pipeline that computes up to `batch` images at once."""
+        one = self.one(device)
+        assert isinstance(one, PerImage)
+        pipeline = Pipeline(self.job.name, one, cpus=2, batch=batch)
+        try:
+            (records,) = pipeline.records([self.job.parts()])
+        finally:
+            pipeline.close()
+        return records
 
     def initial(self) -> State:
         """The network at the beginning of a training."""

@@ -19,9 +19,11 @@ from tests.contracts.test_precision import check_extraction, reads_a_network
 from tests.contracts.test_trainings import check_history
 from tests.contracts.two_processes import train_in_two
 from tests.launching import launch, manifests
+from training import loop
 
 pytestmark = pytest.mark.gpu
 TRAININGS, MAPPINGS = every("train"), every("map")
+PIPELINED = [case for case in MAPPINGS if reads_a_network(case) and case.stage.recipe.over == "images"]
 SAME_WAY = 0.02  # share of what a training changes in which two devices may differ: rounding is 1e-5 of that a step
 
 
@@ -61,14 +63,28 @@ def test_a_training_changes_the_weights_as_on_the_cpu(device: str, training: Mad
     assert (other - own).norm() < SAME_WAY * own.norm()
 
 
-def test_bfloat16_on_it_stays_near_float32(device: str, training: Made, tmp_path: Path) -> None:
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_mixed_precision_on_it_stays_near_float32(
+    device: str, training: Made, tmp_path: Path, precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     off = without_dropout(training)
+    scaler = torch.amp.GradScaler(device, init_scale=64, enabled=precision == "float16")
     exact = training.again(tmp_path / "float32", device, changed=off)
-    coarse = training.again(tmp_path / "bfloat16", device, changed={**off, "training.precision": "bfloat16"})
+    monkeypatch.setattr(loop, "_scaler", lambda run: scaler)  # with the usual scale it leaves out the first of few steps
+    coarse = training.again(tmp_path / precision, device, changed={**off, "training.precision": precision})
     assert {values.dtype for values in coarse.weights.values()} == {values.dtype for values in exact.weights.values()}
-    assert coarse.history != exact.history, "the forward pass was not in bfloat16"
+    assert coarse.history != exact.history, f"the forward pass was not in {precision}"
     for name, loss in exact.history[0].items():
         assert coarse.history[0][name] == pytest.approx(loss, rel=0.05, abs=0.02), name
+
+
+def test_batches_that_others_load_and_pin_are_the_same(device: str, training: Made, tmp_path: Path) -> None:
+    off = without_dropout(training)
+    alone, helped = (
+        training.again(tmp_path / str(count), device, changed={**off, "training.loaders": count}) for count in (0, 2)
+    )
+    for name, loss in alone.history[0].items():
+        assert helped.history[0][name] == pytest.approx(loss, rel=1e-4, abs=1e-5), name
 
 
 @pytest.mark.parametrize("case", filter(reads_a_network, MAPPINGS), ids=lambda case: case.name)

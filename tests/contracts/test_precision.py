@@ -4,12 +4,15 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
+import torch
 
+from backbones.precision import MixedPrecision
 from tests.contracts.cases import Case, every
-from tests.contracts.laboratory import Laboratory, Made, same
+from tests.contracts.laboratory import Laboratory, Made
 
 IN_BFLOAT16 = {"training.precision": "bfloat16", "extraction.precision": "bfloat16"}
 
@@ -36,10 +39,17 @@ def test_an_extraction_in_bfloat16_stays_near_float32(laboratory: Laboratory, ca
 
 
 def check_extraction(made: Made, device: str = "cpu") -> None:
-    """In bfloat16 a stage makes something else on a device, which is near."""
-    one = Made(replace(made.job, settings={**made.job.settings, **IN_BFLOAT16})).one(device)
-    found = {made.job.name_of(part): one(part) for part in made.job.parts()}
-    assert not all(same(arrays, made.arrays[name]) for name, arrays in found.items()), "the network was not in bfloat16"
+    """In bfloat16 the networks of a stage compute in it on a device, and what the stage makes is near."""
+    seen, computed = [], MixedPrecision.computed
+
+    def watched(self: MixedPrecision, *given: Any) -> Any:
+        seen.append(self.precision)
+        return computed(self, *given)
+
+    with patch.object(MixedPrecision, "computed", watched):
+        one = Made(replace(made.job, settings={**made.job.settings, **IN_BFLOAT16})).one(device)
+        found = {made.job.name_of(part): one(part) for part in made.job.parts()}
+    assert set(seen) == {torch.bfloat16}
     check_near(found, made.arrays)
 
 
