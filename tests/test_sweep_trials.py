@@ -216,11 +216,11 @@ def test_a_trial_of_bad_seeds_is_stopped_before_its_pseudo_masks(
 
 
 def worse_and_worse(results: Callable[..., Iterator[early.Result]]) -> Callable[..., Iterator[early.Result]]:
-    """Early results that fall from trial to trial; the scores of a pretend engine are all 1."""
+    """Early results that fall from trial to trial by more than the scores of a pretend engine differ."""
     seen: dict[str, float] = {}
 
     def lowered(kind: str, steps: Any) -> Iterator[early.Result]:
-        drop = seen.setdefault(steps[0].key, 0.01 * len(seen))
+        drop = seen.setdefault(steps[0].key, 0.2 * len(seen))
         for found in results(kind, steps):
             yield early.Result(found.name, found.epoch, found.value - drop, found.better)
 
