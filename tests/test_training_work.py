@@ -22,7 +22,7 @@ from training.run import Run
 
 def job(folder: Path, random_seed: int = 0, purpose: str = "cam-network") -> SimpleNamespace:
     settings = SHARED | TRAINING | {"epochs": 1, "loss": "bce", "lr": 0.1, "head_lr": 0.1}
-    recipe = SimpleNamespace(call="methods.cam:training")
+    recipe = SimpleNamespace(call="methods.cam:training", per_image=False)
     items = write_items(folder, [(0,)] * 8)
     return SimpleNamespace(
         attempt=Attempt(folder),
