@@ -117,7 +117,7 @@ def launch(
     words += ["--images", f"folder:{images}", "--engine", "local", "--track", "none", "--store", str(store), "--until", until]
     words += [word for name, value in given.items() for word in ("--set", f"{name}={value}")]
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""} if device.type == "cpu" else None
-    done = subprocess.run(words, env=environment, capture_output=True, text=True)
+    done = subprocess.run(words, env=environment, capture_output=True, encoding="utf-8")
     if done.returncode:
         sys.exit(f"{' '.join(words)}\n{done.stdout}{done.stderr}")
 
@@ -153,7 +153,7 @@ def _sample_use(watch: Watch, over: threading.Event) -> None:
     card = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0] or "0"
     query = ["nvidia-smi", f"--id={card}", "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits"]
     while not over.wait(SAMPLE):
-        share = float(subprocess.run(query, check=True, capture_output=True, text=True).stdout)
+        share = float(subprocess.run(query, check=True, capture_output=True, encoding="utf-8").stdout)
         watch.use.append((time.time(), share))
 
 

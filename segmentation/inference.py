@@ -34,7 +34,9 @@ def _predictions(context: Context, segment: Segment) -> PerImage:
     def compute(batch: Sequence[Loaded]) -> list[list[torch.Tensor]]:
         (scaled,) = images(batch, device)
         scores = probabilities(segment, scaled, settings.test_scales, settings.mirror, settings.fusion)
-        return [[own] for own in (scores if with_crf else scores.argmax(1).to(torch.uint8))]
+        return [
+            [own] for own in (scores if with_crf else scores.max(1).indices.to(torch.uint8))
+        ]  # argmax takes three times as long
 
     finish = CRF(crf.Parameters(**settings.crf)) if with_crf else _label
     # pydensecrf holds Python's lock for seconds

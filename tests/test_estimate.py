@@ -1,7 +1,6 @@
 """What a plan expects of a missing stage is what an earlier result took, in proportion to its images or training steps."""
 
 import io
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import pytest
 from orchestrator.planning.estimate import estimate
 from orchestrator.planning.launch import Prepared
 from orchestrator.reading.tables import duration, print_plan, terminal
+from orchestrator.storage.store import read_manifest, write_json
 from tests.finished_run import finished_run
 from tests.planned_run import PLAIN, planned
 
@@ -99,7 +99,7 @@ def test_without_any_result_a_plan_invents_nothing(image_set: Path) -> None:
 def test_a_longer_training_is_estimated_from_the_shorter_one(image_set: Path) -> None:
     run, _, _ = finished_run(image_set.parent / "store", image_set, "cam+irn", assignments=(*PLAIN, "cam.epochs=5"), room=2)
     manifest = _manifest(run.steps[0].folder) | {"cpu": 1000.0, "wall": 600.0}
-    (run.steps[0].folder / "manifest.json").write_text(json.dumps(manifest))
+    write_json(run.steps[0].folder / "manifest.json", manifest)
     longer = planned(image_set, "cam.epochs=10")
     network = longer.steps[0]
     assert network.stage.name == "cam-network" and network.estimate is not None
@@ -124,4 +124,6 @@ def test_a_result_that_an_earlier_attempt_began_says_that_its_seconds_are_of_a_p
 
 
 def _manifest(folder: Path) -> dict[str, Any]:
-    return json.loads((folder / "manifest.json").read_text())
+    found = read_manifest(folder)
+    assert found is not None
+    return found
