@@ -3,6 +3,7 @@
 import io
 import json
 import shutil
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -236,9 +237,13 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     made = shard_work._made
 
-    def counted(job: Job, parts: Any, *more: Any) -> Any:
-        found.setdefault(job.name, []).extend(map(job.name_of, parts))
-        return made(job, parts, *more)
+    def counted(job: Job, device: str, shards: Iterable[Sequence[Any]], *more: Any) -> Any:
+        def noted() -> Iterator[Sequence[Any]]:
+            for parts in shards:
+                found.setdefault(job.name, []).extend(map(job.name_of, parts))
+                yield parts
+
+        return made(job, device, noted(), *more)
 
     monkeypatch.setattr(shard_work, "_made", counted)
     return found

@@ -213,7 +213,7 @@ def test_a_comparison_and_its_files_hold_it_with_its_interval(finished: Any) -> 
     first, second = (run[1]["rows"][-1]["metrics"]["missed"] for run in runs.values())
     lines = [line for line in csv.DictReader(io.StringIO(comma_separated(found))) if line["metric"] == "missed"]
     (line,) = (line for line in lines if line["quantity"] == "seg" and line["difference"])
-    assert float(line["difference"]) == pytest.approx(second - first) and second != first
+    assert float(line["difference"]) == pytest.approx(second - first)  # made-up counts: now and then they are equal
     assert (line["unit"], line["better"]) == ("pixels", "lower")
     assert float(line["difference_low"]) < second - first < float(line["difference_high"])
     labels = found.lines["labels", "train"][1].difference
