@@ -18,6 +18,7 @@ from orchestrator.engine.shard_work import add
 from orchestrator.storage import lease as leases
 from orchestrator.storage.host import SILENCE, host
 from orchestrator.storage.lease import LeaseLost, try_lease
+from orchestrator.storage.place import MANIFEST
 from orchestrator.storage.shards import (
     SHARD,
     SUM,
@@ -30,7 +31,7 @@ from orchestrator.storage.shards import (
     write_names,
     write_shard,
 )
-from orchestrator.storage.store import Store, read_manifest
+from orchestrator.storage.store import FORMAT, Store, read_manifest, write_json
 
 
 def records(names: list[str]) -> dict[str, dict[str, np.ndarray]]:
@@ -96,6 +97,13 @@ def test_a_result_is_found_by_its_key_whatever_stage_made_it(tmp_path: Path) -> 
     made.mkdir(parents=True)
     assert store.folder("irn-labels", "0123456789abcdef") == made
     assert store.folder("irn-labels", "fedcba9876543210") != made
+
+
+def test_results_in_the_format_of_another_version_do_not_count(tmp_path: Path) -> None:
+    for number, known in enumerate(({"format": FORMAT}, {"format": FORMAT - 1}, {})):
+        (tmp_path / "stages" / f"cam-maps-{number}").mkdir(parents=True)
+        write_json(tmp_path / "stages" / f"cam-maps-{number}" / MANIFEST, {"stage": "cam-maps", "identity": known, "n": number})
+    assert [manifest["n"] for manifest in Store(tmp_path).results("cam-maps")] == [0]
 
 
 def test_sums_add_over_shards(tmp_path: Path) -> None:

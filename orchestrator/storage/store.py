@@ -45,9 +45,10 @@ class Store:
         return stages / (min(made) if made else f"{name}-{short}")
 
     def results(self, name: str) -> list[dict[str, Any]]:
-        """The manifests of all results of stages called `name`."""
+        """The manifests of all results of stages called `name`, but for those of another format."""
         manifests = [read_json(path) for path in (self.root / "stages").glob(f"{name}-*/{MANIFEST}")]
-        return [manifest for manifest in manifests if manifest and manifest["stage"] == name]
+        own = [manifest for manifest in manifests if manifest and manifest["identity"].get("format") == FORMAT]
+        return [manifest for manifest in own if manifest["stage"] == name]
 
     def newest(self, name: str) -> dict[str, Any] | None:
         """The manifest of the most recent result of any stage called `name`."""
