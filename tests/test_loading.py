@@ -79,6 +79,7 @@ def wait(folder: Path) -> None:
     loop.train(training(after_step=lambda step: time.sleep(600)), ITEMS, with_loaders(folder, 2))
 
 
+@pytest.mark.slow
 def test_they_end_with_a_training_that_is_killed(tmp_path: Path) -> None:
     command = f"from tests.test_loading import Path, wait; wait(Path({str(tmp_path)!r}))"
     with subprocess.Popen([sys.executable, "-c", command], cwd=Path(__file__).parents[1]) as killed:
@@ -116,6 +117,7 @@ def test_what_they_refuse_is_the_sentence_alone(tmp_path: Path) -> None:
         loop.train(replace(training(), sample=refused), ITEMS, with_loaders(tmp_path, 1))
 
 
+@pytest.mark.slow
 def test_they_end_with_an_error_of_one_of_them(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match=r"(?s)in DataLoader worker process 0.*in broken.*a bug") as kept:
         loop.train(replace(training(), sample=broken), ITEMS, with_loaders(tmp_path, 2))

@@ -152,6 +152,7 @@ def test_it_is_asked_while_records_are_waited_for(run, monkeypatch) -> None:
     assert ids(run(replace(STEPS, finish=slowly), ask=lambda: asked.append(1)))
 
 
+@pytest.mark.slow
 def test_processes_finish_what_holds_the_lock_and_their_time_counts(items) -> None:
     pipeline = Pipeline("toy-maps", replace(STEPS, processes=True), cpus=3, batch=2)
     made = [record for shard in pipeline.records([items[:6], items[6:]]) for record in shard]
@@ -175,6 +176,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_processes_end_with_a_parent_that_is_killed(items, tmp_path: Path) -> None:
     script = tmp_path / "killed.py"
     script.write_text(KILLED)

@@ -15,7 +15,7 @@ from orchestrator.reading.numbers import heading, told, told_spread
 from orchestrator.reading.results import subjects
 from orchestrator.reading.summary import Group
 
-PIPED_WIDTH = 200  # width if output goes to a file or another program
+PIPED_WIDTH = 400  # width if output goes to a file or another program, where a line should hold what belongs together
 
 
 def terminal(stderr: bool = False) -> Console:

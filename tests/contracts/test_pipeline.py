@@ -17,7 +17,11 @@ from tests.contracts.test_gpu import PIPELINED, check_alike
 from training.loop import Stopped
 
 
-@pytest.fixture(params=PIPELINED, ids=lambda case: case.name)
+# processes of their own take seconds to start, so the stages that finish images in them are slow
+CASES = [pytest.param(case, marks=[pytest.mark.slow] * bool(case.stage.recipe.cores_unless), id=case.name) for case in PIPELINED]
+
+
+@pytest.fixture(params=CASES)
 def made(request: pytest.FixtureRequest, laboratory: Laboratory) -> Made:
     """The stage, made image by image."""
     return laboratory.made(request.param)
