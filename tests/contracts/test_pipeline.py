@@ -16,7 +16,6 @@ from tests.contracts.laboratory import Laboratory, Made, same
 from tests.contracts.test_gpu import PIPELINED, check_alike
 from training.loop import Stopped
 
-
 # processes of their own take seconds to start, so the stages that finish images in them are slow
 CASES = [pytest.param(case, marks=[pytest.mark.slow] * bool(case.stage.recipe.cores_unless), id=case.name) for case in PIPELINED]
 
