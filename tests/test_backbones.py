@@ -224,6 +224,7 @@ def torchvision_whose_import(does: str, folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_torchvision_imports_beside_any_torch():
     done = in_a_fresh_process("from backbones.vision_models import models; print(models.resnet18(weights=None).fc.in_features)")
     assert done.stdout.strip() == "512", done.stderr
@@ -243,11 +244,13 @@ def test_missing_operators_are_declared_and_torchvision_is_imported_afresh(tmp_p
     assert done.stdout.split() == ["True", "1", "True"], done.stderr
 
 
+@pytest.mark.slow
 def test_a_torchvision_that_imports_is_left_alone(tmp_path):
     done = in_a_fresh_process(IMPORT, torchvision_whose_import("pass", tmp_path))
     assert done.stdout.split() == ["True", "0", "False"], done.stderr
 
 
+@pytest.mark.slow
 def test_another_failure_of_torchvision_is_shown(tmp_path):
     done = in_a_fresh_process(IMPORT, torchvision_whose_import("raise RuntimeError('another')", tmp_path))
     assert done.returncode != 0 and "RuntimeError: another" in done.stderr

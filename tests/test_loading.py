@@ -46,7 +46,9 @@ def noting(found: list[int]) -> Training:
     return training(after_step=lambda step: found.append(len(processes())))
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize(
+    "variant", [pytest.param(name, marks=[pytest.mark.slow] * (name != "accumulating")) for name in VARIANTS]
+)
 def test_a_training_with_loaders_ends_bit_equal_also_if_it_was_stopped(tmp_path: Path, variant: str) -> None:
     alone, helped = (replace(training(), **VARIANTS[variant]) for _ in range(2))
     history = loop.train(alone, ITEMS, with_loaders(tmp_path / "alone", 0, ema=0.9))
