@@ -1,14 +1,11 @@
 """Loads batches, in this process or ahead in others. A batch does not depend on the process that loads it."""
 
 import multiprocessing
-import os
 import signal
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import connection, resource_tracker
-from multiprocessing.process import BaseProcess
 from typing import Any
 
 import numpy as np
@@ -17,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 from imagesets.errors import WrongInput
 from training.examples import Example
 from training.randomness import generator
-from training.threads import set_threads
+from training.threads import end_with_parent, set_threads
 from training.transfer import Batch
 
 Part = tuple[list[tuple[Example, int, int]], bool]  # examples, each with its epoch and place in it; whether an epoch ends here
@@ -110,13 +107,6 @@ def _signals_left_to_this_process() -> Iterator[None]:
 
 
 def _begin(loader: int) -> None:
-    """Begin as a loader, which ends with the training's process, however that ends; the server lives as long as a loader does."""
+    """Begin as a loader, which ends with the training's process; the server lives as long as a loader does."""
     set_threads(1)
-    training = multiprocessing.parent_process()
-    assert training is not None
-    threading.Thread(target=_end_with, args=(training,), daemon=True).start()
-
-
-def _end_with(training: BaseProcess) -> None:
-    training.join()
-    os._exit(1)
+    end_with_parent()

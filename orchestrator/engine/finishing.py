@@ -1,13 +1,11 @@
 """The last step of a pipeline: records are finished in threads, or in processes where the work holds Python's lock."""
 
-import os
 import signal
-import threading
 import time
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_context
 
 import numpy as np
 import torch
@@ -16,7 +14,7 @@ from imagesets.item import Item
 from imagesets.views import Loaded
 from orchestrator.engine.job import naming
 from training.stage import Finish, PerImage, Record
-from training.threads import set_threads
+from training.threads import end_with_parent, set_threads
 
 
 class Finishing:
@@ -71,13 +69,7 @@ def _begin(finish: Finish) -> None:
     set_threads(1)
     for asked in (signal.SIGINT, signal.SIGTERM):  # a terminal or scheduler sends them to the whole group
         signal.signal(asked, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    if parent := parent_process():
-        parent.join()
-        os._exit(1)
+    end_with_parent()
 
 
 def _record(item: Item, rgb: np.ndarray, arrays: list[np.ndarray]) -> tuple[Record, float]:
