@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from backbones.layout import move
 from backbones.pointwise import quicken
 from backbones.precision import compute_in
 from benchmarks.gpu_images import CLASSES
@@ -53,7 +54,7 @@ def trained(manifest: Mapping[str, Any], device: torch.device) -> float:
 def extracted(source: Mapping[str, Any], manifest: Mapping[str, Any], size: tuple[int, int], device: torch.device) -> float:
     """Images a second of the network of the stage with the manifest `source`, at the scales of the stage that reads it."""
     own = settings(manifest).values
-    network = for_extraction(_built(source, device).eval().requires_grad_(False), own["extraction.precision"])
+    network = for_extraction(_built(source, device).eval().requires_grad_(False), own["extraction.precision"], device)
     scales = own.get("scales") or own.get("test_scales") or (1.0,)
     if "iterations" in own:
         return _climbed(network, own, size, scales, device)
@@ -90,12 +91,12 @@ def settings(manifest: Mapping[str, Any]) -> Settings:
 def _built(manifest: Mapping[str, Any], device: torch.device) -> nn.Module:
     classes = tuple(f"class{number}" for number in range(CLASSES))
     network: nn.Module = NETWORKS[manifest["stage"]](settings(manifest), classes)
-    return network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return move(network, device)
 
 
 def _views(count: int, size: tuple[int, int], scales: Sequence[float], device: torch.device) -> list[torch.Tensor]:
     shapes = [(count, 3, *(round(side * scale) for side in size)) for scale in scales]
-    return [torch.randn(shape, device=device).contiguous(memory_format=torch.channels_last) for shape in shapes]
+    return [torch.randn(shape, device=device) for shape in shapes]
 
 
 def _outputs(network: nn.Module, images: torch.Tensor) -> tuple[torch.Tensor, ...]:

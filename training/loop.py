@@ -13,6 +13,7 @@ from math import isfinite
 import torch
 from torch import nn
 
+from backbones.layout import move
 from backbones.pointwise import quicken
 from backbones.precision import compute_in
 from imagesets.errors import WrongInput
@@ -41,8 +42,7 @@ def train(training: Training, items: Sequence[Item], run: Run) -> list[dict[str,
     checkpoint; raises WrongInput if a loss is not finite, a batch does not divide, or an epoch's examples fill no batch.
     """
     check_shares(training, run.world)
-    # channels last: convolutions are a fifth faster on CPUs, and mixed precision on GPUs needs it
-    training.objective.to(run.device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    move(training.objective, run.device).train()
     quicken(training.objective)
     compute_in(training.objective, run.settings.precision)
     warnings.filterwarnings("ignore", message="Grad strides do not match")  # of 1x1 convolutions, whose two layouts are one

@@ -99,7 +99,7 @@ def _input(run: FinishedRun, stage: Stage, word: str, where: torch.device) -> An
     folder, _ = run.result(source.name)
     if source.recipe.network:
         network = load_network(Input(Result(folder), source.recipe.network, source.settings), run.classes, where)
-        return for_extraction(network, stage.settings.get("extraction.precision", "float32"))
+        return for_extraction(network, stage.settings.get("extraction.precision", "float32"), where)
     if source.recipe.over != "classes":
         raise WrongInput(f"{stage.name} reads the {word} of each image, so it can segment no images but those of the run")
     return stored(folder, source.recipe.read)

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from backbones.folding import fold_batch_norms
+from backbones.layout import move
 from backbones.pointwise import quicken
 from backbones.precision import compute_in
 from imagesets.errors import WrongInput
@@ -35,7 +36,9 @@ def _input(job: Job, source: Input, device: torch.device) -> Any:
     if not source.network:
         return stored(source.result.folder, source.read)
     network = load_network(source, job.classes, device)
-    return network if job.recipe.kind == "train" else for_extraction(network, job.settings.get("extraction.precision", "float32"))
+    if job.recipe.kind == "train":
+        return network
+    return for_extraction(network, job.settings.get("extraction.precision", "float32"), device)
 
 
 def importing(recipe: StageRecipe, settings: Mapping[str, Any], classes: tuple[str, ...], items: Sequence[Item]) -> Context:
@@ -72,13 +75,12 @@ def load_network(source: Input, classes: tuple[str, ...], device: torch.device) 
         raise WrongInput(
             f"{path} does not hold the network that {source.network} builds: {str(error).splitlines()[0]}"
         ) from error
-    module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return module.eval().requires_grad_(False)
+    return move(module, device).eval().requires_grad_(False)
 
 
-def for_extraction(network: nn.Module, precision: str) -> nn.Module:
-    """A network that is only read, made quick: batch norms become part of convolutions, and it computes in `precision`."""
+def for_extraction(network: nn.Module, precision: str, device: torch.device) -> nn.Module:
+    """A network that is only read, made quick on `device`: batch norms folded into convolutions, computing in `precision`."""
     fold_batch_norms(network)
     quicken(network)
     compute_in(network, precision)
-    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return move(network, device)
