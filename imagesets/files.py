@@ -28,3 +28,14 @@ def by_id(folder: Path, suffixes: Sequence[str]) -> Files:
             found.doubled[id] = sorted([*found.doubled.get(id, [other]), path])
             found.paths[id] = found.doubled[id][0]  # listings have no fixed order
     return found
+
+
+def merged(folders: Sequence[Files]) -> Files:
+    """The files of several folders; an id with files in two of them is doubled."""
+    if len(folders) == 1:
+        return folders[0]
+    every: dict[str, list[str]] = {}
+    for files in folders:
+        for id, path in files.paths.items():
+            every.setdefault(id, []).extend(files.doubled.get(id, [path]))
+    return Files({id: found[0] for id, found in every.items()}, {id: found for id, found in every.items() if len(found) > 1})

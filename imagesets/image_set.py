@@ -9,7 +9,7 @@ from pathlib import Path
 
 from imagesets import labels
 from imagesets.errors import WrongInput, named
-from imagesets.files import Files, by_id
+from imagesets.files import Files, by_id, merged
 from imagesets.item_list import ItemList
 from imagesets.lists import IMAGE_SUFFIXES, id_of, ids_of, read_lines
 
@@ -24,7 +24,8 @@ class ImageSet:
     """An opened image set: its `classes` are the foreground names in order, label value = index + 1.
 
     `label_source` says where image-level labels come from: "list" (`listed`: id -> class names), "xml" or "masks".
-    A mask comes from the first of `mask_folders` that has it. `excluded` ids are left out of every list.
+    A mask comes from the first of `mask_folders` that has it. `excluded` ids are left out of every list. `origin` says, for
+    protocols, what labels and masks were made from, if we made them.
     """
 
     name: str
@@ -34,6 +35,8 @@ class ImageSet:
     mask_folders: tuple[str, ...]
     listed: Mapping[str, tuple[str, ...]] = field(default_factory=dict, repr=False)
     excluded: frozenset[str] = frozenset()
+    image_folders: tuple[str, ...] = (IMAGES,)
+    origin: str = ""
 
     def ids(self, list_name: str) -> tuple[str, ...]:
         """Image ids in the order of the list file; of "train + val" those of both lists, each once.
@@ -86,7 +89,7 @@ class ImageSet:
 
     def images(self) -> Files:
         """Every image file by id."""
-        return by_id(self.root / IMAGES, IMAGE_SUFFIXES)
+        return merged([by_id(self.root / folder, IMAGE_SUFFIXES) for folder in self.image_folders])
 
     def masks(self) -> Files:
         """Every mask file by id, from the first folder that has it."""
@@ -102,7 +105,7 @@ class ImageSet:
         found = _doubled(ids, images)
         if missing := [id for id in ids if id not in images.paths]:
             found.append(
-                f"{len(missing)} of {len(ids)} images of list {list_name} have no file in {IMAGES} under {self.root} "
+                f"{len(missing)} of {len(ids)} images of list {list_name} have no file in {self._places()} under {self.root} "
                 f"({' or '.join(IMAGE_SUFFIXES)}), such as {named(missing)}; --exclude FILE goes on without them"
             )
         return found
@@ -126,7 +129,7 @@ class ImageSet:
         if unknown:
             raise WrongInput(
                 f"{len(unknown)} of {len(excluded)} ids of {exclude} are in no list of {self.root} and have no file in "
-                f"{IMAGES}, such as {named(sorted(unknown))}; an id is a file's name without its suffix"
+                f"{self._places()}, such as {named(sorted(unknown))}; an id is a file's name without its suffix"
             )
         return replace(self, excluded=excluded)
 
@@ -156,6 +159,9 @@ class ImageSet:
 
     def _folders(self) -> str:
         return " or ".join(self.mask_folders)
+
+    def _places(self) -> str:
+        return " or ".join(self.image_folders)
 
 
 def _doubled(ids: Sequence[str], files: Files) -> list[str]:
