@@ -2,17 +2,20 @@
 
 Run from the repository root: python -m benchmarks.coco_preparation [--images 82783] [--drawn 2000] [--folder DIR]
 
-The annotations are drawn at random: 7.3 objects an image, in a file of about COCO's size (333 MB for train2014). The images are hard
-links to a few 640x480 ones. So are the masks beyond those that --drawn asks for: time to read real files is in no figure.
+The annotations are drawn at random: 7.3 objects an image, in a file of about COCO's size (333 MB for train2014). The images are
+hard links to a few 640x480 ones. So are the masks beyond those that --drawn asks for: time to read real files is in no figure.
 """
 
 import argparse
 import json
 import os
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -21,13 +24,13 @@ from PIL import Image
 from benchmarks.clock import costs, memory
 from benchmarks.simulated import LINKS
 from imagesets.coco_categories import IDS, NAMES
-from imagesets.coco_preparation import Drawing, Labels, prepare_coco14
+from imagesets.coco_preparation import AT_ONCE, MASKS, Drawing, Labels, prepare_coco14
 from imagesets.palette import save_label_map
 from orchestrator.engine.in_processes import in_processes
 
 OBJECTS = 604_907 / 82_783  # in an image of train2014
 CROWDS = 0.012  # of the objects
-POINTS = 27  # of a polygon, in the median; then the file has COCO's size
+POINTS = 20  # of a polygon, in the median; then the file has COCO's size
 WIDTH, HEIGHT = 640, 480
 SETTINGS = {"rule": "recam"}
 
@@ -85,21 +88,52 @@ def write_links(folder: Path, names: Sequence[str], write: Callable[[Path], None
             os.link(first, path)
 
 
-class First:
-    """A way to spread the work that draws the first `limit` masks and links the others; its time is the drawing's alone."""
+def drawn(root: Path, limit: int, processes: int) -> str:
+    """Draw the next `limit` masks; returns the milliseconds for one. The start of the processes and the reading do not count."""
+    times, counts = list[tuple[float, float]](), list[int]()
 
-    def __init__(self, limit: int, masks: Path, processes: int):
-        self.limit, self.masks, self.processes, self.seconds, self.drawn = limit, masks, processes, 0.0, 0
+    def spread(work: Callable[[Sequence[Drawing]], Labels], parts: Iterable[Sequence[Drawing]]) -> Iterator[Labels]:
+        wanted = list(islice(parts, 1 + limit // AT_ONCE))
+        for labels in in_processes(processes, work, wanted) if processes > 1 else map(work, wanted):
+            times.append((time.perf_counter(), time.process_time()))
+            counts.append(len(labels))
+            yield labels
 
-    def __call__(self, work: Callable[[Sequence[Drawing]], Labels], parts: Iterable[Sequence[Drawing]]) -> Iterator[Labels]:
-        """The masks' labels, part by part."""
-        left = iter(parts)
-        wanted = list(part for part, _ in zip(left, range(-(-self.limit // 32)), strict=False))
-        list(in_processes(self.processes, work, wanted[:1]))  # the start of the processes is not the drawing's
-        started = time.perf_counter()
-        yield from in_processes(self.processes, work, wanted[1:])
-        self.seconds, self.drawn = time.perf_counter() - started, sum(map(len, wanted[1:]))
-        yield from ({drawing.path.stem: () for drawing in part} for part in left)
+    prepare_coco14(str(root), SETTINGS, spread)
+    wall, cpu = (1000 * (end - start) / sum(counts[1:]) for start, end in zip(times[0], times[-1], strict=True))
+    return f"{wall:.2f} ms an image, {cpu:.2f} ms CPU of this process"
+
+
+def measure(folder: Path, count: int, limit: int) -> None:
+    """Print all figures for `count` images."""
+    root, ids = folder / "coco", [f"COCO_train2014_{number:012d}" for number in range(count)]
+    (root / "annotations").mkdir(parents=True)
+    file = root / "annotations" / "instances_train2014.json"
+    objects = write_annotations(file, count)
+    write_links(root / "train2014", [f"{id}.jpg" for id in ids], Image.new("RGB", (WIDTH, HEIGHT)).save)
+    print(f"{count} images, {objects} annotations, {file.stat().st_size / 1e6:.0f} MB")
+    with costs() as cost:
+        prepare_coco14(str(root), SETTINGS, lambda work, parts: ())
+    print(f"lists and labels: {cost.wall:.1f} s, {cost.cpu:.1f} s CPU, peak of memory {memory('VmHWM'):.0f} MB", flush=True)
+    for processes in sorted({1, len(os.sched_getaffinity(0))}):
+        print(f"masks in {processes} processes: {drawn(root, limit, processes)}", flush=True)
+    masks = root / "prepared-coco14-recam" / MASKS
+    left = [f"{id}.png" for id in ids if not (masks / f"{id}.png").exists()]
+    write_links(masks, left, partial(save_label_map, label=np.zeros((HEIGHT, WIDTH), np.uint8)))
+    for what in ("files hashed", "files seen before"):
+        print(f"plan, {what}: {planned(root, folder / 'store')}", flush=True)
+
+
+def planned(root: Path, store: Path) -> str:
+    """Seconds and memory of `launch --plan`."""
+    words = ["launch", "--method", "recam+irn", "--images", f"coco14:{root}", "--store", str(store), "--plan"]
+    words += ["--set", "images.validation=train"]
+    started = time.perf_counter()
+    process = subprocess.Popen([sys.executable, "-m", "orchestrator", *words], stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    assert status == 0, status
+    cpu = usage.ru_utime + usage.ru_stime
+    return f"{time.perf_counter() - started:.1f} s, {cpu:.1f} s CPU, peak of memory {usage.ru_maxrss / 1024:.0f} MB"
 
 
 def main() -> None:

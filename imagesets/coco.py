@@ -15,13 +15,18 @@ from imagesets.folder import CLASSES, read_classes
 from imagesets.image_set import ImageSet
 from imagesets.layout import name_of, open_layout
 
+PREPARED = "prepared-"  # the beginning of the names of folders that we write
 
-def prepared_folder(path: str | Path, rule: str) -> tuple[Path, Path]:
-    """The folder of an image set, and the folder in it for what a rule makes; raises WrongInput if the first does not exist."""
+
+def prepared_folder(path: str | Path, kind: str, rule: str) -> tuple[Path, Path]:
+    """The folder of an image set, and the folder in it for what a rule makes; raises WrongInput if the first does not exist.
+
+    `kind` is coco14 or coco: their classes and lists differ.
+    """
     root = Path(os.path.abspath(Path(path).expanduser()))
     if not root.is_dir():
         raise WrongInput(f"{root} is no folder; it must hold images and COCO's annotations")
-    return root, root / f"prepared-{rule}"
+    return root, root / f"{PREPARED}{kind}-{rule}"
 
 
 def open_coco14(path: str | Path, settings: Mapping[str, Any]) -> ImageSet:
@@ -34,7 +39,7 @@ def open_coco(path: str | Path, settings: Mapping[str, Any], kind: str = "coco")
 
     Raises WrongInput if that is not all there, or if the annotations have changed since.
     """
-    root, folder = prepared_folder(path, settings["rule"])
+    root, folder = prepared_folder(path, kind, settings["rule"])
     command = f"wsss-orch images prepare {kind}:{path} --set images.rule={settings['rule']}"
     note = read_note(folder)
     if note is None or not note.whole:

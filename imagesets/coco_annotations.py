@@ -62,7 +62,7 @@ def read_annotations(path: Path) -> Annotations:
     try:
         found = msgspec.json.decode(path.read_bytes(), type=Annotations)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:  # a validation error is a DecodeError too
-        raise WrongInput(f"{path} is no whole JSON file of COCO's instance annotations: {error}") from None
+        raise WrongInput(f"{path} cannot be read as COCO's instance annotations: {error}") from None
     if wrong := _contradiction(found):
         raise WrongInput(f"{path} {wrong}")
     return found

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from imagesets.coco import PREPARED
 from imagesets.coco_annotations import Picture
 from imagesets.errors import WrongInput
 from imagesets.files import by_id
@@ -11,7 +12,6 @@ from imagesets.lists import IMAGE_SUFFIXES
 
 OFFICIAL = ("instances_train2014.json", "instances_val2014.json")
 PLACES = ("annotations/instances_*.json", "annotations/*.json", "*/_annotations.coco.json")  # the first that has files counts
-PREPARED = "prepared-"  # the beginning of the names of folders that we write
 NUMBERED = re.compile(r"COCO_\w+_(\d{12})")  # the names of COCO 2014's images; the number alone is the name in COCO 2017
 
 

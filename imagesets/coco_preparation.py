@@ -64,7 +64,7 @@ def prepare_coco(path: str, settings: Mapping[str, Any], spread: Spread = map, s
 
 
 def _prepare(path: str, settings: Mapping[str, Any], spread: Spread, show: Show, official: bool) -> list[str]:
-    root, folder = prepared_folder(path, settings["rule"])
+    root, folder = prepared_folder(path, "coco14" if official else "coco", settings["rule"])
     files = annotation_files(root, official)
     note = note_of(root, settings["rule"], files.values())
     _begin(folder, note)

@@ -26,7 +26,9 @@ OFFICIAL = "SegmentationClass"
 def prepare_voc12(path: str, settings: Mapping[str, Any], spread: object = None, show: object = None) -> list[str]:
     """Make `train_aug` from the folder `settings["sbd"]`; returns a sentence on it."""
     if not settings["sbd"]:
-        raise WrongInput(f"voc12:PATH gets its list {LIST} from the Semantic Boundaries Dataset; name it: --sbd benchmark_RELEASE")
+        raise WrongInput(
+            f"voc12:PATH gets its list {LIST} from the Semantic Boundaries Dataset; name it: --sbd benchmark_RELEASE"
+        )
     listed, written = prepare(path, settings["sbd"])
     return [f"{LIST}: {listed} images; {written} masks written to {MASKS}"]
 
