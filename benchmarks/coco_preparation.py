@@ -29,18 +29,31 @@ from imagesets.palette import save_label_map
 from orchestrator.engine.in_processes import in_processes
 
 OBJECTS = 604_907 / 82_783  # in an image of train2014
+OF_VAL = 40_504 / 82_783  # images for one of train
 CROWDS = 0.012  # of the objects
 POINTS = 20  # of a polygon, in the median; then the file has COCO's size
 WIDTH, HEIGHT = 640, 480
 SETTINGS = {"rule": "recam"}
+PLAN = """
+import atexit, sys, time
+from benchmarks.clock import memory
+from orchestrator.cli import main
+def tell():
+    cpu = f"{time.process_time():.1f} s CPU, peak of memory {memory('VmHWM'):.0f} MB"
+    print(f"{time.perf_counter() - started:.1f} s, {cpu}", file=sys.stderr)
+started = time.perf_counter()
+atexit.register(tell)
+main()
+"""
 
 
-def write_annotations(path: Path, count: int) -> int:
-    """A file of annotations of `count` images; returns the number of annotations."""
-    rng, objects = np.random.default_rng(0), 0
+def write_annotations(root: Path, name: str, count: int) -> list[str]:
+    """The file of annotations of a list of `count` images; returns their ids."""
+    rng, objects, path = np.random.default_rng(count), 0, root / "annotations" / f"instances_{name}2014.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8") as file:
         file.write('{"info": {"description": "drawn"}, "images": [')
-        file.write(", ".join(json.dumps(_image(number)) for number in range(count)))
+        file.write(", ".join(json.dumps(_image(name, number)) for number in range(count)))
         file.write('], "licenses": [], "annotations": [')
         for number in range(count):
             for _ in range(rng.poisson(OBJECTS)):
@@ -48,14 +61,15 @@ def write_annotations(path: Path, count: int) -> int:
                 objects += 1
         categories = [{"supercategory": "thing", "id": id, "name": name} for id, name in zip(IDS, NAMES, strict=True)]
         file.write(f'], "categories": {json.dumps(categories)}}}')
-    return objects
+    print(f"{name}: {count} images, {objects} annotations, {path.stat().st_size / 1e6:.0f} MB", flush=True)
+    return [f"COCO_{name}2014_{number:012d}" for number in range(count)]
 
 
-def _image(number: int) -> dict[str, object]:
+def _image(name: str, number: int) -> dict[str, object]:
     return {
         "license": 5,
-        "file_name": f"COCO_train2014_{number:012d}.jpg",
-        "coco_url": f"http://images.cocodataset.org/train2014/COCO_train2014_{number:012d}.jpg",
+        "file_name": f"COCO_{name}2014_{number:012d}.jpg",
+        "coco_url": f"http://images.cocodataset.org/{name}2014/COCO_{name}2014_{number:012d}.jpg",
         **{"height": HEIGHT, "width": WIDTH, "date_captured": "2013-11-14 16:28:13"},
         **{"flickr_url": f"http://farm4.staticflickr.com/3153/{number}_cb3d4_z.jpg", "id": number},
     }
@@ -93,7 +107,7 @@ def drawn(root: Path, limit: int, processes: int) -> str:
     times, counts = list[tuple[float, float]](), list[int]()
 
     def spread(work: Callable[[Sequence[Drawing]], Labels], parts: Iterable[Sequence[Drawing]]) -> Iterator[Labels]:
-        wanted = list(islice(parts, 1 + limit // AT_ONCE))
+        wanted = [] if times else list(islice(parts, 1 + limit // AT_ONCE))  # of the first list
         for labels in in_processes(processes, work, wanted) if processes > 1 else map(work, wanted):
             times.append((time.perf_counter(), time.process_time()))
             counts.append(len(labels))
@@ -105,13 +119,12 @@ def drawn(root: Path, limit: int, processes: int) -> str:
 
 
 def measure(folder: Path, count: int, limit: int) -> None:
-    """Print all figures for `count` images."""
-    root, ids = folder / "coco", [f"COCO_train2014_{number:012d}" for number in range(count)]
-    (root / "annotations").mkdir(parents=True)
-    file = root / "annotations" / "instances_train2014.json"
-    objects = write_annotations(file, count)
-    write_links(root / "train2014", [f"{id}.jpg" for id in ids], Image.new("RGB", (WIDTH, HEIGHT)).save)
-    print(f"{count} images, {objects} annotations, {file.stat().st_size / 1e6:.0f} MB")
+    """Print all figures for `count` images of train."""
+    root, ids = folder / "coco", list[str]()
+    for name, size in (("train", count), ("val", int(count * OF_VAL))):
+        listed = write_annotations(root, name, size)
+        write_links(root / f"{name}2014", [f"{id}.jpg" for id in listed], Image.new("RGB", (WIDTH, HEIGHT)).save)
+        ids += listed
     with costs() as cost:
         prepare_coco14(str(root), SETTINGS, lambda work, parts: ())
     print(f"lists and labels: {cost.wall:.1f} s, {cost.cpu:.1f} s CPU, peak of memory {memory('VmHWM'):.0f} MB", flush=True)
@@ -127,13 +140,8 @@ def measure(folder: Path, count: int, limit: int) -> None:
 def planned(root: Path, store: Path) -> str:
     """Seconds and memory of `launch --plan`."""
     words = ["launch", "--method", "recam+irn", "--images", f"coco14:{root}", "--store", str(store), "--plan"]
-    words += ["--set", "images.validation=train"]
-    started = time.perf_counter()
-    process = subprocess.Popen([sys.executable, "-m", "orchestrator", *words], stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    assert status == 0, status
-    cpu = usage.ru_utime + usage.ru_stime
-    return f"{time.perf_counter() - started:.1f} s, {cpu:.1f} s CPU, peak of memory {usage.ru_maxrss / 1024:.0f} MB"
+    done = subprocess.run([sys.executable, "-c", PLAN, *words], check=True, capture_output=True, text=True)
+    return done.stderr.splitlines()[-1]
 
 
 def main() -> None:

@@ -32,10 +32,10 @@ def by_id(folder: Path, suffixes: Sequence[str]) -> Files:
 
 def merged(folders: Sequence[Files]) -> Files:
     """The files of several folders; an id with files in two of them is doubled."""
-    if len(folders) == 1:
-        return folders[0]
-    every: dict[str, list[str]] = {}
+    found = Files({}, {})
     for files in folders:
-        for id, path in files.paths.items():
-            every.setdefault(id, []).extend(files.doubled.get(id, [path]))
-    return Files({id: found[0] for id, found in every.items()}, {id: found for id, found in every.items() if len(found) > 1})
+        doubled = {**files.doubled, **found.doubled}
+        for id in found.paths.keys() & files.paths.keys():
+            doubled[id] = [*found.doubled.get(id, [found.paths[id]]), *files.doubled.get(id, [files.paths[id]])]
+        found = Files({**files.paths, **found.paths}, doubled)
+    return found

@@ -3,6 +3,7 @@
 This module opens no image, so plans and fingerprints stay quick; `imagesets.check` looks into the files.
 """
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -56,12 +57,18 @@ class ImageSet:
     def items(self, list_name: str, with_masks: bool = False) -> ItemList:
         """The images of a list with their labels; raises WrongInput if an image, its labels or a wanted mask is missing."""
         ids, images = self.ids(list_name), self.images()
-        masks = self.masks() if with_masks else Files({}, {})
-        problems = self.image_problems(list_name, ids, images)
-        if problems := problems or (self.mask_problems(list_name, ids, masks) if with_masks else []):
+        if problems := self.image_problems(list_name, ids, images):
             raise WrongInput("; ".join(problems))
-        shown = (masks.paths[id] for id in ids) if with_masks else None
-        return ItemList.of(self.root, ids, (images.paths[id] for id in ids), map(self.label_reader(), ids), shown)
+        root = Path(os.path.commonpath([self.root, *(self.root / folder for folder in self.image_folders)]))
+        found = ItemList.of(root, ids, (images.paths[id] for id in ids), map(self.label_reader(), ids))
+        return self.masked(list_name, found) if with_masks else found
+
+    def masked(self, list_name: str, items: ItemList) -> ItemList:
+        """The items of a list with their masks; raises WrongInput if one is missing."""
+        ids, masks = tuple(items.names()), self.masks()
+        if problems := self.mask_problems(list_name, ids, masks):
+            raise WrongInput("; ".join(problems))
+        return items.masked(masks.paths[id] for id in ids)
 
     def with_mask(self, list_name: str) -> int:
         """How many images of a list have a mask, by one listing of the mask folders."""
@@ -77,7 +84,7 @@ class ImageSet:
         It raises WrongInput where they are missing or name no class.
         """
         if self.label_source == "list":
-            return self._listed
+            return self._from_list()
         if self.label_source == "masks":
             return self._from_files(self.masks().paths, "mask", self._folders(), labels.from_mask)
         annotations = by_id(self.root / labels.ANNOTATIONS, (".xml",)).paths
@@ -141,11 +148,18 @@ class ImageSet:
             raise WrongInput(f"{path} names the image {there[0]!r}, but an id must not hold blanks; rename such files")
         return tuple(ids_of(lines, path))
 
-    def _listed(self, id: str) -> tuple[int, ...]:
-        path = self.root / labels.LABEL_LIST
-        if id not in self.listed:
-            raise WrongInput(f"{path} has no line for the image {id}; an image without labels has a line with its id alone")
-        return labels.from_names(self.listed[id], self.classes, f"{path}, image {id},")
+    def _from_list(self) -> Callable[[str], tuple[int, ...]]:
+        path, known = self.root / labels.LABEL_LIST, dict[tuple[str, ...], tuple[int, ...]]()  # by names: many images share them
+
+        def of_one(id: str) -> tuple[int, ...]:
+            names = self.listed.get(id)
+            if names is None:
+                raise WrongInput(f"{path} has no line for the image {id}; an image without labels has a line with its id alone")
+            if names not in known:
+                known[names] = labels.from_names(names, self.classes, f"{path}, image {id},")
+            return known[names]
+
+        return of_one
 
     def _from_files(
         self, files: Mapping[str, str], what: str, where: str, read: Callable[[Path, Sequence[str]], tuple[int, ...]]
