@@ -309,4 +309,6 @@ def test_the_commands_prepare_and_check_and_score_with_the_origin_of_the_masks(r
     assert code == 0 and "made by rule: recam, annotations" in shown.replace("\n", " "), said
     code, _, said = command("images", "prepare", f"coco14:{root}", "--set", "images.rule=voc")
     assert code == 2 and "images.rule=voc is not one of recam, hfpl" in said
+    code, _, said = command("images", "prepare", f"coco14:{root}", "--sbd", root)
+    assert code == 2 and "--sbd is read for voc12:PATH alone" in said
     assert read_label_map(masks / "COCO_train2014_000000000000.png").shape == (48, 56)
