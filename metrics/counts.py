@@ -31,9 +31,7 @@ def of_classes(counts: Counts, class_names: Sequence[str]) -> dict[str, dict[str
     """F and the IoU by size of each foreground class, as JSON."""
     values = np.column_stack([contour.f(counts["contour"]), sizes.iou(counts["sizes"])])
     names = ("f", *(f"iou_{size}" for size in sizes.SIZES))
-    return {
-        name: dict(zip(names, map(region.number, row), strict=True)) for name, row in zip(class_names, values, strict=True)
-    }
+    return {name: dict(zip(names, map(region.number, row), strict=True)) for name, row in zip(class_names, values, strict=True)}
 
 
 def sparse(counts: Counts) -> dict[str, np.ndarray]:
@@ -44,7 +42,7 @@ def sparse(counts: Counts) -> dict[str, np.ndarray]:
 
 
 def of_lists(records: Iterable[Mapping[str, np.ndarray]], classes: int) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
-    """A function of weights [B,n]: the counts of B lists in which image i, with the i-th of `sparse` records, occurs weights[:,i] times."""
+    """A function of weights [B,n]: the counts of B lists in which image i occurs weights[:,i] times, from `sparse` records."""
     shapes, kept = _shapes(classes), list(records)
     *ends, length = np.cumsum([np.prod(shape) for shape in shapes.values()])
     starts = np.cumsum([0, *(len(record["cells"]) for record in kept)])

@@ -77,9 +77,9 @@ def resampled(
 
 
 def _record(item: Item, matrices: np.ndarray, scored: counts.Counts) -> dict[str, np.ndarray]:
-    """The record of one image. To be summed: its confusion matrices, the other counts, and the matrix if it has one label or several.
+    """The record of one image: its confusion matrices, its other counts, and its matrix if it has one label or several.
 
-    For each image the counts `scored` are kept.
+    These are to be summed. The counts `scored` are kept for each image.
     """
     labels, matrix = len(item.labels), scored["region"]
     parts = {"one": matrix * (labels == 1), "several": matrix * (labels > 1)}

@@ -146,7 +146,9 @@ def test_a_sweep_of_thresholds_is_that_of_the_recurseed_script():
         np.testing.assert_allclose(values, golden[f"sweep_nolabel_{name}"], atol=1e-4 if name == "mIoU" else 1e-6)
     best = thresholds.best(thresholds.curve(matrices, grid))
     place = int(np.flatnonzero(grid == best["threshold"])[0])
-    np.testing.assert_allclose([best["threshold"], *(found[name][place] for name in found)], golden["sweep_nolabel_best"], atol=1e-4)
+    np.testing.assert_allclose(
+        [best["threshold"], *(found[name][place] for name in found)], golden["sweep_nolabel_best"], atol=1e-4
+    )
 
 
 @given(label_maps)
