@@ -243,7 +243,7 @@ def test_evaluate_scores_a_folder_by_it(command: Command, finished: Any, tmp_pat
 def test_a_run_that_is_older_than_a_score_is_read_all_the_same(finished: Any) -> None:
     root, runs = finished
     run = open_run(root / "store", runs[0][1]["run"])
-    del run.results["settings"]["toy.least"]
+    del run.results["settings"]["toy.least"], run.results["settings"]["images.classification"]
     assert run.made("seg")[0].name == "deeplabv2-predictions"
 
 
@@ -268,7 +268,9 @@ def test_one_metric_has_one_declaration(toy: None) -> None:
 
 
 def test_what_no_recipe_scores_is_refused(toy: None) -> None:
-    with pytest.raises(WrongInput, match="no score recipe has a stage 'network'; known are seed, pseudo, seg, labels"):
+    with pytest.raises(
+        WrongInput, match="no score recipe has a stage 'network'; known are seed, pseudo, seg, classification, labels"
+    ):
         scores.stages("network")
 
 
