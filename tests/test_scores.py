@@ -104,6 +104,12 @@ def test_evaluation_gives_the_metrics_that_its_recipe_declares() -> None:
     assert set(scores.class_metrics(["seed"])) == of_class.keys() - {"iou_medium", "iou_large"}
 
 
+def test_scores_have_the_names_under_which_the_papers_tables_are_kept() -> None:
+    declared = {scores.metric_name(name, metric, "val") for name in scores.quantities() for metric in scores.metrics([name])}
+    of_maps = {f"{name}.{metric}/val" for name in ("seed", "pseudo", "seg") for metric in ("miou", "f", "jf", "fp", "fn")}
+    assert of_maps | {"classification.f1/val"} <= declared
+
+
 LISTS = ("images.scoring=[train, val]", "images.validation=[val, train]", "images.selection=val")
 
 

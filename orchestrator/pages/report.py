@@ -3,20 +3,21 @@
 This module decides what is shown; report.html.j2 has the layout.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from orchestrator.pages import figures
-from orchestrator.pages.page import template
+from orchestrator.pages.page import entry, template
 from orchestrator.pages.samples import Layer, regions, samples
 from orchestrator.planning import scores
 from orchestrator.planning.launch import Prepared
 from orchestrator.planning.planned_stage import PlannedStage
 from orchestrator.planning.published import figures_of, published
 from orchestrator.planning.references import resolve
+from orchestrator.planning.score_recipe import Details
 from orchestrator.reading.numbers import told_figures
 from orchestrator.reading.results import cost_unit, subjects, used_settings
 from orchestrator.storage.store import Store, read_json, read_manifest, write_atomically
@@ -32,7 +33,7 @@ def write_report(prepared: Prepared, results: Mapping[str, Any], folder: Path) -
     page = template("report.html.j2").render(
         results=results,
         metrics=scores.metrics(known, "pages"),
-        details=[details for recipe in scores.recipes() for details in recipe.details],
+        details=list(_details(rows)),
         unit=list(cost_unit()),
         finished=datetime.fromtimestamp(results["finished"], UTC),
         rows=rows,
@@ -78,6 +79,13 @@ def _row(row: Mapping[str, Any], subject: str, results: Mapping[str, Any]) -> di
 def _last(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """The last row of each quantity on each list: the final results."""
     return list({(row["quantity"], row["split"]): row for row in rows}.values())
+
+
+def _details(rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[Details, list[Mapping[str, Any]]]]:
+    """The further tables that scores declare, each with the rows that have something of it."""
+    for table in (table for recipe in scores.recipes() for table in recipe.details):
+        if own := [row for row in rows if any(entry(row, path) is not None for path in table.columns)]:
+            yield table, own
 
 
 def _of_classes(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
