@@ -284,6 +284,19 @@ def test_other_images_have_any_categories_and_lists(tmp_path: Path, files: tuple
     assert set(np.unique(images.items("val", with_masks=True)[1].truth())) == {0, 1, 2}
 
 
+def test_images_of_one_name_in_two_folders_are_a_problem(tmp_path: Path) -> None:
+    root = own_images(tmp_path / "own", "annotations/train.json", "annotations/val.json")
+    for path in (root / "annotations/val.json", *(root / "val").iterdir()):
+        path.with_name(path.name.replace("val_", "train_")).write_bytes(path.read_bytes().replace(b'"val_', b'"train_'))
+    prepare_coco(str(root), settings("recam"))
+    with pytest.raises(WrongInput, match=r"the image train_1 has 2 files, .*train/train_1.png and .*val/train_1.png"):
+        open_coco(root, settings("recam")).items("val")
+    (root / "val").rename(root / "other")
+    (root / "train").rename(root / "another")
+    with pytest.raises(WrongInput, match=r"another and .*other both hold images of the list train; move one"):
+        prepare_coco(str(root), settings("recam"))
+
+
 def test_what_does_not_fit_in_other_images_is_told(tmp_path: Path) -> None:
     root = own_images(tmp_path / "own", "annotations/instances_train.json", "annotations/instances_val.json")
     train, val = (root / f"annotations/instances_{name}.json" for name in ("train", "val"))
