@@ -207,7 +207,7 @@ def test_a_list_that_comes_in_leaves_the_masks_of_the_others(root: Path) -> None
         ({"annotations": [annotation(99, PERSON, [], id=4)]}, "annotation 4 of the image 99, which it does not describe"),
         ({"annotations": [annotation(1, 2, [], id=4)]}, "annotation 4 of the category 2, which it does not name"),
         (
-            {"annotations": [annotation(1, PERSON, [], id=4)]},
+            {"annotations": [annotation(2, PERSON, SQUARE), annotation(1, PERSON, [], id=4)]},
             "image COCO_train2014_000000000001: the annotation 4 has no sound segmentation: it is empty",
         ),
         ({"categories": 2 * [{"id": PERSON, "name": "person"}], "annotations": []}, "two categories with one id"),
