@@ -13,15 +13,19 @@ STEM = (3, 64, 64, 128)  # channels before and after the three convolutions that
 
 
 class DeepStemResNet(ResNet):
-    """A ResNet of bottlenecks with three 3x3 convolutions as its stem, the first of stride 2, with batch norms and ReLUs between."""
+    """A ResNet of bottlenecks whose stem is three 3x3 convolutions, the first of stride 2, each with a batch norm and a ReLU."""
 
     def __init__(self, blocks: tuple[int, ...], **options: Unpack[Options]) -> None:
         super().__init__(models.resnet.Bottleneck, blocks, (64, 128, 256, 512), **options)
         strides, layers = iter((2, 1, 1)), list[nn.Module]()
         for inputs, outputs in pairwise(STEM):
-            layers += [nn.Conv2d(inputs, outputs, 3, next(strides), 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
-        *convolutions, self.bn1, _ = layers
-        self.conv1: Any = nn.Sequential(*convolutions)
+            layers += [
+                nn.Conv2d(inputs, outputs, 3, next(strides), 1, bias=False),
+                nn.BatchNorm2d(outputs),
+                nn.ReLU(inplace=True),
+            ]
+        self.conv1: Any = nn.Sequential(*layers[:-2])
+        self.bn1 = nn.BatchNorm2d(STEM[-1])
         first: Any = self.layer1[0]
         first.conv1 = nn.Conv2d(STEM[-1], first.conv1.out_channels, 1, bias=False)
         first.downsample[0] = nn.Conv2d(STEM[-1], first.downsample[0].out_channels, 1, bias=False)

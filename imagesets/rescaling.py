@@ -1,4 +1,4 @@
-"""Random sizes of training images: a `Rescale` resizes an image uint8 [H,W,3] and its label map uint8 [H,W] as a public code does."""
+"""Random sizes of training images: a `Rescale` resizes an image uint8 [H,W,3] and its label map uint8 [H,W] as one code does."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ class Between:
     def __call__(self, rgb: np.ndarray, label: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         import cv2  # only processes that train such a network need it
 
-        factor = rng.uniform(*self.scales)
+        factor = rng.uniform(self.scales[0], self.scales[1])
         factor = max(factor, 1 / min(label.shape))  # at least one pixel
         image = cv2.resize(rgb, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
         return image, cv2.resize(label, image.shape[1::-1], interpolation=cv2.INTER_NEAREST)
@@ -39,7 +39,7 @@ class Between:
 
 @dataclass(frozen=True)
 class Fitted:
-    """The largest size within `fit` (long, short side) times a scale in [low, high): OpenCV's bilinear and nearest (mmsegmentation)."""
+    """The largest size within `fit` (long, short side) times a scale in [low, high): OpenCV's bilinear (mmsegmentation)."""
 
     fit: Sequence[int]
     scales: Sequence[float]
@@ -47,7 +47,7 @@ class Fitted:
     def __call__(self, rgb: np.ndarray, label: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         import cv2
 
-        height, width = fitted(label.shape, self.fit, rng.uniform(*self.scales))
+        height, width = fitted(label.shape, self.fit, rng.uniform(self.scales[0], self.scales[1]))
         image = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_LINEAR)
         return image, cv2.resize(label, (width, height), interpolation=cv2.INTER_NEAREST)
 

@@ -4,7 +4,7 @@ A rule also says how the code resizes images and logits, so each is the whole te
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch.nn import functional
@@ -18,15 +18,16 @@ class View:
     """Logits [B,L,h,w] of one scale, mirrored ones turned back, and the size (height, width) of the image that they are of."""
 
     logits: torch.Tensor
-    size: tuple[int, int]
+    size: Sequence[int]
 
 
 @dataclass(frozen=True)
 class Rule:
-    """`images` are the options with which images are resized; `fuse(views, size)` gives scores [B,L,*size] in 0..1."""
+    """`fuse(views, size)` gives scores [B,L,*size] in 0..1; `mode` and `align_corners` are how images are resized."""
 
     fuse: Callable[[Sequence[View], Sequence[int]], torch.Tensor]
-    images: Mapping[str, str | bool] = field(default_factory=lambda: {"mode": "bilinear", "align_corners": False})
+    mode: str = "bilinear"
+    align_corners: bool = False
 
 
 def max_logits(views: Sequence[View], size: Sequence[int]) -> torch.Tensor:
@@ -56,10 +57,10 @@ def max_softmax(views: Sequence[View], size: Sequence[int]) -> torch.Tensor:
 
 RULES: Mapping[str, Rule] = {
     "max_logits": Rule(max_logits),  # kazuto1011/deeplab-pytorch
-    "mean_logits": Rule(mean_logits, {"mode": "bicubic", "align_corners": False}),  # SEAM's segmenter, HFPL
+    "mean_logits": Rule(mean_logits, mode="bicubic"),  # SEAM's segmenter, HFPL
     "mean_softmax": Rule(mean_softmax),  # mmsegmentation
     "mean_view_softmax": Rule(mean_view_softmax),  # RecurSeed
-    "max_softmax": Rule(max_softmax, {"mode": "bilinear", "align_corners": True}),  # MCTformer
+    "max_softmax": Rule(max_softmax, align_corners=True),  # MCTformer
 }
 
 

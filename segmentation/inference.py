@@ -78,7 +78,7 @@ def probabilities(
     rule, views = RULES[fusion], list[View]()
     batch = torch.cat([images, images.flip(-1)]) if mirror else images
     for scale in scales:
-        scaled = at_scale(batch, scale * fit_factor(images.shape[-2:], fit), **rule.images)
+        scaled = at_scale(batch, scale * fit_factor(images.shape[-2:], fit), rule.mode, rule.align_corners)
         plain, *mirrored = segment(scaled).split(len(images))
         views += [View(logits, scaled.shape[-2:]) for logits in (plain, *(logits.flip(-1) for logits in mirrored))]
     return rule.fuse(views, images.shape[-2:])

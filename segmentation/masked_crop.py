@@ -77,7 +77,7 @@ def _crop(context: Context, rescale: Rescale, recolour: Recolour | None, **how: 
 def is_varied(label: np.ndarray, most: float) -> bool:
     """Whether several labels occur and none has a share of `most` or more of the pixels that are not void."""
     counts = np.bincount(label[label != VOID])
-    return np.count_nonzero(counts) > 1 and counts.max() < most * counts.sum()
+    return bool(np.count_nonzero(counts) > 1 and counts.max() < most * counts.sum())
 
 
 def check_mask(label: np.ndarray, size: Size, labels: int, name: str) -> None:

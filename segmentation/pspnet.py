@@ -1,4 +1,4 @@
-"""PSPNet: Zhao et al., Pyramid Scene Parsing Network, CVPR 2017; in mmsegmentation's form, as PMM trains it (Eli-YiLi/WSSS_MMSeg)."""
+"""PSPNet: Zhao et al., Pyramid Scene Parsing Network, CVPR 2017; as in mmsegmentation, which PMM uses (Eli-YiLi/WSSS_MMSeg)."""
 
 from collections.abc import Sequence
 

@@ -1,5 +1,6 @@
-"""UperNet: Xiao et al., Unified Perceptual Parsing for Scene Understanding, ECCV 2018; as in mmsegmentation, whose configuration of
-Swin (Liu et al., ICCV 2021) ReCAM and LPCAM use. They do not publish the size of their Swin.
+"""UperNet: Xiao et al., Unified Perceptual Parsing for Scene Understanding, ECCV 2018; as in mmsegmentation.
+
+ReCAM and LPCAM use its configuration for Swin (Liu et al., ICCV 2021) and do not publish the size of their Swin.
 """
 
 from collections.abc import Sequence

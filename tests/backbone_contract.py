@@ -23,10 +23,10 @@ def built(architecture: Architecture, frozen: bool = True, **options: object) ->
     return backbones.build(architecture, **{"stride": stride, "frozen_statistics": frozen, **options})
 
 
-def outline(architecture: Architecture) -> Backbone:
+def outline(architecture: Architecture, stride: int = 16) -> Backbone:
     """A backbone without weights (on torch's meta device), which is quick to build."""
     with torch.device("meta"):
-        return architecture(stride=16, dilated=False, frozen_statistics=True)
+        return architecture(stride=stride, dilated=False, frozen_statistics=True)
 
 
 def trainable(backbone: Backbone) -> set[str]:
@@ -89,9 +89,9 @@ class Contract:
     def test_statistics_are_frozen_where_they_should_be_and_nowhere_else(self, architecture: Architecture) -> None:
         for frozen in (True, False):
             backbone = nn.Sequential(built(architecture, frozen)).train()
-            before = {name: value.clone() for name, value in backbone.named_buffers()}
+            before = {name: value.clone() for name, value in backbone.named_buffers() if "running" in name}
             backbone(torch.randn(2, 3, 64, 64))
-            same = all(torch.equal(value, before[name]) for name, value in backbone.named_buffers())
+            same = all(torch.equal(dict(backbone.named_buffers())[name], value) for name, value in before.items())
             assert same == (frozen or not before)
 
     def test_what_is_saved_and_loaded_gives_the_same_taps(self, architecture: Architecture, tmp_path) -> None:
@@ -122,7 +122,8 @@ class Contract:
         quicken(quick)
         assert list(quick.state_dict()) == list(backbone.state_dict())
         for network in (backbone, quick):
-            network(images)[-1].square().mean().backward()
+            torch.manual_seed(1)  # of dropout
+            sum(tap.square().mean() for tap in network(images)).backward()
         for (name, value), expected in zip(quick.named_parameters(), backbone.parameters(), strict=True):
             assert (value.grad - expected.grad).norm() <= 0.01 * expected.grad.norm(), name  # rounding grows with depth
 

@@ -1,9 +1,11 @@
 """Backbones: strides, freezing, weights, and a torchvision that cannot load its operators."""
 
+import json
 import os
 import subprocess
 import sys
 import zlib
+from inspect import signature
 from pathlib import Path
 
 import numpy as np
@@ -42,13 +44,31 @@ class TestEveryBackboneOfTheTables(Contract):
     "recipe", [recipe for recipe in load_all().values() if recipe.kind == "backbone"], ids=lambda recipe: recipe.name
 )
 def test_a_recipe_tells_the_parts_and_what_its_backbones_provide(recipe):
-    assert set(recipe.provides) <= {"five-taps", "dilation", "tokens"}
+    assert set(recipe.provides) <= {"five-taps", "pyramid", "dilation", "drop-path", "tokens"}
     for entry in recipe.table.values():
         backbone = outline(resolve(entry))
+        coarsest = outline(resolve(entry), max(backbone.output_strides))
+        assert (coarsest.strides[-4:] == (4, 8, 16, 32)) == ("pyramid" in recipe.provides)
+        assert ("drop_path" in signature(resolve(entry)).parameters) == ("drop-path" in recipe.provides)
         assert tuple(backbone.parts()) == recipe.parts
         assert (len(backbone.strides) == 5) == ("five-taps" in recipe.provides)
         assert (8 in backbone.output_strides) == ("dilation" in recipe.provides)
         assert isinstance(backbone, backbones.TokenBackbone) == ("tokens" in recipe.provides)
+
+
+@pytest.mark.parametrize(
+    ("name", "published"),
+    [
+        ("swin_t", "swin_tiny_backbone_with_output_norms"),
+        ("swin_s", "swin_small_backbone_with_output_norms"),
+        ("swin_b", "swin_base_backbone_with_output_norms"),
+    ],
+)
+def test_parameters_and_statistics_are_as_many_as_in_the_public_code(name, published):
+    backbone = outline(resolve(entries("backbone")[name]))
+    statistics = sum(value.numel() for name, value in backbone.named_buffers() if "running" in name)
+    facts = json.loads((GOLDEN / "architecture_facts.json").read_text())["parameter_counts"]
+    assert [sum(value.numel() for value in backbone.parameters()), statistics] == facts[published]
 
 
 # (output stride, rule) -> the dilation of the first 3x3 convolution and of all others, in the stages that reach /16 and /32

@@ -85,7 +85,11 @@ def test_recurseeds_single_stage_decoder_is_the_same_with_wide_low_features():
 def test_the_aspp_of_seams_code_is_the_same():
     golden = tensors("aspp_v3_seam_code")
     names = [(rf"w\|branch{number}\.", f"aspp.{own}.") for number, own in BRANCHES.items()]
-    names += [(r"w\|branch5_conv\.", "aspp.convs.4.1."), (r"w\|branch5_bn\.", "aspp.convs.4.2."), (r"w\|conv_cat\.", "aspp.project.")]
+    names += [
+        (r"w\|branch5_conv\.", "aspp.convs.4.1."),
+        (r"w\|branch5_bn\.", "aspp.convs.4.2."),
+        (r"w\|conv_cat\.", "aspp.project."),
+    ]
     aspp = filled(nn.ModuleDict({"aspp": Decoder((4, 12), 2, (6, 12, 18), width=8).aspp}), golden, *names)["aspp"]
     close(aspp(golden["x"]), golden["y"])
 

@@ -35,11 +35,16 @@ class Run:
     fence: Callable[[], None] = lambda: None
 
     def connected(self, module: nn.Module) -> nn.Module:
-        """The module; if several workers share a batch, its gradients become those of the whole batch."""
+        """The module; if several workers share a batch, its gradients become those of the whole batch.
+
+        Batch norms with live statistics take those of the whole batch on GPUs. On CPUs, for which torch has no such layer, each
+        worker's are its own, and the first worker's running statistics count.
+        """
         if self.world == 1:
             return module
         if self.device.type == "cuda":
             torch.cuda.set_device(self.device)  # where NCCL works
+            module = nn.SyncBatchNorm.convert_sync_batchnorm(module)  # in place; parameters stay the same objects
         # parameters may have no gradient in some steps: a loss begins later, or one worker's images do not have it. One extra
         # parameter never has a gradient, because DDP prints a warning if it looks for such parameters and finds none
         module.register_parameter("without_gradient", nn.Parameter(torch.zeros((), device=self.device)))

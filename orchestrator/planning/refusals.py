@@ -114,7 +114,7 @@ def _shares(stage: Stage, allowed: str) -> Iterator[str]:
         shares = workers * parts
         name, accumulate = stage.owned["batch"], stage.owned.get("accumulate")
         if not batch % shares and batch // shares < least:
-            yield f"{name}={batch} leaves fewer than {least} images to a batch norm; it takes {name}={least * shares}, or {allowed}"
+            yield f"{name}={batch} leaves a batch norm fewer than {least} images; it takes {name}={least * shares}, or {allowed}"
         if batch % shares:
             nearest = " or ".join(str(size) for size in (batch // shares * shares, -(-batch // shares) * shares) if size)
             also = f" times {accumulate}={parts}" if parts > 1 else ""

@@ -44,9 +44,9 @@ def dividing(stages: Sequence[Stage], room: int) -> int:
 
 
 def divides(stages: Iterable[Stage], workers: int) -> bool:
-    """Whether this number of workers divides every training's batch."""
+    """Whether this number of workers divides every training's batch, and leaves each part the images that it needs."""
     return all(
-        batch % (workers * parts) == 0 and batch // (workers * parts) >= least for batch, parts, least in shared_batches(stages)
+        not batch % (workers * parts) and batch >= least * workers * parts for batch, parts, least in shared_batches(stages)
     )
 
 
