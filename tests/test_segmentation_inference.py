@@ -60,7 +60,7 @@ def test_seams_test_resizes_images_as_its_code_does():
     for scale, view in ((0.5, "seam|view0"), (1.5, "seam|view4")):
         np.testing.assert_allclose(at_scale(image, scale, rule.mode, rule.align_corners), GOLDEN[view], atol=1e-5)
     found = inference.probabilities(convolution, image, (0.5, 1.0, 1.5), True, "mean_logits")
-    np.testing.assert_allclose(found, GOLDEN["seam|prob"], atol=1e-4)
+    np.testing.assert_allclose(found, GOLDEN["seam|prob"], atol=1e-5)
 
 
 def test_the_maximum_of_probabilities_is_not_divided_by_its_sum():
