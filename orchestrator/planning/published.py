@@ -23,7 +23,7 @@ def published(images: str, metric: str, components: Iterable[str], segmenter: st
 
 
 def _fits(recipe: Recipe, figure: Published, wanted: set[str], segmenter: str) -> bool:
-    words = [word for word in figure.with_.replace(",", "+").replace(" ", "").split("+") if word not in ("", "none")]
+    words = [word for word in figure.with_.replace(",", "+").replace(" ", "").split("+") if word]
     try:
         named = [find(word, (*FOLD_ORDER, *ADD_ONS)) for word in words]
     except WrongInput:
