@@ -95,7 +95,7 @@ def limit_stride(stages: Mapping[int, nn.Module], stride: int, dilated: Dilated)
     """Remove the stride of stages that would exceed `stride`; `stages` maps the stride that each stage reaches to the stage.
 
     `dilated=False`: the stride is removed and nothing else (the CAM family). True: the later convolutions are dilated instead, so
-    every filter sees the spacing of its training; the first 3x3 convolution of a stage keeps the spacing of the stage
+    every filter sees the spacing of its training; the first spatial convolution of a stage keeps the spacing of the stage
     before (torchvision). "uniform": that first convolution is dilated as well (DeepLab).
     """
     dilation = 1
@@ -104,8 +104,9 @@ def limit_stride(stages: Mapping[int, nn.Module], stride: int, dilated: Dilated)
         for convolution in convolutions:
             convolution.stride = (1, 1)
         if dilated:
-            spatial = [convolution for convolution in convolutions if convolution.kernel_size == (3, 3)]
+            spatial = [convolution for convolution in convolutions if convolution.kernel_size > (1, 1)]
             for index, convolution in enumerate(spatial):
                 spacing = dilation if index == 0 and dilated != "uniform" else 2 * dilation
-                convolution.dilation = convolution.padding = (spacing, spacing)
+                convolution.dilation = (spacing, spacing)
+                convolution.padding = tuple(spacing * (side // 2) for side in convolution.kernel_size)
             dilation *= 2

@@ -16,4 +16,4 @@ def fold_batch_norms(network: nn.Module) -> None:
         for (name, convolution), (norm_name, norm) in pairwise(list(parent.named_children())):
             if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d) and norm.track_running_stats:
                 setattr(parent, name, fuse_conv_bn_eval(convolution, norm))
-                setattr(parent, norm_name, nn.Identity())
+                setattr(parent, norm_name, getattr(norm, "act", nn.Identity()))  # timm's norms hold the activation after them

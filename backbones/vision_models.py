@@ -1,4 +1,4 @@
-"""torchvision's models; the project imports torchvision only here.
+"""torchvision's models, and timm's, which stand on torchvision; the project imports both libraries only here.
 
 A torchvision built for CUDA cannot load its compiled operators beside a CPU build of torch (a plain
 `pip install` from a CPU index may install this pair). Its import then fails: it registers shape rules for two box operators
@@ -8,6 +8,7 @@ that are not declared. Our networks do not use these operators, so declaring the
 import importlib
 import sys
 from types import ModuleType
+from typing import Any
 
 import torch
 
@@ -34,3 +35,8 @@ def _import_models() -> ModuleType:
 
 
 models = _import_models()
+
+
+def timm_network(name: str, **options: Any) -> Any:
+    """The network that timm calls `name`, with timm's options; timm is loaded with the first, which takes a second."""
+    return importlib.import_module("timm").create_model(name, **options)

@@ -1,16 +1,18 @@
 """Initial weights of a backbone: none, ImageNet weights by torchvision or timm, or a local file."""
 
 import hashlib
-import importlib
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 
 from backbones.backbone import Backbone
+from backbones.mxnet_file import is_mxnet_file, read_mxnet_file
 from backbones.state import State, load_state
-from backbones.vision_models import models
+from backbones.vision_models import models, timm_network
 from imagesets.errors import WrongInput
 
 PREFIX = "backbone."  # of the names of a backbone's weights within a whole network
@@ -21,7 +23,7 @@ def initialise(backbone: Backbone, name: str, weights: str) -> None:
     """Load initial weights into `backbone`, an architecture called `name`; "none" changes nothing.
 
     Raises WrongInput if the file is missing, is no plain state dict, or has other shapes or names, and if
-    ImageNet weights do not exist or cannot be downloaded.
+    ImageNet weights do not exist or cannot be downloaded. Files are of torch, safetensors or MXNet.
     """
     if weights == "none":
         return
@@ -44,9 +46,11 @@ def weights_digest(path: str | Path) -> str:
 def _read(path: Path) -> State:
     if not path.is_file():
         raise WrongInput(f"there is no weights file {path}; give a path, imagenet or none")
+    if is_mxnet_file(path):
+        return read_mxnet_file(path)
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, SafetensorError) as error:
         raise WrongInput(
             f"weights file {path} is not a plain torch state dict: it is damaged, of another program, or holds more than tensors"
         ) from error
@@ -79,9 +83,9 @@ def _torchvision(source: str, name: str) -> State:
 
 def _timm(source: str, name: str) -> State:
     try:
-        return importlib.import_module("timm").create_model(source, pretrained=True).state_dict()
-    except (ImportError, OSError, RuntimeError) as error:  # not installed; no network; a broken or partial file
+        return timm_network(source, pretrained=True).state_dict()
+    except (OSError, RuntimeError) as error:  # no network; a broken or partial file
         raise WrongInput(
-            f"the ImageNet weights of {name}, timm's {source}, could not be fetched ({error}); "
-            f"install timm (pip install timm), or set a file's path in place of imagenet"
+            f"the ImageNet weights of {name} could not be fetched ({error}); set the path of a file with them in place of "
+            f"imagenet, such as model.safetensors of timm's {source}"
         ) from error

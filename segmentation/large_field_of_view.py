@@ -78,4 +78,5 @@ def training(context: Context) -> Training:
 
 def _build(settings: Settings, classes: Sequence[str], weights: str) -> Segmenter:
     backbone = build_backbone(settings, weights, settings.frozen_norms, stride=settings.stride, dilated=True)
+    backbone.freeze(settings.frozen if settings.weights != "none" else "none")
     return Segmenter(backbone, HEADS[settings.head](backbone.channels[-1], len(classes) + 1, settings.width))

@@ -59,6 +59,7 @@ def test_a_recipe_tells_the_parts_and_what_its_backbones_provide(recipe):
 @pytest.mark.parametrize(
     ("name", "published"),
     [
+        ("resnet38d", "resnet38d_backbone"),
         ("swin_t", "swin_tiny_backbone_with_output_norms"),
         ("swin_s", "swin_small_backbone_with_output_norms"),
         ("swin_b", "swin_base_backbone_with_output_norms"),
@@ -71,7 +72,7 @@ def test_parameters_and_statistics_are_as_many_as_in_the_public_code(name, publi
     assert [sum(value.numel() for value in backbone.parameters()), statistics] == facts[published]
 
 
-# (output stride, rule) -> the dilation of the first 3x3 convolution and of all others, in the stages that reach /16 and /32
+# (output stride, rule) -> the dilation of the first spatial convolution and of all others, in the stages that reach /16 and /32
 DILATIONS = {
     (8, False): ((1, 1), (1, 1)),
     (8, True): ((1, 2), (2, 4)),
@@ -86,21 +87,22 @@ DILATIONS = {
 
 
 @pytest.mark.parametrize(
-    "architecture", [architecture for architecture in ARCHITECTURES if 8 in outline(architecture).output_strides]
+    "architecture", [architecture for architecture in ARCHITECTURES if {8, 16, 32} <= {*outline(architecture).output_strides}]
 )
-def test_every_3x3_convolution_is_dilated_by_the_rule(architecture):
+def test_every_spatial_convolution_is_dilated_by_the_rule(architecture):
     for (stride, rule), expected in DILATIONS.items():
         with torch.device("meta"):
             backbone = architecture(stride=stride, dilated=rule, frozen_statistics=True)
         parts = {name: [module for part in members for module in part.modules()] for name, members in backbone.parts().items()}
         found = {
-            name: [module for module in modules if isinstance(module, nn.Conv2d) and module.kernel_size == (3, 3)]
+            name: [module for module in modules if isinstance(module, nn.Conv2d) and module.kernel_size > (1, 1)]
             for name, modules in parts.items()
         }
         for name, (first, others) in zip(("layer3", "layer4"), expected, strict=True):
             dilations = [convolution.dilation for convolution in found[name]]
             assert dilations == [(first, first), *[(others, others)] * (len(dilations) - 1)], (stride, rule, name)
-            assert all(convolution.padding == convolution.dilation for convolution in found[name])
+            for convolution in (plain for plain in found[name] if type(plain) is nn.Conv2d):  # others fill up as they need it
+                assert convolution.padding[0] == convolution.dilation[0] * (convolution.kernel_size[0] // 2)
             kept = stride >= {"layer3": 16, "layer4": 32}[name]
             halving = [module for module in parts[name] if isinstance(module, nn.Conv2d) and module.stride != (1, 1)]
             assert bool(halving) == kept, (stride, rule, name)
