@@ -14,6 +14,7 @@ from backbones.precision import MixedPrecision
 from backbones.vision_models import models
 from segmentation.learning import MaskObjective, learning
 from segmentation.masked_crop import scaled_crop
+from segmentation.parameter_groups import by_part
 from segmentation.segmenter import Segmenter, build_backbone, convolution
 from training import optimisers
 from training.stage import Context, Settings, Training
@@ -64,13 +65,12 @@ def training(context: Context) -> Training:
     """Train on the pseudo masks of the training list."""
     settings = context.settings
     module = _build(settings, context.classes, settings.weights)
-    parts = (module.backbone.parameters(), settings.lr), (module.decoder.parameters(), settings.lr * settings.head_factor)
     return learning(
         context,
         module,
         MaskObjective(module, settings.averaging, align_corners=settings.align_corners),
         scaled_crop(context),
-        optimisers.groups(settings.weight_decay, *parts),
+        by_part(module, settings.lr, settings.head_factor, settings.weight_decay),
         optimisers.poly(settings.iterations),
     )
 

@@ -4,7 +4,9 @@ from typing import Any
 
 from torch import nn
 
-UNDECAYED = ("norm", "relative_position_bias_table")  # parts of names; biases and the batch norms of decoders do decay
+from segmentation.segmenter import Segmenter
+
+UNDECAYED = ("norm", "relative_position_bias_table")  # parts of a backbone's names; biases and decoders do decay
 
 
 def with_faster_head(backbone: nn.Module, head: nn.Module, lr: float, weight_decay: float) -> list[dict[str, Any]]:
@@ -22,12 +24,17 @@ def with_faster_head(backbone: nn.Module, head: nn.Module, lr: float, weight_dec
     ]
 
 
-def without_decay(network: nn.Module, lr: float, weight_decay: float) -> list[dict[str, Any]]:
-    """One rate for all; layer norms and position tables have no weight decay (Swin's configuration of mmsegmentation)."""
-    free = [value for name, value in network.named_parameters() if any(part in name for part in UNDECAYED)]
-    chosen = set(map(id, free))
-    decayed = [value for value in network.parameters() if id(value) not in chosen]
+def by_part(network: Segmenter, lr: float, head_factor: float, weight_decay: float) -> list[dict[str, Any]]:
+    """The backbone at the base rate and the decoders at `head_factor` times that.
+
+    Layer norms and position tables have no weight decay (Swin's configuration of mmsegmentation); no ResNet has any.
+    """
+    backbone = list(network.backbone.named_parameters())
+    free = [value for name, value in backbone if any(part in name for part in UNDECAYED)]
+    decayed = [value for name, value in backbone if not any(part in name for part in UNDECAYED)]
+    heads = [value for name, value in network.named_parameters() if not name.startswith("backbone.")]
     return [
         {"params": decayed, "lr": lr, "weight_decay": weight_decay},
         {"params": free, "lr": lr, "weight_decay": 0.0},
+        {"params": heads, "lr": head_factor * lr, "weight_decay": weight_decay},
     ]

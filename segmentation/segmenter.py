@@ -34,8 +34,8 @@ class Segmenter(nn.Module):
 class FCNHead(MixedPrecision, nn.Sequential):
     """The auxiliary decoder of mmsegmentation: a 3x3 convolution, dropout and a classifier on the tap before the last."""
 
-    def __init__(self, inputs: int, labels: int, width: int, dropout: float = 0.1) -> None:
-        super().__init__(*convolution(inputs, width, 3), nn.Dropout2d(dropout), classifier(width, labels))
+    def __init__(self, inputs: int, labels: int, width: int, std: float = 0.01, dropout: float = 0.1) -> None:
+        super().__init__(*convolution(inputs, width, 3), nn.Dropout2d(dropout), classifier(width, labels, std))
 
     def forward(self, *taps: torch.Tensor) -> torch.Tensor:
         """All taps of a backbone to logits [B,labels,h,w]."""
@@ -52,10 +52,10 @@ def convolution(inputs: int, outputs: int, kernel: int, dilation: int = 1) -> nn
     )
 
 
-def classifier(inputs: int, labels: int) -> nn.Conv2d:
-    """mmsegmentation's last layer: 1x1, weights drawn from N(0, 0.01), biases 0."""
+def classifier(inputs: int, labels: int, std: float = 0.01) -> nn.Conv2d:
+    """mmsegmentation's last layer: 1x1, weights drawn from N(0, std), biases 0."""
     layer = nn.Conv2d(inputs, labels, 1)
-    nn.init.normal_(layer.weight, std=0.01)
+    nn.init.normal_(layer.weight, std=std)
     nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
     return layer
 

@@ -12,7 +12,7 @@ from backbones.precision import MixedPrecision
 from maps.grids import resize
 from segmentation.learning import MaskObjective, learning
 from segmentation.masked_crop import fitted_crop
-from segmentation.parameter_groups import without_decay
+from segmentation.parameter_groups import by_part
 from segmentation.pyramid_pooling import PyramidPooling
 from segmentation.schedules import warmed_up
 from segmentation.segmenter import FCNHead, Segmenter, build_backbone, classifier, convolution
@@ -24,14 +24,14 @@ LEVELS = 4  # taps at /4, /8, /16 and /32
 class UperHead(MixedPrecision):
     """Pyramid pooling on the coarsest tap, a feature pyramid from there to the finest, and all its levels merged at /4."""
 
-    def __init__(self, channels: Sequence[int], labels: int, width: int, dropout: float = 0.1) -> None:
+    def __init__(self, channels: Sequence[int], labels: int, width: int, std: float = 0.01, dropout: float = 0.1) -> None:
         super().__init__()
         *finer, coarsest = channels
         self.pooling = PyramidPooling(coarsest, width)
         self.lateral = nn.ModuleList(convolution(inputs, width, 1) for inputs in finer)
         self.smooth = nn.ModuleList(convolution(width, width, 3) for _ in finer)
         self.merge = convolution(LEVELS * width, width, 3)
-        self.classify = nn.Sequential(nn.Dropout2d(dropout), classifier(width, labels))
+        self.classify = nn.Sequential(nn.Dropout2d(dropout), classifier(width, labels, std))
 
     def forward(self, *taps: torch.Tensor) -> torch.Tensor:
         """The taps [B,C,h,w], of which the last four count, finest first, to logits [B,labels,h,w] on the finest's grid."""
@@ -57,7 +57,7 @@ def training(context: Context) -> Training:
         module,
         MaskObjective(module, settings.averaging, settings.auxiliary),
         fitted_crop(context),
-        without_decay(module, settings.lr, settings.weight_decay),
+        by_part(module, settings.lr, settings.head_factor, settings.weight_decay),
         warmed_up(settings.iterations, power=1.0, warm_up=settings.warm_up),
     )
 
@@ -66,5 +66,6 @@ def _build(settings: Settings, classes: Sequence[str], weights: str) -> Segmente
     own = {"drop_path": settings.drop_path} if settings.drop_path else {}
     backbone = build_backbone(settings, weights, settings.frozen_norms, stride=32, **own)
     channels, labels = backbone.channels[-LEVELS:], len(classes) + 1
-    head = UperHead(channels, labels, settings.width)
-    return Segmenter(backbone, head, FCNHead(channels[-2], labels, settings.width // 2))
+    width, std = settings.width, settings.initial_std
+    head = UperHead(channels, labels, width, std)
+    return Segmenter(backbone, head, FCNHead(channels[-2], labels, width // 2, std))

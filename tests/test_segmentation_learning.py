@@ -21,7 +21,7 @@ from segmentation.large_field_of_view import seam_head
 from segmentation.learning import MaskObjective
 from segmentation.losses import averaged_cross_entropy, cross_entropy
 from segmentation.masked_crop import MaskedCrop, is_varied
-from segmentation.parameter_groups import with_faster_head, without_decay
+from segmentation.parameter_groups import by_part, with_faster_head
 from segmentation.schedules import staircase, warmed_up
 from segmentation.segmenter import FCNHead, Segmenter, build_backbone
 from segmentation.upernet import UperHead
@@ -92,14 +92,15 @@ def test_norms_and_position_tables_of_swin_do_not_decay_and_all_else_does() -> N
     with torch.device("meta"):
         backbone = swin.swin_t(stride=32, dilated=False, frozen_statistics=False)
         network = Segmenter(backbone, UperHead(backbone.channels, 3, 8), FCNHead(384, 3, 4))
-    groups = without_decay(network, 6e-5, 0.01)
+    groups = by_part(network, 6e-5, 2.0, 0.01)
     free = {name for name, value in network.named_parameters() if any(value is own for own in groups[1]["params"])}
     layer_norms = {name for name, module in network.named_modules() if isinstance(module, nn.LayerNorm)}
     assert {name for name in free if "relative_position_bias_table" not in name} == {
         f"{name}.{part}" for name in layer_norms if ".norm" in name for part in ("weight", "bias")
     }
     assert sum("relative_position_bias_table" in name for name in free) == 12
-    assert [group["weight_decay"] for group in groups] == [0.01, 0.0]
+    assert [group["weight_decay"] for group in groups] == [0.01, 0.0, 0.01]
+    assert [group["lr"] for group in groups] == [6e-5, 6e-5, 12e-5]
     assert sum(len(group["params"]) for group in groups) == len(list(network.parameters()))
 
 
