@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from backbones.backbone import Backbone, Dilated, Options, limit_stride
+from backbones.half import ToHalf
 from backbones.vision_models import timm_network
-from imagesets.transforms import MEAN, STANDARD_DEVIATION
 
 
 class EfficientNetLite(Backbone):
@@ -20,22 +20,18 @@ class EfficientNetLite(Backbone):
 
     channels = (24, 24, 40, 112, 1280)
     imagenet = "timm:tf_efficientnet_lite0"
-    factor: torch.Tensor
-    offset: torch.Tensor
 
     def __init__(self, *, stride: int, dilated: Dilated, frozen_statistics: bool) -> None:
         super().__init__(frozen_statistics)
         self.strides = (4, 4, 8, min(16, stride), stride)
+        self.to_half = ToHalf()
         whole = timm_network("tf_efficientnet_lite0")
         self.conv_stem, self.bn1, self.blocks = whole.conv_stem, whole.bn1, whole.blocks
         self.conv_head, self.bn2 = whole.conv_head, whole.bn2
         limit_stride({16: self.blocks[3:5], 32: self.blocks[5:]}, stride, dilated)
-        mean, deviation = torch.tensor(MEAN), torch.tensor(STANDARD_DEVIATION)
-        self.register_buffer("factor", (deviation / 0.5)[:, None, None], persistent=False)
-        self.register_buffer("offset", ((mean - 0.5) / 0.5)[:, None, None], persistent=False)
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        features = self.bn1(self.conv_stem(images * self.factor + self.offset))
+        features = self.bn1(self.conv_stem(self.to_half(images)))
         x1 = self.blocks[1][0](self.blocks[0](features))
         x2 = self.blocks[1][1](x1)
         x3 = self.blocks[2](x2)

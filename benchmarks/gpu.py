@@ -61,7 +61,10 @@ class Configuration:
     settings: dict[str, str]
 
 
-SET = {"backbone.weights": "none", "deeplabv2.weights": "none", "lpcam.prototype_probability": "0", "deeplabv2.crf": "none"}
+SET = {
+    **{"backbone.weights": "none", "deeplabv2.weights": "none", "lpcam.prototype_probability": "0"},
+    **{"deeplabv2.crf": "none", "crf.parameters": "hfpl"},  # the labels are not measured; one iteration is quick
+}
 LONGER = {"cam.epochs": "8", "amn.epochs": "8", "irn.epochs": "6", "deeplabv2.iterations": "60"}  # some seconds each
 FULL = Configuration({"train": 96, "val": 64}, (375, 500), {**SET, **LONGER, "advcam.iterations": "2"})
 TINY_SETTINGS = {

@@ -1,4 +1,4 @@
-"""Scores of maps and of label maps over a whole list: the confusion matrices of all images are summed before any score.
+"""Scores of maps and of label maps over a whole list: the counts of all images are summed before any score.
 
 Fixed protocol: void pixels of the truth are not counted. A predicted 255 counts as background. A seed is scored at the
 threshold of its method; the best threshold is reported separately and called an oracle. Images with one class and
@@ -9,10 +9,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from scipy.sparse import csr_array
 
 from imagesets.item import Item
-from metrics import region, thresholds
+from metrics import counts, region, sizes, thresholds
 from training.stage import Context, Settings
 
 VOID_RULE = "255 in the truth is not counted, 255 in a prediction is background"
@@ -23,13 +22,14 @@ def score_maps(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:
     records, grid, fixed = context.inputs["maps"], threshold_grid(context.settings), _fixed(context.settings)
 
     def one(item: Item) -> dict[str, np.ndarray]:
-        maps, classes = records[item.id], len(context.classes)
+        maps, truth = records[item.id], item.truth()
         own = maps.background(full=True)
         if own is None and context.settings.maps.seed_threshold is None:
             raise ValueError(f"the maps of {item.id} have no background of their own, but their recipe says so (provides)")
-        background = None if own is None else own.numpy()
-        matrices = thresholds.sweep(maps.full().numpy(), maps.keys, item.truth(), grid, classes, background)
-        return _record(item, matrices, matrices[fixed])
+        full, background = maps.full().numpy(), None if own is None else own.numpy()
+        matrices = thresholds.sweep(full, maps.keys, truth, grid, len(context.classes), background)
+        label = thresholds.label_map(full, maps.keys, grid[fixed], background)
+        return _record(item, matrices, counts.of_label_map(truth, label, matrices[fixed]))
 
     return one
 
@@ -39,8 +39,9 @@ def score_labels(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:
     (records,) = context.inputs.values()
 
     def one(item: Item) -> dict[str, np.ndarray]:
-        matrix = region.confusion(item.truth(), records[item.id]["label"], len(context.classes) + 1)
-        return _record(item, matrix, matrix)
+        truth, label = item.truth(), records[item.id]["label"]
+        matrix = region.confusion(truth, label, len(context.classes) + 1)
+        return _record(item, matrix, counts.of_label_map(truth, label, matrix))
 
     return one
 
@@ -51,10 +52,10 @@ def seed_result(settings: Settings, classes: Sequence[str], arrays: Mapping[str,
     Maps with a background map of their own have neither a threshold nor a curve.
     """
     grid, place = threshold_grid(settings), _fixed(settings)
-    if settings.maps.seed_threshold is None:
-        return _result(settings, classes, arrays["confusion"][place], arrays)
-    curve = thresholds.curve(arrays["confusion"], grid, settings.miou)
     result = _result(settings, classes, arrays["confusion"][place], arrays)
+    if settings.maps.seed_threshold is None:
+        return result
+    curve = thresholds.curve(arrays["confusion"], grid, settings.miou)
     result["protocol"]["threshold"] = float(grid[place])
     return result | {"curve": curve, "oracle": thresholds.best(curve)}
 
@@ -71,29 +72,33 @@ def resampled(
 
     `records` holds the kept arrays of each image; `protocol` is the protocol of the result.
     """
-    size, kept = len(classes) + 1, list(records)
-    starts = np.cumsum([0, *(len(record["cells"]) for record in kept)])
-    cells, counts = (np.concatenate([np.zeros(0, np.int64), *(record[name] for record in kept)]) for name in ("cells", "counts"))
-    images = csr_array((counts, cells, starts), shape=(len(kept), size * size))
-    return lambda weights: region.means((weights @ images).reshape(-1, size, size), protocol["miou"])
+    summed = counts.of_lists(records, len(classes))
+    return lambda weights: counts.means(summed(weights), protocol["miou"])
 
 
-def _record(item: Item, matrices: np.ndarray, scored: np.ndarray) -> dict[str, np.ndarray]:
-    """The record of one image: the confusion matrices to sum, and the matrix `scored` if it has one label or several.
+def _record(item: Item, matrices: np.ndarray, scored: counts.Counts) -> dict[str, np.ndarray]:
+    """The record of one image: its confusion matrices, its other counts, and its matrix if it has one label or several.
 
-    For each image are kept: the cells of `scored` that are not 0, and their places in the flat matrix.
+    These are to be summed. The counts `scored` are kept for each image.
     """
-    cells, labels = np.flatnonzero(scored), len(item.labels)
-    parts = {"one": scored * (labels == 1), "several": scored * (labels > 1)}
-    return {"confusion": matrices, **parts, "cells": cells, "counts": scored.ravel()[cells]}
+    labels, matrix = len(item.labels), scored["region"]
+    parts = {"one": matrix * (labels == 1), "several": matrix * (labels > 1)}
+    return {"confusion": matrices, "contour": scored["contour"], "sizes": scored["sizes"], **parts, **counts.sparse(scored)}
 
 
 def _result(settings: Settings, classes: Sequence[str], whole: np.ndarray, arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """The scores of the matrix `whole`, and those of the images with one label and with several."""
-    protocol = {"miou": settings.miou, "void": VOID_RULE}
-    by_labels = {name: region.summary(arrays[name], classes, settings.miou)["metrics"] for name in ("one", "several")}
+    """The scores of the summed counts, with the confusion matrix `whole`, and those of images with one label and with several."""
+    scored = {"region": whole, "contour": arrays["contour"], "sizes": arrays["sizes"]}
     result = region.summary(whole, classes, settings.miou)
-    return result | {"by_labels": by_labels, "pixels": int(whole.sum()), "protocol": protocol}
+    for name, values in counts.of_classes(scored, classes).items():
+        result["per_class"][name] |= values
+    return result | {
+        "metrics": {name: region.number(value) for name, value in counts.means(scored, settings.miou).items()},
+        "by_labels": {name: region.summary(arrays[name], classes, settings.miou)["metrics"] for name in ("one", "several")},
+        "objects": dict(zip(sizes.SIZES, arrays["sizes"][..., 3].sum(0).tolist(), strict=True)),
+        "pixels": int(whole.sum()),
+        "protocol": {"miou": settings.miou, "void": VOID_RULE},
+    }
 
 
 def threshold_grid(settings: Settings) -> np.ndarray:

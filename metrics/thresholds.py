@@ -46,6 +46,13 @@ def sweep(
     return matrices
 
 
+def label_map(maps: np.ndarray, keys: np.ndarray, threshold: float, background: np.ndarray | None = None) -> np.ndarray:
+    """The label map uint8 [H,W] of argmax over [threshold, maps], with the arguments of `sweep`; 0 is background."""
+    value, winner = _largest(np.asarray(maps, np.float32))
+    labels = np.append(np.asarray(keys), 0).astype(np.uint8) + 1  # one label more, for images without maps
+    return np.where(value > (np.float32(threshold) if background is None else background), labels[winner], 0).astype(np.uint8)
+
+
 def _thresholds_below(value: np.ndarray, thresholds: np.ndarray, background: np.ndarray | None) -> np.ndarray:
     """The number [H*W] of `thresholds` [T] that each value [H,W] exceeds; with a background map, all or none."""
     if background is None:

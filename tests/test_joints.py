@@ -43,6 +43,7 @@ class House:
     """A copy of the project that tests change."""
 
     names: dict[str, str]  # of the runs that were planned last, by method
+    before: Plans
 
     def __init__(self, root: Path) -> None:
         self.root, self.images = root, write_image_set(root.with_name("images"))
@@ -77,6 +78,19 @@ def house(tmp_path: Path) -> House:
     return House(tmp_path / "house")
 
 
+@pytest.fixture(scope="module")
+def unchanged(tmp_path_factory: pytest.TempPathFactory) -> House:
+    """A copy that no test changes, with its plans made. Where a copy and its images lie is part of no key."""
+    house = House(tmp_path_factory.mktemp("joints") / "house")
+    house.before = house.plans()
+    return house
+
+
+@pytest.fixture
+def before(unchanged: House) -> Plans:
+    return unchanged.before
+
+
 def changed(before: Plans, after: Plans) -> set[tuple[str, str]]:
     """The stages (method, name) that have another key; both plans must have the same stages."""
     names = [(method, stage) for method, stages in before.items() for stage in stages]
@@ -94,8 +108,7 @@ def descendants(plans: Plans, users: set[str]) -> set[tuple[str, str]]:
     return found
 
 
-def test_a_new_thing_of_every_kind_changes_no_key_and_renames_no_run(house: House) -> None:
-    before, names = house.plans(), house.names
+def test_a_new_thing_of_every_kind_changes_no_key_and_renames_no_run(unchanged: House, house: House) -> None:
     house.copy("backbones/mobilenet.py", "toy_net.py", ("def mobilenetv2(", "def toy("))
     own = ("mobilenetv2: backbones.mobilenet:mobilenetv2", "toy: backbones.toy_net:toy")
     house.copy("recipes/mobilenetv2.yaml", "toy_net.yaml", ("name: mobilenetv2", "name: toy-net"), own)
@@ -117,11 +130,10 @@ def test_a_new_thing_of_every_kind_changes_no_key_and_renames_no_run(house: Hous
     for kind in ("addon", "mixing"):
         adds = f"{{name: toy-{kind}, kind: {kind}, title: A toy, adds: {{call: methods.toy:build}}}}"
         (house.root / f"recipes/toy_{kind}.yaml").write_text(adds.replace("methods.toy:build", '"methods.toy:build"'))
-    assert changed(before, house.plans()) == set() and house.names == names
+    assert changed(unchanged.before, house.plans()) == set() and house.names == unchanged.names
 
 
-def test_a_new_score_changes_no_key_and_renames_no_run(house: House) -> None:
-    before, names = house.plans(), house.names
+def test_a_new_score_changes_no_key_and_renames_no_run(unchanged: House, house: House) -> None:
     labels = "labels: {title: Label, many: labels, word: labels, every: true, main: toy}"
     (house.root / "recipes/toy.yaml").write_text(f"""
 name: toy
@@ -137,8 +149,8 @@ stages:
   - {{<<: *one, name: masks, reads: [masks]}}
 """)
     after = house.plans()
-    assert house.names == names
-    for method, stages in before.items():
+    assert house.names == unchanged.names
+    for method, stages in unchanged.before.items():
         assert stages.items() <= after[method].items()
         assert {name for name in after[method] if name not in stages} > {"deeplabv2-predictions-toy-score"}
 
@@ -155,8 +167,9 @@ stages:
         ("backbones/mobilenet.py", "MobileNetV2(**options)", "MobileNetV2(**options).eval()", set()),
     ],
 )
-def test_an_entry_counts_in_the_keys_of_those_that_use_it(house: House, file: str, old: str, new: str, users: set[str]) -> None:
-    before = house.plans()
+def test_an_entry_counts_in_the_keys_of_those_that_use_it(
+    before: Plans, house: House, file: str, old: str, new: str, users: set[str]
+) -> None:
     house.edit(file, old, new)
     assert changed(before, house.plans()) == descendants(before, users)
 
@@ -176,15 +189,13 @@ def test_two_components_of_one_code_share_no_random_numbers_and_no_key(house: Ho
     ],
 )
 def test_code_that_reads_maps_or_sums_up_scores_counts_in_the_keys_of_the_reader(
-    house: House, file: str, old: str, new: str, users: set[str]
+    before: Plans, house: House, file: str, old: str, new: str, users: set[str]
 ) -> None:
-    before = house.plans()
     house.edit(file, old, new)
     assert changed(before, house.plans()) == descendants(before, users)
 
 
-def test_the_name_of_an_entry_is_no_part_of_a_key(house: House) -> None:
-    before = house.plans()
+def test_the_name_of_an_entry_is_no_part_of_a_key(before: Plans, house: House) -> None:
     house.edit("recipes/crf.yaml", "  irn-labels: {", "  other: {")
     house.edit("recipes/crf.yaml", "default: irn-labels", "default: other")
     house.edit("recipes/resnet.yaml", "  resnet50: ", "  fifty: ")

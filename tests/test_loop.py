@@ -335,3 +335,11 @@ def test_a_fenced_attempt_leaves_no_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="another attempt"):
         loop.train(training(), ITEMS, run(tmp_path, fence=fence))
     assert not (tmp_path / checkpoint.CHECKPOINT).exists()
+
+
+def test_checkpoints_lie_apart_by_the_seconds_asked_for(tmp_path: Path) -> None:
+    often, seldom = tmp_path / "often", tmp_path / "seldom"
+    histories = [loop.train(training(), ITEMS, run(often)), loop.train(training(), ITEMS, run(seldom, checkpoint_seconds=1000.0))]
+    assert (often / checkpoint.CHECKPOINT).exists()
+    assert not (seldom / checkpoint.CHECKPOINT).exists()
+    assert histories[0] == histories[1]

@@ -13,7 +13,7 @@ from imagesets.item import Item
 from maps.maps import Maps
 from maps.reading import as_they_are
 from methods import supervised
-from metrics import evaluation, region
+from metrics import contour, evaluation, region, sizes
 from training.stage import Context, Settings
 
 CLASSES = ("cat", "dog", "cow")
@@ -39,7 +39,7 @@ def context(settings: Settings, **inputs: dict) -> Context:
 
 def summed(one, items: list[Item]) -> dict[str, np.ndarray]:
     records = [one(item) for item in items]
-    return {name: sum(record[name] for record in records) for name in ("confusion", "one", "several")}
+    return {name: sum(record[name] for record in records) for name in ("confusion", "contour", "sizes", "one", "several")}
 
 
 @pytest.mark.parametrize("convention", ["union", "truth", "all"])
@@ -60,19 +60,32 @@ def test_a_sample_of_the_images_scores_what_a_list_of_them_would(tmp_path, conve
             assert found == pytest.approx(expected)
 
 
+def _check_other_scores(result: dict, pairs: list[tuple[np.ndarray, np.ndarray]]) -> None:
+    """The result's contour quality and IoU by size are those of the sums over the images."""
+    contours, by_size = (sum(of(*pair, 3) for pair in pairs) for of in (contour.matches, sizes.by_size))
+    found, f = result["metrics"], contour.f(contours)
+    assert found["f"] == contour.mean_f(contours) and found["jf"] == (found["miou"] + found["f"]) / 2
+    assert result["per_class"]["cat"]["f"] == f[0] > 0 and "f" not in result["per_class"]["background"]
+    expected = {name: region.number(value) for name, value in sizes.means(by_size).items()}
+    assert {name: found[name] for name in expected} == expected
+    assert result["objects"] == dict(zip(sizes.SIZES, by_size[..., 3].sum(0), strict=True))
+
+
 def test_a_seed_result_has_the_fixed_threshold_the_curve_and_the_oracle(tmp_path):
     items, maps, _ = images(tmp_path)
     arrays = summed(evaluation.score_maps(context(SETTINGS, maps=maps)), items)
     result = evaluation.seed_result(SETTINGS, CLASSES, arrays)
-    plain = 0
+    plain, pairs = 0, []
     for item in items:
         full = maps[item.id].full().numpy()
         stack = np.pad(full, ((1, 0), (0, 0), (0, 0)), constant_values=0.215)
         prediction = np.array([0, *(index + 1 for index in item.labels)], np.uint8)[stack.argmax(0)]
+        pairs.append((item.truth(), prediction))
         plain += region.confusion(item.truth(), prediction, 4)
     assert result["metrics"]["miou"] == region.miou(plain)
     assert result["per_class"]["dog"]["iou"] is None
     assert result["protocol"]["threshold"] == 0.215 and result["pixels"] == plain.sum()
+    _check_other_scores(result, pairs)
     assert len(result["curve"]["threshold"]) == 61  # 60 of the grid and the fixed one
     assert result["oracle"]["miou"] == max(result["curve"]["miou"]) >= result["metrics"]["miou"]
     json.dumps(result, allow_nan=False)
@@ -104,6 +117,7 @@ def test_label_maps_are_scored_whatever_word_they_come_from(tmp_path, word):
         for item in items
     )
     assert result["metrics"]["miou"] == region.miou(plain)
+    _check_other_scores(result, [(item.truth(), labels[item.id]["label"]) for item in items])
     json.dumps(result, allow_nan=False)
 
 
@@ -116,7 +130,8 @@ def test_images_with_one_label_and_with_several_are_scored_apart_and_those_witho
     for one, result in scorings:
         found = result(SETTINGS, CLASSES, summed(one, items))["by_labels"]
         for name, own in {"one": items[:1], "several": items[1:2]}.items():
-            assert found[name] == result(SETTINGS, CLASSES, summed(one, own))["metrics"]
+            whole = result(SETTINGS, CLASSES, summed(one, own))["metrics"]
+            assert found[name] == {metric: whole[metric] for metric in region.means(np.eye(4))}
 
 
 def test_official_masks_score_1(tmp_path):

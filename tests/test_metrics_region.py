@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis.extra.numpy import arrays
 
 from imagesets.errors import WrongInput
-from metrics import region
+from metrics import region, thresholds
 
 GOLDEN = Path(__file__).parent / "golden"
 SETS = ["A_all21_void", "B_absent", "C_perfect", "D_coco81"]
@@ -39,6 +39,15 @@ def test_scores_are_those_of_the_public_scripts(name):
     side = len(golden["recam_eval.iou"])
     expected = {
         "mmseg.iou": region.iou(matrix),
+        "kazuto.class_iou": region.iou(matrix),
+        "recam_eval.iou": region.iou(matrix)[:side],
+        "mmseg.dice": 2 * region.iou(matrix) / (1 + region.iou(matrix)),
+        "jfzhang.pixel_acc": region.pixel_accuracy(matrix),
+        "jfzhang.mean_acc": region.mean_accuracy(matrix),
+        "jfzhang.miou": region.miou(matrix),
+        "jfzhang.fwiou": region.frequency_weighted_iou(matrix),
+        "recam_eval.miou": region.miou(matrix),
+        "recurseed.miou_pct": 100 * region.miou(matrix),
         "mmseg.miou": region.miou(matrix, "union"),
         "kazuto.miou": region.miou(matrix, "truth"),
         "hfpl_final.miou_pct": 100 * region.miou(matrix, "all"),
@@ -55,9 +64,26 @@ def test_scores_are_those_of_the_public_scripts(name):
     for key, value in expected.items():
         tolerance = 1e-5 if "hfpl" in key else 2e-6 if "recurseed" in key else 1e-9
         np.testing.assert_allclose(value, golden[key], rtol=tolerance, err_msg=key)
-    np.testing.assert_allclose(
-        np.nan_to_num(100 * region.precision(matrix)), golden["visinf_eval.precision_pct"], rtol=1e-9, atol=1e-12
-    )
+    absent_is_0 = {
+        "hfpl_final.class_iou_pct": 100 * region.iou(matrix),
+        "hfpl_cam_png.class_iou_pct": 100 * region.iou(matrix),
+        "hfpl_cam_png.miou_pct": 100 * region.miou(matrix, "all"),
+        "visinf_train.iou": region.iou(matrix),
+        "visinf_train.precision": region.precision(matrix),
+        "visinf_train.recall": region.recall(matrix),
+        "visinf_eval.iou_pct": 100 * region.iou(matrix),
+        "visinf_eval.precision_pct": 100 * region.precision(matrix),
+        "visinf_eval.recall_pct": 100 * region.recall(matrix),
+        "visinf_eval.miou_all_pct": 100 * region.miou(matrix, "all"),
+        "visinf_eval.miou_fg_pct": 100 * np.nan_to_num(region.iou(matrix))[1:].mean(),
+    }
+    for key, value in absent_is_0.items():
+        if key in golden:
+            tolerance = 1e-5 if "hfpl" in key else 1e-9
+            np.testing.assert_allclose(np.nan_to_num(value), golden[key], rtol=tolerance, atol=1e-12, err_msg=key)
+    correct = np.diag(matrix)
+    counts = np.stack([correct, matrix.sum(1) - correct, matrix.sum(0) - correct], axis=1)
+    np.testing.assert_allclose(counts, golden["visinf_eval.tp_fn_fp"], rtol=1e-9)
 
 
 def test_the_three_conventions_differ_where_classes_are_absent():
@@ -74,6 +100,73 @@ def test_pseudo_masks_are_scored_as_irn_does():
     np.testing.assert_allclose(region.miou(matrix), golden["png_miou"], atol=1e-6)
     background = [region.false_positives(matrix)[0], region.false_negatives(matrix)[0]]
     np.testing.assert_allclose(background, golden["png_bg_fp_fn"], atol=1e-6)
+
+
+def test_rates_of_the_recurseed_lpcam_and_eps_scripts():
+    golden = np.load(GOLDEN / "metrics_seg.npz")
+    matrix = sum(region.confusion(*pair, 7) for pair in zip(golden["gt"], golden["pred"], strict=True))
+    assert np.array_equal(matrix, golden["confusion"])
+    for counts, name in ((matrix.sum(0), "P"), (matrix.sum(1), "T"), (np.diag(matrix), "TP")):
+        assert np.array_equal(counts, golden[name])
+    present, wrong = matrix.sum(0) + matrix.sum(1) > 0, matrix - np.diag(np.diag(matrix))
+    union = matrix.sum(0) + matrix.sum(1) - np.diag(matrix)
+    fp, fn = region.false_positives(matrix), region.false_negatives(matrix)
+    expected = {
+        "rsepm_iou_percent": 100 * region.iou(matrix),
+        "lpcam_iou": region.iou(matrix),
+        "lpcam_fp": fp,
+        "lpcam_fn": fn,
+        "rsepm_mIoU_FP_FN": [100 * region.miou(matrix), region.foreground_mean(fp), region.foreground_mean(fn)],
+        "lpcam_nanmean_fp_fn": [region.foreground_mean(fp), region.foreground_mean(fn)],
+        "eps_precision": region.precision(matrix),
+        "eps_recall": region.recall(matrix),
+        "eps_mean_prec_recall_miou": [
+            *(region.mean_present(score(matrix)) for score in (region.precision, region.recall, region.iou)),
+        ],
+        "eps_pixel_acc": [region.pixel_accuracy(matrix)],
+        "lpcam_bg_fraction_among_predicted_fg": [matrix[0, 1:].sum() / matrix[:, 1:].sum()],
+    }
+    for name, values in expected.items():
+        np.testing.assert_allclose(values, golden[name], atol=1e-4 if "percent" in name or "mIoU" in name else 1e-6, err_msg=name)
+    split = wrong[0] / np.where(present, union, np.nan), wrong[1:].sum(0) / np.where(present, union, np.nan)
+    for part, name in zip(split, ("fp_bg", "fp_fg"), strict=True):
+        np.testing.assert_allclose(part[1:], golden[name][1:], atol=1e-6, err_msg=name)
+
+
+def test_a_sweep_of_thresholds_is_that_of_the_recurseed_script():
+    golden = np.load(GOLDEN / "metrics_seg.npz")
+    grid, keys = golden["sweep_thresholds"], np.arange(6)
+    matrices = sum(thresholds.sweep(cam, keys, truth, grid, 6) for cam, truth in zip(golden["cam"], golden["gt"], strict=True))
+    found = {
+        "mIoU": 100 * region.miou(matrices),
+        "FP": region.foreground_mean(region.false_positives(matrices)),
+        "FN": region.foreground_mean(region.false_negatives(matrices)),
+    }
+    for name, values in found.items():
+        np.testing.assert_allclose(values, golden[f"sweep_nolabel_{name}"], atol=1e-4 if name == "mIoU" else 1e-6)
+    best = thresholds.best(thresholds.curve(matrices, grid))
+    place = int(np.flatnonzero(grid == best["threshold"])[0])
+    np.testing.assert_allclose(
+        [best["threshold"], *(found[name][place] for name in found)], golden["sweep_nolabel_best"], atol=1e-4
+    )
+
+
+def test_its_sweep_on_training_images_leaves_out_the_classes_that_an_image_is_not_labelled_with():
+    golden = np.load(GOLDEN / "metrics_seg.npz")
+    totals = np.zeros((3, len(golden["sweep_thresholds"]), 7))
+    for cam, truth, labels in zip(golden["cam"], golden["gt"], golden["image_label"], strict=True):
+        matrices = thresholds.sweep(cam, np.arange(6), truth, golden["sweep_thresholds"], 6)
+        counts = np.stack([np.diagonal(matrices, axis1=1, axis2=2), matrices.sum(2), matrices.sum(1)])
+        totals += counts * np.append(1, labels)
+    right, true, predicted = totals
+    union = np.where(true + predicted > 0, true + predicted - right, np.nan)
+    found = {
+        "mIoU": 100 * region.mean_present(right / union),
+        "FP": region.foreground_mean((predicted - right) / union),
+        "FN": region.foreground_mean((true - right) / union),
+    }
+    for name, values in found.items():
+        np.testing.assert_allclose(values, golden[f"sweep_label_{name}"], atol=1e-4 if name == "mIoU" else 1e-6)
 
 
 @given(label_maps)

@@ -11,6 +11,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -25,7 +26,10 @@ from orchestrator.pages.page import percent, seconds
 from orchestrator.pages.report import write_report
 from orchestrator.pages.samples import spread
 from orchestrator.planning.launch import Prepared
-from orchestrator.planning.published import published
+from orchestrator.planning.published import figures_of, published
+from orchestrator.planning.recipe import Published
+from orchestrator.planning.recipes import load_all
+from orchestrator.reading.numbers import told_figures
 from orchestrator.reading.protocol import shown
 from orchestrator.reading.results import cost_unit, used_settings
 from orchestrator.reading.tables import oracle
@@ -99,18 +103,22 @@ def test_it_is_whole_and_asks_for_nothing_outside_itself(page: Page) -> None:
     assert all(address.startswith(("#", "data:image/")) for address in page.addresses)
 
 
+SHOWN = ("miou", "f", "jf", "iou_small", "precision", "recall", "fp", "fn")
+
+
 def test_every_score_stands_in_it_with_its_protocol(page: Page, finished: Finished) -> None:
     rows = finished[1]["rows"]
     names = {"seed": "Seed", "pseudo": "Pseudo mask", "seg": "Segmentation"}
     assert [row["quantity"] for row in rows] == ["seed", "seed", "pseudo", "seg"]
     for row in rows:
         title = f"{names[row['quantity']]} of {row['component']} on {row['split']}"
-        values = [percent(row["metrics"][name]) for name in ("miou", "precision", "recall", "fp", "fn")]
+        values = [percent(row["metrics"][name]) for name in SHOWN]
         if oracle := row.get("oracle"):
             values += [f"{row['protocol']['threshold']:.2f} fixed", f"{percent(oracle['miou'])} at {oracle['threshold']:.2f}"]
         assert f"{title} {' '.join(values)}" in page.words
         for name, value in row["protocol"].items():
             assert f"{name} {value}" in page.words
+    assert "F is contour quality" in page.words and "Higher is better, except for FP and FN." in page.words
 
 
 def test_the_protocol_holds_what_a_score_depends_on_and_nothing_of_the_rest(finished: Finished) -> None:
@@ -147,6 +155,8 @@ def test_errors_and_costs_stand_in_it(page: Page, finished: Finished) -> None:
         shares = [row["errors"][share] for share in ("tp", "fp_object", "fp_background", "fn")]
         shares += [row["by_labels"][part]["miou"] for part in ("one", "several")]
         assert f"{name} {' '.join(map(percent, shares))}" in page.words
+        by_size = [percent(row["metrics"][f"iou_{size}"]) for size in ("small", "medium", "large")]
+        assert f"{name} {' '.join([*by_size, *map(str, row['objects'].values())])}" in page.words
         assert f"{name} {seconds(row['cost']['wall'])} {row['cost']['units']:.1f}" in page.words
     costs = [row["cost"]["wall"] for row in finished[1]["rows"]]
     assert costs == sorted(costs) and costs[0] > 0
@@ -203,7 +213,7 @@ def test_a_run_without_seeds_or_pseudo_masks_has_a_report_too(finished: Finished
 def test_published_figures_stand_beside_ours_with_their_source(finished: Finished, tmp_path: Path) -> None:
     prepared, results, _ = finished
     text = Page(write_report(prepared, {**results, "images_recipe": "voc12"}, tmp_path).read_text()).text
-    assert "54.9 LPCAM Table 2" in text and "72.7 with lpcam+irn, LPCAM Table 2" in text
+    assert "54.9 (LPCAM Table 2)" in text and "72.7 (LPCAM Table 2)" in text
     assert "LPCAM Table 3" not in text  # that segmentation is of a larger segmenter than this run's
 
 
@@ -216,6 +226,16 @@ def test_a_loss_may_begin_or_end_in_the_middle_of_a_training() -> None:
     first, second, third, last = heights(losses(history, "cam-network"))
     # an SVG's heights count from above: 4 and 3 of the one loss, then 2 and 1 of the other
     assert second - first == pytest.approx(third - second) == pytest.approx(last - third) and first < second
+
+
+def test_published_figures_of_other_metrics_stand_beside_that_of_the_main_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = load_all()["lpcam"]
+    more = (("seed.f/train", 39.9), ("seed.jf/train", 51.9))
+    figures = [Published(images="voc12", metric=name, value=value, source="HFPL Table 2") for name, value in more]
+    monkeypatch.setitem(load_all(), "lpcam", msgspec.structs.replace(known, published=(*known.published, *figures)))
+    found = figures_of("voc12", "seed", "train", ["cam", "lpcam"])
+    assert told_figures(found, "seed") == "54.9 (LPCAM Table 2); F 39.9, J&F 51.9 (HFPL Table 2)"
+    assert told_figures(figures_of("voc12", "seed", "val", ["cam", "lpcam"]), "seed") == ""
 
 
 def test_published_figures_are_of_exactly_this_chain() -> None:

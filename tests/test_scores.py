@@ -16,7 +16,7 @@ from rich.console import Console
 import recipes as package
 from imagesets.errors import WrongInput
 from imagesets.item import Item, read_label_map
-from metrics import region
+from metrics import counts, region
 from orchestrator.pages.report import write_report
 from orchestrator.planning import scores
 from orchestrator.planning.launch import Prepared, Request, experiment
@@ -94,12 +94,20 @@ def test_the_settings_quantities_and_functions_that_a_recipe_names_for_scores_ex
 
 
 def test_evaluation_gives_the_metrics_that_its_recipe_declares() -> None:
-    hidden = ["pixel_accuracy", "mean_accuracy", "frequency_weighted_iou"]
-    assert list(scores.metrics(["seed"])) == ["miou", "precision", "recall", "fp", "fn", *hidden]
-    assert scores.metrics(["seg"]).keys() == region.means(np.array([[3, 1], [2, 4]])).keys()
-    assert list(scores.metrics(["seed"], "tables")) == ["miou", "precision", "recall"]
+    truth, label = np.array([[1, 0], [0, 0]], np.uint8), np.array([[1, 1], [0, 0]], np.uint8)
+    counted = counts.of_label_map(truth, label, region.confusion(truth, label, 2))
+    assert scores.metrics(["seg"]).keys() == counts.means(counted).keys()
+    assert list(scores.metrics(["seed"], "tables")) == ["miou", "f", "iou_small", "precision", "recall"]
+    assert list(scores.metrics(["seed"], "pages")) == ["miou", "f", "jf", "iou_small", "precision", "recall", "fp", "fn"]
     assert {name for name, (_, metric) in scores.class_metrics(["seed"]).items() if metric.better == "lower"} == {"fp", "fn"}
-    assert list(scores.class_metrics(["seed"])) == list(region.summary(np.eye(2), ["cat"])["per_class"]["cat"])
+    of_class = region.summary(np.eye(2), ["cat"])["per_class"]["cat"] | counts.of_classes(counted, ["cat"])["cat"]
+    assert set(scores.class_metrics(["seed"])) == of_class.keys() - {"iou_medium", "iou_large"}
+
+
+def test_scores_have_the_names_under_which_the_papers_tables_are_kept() -> None:
+    declared = {scores.metric_name(name, metric, "val") for name in scores.quantities() for metric in scores.metrics([name])}
+    of_maps = {f"{name}.{metric}/val" for name in ("seed", "pseudo", "seg") for metric in ("miou", "f", "jf", "fp", "fn")}
+    assert of_maps | {"classification.f1/val"} <= declared
 
 
 LISTS = ("images.scoring=[train, val]", "images.validation=[val, train]", "images.selection=val")
@@ -241,7 +249,7 @@ def test_evaluate_scores_a_folder_by_it(command: Command, finished: Any, tmp_pat
 def test_a_run_that_is_older_than_a_score_is_read_all_the_same(finished: Any) -> None:
     root, runs = finished
     run = open_run(root / "store", runs[0][1]["run"])
-    del run.results["settings"]["toy.least"]
+    del run.results["settings"]["toy.least"], run.results["settings"]["images.classification"]
     assert run.made("seg")[0].name == "deeplabv2-predictions"
 
 
@@ -266,7 +274,9 @@ def test_one_metric_has_one_declaration(toy: None) -> None:
 
 
 def test_what_no_recipe_scores_is_refused(toy: None) -> None:
-    with pytest.raises(WrongInput, match="no score recipe has a stage 'network'; known are seed, pseudo, seg, labels"):
+    with pytest.raises(
+        WrongInput, match="no score recipe has a stage 'network'; known are seed, pseudo, seg, classification, labels"
+    ):
         scores.stages("network")
 
 

@@ -26,6 +26,7 @@ TRAINING = {  # of a classifier on these images; each method's test adds setting
     "training.threads": 1,
     "training.precision": "float32",
     "training.loaders": 0,
+    "training.checkpoint_seconds": 0,
     "training.ema": 0.0,
 }
 

@@ -5,6 +5,7 @@ All random numbers are derived from (random seed, stage, epoch, place in the epo
 from its checkpoint therefore ends bit-equal to an undisturbed one with the same number of workers and threads.
 """
 
+import time
 import warnings
 from collections.abc import Sequence
 from contextlib import closing, nullcontext
@@ -56,7 +57,7 @@ def train(training: Training, items: Sequence[Item], run: Run) -> list[dict[str,
         "scaler": scaler,
     }
     progress, unread = checkpoint.load(kept, run), list[StepLosses]()
-    objective = run.connected(_Total(training.objective))
+    objective, saved = run.connected(_Total(training.objective)), time.monotonic()
     with closing(batches(training, items, run, progress)) as shares:
         for parts, last in shares:
             if run.agreed_to_stop():
@@ -70,8 +71,11 @@ def train(training: Training, items: Sequence[Item], run: Run) -> list[dict[str,
             if last or progress.step % READ_EVERY[run.device.type] == 0:
                 _read(unread, progress, training, run)
             if last:
-                progress.end_epoch(_means(run.of_all(progress.seen)))
-                checkpoint.save(kept, progress, run)
+                seen, due = zip(*run.of_all((progress.seen, time.monotonic() - saved >= run.checkpoint_seconds)), strict=True)
+                progress.end_epoch(_means(seen))
+                if due[0]:  # the first worker's clock decides for all
+                    checkpoint.save(kept, progress, run)
+                    saved = time.monotonic()
     average.deliver()
     if training.finish is not None:
         training.network.eval()

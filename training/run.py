@@ -19,6 +19,7 @@ Value = TypeVar("Value")
 class Run:
     """Where a training runs: `purpose` names its random numbers, `folder` keeps its checkpoint.
 
+    A checkpoint is written where an epoch ends, but not sooner than `checkpoint_seconds` after the last one.
     `report(step, losses, history)` is called on rank 0 after every step, with the mean losses of the earlier epochs. Looking at
     the step's losses makes it wait for the device.
     `asked_to_stop()` is called before every step, `fence()` before every write; it raises if another attempt has taken over.
@@ -30,6 +31,7 @@ class Run:
     device: torch.device
     rank: int = 0
     world: int = 1
+    checkpoint_seconds: float = 0.0
     report: Callable[[int, Mapping[str, float], list[dict[str, float]]], None] = lambda step, losses, history: None
     asked_to_stop: Callable[[], bool] = lambda: False
     fence: Callable[[], None] = lambda: None

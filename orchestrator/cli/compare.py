@@ -47,7 +47,7 @@ def compare(
     runs = Runs(store.resolve())
     comparison = compared([group for name in names for group in groups_of(runs, name)], Store(runs.store))
     console = terminal()
-    console.print(terminal_table(comparison))
+    console.print(terminal_table(comparison, console.width))
     for warning in comparison.warnings:
         console.print(f"note: {warning}")
     for path in to:

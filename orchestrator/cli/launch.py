@@ -189,7 +189,9 @@ def _report(console: Console, runs: Sequence[Prepared], failures: Sequence[Excep
         made.append(write_results(run)[0])
         if len(runs) == 1:
             console.print(
-                result_table(made[0]) if made[0]["rows"] else "nothing was scored: this launch has no stage that scores"
+                result_table(made[0], console.width)
+                if made[0]["rows"]
+                else "nothing was scored: this launch has no stage that scores"
             )
         console.print(f"report  {write_report(run, made[-1], folder)}")
         if tracked is not None:
@@ -197,7 +199,7 @@ def _report(console: Console, runs: Sequence[Prepared], failures: Sequence[Excep
         if len(runs) == 1:
             console.print(f"log     {folder / 'log.txt'}")
     if len(runs) > 1 and made:
-        console.print(group_table(group_of(made)))
+        console.print(group_table(group_of(made), console.width))
 
 
 def _raise(console: Console, runs: Sequence[Prepared], failures: Sequence[Exception | None]) -> None:

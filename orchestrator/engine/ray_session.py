@@ -42,6 +42,7 @@ def connected(address: str = "", cpus: int = 1) -> Iterator[None]:
         refuse_wrong_token(address)
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if not address:
+        os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # a process that asks whether a cloud takes nodes back
         room = max(os.cpu_count() or 1, cpus)
         options |= {"include_dashboard": False, "num_cpus": room, "object_store_memory": OBJECT_STORE}
     # workers import from the driver's working directory; in an empty one they cannot import a user's folder called metrics/

@@ -55,6 +55,7 @@ def _run_training(job: Job, rank: int, world: int, device: str, cores: int) -> S
         device=torch.device(device),
         rank=rank,
         world=world,
+        checkpoint_seconds=settings.training.checkpoint_seconds,
         report=_progress_writer(job.folder, training.steps) if rank == 0 else lambda step, losses, history: None,
         asked_to_stop=lambda: os.path.exists(job.folder / STOP),  # False also if the store fails for a moment
         fence=job.attempt.check,

@@ -9,7 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from orchestrator.pages.figures import COLOURS
 from orchestrator.planning import scores
-from orchestrator.reading.numbers import heading, told
+from orchestrator.reading.numbers import explained, heading, told
 from orchestrator.reading.tables import oracle, threshold
 
 
@@ -23,8 +23,14 @@ def template(name: str) -> Template:
         lstrip_blocks=True,
     )
     environment.policies["json.dumps_kwargs"] = {"sort_keys": False}  # the order of layers has a meaning
-    environment.filters |= {"percent": percent, "told": told, "heading": heading, "seconds": seconds}
-    environment.filters |= {"threshold": threshold, "oracle": oracle}
+    environment.filters |= {
+        "percent": percent,
+        "share_or_number": share_or_number,
+        "told": told,
+        "heading": heading,
+        "seconds": seconds,
+    }
+    environment.filters |= {"threshold": threshold, "oracle": oracle, "explained": explained}
     environment.globals |= {
         "scores": scores,
         "hues": dict(zip(scores.quantities(), cycle(COLOURS), strict=False)),
@@ -44,6 +50,11 @@ def entry(row: Mapping[str, Any], path: str) -> Any:
 def percent(value: float | None) -> str:
     """A fraction in percent with one decimal; a dash if it is undefined."""
     return "-" if value is None else f"{100 * value:.1f}"
+
+
+def share_or_number(value: float | None) -> str:
+    """A fraction in percent, or a whole number as it is."""
+    return f"{value:,}" if isinstance(value, int) else percent(value)
 
 
 def seconds(value: float) -> str:

@@ -3,20 +3,22 @@
 This module decides what is shown; report.html.j2 has the layout.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from orchestrator.pages import figures
-from orchestrator.pages.page import template
+from orchestrator.pages.page import entry, template
 from orchestrator.pages.samples import Layer, regions, samples
 from orchestrator.planning import scores
 from orchestrator.planning.launch import Prepared
 from orchestrator.planning.planned_stage import PlannedStage
-from orchestrator.planning.published import published
+from orchestrator.planning.published import figures_of, published
 from orchestrator.planning.references import resolve
+from orchestrator.planning.score_recipe import Details
+from orchestrator.reading.numbers import told_figures
 from orchestrator.reading.results import cost_unit, subjects, used_settings
 from orchestrator.storage.store import Store, read_json, read_manifest, write_atomically
 
@@ -31,13 +33,14 @@ def write_report(prepared: Prepared, results: Mapping[str, Any], folder: Path) -
     page = template("report.html.j2").render(
         results=results,
         metrics=scores.metrics(known, "pages"),
-        details=[details for recipe in scores.recipes() for details in recipe.details],
+        details=list(_details(rows)),
         unit=list(cost_unit()),
         finished=datetime.fromtimestamp(results["finished"], UTC),
         rows=rows,
         unscored=prepared.unscored,
         shared=_shared([row["protocol"] for row in rows]),
         last=_last(rows),
+        classes=_of_classes(_last(rows)),
         stages=[_stage(step) for step in steps],
         curves=[{**row, "figure": figures.threshold_curve(row, row["name"])} for row in rows if "curve" in row],
         losses=[(step.stage.name, figures.losses(history, step.stage.name)) for step, history in _histories(steps)],
@@ -63,20 +66,35 @@ def title(quantity: str) -> str:
 
 def _row(row: Mapping[str, Any], subject: str, results: Mapping[str, Any]) -> dict[str, Any]:
     """A row of results with its name and its published figures."""
-    metric = scores.metric_name(row["quantity"], scores.main(row["quantity"]), row["split"])
-    chain = row["components"], results["segmenter"]
+    recipe, chain = results["images_recipe"], (row["components"], results["segmenter"])
     return {
         **row,
         "of": subject,
         "name": f"{title(row['quantity'])} ({subject})",
-        "published": published(results["images_recipe"], metric, *chain),
-        "published_cost": published(results["images_recipe"], "cost.units", *chain),
+        "published": told_figures(figures_of(recipe, row["quantity"], row["split"], *chain), row["quantity"]),
+        "published_cost": published(recipe, "cost.units", *chain),
     }
 
 
 def _last(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """The last row of each quantity on each list: the final results."""
     return list({(row["quantity"], row["split"]): row for row in rows}.values())
+
+
+def _details(rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[Details, list[Mapping[str, Any]]]]:
+    """The further tables that scores declare, each with the rows that have something of it."""
+    for table in (table for recipe in scores.recipes() for table in recipe.details):
+        if own := [row for row in rows if any(entry(row, path) is not None for path in table.columns)]:
+            yield table, own
+
+
+def _of_classes(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
+    """The rows with scores of classes, by the title of these scores."""
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        if "per_class" in row:
+            found.setdefault(scores.class_title(row["quantity"]), []).append(row)
+    return found
 
 
 def _shared(protocols: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

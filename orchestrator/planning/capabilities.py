@@ -27,6 +27,11 @@ def check_requirements(
             _refuse_missing(component, wanted, provided_by_entry(value), f"{full}={value}")
 
 
+def can_score(score: StageRecipe, scored: "Stage") -> bool:
+    """Whether what a stage writes provides what a score requires of it."""
+    return set(score.requires.get(scored.recipe.writes, ())) <= set(scored.recipe.provides)
+
+
 def check_add_on(name: str, add_on: AddOn, component: str, recipe: StageRecipe) -> None:
     """Raise WrongInput if the training of `component` cannot carry the add-on called `name`."""
     _refuse_missing(name, add_on.requires, recipe.provides, f"the training of {component}")

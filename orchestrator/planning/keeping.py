@@ -7,11 +7,14 @@ from typing import Any
 
 from imagesets.errors import WrongInput
 from orchestrator.planning import scores
+from orchestrator.planning.capabilities import can_score
 from orchestrator.planning.components import Component
 from orchestrator.planning.in_place import IMPORTED, wanted
 from orchestrator.planning.receiving import full_names, received
 from orchestrator.planning.recipe import Recipe
 from orchestrator.planning.stage import Stage
+
+ASKED = "classification"  # the role of a list whose scores are made only if it names a list, then also of unnamed components
 
 
 def kept(stages: Sequence[Stage], chain: Sequence[Component], last_import: int, settings: Mapping[str, Any]) -> list[Stage]:
@@ -36,8 +39,9 @@ def kept(stages: Sequence[Stage], chain: Sequence[Component], last_import: int, 
     for stage in stages:
         if id(stage) in there:
             found.append(stage)
-            if stage.component in named:
-                found += evaluations(stage, settings)
+            found += [score for score in evaluations(stage, settings) if stage.component in named or score.recipe.list == ASKED]
+    if settings[f"images.{ASKED}"] and not any(stage.recipe.list == ASKED for stage in found):
+        raise WrongInput(f"images.{ASKED}={settings[f'images.{ASKED}']} is idle: no network of this run classifies images")
     return found
 
 
@@ -45,6 +49,8 @@ def evaluations(stage: Stage, settings: Mapping[str, Any]) -> Iterator[Stage]:
     """The scores of a stage, for each of its quantities, each recipe that scores the quantity, and each list."""
     for quantity in scores.of_stage(stage.recipe):
         for owner, recipe in scores.stages(quantity):
+            if not can_score(recipe, stage):
+                continue
             name = f"{stage.name}{_suffix(stage, owner, quantity)}-score"
             inputs = {recipe.reads[0]: stage}
             purpose = f"{owner.name}-{recipe.name}"
@@ -60,10 +66,11 @@ def _suffix(stage: Stage, owner: Recipe, quantity: str) -> str:
 
 
 def _on_lists(score: Stage, owner: Recipe, settings: Mapping[str, Any]) -> Iterator[Stage]:
-    """A score on every list of its quantity and on the list on which settings are chosen."""
+    """A score on every list of its quantity and on the list on which settings are chosen; one that is asked for, on its list."""
     own = received(full_names(owner.name, score.recipe.settings, score.inputs, settings), settings)
-    lists = [*settings[f"images.{score.recipe.list}"], *filter(None, [settings["images.selection"]])]
-    for number, list_name in enumerate(dict.fromkeys(lists)):
+    lists, selection = settings[f"images.{score.recipe.list}"], settings["images.selection"]
+    named = [lists] if score.recipe.list == ASKED else [*lists, selection]
+    for number, list_name in enumerate(dict.fromkeys(filter(None, named))):
         name = f"{score.name}{f'-{list_name}' if number else ''}"
         yield replace(score, name=name, list_name=list_name, **own)
 

@@ -1,8 +1,9 @@
-"""The published figure that a result is compared with."""
+"""The published figures that a result is compared with."""
 
 from collections.abc import Iterable
 
 from imagesets.errors import WrongInput
+from orchestrator.planning import scores
 from orchestrator.planning.components import BASE_NETWORK
 from orchestrator.planning.recipe import ADD_ONS, FOLD_ORDER, Published, Recipe
 from orchestrator.planning.recipes import find, load_all
@@ -20,6 +21,16 @@ def published(images: str, metric: str, components: Iterable[str], segmenter: st
             if (figure.images, figure.metric) == (images, metric) and _fits(known[name], figure, wanted, segmenter):
                 return figure
     return None
+
+
+def figures_of(images: str, quantity: str, split: str, components: Iterable[str], segmenter: str = "") -> dict[str, Published]:
+    """The published figures of a score, by metric, the main one first."""
+    chain = list(components)
+    found = {
+        name: published(images, scores.metric_name(quantity, name, split), chain, segmenter)
+        for name in scores.metrics([quantity])
+    }
+    return {name: figure for name, figure in found.items() if figure}
 
 
 def _fits(recipe: Recipe, figure: Published, wanted: set[str], segmenter: str) -> bool:

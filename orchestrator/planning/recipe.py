@@ -97,7 +97,7 @@ class StageRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     replaces: tuple[Kind, ...] = ()  # of an import: it replaces the last stage of such a component that writes the same word
     check: str = ""  # `function(context)` says, before anything runs, what is wrong with files of other programs that it reads
     over: Literal["images", "classes"] = "images"
-    list: Literal["training", "fitting", "scoring", "validation"] = "training"
+    list: Literal["training", "fitting", "scoring", "validation", "classification"] = "training"
     if_bound: dict[str, bool] = {}  # the stage exists only if earlier components wrote (true) or did not write (false) the word
     cores_unless: dict[str, Any] = {}  # its work behind the network takes many cores, unless settings have these values
     reads: tuple[str, ...] = ()
@@ -156,6 +156,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     after: str = ""  # the setting that may name a component; this one is then folded after that one
     open: str = ""  # of an image set: `function(path, settings) -> ImageSet` opens it; settings are its own, by their bare names
     make: str = ""  # of a built-in one: `function(parent, settings, make) -> path | None` makes it; None: it is missing
+    prepare: str = ""  # of an image set: `function(path, settings, spread, show) -> sentences`, see `imagesets.coco_preparation`
     segmenter: str = ""  # of an image set: the segmenter of its runs unless another is named
     provides: tuple[str, ...] = ()  # of a backbone: the capabilities of its entries
     table: dict[str, Any] = {}  # things by name: "package.module:function" or values; see Setting.choices_from

@@ -23,6 +23,7 @@ class Metric(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     title: str
     unit: str = "percent"
     better: Literal["higher", "lower"] = "higher"
+    about: str = ""  # what it is, if its title does not say so
     mean: str = ""  # what it is the mean over
     per_class: str = ""  # if it is a mean over classes: the score of one class that it is the mean of
     class_title: str = ""  # the title of that score, if it is another
@@ -30,7 +31,7 @@ class Metric(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
 
 class Details(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A further table of a report. `columns` are titles by the path of a fraction in a result, such as `errors.fn`."""
+    """A further table of a report. `columns` are titles by the path of a fraction or a whole number in a result (`errors.fn`)."""
 
     title: str
     text: str

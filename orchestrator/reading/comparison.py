@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.planning import scores
-from orchestrator.planning.published import published
+from orchestrator.planning.published import figures_of
 from orchestrator.planning.recipe import Published
 from orchestrator.reading.protocol import DIGITS
 from orchestrator.reading.resampling import Interval, intervals
@@ -37,12 +37,12 @@ class Difference:
 
 @dataclass(frozen=True)
 class Line:
-    """One entry's result; `differences` are by metric; empty if the first entry was scored on other images."""
+    """One entry's result, with published figures and differences by metric; no differences if the first has other images."""
 
     entry: Entry
     row: Row
     differences: Mapping[str, Difference]
-    published: Published | None
+    published: Mapping[str, Published]
     lost: bool = False  # the kept arrays of the images, which an interval needs, are no longer in the store
 
     @property
@@ -91,16 +91,15 @@ def labels(groups: Sequence[Group]) -> list[str]:
 def _line(entry: Entry, first: Entry, place: Scored, store: Store) -> Line:
     row, results = entry.last[place], entry.group.first
     quantity, split = place
-    metric = scores.metric_name(quantity, scores.main(quantity), split)
-    figure = published(results["images_recipe"], metric, row.about["components"], results["segmenter"])
+    figures = figures_of(results["images_recipe"], quantity, split, row.about["components"], results["segmenter"])
     other = first.last.get(place)
     if entry is first or other is None or not _same_images(row, other):
-        return Line(entry, row, {}, figure)
+        return Line(entry, row, {}, figures)
     found = intervals(row, other, store, results["classes"])
     over_images = found or {}
     pairs = {name: spread.minus(other.scores[name]) for name, spread in row.scores.items() if name in other.scores}
     differences = {name: Difference(pair, over_images.get(name)) for name, pair in pairs.items() if pair is not None}
-    return Line(entry, row, differences, figure, lost=bool(differences) and found is None)
+    return Line(entry, row, differences, figures, lost=bool(differences) and found is None)
 
 
 def _same_images(row: Row, other: Row) -> bool:

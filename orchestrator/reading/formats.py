@@ -15,14 +15,14 @@ from imagesets.errors import WrongInput
 from orchestrator.planning import scores
 from orchestrator.planning.score_recipe import Metric
 from orchestrator.reading.comparison import Comparison, Line
-from orchestrator.reading.numbers import form, heading, scale, told_spread
-from orchestrator.reading.resampling import LEVEL
-from orchestrator.reading.summary import Scored
-from orchestrator.reading.tables import table, threshold
+from orchestrator.reading.numbers import form, heading, scale, told_figures, told_spread
+from orchestrator.reading.summary import Scored, Spread
+from orchestrator.reading.tables import PIPED_WIDTH, fitting, threshold
 from orchestrator.storage.store import write_atomically
 
-ABOUT = ("method", "run", "quantity", "of", "split", "metric", "unit", "better")
+ABOUT = ("method", "run", "quantity", "of", "split", "metric", "class", "unit", "better")
 NUMBERS = ("n", "mean", "std", "min", "max", "difference", "difference_std", "difference_low", "difference_high", "images")
+PUBLISHED = ("published", "source")
 ESCAPED = {
     "\\": r"\textbackslash{}",
     "{": r"\{",
@@ -51,7 +51,7 @@ def columns(comparison: Comparison) -> list[str]:
         ">runs",
         *heads,
         ">difference",
-        f">{LEVEL:.0%} interval (images)",
+        ">interval (images)",
         *after,
         "threshold",
         "published",
@@ -76,14 +76,15 @@ def class_rows(comparison: Comparison, place: Scored) -> list[list[str]]:
     return [[name, *(told_spread(line.row.per_class.get(name), metric) for line in lines)] for name in names]
 
 
-def terminal_table(comparison: Comparison) -> Table:
-    """The table for the terminal, in which each quantity is named once."""
-    made = table(*columns(comparison), wrap=False)
-    said = ""
-    for quantity, *cells in rows(comparison):
-        made.add_row("" if quantity == said else quantity, *cells)
-        said = quantity
-    return made
+def terminal_table(comparison: Comparison, room: int = PIPED_WIDTH) -> Table:
+    """The table for a terminal `room` wide, in which each quantity is named once; without published figures if there are none."""
+    heads, body = columns(comparison), rows(comparison)
+    if not any(row[-1] for row in body):
+        heads, body = heads[:-1], [row[:-1] for row in body]
+    first = [number == 0 or row[0] != body[number - 1][0] for number, row in enumerate(body)]
+    body = [row if named else ["", *row[1:]] for named, row in zip(first, body, strict=True)]
+    others = [f">{heading(metric)}" for metric in _metrics(comparison)[1].values()]
+    return fitting(heads, body, [*others[:1], "threshold", *others[1:]], room)
 
 
 def markdown(comparison: Comparison) -> str:
@@ -99,24 +100,31 @@ def markdown(comparison: Comparison) -> str:
 
 
 def latex(comparison: Comparison) -> str:
-    """A LaTeX tabular, methods by main metrics; it needs no package."""
+    """LaTeX tabulars that need no package: methods by main metrics, then classes by methods for each quantity and list."""
     places = list(comparison.lines)
-    lines = [rf"\begin{{tabular}}{{l{'r' * len(places)}}}", r"\hline"]
     heads = [f"{quantity} {heading(scores.main_metric(quantity))} ({split})" for quantity, split in places]
-    lines += [_latex_row(["method", *heads]), r"\hline"]
+    body = []
     for entry in comparison.entries:
-        cells = [
-            told_spread(entry.last[place].main if place in entry.last else None, scores.main_metric(place[0])) for place in places
-        ]
-        lines.append(_latex_row([entry.label, *cells]))
+        mains = [entry.last[place].main if place in entry.last else None for place in places]
+        cells = [told_spread(main, scores.main_metric(place[0])) for main, place in zip(mains, places, strict=True)]
+        body.append([entry.label, *cells])
+    tables = [_tabular(["method", *heads], body)]
+    for place, lines in comparison.lines.items():
+        if of_classes := class_rows(comparison, place):
+            tables.append(f"% {class_head(place)}\n" + _tabular(["class", *(line.entry.label for line in lines)], of_classes))
+    return "\n".join(tables)
+
+
+def _tabular(head: Sequence[str], body: Iterable[Sequence[str]]) -> str:
+    lines = [rf"\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}", r"\hline", _latex_row(head), r"\hline", *map(_latex_row, body)]
     return "\n".join([*lines, r"\hline", r"\end{tabular}"]) + "\n"
 
 
 def comma_separated(comparison: Comparison) -> str:
-    """One line per method, quantity, list and metric, at full precision."""
+    """One line per method, quantity, list and metric at full precision, then one per class for the scores of classes."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow((*ABOUT, *NUMBERS))
+    writer.writerow((*ABOUT, *NUMBERS, *PUBLISHED))
     for lines in comparison.lines.values():
         for line in lines:
             writer.writerows(_long(line))
@@ -145,7 +153,7 @@ def _metrics(comparison: Comparison) -> tuple[dict[str, Metric], dict[str, Metri
 
 
 def _row(line: Line, mains: Mapping[str, Metric], others: Mapping[str, Metric]) -> list[str]:
-    about, main, figure = line.row.about, line.row.main, line.published
+    about, main = line.row.about, line.row.main
     metric = scores.main_metric(about["quantity"])
 
     def told(metrics: Mapping[str, Metric]) -> list[str]:
@@ -157,7 +165,7 @@ def _row(line: Line, mains: Mapping[str, Metric], others: Mapping[str, Metric]) 
         told_spread(line.difference.spread, metric, signed=True) if line.difference else "",
         _over_images(line, metric),
         *told(others),
-        *(threshold(about), f"{figure.value} ({figure.source})" if figure else ""),
+        *(threshold(about), told_figures(line.published, about["quantity"])),
     ]
 
 
@@ -173,18 +181,31 @@ def _over_images(line: Line, metric: Metric) -> str:
 
 
 def _long(line: Line) -> Iterable[list[object]]:
-    about = line.row.about
-    for name, metric in scores.metrics([about["quantity"]]).items():
-        spread, difference = line.row.scores.get(name), line.differences.get(name)
-        if spread is None:
-            continue
-        yield [
-            *(line.entry.label, line.entry.group.name, about["quantity"], about["component"], about["split"]),
-            *(name, metric.unit, metric.better, spread.n, spread.mean, spread.std, spread.minimum, spread.maximum),
-            *((difference.spread.mean, difference.spread.std) if difference else (None, None)),
-            *(difference.interval if difference and difference.interval else (None, None)),
-            about["protocol"]["images"],
-        ]
+    about, metrics = line.row.about, scores.metrics([line.row.about["quantity"]])
+    for name, metric in metrics.items():
+        if spread := line.row.scores.get(name):
+            difference, figure = line.differences.get(name), line.published.get(name)
+            yield [
+                *_about(line, name, "", metric),
+                *_of_runs(spread),
+                *((difference.spread.mean, difference.spread.std) if difference else (None, None)),
+                *(difference.interval if difference and difference.interval else (None, None)),
+                about["protocol"]["images"],
+                *((figure.value / scale(metric), figure.source) if figure else (None, None)),
+            ]
+    main = scores.main_metric(about["quantity"])
+    for name, spread in line.row.per_class.items():
+        yield [*_about(line, main.per_class, name, main), *_of_runs(spread), *[None] * 4, about["protocol"]["images"], None, None]
+
+
+def _about(line: Line, metric: str, class_name: str, declared: Metric) -> list[object]:
+    entry, about = line.entry, line.row.about
+    place = entry.label, entry.group.name, about["quantity"], about["component"], about["split"]
+    return [*place, metric, class_name, declared.unit, declared.better]
+
+
+def _of_runs(spread: Spread) -> list[object]:
+    return [spread.n, spread.mean, spread.std, spread.minimum, spread.maximum]
 
 
 def _markdown_table(head: Sequence[str], body: Iterable[Sequence[str]]) -> str:

@@ -1,5 +1,9 @@
 """Scores as text, in the unit that the metric declares."""
 
+from collections.abc import Iterable, Mapping
+
+from orchestrator.planning import scores
+from orchestrator.planning.recipe import Published
 from orchestrator.planning.score_recipe import Metric
 from orchestrator.reading.summary import Spread
 
@@ -27,6 +31,26 @@ def told_spread(spread: Spread | None, metric: Metric, signed: bool = False) -> 
 def heading(metric: Metric) -> str:
     """The title of a metric, with its unit unless that is percent."""
     return metric.title if metric.unit == "percent" else f"{metric.title} ({metric.unit})"
+
+
+def explained(metrics: Iterable[Metric]) -> str:
+    """Sentences on metrics: what they are, what they are the means over, and which are better lower."""
+    found, means = list(metrics), dict[str, list[str]]()
+    for metric in found:
+        means.setdefault(metric.mean, []).append(metric.title)
+    told = [f"{metric.title} is {metric.about}." for metric in found if metric.about]
+    told += [f"Mean over {mean}: {', '.join(titles)}." for mean, titles in means.items() if mean]
+    lower = " and ".join(metric.title for metric in found if metric.better == "lower")
+    return " ".join([*told, f"Higher is better, except for {lower}." if lower else "Higher is better."])
+
+
+def told_figures(figures: Mapping[str, Published], quantity: str) -> str:
+    """Published figures by their source: "68.0, F 45.1, J&F 56.6 (HFPL Table 2)"; the main metric's stands without its title."""
+    metrics, sources = scores.metrics([quantity]), dict[str, list[str]]()
+    for name, figure in figures.items():
+        title = "" if name == scores.main(quantity) else f"{metrics[name].title} "
+        sources.setdefault(figure.source, []).append(f"{title}{figure.value}")
+    return "; ".join(f"{', '.join(values)} ({source})" for source, values in sources.items())
 
 
 def axis(metric: Metric) -> str:

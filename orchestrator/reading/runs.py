@@ -10,6 +10,7 @@ from orchestrator.planning import scores
 from orchestrator.planning.components import components
 from orchestrator.planning.expression import expand
 from orchestrator.planning.nearest import nearest
+from orchestrator.planning.recipes import load_all
 from orchestrator.planning.stage import Stage
 from orchestrator.reading.results import FORMAT
 from orchestrator.storage.store import Store, read_json, read_manifest
@@ -37,8 +38,10 @@ class FinishedRun:
     def stages(self) -> dict[str, Stage]:
         """The run's stages by name, expanded again from its settings."""
         chain = components(self.results["method"], self.results["segmenter"])
-        newer = {  # score recipes that came after the run
-            f"{recipe.name}.{name}": setting.default for recipe in scores.recipes() for name, setting in recipe.settings.items()
+        newer = {  # settings of scores, and of lists for them, that came after the run
+            f"{recipe.name}.{name}": setting.default
+            for recipe in (*scores.recipes(), load_all()["images"])
+            for name, setting in recipe.settings.items()
         }
         try:
             return {stage.name: stage for stage in expand(chain, newer | self.results["settings"])}
@@ -54,7 +57,8 @@ class FinishedRun:
         listed = {entry["stage"] for entry in self.results["stages"]}
         makers = {name: stage for stage in self.stages.values() if stage.name in listed for name in scores.of_stage(stage.recipe)}
         if quantity not in makers:
-            there = ", ".join(name for name in scores.quantities() if name in makers) or "nothing"
+            files = [name for name, about in scores.quantities().items() if about.label_maps or about.threshold]
+            there = ", ".join(name for name in files if name in makers) or "nothing"
             raise WrongInput(f"run {self.name} has no {quantity}; it has {there}")
         return makers[quantity], None
 

@@ -1,7 +1,7 @@
 """Tables for the terminal: a plan, and the scores of a run."""
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rich import box
@@ -11,10 +11,12 @@ from rich.table import Table
 from orchestrator.planning import scores
 from orchestrator.planning.launch import Experiment, Prepared
 from orchestrator.planning.planned_stage import PlannedStage
+from orchestrator.planning.score_recipe import Metric
 from orchestrator.reading.numbers import heading, told, told_spread
 from orchestrator.reading.results import subjects
-from orchestrator.reading.summary import Group
+from orchestrator.reading.summary import Group, Row
 
+WIDEST = 10_000  # columns of a console on which every table has its natural width
 PIPED_WIDTH = 400  # width if output goes to a file or another program, where a line should hold what belongs together
 
 
@@ -45,43 +47,66 @@ def table(*columns: str, title: str = "", wrap: bool = True) -> Table:
     return made
 
 
-def result_table(results: dict[str, Any]) -> Table:
-    """The metrics of every score, with list and threshold."""
-    title = f"{results['method']} on {results['images']}, random seed {results['random_seed']}"
-    rows = results["rows"]
-    metrics = scores.metrics((row["quantity"] for row in rows), "tables")
-    columns = ["", "of", "split", *(f">{heading(metric)}" for metric in metrics.values()), "threshold", "oracle"]
-    made = table(*columns, title=title, wrap=False)
-    for row, subject in zip(rows, subjects(rows), strict=True):
-        made.add_row(
-            *(row["quantity"], subject, row["split"]),
-            *(told(row["metrics"][name], metric) if name in row["metrics"] else "" for name, metric in metrics.items()),
-            *(threshold(row), oracle(row)),
-        )
+def fitting(columns: Sequence[str], rows: Sequence[Sequence[str]], optional: Sequence[str], room: int, title: str = "") -> Table:
+    """A table at most `room` wide: it lacks as many `optional` columns as needed, the last first. Its caption names them."""
+    kept = list(optional)
+    while True:
+        out = [name for name in optional if name not in kept]
+        places = [place for place, name in enumerate(columns) if name not in out]
+        made = table(*(columns[place] for place in places), title=title, wrap=False)
+        for row in rows:
+            made.add_row(*(row[place] for place in places))
+        if not kept or Console(width=WIDEST).measure(made).maximum <= room:
+            break
+        kept.pop()
+    if out:
+        made.caption = f"not shown for want of room: {', '.join(name.removeprefix('>') for name in out)}"
+        made.caption_justify = "left"
     return made
 
 
-def group_table(group: Group) -> Table:
+def result_table(results: dict[str, Any], room: int = PIPED_WIDTH) -> Table:
+    """The metrics of every score, with list and threshold, in a table at most `room` wide if it can be."""
+    title = f"{results['method']} on {results['images']}, random seed {results['random_seed']}"
+    rows = results["rows"]
+    metrics = scores.metrics((row["quantity"] for row in rows), "tables")
+    heads = [f">{heading(metric)}" for metric in metrics.values()]
+    body = [
+        [
+            *(row["quantity"], subject, row["split"]),
+            *(told(row["metrics"][name], metric) if name in row["metrics"] else "" for name, metric in metrics.items()),
+            *(threshold(row), oracle(row)),
+        ]
+        for row, subject in zip(rows, subjects(rows), strict=True)
+    ]
+    return fitting(["", "of", "split", *heads, "threshold", "oracle"], body, _optional(metrics), room, title)
+
+
+def group_table(group: Group, room: int = PIPED_WIDTH) -> Table:
     """The same over the runs of a group: mean ± deviation, number of runs, range of the main metric."""
     about, rows = group.first, group.rows()
     seeds = ", ".join(str(run["random_seed"]) for run in group.runs)
     title = f"{about['method']} on {about['images']}, random seeds {seeds}"
     metrics = scores.metrics((row.about["quantity"] for row in rows), "tables")
     columns = ["", "of", "split", ">runs", *(f">{heading(metric)}" for metric in metrics.values()), ">min", ">max", "threshold"]
-    made = table(*columns, title=title, wrap=False)
-    for row, subject in zip(rows, subjects([row.about for row in rows]), strict=True):
-        main, metric = row.main, scores.main_metric(row.about["quantity"])
-        made.add_row(
-            *(row.about["quantity"], subject, row.about["split"]),
-            str(main.n if main else 0),
-            *(
-                told_spread(row.scores.get(name), metric) if name in row.about["metrics"] else ""
-                for name, metric in metrics.items()
-            ),
-            *((told(main.minimum, metric), told(main.maximum, metric)) if main else ("", "")),
-            threshold(row.about),
-        )
-    return made
+    body = [_group_row(row, subject, metrics) for row, subject in zip(rows, subjects([row.about for row in rows]), strict=True)]
+    return fitting(columns, body, _optional(metrics), room, title)
+
+
+def _group_row(row: Row, subject: str, metrics: Mapping[str, Metric]) -> list[str]:
+    main, metric = row.main, scores.main_metric(row.about["quantity"])
+    return [
+        *(row.about["quantity"], subject, row.about["split"], str(main.n if main else 0)),
+        *(told_spread(row.scores.get(name), own) if name in row.about["metrics"] else "" for name, own in metrics.items()),
+        *((told(main.minimum, metric), told(main.maximum, metric)) if main else ("", "")),
+        threshold(row.about),
+    ]
+
+
+def _optional(metrics: Mapping[str, Metric]) -> list[str]:
+    """The columns of metrics that a narrow terminal may lack: all but those of main metrics."""
+    mains = {quantity.main for quantity in scores.quantities().values()}
+    return [f">{heading(metric)}" for name, metric in metrics.items() if name not in mains]
 
 
 def threshold(row: Mapping[str, Any]) -> str:

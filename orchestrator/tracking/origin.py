@@ -7,7 +7,7 @@ from typing import Any
 
 from imagesets.image_set import UNION
 
-ROLES = ("training", "fitting", "scoring", "validation", "selection")
+ROLES = ("training", "fitting", "scoring", "validation", "selection", "classification")
 SHORT = 12  # characters of a fingerprint; MLflow takes 36
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from itertools import product
 
 from imagesets.errors import WrongInput
 from orchestrator.planning.components import Component
@@ -29,6 +30,7 @@ TINY = {
 }
 OWN = {"irn.pair_radius": 4, "lpcam.clusters": 2}  # what the rule above does not make tiny
 SHARED = {"training.workers": 1, "training.loaders": 0}
+ASKED = ("images.classification=train",)  # scores that are made only where a setting asks for them
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ class Case:
     expression: str
     segmenter: str
     stage: Stage
+    further: tuple[str, ...] = ()  # settings without which the stage does not exist
 
     @property
     def name(self) -> str:
@@ -86,9 +89,9 @@ def expressions(recipe: Recipe) -> Iterator[tuple[str, str]]:
 
 
 @cache
-def plan(expression: str, segmenter: str, at_defaults: bool = False) -> tuple[Stage, ...]:
+def plan(expression: str, segmenter: str, at_defaults: bool = False, further: tuple[str, ...] = ()) -> tuple[Stage, ...]:
     """The stages of an expression, at tiny settings or at defaults; raises WrongInput where it makes no sense."""
-    assignments = () if at_defaults else tiny()
+    assignments = (*(() if at_defaults else tiny()), *further)
     return tuple(experiment(Request(expression, "folder:x", segmenter, assignments=assignments)).stages)
 
 
@@ -123,8 +126,12 @@ def every(kind: str) -> list[Case]:
 def scores() -> list[Case]:
     """Every stage of every score recipe, on a result that it scores."""
     found: dict[int, Case] = {}
-    for case in (case for recipe in components() for case in cases_of(recipe.name)):
-        for stage in plan(case.expression, case.segmenter):
-            if stage.scores:
-                found.setdefault(id(stage.recipe), Case(stage.component, case.expression, case.segmenter, stage))
+    every = [case for recipe in components() for case in cases_of(recipe.name)]
+    for case, further in product(every, ((), ASKED)):
+        try:
+            stages = plan(case.expression, case.segmenter, further=further)
+        except WrongInput:  # none of its networks has a score that is asked for
+            continue
+        for stage in (stage for stage in stages if stage.scores):
+            found.setdefault(id(stage.recipe), Case(stage.component, case.expression, case.segmenter, stage, further))
     return list(found.values())

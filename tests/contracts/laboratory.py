@@ -157,7 +157,7 @@ class Laboratory:
 
     def plan(self, case: Case, random_seed: int = 0, *changed: str) -> Prepared:
         """The plan of a case's expression."""
-        asked = (*tiny(), *changed)
+        asked = (*tiny(), *case.further, *changed)
         request = Request(case.expression, f"folder:{self.images}", case.segmenter, "", asked, random_seed, self.store)
         wanted = experiment(request)
         opened = open_images(request.images, wanted.settings, self.store, make=False)

@@ -83,6 +83,8 @@ def test_its_network_can_do_what_its_recipe_says(made: Made) -> None:
             assert features.ndim == 4 and features.shape[:2] == (2, network.backbone.channels[-1])
         if "class-weights" in provided:
             assert network.chosen_weights().shape == (classes, network.backbone.channels[-1])
+        if "class-logits" in provided:
+            assert network(images).shape == (2, classes)
         if "class-probability" in provided:
             shares = network.probability(torch.randn(5, network.backbone.channels[-1]), classes - 1)
             assert shares.shape == (5,) and ((shares >= 0) & (shares <= 1)).all()
