@@ -37,16 +37,12 @@ class Run:
     fence: Callable[[], None] = lambda: None
 
     def connected(self, module: nn.Module) -> nn.Module:
-        """The module; if several workers share a batch, its gradients become those of the whole batch.
-
-        Batch norms with live statistics take those of the whole batch on GPUs. On CPUs, for which torch has no such layer, each
-        worker's are its own, and the first worker's running statistics count.
-        """
+        """The module; if several workers share a batch, its gradients become those of the whole batch."""
         if self.world == 1:
             return module
         if self.device.type == "cuda":
             torch.cuda.set_device(self.device)  # where NCCL works
-            module = nn.SyncBatchNorm.convert_sync_batchnorm(module)  # in place; parameters stay the same objects
+        synchronise(module, self.device)
         # parameters may have no gradient in some steps: a loss begins later, or one worker's images do not have it. One extra
         # parameter never has a gradient, because DDP prints a warning if it looks for such parameters and finds none
         module.register_parameter("without_gradient", nn.Parameter(torch.zeros((), device=self.device)))
@@ -73,3 +69,13 @@ class Run:
     def _on_cpus(self) -> distributed.ProcessGroup:
         """The group in which workers agree; NCCL's would make each of them wait for its GPU."""
         return distributed.new_group(backend="gloo")
+
+
+def synchronise(module: nn.Module, device: torch.device) -> None:
+    """On a GPU, let the batch norms within a module take the statistics of all workers' shares of a batch.
+
+    Batch norms with fixed statistics stay as they are. Torch has no such layer for CPUs: there each worker normalises its own
+    share, and the running statistics are those of the first worker.
+    """
+    if device.type == "cuda":
+        nn.SyncBatchNorm.convert_sync_batchnorm(module)  # in place; parameters stay the same objects
