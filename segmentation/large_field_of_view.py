@@ -16,7 +16,6 @@ from segmentation.segmenter import Segmenter, build_backbone, convolution
 from training import optimisers
 from training.stage import Context, Settings, Training
 
-DILATION = 12
 MOMENTUM = 3e-4  # of the running statistics of the head's batch norms
 
 
@@ -28,12 +27,12 @@ class LastTap(MixedPrecision, nn.Sequential):
         return cast(torch.Tensor, super().forward(taps[-1]))
 
 
-def seam_head(inputs: int, labels: int, width: int) -> LastTap:
+def seam_head(inputs: int, labels: int, width: int, dilation: int = 12) -> LastTap:
     """A dilated 3x3 convolution and a 1x1 convolution with batch norms, dropout and a classifier.
 
     The batch norms' scale and shift are in no optimiser's group in the public code; they stay 1 and 0.
     """
-    parts = [convolution(inputs, width, 3, DILATION), convolution(width, width, 1)]
+    parts = [convolution(inputs, width, 3, dilation), convolution(width, width, 1)]
     head = LastTap(*parts, nn.Dropout(0.5), nn.Conv2d(width, labels, 1))
     for module in head.modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -44,10 +43,10 @@ def seam_head(inputs: int, labels: int, width: int) -> LastTap:
     return head
 
 
-def mctformer_head(inputs: int, labels: int, width: int) -> LastTap:
+def mctformer_head(inputs: int, labels: int, width: int, dilation: int = 12) -> LastTap:
     """Two dilated 3x3 convolutions with biases and a ReLU between them."""
     first, second = (
-        nn.Conv2d(before, after, 3, padding=DILATION, dilation=DILATION) for before, after in ((inputs, width), (width, labels))
+        nn.Conv2d(before, after, 3, padding=dilation, dilation=dilation) for before, after in ((inputs, width), (width, labels))
     )
     for layer in (first, second):
         nn.init.xavier_uniform_(layer.weight)
@@ -79,4 +78,5 @@ def training(context: Context) -> Training:
 def _build(settings: Settings, classes: Sequence[str], weights: str) -> Segmenter:
     backbone = build_backbone(settings, weights, settings.frozen_norms, stride=settings.stride, dilated=True)
     backbone.freeze(settings.frozen if settings.weights != "none" else "none")
-    return Segmenter(backbone, HEADS[settings.head](backbone.channels[-1], len(classes) + 1, settings.width))
+    head = HEADS[settings.head](backbone.channels[-1], len(classes) + 1, settings.width, settings.dilation)
+    return Segmenter(backbone, head)

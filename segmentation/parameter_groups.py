@@ -6,7 +6,7 @@ from torch import nn
 
 from segmentation.segmenter import Segmenter
 
-UNDECAYED = ("norm", "relative_position_bias_table")  # parts of a backbone's names; biases and decoders do decay
+UNDECAYED = ("norm", "relative_position_bias_table", "pos_embed")  # parts of a backbone's names; biases and decoders do decay
 
 
 def with_faster_head(backbone: nn.Module, head: nn.Module, lr: float, weight_decay: float) -> list[dict[str, Any]]:

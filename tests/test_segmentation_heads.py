@@ -21,7 +21,8 @@ from segmentation.segmenter import FCNHead
 from segmentation.upernet import UperHead
 
 GOLDEN = Path(__file__).parent / "golden"
-FACTS = json.loads((GOLDEN / "architecture_facts.json").read_text())["parameter_counts"]
+ARCHITECTURES = json.loads((GOLDEN / "architecture_facts.json").read_text())
+FACTS = ARCHITECTURES["parameter_counts"]
 BRANCHES = {1: "convs.0", 2: "convs.1", 3: "convs.2", 4: "convs.3"}  # of ASPP in torchvision's names
 
 
@@ -187,6 +188,37 @@ def test_upernets_heads_have_the_published_number_of_parameters(name: str):
 
 
 def test_torchvisions_parts_make_a_deeplabv3plus_of_the_published_size():
-    expected = json.loads((GOLDEN / "architecture_facts.json").read_text())["deeplabv3plus_from_torchvision_parts"]
+    expected = ARCHITECTURES["deeplabv3plus_from_torchvision_parts"]
     for name in ("resnet101", "resnet50"):
         assert size(built(f"deeplabv3plus-{name}", "deeplabv3plus.last_kernel=1"))[0] == expected[name]
+
+
+def outline(text: str) -> torch.Tensor:
+    """An image without content of a size such as "375x500"."""
+    return torch.empty(1, 3, *map(int, text.split("x")), device="meta")
+
+
+@pytest.mark.slow
+def test_the_logits_of_deeplabv2_and_upernet_lie_on_the_published_grids():
+    network = built("deeplabv2-resnet101").eval()
+    found = {size: list(network(outline(size)).shape[2:]) for size in ARCHITECTURES["deeplabv2_logits_size"]}
+    assert found == ARCHITECTURES["deeplabv2_logits_size"]
+    network = built("upernet-swin").eval()
+    for size, expected in ARCHITECTURES["swin_uper_feature_sizes"].items():
+        assert [list(tap.shape[1:]) for tap in network.backbone(outline(size))] == expected["stages"]
+        logits, auxiliary = network.in_training(outline(size))
+        assert [list(logits.shape[2:]), list(auxiliary.shape[2:])] == [expected["logits"], expected["aux"]]
+
+
+def test_the_parts_of_upernets_head_have_the_published_sizes():
+    with torch.device("meta"):
+        head = UperHead([96, 192, 384, 768], 21, 512)
+    parts = {
+        "ppm": head.pooling.pools,
+        "bottleneck": head.pooling.merge,
+        "laterals": head.lateral,
+        "fpn_convs": head.smooth,
+        "fusion": head.merge,
+        "classifier21": head.classify,
+    }
+    assert {name: size(part)[0] for name, part in parts.items()} == FACTS["uperhead_swin_tiny_parts"]
