@@ -15,7 +15,7 @@ from backbones.vision_models import models
 from segmentation.learning import MaskObjective, learning
 from segmentation.masked_crop import scaled_crop
 from segmentation.parameter_groups import by_part
-from segmentation.segmenter import Segmenter, build_backbone, convolution
+from segmentation.segmenter import Segmenter, build_backbone, convolution, with_momentum
 from training import optimisers
 from training.stage import Context, Settings, Training
 
@@ -87,4 +87,4 @@ def _build(settings: Settings, classes: Sequence[str], weights: str) -> Segmente
         settings.width,
         settings.align_corners,
     )
-    return Segmenter(backbone, decoder)
+    return with_momentum(Segmenter(backbone, decoder), settings.norm_momentum)

@@ -12,11 +12,9 @@ from backbones.precision import MixedPrecision
 from segmentation.learning import MaskObjective, learning
 from segmentation.masked_crop import scaled_crop
 from segmentation.parameter_groups import with_faster_head
-from segmentation.segmenter import Segmenter, build_backbone, convolution
+from segmentation.segmenter import Segmenter, build_backbone, convolution, with_momentum
 from training import optimisers
 from training.stage import Context, Settings, Training
-
-MOMENTUM = 3e-4  # of the running statistics of the head's batch norms
 
 
 class LastTap(MixedPrecision, nn.Sequential):
@@ -36,7 +34,6 @@ def seam_head(inputs: int, labels: int, width: int, dilation: int = 12) -> LastT
     head = LastTap(*parts, nn.Dropout(0.5), nn.Conv2d(width, labels, 1))
     for module in head.modules():
         if isinstance(module, nn.BatchNorm2d):
-            module.momentum = MOMENTUM
             module.requires_grad_(False)
         elif isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -79,4 +76,4 @@ def _build(settings: Settings, classes: Sequence[str], weights: str) -> Segmente
     backbone = build_backbone(settings, weights, settings.frozen_norms, stride=settings.stride, dilated=True)
     backbone.freeze(settings.frozen if settings.weights != "none" else "none")
     head = HEADS[settings.head](backbone.channels[-1], len(classes) + 1, settings.width, settings.dilation)
-    return Segmenter(backbone, head)
+    return with_momentum(Segmenter(backbone, head), settings.norm_momentum)

@@ -60,6 +60,14 @@ def classifier(inputs: int, labels: int, std: float = 0.01) -> nn.Conv2d:
     return layer
 
 
+def with_momentum(network: Segmenter, momentum: float) -> Segmenter:
+    """The segmenter, whose batch norms take this share of every batch into their running statistics."""
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = momentum
+    return network
+
+
 def build_backbone(settings: Settings, weights: str, frozen: bool, **options: Any) -> Backbone:
     """The backbone that the settings name, with initial `weights`.
 
