@@ -27,6 +27,8 @@ from imagesets.coco_categories import IDS, NAMES
 from imagesets.coco_preparation import AT_ONCE, MASKS, Drawing, Labels, prepare_coco14
 from imagesets.palette import save_label_map
 from orchestrator.engine.in_processes import in_processes
+from orchestrator.planning.images import open_images
+from orchestrator.planning.launch import Request, experiment, prepare
 
 OBJECTS = 604_907 / 82_783  # in an image of train2014
 OF_VAL = 40_504 / 82_783  # images for one of train
@@ -34,6 +36,7 @@ CROWDS = 0.012  # of the objects
 POINTS = 20  # of a polygon, in the median; then the file has COCO's size
 WIDTH, HEIGHT = 640, 480
 SETTINGS = {"rule": "recam"}
+METHOD = "recam+irn"
 PLAN = """
 import atexit, sys, time
 from benchmarks.clock import memory
@@ -133,13 +136,25 @@ def measure(folder: Path, count: int, limit: int) -> None:
     masks = root / "prepared-coco14-recam" / MASKS
     left = [f"{id}.png" for id in ids if not (masks / f"{id}.png").exists()]
     write_links(masks, left, partial(save_label_map, label=np.zeros((HEIGHT, WIDTH), np.uint8)))
-    for what in ("files hashed", "files seen before"):
-        print(f"plan, {what}: {planned(root, folder / 'store')}", flush=True)
+    print(f"plan, files hashed: {planned(root, folder / 'store')}", flush=True)
+    remember(root, folder / "store")
+    print(f"plan, files seen before: {planned(root, folder / 'store')}", flush=True)
+
+
+def remember(root: Path, store: Path) -> None:
+    """Keep the fingerprints of all files, as a launch does when it begins; a plan writes nothing."""
+    request = Request(METHOD, f"coco14:{root}", store=store)
+    wanted = experiment(request)
+    images = open_images(request.images, wanted.settings, store, make=False)
+    assert images is not None
+    planner = prepare(wanted, images).planner
+    planner.store.open()
+    planner.fingerprints.save()
 
 
 def planned(root: Path, store: Path) -> str:
     """Seconds and memory of `launch --plan`."""
-    words = ["launch", "--method", "recam+irn", "--images", f"coco14:{root}", "--store", str(store), "--plan"]
+    words = ["launch", "--method", METHOD, "--images", f"coco14:{root}", "--store", str(store), "--plan"]
     done = subprocess.run([sys.executable, "-c", PLAN, *words], check=True, capture_output=True, text=True)
     return done.stderr.splitlines()[-1]
 

@@ -18,7 +18,7 @@ class Note:
     """
 
     rule: str
-    digests: Mapping[str, str]
+    digests: dict[str, str]
     states: Mapping[str, list[int]]
     folders: tuple[str, ...] = ()
     whole: bool = False

@@ -86,14 +86,12 @@ def _prepare(path: str, settings: Mapping[str, Any], spread: Spread, show: Show,
 
 
 def _begin(folder: Path, note: Note) -> None:
-    """Make the folders, and remove masks that were drawn from other annotations."""
-    earlier, masks = read_note(folder), folder / MASKS
-    if earlier and earlier.digests != note.digests:
-        shutil.rmtree(masks, ignore_errors=True)
-    for made in (masks, folder / LISTS):
+    """Make the folders, and remove masks that were drawn from annotations which have changed or are gone."""
+    earlier = read_note(folder)
+    if earlier and not earlier.digests.items() <= note.digests.items():
+        shutil.rmtree(folder / MASKS)
+    for made in (folder / MASKS, folder / LISTS):
         made.mkdir(parents=True, exist_ok=True)
-    for half in masks.glob(".*"):
-        half.unlink()
     write_note(folder, note)
 
 

@@ -50,7 +50,7 @@ def test_a_recipe_tells_the_parts_and_what_its_backbones_provide(recipe):
         coarsest = outline(resolve(entry), max(backbone.output_strides))
         assert (coarsest.strides[-4:] == (4, 8, 16, 32)) == ("pyramid" in recipe.provides)
         assert ("drop_path" in signature(resolve(entry)).parameters) == ("drop-path" in recipe.provides)
-        assert tuple(backbone.parts()) == recipe.parts
+        assert tuple(backbone.parts()) == recipe.parts and backbone.output_strides == recipe.strides
         assert (len(backbone.strides) == 5) == ("five-taps" in recipe.provides)
         assert (8 in backbone.output_strides) == ("dilation" in recipe.provides)
         assert isinstance(backbone, backbones.TokenBackbone) == ("tokens" in recipe.provides)

@@ -159,12 +159,12 @@ def test_a_stopped_preparation_goes_on_and_cannot_be_opened_before(root: Path) -
 
     with pytest.raises(KeyboardInterrupt):
         prepare_coco14(str(root), settings("recam"), stopping)
-    (root / "prepared-coco14-recam/SegmentationClass/.COCO.png.77").touch()  # a mask that was being written
+    (half := root / "prepared-coco14-recam/SegmentationClass/.COCO_train2014_000000000003.png.77").touch()  # being written
     with pytest.raises(WrongInput, match=r"this makes them: wsss-orch images prepare coco14:.*coco --set images.rule=recam"):
         open_coco14(root, settings("recam"))
     told = prepare_coco14(str(root), settings("recam"))
     assert told[0].startswith("train: 8 images; 5 masks written") and told[1].startswith("val: 4 images; 4 masks written")
-    assert len(list((root / "prepared-coco14-recam/SegmentationClass").iterdir())) == 12
+    assert {path for path in half.parent.iterdir() if path.suffix != ".png"} == {half} and len(list(half.parent.iterdir())) == 13
     assert len(opened(root).items("train", with_masks=True)) == 8
     assert opened(root, "hfpl").items("train")[0].labels == (0,)
     told = prepare_coco14(str(root), settings("hfpl"))
@@ -183,6 +183,16 @@ def test_changed_annotations_are_noticed_and_masks_are_drawn_anew(root: Path) ->
     assert open_coco14(root, settings("recam")).origin == second.origin
     path.unlink()
     assert open_coco14(root, settings("recam")).origin == second.origin
+
+
+def test_a_list_that_comes_in_leaves_the_masks_of_the_others(root: Path) -> None:
+    val = root / "annotations/instances_val2014.json"
+    val.rename(root / "later.json")
+    assert "8 masks written" in prepare_coco14(str(root), settings("recam"))[0]
+    (root / "later.json").rename(val)
+    assert [told.split("; ")[1][:1] for told in prepare_coco14(str(root), settings("recam"))] == ["0", "4"]
+    val.unlink()  # one that goes takes its masks along, and with them all others
+    assert "8 masks written" in prepare_coco14(str(root), settings("recam"))[0]
 
 
 @pytest.mark.parametrize(
@@ -309,4 +319,6 @@ def test_the_commands_prepare_and_check_and_score_with_the_origin_of_the_masks(r
     assert code == 0 and "made by rule: recam, annotations" in shown.replace("\n", " "), said
     code, _, said = command("images", "prepare", f"coco14:{root}", "--set", "images.rule=voc")
     assert code == 2 and "images.rule=voc is not one of recam, hfpl" in said
+    code, _, said = command("images", "prepare", f"coco14:{root}", "--sbd", root)
+    assert code == 2 and "--sbd is read for voc12:PATH alone" in said
     assert read_label_map(masks / "COCO_train2014_000000000000.png").shape == (48, 56)

@@ -188,3 +188,12 @@ def test_a_part_that_only_another_backbone_has_is_refused_with_the_plan(monkeypa
     monkeypatch.setattr("orchestrator.planning.refusals.parts_of", lambda backbone: ("stem", "block1"))
     told = "cam.frozen=layer2 is no part of backbone.name=small, which has none, stem, block1"
     assert told in problems(wanted, wanted.stages, {})
+
+
+def test_a_stride_that_only_another_backbone_has_is_refused_with_the_plan() -> None:
+    assignments = ("deeplabv2.backbone=resnet38d", "deeplabv2.stride=16")
+    wanted = experiment(Request("cam+none", segmenter="deeplabv2", assignments=assignments))
+    told = "deeplabv2.stride=16 is no output stride of deeplabv2.backbone=resnet38d, which has 8"
+    assert told in problems(wanted, wanted.stages, {})
+    with pytest.raises(WrongInput, match=r"^deeplabv2.stride=12 is not one of 8, 16, 32$"):
+        resolve(SHAPES, [{"deeplabv2.stride": 12}])

@@ -104,6 +104,8 @@ def prepare_images(
 
     console = terminal()
     warn(console, unread_alone(assign))
+    if sbd and not spec.startswith("voc12:"):
+        raise WrongInput(f"--sbd is read for voc12:PATH alone, not for {spec}")
     with Display(console) as display:
 
         def show(name: str, done: int, total: int) -> None:

@@ -51,7 +51,8 @@ class Setting(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     With `file: true` a path counts by its content; with `folder: true` by the contents of the files that are named after
     images of the stage's list.
     `choices_from` is a recipe or a kind: the value is a name in its tables, and a stage receives the entry.
-    `part_of` is the setting that names the backbone; the values are the backbone's parts and `choices`.
+    `part_of` is the setting that names the backbone; the values are the backbone's parts and `choices`. `stride_of` names it
+    as well; the value is one of the backbone's output strides.
     The elements of a list lie within the bounds. A list has at least one element; `length` and `order` are its form.
     """
 
@@ -61,6 +62,7 @@ class Setting(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     choices: tuple[Any, ...] = ()
     choices_from: str = ""
     part_of: str = ""
+    stride_of: str = ""
     length: int | None = None
     order: Literal["", "ascending", "range"] = ""  # range: start, stop, step
     at_least: Least | None = None
@@ -161,6 +163,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     provides: tuple[str, ...] = ()  # of a backbone: the capabilities of its entries
     table: dict[str, Any] = {}  # things by name: "package.module:function" or values; see Setting.choices_from
     parts: tuple[str, ...] = ()  # of a backbone: the parts that can be frozen, in the order in which an image passes them
+    strides: tuple[int, ...] = ()  # of a backbone: the possible output strides
     settings: dict[str, Setting] = {}
     protocol: tuple[str, ...] = ()  # its settings that stand beside a result: results that differ in them are hard to compare
     memory: tuple[str, ...] = ()  # the settings that its stages' memory grows with: lower them if memory runs out

@@ -37,6 +37,12 @@ def parts_of(backbone: str = "") -> tuple[str, ...]:
     return tuple(dict.fromkeys(part for recipe in recipes for part in recipe.parts))
 
 
+def strides_of(backbone: str = "") -> tuple[int, ...]:
+    """The possible output strides of a backbone in the tables, or of all backbones."""
+    recipes = [recipe for recipe in load_all().values() if not backbone or backbone in recipe.table]
+    return tuple(sorted({stride for recipe in recipes for stride in recipe.strides}))
+
+
 def load(path: Path) -> Recipe:
     """Read and check one recipe file."""
     try:
@@ -65,4 +71,5 @@ def find(name: str, kinds: tuple[str, ...]) -> tuple[Recipe, dict[str, Any]]:
 def allowed(setting: Setting) -> tuple[Any, ...]:
     """The values to choose from, with the names in tables; empty if only the type and the bounds limit the value."""
     parts = parts_of() if setting.part_of else ()
-    return (*setting.choices, *entries(setting.choices_from), *parts)
+    strides = strides_of() if setting.stride_of else ()
+    return (*setting.choices, *entries(setting.choices_from), *parts, *strides)

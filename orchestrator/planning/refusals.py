@@ -12,7 +12,7 @@ from orchestrator.planning.capabilities import provided_by_entry
 from orchestrator.planning.launch import Experiment, Prepared
 from orchestrator.planning.nearest import closest
 from orchestrator.planning.planned_stage import PlannedStage
-from orchestrator.planning.recipes import load_all, parts_of
+from orchestrator.planning.recipes import load_all, parts_of, strides_of
 from orchestrator.planning.settings import SAW, declared, parse_assignments
 from orchestrator.planning.stage import Stage
 from orchestrator.planning.workers import WORKERS, divides, gpus, shared_batches
@@ -60,13 +60,16 @@ def _bounds(wanted: Experiment, stage: Stage) -> Iterator[str]:
 
 
 def _foreign_parts(wanted: Experiment, stage: Stage) -> Iterator[str]:
-    """Settings that name a part that the chosen backbone does not have."""
+    """Settings that name a part or a stride that the chosen backbone does not have."""
     table, values = declared(wanted.images_recipe), wanted.settings
     for name in filter(None, stage.owned.values()):
         if backbone := table[name].part_of:
             parts = (*table[name].choices, *parts_of(values[backbone]))
             if values[name] not in parts:
                 yield f"{name}={values[name]} is no part of {backbone}={values[backbone]}, which has {', '.join(parts)}"
+        if (backbone := table[name].stride_of) and values[name] not in (strides := strides_of(values[backbone])):
+            own = ", ".join(map(str, strides))
+            yield f"{name}={values[name]} is no output stride of {backbone}={values[backbone]}, which has {own}"
 
 
 def _lacking(wanted: Experiment, stage: Stage) -> Iterator[str]:
