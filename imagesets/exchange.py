@@ -9,9 +9,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
+from pycocotools import mask as coco
 
 from imagesets.coco_categories import category_ids
-from imagesets.coco_rle import encode
 from imagesets.item import VOID
 from imagesets.palette import palette_image, save_label_map
 
@@ -89,9 +89,9 @@ def coco_image_ids(ids: Sequence[str]) -> list[int]:
 
 def coco_regions(label: np.ndarray) -> list[tuple[int, Segmentation]]:
     """The regions of one label map uint8 [H,W], by ascending label: each label and its compressed run lengths."""
-    height, width = label.shape
-    return [
-        (int(value), {"size": [height, width], "counts": encode(label == value)})
-        for value in np.unique(label)
-        if value not in (0, VOID)
-    ]
+    return [(int(value), _region(label == value)) for value in np.unique(label) if value not in (0, VOID)]
+
+
+def _region(region: np.ndarray) -> Segmentation:
+    runs = coco.encode(np.asfortranarray(region, np.uint8))
+    return {"size": runs["size"], "counts": runs["counts"].decode()}

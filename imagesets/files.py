@@ -28,3 +28,14 @@ def by_id(folder: Path, suffixes: Sequence[str]) -> Files:
             found.doubled[id] = sorted([*found.doubled.get(id, [other]), path])
             found.paths[id] = found.doubled[id][0]  # listings have no fixed order
     return found
+
+
+def merged(folders: Sequence[Files]) -> Files:
+    """The files of several folders; an id with files in two of them is doubled."""
+    found = Files({}, {})
+    for files in folders:
+        doubled = {**files.doubled, **found.doubled}
+        for id in found.paths.keys() & files.paths.keys():
+            doubled[id] = [*found.doubled.get(id, [found.paths[id]]), *files.doubled.get(id, [files.paths[id]])]
+        found = Files({**files.paths, **found.paths}, doubled)
+    return found

@@ -24,11 +24,19 @@ def open_folder(path: str | Path, settings: Mapping[str, Any]) -> ImageSet:
 def read_classes(path: Path) -> tuple[str, ...]:
     """Foreground class names, one per line, which may hold blanks; the first has the label value 1.
 
-    Raises WrongInput for no, too many or repeated names, for a name of the background, and for lines in another format.
+    Raises WrongInput for lines in another format, and for what `checked_classes` refuses.
     """
     if not path.is_file():
         raise WrongInput(f"{path} is missing; it must hold the foreground class names, one per line")
-    names = tuple(read_lines(path))
+    return checked_classes(read_lines(path), path)
+
+
+def checked_classes(lines: Sequence[str], path: Path) -> tuple[str, ...]:
+    """The foreground class names of the file `path`.
+
+    Raises WrongInput for no, too many or repeated names, and for a name of the background.
+    """
+    names = tuple(lines)
     if not 1 <= len(names) <= 254 or len(set(names)) < len(names):
         raise WrongInput(
             f"{path} must hold 1 to 254 different class names; it holds {len(names)}, {len(set(names))} of them different"

@@ -3,13 +3,14 @@
 This module opens no image, so plans and fingerprints stay quick; `imagesets.check` looks into the files.
 """
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from imagesets import labels
 from imagesets.errors import WrongInput, named
-from imagesets.files import Files, by_id
+from imagesets.files import Files, by_id, merged
 from imagesets.item_list import ItemList
 from imagesets.lists import IMAGE_SUFFIXES, id_of, ids_of, read_lines
 
@@ -24,7 +25,8 @@ class ImageSet:
     """An opened image set: its `classes` are the foreground names in order, label value = index + 1.
 
     `label_source` says where image-level labels come from: "list" (`listed`: id -> class names), "xml" or "masks".
-    A mask comes from the first of `mask_folders` that has it. `excluded` ids are left out of every list.
+    A mask comes from the first of `mask_folders` that has it. `excluded` ids are left out of every list. `origin` says, for
+    protocols, what labels and masks were made from, if we made them.
     """
 
     name: str
@@ -34,6 +36,8 @@ class ImageSet:
     mask_folders: tuple[str, ...]
     listed: Mapping[str, tuple[str, ...]] = field(default_factory=dict, repr=False)
     excluded: frozenset[str] = frozenset()
+    image_folders: tuple[str, ...] = (IMAGES,)
+    origin: str = ""
 
     def ids(self, list_name: str) -> tuple[str, ...]:
         """Image ids in the order of the list file; of "train + val" those of both lists, each once.
@@ -53,12 +57,18 @@ class ImageSet:
     def items(self, list_name: str, with_masks: bool = False) -> ItemList:
         """The images of a list with their labels; raises WrongInput if an image, its labels or a wanted mask is missing."""
         ids, images = self.ids(list_name), self.images()
-        masks = self.masks() if with_masks else Files({}, {})
-        problems = self.image_problems(list_name, ids, images)
-        if problems := problems or (self.mask_problems(list_name, ids, masks) if with_masks else []):
+        if problems := self.image_problems(list_name, ids, images):
             raise WrongInput("; ".join(problems))
-        shown = (masks.paths[id] for id in ids) if with_masks else None
-        return ItemList.of(self.root, ids, (images.paths[id] for id in ids), map(self.label_reader(), ids), shown)
+        root = Path(os.path.commonpath([self.root, *(self.root / folder for folder in self.image_folders)]))
+        found = ItemList.of(root, ids, (images.paths[id] for id in ids), map(self.label_reader(), ids))
+        return self.masked(list_name, found) if with_masks else found
+
+    def masked(self, list_name: str, items: ItemList) -> ItemList:
+        """The items of a list with their masks; raises WrongInput if one is missing."""
+        ids, masks = tuple(items.names()), self.masks()
+        if problems := self.mask_problems(list_name, ids, masks):
+            raise WrongInput("; ".join(problems))
+        return items.masked(masks.paths[id] for id in ids)
 
     def with_mask(self, list_name: str) -> int:
         """How many images of a list have a mask, by one listing of the mask folders."""
@@ -74,7 +84,7 @@ class ImageSet:
         It raises WrongInput where they are missing or name no class.
         """
         if self.label_source == "list":
-            return self._listed
+            return self._from_list()
         if self.label_source == "masks":
             return self._from_files(self.masks().paths, "mask", self._folders(), labels.from_mask)
         annotations = by_id(self.root / labels.ANNOTATIONS, (".xml",)).paths
@@ -86,7 +96,7 @@ class ImageSet:
 
     def images(self) -> Files:
         """Every image file by id."""
-        return by_id(self.root / IMAGES, IMAGE_SUFFIXES)
+        return merged([by_id(self.root / folder, IMAGE_SUFFIXES) for folder in self.image_folders])
 
     def masks(self) -> Files:
         """Every mask file by id, from the first folder that has it."""
@@ -102,7 +112,7 @@ class ImageSet:
         found = _doubled(ids, images)
         if missing := [id for id in ids if id not in images.paths]:
             found.append(
-                f"{len(missing)} of {len(ids)} images of list {list_name} have no file in {IMAGES} under {self.root} "
+                f"{len(missing)} of {len(ids)} images of list {list_name} have no file in {self._places()} under {self.root} "
                 f"({' or '.join(IMAGE_SUFFIXES)}), such as {named(missing)}; --exclude FILE goes on without them"
             )
         return found
@@ -126,7 +136,7 @@ class ImageSet:
         if unknown:
             raise WrongInput(
                 f"{len(unknown)} of {len(excluded)} ids of {exclude} are in no list of {self.root} and have no file in "
-                f"{IMAGES}, such as {named(sorted(unknown))}; an id is a file's name without its suffix"
+                f"{self._places()}, such as {named(sorted(unknown))}; an id is a file's name without its suffix"
             )
         return replace(self, excluded=excluded)
 
@@ -138,11 +148,18 @@ class ImageSet:
             raise WrongInput(f"{path} names the image {there[0]!r}, but an id must not hold blanks; rename such files")
         return tuple(ids_of(lines, path))
 
-    def _listed(self, id: str) -> tuple[int, ...]:
-        path = self.root / labels.LABEL_LIST
-        if id not in self.listed:
-            raise WrongInput(f"{path} has no line for the image {id}; an image without labels has a line with its id alone")
-        return labels.from_names(self.listed[id], self.classes, f"{path}, image {id},")
+    def _from_list(self) -> Callable[[str], tuple[int, ...]]:
+        path, known = self.root / labels.LABEL_LIST, dict[tuple[str, ...], tuple[int, ...]]()  # by names: many images share them
+
+        def of_one(id: str) -> tuple[int, ...]:
+            names = self.listed.get(id)
+            if names is None:
+                raise WrongInput(f"{path} has no line for the image {id}; an image without labels has a line with its id alone")
+            if names not in known:
+                known[names] = labels.from_names(names, self.classes, f"{path}, image {id},")
+            return known[names]
+
+        return of_one
 
     def _from_files(
         self, files: Mapping[str, str], what: str, where: str, read: Callable[[Path, Sequence[str]], tuple[int, ...]]
@@ -156,6 +173,9 @@ class ImageSet:
 
     def _folders(self) -> str:
         return " or ".join(self.mask_folders)
+
+    def _places(self) -> str:
+        return " or ".join(self.image_folders)
 
 
 def _doubled(ids: Sequence[str], files: Files) -> list[str]:

@@ -54,23 +54,19 @@ class ItemList(Sequence[Item]):
         self.root, self.ids, self.images, self.labels, self.masks = str(root), ids, images, labels, masks
 
     @classmethod
-    def of(
-        cls,
-        root: Path,
-        ids: Iterable[str],
-        images: Iterable[str],
-        labels: Iterable[tuple[int, ...]],
-        masks: Iterable[str] | None = None,
-    ) -> "ItemList":
-        """The list of columns of equal length; the `root` of `images` and `masks` is kept once."""
-        start = os.path.join(root, "")
+    def of(cls, root: Path, ids: Iterable[str], images: Iterable[str], labels: Iterable[tuple[int, ...]]) -> "ItemList":
+        """The list of columns of equal length, without masks; the `root` of `images` is kept once."""
         return cls(
             root,
             Column.of(id.encode() for id in ids),
-            Column.of(os.fsencode(path.removeprefix(start)) for path in images),
+            _below(root, images),
             Column.of(array("i", own).tobytes() for own in labels),
-            None if masks is None else Column.of(os.fsencode(path.removeprefix(start)) for path in masks),
+            None,
         )
+
+    def masked(self, masks: Iterable[str]) -> "ItemList":
+        """The same items with their masks; the other columns are shared."""
+        return ItemList(Path(self.root), self.ids, self.images, self.labels, _below(self.root, masks))
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -104,6 +100,11 @@ class ItemList(Sequence[Item]):
         mask = None if self.masks is None else Path(self.root, os.fsdecode(self.masks[place]))
         image = Path(self.root, os.fsdecode(self.images[place]))
         return Item(self.ids[place].decode(), image, _numbers(self.labels[place]), mask)
+
+
+def _below(root: str | Path, paths: Iterable[str]) -> Column:
+    start = os.path.join(root, "")
+    return Column.of(os.fsencode(path.removeprefix(start)) for path in paths)
 
 
 def _numbers(content: bytes) -> tuple[int, ...]:

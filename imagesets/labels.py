@@ -81,7 +81,7 @@ def read_names(path: Path, classes: Sequence[str] = ()) -> dict[str, tuple[str, 
 
 def _split(line: str, spaced: bool) -> list[str]:
     """The id and the class names of a line; `spaced` says that a name may hold a blank."""
-    entry, *rest = re.split(r"\t" if "\t" in line else r"[\s,]", line, maxsplit=1)
+    entry, *rest = line.split("\t", 1) if "\t" in line else re.split(r"[\s,]", line, maxsplit=1)
     names = "".join(rest)
-    found = re.split(r"[\t,]", names) if spaced or "," in names or "\t" in names else names.split()
+    found = names.replace("\t", ",").split(",") if spaced or "," in names or "\t" in names else names.split()
     return [entry.strip(), *(name.strip() for name in found if name.strip())]

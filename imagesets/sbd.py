@@ -5,8 +5,9 @@ folder SegmentationClassAug; SBD's masks have no void border.
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,6 +21,16 @@ from imagesets.voc12 import CLASSES, FOLDER
 LIST = "train_aug"
 MASKS = "SegmentationClassAug"
 OFFICIAL = "SegmentationClass"
+
+
+def prepare_voc12(path: str, settings: Mapping[str, Any], spread: object = None, show: object = None) -> list[str]:
+    """Make `train_aug` from the folder `settings["sbd"]`; returns a sentence on it."""
+    if not settings["sbd"]:
+        raise WrongInput(
+            f"voc12:PATH gets its list {LIST} from the Semantic Boundaries Dataset; name it: --sbd benchmark_RELEASE"
+        )
+    listed, written = prepare(path, settings["sbd"])
+    return [f"{LIST}: {listed} images; {written} masks written to {MASKS}"]
 
 
 def prepare(voc: str, sbd: Path) -> tuple[int, int]:

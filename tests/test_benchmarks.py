@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[1]
     [
         ("scale", ("--images=300", "--cpus=1")),
         ("refinement_workers", ("--images=4", "--rounds=1")),
+        ("coco_preparation", ("--images=130", "--drawn=64")),
     ],
 )
 def test_a_benchmark_runs(name: str, options: tuple[str, ...]) -> None:

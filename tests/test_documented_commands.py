@@ -10,11 +10,13 @@ import pytest
 import torch
 import typer
 
+from imagesets.coco_preparation import prepare_coco14
 from imagesets.voc12 import CLASSES as VOC_CLASSES
 from orchestrator.cli import app, launch
 from orchestrator.planning.launch import Request
 from orchestrator.sweeps.axes import split
 from orchestrator.sweeps.sweep import Sweep
+from tests.coco_images import write_coco
 from tests.conftest import Command, write_image_set
 
 ROOT = Path(__file__).parent.parent
@@ -58,15 +60,17 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     for images, name in ((folder, "train_small"), (voc, "train_aug")):
         lists = images / "ImageSets/Segmentation"
         (lists / f"{name}.txt").write_text((lists / "train.txt").read_text())
+    coco = write_coco(root / "coco", train=IMAGES, val=IMAGES)
+    prepare_coco14(str(coco), {"rule": "recam"})
     (root / "MAPS").mkdir()
     torch.save({}, root / "weights.pth")
-    return {"folder": folder, "voc12": voc, "root": root}
+    return {"folder": folder, "voc12": voc, "coco14": coco, "root": root}
 
 
 def filled(line: str, given: dict[str, Path]) -> list[str]:
     """The words of a command, with the tiny files in place of those that the page names."""
     line = line.replace("METHOD", "cam+irn").replace(" ...", f" --images folder:{given['folder']} --recipe laptop")
-    line = re.sub(r"(voc12|folder):\S+", lambda kind: f"{kind[1]}:{given[kind[1]]}", line)
+    line = re.sub(r"(voc12|coco14|folder):\S+", lambda kind: f"{kind[1]}:{given[kind[1]]}", line)
     line = re.sub(
         r"(weights=)PATH|(--network-from )FILE", lambda option: f"{option[1] or option[2]}{given['root'] / 'weights.pth'}", line
     )

@@ -109,7 +109,7 @@ def test_a_spec_that_cannot_be_opened_says_why(tmp_path: Path, spec: str, said: 
 
 
 def test_a_shell_completes_the_colon_where_a_path_follows() -> None:
-    assert image_sets("") == ["drawn", "folder:", "pets:", "shapes", "voc12:"]
+    assert image_sets("") == ["coco:", "coco14:", "drawn", "folder:", "pets:", "shapes", "voc12:"]
 
 
 def test_settings_published_for_an_image_set_give_way_to_its_overrides_and_to_set() -> None:
@@ -183,6 +183,6 @@ def test_the_example_files_of_the_docs_are_read_as_the_docs_say(image_set: Path)
 
 def test_the_example_recipe_of_the_documentation_is_one(tmp_path: Path) -> None:
     text = (ROOT / "docs/images.md").read_text().partition("names that function:\n\n")[2].partition("\n\n")[0]
-    (tmp_path / "coco14.yaml").write_text(textwrap.dedent(text))
-    recipe = recipes.load(tmp_path / "coco14.yaml")
-    assert recipe.open == "imagesets.coco14:open_coco14" and recipe.overrides == {"images.name": "coco14"}
+    (tmp_path / "cityscapes.yaml").write_text(textwrap.dedent(text))
+    recipe = recipes.load(tmp_path / "cityscapes.yaml")
+    assert recipe.open == "imagesets.cityscapes:open_cityscapes" and recipe.overrides == {"images.name": "cityscapes"}

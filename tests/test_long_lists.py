@@ -24,8 +24,8 @@ LABELS: tuple[tuple[int, ...], ...] = ((0,), (), (3, 300))
 
 def listed(root: Path, with_masks: bool = True) -> ItemList:
     images = [f"{root}/JPEGImages/{id}.jpg" for id in IDS]
-    masks = [f"{root}/Masks/{id}.png" for id in IDS] if with_masks else None
-    return ItemList.of(root, IDS, images, LABELS, masks)
+    items = ItemList.of(root, IDS, images, LABELS)
+    return items.masked(f"{root}/Masks/{id}.png" for id in IDS) if with_masks else items
 
 
 def plain(root: Path) -> list[Item]:
@@ -50,7 +50,7 @@ def test_columns_give_back_the_items_that_went_in(tmp_path: Path) -> None:
 
 def test_files_that_lie_elsewhere_keep_their_paths(tmp_path: Path) -> None:
     masks = ["/masks/augmented/a.png", f"{tmp_path}x/b.png", f"{tmp_path}/c.png"]
-    items = ItemList.of(tmp_path, "abc", [f"{tmp_path}/{id}.jpg" for id in "abc"], [(0,)] * 3, masks)
+    items = ItemList.of(tmp_path, "abc", [f"{tmp_path}/{id}.jpg" for id in "abc"], [(0,)] * 3).masked(masks)
     assert list(items.mask_files()) == masks == [str(item.mask) for item in items]
 
 

@@ -1,5 +1,6 @@
 """Contour quality F against HFPL's public code, and what must hold of any contour."""
 
+from functools import partial
 from pathlib import Path
 
 import hypothesis.strategies as st
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis.extra.numpy import arrays
 from scipy.ndimage import distance_transform_edt
 
-from benchmarks.contour import published_scan
+from benchmarks.contour import example, milliseconds, published_scan
 from metrics import contour, region, thresholds
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -65,6 +66,14 @@ def test_the_sums_over_images_are_those_of_the_second_vector():
 def test_a_class_at_a_time_in_its_window_counts_what_a_scan_of_whole_images_counts(truth, data):
     prediction = data.draw(arrays(np.uint8, truth.shape, elements=st.sampled_from([0, 1, 2, 3, 255])))
     assert np.array_equal(contour.matches(truth, prediction, 3), published_scan(truth, prediction, 3))
+
+
+@pytest.mark.slow
+def test_a_class_at_a_time_takes_less_than_a_third_of_the_time_of_the_published_scan():
+    rng = np.random.default_rng(0)
+    given_pairs = [example(number, rng) for number in (1, 2, 6)]
+    ours, published = (milliseconds(partial(score, classes=20), given_pairs) for score in (contour.matches, published_scan))
+    assert published > 3 * ours
 
 
 @given(label_maps)

@@ -151,6 +151,24 @@ def test_a_sweep_of_thresholds_is_that_of_the_recurseed_script():
     )
 
 
+def test_its_sweep_on_training_images_leaves_out_the_classes_that_an_image_is_not_labelled_with():
+    golden = np.load(GOLDEN / "metrics_seg.npz")
+    totals = np.zeros((3, len(golden["sweep_thresholds"]), 7))
+    for cam, truth, labels in zip(golden["cam"], golden["gt"], golden["image_label"], strict=True):
+        matrices = thresholds.sweep(cam, np.arange(6), truth, golden["sweep_thresholds"], 6)
+        counts = np.stack([np.diagonal(matrices, axis1=1, axis2=2), matrices.sum(2), matrices.sum(1)])
+        totals += counts * np.append(1, labels)
+    right, true, predicted = totals
+    union = np.where(true + predicted > 0, true + predicted - right, np.nan)
+    found = {
+        "mIoU": 100 * region.mean_present(right / union),
+        "FP": region.foreground_mean((predicted - right) / union),
+        "FN": region.foreground_mean((true - right) / union),
+    }
+    for name, values in found.items():
+        np.testing.assert_allclose(values, golden[f"sweep_label_{name}"], atol=1e-4 if name == "mIoU" else 1e-6)
+
+
 @given(label_maps)
 def test_the_truth_scores_1_against_itself(truth):
     matrix = region.confusion(truth, truth, 5)

@@ -105,5 +105,7 @@ def test_a_file_that_is_no_label_map_is_named(tmp_path: Path) -> None:
 def test_the_command_tells_what_it_made(voc: Path, sbd: Path, command: Command) -> None:
     code, shown, errors = command("images", "prepare", f"voc12:{voc}", "--sbd", sbd)
     assert code == 0 and shown.strip() == "train_aug: 4 images; 2 masks written to SegmentationClassAug", errors
-    code, _, errors = command("images", "prepare", f"folder:{voc}", "--sbd", sbd)
-    assert code == 2 and "nothing to prepare" in errors
+    code, _, errors = command("images", "prepare", f"folder:{voc}")
+    assert code == 2 and "there is nothing to prepare in folder:" in errors and "voc12:PATH can be prepared" in errors
+    code, _, errors = command("images", "prepare", f"voc12:{voc}")
+    assert code == 2 and "name it: --sbd benchmark_RELEASE" in errors

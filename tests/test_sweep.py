@@ -200,6 +200,15 @@ def test_table_and_page_show_every_trial(found: tuple[Findings, Path], tmp_path:
     assert all(html.escape(cell) in page for row in sweep_rows(found[0]) for cell in row)
 
 
+def test_a_score_that_orders_the_trials_has_a_column(found: tuple[Findings, Path]) -> None:
+    by_f = findings(Runs(found[1] / "store"), found[0].record, "seg.f/val")
+    means = [trial.score("seg.f/val").mean for trial in by_f.trials]  # type: ignore[union-attr]
+    assert means == sorted(means, reverse=True) and len(set(means)) > 1
+    place = sweep_columns(by_f).index("seg.f/val")
+    assert [row[place].split(" ")[0] for row in sweep_rows(by_f)] == [f"{100 * mean:.1f}" for mean in means]
+    assert sweep_columns(found[0]) == [name for name in sweep_columns(by_f) if name != "seg.f/val"]
+
+
 def sweep_words(tmp_path: Path, *options: str, method: str, until: str) -> tuple[list[str], Path]:
     """The command of a real sweep over a tiny image set, with default tracking, and its store."""
     images, store = write_image_set(tmp_path / "images"), tmp_path / "store"

@@ -4,12 +4,11 @@ import multiprocessing
 import os
 import threading
 
-import torch
-
 
 def set_threads(threads: int) -> None:
     """Use `threads` threads in torch, and no threads of OpenCV's own."""
-    import cv2  # imported here because only processes that compute need it
+    import cv2  # imported here because only processes that compute need them
+    import torch
 
     torch.set_num_threads(threads)
     cv2.setNumThreads(0)

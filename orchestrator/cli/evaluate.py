@@ -76,7 +76,8 @@ def score(masks: Path, images: ImageSet, list_name: str, quantity: str, settings
     result: dict[str, Any] = {}
     for stage in evaluations(source, {**settings, **lists}):
         result = merged(result, _evaluated(stage, files, items, images.classes))
-    result["protocol"] |= {"images from": images.name, "split": list_name, "images": len(items)}
+    made = {"made by rule": images.origin} if images.origin else {}
+    result["protocol"] |= {"images from": images.name, "split": list_name, "images": len(items), **made}
     return result
 
 

@@ -1,6 +1,8 @@
-"""`wsss-orch images`: checks an image set, counts and shows its images, and makes VOC's list train_aug from SBD."""
+"""`wsss-orch images`: checks an image set, counts and shows its images, and prepares image sets of other files."""
 
+import os
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -11,13 +13,14 @@ from imagesets.errors import WrongInput
 from imagesets.image_set import ImageSet
 from imagesets.item import Item
 from orchestrator.cli import options, paths
-from orchestrator.planning.images import images_alone, unread_alone
+from orchestrator.engine.progress import Display
+from orchestrator.planning.images import images_alone, prepare, unread_alone
 from orchestrator.reading.tables import table, terminal, warn
 
 COLUMNS = 3  # images side by side on a contact sheet
 
 app = typer.Typer(help="Check, prepare and look at image sets.", no_args_is_help=True, rich_markup_mode=None)
-Spec = Annotated[str, typer.Argument(help="An image set, such as shapes, voc12:PATH or folder:PATH; `wsss-orch ls` has all.")]
+Spec = Annotated[str, typer.Argument(help="An image set, such as shapes, coco14:PATH or folder:PATH; `wsss-orch ls` has all.")]
 Assign = Annotated[
     list[str], typer.Option("--set", help="key=value of the image set, such as images.training=train_aug; may be repeated.")
 ]
@@ -78,25 +81,41 @@ def _counts(images: ImageSet, lists: list[str]) -> Table:
 
 @app.command("prepare")
 def prepare_images(
-    spec: Annotated[str, typer.Argument(help="voc12:PATH.")],
-    sbd: Annotated[Path, paths.option(help="The unpacked Semantic Boundaries Dataset, benchmark_RELEASE.")],
+    spec: Annotated[str, typer.Argument(help="coco14:PATH, coco:PATH or voc12:PATH.")],
+    sbd: Annotated[
+        Path | None, paths.option(help="Of voc12: the unpacked Semantic Boundaries Dataset, benchmark_RELEASE.")
+    ] = None,
+    assign: Assign = [],  # noqa: B006 (typer's way)
 ) -> None:
-    """Make VOC's list train_aug and its masks from SBD.
+    """Make lists, image-level labels and masks of a data set's own files. A stopped command goes on where it was.
 
-    SBD is the Semantic Boundaries Dataset. The list is VOC's train and all of SBD except VOC's val: 10,582 images. VOC's own
-    masks are kept.
+    coco14 and coco: of COCO's instance annotations, by the rule images.rule, in the folder prepared-RULE beside the images.
+    voc12: the list train_aug (VOC's train and all of SBD except VOC's val: 10,582 images); VOC's own masks are kept.
 
     Examples:
 
+      wsss-orch images prepare coco14:PATH
+
+      wsss-orch images prepare coco14:PATH --set images.rule=hfpl
+
       wsss-orch images prepare voc12:VOCdevkit/VOC2012 --sbd benchmark_RELEASE
     """
-    from imagesets.sbd import LIST, MASKS, prepare
+    from orchestrator.engine.in_processes import in_processes
 
-    kind, _, path = spec.partition(":")
-    if kind != "voc12" or not path:
-        raise WrongInput(f"there is nothing to prepare in {spec}; voc12:PATH gets its list {LIST} from --sbd")
-    listed, written = prepare(path, sbd)
-    terminal().print(f"{LIST}: {listed} images; {written} masks written to {MASKS}")
+    console = terminal()
+    warn(console, unread_alone(assign))
+    if sbd and not spec.startswith("voc12:"):
+        raise WrongInput(f"--sbd is read for voc12:PATH alone, not for {spec}")
+    with Display(console) as display:
+
+        def show(name: str, done: int, total: int) -> None:
+            if done == 0:
+                display.start(name, total, "masks")
+            display.update(name, done)
+
+        told = prepare(spec, assign, {"sbd": sbd}, partial(in_processes, len(os.sched_getaffinity(0))), show)
+    for sentence in told:
+        console.print(sentence)
 
 
 @app.command("show")

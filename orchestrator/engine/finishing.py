@@ -1,6 +1,5 @@
 """The last step of a pipeline: records are finished in threads, or in processes where the work holds Python's lock."""
 
-import signal
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -12,9 +11,10 @@ import torch
 
 from imagesets.item import Item
 from imagesets.views import Loaded
+from orchestrator.engine.in_processes import begin_process
 from orchestrator.engine.job import naming
 from training.stage import Finish, PerImage, Record
-from training.threads import end_with_parent, set_threads
+from training.threads import set_threads
 
 
 class Finishing:
@@ -63,13 +63,11 @@ _finish: Finish  # of the stage that this process finishes records of
 
 
 def _begin(finish: Finish) -> None:
-    """Begin a process that finishes records; it ends with its parent, whatever ends that."""
+    """Begin a process that finishes records."""
     global _finish
     _finish = finish
     set_threads(1)
-    for asked in (signal.SIGINT, signal.SIGTERM):  # a terminal or scheduler sends them to the whole group
-        signal.signal(asked, signal.SIG_IGN)
-    end_with_parent()
+    begin_process()
 
 
 def _record(item: Item, rgb: np.ndarray, arrays: list[np.ndarray]) -> tuple[Record, float]:

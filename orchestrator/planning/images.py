@@ -50,6 +50,19 @@ def _own(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {name.removeprefix("images."): value for name, value in settings.items() if name.startswith("images.")}
 
 
+def prepare(spec: str, assignments: Sequence[str], given: Mapping[str, Any], *how: Any) -> list[str]:
+    """Prepare the image set `spec`, with further settings `given`; returns a sentence on each list.
+
+    `how` is the rest of what the recipe's function takes.
+    """
+    kind, _, path = spec.partition(":")
+    recipe, _ = find(kind, ("images",))
+    if not recipe.prepare or not path:
+        able = [other.name for other in load_all().values() if other.prepare]
+        raise WrongInput(f"there is nothing to prepare in {spec}; {', '.join(f'{name}:PATH' for name in able)} can be prepared")
+    return function(recipe.prepare)(path, {**_own(settings_alone(recipe, assignments)), **given}, *how)
+
+
 def unread_alone(assignments: Sequence[str], owners: Sequence[str] = ("images",)) -> list[str]:
     """A sentence for each assigned setting that a command does not read, if it reads those of the recipes `owners`."""
     read = " and ".join(f"{owner}.*" for owner in owners)
@@ -57,10 +70,15 @@ def unread_alone(assignments: Sequence[str], owners: Sequence[str] = ("images",)
     return [f"this command does not read {text}; it reads {read}" for text in others]
 
 
+def settings_alone(recipe: Recipe, assignments: Sequence[str]) -> dict[str, Any]:
+    """The settings of a kind of image set, for commands that run no method."""
+    return resolve(recipe, [*image_layers(recipe), parse_assignments(list(assignments))])
+
+
 def images_alone(spec: str, assignments: Sequence[str], store: Path) -> tuple[ImageSet, Mapping[str, Any]]:
     """An image set and its settings, for commands that run no method; missing built-in images are drawn."""
     recipe, _ = find(spec.partition(":")[0], ("images",))
-    settings = resolve(recipe, [*image_layers(recipe), parse_assignments(list(assignments))])
+    settings = settings_alone(recipe, assignments)
     images = open_images(spec, settings, store, make=True)
     assert images is not None  # missing images are made
     return images, settings

@@ -113,7 +113,7 @@ class Prepared:
     def unscored(self) -> list[str]:
         """The lists that should be scored but have no masks."""
         lists = dict.fromkeys(stage.list_name for stage in self.experiment.stages if stage.scores and stage.recipe.truth)
-        return [name for name in lists if not self.images.has_masks(name)]
+        return [name for name in lists if not self.planner.has_masks(name)]
 
 
 def experiment(request: Request) -> Experiment:

@@ -34,6 +34,7 @@ class Planner:
         self.folders = {name for name, setting in declared.items() if setting.folder}
         self.keyless = {name for name, setting in declared.items() if not setting.keyed}
         self._items: dict[tuple[str, bool], ItemList] = {}
+        self._masked: dict[str, bool] = {}
         self._folders: dict[str, Path] = {}
         self._contents: dict[tuple[str, bool], dict[str, str]] = {}
 
@@ -50,15 +51,22 @@ class Planner:
 
     def placed(self, stages: Sequence[Stage]) -> list[Stage]:
         """The stages that can be made, each per-image stage over what the others read of it."""
-        left = [stage for stage in stages if not (stage.scores and stage.recipe.truth) or self.images.has_masks(stage.list_name)]
+        left = [stage for stage in stages if not (stage.scores and stage.recipe.truth) or self.has_masks(stage.list_name)]
         return over_what_is_read(left, self.holds)
 
     def items(self, list_name: str, with_masks: bool) -> ItemList:
         """The items of a list."""
         wanted = (list_name, with_masks)
         if wanted not in self._items:
-            self._items[wanted] = self.images.items(*wanted)
+            bare = self.images.items(list_name) if not with_masks else self.items(list_name, with_masks=False)
+            self._items[wanted] = self.images.masked(list_name, bare) if with_masks else bare
         return self._items[wanted]
+
+    def has_masks(self, list_name: str) -> bool:
+        """Whether any image of a list has a mask; each list is looked up once."""
+        if list_name not in self._masked:
+            self._masked[list_name] = self.images.has_masks(list_name)
+        return self._masked[list_name]
 
     def holds(self, list_name: str, other: str) -> bool:
         """Whether a list holds all images of another list."""

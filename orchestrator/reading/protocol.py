@@ -26,6 +26,7 @@ def protocol(prepared: Prepared, steps: Sequence[PlannedStage]) -> dict[str, Any
         "split": first.stage.list_name,
         "images": len(first.items),
         "labels from": prepared.images.label_source,
+        **({"made by rule": prepared.images.origin} if prepared.images.origin else {}),
         "trained on": prepared.settings["images.training"],
     }
 

@@ -1,5 +1,6 @@
 """The results of a finished plan: its scores, each with its protocol."""
 
+import os
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
@@ -92,9 +93,9 @@ def _kept(step: PlannedStage, made: Mapping[str, PlannedStage], listed: Collecti
 def _command(prepared: Prepared) -> dict[str, str]:
     """The other options of a launch of this run (settings are kept separately). Paths are absolute."""
     request = prepared.request
-    kind, given, _ = request.images.partition(":")
+    kind, colon, path = request.images.partition(":")
     return {
-        "images": f"{kind}:{prepared.images.root}" if given else kind,
+        "images": f"{kind}:{os.path.abspath(Path(path).expanduser())}" if colon else kind,
         "segmenter": request.segmenter,
         "recipe": request.recipe,
         "exclude": str(request.exclude.absolute()) if request.exclude else "",

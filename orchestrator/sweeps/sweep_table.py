@@ -7,13 +7,13 @@ from orchestrator.reading.numbers import NONE, heading, told, told_spread
 from orchestrator.reading.summary import Scored, places
 from orchestrator.reading.tables import table
 from orchestrator.sweeps.sweep_results import Findings
-from orchestrator.sweeps.trial import Trial, best_threshold
+from orchestrator.sweeps.trial import Trial, best_threshold, metric_of, parts
 
 
 def sweep_columns(found: Findings) -> list[str]:
-    """The varied settings, then the scores."""
+    """The varied settings, then the main metrics, and the metric that orders the trials if it is none of them."""
     heads = [f"{quantity} {heading(scores.main_metric(quantity))}, {split}" for quantity, split in _scored(found)]
-    return [*found.names, *heads, *(["best threshold (oracle)"] if found.has_thresholds else [])]
+    return [*found.names, *heads, *_other(found), *(["best threshold (oracle)"] if found.has_thresholds else [])]
 
 
 def sweep_rows(found: Findings) -> list[list[str]]:
@@ -24,6 +24,7 @@ def sweep_rows(found: Findings) -> list[list[str]]:
         for place in _scored(found):
             main = trial.last[place].main if place in trial.last else None
             cells.append(told_spread(main, scores.main_metric(place[0])))
+        cells += [told_spread(trial.score(name), metric_of(name)) for name in _other(found)]
         if found.has_thresholds:
             cells.append(_best_threshold(trial))
         made.append(cells)
@@ -35,6 +36,12 @@ def sweep_rows(found: Findings) -> list[list[str]]:
 
 def _scored(found: Findings) -> list[Scored]:
     return places(trial.last for trial in found.trials)
+
+
+def _other(found: Findings) -> list[str]:
+    """The score that orders the trials, if it is not of a main metric, which has a column anyway."""
+    quantity, metric, _ = parts(found.metric)
+    return [] if metric == scores.main(quantity) else [found.metric]
 
 
 def _best_threshold(trial: Trial) -> str:

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from imagesets.check import check
+from imagesets.coco_preparation import prepare_coco, prepare_coco14
 from imagesets.errors import WrongInput
 from imagesets.image_set import ImageSet
 from imagesets.palette import save_label_map
@@ -16,6 +17,7 @@ from orchestrator.planning.images import image_layers, images_alone
 from orchestrator.planning.recipe import Recipe
 from orchestrator.planning.recipes import load_all
 from orchestrator.planning.settings import parse_assignments, resolve
+from tests.coco_images import write_coco
 from tests.contracts.images import write_images
 
 RECIPES = [pytest.param(recipe, id=recipe.name) for recipe in load_all().values() if recipe.kind == "images"]
@@ -31,7 +33,16 @@ def voc_layout(root: Path, lists: list[str]) -> Path:
     return root
 
 
-LAYOUTS: dict[str, Callable[[Path, list[str]], Path]] = {}  # of image sets with another layout
+def coco_layout(root: Path, lists: list[str]) -> Path:
+    """A folder with COCO's annotations, prepared."""
+    write_coco(root)
+    for prepare in (prepare_coco, prepare_coco14):
+        prepare(str(root), {"rule": "recam"})
+    return root
+
+
+# of image sets with another layout
+LAYOUTS: dict[str, Callable[[Path, list[str]], Path]] = {"coco": coco_layout, "coco14": coco_layout}
 
 
 class Opened:

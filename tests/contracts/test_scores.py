@@ -9,7 +9,7 @@ import pytest
 from orchestrator.planning import scores as declared
 from orchestrator.planning.references import resolve
 from tests.contracts.cases import Case, scores
-from tests.contracts.laboratory import Made
+from tests.contracts.laboratory import Laboratory, Made, check_alike
 
 
 @pytest.fixture(params=scores(), ids=lambda case: f"{case.name} {case.stage.purpose}")
@@ -45,3 +45,11 @@ def test_all_images_once_are_the_list_and_one_image_ten_times_is_that_image(made
     weights = np.eye(count)
     for name, values in sample(10 * weights).items():
         np.testing.assert_allclose(values, sample(weights)[name], err_msg=name)
+
+
+@pytest.mark.parametrize("of_network", [case for case in scores() if "network" in case.stage.inputs], ids=lambda case: case.name)
+def test_one_of_a_network_counts_in_a_pipeline_what_it_counts_image_by_image(laboratory: Laboratory, of_network: Case) -> None:
+    made = laboratory.made(of_network)
+    one = made.one()
+    for item, found in zip(made.job.parts(), made.pipelined("cpu", batch=4), strict=True):
+        check_alike(found, one(item))

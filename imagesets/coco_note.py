@@ -1,0 +1,66 @@
+"""The note in a folder of prepared lists, labels and masks: what they were made from, and by which rule."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+NAME = "prepared.json"
+
+
+@dataclass(frozen=True)
+class Note:
+    """`digests` of the annotation files (by their paths in the folder of the image set) and `states`, which change with them.
+
+    `folders` hold the images; `whole` says that the preparation has ended.
+    """
+
+    rule: str
+    digests: dict[str, str]
+    states: Mapping[str, list[int]]
+    folders: tuple[str, ...] = ()
+    whole: bool = False
+
+    @property
+    def origin(self) -> str:
+        """The rule and the digest of the annotations, for protocols."""
+        together = hashlib.sha256(json.dumps(sorted(self.digests.values())).encode()).hexdigest()
+        return f"{self.rule}, annotations {together[:8]}"
+
+    def outdated(self, root: Path) -> str:
+        """The annotation file that has other content now, or ""; files that are gone do not count."""
+        changed = (
+            name for name, known in self.states.items() if (root / name).is_file() and _state(root / name) != known
+        )  # a copy of the same file has another time, so its content decides
+        return next((name for name in changed if _digest(root / name) != self.digests[name]), "")
+
+
+def note_of(root: Path, rule: str, files: Iterable[Path]) -> Note:
+    """The note for a preparation that begins."""
+    names = {path.relative_to(root).as_posix(): path for path in files}
+    digests = {name: _digest(path) for name, path in names.items()}
+    return Note(rule, digests, {name: _state(path) for name, path in names.items()})
+
+
+def read_note(folder: Path) -> Note | None:
+    """The note in a folder, if there is one."""
+    path = folder / NAME
+    return Note(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+
+
+def write_note(folder: Path, note: Note) -> None:
+    """Write the note, atomically."""
+    partial = folder / f".{NAME}.{os.getpid()}"
+    partial.write_text(json.dumps(asdict(note), indent=1), encoding="utf-8")
+    os.replace(partial, folder / NAME)
+
+
+def _state(path: Path) -> list[int]:
+    return [(stat := path.stat()).st_size, stat.st_mtime_ns]
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

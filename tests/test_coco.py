@@ -1,0 +1,324 @@
+"""COCO 2014 and other images with COCO's annotations: masks by published rules, preparing them, what is refused."""
+
+import json
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from pycocotools import mask as coco
+
+from imagesets.check import check
+from imagesets.coco import open_coco, open_coco14
+from imagesets.coco_annotations import read_annotations
+from imagesets.coco_masks import RULES, Instance, decompressed, label_map
+from imagesets.coco_preparation import Labels, prepare_coco, prepare_coco14
+from imagesets.errors import WrongInput
+from imagesets.image_set import ImageSet
+from imagesets.item import read_label_map
+from tests.coco_images import DOG, GOLDEN, PERSON, annotation, write_coco
+from tests.conftest import Command
+
+ARRAYS = np.load(GOLDEN / "coco_masks.npz")
+PUBLIC = read_annotations(GOLDEN / "coco_instances.json")
+COCO = {"labels": "auto", "masks": ["SegmentationClass"]}
+SQUARE = [[1, 1, 4, 1, 4, 4, 1, 4]]
+
+
+def settings(rule: str) -> dict[str, Any]:
+    return COCO | {"rule": rule}
+
+
+def opened(root: Path, rule: str = "recam") -> ImageSet:
+    prepare_coco14(str(root), settings(rule))
+    return open_coco14(root, settings(rule))
+
+
+@pytest.fixture
+def golden(tmp_path: Path) -> Path:
+    """The folder of the public code's golden images."""
+    for folder in ("annotations", "train2014"):
+        (tmp_path / "coco" / folder).mkdir(parents=True)
+    shutil.copy(GOLDEN / "coco_instances.json", tmp_path / "coco/annotations/instances_train2014.json")
+    for picture in PUBLIC.images:
+        Image.new("L", (picture.width, picture.height)).save(tmp_path / "coco/train2014" / picture.file_name)
+    return tmp_path / "coco"
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_masks_are_those_of_the_public_code(golden: Path, rule: str) -> None:
+    found = {item.id: item for item in opened(golden, rule).items("train", with_masks=True)}
+    assert len(found) == 4
+    for picture in PUBLIC.images:
+        np.testing.assert_array_equal(found[picture.stem].truth(), ARRAYS[f"{rule}|{picture.id}"])
+
+
+def test_labels_count_crowds_with_recam_and_are_what_the_mask_shows_with_hfpl(golden: Path) -> None:
+    recam, hfpl = (opened(golden, rule).items("train", with_masks=True) for rule in ("recam", "hfpl"))
+    for picture, one, other in zip(PUBLIC.images, recam, hfpl, strict=True):
+        assert one.id == other.id == picture.stem
+        np.testing.assert_array_equal(one.multi_hot(80), ARRAYS[f"label_recam|{picture.id}"])
+        assert set(other.labels) == {int(value) - 1 for value in np.unique(other.truth()) if value}
+    assert recam[3].labels == () and recam[1].labels == (0, 39, 56) and 57 not in recam[1].truth()
+
+
+def test_a_class_that_others_cover_is_a_label_with_recam_alone(golden: Path) -> None:
+    path = golden / "annotations/instances_train2014.json"
+    found = json.loads(path.read_text())
+    found["annotations"] += [annotation(581929, DOG, SQUARE), annotation(581929, PERSON, SQUARE)]
+    path.write_text(json.dumps(found))
+    assert opened(golden).items("train")[3].labels == (0, 16)
+    assert opened(golden, "hfpl").items("train")[3].labels == (0,)
+
+
+@given(st.lists(st.lists(st.booleans(), min_size=5, max_size=5), min_size=1, max_size=30))
+def test_compressed_run_lengths_are_those_of_pycocotools(rows: list[list[bool]]) -> None:
+    region = np.array(rows)
+    lengths = decompressed(coco.encode(np.asfortranarray(region, np.uint8))["counts"].decode())
+    assert np.array_equal(np.repeat(np.arange(len(lengths)) % 2 == 1, lengths).reshape(region.shape, order="F"), region)
+
+
+@pytest.mark.parametrize(
+    ("segmentation", "said"),
+    [
+        (None, "it is empty"),
+        ([], "it is empty"),
+        ([[1, 2, 3, 4]], "a polygon has 4 numbers"),
+        ([[1, 2, 3, 4, 5, 6, 7]], "a polygon has 7 numbers"),
+        ([[1, 2, 3, 4, 5, 1e9]], "more than 100000 pixels away"),
+        ([["a", 2, 3, 4, 5, 6]], "Expected `float`, got `str`"),
+        ({"size": [5, 6], "counts": [10, 10, 10]}, "its runs cover 30 pixels of 6x5; the image is 5x5"),
+        ({"size": [5, 5], "counts": [10, 10]}, "its runs cover 20 pixels"),
+        ({"size": [5, 5], "counts": [-5, 30]}, "-5 out of bounds"),
+        ({"size": [5, 5], "counts": "04"}, "its runs cover 4 pixels"),
+        ({"size": [5, 5], "counts": "zzzz"}, "its runs cover"),
+        ({"size": [5, 5]}, "missing required field `counts`"),
+        ("mask.png", "Expected"),
+    ],
+)
+@pytest.mark.parametrize("rule", RULES)
+def test_a_segmentation_that_is_no_region_of_the_image_is_refused(rule: str, segmentation: Any, said: str) -> None:
+    instance = Instance(1, False, json.dumps(segmentation).encode(), 7)
+    with pytest.raises(WrongInput, match=f"the annotation 7 has no sound segmentation: .*{said}"):
+        label_map(rule, 5, 5, [instance])
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return write_coco(tmp_path / "coco")
+
+
+def change(root: Path, **changed: Any) -> Path:
+    """Change entries of the annotations of train."""
+    path = root / "annotations/instances_train2014.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changed))
+    return path
+
+
+def test_lists_are_those_of_the_files_and_images_without_annotations_stay(root: Path) -> None:
+    images = opened(root)
+    assert images.classes[:2] == ("person", "bicycle") and len(images.classes) == 80
+    train = images.items("train", with_masks=True)
+    assert [item.labels for item in train] == [(0,), (), (0, 16), (16,), (0,), (0,), (0, 16), (16,)]
+    assert train[1].truth().shape == (48, 56) and not train[1].truth().any() and not train[5].truth().any()
+    assert train[3].rgb().shape == (48, 56, 3)  # it is grey
+    assert [item.id for item in images.items("val")] == [f"COCO_val2014_{1000 + place:012d}" for place in range(4)]
+    assert check(images, ["train", "val"], ["train", "val"]).problems == []
+
+
+def test_classes_are_known_by_their_ids_whatever_the_file_calls_them(tmp_path: Path) -> None:
+    root = write_coco(tmp_path / "coco", categories=[{"id": PERSON, "name": "Mensch"}, {"id": DOG, "name": "person"}])
+    assert [item.labels for item in opened(root).items("train")][2:4] == [(0, 16), (16,)]
+
+
+def test_all_images_may_be_in_one_folder_under_the_names_of_2017(root: Path) -> None:
+    before = [item.labels for item in opened(root).items("train")]
+    (root / "Images").mkdir()
+    for path in (*root.glob("train2014/*"), *root.glob("val2014/*")):
+        path.rename(root / "Images" / path.name[-16:])
+    images = opened(root)
+    assert images.ids("train")[0] == "000000000000" and [item.labels for item in images.items("train")] == before
+    assert images.items("val", with_masks=True)[0].image == root / "Images/000000001000.jpg"
+
+
+def test_a_copy_of_the_images_in_another_folder_does_not_count(root: Path) -> None:
+    (root / "chosen").mkdir()
+    shutil.copy(root / "train2014/COCO_train2014_000000000003.jpg", root / "chosen")
+    assert opened(root).items("train")[3].image.parent == root / "train2014"
+
+
+def test_a_stopped_preparation_goes_on_and_cannot_be_opened_before(root: Path) -> None:
+    def stopping(work: Any, parts: Iterable[Any]) -> Iterable[Labels]:
+        yield work(next(iter(parts))[:3])
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        prepare_coco14(str(root), settings("recam"), stopping)
+    (half := root / "prepared-coco14-recam/SegmentationClass/.COCO_train2014_000000000003.png.77").touch()  # being written
+    with pytest.raises(WrongInput, match=r"this makes them: wsss-orch images prepare coco14:.*coco --set images.rule=recam"):
+        open_coco14(root, settings("recam"))
+    told = prepare_coco14(str(root), settings("recam"))
+    assert told[0].startswith("train: 8 images; 5 masks written") and told[1].startswith("val: 4 images; 4 masks written")
+    assert {path for path in half.parent.iterdir() if path.suffix != ".png"} == {half} and len(list(half.parent.iterdir())) == 13
+    assert len(opened(root).items("train", with_masks=True)) == 8
+    assert opened(root, "hfpl").items("train")[0].labels == (0,)
+    told = prepare_coco14(str(root), settings("hfpl"))
+    assert "; 0 masks written" in told[0] and open_coco14(root, settings("hfpl")).items("train")[0].labels == (0,)
+
+
+def test_changed_annotations_are_noticed_and_masks_are_drawn_anew(root: Path) -> None:
+    first = opened(root)
+    path = change(root, annotations=[annotation(1, DOG, [[0, 0, 5, 0, 5, 5, 0, 5]])])
+    with pytest.raises(WrongInput, match=r"instances_train2014.json has changed since prepared-coco14-recam was made of it"):
+        open_coco14(root, settings("recam"))
+    second = opened(root)
+    assert second.items("train", with_masks=True)[1].truth()[2, 2] == 17 and second.items("train")[0].labels == ()
+    assert first.origin != second.origin and second.origin.startswith("recam, annotations ")
+    path.touch()  # another time, but the same content
+    assert open_coco14(root, settings("recam")).origin == second.origin
+    path.unlink()
+    assert open_coco14(root, settings("recam")).origin == second.origin
+
+
+def test_a_list_that_comes_in_leaves_the_masks_of_the_others(root: Path) -> None:
+    val = root / "annotations/instances_val2014.json"
+    val.rename(root / "later.json")
+    assert "8 masks written" in prepare_coco14(str(root), settings("recam"))[0]
+    (root / "later.json").rename(val)
+    assert [told.split("; ")[1][:1] for told in prepare_coco14(str(root), settings("recam"))] == ["0", "4"]
+    val.unlink()  # one that goes takes its masks along, and with them all others
+    assert "8 masks written" in prepare_coco14(str(root), settings("recam"))[0]
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"images": []}, "describes no image"),
+        ({"images": [{"id": 1, "file_name": "a.jpg", "height": 5}]}, r"missing required field `width` - at `\$.images\[0\]`"),
+        ({"images": [{"id": 1, "file_name": "a.jpg", "height": 5, "width": 0}]}, "says that a.jpg is 0x5 pixels"),
+        ({"images": 2 * [{"id": 1, "file_name": "a.jpg", "height": 5, "width": 5}]}, "2 images with 1 different ids"),
+        ({"annotations": {}}, "Expected `array`, got `object`"),
+        ({"annotations": [annotation(99, PERSON, [], id=4)]}, "annotation 4 of the image 99, which it does not describe"),
+        ({"annotations": [annotation(1, 2, [], id=4)]}, "annotation 4 of the category 2, which it does not name"),
+        ({"annotations": [annotation(1, PERSON, [], id=4)]}, "the annotation 4 has no sound segmentation: it is empty"),
+        ({"categories": 2 * [{"id": PERSON, "name": "person"}], "annotations": []}, "two categories with one id"),
+        ({"categories": [{"id": 12, "name": "street sign"}], "annotations": []}, "the category 12, which is none of COCO's 80"),
+    ],
+)
+def test_annotations_that_are_wrong_are_one_sentence(root: Path, changed: dict[str, Any], said: str) -> None:
+    change(root, **changed)
+    with pytest.raises(WrongInput, match=said) as told:
+        prepare_coco14(str(root), settings("recam"))
+    assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"images": []}', "[]", '{"images": NaN}', "\x00", '{"images": [{"id": 1, "file_na'])
+def test_a_damaged_file_is_one_sentence(root: Path, text: str) -> None:
+    path = root / "annotations/instances_val2014.json"
+    path.write_text(text)
+    with pytest.raises(WrongInput, match=f"{path} cannot be read as COCO's instance annotations: ") as told:
+        prepare_coco14(str(root), settings("recam"))
+    assert "\n" not in str(told.value)
+    path.write_bytes(path.read_bytes()[:-1] + b"\xff\xfe")
+    with pytest.raises(WrongInput, match="cannot be read as COCO"):
+        prepare_coco14(str(root), settings("recam"))
+
+
+def test_what_is_not_there_is_told(root: Path, tmp_path: Path) -> None:
+    with pytest.raises(WrongInput, match="is no folder"):
+        prepare_coco14(str(tmp_path / "nowhere"), settings("recam"))
+    shutil.rmtree(root / "val2014")
+    with pytest.raises(WrongInput, match=r"none of its 4 annotated images, such as COCO_val2014_000000001000.jpg"):
+        prepare_coco14(str(root), settings("recam"))
+    shutil.rmtree(root / "annotations")
+    with pytest.raises(WrongInput, match=r"it needs annotations/instances_train2014.json or instances_val2014.json"):
+        prepare_coco14(str(root), settings("recam"))
+
+
+def test_a_missing_image_is_a_problem_of_the_check(root: Path) -> None:
+    (root / "train2014/COCO_train2014_000000000003.jpg").unlink()
+    problems = check(opened(root), ["train", "val"], ["train", "val"]).problems
+    assert len(problems) == 1 and "1 of 8 images of list train have no file in" in problems[0]
+
+
+OWN = [{"id": 7, "name": "sea lion"}, {"id": 0, "name": "cat"}]
+
+
+def own_images(root: Path, train: str, val: str) -> Path:
+    """Two lists of two images each, in folders of the same names; `train` and `val` are the annotation files."""
+    for place, (name, file) in enumerate((("train", train), ("val", val))):
+        (root / name).mkdir(parents=True)
+        pictures = [{"id": f"{name}{number}", "file_name": f"{name} {number}.png".replace(" ", "_")} for number in (1, 2)]
+        for picture in pictures:
+            Image.new("RGB", (9, 8), (40 * place, 9, 9)).save(root / name / picture["file_name"])
+        found = {
+            "images": [picture | {"height": 8, "width": 9} for picture in pictures],
+            "annotations": [annotation(f"{name}2", 7, SQUARE), annotation(f"{name}2", 0, [[2, 2, 5, 2, 5, 5]])],  # type: ignore[arg-type]
+            "categories": OWN,
+        }
+        (root / file).parent.mkdir(exist_ok=True)
+        (root / file).write_text(json.dumps(found))
+    return root
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        ("annotations/instances_train2017.json", "annotations/instances_val2017.json"),
+        ("annotations/train.json", "annotations/val.json"),
+        ("train/_annotations.coco.json", "val/_annotations.coco.json"),
+    ],
+)
+def test_other_images_have_any_categories_and_lists(tmp_path: Path, files: tuple[str, str]) -> None:
+    root = own_images(tmp_path / "own", *files)
+    prepare_coco(str(root), settings("recam"))
+    images = open_coco(root, settings("recam"))
+    assert images.name == "own" and images.classes == ("cat", "sea lion")
+    assert [item.labels for item in images.items("train")] == [(), (0, 1)]
+    assert [item.id for item in images.items("val")] == ["val_1", "val_2"]
+    assert set(np.unique(images.items("val", with_masks=True)[1].truth())) == {0, 1, 2}
+
+
+def test_what_does_not_fit_in_other_images_is_told(tmp_path: Path) -> None:
+    root = own_images(tmp_path / "own", "annotations/instances_train.json", "annotations/instances_val.json")
+    train, val = (root / f"annotations/instances_{name}.json" for name in ("train", "val"))
+    text = train.read_text()
+
+    def refused(said: str) -> None:
+        with pytest.raises(WrongInput, match=said):
+            prepare_coco(str(root), settings("recam"))
+
+    train.write_text(text.replace("sea lion", "background"))
+    refused("names 'background', so that all label values after it would be off by one")
+    train.write_text(text.replace("sea lion", "cat"))
+    refused("must hold 1 to 254 different class names; it holds 2, 1 of them different")
+    train.write_text(text.replace("sea lion", "seal"))
+    refused(f"{val} has other categories than {train}; all lists must have the same")
+    train.write_text(text.replace("train_1.png", "train 1.png"))
+    refused("the image 'train 1'; a file's name without suffix must hold no blanks")
+    train.write_text(text)
+    shutil.copy(train, train.with_name("instances_train2017.json"))
+    refused(r"instances_train.json and .*instances_train2017.json are both of the list train; move one of them away")
+
+
+def test_the_commands_prepare_and_check_and_score_with_the_origin_of_the_masks(root: Path, command: Command) -> None:
+    code, _, said = command("launch", "--method", "cam", "--images", f"coco14:{root}", "--plan")
+    assert code == 2 and f"wsss-orch images prepare coco14:{root} --set images.rule=recam" in said
+    code, shown, said = command("images", "prepare", f"coco14:{root}")
+    assert code == 0 and "train: 8 images; 8 masks written to prepared-coco14-recam/SegmentationClass" in shown, said
+    code, shown, said = command("images", "check", f"coco14:{root}")
+    assert code == 0 and "2 of 12 masks show other classes" in said.replace("\n", " ") + shown.replace("\n", " ")
+    assert [line.split()[-2:] for line in shown.splitlines() if "without labels" in line] == [["1", "0"]]
+    masks = root / "prepared-coco14-recam/SegmentationClass"
+    code, shown, said = command("evaluate", "--masks", masks, "--images", f"coco14:{root}", "--list", "val")
+    assert code == 0 and "made by rule: recam, annotations" in shown.replace("\n", " "), said
+    code, _, said = command("images", "prepare", f"coco14:{root}", "--set", "images.rule=voc")
+    assert code == 2 and "images.rule=voc is not one of recam, hfpl" in said
+    code, _, said = command("images", "prepare", f"coco14:{root}", "--sbd", root)
+    assert code == 2 and "--sbd is read for voc12:PATH alone" in said
+    assert read_label_map(masks / "COCO_train2014_000000000000.png").shape == (48, 56)
