@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 import backbones
@@ -202,6 +203,16 @@ def test_a_local_file_is_loaded_without_its_classifier(tmp_path):
     backbone = backbones.build(resnet18, weights=str(tmp_path / "weights.pth"), frozen_statistics=True)
     assert torch.equal(backbone.layer4[1].conv2.weight, reference.layer4[1].conv2.weight)
     assert len(backbones.weights_digest(tmp_path / "weights.pth")) == 64
+
+
+def test_weights_come_from_safetensors_too(tmp_path):
+    first, path = backbones.build(small, frozen_statistics=True), tmp_path / "weights.safetensors"
+    save_file(first.state_dict(), path)
+    again = backbones.build(small, weights=str(path), frozen_statistics=True)
+    assert torch.equal(again.layer4[0].conv2.weight, first.layer4[0].conv2.weight)
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(WrongInput, match="not a plain torch state dict: it is damaged"):
+        backbones.build(small, weights=str(path), frozen_statistics=True)
 
 
 def test_weights_that_do_not_fit_name_the_first_mismatches(tmp_path):
