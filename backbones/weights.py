@@ -15,6 +15,7 @@ from backbones.state import State, load_state
 from backbones.vision_models import models, timm_network
 from imagesets.errors import WrongInput
 
+PREFIX = "backbone."  # of the names of a backbone's weights within a whole network
 WRAPPERS = ("model", "state_dict")  # keys under which authors' files hold the state dict
 
 
@@ -27,7 +28,13 @@ def initialise(backbone: Backbone, name: str, weights: str) -> None:
     if weights == "none":
         return
     state = _imagenet(backbone, name) if weights == "imagenet" else _read(Path(weights))
-    load_state(backbone, backbone.renamed(state), f"weights {weights} do not fit backbone {name}")
+    load_state(backbone, backbone.renamed(_of_backbone(state)), f"weights {weights} do not fit backbone {name}")
+
+
+def _of_backbone(state: State) -> State:
+    """Of a whole network, such as a segmenter of torchvision's, of mmsegmentation's or of this project, its backbone."""
+    own = {name.removeprefix(PREFIX): value for name, value in state.items() if name.startswith(PREFIX)}
+    return own or state
 
 
 def weights_digest(path: str | Path) -> str:

@@ -8,26 +8,23 @@ rounded down, images are resized bilinearly as floats, and an image smaller than
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
 import backbones
-from imagesets.crops import Crop, by_factor
-from imagesets.errors import WrongInput
-from imagesets.item import VOID, Item
-from imagesets.transforms import bilinear
 from segmentation.aspp import ASPP
+from segmentation.learning import learning
 from segmentation.losses import cross_entropy, shrunk
+from segmentation.masked_crop import top_left_crop
 from segmentation.multi_scale import at_scales, largest
+from segmentation.parameter_groups import with_faster_head
+from segmentation.schedules import staircase
+from segmentation.segmenter import build_backbone
 from training import optimisers
-from training.stage import Context, Losses, Outputs, Records, Settings, Training
+from training.stage import Context, Losses, Outputs, Settings, Training
 
 MSC_SCALES = (1.0, 0.5, 0.75)
-REFRESH = 10  # updates between two values of the staircase schedule
 
 
 class DeepLabV2(nn.Module):
@@ -78,67 +75,17 @@ def training(context: Context) -> Training:
     """Train on the pseudo masks of the training list."""
     settings = context.settings
     module = _build(settings, context.classes, settings.weights)
-    groups = parameter_groups(module, settings.lr, settings.weight_decay)
     decay = staircase if settings.schedule == "staircase" else optimisers.poly
-    return Training(
-        network=module,
-        objective=PseudoMaskObjective(module, MSC_SCALES if settings.msc else (1.0,)),
-        sample=MaskedCrop(context.inputs["masks"], len(context.classes) + 1, settings.scales, settings.crop),
-        optimiser=optimisers.build(settings.optimiser, groups, settings.momentum),
-        schedule=decay(settings.iterations),
-        batch=settings.batch,
-        steps=settings.iterations,
-        accumulate=settings.accumulate,
+    return learning(
+        context,
+        module,
+        PseudoMaskObjective(module, MSC_SCALES if settings.msc else (1.0,)),
+        top_left_crop(context),
+        with_faster_head(module.backbone, module.aspp, settings.lr, settings.weight_decay),
+        decay(settings.iterations),
     )
-
-
-def parameter_groups(module: DeepLabV2, lr: float, weight_decay: float) -> list[dict[str, Any]]:
-    """Backbone at the base rate, ASPP weights at 10 times that, ASPP biases at 20 times and without decay."""
-    return [
-        {"params": list(module.backbone.parameters()), "lr": lr, "weight_decay": weight_decay},
-        {"params": [branch.weight for branch in module.aspp], "lr": 10 * lr, "weight_decay": weight_decay},
-        {"params": [branch.bias for branch in module.aspp], "lr": 20 * lr, "weight_decay": 0.0},
-    ]
-
-
-def staircase(steps: int, power: float = 0.9) -> optimisers.Schedule:
-    """(1 - t / steps)^power with t the number of the step rounded down to a multiple of 10."""
-    return lambda step: (1 - step // REFRESH * REFRESH / steps) ** power
-
-
-@dataclass(frozen=True)
-class MaskedCrop:
-    """Makes one training example: image float32 [3,crop,crop] and label uint8 [crop,crop] in 0..`labels`-1 or void."""
-
-    masks: Records
-    labels: int
-    scales: Sequence[float]
-    crop: int
-
-    def __call__(self, item: Item, rng: np.random.Generator) -> dict[str, torch.Tensor]:
-        rgb, label = item.rgb(), self.masks[item.id]["label"]
-        check_mask(label, rgb.shape[:2], self.labels, item.id)
-        scale = float(rng.choice(self.scales))  # one of a few, not a range
-        crop = Crop.drawn(by_factor(rgb.shape[:2], scale), self.crop, rng, top_left=True)
-        return {"image": torch.from_numpy(crop.float_image(rgb, bilinear)), "label": torch.from_numpy(crop.label(label))}
-
-
-def check_mask(label: np.ndarray, size: tuple[int, int], labels: int, name: str) -> None:
-    """Raise WrongInput if a mask has another size than its image, or a label that is neither 0..labels-1 nor void."""
-    if label.shape != size:
-        raise WrongInput(f"the mask of image {name} has the size {label.shape}, its image {size}; sizes must be equal")
-    highest = int(label.max(initial=0, where=label != VOID))
-    if highest >= labels:
-        raise WrongInput(f"the mask of image {name} holds label {highest}; there are {labels} labels, 0 to {labels - 1}")
 
 
 def _build(settings: Settings, classes: Sequence[str], weights: str) -> DeepLabV2:
-    pretrained = settings.weights != "none"
-    backbone = backbones.build(
-        settings.backbone, stride=settings.stride, dilated="uniform", weights=weights, frozen_statistics=pretrained
-    )
-    if pretrained:  # batch norms are then constants: their scale and shift do not train either
-        for module in backbone.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.requires_grad_(False)
+    backbone = build_backbone(settings, weights, frozen=True, stride=settings.stride, dilated="uniform")
     return DeepLabV2(backbone, len(classes) + 1, settings.rates)

@@ -7,10 +7,11 @@ import numpy as np
 import torch
 
 from imagesets.item import Item
+from imagesets.rescaling import fit_factor
 from imagesets.views import Loaded, images, load
-from maps.grids import resize
 from refiners import crf
-from segmentation.multi_scale import at_scales, largest
+from segmentation.fusion import RULES, View
+from segmentation.multi_scale import at_scale
 from training.stage import Context, PerImage, Record
 
 Segment = Callable[[torch.Tensor], torch.Tensor]  # normalised images [B,3,H,W] to logits [B,L,h,w], background first
@@ -33,24 +34,33 @@ def _predictions(context: Context, segment: Segment) -> PerImage:
     @torch.inference_mode()
     def compute(batch: Sequence[Loaded]) -> list[list[torch.Tensor]]:
         (scaled,) = images(batch, device)
-        scores = probabilities(segment, scaled, settings.test_scales, settings.mirror, settings.fusion)
+        scores = probabilities(
+            segment, scaled, settings.test_scales, settings.mirror, settings.fusion, settings.test_fit or (0, 0)
+        )
         return [
             [own] for own in (scores if with_crf else scores.max(1).indices.to(torch.uint8))
         ]  # argmax takes three times as long
 
-    finish = CRF(crf.Parameters(**settings.crf)) if with_crf else _label
+    finish = CRF(crf.Parameters(**settings.crf), settings.crf_minimum or 0.0) if with_crf else _label
     # pydensecrf holds Python's lock for seconds
     return PerImage(lambda item: load(item, [1.0], device), compute, finish, processes=with_crf)
 
 
 @dataclass(frozen=True)
 class CRF:
-    """Makes the label map of an image from its class probabilities [L,H,W] by the dense CRF."""
+    """Makes the label map of an image from its class scores [L,H,W] by the dense CRF.
+
+    The CRF decides between the classes whose score reaches `minimum` somewhere in the image (RecurSeed: 0.05).
+    """
 
     parameters: crf.Parameters
+    minimum: float = 0.0
 
     def __call__(self, item: Item, rgb: np.ndarray, scores: Sequence[np.ndarray]) -> Record:
-        return {"label": crf.soft(rgb, scores[0], self.parameters).argmax(0).astype(np.uint8)}
+        highest = scores[0].max(axis=(1, 2))
+        candidates = highest >= min(self.minimum, highest.max())
+        chosen = crf.soft(rgb, scores[0][candidates], self.parameters).argmax(0)
+        return {"label": np.flatnonzero(candidates)[chosen].astype(np.uint8)}
 
 
 def _label(item: Item, rgb: np.ndarray, labels: Sequence[np.ndarray]) -> Record:
@@ -58,28 +68,17 @@ def _label(item: Item, rgb: np.ndarray, labels: Sequence[np.ndarray]) -> Record:
 
 
 @torch.inference_mode()
-def probabilities(segment: Segment, images: torch.Tensor, scales: Sequence[float], mirror: bool, fusion: str) -> torch.Tensor:
-    """Class probabilities [B,L,H,W] of normalised images [B,3,H,W], fused over scales and, with `mirror`, mirror images."""
-    batch = torch.cat([images, images.flip(-1)]) if mirror else images
-    views = []
-    for logits in at_scales(segment, batch, scales):
-        views.append(logits[: len(images)])
-        if mirror:
-            views.append(logits[len(images) :].flip(-1))
-    return fuse(views, images.shape[-2:], fusion)
+def probabilities(
+    segment: Segment, images: torch.Tensor, scales: Sequence[float], mirror: bool, fusion: str, fit: Sequence[int] = (0, 0)
+) -> torch.Tensor:
+    """Class scores [B,L,H,W] of normalised images [B,3,H,W], fused over scales and, with `mirror`, mirror images.
 
-
-def fuse(views: Sequence[torch.Tensor], size: Sequence[int], fusion: str) -> torch.Tensor:
-    """Probabilities [B,L,*size] from the logits [B,L,h_v,w_v] of several views, mirrored ones turned back.
-
-    max_logits: maximum on the grid of the first view, then enlarged (DeepLabV2, kazuto1011/deeplab-pytorch);
-    mean_logits: mean at full size (SEAM's segmentation code); mean_softmax: mean of probabilities (mmsegmentation).
+    At scale 1, images have the largest size within `fit` (long, short side); [0, 0] is their own. `fusion` is one of `RULES`.
     """
-    if fusion == "max_logits":
-        return resize(largest(views), size).softmax(1)
-    full = [resize(view, size) for view in views]
-    if fusion == "mean_logits":
-        return torch.stack(full).mean(0).softmax(1)
-    if fusion == "mean_softmax":
-        return torch.stack([logits.softmax(1) for logits in full]).mean(0)
-    raise ValueError(f"there is no fusion rule {fusion!r}")
+    rule, views = RULES[fusion], list[View]()
+    batch = torch.cat([images, images.flip(-1)]) if mirror else images
+    for scale in scales:
+        scaled = at_scale(batch, scale * fit_factor(images.shape[-2:], fit), rule.mode, rule.align_corners)
+        plain, *mirrored = segment(scaled).split(len(images))
+        views += [View(logits, scaled.shape[-2:]) for logits in (plain, *(logits.flip(-1) for logits in mirrored))]
+    return rule.fuse(views, images.shape[-2:])

@@ -29,3 +29,15 @@ def shrunk(label: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
         for extent, to in zip(label.shape[-2:], size, strict=True)
     )
     return label[:, rows[:, None], columns]
+
+
+def averaged_cross_entropy(logits: torch.Tensor, label: torch.Tensor, averaging: str) -> torch.Tensor:
+    """The cross entropy under a public code's rule of averaging.
+
+    valid: the mean over pixels that are not void (torch; DeepLabV2, SEAM). all: their sum divided by the number of all pixels
+    (mmsegmentation 0.x). batch: the mean over pixels that are not void, divided by the batch size (pytorch-deeplab-xception).
+    """
+    mean = cross_entropy(logits, label)
+    if averaging == "all":
+        return mean * (label != VOID).float().mean()
+    return mean / len(label) if averaging == "batch" else mean

@@ -15,7 +15,7 @@ def at_scales(
 
     Images are resized by the given factor, not by the ratio of the rounded sizes (kazuto1011/deeplab-pytorch).
     """
-    return [network(images if scale == 1 else _scaled(images, scale)) for scale in scales]
+    return [network(at_scale(images, scale)) for scale in scales]
 
 
 def largest(logits: Sequence[torch.Tensor]) -> torch.Tensor:
@@ -23,5 +23,6 @@ def largest(logits: Sequence[torch.Tensor]) -> torch.Tensor:
     return torch.stack([resize(scale, logits[0].shape[-2:]) for scale in logits]).amax(0)
 
 
-def _scaled(images: torch.Tensor, scale: float) -> torch.Tensor:
-    return functional.interpolate(images, scale_factor=scale, mode="bilinear", align_corners=False)
+def at_scale(images: torch.Tensor, scale: float, mode: str = "bilinear", align_corners: bool = False) -> torch.Tensor:
+    """Images [B,3,H,W] resized by a factor, sizes rounded down; at scale 1 the images themselves."""
+    return images if scale == 1 else functional.interpolate(images, scale_factor=scale, mode=mode, align_corners=align_corners)

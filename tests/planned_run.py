@@ -12,9 +12,8 @@ PLAIN = ("backbone.weights=none", "cam.batch=4", "irn.batch=4", "deeplabv2.batch
 def planned(images: Path, *assignments: str, method: str = "cam+irn", **asked: Any) -> Prepared:
     """A plan in a store beside the images, on a machine with two cores."""
     given = (*PLAIN, *assignments)
-    request = Request(
-        method, f"folder:{images}", "deeplabv2-small", "", given, **{"store": images.parent / "store", "room": 2, **asked}
-    )
+    defaults = {"segmenter": "deeplabv2-small", "store": images.parent / "store", "room": 2}
+    request = Request(method, f"folder:{images}", assignments=given, **{**defaults, **asked})
     wanted = experiment(request)
     opened = open_images(request.images, wanted.settings, request.store, make=False)
     assert opened is not None

@@ -61,6 +61,17 @@ def test_the_benchmark_of_the_gpu_has_a_rate_for_every_stage_and_its_bare_networ
     assert len(head) == 6 and goal[:2] == ["goal:", "85%"]
 
 
+@pytest.mark.slow
+def test_the_segmenters_benchmark_has_equal_results_in_both_forms() -> None:
+    names = "deeplabv2-small", "deeplabv3plus-small", "upernet-small"
+    words = [sys.executable, "-m", "benchmarks.segmenters", f"--segmenters={','.join(names)}", "--side=64"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in done.stdout.splitlines()[2:]]
+    assert [row[0] for row in rows] == list(names)
+    assert all(float(row[5]) < 1e-4 and float(row[9]) < 1e-4 for row in rows)
+
+
 TINY = (
     "--size=48x64",
     "--rounds=1",

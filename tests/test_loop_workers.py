@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from tests import two_workers
 from tests.two_workers import BATCH, STEPS
+from training.run import synchronise
 
 
 @pytest.fixture(scope="module")
@@ -65,3 +67,15 @@ def test_stopped_and_resumed_they_end_bit_equal(trained: Path) -> None:
     assert all(torch.equal(values, expected[name]) for name, values in weights(trained / "halted").items())
     assert told(trained / "halted")["history"] == told(trained / "two")["history"]
     assert len(told(trained / "halted", 1)["seen"]) == STEPS - 5
+
+
+def test_batch_norms_see_the_whole_batch_on_gpus_and_each_worker_s_share_on_cpus() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.Sequential(nn.BatchNorm2d(4).eval()))
+    before, names = list(network.parameters()), list(network.state_dict())
+    synchronise(network, torch.device("cpu"))
+    assert not any(isinstance(module, nn.SyncBatchNorm) for module in network.modules())
+    synchronise(network, torch.device("cuda"))
+    norms = [module for module in network.modules() if isinstance(module, nn.SyncBatchNorm)]
+    assert [norm.training for norm in norms] == [True, False]  # fixed statistics stay fixed
+    assert list(network.state_dict()) == names
+    assert all(own is other for own, other in zip(network.parameters(), before, strict=True))  # the optimiser holds them

@@ -1,6 +1,5 @@
 """DeepLabV2: the published network, loss and schedule, number for number; and a training that learns."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +11,10 @@ from torch import nn
 from backbones import resnet
 from backbones.resnet import ResNet
 from backbones.vision_models import models
-from imagesets.errors import WrongInput
 from imagesets.item import Item
 from segmentation import deeplab_v2
 from segmentation.deeplab_v2 import DeepLabV2, PseudoMaskObjective
-from segmentation.losses import cross_entropy, shrunk
+from segmentation.losses import shrunk
 from segmentation.multi_scale import at_scales, largest
 from training.loop import Run, train
 from training.stage import Context, Settings
@@ -110,41 +108,6 @@ def test_the_head_is_the_sum_of_four_dilated_convolutions_with_its_gradient():
         np.testing.assert_allclose(features.grad, golden[f"gradx_of_mean_square{index}"], rtol=1e-4, atol=1e-5)
 
 
-def test_cross_entropy_is_the_mean_over_pixels_that_are_not_void():
-    golden = np.load(GOLDEN / "losses.npz")
-    loss = cross_entropy(torch.from_numpy(golden["logits"]), torch.from_numpy(golden["label"]))
-    np.testing.assert_allclose(loss, golden["ce_mean_valid"], rtol=1e-5)
-
-
-def test_a_crop_that_is_all_void_costs_nothing_and_moves_nothing():
-    logits = torch.randn(1, 3, 4, 4, requires_grad=True)
-    loss = cross_entropy(logits, torch.full((1, 4, 4), 255, dtype=torch.uint8))
-    loss.backward()
-    assert loss.item() == 0 and logits.grad.abs().max() == 0
-
-
-def test_the_staircase_and_the_groups_give_the_published_rates():
-    table = json.loads((GOLDEN / "lr_schedules.json").read_text())["kazuto_voc"]
-    steps, lr = table["params"]["iter_max"], table["params"]["base_lr"]
-    network = DeepLabV2(Features(), labels=2, rates=(1,))
-    groups, factor = deeplab_v2.parameter_groups(network, lr, 5e-4), deeplab_v2.staircase(steps)
-    assert [group["weight_decay"] for group in groups] == [5e-4, 5e-4, 0]
-    for update, rates in table["values"].items():
-        step = int(update) - 1  # the table counts updates from 1
-        np.testing.assert_allclose([group["lr"] * factor(step) for group in groups], rates, rtol=1e-12)
-
-
-def test_resnet101_has_the_published_size_and_grid():
-    settings = Settings(SMALL | {"backbone": resnet.resnet101, "weights": "imagenet", "rates": [6, 12, 18, 24]})
-    network = deeplab_v2.network(settings, [str(index) for index in range(20)])
-    assert sum(parameter.numel() for parameter in network.parameters()) == 44_048_532
-    network.backbone.layer3, network.backbone.layer4 = nn.Identity(), nn.Identity()  # the grid is layer2's from there on
-    network.aspp = nn.Conv2d(512, 1, 1)
-    for side, cells in ((321, 41), (320, 41), (513, 65)):
-        with torch.no_grad():
-            assert network(torch.zeros(1, 3, side, 33)).shape[2] == cells
-
-
 @pytest.mark.parametrize(("stride", "expected"), [(8, (2, 4)), (16, (1, 2))])
 def test_every_3x3_convolution_of_a_stage_is_dilated_alike(stride, expected):
     with torch.device("meta"):
@@ -185,20 +148,3 @@ def test_a_training_learns_its_masks(tmp_path, msc):
     history = train(training, items, run)
     first, last = (sum(value for name, value in losses.items() if name != "epoch") for losses in (history[0], history[-1]))
     assert last < 0.3 * first
-
-
-def test_masks_that_do_not_fit_are_refused(tmp_path):
-    items, masks = striped_images(tmp_path, 4)
-    sample = deeplab_v2.MaskedCrop(masks, labels=1, scales=[1.0], crop=64)
-    with pytest.raises(WrongInput, match="image 0 holds label 1; there are 1 labels"):
-        sample(items[0], np.random.default_rng(0))
-    masks["0"]["label"] = masks["0"]["label"][:9]
-    with pytest.raises(WrongInput, match=r"mask of image 0 has the size \(9, 64\)"):
-        sample(items[0], np.random.default_rng(0))
-
-
-def test_an_example_is_at_one_of_the_scales(tmp_path):
-    (item, *_), masks = striped_images(tmp_path, 4)
-    sample = deeplab_v2.MaskedCrop(masks, labels=3, scales=[0.5, 0.75], crop=64)
-    covered = {int((sample(item, np.random.default_rng(seed))["label"] != 255).sum()) for seed in range(8)}
-    assert covered == {30 * 32, 45 * 48}  # without the void rows of the image of 64 x 64

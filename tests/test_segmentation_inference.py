@@ -11,8 +11,10 @@ from torch.nn import functional
 from imagesets.item import Item
 from maps.grids import resize
 from orchestrator.planning.recipes import load_all
+from refiners import crf
 from segmentation import inference
-from segmentation.multi_scale import at_scales, largest
+from segmentation.fusion import RULES, View
+from segmentation.multi_scale import at_scale, at_scales, largest
 from training.stage import Context, Settings
 
 GOLDEN = np.load(Path(__file__).parent / "golden" / "test_time_fusion.npz")
@@ -25,14 +27,11 @@ def convolution(images: torch.Tensor) -> torch.Tensor:
     return functional.conv2d(images, weight, bias, stride=8, padding=4)
 
 
-def golden_views(code: str, align_corners: bool) -> list[torch.Tensor]:
-    """Logits of the stored views at their own size, mirrored ones (every second) turned back."""
+def golden_views(code: str) -> list[View]:
+    """Logits of the stored views on their own grid, mirrored ones (every second) turned back."""
     images = [torch.from_numpy(GOLDEN[f"{code}|view{index}"]) for index in range(6)]
-    logits = [
-        functional.interpolate(convolution(view), size=view.shape[-2:], mode="bilinear", align_corners=align_corners)
-        for view in images
-    ]
-    return [view.flip(-1) if index % 2 else view for index, view in enumerate(logits)]
+    logits = [convolution(view).flip(-1) if index % 2 else convolution(view) for index, view in enumerate(images)]
+    return [View(own, view.shape[-2:]) for own, view in zip(logits, images, strict=True)]
 
 
 def same_labels(probabilities: torch.Tensor, expected: np.ndarray) -> bool:
@@ -42,21 +41,33 @@ def same_labels(probabilities: torch.Tensor, expected: np.ndarray) -> bool:
     return np.array_equal(probabilities.argmax(1)[0].numpy()[clear], expected[clear])
 
 
-def test_mean_softmax_is_mmsegmentations():
-    found = inference.fuse(golden_views("mmseg", align_corners=False), SIZE, "mean_softmax")
-    np.testing.assert_allclose(found, GOLDEN["mmseg|prob_mean"], atol=1e-5)
-    assert same_labels(found, GOLDEN["mmseg|label"])
+@pytest.mark.parametrize(("rule", "code", "name"), [("mean_softmax", "mmseg", "prob_mean"), ("mean_logits", "seam", "prob")])
+def test_stored_views_are_fused_as_in_the_public_code(rule, code, name):
+    found = RULES[rule].fuse(golden_views(code), SIZE)
+    np.testing.assert_allclose(found, GOLDEN[f"{code}|{name}"], atol=1e-5)
+    assert same_labels(found, GOLDEN[f"{code}|label"])
 
 
-def test_mean_logits_is_seams():
-    # SEAM enlarges with aligned corners, which we do not: fusion is compared on views enlarged its way
-    views = [
-        functional.interpolate(view, size=SIZE, mode="bilinear", align_corners=True)
-        for view in golden_views("seam", align_corners=True)
-    ]
-    found = inference.fuse(views, SIZE, "mean_logits")
+def test_recurseeds_test_is_that_of_its_code_from_the_image_on():
+    image = torch.from_numpy(GOLDEN["recurseed|input"])[None]
+    found = inference.probabilities(convolution, image, (1.0, 0.5, 1.5), True, "mean_view_softmax")
+    np.testing.assert_allclose(found, GOLDEN["recurseed|prob"], atol=1e-5)
+
+
+def test_seams_test_resizes_images_as_its_code_does():
+    image = torch.from_numpy(GOLDEN["seam|view2"])
+    rule = RULES["mean_logits"]
+    for scale, view in ((0.5, "seam|view0"), (1.5, "seam|view4")):
+        np.testing.assert_allclose(at_scale(image, scale, rule.mode, rule.align_corners), GOLDEN[view], atol=1e-5)
+    found = inference.probabilities(convolution, image, (0.5, 1.0, 1.5), True, "mean_logits")
     np.testing.assert_allclose(found, GOLDEN["seam|prob"], atol=1e-5)
-    assert same_labels(found, GOLDEN["seam|label"])
+
+
+def test_the_maximum_of_probabilities_is_not_divided_by_its_sum():
+    views = golden_views("mmseg")[::2]
+    found = RULES["max_softmax"].fuse(views, SIZE)
+    torch.testing.assert_close(found, torch.stack([resize(view.logits, SIZE).softmax(1) for view in views]).amax(0))
+    assert found.sum(1).max() > 1
 
 
 def test_max_logits_takes_the_maximum_on_the_grid_of_the_first_scale():
@@ -68,16 +79,20 @@ def test_max_logits_takes_the_maximum_on_the_grid_of_the_first_scale():
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("fusion", ["max_logits", "mean_logits", "mean_softmax"])
-def test_one_view_is_its_softmax_and_any_fusion_sums_to_one(fusion):
+@pytest.mark.parametrize("fusion", RULES)
+def test_one_view_is_its_softmax_and_scores_lie_between_zero_and_one(fusion):
     image = torch.from_numpy(GOLDEN["mmseg|view0"])
     one = inference.probabilities(convolution, image, (1.0,), False, fusion)
-    torch.testing.assert_close(one, resize(convolution(image), SIZE).softmax(1))
+    corners = fusion == "mean_logits"
+    large = functional.interpolate(convolution(image), SIZE, mode="bilinear", align_corners=corners)
+    torch.testing.assert_close(one, large.softmax(1))
     several = inference.probabilities(convolution, image, (1.0, 0.5), True, fusion)
-    torch.testing.assert_close(several[0].sum(0), torch.ones(SIZE))
+    assert several.min() >= 0 and several.max() <= 1
+    if fusion != "max_softmax":
+        torch.testing.assert_close(several[0].sum(0), torch.ones(SIZE))
 
 
-@pytest.mark.parametrize("fusion", ["max_logits", "mean_logits", "mean_softmax"])
+@pytest.mark.parametrize("fusion", RULES)
 def test_with_mirror_images_the_mirror_image_gives_the_mirrored_prediction(fusion):
     image = torch.from_numpy(GOLDEN["mmseg|view0"])
     found = inference.probabilities(convolution, image, (1.0, 1.5), True, fusion)
@@ -85,15 +100,42 @@ def test_with_mirror_images_the_mirror_image_gives_the_mirrored_prediction(fusio
     torch.testing.assert_close(found, mirrored.flip(-1))
 
 
-def test_an_unknown_rule_is_refused():
-    with pytest.raises(ValueError, match="no fusion rule 'median'"):
-        inference.fuse([torch.zeros(1, 2, 3, 3)], (3, 3), "median")
+def test_the_recipes_offer_every_rule():
+    for name in ("deeplabv2", "deeplabv3plus", "upernet", "pspnet", "resnet38d", "own"):
+        assert load_all()[name].settings["fusion"].choices == tuple(RULES)
 
 
-@pytest.mark.parametrize("crf", ["none", load_all()["crf"].table["deeplab"]])
-def test_predictions_are_label_maps_of_the_images_own_size(tmp_path, crf):
+def test_an_image_is_fitted_before_it_is_scaled():
+    image, seen = torch.zeros(1, 3, 40, 52), []
+
+    def segment(images: torch.Tensor) -> torch.Tensor:
+        seen.append(tuple(images.shape[-2:]))
+        return convolution(images)
+
+    found = inference.probabilities(segment, image, (1.0, 0.5), False, "mean_softmax", fit=(2048, 80))
+    assert seen == [(80, 104), (40, 52)] and found.shape[-2:] == (40, 52)
+    inference.probabilities(segment, image, (1.0,), False, "mean_softmax", fit=(104, 512))
+    assert seen[-1] == (80, 104)
+
+
+def test_the_crf_decides_between_classes_that_are_probable_somewhere():
+    rgb, scores = GOLDEN["image_uint8_rgb"], GOLDEN["mmseg|prob_mean"][0]
+    parameters = crf.Parameters(**load_all()["crf"].table["deeplab"])
+    item = Item("a", Path("a.png"), (0,))
+    highest = np.sort(scores.max((1, 2)))
+    some = inference.CRF(parameters, minimum=highest[-3])(item, rgb, [scores])["label"]
+    assert set(np.unique(some)) <= set(np.flatnonzero(scores.max((1, 2)) >= highest[-3]))
+    every = inference.CRF(parameters)(item, rgb, [scores])["label"]
+    assert np.array_equal(every, crf.soft(rgb, scores, parameters).argmax(0))
+    alone = inference.CRF(parameters, minimum=1.0)(item, rgb, [scores])["label"]
+    assert np.unique(alone).tolist() == [int(scores.max((1, 2)).argmax())]
+
+
+@pytest.mark.parametrize("parameters", ["none", load_all()["crf"].table["deeplab"]])
+def test_predictions_are_label_maps_of_the_images_own_size(tmp_path, parameters):
     Image.fromarray(GOLDEN["image_uint8_rgb"]).save(tmp_path / "a.png")
-    settings = Settings({"test_scales": [1.0, 0.5], "mirror": True, "fusion": "mean_softmax", "crf": crf})
+    settings = {"test_scales": [1.0, 0.5], "mirror": True, "fusion": "mean_softmax", "crf": parameters, "test_fit": None}
+    settings = Settings(settings | {"crf_minimum": None})
     context = Context(settings, ("a", "b", "c", "d"), (), (), torch.device("cpu"), {"segmenter": convolution})
     label = inference.predictions(context)(Item("a", tmp_path / "a.png", (0,)))["label"]
     assert label.shape == SIZE and label.dtype == np.uint8 and set(np.unique(label)) <= set(range(5))

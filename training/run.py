@@ -42,6 +42,7 @@ class Run:
             return module
         if self.device.type == "cuda":
             torch.cuda.set_device(self.device)  # where NCCL works
+        synchronise(module, self.device)
         # parameters may have no gradient in some steps: a loss begins later, or one worker's images do not have it. One extra
         # parameter never has a gradient, because DDP prints a warning if it looks for such parameters and finds none
         module.register_parameter("without_gradient", nn.Parameter(torch.zeros((), device=self.device)))
@@ -68,3 +69,13 @@ class Run:
     def _on_cpus(self) -> distributed.ProcessGroup:
         """The group in which workers agree; NCCL's would make each of them wait for its GPU."""
         return distributed.new_group(backend="gloo")
+
+
+def synchronise(module: nn.Module, device: torch.device) -> None:
+    """On a GPU, let the batch norms within a module take the statistics of all workers' shares of a batch.
+
+    Batch norms with fixed statistics stay as they are. Torch has no such layer for CPUs: there each worker normalises its own
+    share, and the running statistics are those of the first worker.
+    """
+    if device.type == "cuda":
+        nn.SyncBatchNorm.convert_sync_batchnorm(module)  # in place; parameters stay the same objects

@@ -24,7 +24,7 @@ def check_requirements(
             _refuse_missing(component, wanted, source.recipe.provides, f"the {name} of {source.component}", why)
         elif (full := name if "." in name else f"{owner}.{name}") in settings:
             value = settings[full]
-            _refuse_missing(component, wanted, _provided_by_entry(value), f"{full}={value}")
+            _refuse_missing(component, wanted, provided_by_entry(value), f"{full}={value}")
 
 
 def can_score(score: StageRecipe, scored: "Stage") -> bool:
@@ -49,5 +49,6 @@ def _refuse_missing(reader: str, wanted: Iterable[str], provided: Iterable[str],
         raise WrongInput(f"{reader} needs {' and '.join(missing)}, which {source} does not provide; it provides {has}{why}")
 
 
-def _provided_by_entry(value: str) -> tuple[str, ...]:
+def provided_by_entry(value: str) -> tuple[str, ...]:
+    """The capabilities of an entry of a table, such as a backbone."""
     return next((recipe.provides for recipe in load_all().values() if value in recipe.table), ())

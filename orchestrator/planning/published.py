@@ -34,7 +34,7 @@ def figures_of(images: str, quantity: str, split: str, components: Iterable[str]
 
 
 def _fits(recipe: Recipe, figure: Published, wanted: set[str], segmenter: str) -> bool:
-    words = [word for word in figure.with_.replace(",", "+").replace(" ", "").split("+") if word not in ("", "none")]
+    words = [word for word in figure.with_.replace(",", "+").replace(" ", "").split("+") if word]
     try:
         named = [find(word, (*FOLD_ORDER, *ADD_ONS)) for word in words]
     except WrongInput:

@@ -38,6 +38,13 @@ class Least(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     plus: float = 0
 
 
+class Needs(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A value other than 0 needs a `capability` of the entry that another setting of the same recipe names (`of`)."""
+
+    of: str
+    capability: str
+
+
 class Setting(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One setting. Its default gives its type; null is a whole number that is found out later.
 
@@ -59,6 +66,8 @@ class Setting(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     length: int | None = None
     order: Literal["", "ascending", "range"] = ""  # range: start, stop, step
     at_least: Least | None = None
+    needs: Needs | None = None
+    told_of: str = ""  # the setting of weights that this one tells of: what a file learnt from; other weights say it themselves
     weights_of: str = ""  # the setting of the same recipe that names the architecture whose weights these are
     file: bool = False
     folder: bool = False
@@ -107,6 +116,7 @@ class StageRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     result: str = ""  # turns a summed record into the JSON result
     resampled: str = ""  # turns the kept arrays into the metrics of any sample of the images
     scored: str = ""  # the quantity that the result is scored as
+    least_share: int = 1  # of a training: the fewest images in each part of a worker's share of a batch
     cost_unit: bool = False  # its time is part of the unit of cost
     regions: Regions | None = None  # what a report shows of it
 

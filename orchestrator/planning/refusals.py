@@ -8,11 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from imagesets.errors import refuse
+from orchestrator.planning.capabilities import provided_by_entry
 from orchestrator.planning.launch import Experiment, Prepared
 from orchestrator.planning.nearest import closest
 from orchestrator.planning.planned_stage import PlannedStage
 from orchestrator.planning.recipes import load_all, parts_of, strides_of
-from orchestrator.planning.settings import declared, parse_assignments
+from orchestrator.planning.settings import SAW, declared, parse_assignments
 from orchestrator.planning.stage import Stage
 from orchestrator.planning.workers import WORKERS, divides, gpus, shared_batches
 
@@ -33,6 +34,7 @@ def problems(wanted: Experiment, stages: Sequence[Stage], counts: Mapping[str, i
     found, allowed = [], _allowed(stages)
     for stage in stages:
         found += [*_bounds(wanted, stage), *_foreign_parts(wanted, stage), *_size(stage, counts), *_shares(stage, allowed)]
+        found += [*_lacking(wanted, stage), *_contradictions(wanted, stage)]
     if any(stage.recipe.kind == "train" for stage in stages) and not wanted.request.room:
         found += _beyond_this_machine(wanted.settings, gpus())
     return list(dict.fromkeys(found))  # several stages may receive one setting
@@ -70,6 +72,35 @@ def _foreign_parts(wanted: Experiment, stage: Stage) -> Iterator[str]:
             yield f"{name}={values[name]} is no output stride of {backbone}={values[backbone]}, which has {own}"
 
 
+def _lacking(wanted: Experiment, stage: Stage) -> Iterator[str]:
+    """Settings that the chosen entry of a table, such as the backbone, cannot follow."""
+    table = declared(wanted.images_recipe)
+    for name in filter(None, stage.owned.values()):
+        if (needs := table[name].needs) and wanted.settings[name]:
+            other = f"{name.partition('.')[0]}.{needs.of}"
+            if needs.capability not in provided_by_entry(wanted.settings[other]):
+                value = f"{name}={wanted.settings[name]}"
+                yield f"{value} needs {needs.capability}, which {other}={wanted.settings[other]} does not provide; {name}=0 fits"
+
+
+def _contradictions(wanted: Experiment, stage: Stage) -> Iterator[str]:
+    """Settings that tell what weights saw, where the weights are no file."""
+    table = declared(wanted.images_recipe)
+    for name in filter(None, stage.owned.values()):
+        told_of = f"{name.partition('.')[0]}.{table[name].told_of}"
+        if (
+            table[name].told_of
+            and wanted.settings[told_of] in SAW
+            and wanted.settings[name]
+            not in (
+                table[name].default,
+                SAW[wanted.settings[told_of]],
+            )
+        ):
+            weights = wanted.settings[told_of]
+            yield f"{name}={wanted.settings[name]} tells of a file, and {told_of}={weights} is none; it saw {SAW[weights]}"
+
+
 def _size(stage: Stage, counts: Mapping[str, int]) -> Iterator[str]:
     """A training's batch that its list cannot fill."""
     images = counts.get(stage.list_name)
@@ -81,11 +112,13 @@ def _size(stage: Stage, counts: Mapping[str, int]) -> Iterator[str]:
 
 def _shares(stage: Stage, allowed: str) -> Iterator[str]:
     """A training's batch that does not divide by its workers and parts."""
-    for batch, parts in shared_batches([stage]):
+    for batch, parts, least in shared_batches([stage]):
         workers = stage.settings[WORKERS]
         shares = workers * parts
+        name, accumulate = stage.owned["batch"], stage.owned.get("accumulate")
+        if not batch % shares and batch // shares < least:
+            yield f"{name}={batch} leaves a batch norm fewer than {least} images; it takes {name}={least * shares}, or {allowed}"
         if batch % shares:
-            name, accumulate = stage.owned["batch"], stage.owned.get("accumulate")
             nearest = " or ".join(str(size) for size in (batch // shares * shares, -(-batch // shares) * shares) if size)
             also = f" times {accumulate}={parts}" if parts > 1 else ""
             yield f"{name}={batch} does not divide among {WORKERS}={workers}{also}; it takes {name}={nearest}, or {allowed}"
@@ -93,7 +126,7 @@ def _shares(stage: Stage, allowed: str) -> Iterator[str]:
 
 def _allowed(stages: Sequence[Stage]) -> str:
     """The numbers of workers that divide the batches of all trainings."""
-    most = max((batch for batch, _ in shared_batches(stages)), default=1)
+    most = max((batch for batch, *_ in shared_batches(stages)), default=1)
     counts = [str(count) for count in range(1, most + 1) if divides(stages, count)]
     return f"{WORKERS}={' or '.join(counts)}" if counts else "other parts"
 

@@ -15,7 +15,8 @@ from orchestrator.planning.recipe import Recipe, Setting
 from orchestrator.planning.recipes import allowed, load_all
 from orchestrator.planning.values import Typed, bounded, ordered, read
 
-PRESETS = {"none", "imagenet"}  # words that stand for no file
+SAW = {"none": "none", "imagenet": "labels"}  # words that stand for no file of weights, and what such weights learnt from
+PRESETS = set(SAW)
 
 
 def declared(images: Recipe) -> dict[str, Setting]:

@@ -44,12 +44,14 @@ def dividing(stages: Sequence[Stage], room: int) -> int:
 
 
 def divides(stages: Iterable[Stage], workers: int) -> bool:
-    """Whether this number of workers divides every training's batch."""
-    return all(batch % (workers * parts) == 0 for batch, parts in shared_batches(stages))
+    """Whether this number of workers divides every training's batch, and leaves each part the images that it needs."""
+    return all(
+        not batch % (workers * parts) and batch >= least * workers * parts for batch, parts, least in shared_batches(stages)
+    )
 
 
-def shared_batches(stages: Iterable[Stage]) -> Iterable[tuple[int, int]]:
-    """The batch of every training, and the number of parts of each worker's share."""
+def shared_batches(stages: Iterable[Stage]) -> Iterable[tuple[int, int, int]]:
+    """The batch of every training, the number of parts of each worker's share, and the fewest images of a part."""
     for stage in stages:
         if stage.recipe.kind == "train" and "batch" in stage.settings:
-            yield stage.settings["batch"], stage.settings.get("accumulate", 1)
+            yield stage.settings["batch"], stage.settings.get("accumulate", 1), stage.recipe.least_share

@@ -9,7 +9,7 @@ from orchestrator.planning.launch import Prepared
 from orchestrator.planning.planned_stage import PlannedStage
 from orchestrator.planning.recipe import Recipe
 from orchestrator.planning.recipes import load_all
-from orchestrator.planning.settings import PRESETS
+from orchestrator.planning.settings import PRESETS, SAW
 from orchestrator.planning.stage import Stage
 
 DIGITS = 8  # characters of a digest that are shown
@@ -21,7 +21,7 @@ def protocol(prepared: Prepared, steps: Sequence[PlannedStage]) -> dict[str, Any
     telling = {f"{recipe.name}.{name}" for recipe in load_all().values() for name in recipe.protocol}
     received = dict.fromkeys(name for source in behind for name in source.stage.owned.values())
     return {
-        **{name: shown(prepared.settings[name]) for name in received if name in telling},
+        **{name: _told(prepared, name) for name in received if name in telling},
         **imports(behind),
         "split": first.stage.list_name,
         "images": len(first.items),
@@ -55,6 +55,14 @@ def shown(value: Any) -> Any:
     from backbones import weights_digest  # loads torch
 
     return f"{Path(value).name} (sha256 {weights_digest(value)[:DIGITS]})"
+
+
+def _told(prepared: Prepared, name: str) -> Any:
+    """A setting in a protocol; what weights saw is known unless they are a file."""
+    settings, setting = prepared.settings, prepared.planner.declared[name]
+    if not setting.told_of:
+        return shown(settings[name])
+    return SAW.get(settings[f"{name.partition('.')[0]}.{setting.told_of}"], settings[name])
 
 
 def owner(stage: Stage) -> Recipe:

@@ -23,6 +23,10 @@ TINY = {
     "long_side": [32, 40],
     "scales": [1.0, 0.5],
     "test_scales": [1.0, 0.5],
+    "width": 8,
+    "fit": [64, 48],
+    "test_fit": [64, 48],
+    "drop_path": 0.0,
 }
 OWN = {"irn.pair_radius": 4, "lpcam.clusters": 2}  # what the rule above does not make tiny
 SHARED = {"training.workers": 1, "training.loaders": 0}

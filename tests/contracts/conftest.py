@@ -8,6 +8,16 @@ import torch
 from tests.contracts.images import write_images
 from tests.contracts.laboratory import Laboratory
 
+# segmenters that share all but their decoder with deeplabv2 and upernet, which the fast tests run
+SLOW = ("deeplabv3plus", "pspnet", "resnet38d")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that run those segmenters as slow."""
+    for item in items:
+        if "contracts" in item.path.parts and any(f":{name}-" in item.name for name in SLOW):
+            item.add_marker(pytest.mark.slow)
+
 
 @pytest.fixture(scope="session")
 def laboratory(tmp_path_factory: pytest.TempPathFactory) -> Laboratory:

@@ -9,8 +9,9 @@ from orchestrator.engine import context as contexts
 from orchestrator.engine.job import Job
 from orchestrator.engine.shard_work import add
 from orchestrator.engine.training_work import prepared
+from orchestrator.planning.recipes import load_all
 from orchestrator.planning.references import resolve
-from orchestrator.planning.settings import PRESETS
+from orchestrator.planning.settings import PRESETS, declared
 from tests.contracts.cases import Case, every, scores
 from tests.contracts.laboratory import Laboratory, Made
 from training.stage import Settings
@@ -45,8 +46,10 @@ def read(monkeypatch: pytest.MonkeyPatch) -> set[str]:
 
 def unread(case: Case, made: Made, read: Iterable[str]) -> set[str]:
     """The settings that the stage of a case receives and has not read."""
-    received = {name for name, full in case.stage.owned.items() if full and not name.startswith(BY_THE_FRAME)}
-    without_weights = made.job.settings.get("backbone.weights") in PRESETS
+    table = declared(load_all()["folder"])
+    owned = {name: full for name, full in case.stage.owned.items() if full and not name.startswith(BY_THE_FRAME)}
+    received = {name for name, full in owned.items() if table[full].keyed}
+    without_weights = any(made.job.settings.get(name) in PRESETS for name in ("weights", "backbone.weights"))
     return received - set(read) - (WITH_WEIGHTS if without_weights else set())
 
 

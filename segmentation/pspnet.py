@@ -1,0 +1,54 @@
+"""PSPNet: Zhao et al., Pyramid Scene Parsing Network, CVPR 2017; as in mmsegmentation, which PMM uses (Eli-YiLi/WSSS_MMSeg)."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from backbones.precision import MixedPrecision
+from segmentation.learning import MaskObjective, learning
+from segmentation.masked_crop import fitted_crop
+from segmentation.parameter_groups import by_part
+from segmentation.pyramid_pooling import PyramidPooling
+from segmentation.schedules import warmed_up
+from segmentation.segmenter import FCNHead, Segmenter, build_backbone, classifier
+from training.stage import Context, Settings, Training
+
+
+class PSPHead(MixedPrecision):
+    """Pyramid pooling on the last tap, dropout and a classifier."""
+
+    def __init__(self, inputs: int, labels: int, width: int, std: float = 0.01, dropout: float = 0.1) -> None:
+        super().__init__()
+        self.pooling = PyramidPooling(inputs, width)
+        self.classify = nn.Sequential(nn.Dropout2d(dropout), classifier(width, labels, std))
+
+    def forward(self, *taps: torch.Tensor) -> torch.Tensor:
+        """All taps of a backbone to logits [B,labels,h,w] on the last tap's grid."""
+        return self.classify(self.pooling(taps[-1]))
+
+
+def network(settings: Settings, classes: Sequence[str]) -> Segmenter:
+    """The network that `training` delivers, for trained weights to be loaded into."""
+    return _build(settings, classes, weights="none")
+
+
+def training(context: Context) -> Training:
+    """Train on the pseudo masks of the training list."""
+    settings = context.settings
+    module = _build(settings, context.classes, settings.weights)
+    return learning(
+        context,
+        module,
+        MaskObjective(module, settings.averaging, settings.auxiliary),
+        fitted_crop(context),
+        by_part(module, settings.lr, settings.head_factor, settings.weight_decay),
+        warmed_up(settings.iterations, floor=settings.floor),
+    )
+
+
+def _build(settings: Settings, classes: Sequence[str], weights: str) -> Segmenter:
+    backbone = build_backbone(settings, weights, settings.frozen_norms, stride=settings.stride, dilated=True)
+    labels, width, std = len(classes) + 1, settings.width, settings.initial_std
+    head = PSPHead(backbone.channels[-1], labels, width, std)
+    return Segmenter(backbone, head, FCNHead(backbone.channels[-2], labels, width // 2, std))
