@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from copy import deepcopy
+from functools import cache
 from itertools import pairwise
 
 import pytest
@@ -24,6 +25,7 @@ def built(architecture: Architecture, frozen: bool = True, **options: object) ->
     return backbones.build(architecture, **{"stride": stride, "frozen_statistics": frozen, **options})
 
 
+@cache
 def outline(architecture: Architecture, stride: int = 16) -> Backbone:
     """A backbone without weights (on torch's meta device), which is quick to build."""
     with torch.device("meta"):
