@@ -155,7 +155,7 @@ def remember(root: Path, store: Path) -> None:
 def planned(root: Path, store: Path) -> str:
     """Seconds and memory of `launch --plan`."""
     words = ["launch", "--method", METHOD, "--images", f"coco14:{root}", "--store", str(store), "--plan"]
-    done = subprocess.run([sys.executable, "-c", PLAN, *words], check=True, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", PLAN, *words], check=True, capture_output=True, encoding="utf-8")
     return done.stderr.splitlines()[-1]
 
 

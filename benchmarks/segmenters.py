@@ -105,7 +105,7 @@ def measured(name: str, side: int, part: str) -> dict[str, float]:
     found: dict[str, float] = {}
     for memory in ((), ("--memory",)):
         words = [sys.executable, "-m", "benchmarks.segmenters", f"--child={name},{side},{part}", *memory]
-        found |= json.loads(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
+        found |= json.loads(subprocess.run(words, check=True, capture_output=True, encoding="utf-8").stdout)
     return found
 
 

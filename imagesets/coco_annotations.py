@@ -10,6 +10,8 @@ import msgspec
 
 from imagesets.errors import WrongInput
 
+LONGEST = 65_535  # pixels of a side, as in a JPEG
+
 
 class Picture(msgspec.Struct, gc=False):
     """An image as the file describes it; `height` and `width` in pixels."""
@@ -79,8 +81,9 @@ def _contradiction(found: Annotations) -> str:
         return f"names {len(pictures)} images by {len(stems)} different file names; each must have its own"
     if len(categories) < len(found.categories):
         return "has two categories with one id"
-    if flat := next((picture for picture in found.images if min(picture.height, picture.width) < 1), None):
-        return f"says that {flat.file_name} is {flat.width}x{flat.height} pixels"
+    for picture in found.images:
+        if not 1 <= min(picture.height, picture.width) <= max(picture.height, picture.width) <= LONGEST:
+            return f"says that {picture.file_name} is {picture.width}x{picture.height} pixels"
     for annotation in found.annotations:
         if annotation.image_id not in pictures:
             return f"has the annotation {annotation.id} of the image {annotation.image_id}, which it does not describe"

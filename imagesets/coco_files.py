@@ -1,7 +1,8 @@
 """The files of a folder with COCO's annotations: the annotation files, the lists they stand for, and the images."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
+from itertools import pairwise
 from pathlib import Path
 
 from imagesets.coco import PREPARED
@@ -40,23 +41,36 @@ def _list_of(path: Path) -> str:
     return path.parent.name if name.startswith("_") else re.sub(r"(?<=\D)\d{4}$", "", name)
 
 
-def located(root: Path, pictures: Sequence[Picture]) -> tuple[list[str], list[Path]]:
-    """The id of each image, which is its file's name without suffix, and the folders that hold the files.
+def located(root: Path, name: str, pictures: Sequence[Picture]) -> tuple[list[str], list[Path]]:
+    """The id of each image of the list `name`, which is its file's name without suffix, and the folders that hold the files.
 
-    Raises WrongInput if no image is there, and for a name that cannot be an id.
+    Raises WrongInput if no image is there, for a name that cannot be an id, and if two folders hold the list alike.
     """
     there = {folder: by_id(folder, IMAGE_SUFFIXES).paths.keys() for folder in _folders(root)}
     for ids in ([picture.stem for picture in pictures], [_number(picture.stem) for picture in pictures]):
         if odd := next((id for id in ids if len(id.split()) != 1 or id.lower().endswith(IMAGE_SUFFIXES)), None):
             raise WrongInput(f"{root} has annotations of the image {odd!r}; a file's name without suffix must hold no blanks")
-        used, left = list[Path](), set(ids)
-        for folder in sorted(there, key=lambda folder: len(there[folder] & left), reverse=True):
-            if there[folder] & left:  # copies in other folders do not count
-                used.append(folder)
-                left -= there[folder]
-        if used:
+        if used := _holding(there, set(ids), name):
             return ids, used
     raise WrongInput(f"{root} has none of its {len(ids)} annotated images, such as {pictures[0].file_name}, in a folder")
+
+
+def _holding(there: Mapping[Path, Set[str]], ids: Set[str], name: str) -> list[Path]:
+    """The folders with these images: first the one with most of them, then others with what it lacks.
+
+    Of two with equally many the one that is called like the list counts.
+    """
+    rank = {folder: (len(held & ids), folder.name.startswith(name)) for folder, held in there.items()}
+    ordered = sorted(rank, key=lambda folder: rank[folder], reverse=True)
+    for one, other in pairwise(ordered[:2]):
+        if rank[one] == rank[other] and there[one] & there[other] & ids:
+            raise WrongInput(f"{one} and {other} both hold images of the list {name}; move one of the folders away")
+    used, left = list[Path](), ids
+    for folder in ordered:
+        if there[folder] & left:
+            used.append(folder)
+            left = left - there[folder]
+    return used
 
 
 def _folders(root: Path) -> Iterator[Path]:

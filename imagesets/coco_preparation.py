@@ -27,6 +27,7 @@ from imagesets.labels import LABEL_LIST
 from imagesets.palette import save_label_map
 
 MASKS = "SegmentationClass"
+EMPTY = (b"null", b"[]")  # as tools write an object of which they know only the box
 AT_ONCE = 32  # masks that a process draws before it says so
 
 Labels = dict[str, tuple[int, ...]]  # the label values that each image shows, ascending
@@ -70,7 +71,7 @@ def _prepare(path: str, settings: Mapping[str, Any], spread: Spread, show: Show,
     _begin(folder, note)
     labels, told, lists = Labels(), list[str](), list[ImageList]()
     for name, file in files.items():
-        found = read_list(root, file, official)
+        found = read_list(root, name, file, official)
         if lists and found.classes != lists[0].classes:
             raise WrongInput(f"{file} has other categories than {next(iter(files.values()))}; all lists must have the same")
         _write_lines(folder / LISTS / f"{name}.txt", found.images)
@@ -107,6 +108,11 @@ class ImageList(NamedTuple):
         """The label values of each image's annotations, those of crowds as well."""
         return {id: tuple(sorted({self.values[each.category_id] for each in own})) for id, (_, own) in self.images.items()}
 
+    def boxes_alone(self) -> bool:
+        """Whether there are annotations, but none with a segmentation, so that no masks can be drawn."""
+        found = [bytes(each.segmentation) in EMPTY for _, own in self.images.values() for each in own]
+        return bool(found) and all(found)
+
     def drawing(self, id: str, path: Path) -> Drawing:
         """What is drawn of an image."""
         picture, own = self.images[id]
@@ -116,11 +122,11 @@ class ImageList(NamedTuple):
         return Drawing(path, picture.height, picture.width, instances)
 
 
-def read_list(root: Path, file: Path, official: bool) -> ImageList:
-    """The list of an annotation file of the folder `root`; with `official` the classes are COCO's."""
+def read_list(root: Path, name: str, file: Path, official: bool) -> ImageList:
+    """The list `name` of an annotation file of the folder `root`; with `official` the classes are COCO's."""
     found = read_annotations(file)
     values, classes = _official(found.categories, file) if official else _ranked(found.categories, file)
-    ids, folders = located(root, found.images)
+    ids, folders = located(root, name, found.images)
     images = dict(zip(ids, found.by_image(), strict=True))
     return ImageList(images, values, classes, tuple(str(folder.relative_to(root)) for folder in folders))
 
@@ -141,10 +147,15 @@ def _ranked(categories: Sequence[Category], file: Path) -> tuple[dict[int, int],
 def draw_missing(
     found: ImageList, masks: Path, rule: str, spread: Spread, show: Callable[[int, int], None]
 ) -> tuple[Labels, int]:
-    """Draw the masks of a list that are not in the folder `masks`; returns all image-level labels, and how many were drawn."""
+    """Draw the masks of a list that are not in the folder `masks`; returns all image-level labels, and how many were drawn.
+
+    None is drawn if no annotation has a segmentation, unless the rule takes the labels from the masks.
+    """
     there = {path.stem for path in masks.iterdir()}
     missing = [id for id in found.images if id not in there]
     labels, from_mask, done = found.labels(), RULES[rule].labels_from_mask, 0
+    if found.boxes_alone() and not from_mask:
+        return labels, 0
     wanted = list(found.images) if from_mask else missing
     show(0, len(wanted))
     drawings = (found.drawing(id, masks / f"{id}.png") for id in wanted)
@@ -164,7 +175,10 @@ def _draw(rule: str, drawing: Drawing) -> tuple[int, ...]:
     if drawing.path.is_file():
         label = read_label_map(drawing.path)
     else:
-        label = label_map(rule, drawing.height, drawing.width, drawing.instances)
+        try:
+            label = label_map(rule, drawing.height, drawing.width, drawing.instances)
+        except WrongInput as error:
+            raise WrongInput(f"image {drawing.path.stem}: {error}") from None
         save_label_map(drawing.path, label)
     return tuple(np.flatnonzero(np.bincount(label.ravel())[1:]) + 1)
 

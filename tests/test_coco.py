@@ -201,11 +201,15 @@ def test_a_list_that_comes_in_leaves_the_masks_of_the_others(root: Path) -> None
         ({"images": []}, "describes no image"),
         ({"images": [{"id": 1, "file_name": "a.jpg", "height": 5}]}, r"missing required field `width` - at `\$.images\[0\]`"),
         ({"images": [{"id": 1, "file_name": "a.jpg", "height": 5, "width": 0}]}, "says that a.jpg is 0x5 pixels"),
+        ({"images": [{"id": 1, "file_name": "a.jpg", "height": 10**9, "width": 10}]}, "says that a.jpg is 10x1000000000 pixels"),
         ({"images": 2 * [{"id": 1, "file_name": "a.jpg", "height": 5, "width": 5}]}, "2 images with 1 different ids"),
         ({"annotations": {}}, "Expected `array`, got `object`"),
         ({"annotations": [annotation(99, PERSON, [], id=4)]}, "annotation 4 of the image 99, which it does not describe"),
         ({"annotations": [annotation(1, 2, [], id=4)]}, "annotation 4 of the category 2, which it does not name"),
-        ({"annotations": [annotation(1, PERSON, [], id=4)]}, "the annotation 4 has no sound segmentation: it is empty"),
+        (
+            {"annotations": [annotation(2, PERSON, SQUARE), annotation(1, PERSON, [], id=4)]},
+            "image COCO_train2014_000000000001: the annotation 4 has no sound segmentation: it is empty",
+        ),
         ({"categories": 2 * [{"id": PERSON, "name": "person"}], "annotations": []}, "two categories with one id"),
         ({"categories": [{"id": 12, "name": "street sign"}], "annotations": []}, "the category 12, which is none of COCO's 80"),
     ],
@@ -282,6 +286,29 @@ def test_other_images_have_any_categories_and_lists(tmp_path: Path, files: tuple
     assert [item.labels for item in images.items("train")] == [(), (0, 1)]
     assert [item.id for item in images.items("val")] == ["val_1", "val_2"]
     assert set(np.unique(images.items("val", with_masks=True)[1].truth())) == {0, 1, 2}
+
+
+def test_images_with_boxes_alone_have_labels_and_no_masks(root: Path) -> None:
+    found = json.loads((root / "annotations/instances_train2014.json").read_text())["annotations"]
+    change(root, annotations=[each | {"segmentation": []} for each in found])
+    assert [told.split("; ")[1][:1] for told in prepare_coco14(str(root), settings("recam"))] == ["0", "4"]
+    images = open_coco14(root, settings("recam"))
+    assert images.items("train")[2].labels == (0, 16) and not images.has_masks("train") and images.has_masks("val")
+    with pytest.raises(WrongInput, match="the annotation 0 has no sound segmentation: it is empty"):
+        prepare_coco14(str(root), settings("hfpl"))
+
+
+def test_images_of_one_name_in_two_folders_are_a_problem(tmp_path: Path) -> None:
+    root = own_images(tmp_path / "own", "annotations/train.json", "annotations/val.json")
+    for path in (root / "annotations/val.json", *(root / "val").iterdir()):
+        path.with_name(path.name.replace("val_", "train_")).write_bytes(path.read_bytes().replace(b'"val_', b'"train_'))
+    prepare_coco(str(root), settings("recam"))
+    with pytest.raises(WrongInput, match=r"the image train_1 has 2 files, .*train/train_1.png and .*val/train_1.png"):
+        open_coco(root, settings("recam")).items("val")
+    (root / "val").rename(root / "other")
+    (root / "train").rename(root / "another")
+    with pytest.raises(WrongInput, match=r"another and .*other both hold images of the list train; move one"):
+        prepare_coco(str(root), settings("recam"))
 
 
 def test_what_does_not_fit_in_other_images_is_told(tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ def another(setting: Setting, value: Any, root: Path) -> str:
     if isinstance(value, bool):
         return str(not value).lower()
     if isinstance(value, (int, float)):
-        higher = value + 1 if isinstance(value, int) else value / 2 + 0.01
+        higher = value + 1 if isinstance(value, int) else value / 2 + 0.013  # which no default is equal to
         return str(higher if setting.maximum is None or higher <= setting.maximum else value / 2)
     if isinstance(value, list):
         return (

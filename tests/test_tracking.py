@@ -152,7 +152,9 @@ def test_a_uri_of_the_environment_is_refused_in_the_variable_s_name(
     assert code == 2 and "--tracking-uri ./mine is neither" in errors
 
 
-@pytest.mark.parametrize("name", ["which?one", "a b#c", "100%41", "me@host:1"])
+@pytest.mark.parametrize(
+    "name", ["which?one", *(pytest.param(name, marks=pytest.mark.slow) for name in ("a b#c", "100%41", "me@host:1"))]
+)
 def test_a_store_of_any_name_has_its_database_and_artifacts_inside(store: Path, run: str, name: str, tmp_path: Path) -> None:
     shutil.copytree(store / "runs", tmp_path / name / "runs")
     shutil.copytree(store / "stages", tmp_path / name / "stages")
