@@ -94,8 +94,8 @@ class VisionTransformer(TokenBackbone):
 
 
 def small_vit(*, class_tokens: int = 1, drop_path: float = 0.0, **options: Unpack[Options]) -> VisionTransformer:
-    """Our own transformer for 128-pixel images on a CPU, trained from scratch."""
-    size = {"img_size": 128, "patch_size": 16, "embed_dim": 96, "depth": 4, "num_heads": 3}
+    """Our own transformer for 128-pixel images on a CPU, on patches of 8 pixels: from scratch it learns more than on 16."""
+    size = {"img_size": 128, "patch_size": 8, "embed_dim": 64, "depth": 4, "num_heads": 4}
     return VisionTransformer(class_tokens, drop_path, options, size=size)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from copy import deepcopy
+from functools import cache
 from itertools import pairwise
 
 import pytest
@@ -13,6 +14,7 @@ from backbones import Backbone
 from backbones.folding import fold_batch_norms
 from backbones.pointwise import quicken
 from imagesets.errors import WrongInput
+from methods import cam
 
 Architecture = Callable[..., Backbone]
 
@@ -23,6 +25,7 @@ def built(architecture: Architecture, frozen: bool = True, **options: object) ->
     return backbones.build(architecture, **{"stride": stride, "frozen_statistics": frozen, **options})
 
 
+@cache
 def outline(architecture: Architecture, stride: int = 16) -> Backbone:
     """A backbone without weights (on torch's meta device), which is quick to build."""
     with torch.device("meta"):
@@ -132,6 +135,15 @@ class Contract:
         pairs = zip(quick.named_parameters(), backbone.parameters(), strict=True)
         for (name, value), expected in (pair for pair in pairs if pair[1].requires_grad):
             assert (value.grad - expected.grad).norm() <= 0.01 * expected.grad.norm(), name  # rounding grows with depth
+
+    def test_a_classifier_on_it_learns_and_has_maps(self, architecture: Architecture) -> None:
+        network, images = cam.Classifier(built(architecture), 3), torch.randn(2, 3, 40, 56)
+        cam.classification_loss(network(images), torch.eye(3)[:2], "bce").backward()
+        assert network.classifier.weight.grad is not None and network.classifier.weight.grad.abs().sum() > 0
+        with torch.no_grad():
+            maps = cam.class_maps(network.eval().features(torch.stack([images[0], images[0].flip(-1)])), network.weights)
+        stride = network.backbone.strides[-1]
+        assert maps.shape == (3, -(-40 // stride), -(-56 // stride)) and maps.isfinite().all() and maps.max() > 0
 
     def test_it_starts_from_one_of_its_kind_and_refuses_another(self, architecture: Architecture) -> None:
         first, second = built(architecture), built(architecture)

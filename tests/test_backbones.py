@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 import backbones
@@ -25,7 +26,7 @@ from tests.backbone_contract import Architecture, Contract, outline
 GOLDEN = Path(__file__).parent / "golden"
 ROOT = Path(__file__).parents[1]
 ARCHITECTURES = [resolve(reference) for reference in entries("backbone").values()]
-LARGE = 20_000_000  # parameters
+LARGE = 5_000_000  # parameters
 
 
 def as_parameter(architecture: Architecture) -> object:
@@ -87,7 +88,8 @@ DILATIONS = {
 
 
 @pytest.mark.parametrize(
-    "architecture", [architecture for architecture in ARCHITECTURES if {8, 16, 32} <= {*outline(architecture).output_strides}]
+    "architecture",
+    [as_parameter(architecture) for architecture in ARCHITECTURES if {8, 16, 32} <= {*outline(architecture).output_strides}],
 )
 def test_every_spatial_convolution_is_dilated_by_the_rule(architecture):
     for (stride, rule), expected in DILATIONS.items():
@@ -201,6 +203,16 @@ def test_a_local_file_is_loaded_without_its_classifier(tmp_path):
     backbone = backbones.build(resnet18, weights=str(tmp_path / "weights.pth"), frozen_statistics=True)
     assert torch.equal(backbone.layer4[1].conv2.weight, reference.layer4[1].conv2.weight)
     assert len(backbones.weights_digest(tmp_path / "weights.pth")) == 64
+
+
+def test_weights_come_from_safetensors_too(tmp_path):
+    first, path = backbones.build(small, frozen_statistics=True), tmp_path / "weights.safetensors"
+    save_file(first.state_dict(), path)
+    again = backbones.build(small, weights=str(path), frozen_statistics=True)
+    assert torch.equal(again.layer4[0].conv2.weight, first.layer4[0].conv2.weight)
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(WrongInput, match="not a plain torch state dict: it is damaged"):
+        backbones.build(small, weights=str(path), frozen_statistics=True)
 
 
 def test_weights_that_do_not_fit_name_the_first_mismatches(tmp_path):

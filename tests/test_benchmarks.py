@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import gpu
+from benchmarks import backbones, gpu
 from benchmarks.published.__main__ import STAGES
 
 ROOT = Path(__file__).parents[1]
@@ -28,6 +28,15 @@ def test_a_benchmark_runs(name: str, options: tuple[str, ...]) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert f"{options[0].removeprefix('--images=')} images" in done.stdout
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_the_backbones_has_a_line_for_each(capsys: pytest.CaptureFixture[str], monkeypatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["backbones", "--side=64", "--backbones=small,small_vit"])
+    backbones.main()
+    head, _, *rows = (line.split(" | ") for line in capsys.readouterr().out.splitlines())
+    assert [row[0] for row in rows] == ["| small", "| small_vit"]
+    assert all(len(row) == len(head) and float(row[6]) < 1e-4 and float(row[7]) > 0 for row in rows)
 
 
 def gpu_benchmark(*options: str) -> subprocess.CompletedProcess[str]:

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from backbones.backbone import Backbone
+from backbones.efficientnet import efficientnet_lite0
 from backbones.layout import layout, move
 from backbones.mobilenet import mobilenetv2
 from backbones.resnet import small
@@ -20,6 +21,7 @@ CPU, GPU = torch.device("cpu"), torch.device("cuda")
         (small, CPU, torch.channels_last),
         (small, GPU, torch.channels_last),
         (mobilenetv2, GPU, torch.contiguous_format),
+        (efficientnet_lite0, GPU, torch.contiguous_format),
     ],
 )
 def test_depthwise_convolutions_on_a_gpu_alone_keep_channels_first(
