@@ -63,6 +63,12 @@ def test_a_pattern_that_matches_nothing_is_refused(command: Command) -> None:
     assert code == 2 and not shown and "nothing is called like 'nosuch'" in errors
 
 
+def test_a_kind_lists_all_of_it(command: Command) -> None:
+    _, shown, _ = command("ls", "refiner")
+    assert {line.split()[0] for line in shown.splitlines() if " refiner " in line} == {"crf", "irn", "none"}
+    assert " network " not in shown and " backbone " not in shown
+
+
 def test_a_whole_image_set_is_counted_by_list_and_class(command: Command, image_set: Path) -> None:
     code, shown, _ = command("images", "check", f"folder:{image_set}")
     assert code == 0 and "has no problems; its image-level labels come from image_labels.txt" in shown

@@ -16,12 +16,14 @@ from orchestrator.reading.tables import table, terminal
 LISTED = (*FOLD_ORDER, *ADD_ONS, "backbone", "images", "preset")
 
 
-def ls(pattern: Annotated[str, typer.Argument(help="Part of a name, or a pattern such as 'lp*'.")] = "*") -> None:
+def ls(pattern: Annotated[str, typer.Argument(help="A kind, part of a name, or a pattern such as 'lp*'.")] = "*") -> None:
     """List methods, refiners, segmenters, image sets and so on.
 
     Examples:
 
       wsss-orch ls
+
+      wsss-orch ls segmenter
 
       wsss-orch ls 'lp*'
     """
@@ -29,7 +31,7 @@ def ls(pattern: Annotated[str, typer.Argument(help="Part of a name, or a pattern
     recipes = [recipe for recipe in load_all().values() if recipe.kind in LISTED]
     for recipe in sorted(recipes, key=lambda recipe: (LISTED.index(recipe.kind), recipe.name)):
         for name in (recipe.name, *(f"{recipe.name}-{variant}" for variant in recipe.variants)):
-            if fnmatch(name, pattern if "*" in pattern else f"*{pattern}*"):
+            if recipe.kind == pattern or fnmatch(name, pattern if "*" in pattern else f"*{pattern}*"):
                 found.add_row(name, recipe.kind, recipe.title, _published(recipe), recipe.code.get("licence", ""))
     if not found.rows:
         raise WrongInput(f"nothing is called like {pattern!r}{nearest(pattern, load_all())}; `wsss-orch ls` lists everything")
