@@ -8,12 +8,18 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from imagesets.coco import open_coco14
+from imagesets.coco_preparation import prepare_coco14
+from imagesets.image_set import ImageSet
+
 GOLDEN = Path(__file__).parent / "golden"
 PERSON, DOG = 1, 18  # COCO's ids
 COLOURS = {PERSON: (220, 40, 40), DOG: (40, 60, 220)}
 CATEGORIES = [{"id": DOG, "name": "dog"}, {"id": PERSON, "name": "person"}]  # in another order than that of the ids
 SIZE = (48, 56)  # height and width
 SHOWN = ((PERSON,), (), (PERSON, DOG), (DOG,))  # categories, in turn
+COCO = {"labels": "auto", "masks": ["SegmentationClass"]}  # settings of the image set, besides the rule
+SQUARE = [[1, 1, 4, 1, 4, 4, 1, 4]]  # a polygon
 
 
 def write_coco(root: Path, train: int = 8, val: int = 4, categories: Sequence[dict] = CATEGORIES) -> Path:
@@ -47,3 +53,13 @@ def _add(found: dict[str, list], folder: Path, prefix: str, number: int) -> None
 
 def annotation(image: int, category: int, segmentation: Any, **more: Any) -> dict[str, Any]:
     return {"image_id": image, "category_id": category, "segmentation": segmentation, "iscrowd": 0, **more}
+
+
+def settings(rule: str) -> dict[str, Any]:
+    return COCO | {"rule": rule}
+
+
+def opened(root: Path, rule: str = "recam") -> ImageSet:
+    """The image set, prepared first."""
+    prepare_coco14(str(root), settings(rule))
+    return open_coco14(root, settings(rule))
