@@ -28,7 +28,13 @@ TINY = {
     "test_fit": [64, 48],
     "drop_path": 0.0,
 }
-OWN = {"irn.pair_radius": 4, "affinitynet.radius": 2, "lpcam.clusters": 2}  # what the rule above does not make tiny
+OWN = {  # what the rule above does not make tiny
+    "affinitynet.radius": 2,
+    "irn.pair_radius": 4,
+    "lpcam.clusters": 2,
+    "mctformer.backbone": "small_vit",
+    "mctformer.policy": "none",
+}
 SHARED = {"training.workers": 1, "training.loaders": 0}
 ASKED = ("images.classification=train",)  # scores that are made only where a setting asks for them
 
