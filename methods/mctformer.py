@@ -7,6 +7,9 @@ We did not have the paper and follow the public code of its versions 1 and 2, so
   token's attention times its rectified patch scores.
 Both refine the maps by the attention between patches, summed over all blocks. No layer norm follows the last block.
 
+From scratch on few images the attention between patches is no likeness: background looks at objects, and the refinement turns the
+maps inside out. So it can be switched off (`refine`), and is for `shapes`.
+
 The score map that add-ons read is the patch scores, and the loss named `classification` is the patch branch's: it is the one that
 averages a score map. HFPL does not say what it used; its 14x14 maps of MCTformer are the patch scores. The loss of the class
 tokens has no positions, so it stays as it is and has a name of its own. Version 1 has no score map.
@@ -69,15 +72,18 @@ class MCTformer(nn.Module):
         logits, scores = self.branches(images)
         return logits if scores is None else (logits + patch_logits(scores)) / 2
 
-    def maps(self, images: torch.Tensor, keys: torch.Tensor, blocks: int) -> torch.Tensor:
-        """Maps [B,n,h,w] of the classes `keys` [n], with the attention of class tokens in the last `blocks` blocks."""
+    def maps(self, images: torch.Tensor, keys: torch.Tensor, blocks: int, refine: bool) -> torch.Tensor:
+        """Maps [B,n,h,w] of the classes `keys` [n], with the attention of class tokens in the last `blocks` blocks.
+
+        With `refine` the attention between patches in all blocks refines them.
+        """
         found = self.backbone.tokens(images, range(self.backbone.blocks))
         attentions = [tokens.attention.mean(dim=1) for tokens in found]
         grid = found[-1].patches.shape[2:]
         seen = class_attention(attentions[-blocks:], self.classes)[:, keys].unflatten(2, grid)
         if self.head is not None:
             seen = seen * self.head(found[-1].patches)[:, keys].relu()
-        return refined(seen, patch_affinity(attentions, self.classes))
+        return refined(seen, patch_affinity(attentions, self.classes)) if refine else seen
 
     def probability(self, vectors: torch.Tensor, class_index: int) -> torch.Tensor:
         """Softmax probability [N] of one class for feature vectors [N,C]: the patch head's answer to a constant map of each."""
@@ -215,7 +221,8 @@ def maps(context: Context) -> PerImage:
         for views in pairs(batch, device):
             # one pair after the other: the attention of all blocks takes 0.4 GB for a pair of 375 x 500
             for own, pair, labels in zip(grids, views, keys, strict=True):
-                image, mirror = module.maps(to_whole_patches(pair, module.backbone.strides[-1]), labels, settings.blocks)
+                whole = to_whole_patches(pair, module.backbone.strides[-1])
+                image, mirror = module.maps(whole, labels, settings.blocks, settings.refine)
                 own.append(image + mirror.flip(-1))
         return grids
 

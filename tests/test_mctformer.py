@@ -10,7 +10,8 @@ from backbones import vit
 from backbones.augmenting import Augmentation
 from imagesets.errors import WrongInput
 from maps.maps import Maps
-from methods import mctformer
+from methods import isl, mctformer
+from orchestrator.planning.launch import Request, experiment
 from tests.two_colours import CLASSES, context, write_items
 from training import loop
 
@@ -21,7 +22,7 @@ TRAINING = {
     "weights": "none",
     "version": 2,
     "drop_path": 0.0,
-    "epochs": 30,
+    "epochs": 20,
     "warm_up": 2,
     "batch": 8,
     "lr": 2e-3,
@@ -36,7 +37,7 @@ TRAINING = {
     "training.checkpoint_seconds": 0,
     "training.ema": 0.0,
 }
-MAPS = {"blocks": 2, "scales": [1.0]}
+MAPS = {"blocks": 2, "refine": False, "scales": [1.0]}
 
 
 def close(found: torch.Tensor, name: str) -> None:
@@ -186,10 +187,28 @@ def test_version_1_has_the_class_tokens_loss_and_maps_of_attention_alone(tmp_pat
     assert set(losses) == {"class_tokens"} and not outputs
     network = training.network.eval()
     assert network(torch.randn(2, 3, 48, 48)).shape == (2, 2)
-    found = network.maps(torch.randn(2, 3, 48, 64), torch.tensor([1]), blocks=2)
+    found = network.maps(torch.randn(2, 3, 48, 64), torch.tensor([1]), blocks=2, refine=True)
     assert found.shape == (2, 1, 6, 8) and (found > 0).all()
     with pytest.raises(WrongInput, match="version at 2"):
         network.probability(torch.randn(1, 64), 0)
+
+
+def test_losses_on_single_positions_are_refused_by_version_1_in_its_first_step(tmp_path):
+    items = write_items(tmp_path, [(0,), (0, 1)] * 4, SIZE)
+    values = {"version": 1, "isl.weight": 0.2, "isl.samples": 5, "isl.posterior": "binomial", "isl.factor": 0.1}
+    where = context(TRAINING | values, items)
+    objective = isl.adding(mctformer.training(where), where).objective
+    with pytest.raises(WrongInput, match="in version 2 alone"):
+        objective({"image": torch.randn(2, 3, 48, 48), "labels": torch.eye(2)}, 0)
+
+
+def test_at_published_settings_it_has_deit_and_gives_its_own_to_affinitynet_and_the_losses():
+    found = experiment(Request("mctformer+isl+fsl", "voc12:x"))
+    names = {name: found.settings[name] for name in ("mctformer.backbone", "backbone.name", "affinitynet.epochs", "isl.factor")}
+    assert names == {"mctformer.backbone": "deit_small", "backbone.name": "resnet38d", "affinitynet.epochs": 5, "isl.factor": 0.1}
+    assert found.settings["affinitynet.alphas"] == [1.0, 12.0] and found.settings["affinitynet.background"] == 0.39
+    assert (found.settings["fsl.factor"], found.settings["fsl.upsampling"]) == (0.1, 4)
+    assert "affinitynet-masks" in [stage.name for stage in found.stages]
 
 
 def test_an_image_of_any_size_is_stretched_to_whole_patches():
