@@ -28,12 +28,15 @@ TINY = {
     "test_fit": [64, 48],
     "drop_path": 0.0,
 }
-<<<<<<< HEAD
-# what the rule above does not make tiny; at SIPE's rates, bfloat16 soon chooses other seeds than float32
-OWN = {"irn.pair_radius": 4, "lpcam.clusters": 2, "sipe.lr": 0.001, "sipe.head_lr": 0.01}
-=======
-OWN = {"irn.pair_radius": 4, "affinitynet.radius": 2, "lpcam.clusters": 2}  # what the rule above does not make tiny
->>>>>>> main
+OWN = {  # what the rule above does not make tiny
+    "affinitynet.radius": 2,
+    "irn.pair_radius": 4,
+    "lpcam.clusters": 2,
+    "mctformer.backbone": "small_vit",
+    "mctformer.policy": "none",
+    "sipe.head_lr": 0.01,  # at SIPE's own rates, bfloat16 soon chooses other seeds than float32
+    "sipe.lr": 0.001,
+}
 SHARED = {"training.workers": 1, "training.loaders": 0}
 ASKED = ("images.classification=train",)  # scores that are made only where a setting asks for them
 

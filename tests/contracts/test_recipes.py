@@ -1,6 +1,7 @@
 """Tests for every component's recipe and the keys of its stages."""
 
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -18,10 +19,13 @@ from tests.test_plan import another
 
 
 def stages_of(recipe: Recipe) -> Iterator[Stage]:
-    """The stages of every expression that names the recipe and makes sense at default settings."""
-    for expression, segmenter in expressions(recipe):
+    """The stages of every expression that names the recipe and makes sense at default settings, or then on a ResNet-50.
+
+    A method's own default backbone may lack what a refiner needs (IRN's five taps).
+    """
+    for (expression, segmenter), further in product(expressions(recipe), ((), ("backbone.name=resnet50",))):
         try:
-            yield from plan(expression, segmenter, at_defaults=True)
+            yield from plan(expression, segmenter, at_defaults=True, further=further)
         except WrongInput:
             continue
 
