@@ -1,7 +1,8 @@
 """`wsss-orch ls` and `wsss-orch show`: the components, read from the recipes alone."""
 
+from collections.abc import Mapping
 from fnmatch import fnmatch
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -65,8 +66,12 @@ def show(name: Annotated[str, typer.Argument(help="A component, such as lpcam.")
         told = ", ".join(f"{name}={value}" for name, value in recipe.overrides.items())
         console.print(f"  sets {told}")
     for images, values in recipe.published_settings.items():
-        told = ", ".join(f"{prefix}.{key}={value}" for key, value in values.items())
-        console.print(f"  defaults on {images}: {told}")
+        console.print(f"  defaults on {images}: {_assigned(prefix, values)}")
+    for other, values in recipe.companions.items():
+        console.print(f"  gives {other} the defaults {_assigned(other, values)}")
+    for giver in known.values():
+        if name in giver.companions:
+            console.print(f"  defaults with {giver.name}: {_assigned(name, giver.companions[name])}")
     for figure in recipe.published:
         told = f"  published: {figure.images} {figure.metric} {figure.value}"
         console.print(f"{told} {f'with {figure.with_} ' if figure.with_ else ''}({figure.source})")
@@ -75,6 +80,10 @@ def show(name: Annotated[str, typer.Argument(help="A component, such as lpcam.")
 def _published(recipe: Recipe) -> str:
     first = {figure.metric: figure.value for figure in reversed(recipe.published) if _is_main(figure)}
     return ", ".join(f"{metric.partition('.')[0]} {value}" for metric, value in first.items())
+
+
+def _assigned(owner: str, values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{owner}.{name}={value}" for name, value in values.items())
 
 
 def _stage_line(stage: StageRecipe) -> str:

@@ -22,6 +22,7 @@ from orchestrator.planning.launch import (
     Request,
     depending_on,
     experiment,
+    from_companions,
     plan_with,
     planner,
     repeat,
@@ -85,6 +86,8 @@ def launch(
     request = Request(method, images, segmenter, recipe, tuple(assign), seeds[0], store.resolve(), exclude, room)
     wanted = experiment(request)
     warn(console, unread(wanted))
+    for told in from_companions(wanted):
+        console.print(f"note: {told}")
     if not plan:
         where.check()
         options.drive(context, request.store)

@@ -4,13 +4,14 @@ A `Request` becomes an `Experiment` (settings, stages); with opened images that 
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from imagesets.errors import WrongInput, refuse
 from imagesets.image_set import ImageSet
+from orchestrator.planning import companions
 from orchestrator.planning.components import Component, components
 from orchestrator.planning.expression import expand
 from orchestrator.planning.images import image_layers
@@ -126,6 +127,15 @@ def experiment(request: Request) -> Experiment:
     return Experiment(request, images_recipe, settings, stages)
 
 
+def from_companions(wanted: Experiment) -> Iterator[str]:
+    """A sentence for each setting that has the default of a component other than its own, and that a stage reads."""
+    images_recipe, chain, settings = _resolved(wanted.request)
+    _, *stronger = _layers(wanted.request, images_recipe, chain)
+    for name, (_, giver) in companions.given(chain).items():
+        if name in wanted.read and not any(name in layer for layer in stronger):
+            yield f"{name}={settings[name]} is the default that {giver} gives"
+
+
 def settings_given(request: Request) -> dict[str, Any]:
     """All settings of a request; None for settings that follow the machine."""
     return _resolved(request)[2]
@@ -197,7 +207,8 @@ def _layers(request: Request, images: Recipe, chain: list[Component]) -> list[Ma
     preset = _preset(request.recipe)
     # a preset overrides the variant of the image set's default segmenter, but not that of a named one
     middle = [preset, variants] if request.segmenter else [variants, preset]
-    return [*image_layers(images), *middle, parse_assignments(list(request.assignments))]
+    weakest = {name: value for name, (value, _) in companions.given(chain).items()}
+    return [weakest, *image_layers(images), *middle, parse_assignments(list(request.assignments))]
 
 
 def _preset(recipe: str) -> Mapping[str, Any]:

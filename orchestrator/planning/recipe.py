@@ -170,6 +170,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     variants: dict[str, dict[str, Any]] = {}
     overrides: dict[str, Any] = {}
     published_settings: dict[str, dict[str, Any]] = {}
+    companions: dict[str, dict[str, Any]] = {}  # defaults of other components where both are named, see `planning.companions`
     quantities: dict[str, Quantity] = {}
     metrics: dict[str, Metric] = {}
     details: tuple[Details, ...] = ()

@@ -1,4 +1,5 @@
-"""All settings of a run, resolved once: defaults, then those of the image set, the segmenter variant, the preset, and `--set`.
+"""All settings of a run, resolved once: defaults, then those of companions (`planning.companions`), the image set, the segmenter
+variant, the preset, and `--set`.
 
 The result is one flat table "component.name" -> value. It is the only source of settings.
 """
