@@ -37,7 +37,7 @@ from maps.normalising import competing, highest_alone, max_normalised, stretched
 from maps.pixel_correlation import correlated
 from methods import cam
 from training import optimisers
-from training.parameter_groups import by_origin
+from training.parameter_groups import weights_and_biases
 from training.stage import Context, Losses, Outputs, PerImage, Record, Settings, Training
 
 HARDEST = 0.2  # the share of entries that ECR counts
@@ -213,14 +213,14 @@ def training(context: Context) -> Training:
     module = _build(settings, context.classes, settings.backbone.weights)
     if cam.pretrained(settings):
         module.backbone.freeze(settings.frozen)
+    new = nn.ModuleList([part for name, part in module.named_children() if name != "backbone"])
+    groups = weights_and_biases(module.backbone, new, settings.lr, settings.head_lr, settings.weight_decay)
     steps = optimisers.steps(len(context.items), settings.batch, settings.epochs)
     return Training(
         network=module,
         objective=EquivarianceObjective(module, settings.view_scale),
         sample=RecolouredImage(settings.long_side, settings.crop, settings.colour, len(context.classes)),
-        optimiser=optimisers.build(
-            settings.optimiser, by_origin(module, module.backbone, settings.lr, settings.weight_decay), settings.momentum
-        ),
+        optimiser=optimisers.build(settings.optimiser, groups, settings.momentum),
         schedule=optimisers.poly(steps),
         batch=settings.batch,
         steps=steps,

@@ -1,21 +1,20 @@
-"""Parameter groups by origin: new layers learn faster than pretrained ones, biases faster than weights and without decay."""
+"""The parameter groups of the SEAM family: weights and biases of a trained backbone, and of new layers."""
 
 from typing import Any
 
 from torch import nn
 
-FACTORS = {(True, False): 1, (True, True): 2, (False, False): 10, (False, True): 20}  # (pretrained, a bias) -> times the rate
 
+def weights_and_biases(
+    backbone: nn.Module, new: nn.Module, lr: float, new_lr: float, weight_decay: float
+) -> list[dict[str, Any]]:
+    """The backbone's weights at `lr` and its biases at twice that, those of the `new` layers at `new_lr` and twice that.
 
-def by_origin(network: nn.Module, pretrained: nn.Module, lr: float, weight_decay: float) -> list[dict[str, Any]]:
-    """The parameters of `network`: weights of its part `pretrained` at `lr`, its biases at 2 `lr`, new weights at 10 `lr`, new
-    biases at 20 `lr`; biases do not decay. The code of AffinityNet, SEAM, PMM and Spatial-BCE (there `get_parameter_groups`).
+    Biases have no weight decay (the public code of AffinityNet and SEAM).
     """
-    known = {id(parameter) for parameter in pretrained.parameters()}
-    groups = {
-        (old, bias): {"params": list[nn.Parameter](), "lr": factor * lr, "weight_decay": 0.0 if bias else weight_decay}
-        for (old, bias), factor in FACTORS.items()
-    }
-    for name, parameter in network.named_parameters():
-        groups[id(parameter) in known, name.endswith("bias")]["params"].append(parameter)  # type: ignore[attr-defined]
-    return list(groups.values())
+    rated = [(module, rate) for module, rate in ((backbone, lr), (new, new_lr))]
+    return [
+        {"params": [value for name, value in module.named_parameters() if name.endswith("bias") == bias], **group}
+        for module, rate in rated
+        for bias, group in ((False, {"lr": rate, "weight_decay": weight_decay}), (True, {"lr": 2 * rate, "weight_decay": 0.0}))
+    ]

@@ -1,6 +1,7 @@
 """Tests for every component's recipe and the keys of its stages."""
 
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -18,10 +19,10 @@ from tests.test_plan import another
 
 
 def stages_of(recipe: Recipe) -> Iterator[Stage]:
-    """The stages of every expression that names the recipe and makes sense at default settings."""
-    for expression, segmenter in expressions(recipe):
+    """The stages of every expression that names the recipe and makes sense at default settings, or on the small backbone."""
+    for (expression, segmenter), at_defaults in product(expressions(recipe), (True, False)):
         try:
-            yield from plan(expression, segmenter, at_defaults=True)
+            yield from plan(expression, segmenter, at_defaults)
         except WrongInput:
             continue
 
