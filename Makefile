@@ -14,7 +14,7 @@ install: .venv/installed ## the project and its tools in .venv
 	touch $@
 
 test: install ## the fast tests, whole runs, and runs that are killed and resumed
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses auto --maxprocesses 8 --dist loadfile
 	$(BIN)/pytest -m slow tests/test_end_to_end.py tests/test_kill_and_resume.py
 
 test-all: install ## everything but what needs a GPU
