@@ -30,9 +30,9 @@ TOYS = {
           walk_power: {default: 1.0}
         stages:
           - {name: first, kind: train, call: "methods.cam:training", network: "methods.cam:network",
-             writes: network, provides: [score-map]}
+             writes: network, provides: [toy-map]}
           - {name: network, kind: train, call: "methods.cam:training", network: "methods.cam:network", reads: [network],
-             writes: network, provides: [score-map, decoder]}
+             writes: network, provides: [toy-map, decoder]}
           - {name: maps, call: "methods.cam:maps", reads: [network], writes: maps, scored: seed}
         """,
     "sharp": """
@@ -41,7 +41,7 @@ TOYS = {
         title: A loss
         settings: {weight: {default: 0.5, minimum: 0}}
         memory: [weight]
-        adds: {call: "methods.cam:build", settings: [weight], requires: [score-map]}
+        adds: {call: "methods.cam:build", settings: [weight], requires: [toy-map]}
         published:
           - {images: voc12, metric: seed.miou/train, value: 51.5, with: twohead, source: Table 1}
         """,
@@ -118,7 +118,7 @@ def test_add_ons_are_listed_and_completed_with_the_methods(command: Command) -> 
     code, shown, _ = command("ls", "sharp")
     assert code == 0 and "addon" in shown
     code, shown, _ = command("show", "sharp")
-    assert code == 0 and "adds to the training of the network before it; needs a network with score-map" in shown
+    assert code == 0 and "adds to the training of the network before it; needs a network with toy-map" in shown
     assert "needs bank" in command("show", "banked")[1]
     assert complete.methods("twohead+sh") == ["twohead+sharp"] and "banked" in complete.methods("")
 
@@ -150,8 +150,8 @@ def test_a_backbone_that_lacks_what_a_stage_requires_is_refused_with_the_setting
 @pytest.mark.parametrize(
     ("expression", "segmenter", "sentence"),
     [
-        ("sharp", "deeplabv2", "sharp needs score-map, which the training of cam does not provide; it provides features"),
-        ("twohead+amn+sharp", "deeplabv2", "sharp needs score-map, which the training of amn does not provide"),
+        ("sharp", "deeplabv2", "sharp needs toy-map, which the training of cam does not provide; it provides score-map"),
+        ("twohead+amn+sharp", "deeplabv2", "sharp needs toy-map, which the training of amn does not provide"),
         ("twohead+lpcam", "deeplabv2", "lpcam needs features and class-probability, which the network of twohead does not"),
         ("twohead+advcam", "deeplabv2", "advcam needs features and class-weights, which the network of twohead"),
         ("cam", "own", "own needs decoder, which the network of cam does not provide"),
