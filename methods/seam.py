@@ -16,7 +16,7 @@ PCM compares what is in the image and in the two taps before the last, on the gr
 conv6). Without initial weights, statistics are live and nothing is frozen, as for CAM.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -210,6 +210,13 @@ def network(settings: Settings, classes: tuple[str, ...]) -> SEAM:
 def training(context: Context) -> Training:
     """Train both views on image-level labels."""
     settings = context.settings
+    sample = RecolouredImage(settings.long_side, settings.crop, settings.colour, len(context.classes))
+    return learning(context, sample)
+
+
+def learning(context: Context, sample: Callable[[Item, np.random.Generator], dict[str, torch.Tensor]]) -> Training:
+    """Train both views of what `sample` makes, image RGBA uint8 [4,crop,crop] and labels [K] (PMM has another sample)."""
+    settings = context.settings
     module = _build(settings, context.classes, settings.backbone.weights)
     if cam.pretrained(settings):
         module.backbone.freeze(settings.frozen)
@@ -219,7 +226,7 @@ def training(context: Context) -> Training:
     return Training(
         network=module,
         objective=EquivarianceObjective(module, settings.view_scale),
-        sample=RecolouredImage(settings.long_side, settings.crop, settings.colour, len(context.classes)),
+        sample=sample,
         optimiser=optimisers.build(settings.optimiser, groups, settings.momentum),
         schedule=optimisers.poly(steps),
         batch=settings.batch,

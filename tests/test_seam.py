@@ -1,6 +1,5 @@
 """SEAM: the golden vectors of the public code, and what must hold for PCM and the losses whatever the images."""
 
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,14 +15,10 @@ from maps.normalising import competing
 from maps.pixel_correlation import correlated
 from methods import seam
 from methods.seam import View
+from tests.golden_vectors import golden
 from training.transfer import to_device
 
-FOLDER = Path(__file__).parent / "golden"
 TERMS = ("loss", "cls", "cls1", "cls2", "rvmin1", "rvmin2", "er", "ecr1", "ecr2", "fs1", "is1")
-
-
-def golden(name: str) -> dict[str, torch.Tensor]:
-    return {key: torch.from_numpy(array) for key, array in np.load(FOLDER / f"seam_{name}.npz").items()}
 
 
 class Given(nn.Module):
@@ -53,7 +48,7 @@ def test_the_network_gives_the_golden_maps_and_gradients_in_blocks_of_any_size(
     monkeypatch: pytest.MonkeyPatch, block: int
 ) -> None:
     monkeypatch.setattr(pixel_correlation, "BLOCK", block)
-    data = golden("pcm")
+    data = golden("seam_pcm")
     network = golden_network(data)
     scores, refined = network.maps(data["img"], torch.arange(20).expand(2, 20))
     close(scores, data["logits"])
@@ -69,14 +64,14 @@ def test_the_network_gives_the_golden_maps_and_gradients_in_blocks_of_any_size(
 
 
 def test_a_network_refines_the_classes_that_it_is_asked_for_as_it_does_among_all() -> None:
-    data = golden("pcm")
+    data = golden("seam_pcm")
     network, keys = golden_network(data), torch.tensor([[3, 17], [0, 5]])
     every = network.maps(data["img"], torch.arange(20).expand(2, 20))[1]
     close(network.maps(data["img"], keys)[1], seam.of_classes(every, keys))
 
 
 def golden_step() -> tuple[dict[str, torch.Tensor], list[torch.Tensor], View, View, torch.Tensor, torch.Tensor]:
-    data = golden("step")
+    data = golden("seam_step")
     inputs = [data[name].requires_grad_() for name in ("logits1", "pcm1", "logits2", "pcm2")]
     keys, shown = seam.own_classes(data["label"])
     first = View(inputs[0], seam.of_classes(inputs[1], keys), (80, 80))
