@@ -35,7 +35,7 @@ def similarity_loss(
 
 
 def nearness(maps: torch.Tensor, sigma: float | None, radius: float | None = None) -> torch.Tensor:
-    """w from the first row of cells to all cells of the grid of maps [B,C,h,w]: [w,h,w]. Other rows have it to those below them."""
+    """w from the first row of cells to all cells of maps [B,C,h,w]: [w,h,w]. Other rows have it to those below them."""
     height, width = maps.shape[-2:]
     down, along = (torch.arange(count, dtype=maps.dtype, device=maps.device) for count in (height, width))
     squared = down[None, :, None] ** 2 + (along[:, None, None] - along) ** 2
@@ -78,18 +78,17 @@ def pull(maps: torch.Tensor, colours: torch.Tensor, mu: float, near: torch.Tenso
 
 def _pull(maps: torch.Tensor, colours: torch.Tensor, mu: float, near: torch.Tensor) -> torch.Tensor:
     images, _, height, width = maps.shape
-    centred = (maps - maps.mean(dim=(2, 3), keepdim=True)).flatten(2).mT
-    ones = torch.ones_like(centred[:, :, :1])
-    values = torch.cat([centred, ones], dim=2)  # [B,N,C+1]; K 1 is the last column of K times them
+    centred = (maps - maps.mean(dim=(2, 3), keepdim=True)).flatten(2)
+    values = torch.cat([centred, torch.ones_like(centred[:, :1])], dim=1)  # [B,C+1,N]; their last product with K is K 1
     made = torch.zeros_like(values)
     colours = (colours * (exp(mu) / 3)).flatten(2)
     space = maps.new_empty(2, images * width * height * width)
     for start in range(0, height * width, width):
         row, below = slice(start, start + width), slice(start + width, None)
         pairs = _pairs(colours[:, :, row], colours[:, :, start:], mu, near[:, : height - start // width], space)
-        made[:, row] += pairs @ values[:, start:]
-        made[:, below] += pairs[:, :, width:].mT @ values[:, row]
-    return (made[:, :, -1:] * centred - made[:, :, :-1]).mT.unflatten(2, (height, width))
+        made[:, :, row] += values[:, :, start:] @ pairs.mT
+        made[:, :, below] += values[:, :, row] @ pairs[:, :, width:]
+    return (made[:, -1:] * centred - made[:, :-1]).unflatten(2, (height, width))
 
 
 def _pairs(row: torch.Tensor, rest: torch.Tensor, mu: float, near: torch.Tensor, space: torch.Tensor) -> torch.Tensor:

@@ -51,6 +51,20 @@ def test_gradients_are_the_golden_ones():
     torch.testing.assert_close(displacement.grad, GOLDEN["dDisp"], rtol=1e-3, atol=1e-6)
 
 
+def test_losses_and_gradients_of_the_hfpl_family_s_copy_are_the_golden_ones():
+    golden = np.load(Path(__file__).parent / "golden" / "irn.npz")
+    maps = [torch.from_numpy(golden[name]).requires_grad_() for name in ("train_edge_logits", "train_disp")]
+    radius = int(golden["radius"])
+    found = irn_losses.losses(*maps, torch.from_numpy(golden["train_seg"]), 20, radius)
+    expected = [golden[f"loss_{name}"] / 2 for name in ("pos", "neg", "dp_fg", "dp_bg")]
+    np.testing.assert_allclose([loss.item() for loss in found.values()], expected, rtol=1e-5)
+    total = sum(found.values())
+    np.testing.assert_allclose(total.item(), golden["loss_total"], rtol=1e-5)
+    total.backward()
+    for own, name in zip(maps, ("grad_edge", "grad_disp"), strict=True):
+        np.testing.assert_allclose(own.grad, golden[name], rtol=1e-4, atol=1e-4 * np.abs(golden[name]).max())
+
+
 def test_three_steps_of_the_optimiser_give_the_golden_maps_and_mean_displacement():
     logits, displacement = golden_maps()
     groups = [{"params": [tensor], "lr": rate, "weight_decay": 1e-4} for tensor, rate in ((logits, 20.0), (displacement, 200.0))]

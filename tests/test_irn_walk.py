@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from refiners import irn
-from refiners.pair_geometry import directions, path, path_minima
+from refiners.pair_geometry import anchors, directions, path, path_minima
 from refiners.random_walk import neighbourhood, power_coefficients, propagate, walk
 
 FOLDER = Path(__file__).parent / "golden"
@@ -58,6 +58,17 @@ def test_other_radii_powers_and_steps_are_golden_too(radius, beta, exp_times):
     golden = np.load(FOLDER / "random_walk_irn.npz")
     found = walk(torch.from_numpy(golden["cam"]), torch.from_numpy(golden["edge"][0]), radius, beta, exp_times)
     np.testing.assert_allclose(found, golden[f"rw_r{radius}_b{beta}_t{exp_times}"], atol=5e-5)
+
+
+def test_affinities_and_walk_of_the_hfpl_family_s_copy_are_the_golden_ones():
+    golden = np.load(FOLDER / "irn.npz")
+    maps, boundary, radius = torch.from_numpy(golden["cams"]), torch.from_numpy(golden["edge"]), int(golden["radius"])
+    planes, (rows, columns) = path_minima(1 - boundary, radius), anchors(boundary.shape, radius)
+    for (dy, dx), expected in zip(golden["search_dst"].tolist(), golden["affinity"], strict=True):
+        own = planes[dy, dx][rows, columns.start + min(0, dx) : columns.stop + min(0, dx)]
+        np.testing.assert_allclose(own.flatten(), expected, rtol=1e-5, atol=1e-7)
+    found = walk(maps, boundary, radius, float(golden["beta"]), int(golden["exp_times"]))
+    np.testing.assert_allclose(found, golden["rw"], rtol=1e-3, atol=1e-6)
 
 
 @pytest.mark.parametrize("case", "ac")

@@ -27,6 +27,21 @@ def build(kind: str, groups: list[dict[str, Any]], momentum: float = 0.0) -> tor
     return kinds[kind](trainable, fused=True)
 
 
+def clipped(optimiser: torch.optim.Optimizer, norm: float) -> torch.optim.Optimizer:
+    """The optimiser, which now scales the gradient of all its parameters together to at most `norm` before each update."""
+
+    def clip(optimiser: torch.optim.Optimizer, *step: Any) -> None:
+        parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        # for float16, torch's scaler leaves its factor here and divides by it in the fused update
+        factor = getattr(optimiser, "grad_scale", None)
+        length = nn.utils.get_total_norm(gradients)
+        nn.utils.clip_grads_with_norm_(parameters, norm, length if factor is None else length / factor)
+
+    optimiser.register_step_pre_hook(clip)
+    return optimiser
+
+
 def groups(weight_decay: float, *parts: tuple[Iterable[nn.Parameter], float]) -> list[dict[str, Any]]:
     """Parameter groups of `parts`, each (parameters, base rate), all with the same weight decay."""
     return [{"params": list(parameters), "lr": rate, "weight_decay": weight_decay} for parameters, rate in parts]
