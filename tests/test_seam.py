@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from benchmarks.seam_step import whole_matrix
 from maps import pixel_correlation
 from maps.normalising import competing
 from maps.pixel_correlation import correlated
@@ -120,18 +121,10 @@ def test_the_gradient_of_pcm_is_that_of_the_plain_form() -> None:
     torch.manual_seed(0)
     maps, upstream = torch.rand(2, 3, 4, 5), torch.randn(2, 3, 4, 5)
     gradients = []
-    for form in (correlated, plain):
+    for form in (correlated, whole_matrix):
         features = torch.linspace(-1, 1, 2 * 6 * 20).sin().mul(37).sin().reshape(2, 6, 4, 5).requires_grad_()
         gradients.append(torch.autograd.grad(form(maps, features), features, upstream)[0])
     close(*gradients)
-
-
-def plain(maps: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
-    vectors = features.flatten(2)
-    vectors = vectors / (vectors.norm(dim=1, keepdim=True) + 1e-5)
-    affinity = (vectors.transpose(1, 2) @ vectors).relu()
-    affinity = affinity / (affinity.sum(dim=1, keepdim=True) + 1e-5)
-    return (maps.flatten(2) @ affinity).reshape(maps.shape)
 
 
 @given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 40), st.integers(1, 40))
