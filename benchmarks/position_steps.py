@@ -31,7 +31,9 @@ def sipe(network: SIPE, batch: Batch) -> torch.Tensor:
     """The sum of the losses of SIPE."""
     taps, labels = network.backbone(batch["image"]), batch["labels"]
     sides = [side(tap.detach()) for side, tap in zip(network.sides, taps[-4:], strict=True)]
-    hierarchy = torch.cat([functional.interpolate(_unit(side), size=taps[-1].shape[2:], mode="bilinear") for side in sides], dim=1)
+    hierarchy = torch.cat(
+        [functional.interpolate(_unit(side), size=taps[-1].shape[2:], mode="bilinear") for side in sides], dim=1
+    )
     scores = network.classifier(taps[-1])
     shown = functional.interpolate(batch["covered"][:, None].float(), size=scores.shape[2:])
     shown = torch.cat([shown, shown * labels[:, :, None, None]], dim=1)

@@ -29,10 +29,10 @@ from math import log
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import nn
 
 import backbones
+from backbones.augmenting import rand_augmented
 from backbones.state import load_state
 from imagesets.item import Item
 from imagesets.transforms import rescale
@@ -217,19 +217,10 @@ class AugmentedSquare:
     classes: int
 
     def __call__(self, item: Item, rng: np.random.Generator) -> dict[str, torch.Tensor]:
-        square = augmented(rescale(item.rgb(), (self.side, self.side)), rng)
+        square = rand_augmented(rescale(item.rgb(), (self.side, self.side)), rng)
         image = np.concatenate([square.transpose(2, 0, 1), np.full((1, self.side, self.side), 255, np.uint8)])
         arrays = {"image": image, "labels": item.multi_hot(self.classes), "areas": self.areas[item.id]["areas"]}
         return {name: torch.from_numpy(array) for name, array in arrays.items()}
-
-
-def augmented(rgb: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """An image uint8 [H,W,3] after torchvision's RandAugment at its defaults (Cubuk et al., NeurIPS 2020)."""
-    from torchvision.transforms import RandAugment  # only processes that train such a network need it
-
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(rng.integers(2**62)))
-        return np.asarray(RandAugment()(Image.fromarray(rgb)))
 
 
 def maps(context: Context) -> PerImage:

@@ -10,7 +10,8 @@ As in the code, a background map walks with the maps: (1 - largest map)^6, or a 
 Unlike the code:
 * the scores of the CRF are kept as whole 255ths, which changes labels of cells only where two scores are nearly equal;
 * a background map of the method's own takes the place of 1 - largest map;
-* without initial weights the backbone starts from that of the network before it, as in our IRN;
+* without initial weights the backbone starts from that of the network before it, as in our IRN. Behind a network of another kind
+  (`start=scratch`) it trains from scratch, whole and with live batch norms;
 * on a backbone that trains with batch norms, their scale and shift train as well.
 """
 
@@ -33,7 +34,7 @@ from refiners.affinity_pairs import affinities, kinds_of_pairs, losses, reachabl
 from refiners.affinity_walk import filled_up, pooled, walk, walked_labels
 from refiners.threshold import to_labels
 from training import optimisers
-from training.parameter_groups import weights_and_biases
+from training.parameter_groups import by_origin
 from training.stage import Context, Losses, Outputs, PerImage, Record, Records, Settings, Training
 
 NOTHING = 1e-5  # where no score is as large there is no image (PSA code)
@@ -89,10 +90,11 @@ def training(context: Context) -> Training:
     """Stage: train the backbone and the layers on it with pairs of cells of known labels (word `scores`)."""
     settings = context.settings
     module = _build(settings, settings.backbone.weights)
-    if settings.backbone.weights == "none":
-        module.backbone.adopt(context.inputs["network"])
-    module.backbone.freeze(settings.frozen)
-    groups = weights_and_biases(module.backbone, module.head, settings.lr, settings.head_lr, settings.weight_decay)
+    if not _from_scratch(settings):
+        if settings.backbone.weights == "none":
+            module.backbone.adopt(context.inputs["network"])
+        module.backbone.freeze(settings.frozen)
+    groups = by_origin(module, module.backbone, settings.lr, 10 * settings.lr, settings.weight_decay)
     steps = optimisers.steps(len(context.items), settings.batch, settings.epochs)
     return Training(
         network=module,
@@ -167,4 +169,9 @@ def walking_background(maps: Maps, settings: Settings) -> torch.Tensor:
 
 
 def _build(settings: Settings, weights: str) -> AffinityNet:
-    return AffinityNet(backbones.build(settings.backbone.name, weights=weights, frozen_statistics=True))
+    frozen = not _from_scratch(settings)
+    return AffinityNet(backbones.build(settings.backbone.name, weights=weights, frozen_statistics=frozen))
+
+
+def _from_scratch(settings: Settings) -> bool:
+    return settings.backbone.weights == "none" and settings.start == "scratch"

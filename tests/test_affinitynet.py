@@ -29,12 +29,12 @@ TRAINING = {
     "batch": 4,
     "optimiser": "adamw",
     "lr": 1e-3,
-    "head_lr": 1e-2,
     "momentum": 5e-4,
     "weight_decay": 5e-4,
     "colour": "jitter",
     "crop": 64,
     "frozen": "stem",
+    "start": "network",
     "radius": 3,
     "training.threads": 1,
     "training.precision": "float32",
@@ -138,8 +138,16 @@ def test_without_initial_weights_the_backbone_is_that_of_the_network_before_and_
         affinitynet.training(prepared(items, **{"backbone.name": resnet.resnet18}))
 
 
-def test_biases_train_at_twice_the_rate_without_decay_and_new_layers_at_their_own(items):
-    groups = affinitynet.training(prepared(items, lr=0.01, head_lr=0.1)).optimiser.param_groups
+def test_from_scratch_the_whole_backbone_trains_with_live_batch_norms_and_reads_no_network(items):
+    training = affinitynet.training(prepared(items, start="scratch"))
+    trained = {name for group in training.optimiser.param_groups for value in group["params"] for name in [id(value)]}
+    assert trained == {id(value) for value in training.network.parameters()}
+    assert training.network.train().backbone.bn1.training
+    assert not torch.equal(training.network.backbone.conv1.weight, classifier().backbone.conv1.weight)
+
+
+def test_new_layers_train_at_ten_times_the_rate_and_biases_at_twice_without_decay(items):
+    groups = affinitynet.training(prepared(items, lr=0.01)).optimiser.param_groups
     assert [(group["lr"], group["weight_decay"]) for group in groups] == [(0.01, 5e-4), (0.02, 0), (0.1, 5e-4), (0.2, 0)]
     assert len(groups[2]["params"]) == 4 and not groups[3]["params"]
 

@@ -174,7 +174,7 @@ def test_augmented_images_follow_their_own_generator_alone(tmp_path):
 
 
 def test_it_learns_and_its_maps_cover_their_objects(tmp_path, monkeypatch):
-    monkeypatch.setattr(spatial_bce, "augmented", lambda rgb, rng: rgb)  # it changes colours, and these classes are colours
+    monkeypatch.setattr(spatial_bce, "rand_augmented", lambda rgb, rng: rgb)  # it changes colours, and these classes are colours
     items = write_items(tmp_path, [(0,), (1,), (0, 1), ()] * 4)
     where = context(TRAINING, items, areas=shares(items))
     training = spatial_bce.training(where)

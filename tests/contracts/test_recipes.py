@@ -1,6 +1,7 @@
 """Tests for every component's recipe and the keys of its stages."""
 
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -18,10 +19,14 @@ from tests.test_plan import another
 
 
 def stages_of(recipe: Recipe) -> Iterator[Stage]:
-    """The stages of every expression that names the recipe and makes sense at default settings."""
-    for expression, segmenter in expressions(recipe):
+    """The stages of every expression that names the recipe and makes sense: at default settings, on a ResNet-50, at tiny ones.
+
+    A method's own default backbone may lack what a refiner needs.
+    """
+    ways = (True, ()), (True, ("backbone.name=resnet50",)), (False, ())
+    for (expression, segmenter), (at_defaults, further) in product(expressions(recipe), ways):
         try:
-            yield from plan(expression, segmenter, at_defaults=True)
+            yield from plan(expression, segmenter, at_defaults, further)
         except WrongInput:
             continue
 
