@@ -65,6 +65,10 @@ def test_maps_are_normalised_as_published() -> None:
     maps = max_normalised(scores)
     torch.testing.assert_close(maps, ref["r"], rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(gradient((maps * ref["upstream"]).sum(), scores), ref["grad"], rtol=1e-4, atol=1e-6)
+    # HFPL draws maps over their maximum, not over their range; the rest of that rule is that of inference
+    low, high = (bound(ref["s"].relu(), dim=(2, 3), keepdim=True) for bound in (torch.amin, torch.amax))
+    drawn = stretched(ref["s"]) * (high - low + 1e-5) / (high + 1e-5)
+    torch.testing.assert_close(drawn.detach(), ref["r_numpy"], rtol=1e-5, atol=1e-6)
     fused = stretched(ref["cam_list"].sum(dim=0))
     torch.testing.assert_close(fused, ref["fused_norm_cam"], rtol=1e-5, atol=1e-6)
     lacking = 1 - fused[ref["present"].long()].amax(dim=0)
