@@ -68,11 +68,11 @@ class SIPE(cam.Classifier):
 
 
 class PrototypeObjective(nn.Module):
-    """The classification loss, and the mean difference of general and image-specific maps (GSC)."""
+    """The classification loss, and `weight` times the mean difference of general and image-specific maps (GSC)."""
 
-    def __init__(self, network: SIPE) -> None:
+    def __init__(self, network: SIPE, weight: float) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.weight = network, weight
 
     def forward(self, batch: dict[str, torch.Tensor], step: int) -> tuple[Losses, Outputs]:
         """`batch` holds image [B,3,crop,crop], labels [B,K] in {0,1} and covered uint8 [B,crop,crop], 1 inside the image.
@@ -85,7 +85,7 @@ class PrototypeObjective(nn.Module):
         own = prototypes(seeds(general, features, shown), hierarchy)
         losses = {
             "classification": cam.classification_loss(logits, batch["labels"], "bce"),
-            "consistency": (general - to_unit_maxima(specific_maps(hierarchy, own))).abs().mean(),
+            "consistency": self.weight * (general - to_unit_maxima(specific_maps(hierarchy, own))).abs().mean(),
         }
         return losses, {"features": features, "scores": scores, "logits": logits}
 
@@ -184,7 +184,7 @@ def training(context: Context) -> Training:
     steps = optimisers.steps(len(context.items), settings.batch, settings.epochs)
     return Training(
         network=module,
-        objective=PrototypeObjective(module),
+        objective=PrototypeObjective(module, settings.consistency),
         sample=CoveredCrop(settings.long_side, settings.crop, len(context.classes)),
         optimiser=optimisers.clipped(optimiser, settings.clip),
         schedule=optimisers.poly(steps),

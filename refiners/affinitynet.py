@@ -94,7 +94,7 @@ def training(context: Context) -> Training:
         if settings.backbone.weights == "none":
             module.backbone.adopt(context.inputs["network"])
         module.backbone.freeze(settings.frozen)
-    groups = by_origin(module, module.backbone, settings.lr, settings.weight_decay)
+    groups = by_origin(module, module.backbone, settings.lr, 10 * settings.lr, settings.weight_decay)
     steps = optimisers.steps(len(context.items), settings.batch, settings.epochs)
     return Training(
         network=module,

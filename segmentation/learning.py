@@ -30,10 +30,14 @@ class MaskObjective(nn.Module):
         """
         label, found = batch["label"], self.network.in_training(batch["image"])
         losses = {
-            name: weight * averaged_cross_entropy(self._enlarged(logits, label), label, self.averaging)
+            name: weight * self.loss(self._enlarged(logits, label), label)
             for name, weight, logits in zip(("cross_entropy", "auxiliary"), self.weights, found, strict=False)
         }
         return losses, {"logits": found[0]}
+
+    def loss(self, logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+        """The cross entropy of logits [B,labels,H,W] at the size of the masks [B,H,W]."""
+        return averaged_cross_entropy(logits, label, self.averaging)
 
     def _enlarged(self, logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
         size = tuple(label.shape[-2:])

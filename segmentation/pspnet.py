@@ -1,4 +1,10 @@
-"""PSPNet: Zhao et al., Pyramid Scene Parsing Network, CVPR 2017; as in mmsegmentation, which PMM uses (Eli-YiLi/WSSS_MMSeg)."""
+"""PSPNet: Zhao et al., Pyramid Scene Parsing Network, CVPR 2017; as in mmsegmentation, which PMM uses (Eli-YiLi/WSSS_MMSeg).
+
+PMM trains it twice (cyclic pseudo masks): with pretended under-fitting on the pseudo masks of its method, then with plain cross
+entropy on what the first network predicts for the training list. The public code predicts with the checkpoint that is best on
+the masks of val. Here it is the last checkpoint, because a method may see no masks.
+The code does not say whether under-fitting counts for the auxiliary decoder; here it does, by that decoder's own mean.
+"""
 
 from collections.abc import Sequence
 
@@ -12,6 +18,7 @@ from segmentation.parameter_groups import by_part
 from segmentation.pyramid_pooling import PyramidPooling
 from segmentation.schedules import warmed_up
 from segmentation.segmenter import FCNHead, Segmenter, build_backbone, classifier
+from segmentation.under_fitting import UnderFittedObjective
 from training.stage import Context, Settings, Training
 
 
@@ -34,17 +41,26 @@ def network(settings: Settings, classes: Sequence[str]) -> Segmenter:
 
 
 def training(context: Context) -> Training:
-    """Train on the pseudo masks of the training list."""
+    """Train on the pseudo masks of the training list; after a first training (`cyclic`), without pretended under-fitting."""
+    settings = context.settings
+    return _training(context, "none" if settings.cyclic else settings.under_fitting)
+
+
+def first_training(context: Context) -> Training:
+    """The first training of two: it predicts the masks of the second."""
+    return _training(context, context.settings.under_fitting)
+
+
+def _training(context: Context, under_fitting: str) -> Training:
     settings = context.settings
     module = _build(settings, context.classes, settings.weights)
-    return learning(
-        context,
-        module,
-        MaskObjective(module, settings.averaging, settings.auxiliary),
-        fitted_crop(context),
-        by_part(module, settings.lr, settings.head_factor, settings.weight_decay),
-        warmed_up(settings.iterations, floor=settings.floor),
-    )
+    if under_fitting == "none":
+        objective = MaskObjective(module, settings.averaging, settings.auxiliary)
+    else:
+        objective = UnderFittedObjective(module, settings.auxiliary, under_fitting)
+    groups = by_part(module, settings.lr, settings.head_factor, settings.weight_decay)
+    schedule = warmed_up(settings.iterations, floor=settings.floor)
+    return learning(context, module, objective, fitted_crop(context), groups, schedule)
 
 
 def _build(settings: Settings, classes: Sequence[str], weights: str) -> Segmenter:

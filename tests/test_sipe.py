@@ -14,7 +14,7 @@ from training import loop, optimisers
 from training.stage import Settings
 
 FOLDER = Path(__file__).parent / "golden"
-TRAINING = two_colours.TRAINING | {"epochs": 8, "lr": 3e-3, "head_lr": 3e-3, "clip": 1.0, "frozen": "layer2"}
+TRAINING = two_colours.TRAINING | {"epochs": 8, "lr": 3e-3, "head_lr": 3e-3, "clip": 1.0, "consistency": 1.0, "frozen": "layer2"}
 
 
 def golden(name: str) -> dict[str, torch.Tensor]:
@@ -59,7 +59,7 @@ def test_maps_seeds_prototypes_losses_and_gradients_are_the_golden_ones():
     for name, tensor in pairs.items():
         torch.testing.assert_close(tensor.detach(), data[name], rtol=1e-4, atol=1e-5)
     batch = {"image": taps, "labels": data["label"], "covered": data["valid_mask"][:, 0]}
-    losses, outputs = sipe.PrototypeObjective(network)(batch, 0)
+    losses, outputs = sipe.PrototypeObjective(network, 1.0)(batch, 0)
     torch.testing.assert_close(outputs["logits"].detach(), data["score"], rtol=1e-4, atol=1e-5)
     trained = [network.classifier.weight, *(side.weight for side in network.sides), taps[3]]
     for loss, short in (("classification", "cls"), ("consistency", "gsc")):

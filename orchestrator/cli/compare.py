@@ -10,6 +10,7 @@ from orchestrator.cli import complete, options, paths
 from orchestrator.reading.tables import terminal
 
 ENDINGS = (".html", ".md", ".tex", ".csv")
+PLOT_ENDINGS = (".svg", ".png")
 
 
 def compare(
@@ -20,8 +21,18 @@ def compare(
         ),
     ],
     to: Annotated[
-        list[Path], paths.option(parser=paths.file, help="Also write this file: .html, .md, .tex or .csv; may be repeated.")
+        list[Path],
+        paths.option(
+            parser=paths.file, help="Also write this file: .html, .md, .tex or .csv, or .svg or .png of a plot; may be repeated."
+        ),
     ] = [],  # noqa: B006 (typer's way)
+    plot: Annotated[
+        str,
+        typer.Option(
+            help="Draw this plot into NAME.svg, or the .svg or .png of --to. jf: mIoU (J) over contour quality (F), with arrows "
+            "from each method to the same with add-ons."
+        ),
+    ] = "",
     store: options.StoreRoot = options.STORE,
 ) -> None:
     """Compare finished runs. Shows means and deviations, paired differences to the first, published figures and protocols.
@@ -33,15 +44,19 @@ def compare(
       wsss-orch compare cam+irn recam+irn lpcam+irn
 
       wsss-orch compare cam+irn lpcam+irn --to comparison.html --to table.tex
+
+      wsss-orch compare cam+irn cam+isl+fsl+irn --plot jf
     """
+    if plot and not any(path.suffix in PLOT_ENDINGS for path in to):
+        to = [*to, Path(f"{plot}.svg")]
     for path in to:
-        if path.suffix not in ENDINGS:
-            raise WrongInput(f"--to {path} must end in one of {', '.join(ENDINGS)}")
+        if path.suffix not in ENDINGS + PLOT_ENDINGS:
+            raise WrongInput(f"--to {path} must end in one of {', '.join(ENDINGS + PLOT_ENDINGS)}")
     # imported here, so that other commands do not wait for them
     from orchestrator.reading.comparison import compare as compared
     from orchestrator.reading.formats import terminal_table, write
     from orchestrator.reading.groups import Runs
-    from orchestrator.storage.store import Store
+    from orchestrator.storage.store import Store, write_atomically
     from orchestrator.sweeps.sweep_results import groups_of
 
     runs = Runs(store.resolve())
@@ -55,6 +70,10 @@ def compare(
             from orchestrator.pages.comparison_page import write_page  # loads torch and matplotlib
 
             write_page(comparison, runs.store, path)
+        elif path.suffix in PLOT_ENDINGS:
+            from orchestrator.pages.comparison_figures import plot_file
+
+            write_atomically(path, plot_file(comparison, plot or "jf", path.suffix[1:]))
         else:
             write(comparison, path)
         console.print(f"written  {path}")

@@ -2,19 +2,25 @@
 quantity to the last, threshold curves, stage times.
 """
 
-from collections.abc import Mapping, Sequence
+import io
+from collections.abc import Iterator, Mapping, Sequence
 
 import matplotlib
 import numpy as np
+from matplotlib.figure import Figure
 
-from orchestrator.pages.figures import COLOURS, STYLE, STYLES, blank, in_unit, svg
+from imagesets.errors import WrongInput
+from orchestrator.pages.figures import COLOURS, SIZE, STYLE, STYLES, blank, grid, in_unit, svg
 from orchestrator.planning import scores
+from orchestrator.planning.recipe import ADD_ONS
+from orchestrator.planning.recipes import load_all
 from orchestrator.planning.score_recipe import Metric, Plot
 from orchestrator.reading.comparison import Comparison, Entry, Line
 from orchestrator.reading.numbers import axis, scale
 from orchestrator.reading.summary import Scored
 
 MARKERS = "os^Dv"  # so that entries differ in more than colour
+Style = tuple[str, str]  # marker and colour
 
 
 def figures(comparison: Comparison) -> list[tuple[str, str]]:
@@ -25,8 +31,7 @@ def figures(comparison: Comparison) -> list[tuple[str, str]]:
     ]
     for place, lines in comparison.lines.items():
         for x, y, plot in scores.plots(place[0]):
-            title = f"{y.title} over {x.title}, {place[0]} on {place[1]}"
-            made.append((title[:1].upper() + title[1:], _over(x, y, plot, place, lines)))
+            made.append((_title(x, y, place), _over(x, y, plot, place, lines, _styles(comparison))))
     alike = [place for place in comparison.lines if scores.main(place[0]) == scores.main(comparison.quantities[-1])]
     if len(alike) > 1:
         made.append(("From stage to stage", _way(comparison.entries, alike)))
@@ -54,15 +59,86 @@ def _dots(place: Scored, lines: Sequence[Line]) -> str:
 
 
 @matplotlib.rc_context(STYLE)
-def _over(x: Metric, y: Metric, plot: Plot, place: Scored, lines: Sequence[Line]) -> str:
+def plot_file(comparison: Comparison, name: str, ending: str) -> bytes:
+    """The plot called `name` in a recipe, a panel for each quantity and list, as a file of type `ending` (svg, png).
+
+    Raises WrongInput if there is no such plot, or no run has its scores.
+    """
+    panels = [
+        (place, lines, found)
+        for place, lines in comparison.lines.items()
+        for found in scores.plots(place[0])
+        if found[2].name == name and any(_has(line, found[2]) for line in lines)
+    ]
+    if not panels:
+        known = sorted({plot.name for quantity in scores.quantities() for *_, plot in scores.plots(quantity) if plot.name})
+        raise WrongInput(f"--plot {name}: no run here has the scores of such a plot; there are {', '.join(known)}")
+    figure = Figure((SIZE[0] * len(panels), SIZE[1] * 1.3), layout="constrained")
+    for axes, (place, lines, (x, y, plot)) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+        grid(axes, axis(x), axis(y))
+        _points(axes, x, y, plot, lines, _styles(comparison))
+        axes.set_title(f"{scores.quantities()[place[0]].many}, {place[1]}", fontsize=9)
+    named = {label: mark for axes in figure.axes for mark, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    figure.legend(named.values(), named.keys(), loc="outside lower center", ncols=2 * len(panels), fontsize=8)
+    file = io.BytesIO()
+    figure.savefig(file, format=ending, dpi=200, metadata={"Date": None} if ending == "svg" else None)
+    return file.getvalue()
+
+
+@matplotlib.rc_context(STYLE)
+def _over(x: Metric, y: Metric, plot: Plot, place: Scored, lines: Sequence[Line], styles: Mapping[str, Style]) -> str:
     figure, axes = blank(axis(x), axis(y))
-    for number, line in enumerate(lines):
-        found = line.row.scores
-        if plot.x in found and plot.y in found:
-            point = scale(x) * found[plot.x].mean, scale(y) * found[plot.y].mean
-            axes.plot(*point, MARKERS[number % len(MARKERS)], color=_colour(number), label=line.entry.label)
+    _points(axes, x, y, plot, lines, styles)
     _legend(axes)
     return svg(figure, f"{plot.y} over {plot.x} {place}")
+
+
+def _points(axes, x: Metric, y: Metric, plot: Plot, lines: Sequence[Line], styles: Mapping[str, Style]) -> None:
+    """A point per entry with its deviations over runs, and arrows from a method to the same with add-ons, in its colour."""
+    shown = [line for line in lines if _has(line, plot)]
+    means = [tuple(scale(of) * line.row.scores[name].mean for of, name in ((x, plot.x), (y, plot.y))) for line in shown]
+    for line, mean in zip(shown, means, strict=True):
+        across, up = (scale(of) * (line.row.scores[name].std or 0) for of, name in ((x, plot.x), (y, plot.y)))
+        marker, colour = styles[line.entry.label]
+        axes.errorbar(*mean, up, across, fmt=marker, color=colour, label=line.entry.label, elinewidth=0.8, markersize=4)
+    for start, end in _steps(shown):
+        arrow = {"arrowstyle": "->", "color": styles[shown[end].entry.label][1], "shrinkA": 4, "shrinkB": 4}
+        axes.annotate("", means[end], means[start], arrowprops=arrow)
+
+
+def _styles(comparison: Comparison) -> dict[str, Style]:
+    """The marker of each entry by its label, and the colour that it shares with the same method with other add-ons."""
+    last = {line.entry.label: line for lines in comparison.lines.values() for line in lines}
+    methods = list(dict.fromkeys(_without_add_ons(line)[0] for line in last.values()))
+    return {
+        label: (MARKERS[number % len(MARKERS)], _colour(methods.index(_without_add_ons(line)[0])))
+        for number, (label, line) in enumerate(last.items())
+    }
+
+
+def _steps(lines: Sequence[Line]) -> Iterator[tuple[int, int]]:
+    """The places of each line without add-ons and of each with add-ons on the same components."""
+    parts = [_without_add_ons(line) for line in lines]
+    for start, (method, plain) in enumerate(parts):
+        for end, (other, also) in enumerate(parts):
+            if method == other and not plain and also:
+                yield start, end
+
+
+def _without_add_ons(line: Line) -> tuple[object, frozenset[str]]:
+    """What a line is a result of, without its add-ons; and these."""
+    names = frozenset(line.row.about["components"])
+    added = frozenset(name for name in names if name in load_all() and load_all()[name].kind in ADD_ONS)
+    return (names - added, line.entry.group.first["segmenter"]), added
+
+
+def _has(line: Line, plot: Plot) -> bool:
+    return plot.x in line.row.scores and plot.y in line.row.scores
+
+
+def _title(x: Metric, y: Metric, place: Scored) -> str:
+    title = f"{y.title} over {x.title}, {place[0]} on {place[1]}"
+    return title[:1].upper() + title[1:]
 
 
 @matplotlib.rc_context(STYLE)

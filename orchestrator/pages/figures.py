@@ -74,10 +74,15 @@ def blank(x: str, y: str) -> tuple[Figure, Any]:
     """An empty figure and its axes, with these titles."""
     figure = Figure(SIZE, layout="constrained")
     axes = figure.subplots()
+    grid(axes, x, y)
+    return figure, axes
+
+
+def grid(axes: Any, x: str, y: str) -> None:
+    """Give axes their titles and a grid."""
     axes.set_xlabel(x)
     axes.set_ylabel(y)
     axes.grid(color="#8A8A8A", alpha=0.3, linewidth=0.5)
-    return figure, axes
 
 
 def svg(figure: Figure, name: str) -> str:

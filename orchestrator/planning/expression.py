@@ -32,7 +32,7 @@ class _Part:
 def expand(chain: Iterable[Component], settings: Mapping[str, Any]) -> list[Stage]:
     """Fold the components into stages with exactly the settings each receives."""
     placed = _placed(list(chain), settings)
-    parts = list(_parts(placed))
+    parts = list(_parts(placed, settings))
     imported = in_place([(part.within, part.recipe) for part in parts], settings)
     bound: dict[str, Stage] = {}
     stages: list[Stage] = []
@@ -63,26 +63,29 @@ def _placed(chain: list[Component], settings: Mapping[str, Any]) -> list[Compone
     return chain
 
 
-def _parts(chain: Sequence[Component]) -> Iterator[_Part]:
+def _parts(chain: Sequence[Component], settings: Mapping[str, Any]) -> Iterator[_Part]:
     """The stages of all components in order; an add-on's stages come before the training that it adds to."""
     written: set[str] = set()
     for component in chain:
-        own = list(_stages_of(component.recipe, written))
-        added = [part for add_on in component.add_ons for part in _stages_of(add_on, written)]
+        own = list(_stages_of(component.recipe, written, settings))
+        added = [part for add_on in component.add_ons for part in _stages_of(add_on, written, settings)]
         for part in own:
             if part.recipe.kind == "train" and part.recipe.writes == "network":
                 yield from added
                 added = []  # made once, even if the network has several trainings
-                yield replace(part, add_ons=component.add_ons)
+                yield replace(part, add_ons=tuple(one for one in component.add_ons if one.name not in part.recipe.without))
             else:
                 yield part
         written |= {part.recipe.writes for part in own}
 
 
-def _stages_of(recipe: Recipe, written: set[str]) -> Iterator[_Part]:
+def _stages_of(recipe: Recipe, written: set[str], settings: Mapping[str, Any]) -> Iterator[_Part]:
     """A recipe's stages after components that have `written` words; `use: crf.labels` is the shared stage `labels` of crf."""
     for stage in recipe.stages:
-        if any((word in written) != there for word, there in stage.if_bound.items()):
+        if (
+            any((word in written) != there for word, there in stage.if_bound.items())
+            or not stage.if_set.items() <= settings.items()
+        ):
             continue
         if not stage.use:
             yield _Part(recipe, recipe, stage)

@@ -101,6 +101,8 @@ class StageRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     over: Literal["images", "classes"] = "images"
     list: Literal["training", "fitting", "scoring", "validation", "classification"] = "training"
     if_bound: dict[str, bool] = {}  # the stage exists only if earlier components wrote (true) or did not write (false) the word
+    if_set: dict[str, Any] = {}  # the stage exists only if settings, by their full names, have these values
+    without: tuple[str, ...] = ()  # add-ons that do not add to this training of a network
     cores_unless: dict[str, Any] = {}  # its work behind the network takes many cores, unless settings have these values
     reads: tuple[str, ...] = ()
     reads_if: dict[str, dict[str, Any]] = {}  # words that are read only if settings have these values

@@ -43,3 +43,4 @@ class Plot(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
 
     x: str
     y: str
+    name: str = ""  # by which `compare --plot` draws it into a file

@@ -34,6 +34,10 @@ OWN = {  # what the rule above does not make tiny
     "lpcam.clusters": 2,
     "mctformer.backbone": "small_vit",
     "mctformer.policy": "none",
+    "pmm.window": 48,
+    "pmm.window_scales": [1.0, 2.0],
+    "sipe.head_lr": 0.01,  # at SIPE's own rates, bfloat16 soon chooses other seeds than float32
+    "sipe.lr": 0.001,
 }
 SHARED = {"training.workers": 1, "training.loaders": 0}
 ASKED = ("images.classification=train",)  # scores that are made only where a setting asks for them
@@ -105,16 +109,21 @@ def plan(expression: str, segmenter: str, at_defaults: bool = False, further: tu
 def cases_of(name: str) -> tuple[Case, ...]:
     """Each stage of the recipe called `name` once: its own, and for an add-on the training that it adds to."""
     found: dict[tuple[int, str], Case] = {}
-    for expression, segmenter in expressions(load_all()[name]):
+    for (expression, segmenter), further in product(expressions(load_all()[name]), switches(load_all()[name])):
         try:
-            stages = plan(expression, segmenter)
+            stages = plan(expression, segmenter, further=further)
         except WrongInput:
             continue
         for stage in stages:
             adds = name if name in stage.add_ons else ""
             if not stage.scores and (adds or stage.component == name):
-                found.setdefault((id(stage.recipe) if not adds else 0, adds), Case(name, expression, segmenter, stage))
+                found.setdefault((id(stage.recipe) if not adds else 0, adds), Case(name, expression, segmenter, stage, further))
     return tuple(found.values())
+
+
+def switches(recipe: Recipe) -> list[tuple[str, ...]]:
+    """Settings without which some of a recipe's stages do not exist; first none."""
+    return [(), *(tuple(f"{name}={value}" for name, value in stage.if_set.items()) for stage in recipe.stages if stage.if_set)]
 
 
 def declared_stages(recipe: Recipe) -> list[StageRecipe]:

@@ -19,13 +19,14 @@ from tests.test_plan import another
 
 
 def stages_of(recipe: Recipe) -> Iterator[Stage]:
-    """The stages of every expression that names the recipe and makes sense at default settings, or then on a ResNet-50.
+    """The stages of every expression that names the recipe and makes sense: at default settings, on a ResNet-50, at tiny ones.
 
-    A method's own default backbone may lack what a refiner needs (IRN's five taps).
+    A method's own default backbone may lack what a refiner needs.
     """
-    for (expression, segmenter), further in product(expressions(recipe), ((), ("backbone.name=resnet50",))):
+    ways = (True, ()), (True, ("backbone.name=resnet50",)), (False, ())
+    for (expression, segmenter), (at_defaults, further) in product(expressions(recipe), ways):
         try:
-            yield from plan(expression, segmenter, at_defaults=True, further=further)
+            yield from plan(expression, segmenter, at_defaults, further)
         except WrongInput:
             continue
 

@@ -1,0 +1,291 @@
+"""SEAM: maps that stay the same when an image is scaled, refined by what looks alike.
+
+Wang et al., Self-supervised Equivariant Attention Mechanism for Weakly Supervised Semantic Segmentation, CVPR 2020. A classifier
+sees an image and the image at 0.3 of its size. Both must give equal maps (equivariant regularisation, ER). The maps of each
+view, refined by the pixel correlation module (PCM, `maps.pixel_correlation`), must equal the maps of the other view (equivariant
+cross regularisation, ECR). The refined maps are the seeds. We follow the public code (YudeWang/SEAM, and HFPL on top of it):
+* SGD's momentum is 5e-4 (arguments in the wrong order);
+* a class's score is the mean of its map enlarged to the view, where cells at the border count less;
+* one more loss draws the refined maps to 0 in the quarter of an image where they are lowest (code: rvmin);
+* gradient of refined maps reaches the layers of PCM alone; ECR counts the fifth of all entries that differ most.
+The published threshold of seeds is the best of a curve on ground truth. Ours is the 0.25 at which HFPL scores contours.
+
+The labels make all maps 0 but those of background and of the classes that an image shows. So the losses work on n classes of each
+image, n being the largest number of classes in an image of the batch; results are the same.
+PCM compares what is in the image and in the two taps before the last, on the grid of the last (`resnet38d`: conv4, conv5 and
+conv6). Without initial weights, statistics are live and nothing is frozen, as for CAM.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+import backbones
+from imagesets.colour import RULES
+from imagesets.crops import Crop, by_long_side
+from imagesets.item import Item
+from imagesets.transforms import rescale, scaled
+from imagesets.views import Loaded, load, pairs
+from maps.grids import resize
+from maps.maps import Maps
+from maps.normalising import competing, highest_alone, max_normalised, stretched, with_own_background
+from maps.pixel_correlation import correlated
+from methods import cam
+from training import optimisers
+from training.parameter_groups import by_origin
+from training.stage import Context, Losses, Outputs, PerImage, Record, Settings, Training
+
+HARDEST = 0.2  # the share of entries that ECR counts
+LOWEST = 4  # one in so many positions counts as background that the image has for certain
+
+
+class SEAM(nn.Module):
+    """A classifier of every position, background first, and PCM beside it."""
+
+    def __init__(self, backbone: backbones.Backbone, classes: int, dropout: float = 0.5) -> None:
+        super().__init__()
+        self.backbone, self.dropout = backbone, nn.Dropout2d(dropout)
+        middle, late, last = backbone.channels[-3:]
+        self.classifier = nn.Conv2d(last, 1 + classes, 1, bias=False)  # fc8 of the public code
+        self.middle = nn.Conv2d(middle, 64, 1, bias=False)  # f8_3
+        self.late = nn.Conv2d(late, 128, 1, bias=False)  # f8_4
+        self.joint = nn.Conv2d(3 + 64 + 128, 192, 1, bias=False)  # f9
+        nn.init.xavier_uniform_(self.classifier.weight)
+        nn.init.kaiming_normal_(self.middle.weight)
+        nn.init.kaiming_normal_(self.late.weight)
+        nn.init.xavier_uniform_(self.joint.weight, gain=4)
+
+    @property
+    def weights(self) -> torch.Tensor:
+        """The classifier's weights of the classes, [K,C]."""
+        return self.classifier.weight[1:].flatten(1)
+
+    def chosen_weights(self, choice: str | None = None) -> torch.Tensor:
+        """The weights [K,C] that make maps; a network with one classifier offers no choice."""
+        if choice is not None:
+            raise ValueError(f"SEAM has no weights {choice!r}")
+        return self.weights
+
+    def features(self, images: torch.Tensor) -> torch.Tensor:
+        """Normalised images [B,3,H,W] to the last feature map [B,C,h,w]."""
+        return self.backbone(images)[-1]
+
+    def probability(self, vectors: torch.Tensor, class_index: int) -> torch.Tensor:
+        """Softmax probability [N] of one class among the classes for feature vectors [N,C]."""
+        return (vectors @ self.weights.T).softmax(dim=1)[:, class_index]
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Normalised images [B,3,H,W] to logits [B,K]."""
+        return mean_when_resized(self.classifier(self.features(images))[:, 1:], images.shape[-2:])
+
+    def maps(self, images: torch.Tensor, keys: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Normalised images [B,3,H,W] and n classes of each, [B,n], to scores and refined maps.
+
+        The scores are logits [B,1+K,h,w], the refined maps [B,1+n,h,w]; background is first in both.
+        """
+        *_, middle, late, last = self.backbone(images)
+        scores = self.classifier(self.dropout(last))
+        # what PCM compares; the backbone gets no gradient from it
+        parts = images, self.middle(middle.detach()).relu(), self.late(late.detach()).relu()
+        compared = self.joint(torch.cat([resized(part, scores.shape[-2:]) for part in parts], dim=1))
+        return scores, correlated(of_classes(competing(scores), keys), compared)
+
+
+class View(NamedTuple):
+    """One view of a batch: logits [B,1+K,h,w], refined maps of each image's n classes [B,1+n,h,w], and the view's size."""
+
+    scores: torch.Tensor
+    refined: torch.Tensor
+    size: Sequence[int]
+
+
+class EquivarianceObjective(nn.Module):
+    """The losses of an image and of the same image at `factor` of its size."""
+
+    def __init__(self, network: SEAM, factor: float) -> None:
+        super().__init__()
+        self.network, self.factor = network, factor
+
+    def forward(self, batch: dict[str, torch.Tensor], step: int) -> tuple[Losses, Outputs]:
+        """`batch` holds image [B,3,crop,crop] and labels [B,K] in {0,1}.
+
+        The output `scores` [B,1+K,h,w] is the logits of the first view, background first.
+        """
+        images, labels = batch["image"], batch["labels"]
+        smaller = resized(images, [max(1, int(side * self.factor)) for side in images.shape[-2:]])
+        keys, shown = own_classes(labels)
+        first, second = (View(*self.network.maps(view, keys), view.shape[-2:]) for view in (images, smaller))
+        return losses(first, second, labels, keys, shown), {"scores": first.scores}
+
+
+def losses(first: View, second: View, labels: torch.Tensor, keys: torch.Tensor, shown: torch.Tensor) -> Losses:
+    """The weighted losses of two views from multi-hot labels [B,K] and their `own_classes`.
+
+    `classification` is that of the first view alone.
+    """
+    views, classes = (first, second), labels.shape[1]
+    maps = [normalised(of_classes(view.scores, keys)[:, 1:], view.size, second.size, shown) for view in views]
+    refined = [normalised(view.refined, view.size, second.size, with_background(shown)) for view in views]
+    certain = [with_own_background(highest_alone(own)).detach() for own in maps]
+    return {
+        "classification": classification(first, labels) / 2,
+        "second_classification": classification(second, labels) / 2,
+        "background": (lowest(first, shown) + lowest(second, shown)) / 2,
+        "equivariance": (maps[0] - maps[1]).abs().mean(dim=(0, 2, 3)).sum() / classes,
+        "cross_equivariance": hardest(certain[1] - refined[0], 1 + classes) + hardest(certain[0] - refined[1], 1 + classes),
+    }
+
+
+def classification(view: View, labels: torch.Tensor) -> torch.Tensor:
+    """Binary cross-entropy of the mean of each class's map [B,1+K,h,w], enlarged to the view."""
+    return functional.binary_cross_entropy_with_logits(mean_when_resized(view.scores[:, 1:], view.size), labels)
+
+
+def lowest(view: View, shown: torch.Tensor) -> torch.Tensor:
+    """The mean over a quarter of all positions, where the highest refined map of the classes `shown` [B,n] is lowest."""
+    highest = (resized(view.refined[:, 1:], view.size) * shown[:, :, None, None]).amax(dim=1).flatten(1)
+    count = highest.shape[1] // LOWEST
+    return highest.topk(count, largest=False, sorted=False).values.relu().sum() / (len(highest) * max(1, count))
+
+
+def normalised(maps: torch.Tensor, view: Sequence[int], size: Sequence[int], shown: torch.Tensor) -> torch.Tensor:
+    """Maps [B,n,h,w] enlarged to their `view`, normalised there, then at `size`; 0 for classes that are not `shown` [B,n]."""
+    return resized(max_normalised(resized(maps, view)), size) * shown[:, :, None, None]
+
+
+def hardest(differences: torch.Tensor, channels: int) -> torch.Tensor:
+    """The mean of the fifth of an image's entries with the largest magnitudes, then the mean over images.
+
+    `differences` are [B,m,h,w] of m among all `channels`; all others are 0.
+    """
+    magnitudes = differences.abs().flatten(1)
+    count = int(HARDEST * channels * differences[0, 0].numel())
+    if count < magnitudes.shape[1]:
+        magnitudes = magnitudes.topk(count, sorted=False).values
+    return magnitudes.sum() / (len(differences) * max(1, count))
+
+
+def own_classes(labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Multi-hot labels [B,K] to classes [B,n] that hold all of each image, and which of these it shows, 1 or 0 [B,n]."""
+    most = max(1, int(labels.sum(dim=1).max()))
+    shown, keys = labels.topk(most, dim=1)
+    return keys, shown
+
+
+def with_background(shown: torch.Tensor) -> torch.Tensor:
+    """Which of [background, classes] an image shows, [B,1+n]: background always."""
+    return torch.cat([torch.ones_like(shown[:, :1]), shown], dim=1)
+
+
+def of_classes(planes: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
+    """The planes [B,1+n,h,w] of background and of n classes of each image, `keys` [B,n], from [B,1+K,h,w]."""
+    places = torch.cat([torch.zeros_like(keys[:, :1]), keys + 1], dim=1)[:, :, None, None]
+    return planes.gather(1, places.expand(-1, -1, *planes.shape[2:]))
+
+
+def resized(planes: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
+    """Bilinear resize of [B,C,h,w] to (height, width), with aligned corners."""
+    return functional.interpolate(planes, size=tuple(size), mode="bilinear", align_corners=True)
+
+
+def mean_when_resized(planes: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
+    """The means [B,C] of planes [B,C,h,w] that would be resized to (height, width); the large planes are never made."""
+    rows, columns = (
+        functional.interpolate(torch.eye(cells, device=planes.device)[None], size=extent, mode="linear", align_corners=True)[0]
+        for cells, extent in zip(planes.shape[-2:], size, strict=True)
+    )
+    return torch.einsum("bchw,h,w->bc", planes, rows.mean(dim=1), columns.mean(dim=1))
+
+
+def network(settings: Settings, classes: tuple[str, ...]) -> SEAM:
+    """The network that `training` delivers, for trained weights to be loaded into."""
+    return _build(settings, classes, weights="none")
+
+
+def training(context: Context) -> Training:
+    """Train both views on image-level labels."""
+    settings = context.settings
+    sample = RecolouredImage(settings.long_side, settings.crop, settings.colour, len(context.classes))
+    return learning(context, sample)
+
+
+def learning(context: Context, sample: Callable[[Item, np.random.Generator], dict[str, torch.Tensor]]) -> Training:
+    """Train both views of what `sample` makes, image RGBA uint8 [4,crop,crop] and labels [K] (PMM has another sample)."""
+    settings = context.settings
+    module = _build(settings, context.classes, settings.backbone.weights)
+    if cam.pretrained(settings):
+        module.backbone.freeze(settings.frozen)
+    groups = by_origin(module, module.backbone, settings.lr, settings.head_lr, settings.weight_decay)
+    steps = optimisers.steps(len(context.items), settings.batch, settings.epochs)
+    return Training(
+        network=module,
+        objective=EquivarianceObjective(module, settings.view_scale),
+        sample=sample,
+        optimiser=optimisers.build(settings.optimiser, groups, settings.momentum),
+        schedule=optimisers.poly(steps),
+        batch=settings.batch,
+        steps=steps,
+    )
+
+
+@dataclass(frozen=True)
+class RecolouredImage:
+    """Makes one training example: image RGBA uint8 [4,crop,crop] in random colours, and multi-hot labels float32 [K]."""
+
+    long_side: Sequence[int]
+    crop: int
+    colour: str
+    classes: int
+
+    def __call__(self, item: Item, rng: np.random.Generator) -> dict[str, torch.Tensor]:
+        rgb, recolour = item.rgb(), RULES[self.colour]
+        crop = Crop.drawn(by_long_side(rgb.shape[:2], self.long_side, rng), self.crop, rng)
+        larger = rescale(rgb, crop.size)
+        seen = crop.image(larger if recolour is None else recolour(larger, rng))
+        return {"image": torch.from_numpy(seen), "labels": torch.from_numpy(item.multi_hot(self.classes))}
+
+
+def maps(context: Context) -> PerImage:
+    """The refined maps of one image's own classes, summed over image and mirror image, at every scale."""
+    network, scales, device = context.inputs["network"], context.settings.scales, context.device
+
+    @torch.no_grad()
+    def compute(batch: Sequence[Loaded]) -> list[list[torch.Tensor]]:
+        grids: list[list[torch.Tensor]] = [[] for _ in batch]
+        keys = nn.utils.rnn.pad_sequence([loaded.labels for loaded in batch], batch_first=True).to(device, non_blocking=True)
+        for views in pairs(batch, device):
+            refined = network.maps(views.flatten(0, 1), keys.repeat_interleave(2, dim=0))[1].unflatten(0, (-1, 2))
+            for loaded, own, (image, mirror) in zip(batch, grids, refined[:, :, 1:], strict=True):
+                own.append((image + mirror.flip(-1))[: len(loaded.labels)])
+        return grids
+
+    def finish(item: Item, rgb: np.ndarray, grids: Sequence[np.ndarray]) -> Record:
+        return Maps(np.array(item.labels, np.int64), rgb.shape[:2], tuple(grids), {"scales": np.array(scales)}).arrays()
+
+    return PerImage(lambda item: load(item, scales if item.labels else (), device), compute, finish)
+
+
+def read(maps: Maps, full: bool) -> torch.Tensor:
+    """The reader: every grid enlarged to its view, then at the wanted size; the sum over scales from 0 to 1.
+
+    Rounding leaves values in the public code that are a little below 0; here they are 0.
+    """
+    views = (scaled(maps.size, scale) for scale in maps.extras["scales"])
+    planes = [resize(resized(grid[None], view)[0], maps.extent(full)) for grid, view in zip(maps.tensors(), views, strict=True)]
+    return stretched(sum(planes[1:], planes[0])).clamp(min=0)
+
+
+def _build(settings: Settings, classes: Sequence[str], weights: str) -> SEAM:
+    backbone = backbones.build(
+        settings.backbone.name,
+        stride=settings.stride,
+        dilated=True,
+        weights=weights,
+        frozen_statistics=cam.pretrained(settings),
+    )
+    return SEAM(backbone, len(classes), settings.dropout)

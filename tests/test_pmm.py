@@ -1,0 +1,142 @@
+"""PMM: the golden vectors of the public code, and what must hold for windows, masks and pretended under-fitting."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from methods import pmm
+from methods.pmm import Windows
+from orchestrator.planning.components import components
+from orchestrator.planning.expression import expand
+from orchestrator.planning.recipes import find, load_all
+from orchestrator.planning.settings import resolve
+from orchestrator.planning.stage import Stage
+from refiners import crf, ppmg
+from segmentation.under_fitting import RULES, under_fitted_cross_entropy
+from tests.golden_vectors import golden
+
+
+def arrays(name: str) -> dict[str, np.ndarray]:
+    return {key: value.numpy() for key, value in golden(name).items()}
+
+
+def test_the_windows_of_an_image_are_the_golden_ones() -> None:
+    data = arrays("pmm_multicrop")
+    width, height = data["img_wh"].tolist()
+    windows = Windows(data["scales"].tolist(), int(data["crop_size"]), int(data["stride"]))
+    assert np.array_equal(windows.boxes((height, width)), data["boxes"][:, 1:])
+
+
+def test_the_labels_of_windows_are_the_golden_ones() -> None:
+    data = arrays("pmm_multicrop")
+    for box, expected in zip(data["crop_params"], data["crop_labels"], strict=True):
+        labels = np.zeros(20)
+        labels[data["heat_keys"][1:] - 1] = pmm.shown(data["heat"][1:] > pmm.SURE, box)
+        assert np.array_equal(labels, expected)
+
+
+def test_merged_windows_are_the_golden_maps() -> None:
+    data = golden("pmm_multicrop")
+    boxes = [(x, y, x + width, y + height) for x, y, width, height in data["merge_locations"].tolist()]
+    sizes = [2 * width * height for _, _, width, height in data["merge_locations"].tolist()]
+    maps = [
+        part.reshape(2, bottom - top, right - left)
+        for part, (left, top, right, bottom) in zip(data["merge_crops"].float().split(sizes), boxes, strict=True)
+    ]
+    torch.testing.assert_close(pmm.merged((60, 80), boxes, maps), data["merged"], rtol=0, atol=1e-5)
+
+
+@given(st.integers(2, 900), st.integers(2, 900), st.sampled_from([0.5, 0.75, 1.0, 2.0, 3.0]), st.integers(16, 500))
+def test_windows_lie_in_the_image_and_cover_it_if_they_overlap(height: int, width: int, scale: float, side: int) -> None:
+    covered = np.zeros((height, width), bool)
+    for left, top, right, bottom in Windows([scale], side, side).boxes((height, width)):
+        assert 0 <= left < right <= width and 0 <= top < bottom <= height
+        covered[top:bottom, left:right] = True
+    assert covered[: max(1, height - 1), : max(1, width - 1)].all()  # a scaled image that is rounded down has no last pixel
+
+
+def test_a_class_without_sure_pixels_is_in_no_window() -> None:
+    assert not pmm.shown(np.zeros((2, 4, 4), bool), (0, 0, 4, 4)).any()
+
+
+@pytest.mark.parametrize(("heat", "labels"), [(None, [1, 0, 1]), ("sure", [0, 0, 1])])
+def test_a_window_has_the_labels_of_its_heat_or_of_its_image(heat: str | None, labels: list[int]) -> None:
+    sure = np.zeros((2, 6, 8), bool)
+    sure[1, 2:4, 2:4] = True
+    records = {"it": {"sure": np.packbits(sure)}} if heat else None
+    item: Any = SimpleNamespace(
+        id="it", labels=(0, 2), rgb=lambda: np.zeros((6, 8, 3), np.uint8), multi_hot=lambda classes: np.float32([1, 0, 1])
+    )
+    made = pmm.LabelledWindow(Windows([1.0], 100, 50), 32, "none", 3, records)(item, np.random.default_rng(0))
+    assert made["labels"].tolist() == labels and made["image"].shape == (4, 32, 32)
+
+
+def test_smoothing_backgrounds_and_masks_are_the_golden_ones() -> None:
+    data = arrays("pmm_ppmg")
+    threshold, scale, alpha = (float(data[name]) for name in ("cam_thresh", "cv_scale", "alpha"))
+    maps = data["cams"].astype(np.float32)
+    np.testing.assert_allclose([ppmg.variation(own, threshold, scale) for own in maps], data["cov"], rtol=1e-5)
+    smooth = np.stack([ppmg.smoothed(own, threshold, scale) for own in maps])
+    background = ppmg.background(smooth, alpha)
+    np.testing.assert_allclose(smooth[:, ::2, ::2], data["smoothed_fg"], atol=1e-5)
+    np.testing.assert_allclose(background[:, ::2, ::2], data["bg_score"], atol=1e-5)
+    stub = ppmg.proportional(maps, smooth / (background + smooth) > 0.5, data["keys"])
+    assert (stub != data["label_stub"]).mean() <= 5e-4
+    parameters = crf.Parameters(**load_all()["crf"].table["pmm"])
+    found = np.stack([crf.soft(data["img_bgr"], np.stack(both), parameters)[1] for both in zip(background, smooth, strict=True)])
+    np.testing.assert_allclose(found[:, ::2, ::2], data["crf_fg"].astype(np.float32), atol=5e-3)
+    assert (ppmg.proportional(maps, found > 0.5, data["keys"]) != data["label_crf"]).mean() <= 5e-3
+
+
+def test_a_map_of_one_value_is_not_smoothed() -> None:
+    assert ppmg.variation(np.full((3, 4), 0.5), 0.05, 0.3) == 0
+    assert ppmg.variation(np.zeros((3, 4)), 0.05, 0.3) == 0
+
+
+def test_an_overlap_goes_to_the_class_of_the_smaller_region() -> None:
+    maps, everywhere = np.full((2, 4, 4), 0.5, np.float32), np.ones((4, 4), bool)
+    corner = np.zeros((4, 4), bool)
+    corner[:2, :2] = True
+    label = ppmg.proportional(maps, [everywhere, corner], [3, 7])
+    assert (label[corner] == 8).all() and (label[~corner] == 4).all()
+
+
+@pytest.mark.parametrize("level", ["low", "high"])
+@pytest.mark.parametrize("rule", RULES)
+def test_pretended_under_fitting_is_the_golden_one(level: str, rule: str) -> None:
+    data = golden("pmm_pus")
+    logits = data[f"pred_{level}"].requires_grad_()
+    loss = under_fitted_cross_entropy(logits, data["label"], rule)
+    torch.testing.assert_close(loss, data[f"loss_{level}_{rule}"], rtol=1e-5, atol=0)
+    if (expected := data.get(f"grad_{level}_{rule}")) is not None:
+        (gradient,) = torch.autograd.grad(loss, logits)
+        assert (gradient - expected).abs().max() <= 1e-4 * expected.abs().max()
+
+
+def stages(expression: str, segmenter: str = "pspnet", **values: Any) -> dict[str, Stage]:
+    settings = resolve(find("shapes", ("images",))[0], [{name.replace("__", "."): value for name, value in values.items()}])
+    return {stage.name: stage for stage in expand(components(expression, segmenter), settings)}
+
+
+def test_isl_is_in_the_multi_scale_stage_alone_and_fsl_in_both() -> None:
+    plan = stages("pmm+isl+fsl")
+    assert list(plan["pmm-network"].add_ons) == ["isl", "fsl"]
+    assert list(plan["pmm-crop-network"].add_ons) == ["fsl"]
+
+
+def test_windows_with_the_labels_of_their_images_need_no_multi_scale_stage() -> None:
+    plan = stages("pmm", pmm__crop_labels="image")
+    assert "pmm-crop-network" in plan and not {"pmm-network", "pmm-scale-maps", "pmm-heat"} & set(plan)
+
+
+def test_cyclic_pseudo_masks_train_the_segmenter_twice() -> None:
+    plain, cyclic = stages("pmm"), stages("pmm", pspnet__cyclic=True, pspnet__under_fitting="clamp")
+    assert "pspnet-first-segmenter" not in plain
+    assert cyclic["pspnet-segmenter"].inputs["masks"].name == "pspnet-masks"
+    assert cyclic["pspnet-masks"].inputs["segmenter"].name == "pspnet-first-segmenter"
+    assert cyclic["pspnet-first-segmenter"].inputs["masks"].name == "ppmg-masks"
