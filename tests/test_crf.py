@@ -112,14 +112,6 @@ def test_confident_labels_of_the_hfpl_family_are_the_golden_ones(method, foregro
 
 
 @settings(max_examples=15)
-@given(st.integers(0, 10_000), st.integers(2, 4))
-def test_several_stacks_of_scores_are_refined_as_each_alone(seed, n):
-    rgb, scores = random_image(seed), np.random.default_rng(seed).random((2, n, 24, 32), np.float32)
-    alone = [crf.soft(rgb, each, crf.Parameters(**SETS["seam"])) for each in scores]
-    np.testing.assert_allclose(crf.soft(rgb, scores, crf.Parameters(**SETS["seam"])), alone, atol=1e-4)
-
-
-@settings(max_examples=15)
 @given(st.integers(0, 10_000), st.integers(2, 4), st.sampled_from([0, 10, 27, 500]))
 def test_one_inference_for_both_label_maps_gives_what_two_separate_crfs_give(seed, n, weight):
     own = replace(IRN, bilateral_weight=weight)
