@@ -8,7 +8,7 @@ MCTformer use it, so equations are not numbered.
 
 As in the code, a background map walks with the maps: (1 - largest map)^6, or a constant (MCTformer).
 Unlike the code:
-* the scores of the CRF are kept as whole 255ths, which changes the labels of cells where two scores are nearly equal (1 in 3,000);
+* the scores of the CRF are kept as whole 255ths, which changes the label of a cell in 3,000, where scores are nearly equal;
 * a background map of the method's own takes the place of 1 - largest map;
 * without initial weights the backbone starts from that of the network before it, as in our IRN. Behind a network of another kind
   (`start=scratch`) it trains from scratch, whole and with live batch norms;
