@@ -1,4 +1,4 @@
-"""timm's random changes of training images, with which transformers are trained (Touvron et al., DeiT, ICML 2021)."""
+"""Random changes of training images by timm (Touvron et al., DeiT, ICML 2021) and torchvision, from a generator of their own."""
 
 import importlib
 import random
@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-import backbones.vision_models  # noqa: F401 - timm needs torchvision, which only this import loads beside any torch
+import backbones.vision_models  # noqa: F401 - timm needs torchvision as well, which only this import loads beside any torch
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,17 @@ class Augmentation:
     def __call__(self, rgb: np.ndarray, rng: np.random.Generator) -> torch.Tensor:
         with _seeded(int(rng.integers(2**31))):
             return _transform(self)(Image.fromarray(rgb))
+
+
+def rand_augmented(rgb: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """An image uint8 [H,W,3] after torchvision's RandAugment at its defaults (Cubuk et al., NeurIPS 2020)."""
+    with _seeded(int(rng.integers(2**31))):
+        return np.asarray(_rand_augment()(Image.fromarray(rgb)))
+
+
+@cache
+def _rand_augment() -> Callable[[Image.Image], Image.Image]:
+    return importlib.import_module("torchvision.transforms").RandAugment()  # type: ignore[no-any-return]
 
 
 @cache

@@ -80,10 +80,12 @@ class ImportanceSampling(nn.Module):
         `batch` holds labels [B,K] in {0,1}.
         """
         losses, outputs = self.objective(batch, step)
+        own = next((name for name in REPLACED if name in losses), None)
+        if own is None:  # a step that trains no classification: Spatial-BCE's steps for its thresholds
+            return losses, outputs
         values = self.posterior.values(self.scores(outputs), batch["labels"].shape[1])
         indices = drawn(distribution(values, self.posterior), self.samples)
         loss = self.weight * self.factor * sampled_loss(values, batch["labels"], indices, self.posterior)
-        own = next(name for name in REPLACED if name in losses)
         return losses | {own: (1 - self.weight) * losses[own], "importance_sampling": loss}, outputs
 
 

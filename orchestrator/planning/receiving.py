@@ -15,7 +15,8 @@ def full_names(
 
     `owner` declares the stage, and `reader` is the component that it is a stage of, if that is another.
     A stage's own settings have their bare name; shared settings and settings of a word's writer have a prefix. A stage does
-    without `name?` if there is no such setting, and without `word.name?capability` if the word has that capability.
+    without `name?` if there is no such setting, and without `word.name?capability` if it does not read the word, or if the word
+    has that capability.
     """
     names: dict[str, str] = {}
     for entry in listed:
@@ -26,7 +27,7 @@ def full_names(
             continue
         writer = inputs[prefix].in_place_of or inputs[prefix].component if prefix in inputs else prefix
         full = f"{writer}.{own}" if dot else f"{owner}.{name}"
-        idle = without in inputs[prefix].recipe.provides if without else optional and full not in settings
+        idle = prefix not in inputs or without in inputs[prefix].recipe.provides if without else optional and full not in settings
         if not idle and full not in settings and prefix in inputs:
             raise WrongInput(f"{reader or owner} cannot work on {writer}, which has no setting {own!r}")
         names[name] = "" if idle else full

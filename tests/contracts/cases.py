@@ -38,6 +38,7 @@ OWN = {  # what the rule above does not make tiny
     "pmm.window_scales": [1.0, 2.0],
     "sipe.head_lr": 0.01,  # at SIPE's own rates, bfloat16 soon chooses other seeds than float32
     "sipe.lr": 0.001,
+    "spatial-bce.side": 32,
 }
 SHARED = {"training.workers": 1, "training.loaders": 0}
 ASKED = ("images.classification=train",)  # scores that are made only where a setting asks for them
