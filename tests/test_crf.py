@@ -36,6 +36,8 @@ PUBLISHED = {  # iterations; Gaussian sxy, weight; bilateral sxy, srgb, weight
     "edam": (3, 3, 3, 80, 13, 10),
     # MCTformer code: the test of its segmentation network
     "mctformer": (10, 4, 3, 83, 5, 3),
+    # PMM code: masks of a class against the rest
+    "pmm": (10, 3, 10, 80, 13, 10),
     # Spatial-BCE code: labels
     "spatial-bce": (10, 3, 3, 40, 5, 10),
 }
