@@ -148,11 +148,11 @@ class TokenObjective(nn.Module):
 
 
 def losses(logits: torch.Tensor, scores: torch.Tensor | None, labels: torch.Tensor) -> Losses:
-    """The mean binary cross-entropies of class-token logits [B,K] and, if there are any, of patch scores [B,K,h,w]."""
-    found = {"class_tokens": functional.binary_cross_entropy_with_logits(logits, labels)}
+    """The mean binary cross-entropies of class-token logits [B,K] and of patch scores [B,K,h,w], or of the first alone."""
+    tokens = functional.binary_cross_entropy_with_logits(logits, labels)
     if scores is None:
-        return found
-    return {"classification": functional.binary_cross_entropy_with_logits(patch_logits(scores), labels), **found}
+        return {"classification": tokens}
+    return {"classification": functional.binary_cross_entropy_with_logits(patch_logits(scores), labels), "class_tokens": tokens}
 
 
 def network(settings: Settings, classes: tuple[str, ...]) -> MCTformer:

@@ -117,7 +117,7 @@ def test_an_example_depends_on_its_generator_alone(tmp_path):
     torch.random.set_rng_state(torch_state)
     expected = torch.rand(3)
     torch.random.set_rng_state(torch_state)
-    sample(item, np.random.default_rng(5))
+    sample(item, np.random.default_rng(3))
     assert torch.equal(torch.rand(3), expected)  # global generators go on as if nothing had happened
 
 
@@ -195,7 +195,7 @@ def test_version_1_has_the_class_tokens_loss_and_maps_of_attention_alone(tmp_pat
     items = write_items(tmp_path, [(0,), (0, 1)] * 4, SIZE)
     training = mctformer.training(context(TRAINING | {"version": 1}, items))
     losses, outputs = training.objective({"image": torch.randn(2, 3, 48, 48), "labels": torch.eye(2)}, 0)
-    assert set(losses) == {"class_tokens"} and not outputs
+    assert set(losses) == {"classification"} and not outputs
     network = training.network.eval()
     assert network(torch.randn(2, 3, 48, 48)).shape == (2, 2)
     found = network.maps(torch.randn(2, 3, 48, 64), torch.tensor([1]), blocks=2, localisation="refined")
