@@ -76,7 +76,7 @@ TINY = (
     "--size=48x64",
     "--rounds=1",
     "--batch=2",
-    *(f"--set={name}.crop=96" for name in ("cam", "irn", "amn")),
+    *(f"--set={name}.crop=96" for name in ("cam", "irn", "amn", "affinitynet", "mctformer")),
     "--set=deeplabv2.crop=48",
 )
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imagesets.normalising import normalised
-from maps.feature_similarity import similarity_loss
+from maps.feature_similarity import _pull, nearness, pull, similarity_loss
 from maps.normalising import max_normalised, stretched
 from methods.fsl import FeatureSimilarity, colours, gated
 from tests.golden_vectors import golden
@@ -65,6 +65,10 @@ def test_maps_are_normalised_as_published() -> None:
     maps = max_normalised(scores)
     torch.testing.assert_close(maps, ref["r"], rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(gradient((maps * ref["upstream"]).sum(), scores), ref["grad"], rtol=1e-4, atol=1e-6)
+    # HFPL draws maps over their maximum, not over their range; the rest of that rule is that of inference
+    low, high = (bound(ref["s"].relu(), dim=(2, 3), keepdim=True) for bound in (torch.amin, torch.amax))
+    drawn = stretched(ref["s"]) * (high - low + 1e-5) / (high + 1e-5)
+    torch.testing.assert_close(drawn.detach(), ref["r_numpy"], rtol=1e-5, atol=1e-6)
     fused = stretched(ref["cam_list"].sum(dim=0))
     torch.testing.assert_close(fused, ref["fused_norm_cam"], rtol=1e-5, atol=1e-6)
     lacking = 1 - fused[ref["present"].long()].amax(dim=0)
@@ -92,6 +96,14 @@ def test_it_is_the_sum_over_pairs_on_grids_of_any_shape(seed: int, height: int, 
     maps[1] = 0
     loss = similarity_loss(torch.from_numpy(maps)[None], torch.from_numpy(image)[None], mu, sigma)
     assert loss.item() == pytest.approx(pairwise(maps, image, mu, sigma), rel=1e-9, abs=1e-14)
+
+
+def test_a_batch_at_once_as_on_a_gpu_is_the_same_as_image_by_image() -> None:
+    rng = torch.Generator().manual_seed(0)
+    maps, image = torch.rand(3, 4, 5, 7, generator=rng), torch.rand(3, 3, 5, 7, generator=rng)
+    maps[0, 1:], maps[1] = 0, 0
+    near = nearness(maps, 5.0)
+    torch.testing.assert_close(_pull(maps, image, 2.5, near), pull(maps, image, 2.5, near), rtol=1e-5, atol=1e-6)
 
 
 @given(st.integers(0, 999), st.floats(-100, 100, width=32))

@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 import cv2
 import torch
 
-from benchmarks.published import amn, cam, crf, deeplab, irn, lpcam, sweep
+from benchmarks.published import affinitynet, amn, cam, crf, deeplab, irn, lpcam, mctformer, sweep
 from benchmarks.published.bench import Bench
 from benchmarks.published.rounds import PRECISIONS, PUBLISHED, Row, Stage, measure
 
@@ -20,6 +20,8 @@ STAGES: Mapping[str, Callable[[Bench], Stage]] = {
     "cam-step": cam.step,
     "irn-step": irn.step,
     "amn-step": amn.step,
+    "affinitynet-step": affinitynet.step,
+    "mctformer-step": mctformer.step,
     "deeplabv2-step": deeplab.step,
     "deeplabv2-inference": deeplab.inference,
     "crf-predictions": crf.predictions,

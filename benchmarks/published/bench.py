@@ -26,10 +26,14 @@ from training.randomness import seed_torch
 from training.stage import Context, Training
 
 CLASSES = tuple(f"class {number}" for number in range(20))
-RATES = ("cam.lr", "cam.head_lr", "amn.lr", "amn.head_lr", "irn.lr", "irn.displacement_lr", "deeplabv2.lr")
+RATES = (
+    *("cam.lr", "cam.head_lr", "amn.lr", "amn.head_lr", "irn.lr", "irn.displacement_lr", "deeplabv2.lr"),
+    *("affinitynet.lr", "mctformer.lr"),
+)
+EXPRESSIONS = {"affinitynet": "cam+affinitynet", "mctformer": "mctformer+none"}  # of components that the usual run has not
 # rates of 0 leave the weights as they are, so every round begins with equal ones; an update costs the same. Dropout would make
 # results differ; so would void pixels, which half batches weigh otherwise. The CRF of predictions is a row of its own
-EQUAL = ("amn.dropout=0", "deeplabv2.scales=[1.0]", "deeplabv2.crf=none")
+EQUAL = ("amn.dropout=0", "deeplabv2.scales=[1.0]", "deeplabv2.crf=none", "mctformer.drop_path=0", "mctformer.weights=none")
 FIXED = (*(f"{name}=0" for name in RATES), *EQUAL, "training.workers=1")
 
 
@@ -50,7 +54,8 @@ class Bench:
         chosen = f"training.precision={precision}", f"extraction.precision={precision}"
         weights = [f"backbone.weights={self._weights('resnet50')}", f"deeplabv2.weights={self._weights('resnet101')}"]
         given = (*weights, *FIXED, *chosen, *self.assignments)
-        request = Request("lpcam+amn", "folder:drawn", "deeplabv2-resnet101", assignments=given)
+        expression = EXPRESSIONS.get(name.partition("-")[0], "lpcam+amn")
+        request = Request(expression, "folder:drawn", "deeplabv2-resnet101", assignments=given)
         found = _stages(request)[name]
         if self.most and found.settings.get("batch", 0) > self.most:
             found = replace(found, settings={**found.settings, "batch": self.most})

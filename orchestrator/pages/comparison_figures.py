@@ -12,8 +12,7 @@ from matplotlib.figure import Figure
 from imagesets.errors import WrongInput
 from orchestrator.pages.figures import COLOURS, SIZE, STYLE, STYLES, blank, grid, in_unit, svg
 from orchestrator.planning import scores
-from orchestrator.planning.recipe import ADD_ONS
-from orchestrator.planning.recipes import load_all
+from orchestrator.planning.components import components
 from orchestrator.planning.score_recipe import Metric, Plot
 from orchestrator.reading.comparison import Comparison, Entry, Line
 from orchestrator.reading.numbers import axis, scale
@@ -108,28 +107,29 @@ def _points(axes, x: Metric, y: Metric, plot: Plot, lines: Sequence[Line], style
 
 def _styles(comparison: Comparison) -> dict[str, Style]:
     """The marker of each entry by its label, and the colour that it shares with the same method with other add-ons."""
-    last = {line.entry.label: line for lines in comparison.lines.values() for line in lines}
-    methods = list(dict.fromkeys(_without_add_ons(line)[0] for line in last.values()))
+    entries = {line.entry.label: line.entry for lines in comparison.lines.values() for line in lines}
+    methods = list(dict.fromkeys(_without_add_ons(entry)[0] for entry in entries.values()))
     return {
-        label: (MARKERS[number % len(MARKERS)], _colour(methods.index(_without_add_ons(line)[0])))
-        for number, (label, line) in enumerate(last.items())
+        label: (MARKERS[number % len(MARKERS)], _colour(methods.index(_without_add_ons(entry)[0])))
+        for number, (label, entry) in enumerate(entries.items())
     }
 
 
 def _steps(lines: Sequence[Line]) -> Iterator[tuple[int, int]]:
-    """The places of each line without add-ons and of each with add-ons on the same components."""
-    parts = [_without_add_ons(line) for line in lines]
+    """The places of each line without add-ons and of each with add-ons to the same components."""
+    parts = [_without_add_ons(line.entry) for line in lines]
     for start, (method, plain) in enumerate(parts):
         for end, (other, also) in enumerate(parts):
-            if method == other and not plain and also:
+            if method == other and also and not plain:
                 yield start, end
 
 
-def _without_add_ons(line: Line) -> tuple[object, frozenset[str]]:
-    """What a line is a result of, without its add-ons; and these."""
-    names = frozenset(line.row.about["components"])
-    added = frozenset(name for name in names if name in load_all() and load_all()[name].kind in ADD_ONS)
-    return (names - added, line.entry.group.first["segmenter"]), added
+def _without_add_ons(entry: Entry) -> tuple[tuple[str, ...], list[str]]:
+    """The components and the segmenter of an entry; and its add-ons."""
+    results = entry.group.first
+    chain = components(results["method"], results["segmenter"])
+    method = (*(part.recipe.name for part in chain), results["segmenter"])
+    return method, [add_on.name for part in chain for add_on in part.add_ons]
 
 
 def _has(line: Line, plot: Plot) -> bool:

@@ -35,7 +35,7 @@ OWN = {  # what the rule above does not make tiny
     "mctformer.backbone": "small_vit",
     "mctformer.policy": "none",
     "pmm.window": 48,
-    "pmm.window_scales": [1.0, 2.0],
+    "pmm.window_scales": [1.0],
     "sipe.head_lr": 0.01,  # at SIPE's own rates, bfloat16 soon chooses other seeds than float32
     "sipe.lr": 0.001,
     "spatial-bce.side": 32,
