@@ -7,8 +7,9 @@ We did not have the paper and follow the public code of its versions 1 and 2, so
   token's attention times its rectified patch scores.
 Both refine the maps by the attention between patches, summed over all blocks. No layer norm follows the last block.
 
-From scratch on few images the attention between patches is no likeness: background looks at objects, and the refinement turns the
-maps inside out. So it can be switched off (`refine`), and is for `shapes`.
+From scratch on few images patches are not alike where they look at each other: background looks at objects, so the refinement
+turns maps inside out, and patch scores are high all over the image. The attention of the class tokens finds the objects, so
+`localisation` can stop at it, and does for `shapes`.
 
 The score map that add-ons read is the patch scores, and the loss named `classification` is the patch branch's: it is the one that
 averages a score map. HFPL does not say what it used; its 14x14 maps of MCTformer are the patch scores. The loss of the class
@@ -72,18 +73,18 @@ class MCTformer(nn.Module):
         logits, scores = self.branches(images)
         return logits if scores is None else (logits + patch_logits(scores)) / 2
 
-    def maps(self, images: torch.Tensor, keys: torch.Tensor, blocks: int, refine: bool) -> torch.Tensor:
-        """Maps [B,n,h,w] of the classes `keys` [n], with the attention of class tokens in the last `blocks` blocks.
+    def maps(self, images: torch.Tensor, keys: torch.Tensor, blocks: int, localisation: str) -> torch.Tensor:
+        """Maps [B,n,h,w] of the classes `keys` [n]: the attention of class tokens in the last `blocks` blocks ("attention").
 
-        With `refine` the attention between patches in all blocks refines them.
+        "fused" multiplies it by the rectified patch scores, and "refined" refines that by the attention between patches.
         """
         found = self.backbone.tokens(images, range(self.backbone.blocks))
         attentions = [tokens.attention.mean(dim=1) for tokens in found]
-        grid = found[-1].patches.shape[2:]
-        seen = class_attention(attentions[-blocks:], self.classes)[:, keys].unflatten(2, grid)
-        if self.head is not None:
-            seen = seen * self.head(found[-1].patches)[:, keys].relu()
-        return refined(seen, patch_affinity(attentions, self.classes)) if refine else seen
+        patches = found[-1].patches
+        maps = class_attention(attentions[-blocks:], self.classes)[:, keys].unflatten(2, patches.shape[2:])
+        if self.head is not None and localisation != "attention":
+            maps = maps * self.head(patches)[:, keys].relu()
+        return refined(maps, patch_affinity(attentions, self.classes)) if localisation == "refined" else maps
 
     def probability(self, vectors: torch.Tensor, class_index: int) -> torch.Tensor:
         """Softmax probability [N] of one class for feature vectors [N,C]: the patch head's answer to a constant map of each."""
@@ -147,11 +148,11 @@ class TokenObjective(nn.Module):
 
 
 def losses(logits: torch.Tensor, scores: torch.Tensor | None, labels: torch.Tensor) -> Losses:
-    """The mean binary cross-entropies of class-token logits [B,K] and, if there are any, of patch scores [B,K,h,w]."""
-    found = {"class_tokens": functional.binary_cross_entropy_with_logits(logits, labels)}
+    """The mean binary cross-entropies of class-token logits [B,K] and of patch scores [B,K,h,w], or of the first alone."""
+    tokens = functional.binary_cross_entropy_with_logits(logits, labels)
     if scores is None:
-        return found
-    return {"classification": functional.binary_cross_entropy_with_logits(patch_logits(scores), labels), **found}
+        return {"classification": tokens}
+    return {"classification": functional.binary_cross_entropy_with_logits(patch_logits(scores), labels), "class_tokens": tokens}
 
 
 def network(settings: Settings, classes: tuple[str, ...]) -> MCTformer:
@@ -222,7 +223,7 @@ def maps(context: Context) -> PerImage:
             # one pair after the other: the attention of all blocks takes 0.4 GB for a pair of 375 x 500
             for own, pair, labels in zip(grids, views, keys, strict=True):
                 whole = to_whole_patches(pair, module.backbone.strides[-1])
-                image, mirror = module.maps(whole, labels, settings.blocks, settings.refine)
+                image, mirror = module.maps(whole, labels, settings.blocks, settings.localisation)
                 own.append(image + mirror.flip(-1))
         return grids
 

@@ -193,8 +193,12 @@ def training(context: Context) -> Training:
         load_state(module, context.inputs["network"].state_dict(), "a training of spatial-bce starts from the one before it")
     if settings.weights != "none":
         module.backbone.freeze(settings.frozen)
-    heads = [*module.reduction.parameters(), *module.classifier.parameters(), *module.threshold.parameters()]
-    groups = optimisers.groups(settings.weight_decay, (module.backbone.parameters(), settings.lr), (heads, settings.head_lr))
+    heads = [*module.reduction.parameters(), *module.classifier.parameters()]
+    # a group of its own: torch's fused SGD wants gradients of all of a group's parameters, or of none
+    branch = module.threshold.parameters(), settings.head_lr
+    groups = optimisers.groups(
+        settings.weight_decay, (module.backbone.parameters(), settings.lr), (heads, settings.head_lr), branch
+    )
     groups += optimisers.groups(0.0, ([module.temperature], settings.head_lr))
     steps = optimisers.steps(len(context.items), settings.batch, settings.epochs)
     return Training(

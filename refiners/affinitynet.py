@@ -8,7 +8,7 @@ MCTformer use it, so equations are not numbered.
 
 As in the code, a background map walks with the maps: (1 - largest map)^6, or a constant (MCTformer).
 Unlike the code:
-* the scores of the CRF are kept as whole 255ths, which changes labels of cells only where two scores are nearly equal;
+* the scores of the CRF are kept as whole 255ths, which changes the label of a cell in 3,000, where scores are nearly equal;
 * a background map of the method's own takes the place of 1 - largest map;
 * without initial weights the backbone starts from that of the network before it, as in our IRN. Behind a network of another kind
   (`start=scratch`) it trains from scratch, whole and with live batch norms;
@@ -65,8 +65,8 @@ def score_stacks(
 
     `maps` [n,H,W] and `background` [H,W] lie between 0 and 1; the image is uint8 [H,W,3].
     """
-    given = torch.stack([torch.cat([background[None] ** alpha, maps]) for alpha in alphas]).numpy()
-    return crf.soft(rgb, given, parameters) if len(maps) else given
+    given = [torch.cat([background[None] ** alpha, maps]).numpy() for alpha in alphas]
+    return np.stack([crf.soft(rgb, stack, parameters) for stack in given] if len(maps) else given)
 
 
 def grid_labels(stacks: np.ndarray, keys: np.ndarray) -> np.ndarray:

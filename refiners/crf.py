@@ -51,12 +51,9 @@ def hard(rgb: np.ndarray, labels: np.ndarray, n: int, parameters: Parameters) ->
 
 
 def soft(rgb: np.ndarray, probabilities: np.ndarray, parameters: Parameters) -> np.ndarray:
-    """Marginals float32 [n,H,W] of scores [n,H,W], clipped to 1e-5..1 (they need not sum to one), on uint8 [H,W,3].
-
-    Of several stacks of scores [k,n,H,W] it makes those of each, in one inference.
-    """
+    """Marginals float32 [n,H,W] of scores [n,H,W], clipped to 1e-5..1 (they need not sum to one), on uint8 [H,W,3]."""
     energy = -np.log(np.clip(probabilities, CLIP, 1.0))
-    return _marginals(rgb, energy.reshape(-1, *energy.shape[-3:]), parameters).reshape(energy.shape)
+    return _marginals(rgb, energy[None], parameters)[0]
 
 
 def refined_labels(rgb: np.ndarray, label: np.ndarray, parameters: Parameters) -> np.ndarray:

@@ -12,6 +12,7 @@ from PIL import Image
 
 from imagesets.palette import save_label_map
 from orchestrator import environment
+from orchestrator.planning.recipes import load_all
 from tests.conftest import Command
 
 COMMANDS = (
@@ -65,7 +66,9 @@ def test_a_pattern_that_matches_nothing_is_refused(command: Command) -> None:
 
 def test_a_kind_lists_all_of_it(command: Command) -> None:
     _, shown, _ = command("ls", "refiner")
-    assert {line.split()[0] for line in shown.splitlines() if " refiner " in line} == {"crf", "irn", "none"}
+    assert {line.split()[0] for line in shown.splitlines() if " refiner " in line} == {
+        recipe.name for recipe in load_all().values() if recipe.kind == "refiner"
+    }
     assert " network " not in shown and " backbone " not in shown
 
 

@@ -22,7 +22,7 @@ from tests.conftest import Command, write_image_set
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 GROUP: Any = typer.main.get_command(app)
-IMAGES = 40  # of each list: more than any batch
+IMAGES = 64  # of each list: more than any batch
 
 
 def of_page(text: str) -> Iterator[str]:

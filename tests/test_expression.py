@@ -105,6 +105,11 @@ def test_the_default_refiner_is_the_method_s_own_and_none_switches_it_off() -> N
     assert "none-masks" in stages("lpcam+none")
 
 
+def test_an_extractor_has_the_refiner_of_its_network() -> None:
+    assert "affinitynet-masks" in stages("seam+lpcam") and "irn-masks" not in stages("seam+lpcam")
+    assert "irn-masks" in stages("lpcam") and "irn-masks" in stages("cam+advcam")
+
+
 def test_supervised_trains_the_same_segmenter_on_the_official_masks() -> None:
     plan = stages("supervised")
     assert source(plan["deeplabv2-segmenter"], "masks") == "supervised-masks"

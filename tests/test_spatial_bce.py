@@ -162,6 +162,16 @@ def test_the_second_training_goes_on_from_the_first_and_a_scale_has_no_weight_de
     assert len(decays) == len(list(second.network.parameters())) - 1
 
 
+def test_momentum_carries_on_where_a_cycle_changes_what_is_trained(tmp_path, monkeypatch):
+    monkeypatch.setattr(spatial_bce, "CYCLE", 3)
+    monkeypatch.setattr(spatial_bce, "CLASSIFIER", 2)
+    items = write_items(tmp_path, [(0,), (1,)] * 4)
+    where = context(TRAINING | {"optimiser": "sgd", "momentum": 0.9, "batch": 2, "epochs": 2}, items, areas=shares(items))
+    run = loop.Run(("test",), tmp_path, where.settings.training, torch.device("cpu"))
+    first, second = loop.train(spatial_bce.training(where), items, run)
+    assert first.keys() == second.keys() == {"epoch", "area", "classification", "threshold"}
+
+
 def test_augmented_images_follow_their_own_generator_alone(tmp_path):
     items = write_items(tmp_path, [(0,)])
     sample = spatial_bce.AugmentedSquare(shares(items), 48, 2)

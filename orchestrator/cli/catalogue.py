@@ -62,9 +62,10 @@ def show(name: Annotated[str, typer.Argument(help="A component, such as lpcam.")
     for entry, value in recipe.table.items():
         told = ", ".join(f"{key} {number}" for key, number in value.items()) if isinstance(value, dict) else value
         console.print(f"  {entry}: {told}")
-    if recipe.kind == "images" and recipe.overrides:
-        told = ", ".join(f"{name}={value}" for name, value in recipe.overrides.items())
-        console.print(f"  sets {told}")
+    if recipe.segmenter:
+        console.print(f"  segmenter unless another is named: {recipe.segmenter}")
+    for name, value in recipe.overrides.items():
+        console.print(f"  sets {name}={value}")
     for images, values in recipe.published_settings.items():
         console.print(f"  defaults on {images}: {_assigned(prefix, values)}")
     for other, values in recipe.companions.items():

@@ -143,7 +143,7 @@ def settings_given(request: Request) -> dict[str, Any]:
 
 def _resolved(request: Request) -> tuple[Recipe, list[Component], dict[str, Any]]:
     images_recipe, _ = find(request.images.partition(":")[0], ("images",))
-    chain = components(request.method, request.segmenter or images_recipe.segmenter)
+    chain = components(request.method, request.segmenter or _preset(request.recipe).segmenter or images_recipe.segmenter)
     return images_recipe, chain, resolve(images_recipe, _layers(request, images_recipe, chain))
 
 
@@ -204,23 +204,21 @@ def refuse_damaged(images: ImageSet, stages: Iterable[Stage], settings: Mapping[
 
 def _layers(request: Request, images: Recipe, chain: list[Component]) -> list[Mapping[str, Any]]:
     variants = {f"{part.recipe.name}.{name}": value for part in chain for name, value in part.variant.items()}
-    preset = _preset(request.recipe)
-    # a preset overrides the variant of the image set's default segmenter, but not that of a named one
+    preset = _preset(request.recipe).overrides
+    # a preset overrides the variant of a default segmenter, but not that of a named one
     middle = [preset, variants] if request.segmenter else [variants, preset]
     weakest = {name: value for name, (value, _) in companions.given(chain).items()}
     return [weakest, *image_layers(images), *middle, parse_assignments(list(request.assignments))]
 
 
-def _preset(recipe: str) -> Mapping[str, Any]:
-    """The settings of a preset of the package, or of a YAML file that maps settings to values."""
-    if not recipe:
-        return {}
+def _preset(recipe: str) -> Recipe:
+    """A preset of the package, or of a YAML file that maps settings to values."""
     path = Path(recipe).expanduser()
-    if path.suffix in (".yaml", ".yml"):
-        if not path.is_file():
-            raise WrongInput(f"--recipe {recipe}: there is no such file")
-        return read_file(path)
-    return find(recipe, ("preset",))[0].overrides
+    if recipe and path.suffix not in (".yaml", ".yml"):
+        return find(recipe, ("preset",))[0]
+    if recipe and not path.is_file():
+        raise WrongInput(f"--recipe {recipe}: there is no such file")
+    return Recipe(name=recipe, kind="preset", title=recipe, overrides=read_file(path) if recipe else {})
 
 
 def select(steps: list[PlannedStage], only: str) -> list[PlannedStage]:
