@@ -82,7 +82,7 @@ def _unit(features: torch.Tensor) -> torch.Tensor:
 
 METHODS: dict[str, tuple[type[nn.Module], Callable[..., nn.Module], Callable[..., torch.Tensor]]] = {
     "sipe": (SIPE, lambda network: PrototypeObjective(network, 1.0), sipe),
-    "spatial-bce": (SpatialBCE, PositionObjective, spatial_bce),
+    "spatial-bce": (SpatialBCE, lambda network: PositionObjective(network, 1.0), spatial_bce),
 }
 
 

@@ -18,6 +18,7 @@ Where the public code is silent or of no use to others:
   `fixed` by default but `adaptive`: each map is stretched so that the threshold that the branch predicts lies at
   `seed_threshold`. We apply it before the division by the maximum, where it was learnt;
 * the branch's answer is the mean over positions, scales and mirror images;
+* without initial weights, the first training starts from the backbone of the network before it in the expression;
 * a share of 1 would be a place behind the last pixel (code: an error); it is the last pixel;
 * with ISL the samples replace a share of the classifier's own loss, which plays the part of pooling's, and so in its 80 steps;
   FSL is on all steps, as the loss of the mean is. Both are in all three trainings: HFPL says nothing of phases.
@@ -33,7 +34,6 @@ from torch import nn
 
 import backbones
 from backbones.augmenting import rand_augmented
-from backbones.state import load_state
 from imagesets.item import Item
 from imagesets.transforms import rescale
 from imagesets.views import Loaded, load, pairs
@@ -46,6 +46,7 @@ WIDTH = 128  # channels between the features and the classifier
 SCALE = 10.0  # of the logits at the beginning
 CYCLE, CLASSIFIER = 100, 80  # steps of a cycle, and those of them that train the classifier
 LEAST = 1e-4  # smallest threshold
+LARGE = 1000.0  # larger logits change no probability, and half precision ends at 65504
 TINY = 1e-8  # smallest argument of a logarithm, and of a division
 
 
@@ -77,9 +78,9 @@ class SpatialBCE(nn.Module):
 class PositionObjective(nn.Module):
     """The loss of all positions, or in the last steps of a cycle that of the thresholds; always the loss of the mean."""
 
-    def __init__(self, network: SpatialBCE) -> None:
+    def __init__(self, network: SpatialBCE, area_weight: float) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.area_weight = network, area_weight
 
     def forward(self, batch: dict[str, torch.Tensor], step: int) -> tuple[Losses, Outputs]:
         """`batch` holds image [B,3,side,side], labels [B,K] in {0,1} and areas [B,K], the classes' shares of the image.
@@ -88,7 +89,7 @@ class PositionObjective(nn.Module):
         """
         logits, thresholds = self.network(batch["image"])
         scores, labels, areas = self.network.scaled(logits), batch["labels"], batch["areas"]
-        losses = {"area": area_loss(scores, labels, areas)}
+        losses = {"area": self.area_weight * area_loss(scores, labels, areas)}
         if step % CYCLE < CLASSIFIER:
             losses["classification"] = spatial_loss(scores, labels, areas)
         else:
@@ -184,15 +185,16 @@ def network(settings: Settings, classes: tuple[str, ...]) -> SpatialBCE:
 def training(context: Context) -> Training:
     """One of the three trainings, with the shares of the word `areas`.
 
-    It starts from the network before it (word `network`), the first one from initial weights. Without initial weights,
-    statistics are live and nothing is frozen, as for CAM.
+    The first starts from initial weights, or without them from the backbone of the word `network`; the others start from the
+    training before them.
     """
-    settings = context.settings
+    settings, before = context.settings, context.inputs.get("network")
     module = _build(settings, context.classes, settings.weights)
-    if "network" in context.inputs:
-        load_state(module, context.inputs["network"].state_dict(), "a training of spatial-bce starts from the one before it")
-    if settings.weights != "none":
-        module.backbone.freeze(settings.frozen)
+    if isinstance(before, SpatialBCE):
+        module.load_state_dict(before.state_dict())
+    elif before is not None:
+        module.backbone.adopt(before)
+    module.backbone.freeze(settings.frozen)
     heads = [*module.reduction.parameters(), *module.classifier.parameters()]
     # a group of its own: torch's fused SGD wants gradients of all of a group's parameters, or of none
     branch = module.threshold.parameters(), settings.head_lr
@@ -203,7 +205,7 @@ def training(context: Context) -> Training:
     steps = optimisers.steps(len(context.items), settings.batch, settings.epochs)
     return Training(
         network=module,
-        objective=PositionObjective(module),
+        objective=PositionObjective(module, settings.area_weight),
         sample=AugmentedSquare(context.inputs["areas"], settings.side, len(context.classes)),
         optimiser=optimisers.build(settings.optimiser, groups, settings.momentum),
         schedule=optimisers.poly(steps),
@@ -254,9 +256,10 @@ def maps(context: Context) -> PerImage:
 def _both(module: SpatialBCE, views: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean logits and threshold logits [B,K,h,w] of images and their mirrors [B,2,3,H,W]."""
     logits, thresholds = (planes.unflatten(0, (-1, 2)) for planes in module(views.flatten(0, 1)))
-    return (logits[:, 0] + logits[:, 1].flip(-1)) / 2, thresholds.mean(dim=1)
+    mean = (logits[:, 0] + logits[:, 1].flip(-1)) / 2
+    return mean.clamp(-LARGE, LARGE), thresholds.mean(dim=1)
 
 
 def _build(settings: Settings, classes: Sequence[str], weights: str) -> SpatialBCE:
-    frozen = settings.weights != "none"
-    return SpatialBCE(backbones.build(settings.backbone, weights=weights, frozen_statistics=frozen), len(classes))
+    own = backbones.build(settings.backbone, stride=settings.stride, dilated=True, weights=weights, frozen_statistics=True)
+    return SpatialBCE(own, len(classes))

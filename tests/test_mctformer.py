@@ -14,6 +14,7 @@ from methods import isl, mctformer
 from orchestrator.planning.launch import Request, experiment
 from tests.two_colours import CLASSES, context, write_items
 from training import loop
+from training.stage import Settings
 
 GOLDEN = {name: torch.from_numpy(array) for name, array in np.load(Path(__file__).parent / "golden" / "mctformer_v2.npz").items()}
 SIZE = (48, 64)
@@ -37,7 +38,9 @@ TRAINING = {
     "training.checkpoint_seconds": 0,
     "training.ema": 0.0,
 }
-MAPS = {"blocks": 2, "localisation": "fused", "scales": [1.0]}
+MAPS = {"blocks": 2, "attention_power": 1.0, "localisation": "fused", "scales": [1.0]}
+
+KINDS = ("attention", "fused", "refined")
 
 
 def close(found: torch.Tensor, name: str) -> None:
@@ -176,11 +179,14 @@ def test_maps_stop_at_attention_or_at_patch_scores_where_told(trained):
     _, _, network, _ = trained
     images, keys = torch.randn(2, 3, 48, 64), torch.tensor([1])
     with torch.no_grad():
-        attention, fused, refined = (network.maps(images, keys, 2, told) for told in ("attention", "fused", "refined"))
+        made = {told: network.maps(images, keys, Settings(MAPS | {"localisation": told})) for told in KINDS}
+        attention, fused, refined = made.values()
         found = network.backbone.tokens(images, range(4))
         affinity = mctformer.patch_affinity([tokens.attention.mean(dim=1) for tokens in found], 2)
         torch.testing.assert_close(fused, attention * network.head(found[-1].patches)[:, keys].relu())
         torch.testing.assert_close(refined, mctformer.refined(fused, affinity))
+        even = network.maps(images, keys, Settings(MAPS | {"localisation": "attention", "attention_power": 0.25}))
+        torch.testing.assert_close(even, attention**0.25)
 
 
 def test_probability_is_the_softmax_of_the_scores_of_a_constant_map(trained):
@@ -198,7 +204,7 @@ def test_version_1_has_the_class_tokens_loss_and_maps_of_attention_alone(tmp_pat
     assert set(losses) == {"classification"} and not outputs
     network = training.network.eval()
     assert network(torch.randn(2, 3, 48, 48)).shape == (2, 2)
-    found = network.maps(torch.randn(2, 3, 48, 64), torch.tensor([1]), blocks=2, localisation="refined")
+    found = network.maps(torch.randn(2, 3, 48, 64), torch.tensor([1]), Settings(MAPS | {"localisation": "refined"}))
     assert found.shape == (2, 1, 6, 8) and (found > 0).all()
     with pytest.raises(WrongInput, match="version at 2"):
         network.probability(torch.randn(1, 64), 0)

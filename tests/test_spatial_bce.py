@@ -11,7 +11,7 @@ from torch import nn
 from imagesets.errors import WrongInput
 from maps.maps import Maps
 from maps.reading import divided_by_maximum
-from methods import spatial_bce
+from methods import cam, spatial_bce
 from orchestrator.planning.recipes import load_all
 from refiners import class_areas
 from tests import two_colours
@@ -27,6 +27,9 @@ TRAINING = two_colours.TRAINING | {
     "lr": 1e-3,
     "head_lr": 3e-4,
     "side": 48,
+    "stride": 8,
+    "area_weight": 10.0,
+    "frozen": "none",
 }
 MAPS = {"scales": [1.0, 2.0], "thresholds": "adaptive", "seed_threshold": 0.3}
 CRF = {"crf": load_all()["crf"].table["spatial-bce"]}
@@ -138,9 +141,9 @@ def batch() -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("step", [0, 79, 80, 199])
 def test_four_fifths_of_a_cycle_train_the_classifier_and_the_rest_the_branch(step):
     network = spatial_bce.network(Settings(TRAINING), CLASSES)
-    losses, outputs = spatial_bce.PositionObjective(network)(batch(), step)
+    losses, outputs = spatial_bce.PositionObjective(network, 1.0)(batch(), step)
     own = "classification" if step < 80 else "threshold"
-    assert losses.keys() == {"area", own} and outputs["scores"].shape == (2, 2, 3, 3)
+    assert losses.keys() == {"area", own} and outputs["scores"].shape == (2, 2, 6, 6)
     losses[own].backward()
     learnt = {name for name, part in network.named_parameters() if part.grad is not None and not name.startswith("backbone.")}
     assert learnt == ({"threshold.weight"} if own == "threshold" else {"reduction.weight", "classifier.weight", "temperature"})
@@ -152,7 +155,9 @@ def shares(items: list) -> dict[str, dict[str, np.ndarray]]:
 
 
 def test_the_second_training_goes_on_from_the_first_and_a_scale_has_no_weight_decay(tmp_path):
-    items = write_items(tmp_path, [(0,)] * 8)
+    items, before = write_items(tmp_path, [(0,)] * 8), cam.network(Settings(SHARED), CLASSES)
+    begun = spatial_bce.training(context(TRAINING, items, areas=shares(items), network=before)).network
+    assert torch.equal(begun.backbone.conv1.weight, before.backbone.conv1.weight)
     first = spatial_bce.training(context(TRAINING, items, areas=shares(items))).network
     second = spatial_bce.training(context(TRAINING, items, areas=shares(items), network=first))
     for mine, theirs in zip(second.network.parameters(), first.parameters(), strict=True):
@@ -188,6 +193,7 @@ def test_it_learns_and_its_maps_cover_their_objects(tmp_path, monkeypatch):
     items = write_items(tmp_path, [(0,), (1,), (0, 1), ()] * 4)
     where = context(TRAINING, items, areas=shares(items))
     training = spatial_bce.training(where)
+    training.network.backbone.frozen_statistics = False  # no network before it has learnt any
     history = loop.train(training, items, loop.Run(("test",), tmp_path, where.settings.training, torch.device("cpu")))
     assert history[-1]["classification"] < 0.7 * history[0]["classification"]
     one = spatial_bce.maps(context(MAPS, items, network=training.network.eval()))
