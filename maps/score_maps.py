@@ -28,11 +28,6 @@ def of_classes(scores: torch.Tensor, classes: int) -> torch.Tensor:
     return scores[:, -classes:]
 
 
-def softmax_with_background(scores: torch.Tensor, classes: int) -> torch.Tensor:
-    """Softmax over background and classes, [B,1+K,h,w], background first.
-
-    A network without a background channel gets the constant score 0 for it, where the logistic function is undecided.
-    """
-    if scores.shape[1] == classes:
-        scores = torch.cat([torch.zeros_like(scores[:, :1]), scores], dim=1)
-    return scores.softmax(dim=1)
+def with_background(scores: torch.Tensor, classes: int) -> torch.Tensor:
+    """The scores [B,1+K,h,w], background first. Without a channel of its own it has the score 0, at which a logistic is 1/2."""
+    return torch.cat([torch.zeros_like(scores[:, :1]), scores], dim=1) if scores.shape[1] == classes else scores

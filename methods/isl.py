@@ -28,7 +28,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from maps.score_maps import of_classes, score_map, softmax_with_background
+from maps.score_maps import of_classes, score_map, with_background
 from training.stage import Context, Losses, Outputs, Settings, Training
 
 # the loss that a share is taken of. AMN has no loss on image-level labels: it classifies positions by confident labels, and ISL
@@ -49,6 +49,13 @@ class Posterior(NamedTuple):
     guard: float
 
 
+def cross_entropy_of_logarithms(logarithms: torch.Tensor, labels: torch.Tensor, reduction: str = "mean") -> torch.Tensor:
+    """Binary cross-entropy of probabilities given by their logarithms. torch's own refuses the NaN of a network that diverged."""
+    of_the_rest = torch.log(-torch.expm1(logarithms.clamp(max=-(2**-24))))  # 1 counts as the number before it
+    losses = -(labels * logarithms + (1 - labels) * of_the_rest)
+    return losses.mean() if reduction == "mean" else losses
+
+
 POSTERIORS = {
     "binomial": Posterior(
         lambda scores, classes: of_classes(scores, classes).flatten(2),
@@ -57,9 +64,9 @@ POSTERIORS = {
         guard=1e-5,
     ),
     "multinomial": Posterior(
-        lambda scores, classes: softmax_with_background(scores, classes)[:, 1:].flatten(2),
-        lambda probabilities: probabilities,
-        functional.binary_cross_entropy,
+        lambda scores, classes: with_background(scores, classes).log_softmax(dim=1)[:, 1:].flatten(2),
+        torch.exp,
+        cross_entropy_of_logarithms,
         guard=1e-30,  # Eq. 7 has none; a class whose softmax is 0 everywhere in float32 is drawn evenly
     ),
 }
@@ -98,7 +105,8 @@ def distribution(values: torch.Tensor, posterior: Posterior) -> torch.Tensor:
 
 def drawn(distributions: torch.Tensor, samples: int) -> torch.Tensor:
     """Positions [B,K,n], drawn with replacement from distributions [B,K,N]."""
-    rows = torch.multinomial(distributions.flatten(0, 1), samples, replacement=True)
+    known = distributions.nan_to_num(nan=1.0)  # of a network that diverged: its loss is to tell, as without ISL
+    rows = torch.multinomial(known.flatten(0, 1), samples, replacement=True)
     return rows.unflatten(0, distributions.shape[:2])
 
 

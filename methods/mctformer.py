@@ -73,18 +73,20 @@ class MCTformer(nn.Module):
         logits, scores = self.branches(images)
         return logits if scores is None else (logits + patch_logits(scores)) / 2
 
-    def maps(self, images: torch.Tensor, keys: torch.Tensor, blocks: int, localisation: str) -> torch.Tensor:
-        """Maps [B,n,h,w] of the classes `keys` [n]: the attention of class tokens in the last `blocks` blocks ("attention").
+    def maps(self, images: torch.Tensor, keys: torch.Tensor, settings: Settings) -> torch.Tensor:
+        """Maps [B,n,h,w] of the classes `keys` [n], as the settings `blocks`, `attention_power` and `localisation` say.
 
-        "fused" multiplies it by the rectified patch scores, and "refined" refines that by the attention between patches.
+        "attention": that of class tokens in the last `blocks` blocks, to a power; "fused": that times the rectified patch scores;
+        "refined": that refined by the attention between patches.
         """
         found = self.backbone.tokens(images, range(self.backbone.blocks))
         attentions = [tokens.attention.mean(dim=1) for tokens in found]
         patches = found[-1].patches
-        maps = class_attention(attentions[-blocks:], self.classes)[:, keys].unflatten(2, patches.shape[2:])
-        if self.head is not None and localisation != "attention":
+        maps = class_attention(attentions[-settings.blocks :], self.classes)[:, keys].unflatten(2, patches.shape[2:])
+        maps = maps**settings.attention_power
+        if self.head is not None and settings.localisation != "attention":
             maps = maps * self.head(patches)[:, keys].relu()
-        return refined(maps, patch_affinity(attentions, self.classes)) if localisation == "refined" else maps
+        return refined(maps, patch_affinity(attentions, self.classes)) if settings.localisation == "refined" else maps
 
     def probability(self, vectors: torch.Tensor, class_index: int) -> torch.Tensor:
         """Softmax probability [N] of one class for feature vectors [N,C]: the patch head's answer to a constant map of each."""
@@ -223,7 +225,7 @@ def maps(context: Context) -> PerImage:
             # one pair after the other: the attention of all blocks takes 0.4 GB for a pair of 375 x 500
             for own, pair, labels in zip(grids, views, keys, strict=True):
                 whole = to_whole_patches(pair, module.backbone.strides[-1])
-                image, mirror = module.maps(whole, labels, settings.blocks, settings.localisation)
+                image, mirror = module.maps(whole, labels, settings)
                 own.append(image + mirror.flip(-1))
         return grids
 

@@ -94,3 +94,11 @@ def test_every_stage_gives_what_its_published_form_gives() -> None:
     assert {row[0] for row in rows if row[8]} == {
         name for name in STAGES if name.split("-")[0] not in ("crf", "walk", "threshold")
     }
+
+
+@pytest.mark.slow
+def test_a_step_of_seam_gives_what_its_published_form_gives() -> None:
+    words = [sys.executable, "-m", "benchmarks.seam_step", "--backbone=small", "--crop=64", "--rounds=1"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("a step of SEAM on small") and "equal maps" in done.stdout

@@ -35,7 +35,8 @@ SEGMENTED = [line("cam", "cam", "seg", [0.5], [0.6])]
 
 
 def comparison(**lines: Sequence[Line]) -> Comparison:
-    return Comparison([], {(quantity, "train"): found for quantity, found in lines.items()}, [])
+    entries = [found.entry for found in next(iter(lines.values()))]
+    return Comparison(entries, {(quantity, "train"): found for quantity, found in lines.items()}, [])
 
 
 def drawn(lines: Sequence[Line]):

@@ -115,6 +115,14 @@ def test_it_takes_a_share_of_the_classification_loss_and_leaves_the_others(name:
     torch.testing.assert_close(found["importance_sampling"], 0.2 * 0.5 * torch.tensor(2.0).log())  # every position is undecided
 
 
+@pytest.mark.parametrize("posterior", POSTERIORS)
+def test_scores_that_are_not_finite_make_a_loss_that_is_not_which_the_loop_reports(posterior: str) -> None:
+    scores = torch.zeros(1, 2, 3, 3)
+    scores[0, 0] = torch.nan
+    losses, _ = sampling({"classification": torch.tensor(1.0)}, scores, posterior=posterior)({"labels": torch.ones(1, 2)}, 0)
+    assert losses["importance_sampling"].isnan()
+
+
 def test_a_step_draws_again_what_it_drew_before() -> None:
     torch.manual_seed(1)
     objective = sampling({"classification": torch.tensor(0.0)}, torch.randn(2, 3, 8, 8))

@@ -12,8 +12,10 @@ from imagesets.errors import WrongInput
 from maps.maps import Maps
 from methods import isl, mctformer
 from orchestrator.planning.launch import Request, experiment
+from orchestrator.planning.recipes import load_all
 from tests.two_colours import CLASSES, context, write_items
 from training import loop
+from training.stage import Settings
 
 GOLDEN = {name: torch.from_numpy(array) for name, array in np.load(Path(__file__).parent / "golden" / "mctformer_v2.npz").items()}
 SIZE = (48, 64)
@@ -37,7 +39,9 @@ TRAINING = {
     "training.checkpoint_seconds": 0,
     "training.ema": 0.0,
 }
-MAPS = {"blocks": 2, "localisation": "fused", "scales": [1.0]}
+MAPS = {"blocks": 2, "attention_power": 1.0, "localisation": "fused", "scales": [1.0]}
+
+KINDS = ("attention", "fused", "refined")
 
 
 def close(found: torch.Tensor, name: str) -> None:
@@ -176,11 +180,14 @@ def test_maps_stop_at_attention_or_at_patch_scores_where_told(trained):
     _, _, network, _ = trained
     images, keys = torch.randn(2, 3, 48, 64), torch.tensor([1])
     with torch.no_grad():
-        attention, fused, refined = (network.maps(images, keys, 2, told) for told in ("attention", "fused", "refined"))
+        made = {told: network.maps(images, keys, Settings(MAPS | {"localisation": told})) for told in KINDS}
+        attention, fused, refined = made.values()
         found = network.backbone.tokens(images, range(4))
         affinity = mctformer.patch_affinity([tokens.attention.mean(dim=1) for tokens in found], 2)
         torch.testing.assert_close(fused, attention * network.head(found[-1].patches)[:, keys].relu())
         torch.testing.assert_close(refined, mctformer.refined(fused, affinity))
+        even = network.maps(images, keys, Settings(MAPS | {"localisation": "attention", "attention_power": 0.25}))
+        torch.testing.assert_close(even, attention**0.25)
 
 
 def test_probability_is_the_softmax_of_the_scores_of_a_constant_map(trained):
@@ -198,7 +205,7 @@ def test_version_1_has_the_class_tokens_loss_and_maps_of_attention_alone(tmp_pat
     assert set(losses) == {"classification"} and not outputs
     network = training.network.eval()
     assert network(torch.randn(2, 3, 48, 48)).shape == (2, 2)
-    found = network.maps(torch.randn(2, 3, 48, 64), torch.tensor([1]), blocks=2, localisation="refined")
+    found = network.maps(torch.randn(2, 3, 48, 64), torch.tensor([1]), Settings(MAPS | {"localisation": "refined"}))
     assert found.shape == (2, 1, 6, 8) and (found > 0).all()
     with pytest.raises(WrongInput, match="version at 2"):
         network.probability(torch.randn(1, 64), 0)
@@ -220,6 +227,18 @@ def test_at_published_settings_it_has_deit_and_gives_its_own_to_affinitynet_and_
     assert found.settings["affinitynet.alphas"] == [1.0, 12.0] and found.settings["affinitynet.background"] == 0.39
     assert (found.settings["fsl.factor"], found.settings["fsl.upsampling"]) == (0.1, 4)
     assert "affinitynet-masks" in [stage.name for stage in found.stages]
+
+
+def test_its_segmenter_on_voc_and_coco_is_the_published_one_unless_another_or_a_preset_is_named():
+    def segmenter(images: str, named: str = "", recipe: str = "") -> tuple[str, str]:
+        found = experiment(Request("mctformer+isl", images, named, recipe))
+        return found.stages[-2].component, found.settings["resnet38d.head"]
+
+    assert segmenter("voc12:x") == segmenter("coco14:x") == ("resnet38d", "mctformer")
+    assert segmenter("voc12:x", "resnet38d") == ("resnet38d", "seam")
+    assert segmenter("voc12:x", "deeplabv2-resnet101")[0] == segmenter("folder:x")[0] == "deeplabv2"
+    assert segmenter("voc12:x", recipe="laptop")[0] == load_all()["laptop"].segmenter
+    assert experiment(Request("cam", "voc12:x")).stages[-2].component == "deeplabv2"
 
 
 def test_an_image_of_any_size_is_stretched_to_whole_patches():

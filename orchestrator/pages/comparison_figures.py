@@ -30,7 +30,8 @@ def figures(comparison: Comparison) -> list[tuple[str, str]]:
     ]
     for place, lines in comparison.lines.items():
         for x, y, plot in scores.plots(place[0]):
-            made.append((_title(x, y, place), _over(x, y, plot, place, lines, _styles(comparison))))
+            if any(_has(line, plot) for line in lines):
+                made.append((_title(x, y, place), _over(x, y, plot, place, lines, _styles(comparison))))
     alike = [place for place in comparison.lines if scores.main(place[0]) == scores.main(comparison.quantities[-1])]
     if len(alike) > 1:
         made.append(("From stage to stage", _way(comparison.entries, alike)))

@@ -143,8 +143,17 @@ def settings_given(request: Request) -> dict[str, Any]:
 
 def _resolved(request: Request) -> tuple[Recipe, list[Component], dict[str, Any]]:
     images_recipe, _ = find(request.images.partition(":")[0], ("images",))
-    chain = components(request.method, request.segmenter or _preset(request.recipe).segmenter or images_recipe.segmenter)
+    chain = components(request.method, request.segmenter or _segmenter(request, images_recipe))
     return images_recipe, chain, resolve(images_recipe, _layers(request, images_recipe, chain))
+
+
+def _segmenter(request: Request, images: Recipe) -> str:
+    """The segmenter of a request that names none: the preset's, its network's published one on these images, or the images'."""
+    recipes = [load_all().get(word.strip()) for word in request.method.split("+")]
+    published = [
+        recipe.published_segmenter[images.name] for recipe in recipes if recipe and images.name in recipe.published_segmenter
+    ]
+    return next(filter(None, [_preset(request.recipe).segmenter, *published]), images.segmenter)
 
 
 def name_in_store(method: str, images: str, identity: object) -> str:
