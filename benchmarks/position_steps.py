@@ -10,6 +10,7 @@ class and the losses and thresholds of all classes (Spatial-BCE).
 import argparse
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from multiprocessing import get_context
 
 import torch
@@ -80,9 +81,9 @@ def _unit(features: torch.Tensor) -> torch.Tensor:
     return features / (features.norm(dim=1, keepdim=True) + 1e-5)
 
 
-METHODS: dict[str, tuple[type[nn.Module], Callable[..., nn.Module], Callable[..., torch.Tensor]]] = {
+METHODS: dict[str, tuple[Callable[..., nn.Module], Callable[..., nn.Module], Callable[..., torch.Tensor]]] = {
     "sipe": (SIPE, lambda network: PrototypeObjective(network, 1.0), sipe),
-    "spatial-bce": (SpatialBCE, lambda network: PositionObjective(network, 1.0), spatial_bce),
+    "spatial-bce": (partial(SpatialBCE, scale=10.0), lambda network: PositionObjective(network, 1.0), spatial_bce),
 }
 
 

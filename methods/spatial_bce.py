@@ -9,14 +9,16 @@ estimated anew from its maps, after a dense CRF.
 
 As in the public code (allenwu97/Spatial-BCE):
 * of every 100 steps, 80 train the classifier by shares and 20 the threshold branch;
-* a class's scale is learnt, exp(t) times its logit, from 10 on; maps are made of logits without it;
+* a class's scale is learnt, exp(t) times its logit, from `scale` = 10 on; maps are made of logits without it;
 * in maps, a position counts for its best class alone.
 Where the public code is silent or of no use to others:
 * the shares of the first training come from a file whose origin it does not tell. Here they come from the labels of the network
   before it in the expression, CAM's by default, or from a file of your own (`areas`). They never come from masks;
-* a share is that of the maps cut at `seed_threshold`, after the CRF. Its "optimal" threshold is found on masks, so ours is not
-  `fixed` by default but `adaptive`: each map is stretched so that the threshold that the branch predicts lies at
-  `seed_threshold`. We apply it before the division by the maximum, where it was learnt;
+* a share is that of the maps cut at `seed_threshold`, after the CRF. Its "optimal" threshold is found on masks; ours is a
+  setting in the middle of the range that it tries;
+* `thresholds` = fixed is the default: IRN reads such maps in HFPL, and each class keeps a share. With adaptive, each map is
+  stretched so that the threshold that the branch predicts lies at `seed_threshold`. It applies before the division by the
+  maximum, where it was learnt. A branch that has hardly learnt leaves no share to some classes, and the next training none;
 * the branch's answer is the mean over positions, scales and mirror images;
 * without initial weights, the first training starts from the backbone of the network before it in the expression;
 * a share of 1 would be a place behind the last pixel (code: an error); it is the last pixel;
@@ -43,7 +45,6 @@ from training import optimisers
 from training.stage import Context, Losses, Outputs, PerImage, Record, Records, Settings, Training
 
 WIDTH = 128  # channels between the features and the classifier
-SCALE = 10.0  # of the logits at the beginning
 CYCLE, CLASSIFIER = 100, 80  # steps of a cycle, and those of them that train the classifier
 LEAST = 1e-4  # smallest threshold
 LARGE = 1000.0  # larger logits change no probability, and half precision ends at 65504
@@ -51,16 +52,16 @@ TINY = 1e-8  # smallest argument of a logarithm, and of a division
 
 
 class SpatialBCE(nn.Module):
-    """A classifier and a threshold branch at every position of a backbone's last feature map."""
+    """A classifier and a threshold branch at every position of a backbone's last feature map; logits begin with a `scale`."""
 
-    def __init__(self, backbone: backbones.Backbone, classes: int) -> None:
+    def __init__(self, backbone: backbones.Backbone, classes: int, scale: float) -> None:
         super().__init__()
         self.backbone = backbone
         channels = backbone.channels[-1]
         self.reduction = nn.Conv2d(channels, WIDTH, 1, bias=False)
         self.classifier = nn.Conv2d(WIDTH, classes, 1, bias=False)
         self.threshold = nn.Conv2d(channels, classes, 1, bias=False)
-        self.temperature = nn.Parameter(torch.full((classes,), log(SCALE)))
+        self.temperature = nn.Parameter(torch.full((classes,), log(scale)))
 
     def head(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Features [B,C,h,w] to the logits without their scale, and to the threshold branch's logits, both [B,K,h,w]."""
@@ -262,4 +263,4 @@ def _both(module: SpatialBCE, views: torch.Tensor) -> tuple[torch.Tensor, torch.
 
 def _build(settings: Settings, classes: Sequence[str], weights: str) -> SpatialBCE:
     own = backbones.build(settings.backbone, stride=settings.stride, dilated=True, weights=weights, frozen_statistics=True)
-    return SpatialBCE(own, len(classes))
+    return SpatialBCE(own, len(classes), settings.scale)

@@ -28,6 +28,7 @@ TRAINING = two_colours.TRAINING | {
     "head_lr": 3e-4,
     "side": 48,
     "stride": 8,
+    "scale": 10.0,
     "area_weight": 10.0,
     "frozen": "none",
 }
@@ -72,7 +73,7 @@ class Given(nn.Module):
 
 
 def golden_network() -> spatial_bce.SpatialBCE:
-    network = spatial_bce.SpatialBCE(Given(), 20)
+    network = spatial_bce.SpatialBCE(Given(), 20, scale=10.0)
     for layer, name in ((network.reduction, "w_down"), (network.classifier, "w_fc"), (network.threshold, "w_thr")):
         layer.weight = nn.Parameter(GOLDEN[f"head_{name}"][..., None, None])
     network.temperature = nn.Parameter(GOLDEN["head_log_temp"])
