@@ -17,10 +17,10 @@ Where the public code is silent or of no use to others:
 * a share is that of the maps cut at `seed_threshold`, after the CRF. Its "optimal" threshold is found on masks; ours is a
   setting in the middle of the range that it tries;
 * `thresholds` = fixed is the default: IRN reads such maps in HFPL, and each class keeps a share. With adaptive, each map is
-  stretched so that the threshold that the branch predicts lies at `seed_threshold`. It applies before the division by the
+  stretched so that the threshold that the branch predicts lies at 0.3. It applies before the division by the
   maximum, where it was learnt. A branch that has hardly learnt leaves no share to some classes, and the next training none;
 * the branch's answer is the mean over positions, scales and mirror images;
-* without initial weights, the first training starts from the backbone of the network before it in the expression;
+* without initial weights, the first training starts from the backbone and the class weights of the network before it;
 * a share of 1 would be a place behind the last pixel (code: an error); it is the last pixel;
 * with ISL the samples replace a share of the classifier's own loss, which plays the part of pooling's, and so in its 80 steps;
   FSL is on all steps, as the loss of the mean is. Both are in all three trainings: HFPL says nothing of phases.
@@ -47,6 +47,7 @@ from training.stage import Context, Losses, Outputs, PerImage, Record, Records, 
 WIDTH = 128  # channels between the features and the classifier
 CYCLE, CLASSIFIER = 100, 80  # steps of a cycle, and those of them that train the classifier
 LEAST = 1e-4  # smallest threshold
+LEVEL = 0.3  # where the thresholds of `adaptive` maps lie, which is the default of `seed_threshold`
 LARGE = 1000.0  # larger logits change no probability, and half precision ends at 65504
 TINY = 1e-8  # smallest argument of a logarithm, and of a division
 
@@ -62,6 +63,14 @@ class SpatialBCE(nn.Module):
         self.classifier = nn.Conv2d(WIDTH, classes, 1, bias=False)
         self.threshold = nn.Conv2d(channels, classes, 1, bias=False)
         self.temperature = nn.Parameter(torch.full((classes,), log(scale)))
+
+    @torch.no_grad()
+    def start_from(self, network: nn.Module) -> None:
+        """Take the backbone and the class weights [K,C] of a CAM network; the logits without scale are then its scores."""
+        self.backbone.adopt(network)
+        weights = network.weights[:WIDTH, :, None, None]  # type: ignore[index]
+        self.reduction.weight[: len(weights)] = weights
+        nn.init.eye_(self.classifier.weight.flatten(1))
 
     def head(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Features [B,C,h,w] to the logits without their scale, and to the threshold branch's logits, both [B,K,h,w]."""
@@ -174,7 +183,7 @@ def read(maps: Maps, full: bool) -> torch.Tensor:
     """The reader: probabilities of the mean logit of all scales, the best class alone, divided by the maximum or stretched."""
     found = best_alone((summed(maps, full) / len(maps.grids)).sigmoid())
     if "thresholds" in maps.extras:
-        return stretched(found, torch.from_numpy(maps.extras["thresholds"]), float(maps.extras["level"]))
+        return stretched(found, torch.from_numpy(maps.extras["thresholds"]), LEVEL)
     return found / (found.amax(dim=(1, 2), keepdim=True) + TINY)
 
 
@@ -186,7 +195,7 @@ def network(settings: Settings, classes: tuple[str, ...]) -> SpatialBCE:
 def training(context: Context) -> Training:
     """One of the three trainings, with the shares of the word `areas`.
 
-    The first starts from initial weights, or without them from the backbone of the word `network`; the others start from the
+    The first starts from initial weights, or without them from the word `network`; the others start from the
     training before them.
     """
     settings, before = context.settings, context.inputs.get("network")
@@ -194,7 +203,7 @@ def training(context: Context) -> Training:
     if isinstance(before, SpatialBCE):
         module.load_state_dict(before.state_dict())
     elif before is not None:
-        module.backbone.adopt(before)
+        module.start_from(before)
     module.backbone.freeze(settings.frozen)
     heads = [*module.reduction.parameters(), *module.classifier.parameters()]
     # a group of its own: torch's fused SGD wants gradients of all of a group's parameters, or of none
@@ -236,7 +245,7 @@ def maps(context: Context) -> PerImage:
     With the setting `thresholds` = adaptive there are the thresholds of its classes as well.
     """
     module, device, settings = context.inputs["network"], context.device, context.settings
-    level = settings.seed_threshold if settings.thresholds == "adaptive" else None
+    adaptive = settings.thresholds == "adaptive"
 
     @torch.no_grad()
     def compute(batch: Sequence[Loaded]) -> list[list[torch.Tensor]]:
@@ -248,7 +257,7 @@ def maps(context: Context) -> PerImage:
         return [[cuts[place, keys], *(logits[place, keys] for logits, _ in found)] for place, keys in enumerate(own)]
 
     def finish(item: Item, rgb: np.ndarray, arrays: Sequence[np.ndarray]) -> Record:
-        extras = {} if level is None or not arrays else {"thresholds": arrays[0], "level": np.array(level, np.float32)}
+        extras = {"thresholds": arrays[0]} if adaptive and arrays else {}
         return Maps(np.array(item.labels, np.int64), rgb.shape[:2], tuple(arrays[1:]), extras).arrays()
 
     return PerImage(lambda item: load(item, settings.scales if item.labels else (), device), compute, finish)

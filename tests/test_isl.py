@@ -115,6 +115,12 @@ def test_it_takes_a_share_of_the_classification_loss_and_leaves_the_others(name:
     torch.testing.assert_close(found["importance_sampling"], 0.2 * 0.5 * torch.tensor(2.0).log())  # every position is undecided
 
 
+def test_a_step_without_a_classification_loss_stays_as_it_is() -> None:
+    losses = {"threshold": torch.tensor(3.0)}  # Spatial-BCE has such steps
+    found, _ = sampling(losses, torch.zeros(1, 2, 4, 4))({"labels": torch.ones(1, 2)}, 0)
+    assert found == losses
+
+
 @pytest.mark.parametrize("posterior", POSTERIORS)
 def test_scores_that_are_not_finite_make_a_loss_that_is_not_which_the_loop_reports(posterior: str) -> None:
     scores = torch.zeros(1, 2, 3, 3)

@@ -32,7 +32,7 @@ TRAINING = two_colours.TRAINING | {
     "area_weight": 10.0,
     "frozen": "none",
 }
-MAPS = {"scales": [1.0, 2.0], "thresholds": "adaptive", "seed_threshold": 0.3}
+MAPS = {"scales": [1.0, 2.0], "thresholds": "adaptive"}
 CRF = {"crf": load_all()["crf"].table["spatial-bce"]}
 
 
@@ -158,6 +158,9 @@ def shares(items: list) -> dict[str, dict[str, np.ndarray]]:
 def test_the_second_training_goes_on_from_the_first_and_a_scale_has_no_weight_decay(tmp_path):
     items, before = write_items(tmp_path, [(0,)] * 8), cam.network(Settings(SHARED), CLASSES)
     begun = spatial_bce.training(context(TRAINING, items, areas=shares(items), network=before)).network
+    images = torch.randn(2, 3, 48, 48)
+    logits, scores = begun.eval()(images)[0], before.classifier(begun.backbone(images)[-1])
+    torch.testing.assert_close(logits, scores)
     assert torch.equal(begun.backbone.conv1.weight, before.backbone.conv1.weight)
     first = spatial_bce.training(context(TRAINING, items, areas=shares(items))).network
     second = spatial_bce.training(context(TRAINING, items, areas=shares(items), network=first))
