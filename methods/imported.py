@@ -17,7 +17,7 @@ from imagesets.file_per_image import file_finder, folder_problems
 from imagesets.item import Item, read_label_map
 from maps.files import SUFFIXES, read_maps
 from maps.files import map_problems as problems_of_maps
-from training.stage import Context
+from training.stage import Context, Settings
 
 MASK_SUFFIXES = (".png",)
 
@@ -57,7 +57,8 @@ def map_problems(context: Context) -> list[str]:
 def network(context: Context) -> nn.Module:
     """The network with the weights of the file; raises WrongInput if an entry does not fit."""
     module, settings = context.inputs["network"], context.settings
-    own = f"the network of backbone.name={settings.backbone.name.__name__} and {len(context.classes)} classes, entry by entry"
+    backbone = settings.backbone.name if isinstance(settings.backbone, Settings) else settings.backbone
+    own = f"the network on the backbone {backbone.__name__} and of {len(context.classes)} classes, entry by entry"
     load_state(module, _state(context), f"{settings.imported.network} does not fit {own}")
     return module
 

@@ -25,11 +25,13 @@ from orchestrator.planning.expression import expand
 from orchestrator.planning.images import open_images
 from orchestrator.planning.in_place import assignments
 from orchestrator.planning.launch import Prepared, Request, experiment, prepare
-from orchestrator.planning.recipes import find
+from orchestrator.planning.recipe import Reference
+from orchestrator.planning.recipes import find, load_all
+from orchestrator.planning.references import resolve as function
 from orchestrator.planning.settings import resolve
 from orchestrator.planning.stage import Stage
 from orchestrator.storage.shards import StoredRecords
-from tests.conftest import write_image_set
+from tests.conftest import CLASSES, write_image_set
 from tests.finished_run import finished_run
 from tests.launching import digests, launch
 from training.stage import Settings
@@ -167,6 +169,17 @@ def test_a_network_counts_by_its_content_and_training_settings_do_not_reach_it(i
     after = keys(planned(image_set, "cam+none", network=write_network(tmp_path / "c.pt")))
     assert all(after[name] != key for name, key in before.items())
     assert "epochs" not in stages("cam+none", imported__network="x")["imported-network"].settings
+
+
+NETWORKS = [recipe.name for recipe in load_all().values() if recipe.kind == "network" and recipe.name != "supervised"]
+
+
+@pytest.mark.parametrize("method", NETWORKS)
+def test_every_method_s_network_is_rebuilt_for_an_import(method: str) -> None:
+    stage = stages(f"{method}+none" if method != "pmm" else method, imported__network="x")["imported-network"]
+    received = {name: function(value) if isinstance(value, Reference) else value for name, value in stage.settings.items()}
+    module = function(stage.recipe.network)(Settings(received), CLASSES)
+    assert isinstance(module, torch.nn.Module) and not any("epochs" in name for name in stage.settings)
 
 
 def refusal(prepared: Prepared) -> str:

@@ -21,12 +21,16 @@ from orchestrator.planning.stage import Stage
 
 @dataclass(frozen=True)
 class _Part:
-    """A declared stage at its place in the fold: `within` is its component, `owner` is the recipe that declares it."""
+    """A declared stage at its place in the fold: `within` is its component, `owner` is the recipe that declares it.
+
+    `replaced` is the part in whose place an imported result stands.
+    """
 
     within: Recipe
     owner: Recipe
     recipe: StageRecipe
     add_ons: tuple[Recipe, ...] = ()
+    replaced: "_Part | None" = None
 
 
 def expand(chain: Iterable[Component], settings: Mapping[str, Any]) -> list[Stage]:
@@ -39,7 +43,7 @@ def expand(chain: Iterable[Component], settings: Mapping[str, Any]) -> list[Stag
     for place, part in enumerate(parts):
         if place in imported:
             own = load_all()[IMPORTED]
-            stage = replace(_bind(_Part(own, own, imported[place]), bound, settings), in_place_of=part.within.name)
+            stage = replace(_bind(_Part(own, own, imported[place], replaced=part), bound, settings), in_place_of=part.within.name)
         else:
             stage = _bind(part, bound, settings)
         stages.append(stage)
@@ -104,6 +108,8 @@ def _bind(part: _Part, bound: Mapping[str, Stage], settings: Mapping[str, Any]) 
         raise WrongInput(f"{part.within.name} needs {' and '.join(missing)}, which nothing before it in the expression makes")
     inputs = {word: bound[word] for word in reads}
     owned = full_names(part.owner.name, recipe.settings, inputs, settings, reader=part.within.name)
+    if part.replaced and recipe.network:
+        owned |= full_names(part.replaced.owner.name, part.replaced.recipe.builds, inputs, settings)
     for name, add_on in add_ons.items():
         check_add_on(name, add_on, part.within.name, recipe)
         owned |= {f"{name}.{own}": f"{name}.{own}" for own in add_on.settings}

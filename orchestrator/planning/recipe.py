@@ -96,6 +96,7 @@ class StageRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     kind: Literal["train", "map", "copy"] = "map"
     call: str = ""  # "package.module:function"
     network: str = ""  # rebuilds the network of a training stage
+    builds: tuple[str, ...] = ("backbone.*",)  # of a training: the settings that `network` reads, for imported weights
     replaces: tuple[Kind, ...] = ()  # of an import: it replaces the last stage of such a component that writes the same word
     check: str = ""  # `function(context)` says, before anything runs, what is wrong with files of other programs that it reads
     over: Literal["images", "classes"] = "images"
