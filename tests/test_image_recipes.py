@@ -39,13 +39,6 @@ TOYS = {
         make: {HERE}:make_drawn
         settings: {{number: {{default: 4}}}}
         """,
-    "pocket": """
-        name: pocket
-        kind: preset
-        title: Small machines
-        segmenter: pspnet
-        overrides: {pspnet.batch: 2}
-        """,
     "sharp": """
         name: sharp
         kind: addon
@@ -142,15 +135,6 @@ def test_show_prints_the_settings_published_for_an_image_set(command: Command) -
     assert "defaults on pets: sharp.weight=0.25" in command("show", "sharp")[1]
     shown = command("show", "pets")[1]
     assert all(f"sets {told}\n" in shown for told in ("images.name=pets", "images.masks=['SegmentationClass']", "cam.batch=3"))
-
-
-def test_a_preset_s_segmenter_goes_before_the_image_set_s_and_a_named_one_before_both(command: Command) -> None:
-    def segmenter(recipe: str, named: str = "") -> str:
-        return experiment(Request("cam", "pets:x", named, recipe)).stages[-2].component
-
-    assert [segmenter(""), segmenter("pocket"), segmenter("pocket", "upernet-small")] == ["deeplabv2", "pspnet", "upernet"]
-    assert experiment(Request("cam", "pets:x", recipe="pocket")).settings["pspnet.batch"] == 2
-    assert "segmenter unless another is named: pspnet" in command("show", "pocket")[1]
 
 
 def test_runs_are_called_after_the_folder_of_their_images_unless_it_has_a_name(image_set: Path, tmp_path: Path) -> None:

@@ -12,7 +12,6 @@ from imagesets.errors import WrongInput
 from maps.maps import Maps
 from methods import isl, mctformer
 from orchestrator.planning.launch import Request, experiment
-from orchestrator.planning.recipes import load_all
 from tests.two_colours import CLASSES, context, write_items
 from training import loop
 from training.stage import Settings
@@ -229,15 +228,14 @@ def test_at_published_settings_it_has_deit_and_gives_its_own_to_affinitynet_and_
     assert "affinitynet-masks" in [stage.name for stage in found.stages]
 
 
-def test_its_segmenter_on_voc_and_coco_is_the_published_one_unless_another_or_a_preset_is_named():
-    def segmenter(images: str, named: str = "", recipe: str = "") -> tuple[str, str]:
-        found = experiment(Request("mctformer+isl", images, named, recipe))
+def test_its_segmenter_on_voc_and_coco_is_the_published_one_unless_another_is_named():
+    def segmenter(images: str, named: str = "") -> tuple[str, str]:
+        found = experiment(Request("mctformer+isl", images, named))
         return found.stages[-2].component, found.settings["resnet38d.head"]
 
     assert segmenter("voc12:x") == segmenter("coco14:x") == ("resnet38d", "mctformer")
     assert segmenter("voc12:x", "resnet38d") == ("resnet38d", "seam")
     assert segmenter("voc12:x", "deeplabv2-resnet101")[0] == segmenter("folder:x")[0] == "deeplabv2"
-    assert segmenter("voc12:x", recipe="laptop")[0] == load_all()["laptop"].segmenter
     assert experiment(Request("cam", "voc12:x")).stages[-2].component == "deeplabv2"
 
 

@@ -148,12 +148,10 @@ def _resolved(request: Request) -> tuple[Recipe, list[Component], dict[str, Any]
 
 
 def _segmenter(request: Request, images: Recipe) -> str:
-    """The segmenter of a request that names none: the preset's, its network's published one on these images, or the images'."""
-    recipes = [load_all().get(word.strip()) for word in request.method.split("+")]
-    published = [
-        recipe.published_segmenter[images.name] for recipe in recipes if recipe and images.name in recipe.published_segmenter
-    ]
-    return next(filter(None, [_preset(request.recipe).segmenter, *published]), images.segmenter)
+    """The segmenter of a request that names none: its network's published one on these images, or the images'."""
+    recipes = [recipe for word in request.method.split("+") if (recipe := load_all().get(word.strip()))]
+    published = (recipe.published_segmenter.get(images.name) for recipe in recipes)
+    return next(filter(None, published), images.segmenter)
 
 
 def name_in_store(method: str, images: str, identity: object) -> str:
@@ -213,21 +211,23 @@ def refuse_damaged(images: ImageSet, stages: Iterable[Stage], settings: Mapping[
 
 def _layers(request: Request, images: Recipe, chain: list[Component]) -> list[Mapping[str, Any]]:
     variants = {f"{part.recipe.name}.{name}": value for part in chain for name, value in part.variant.items()}
-    preset = _preset(request.recipe).overrides
-    # a preset overrides the variant of a default segmenter, but not that of a named one
+    preset = _preset(request.recipe)
+    # a preset overrides the variant of the image set's default segmenter, but not that of a named one
     middle = [preset, variants] if request.segmenter else [variants, preset]
     weakest = {name: value for name, (value, _) in companions.given(chain).items()}
     return [weakest, *image_layers(images), *middle, parse_assignments(list(request.assignments))]
 
 
-def _preset(recipe: str) -> Recipe:
-    """A preset of the package, or of a YAML file that maps settings to values."""
+def _preset(recipe: str) -> Mapping[str, Any]:
+    """The settings of a preset of the package, or of a YAML file that maps settings to values."""
+    if not recipe:
+        return {}
     path = Path(recipe).expanduser()
-    if recipe and path.suffix not in (".yaml", ".yml"):
-        return find(recipe, ("preset",))[0]
-    if recipe and not path.is_file():
-        raise WrongInput(f"--recipe {recipe}: there is no such file")
-    return Recipe(name=recipe, kind="preset", title=recipe, overrides=read_file(path) if recipe else {})
+    if path.suffix in (".yaml", ".yml"):
+        if not path.is_file():
+            raise WrongInput(f"--recipe {recipe}: there is no such file")
+        return read_file(path)
+    return find(recipe, ("preset",))[0].overrides
 
 
 def select(steps: list[PlannedStage], only: str) -> list[PlannedStage]:

@@ -163,7 +163,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     make: str = ""  # of a built-in one: `function(parent, settings, make) -> path | None` makes it; None: it is missing
     prepare: str = ""  # of an image set: `function(path, settings, spread, show) -> sentences`, see `imagesets.coco_preparation`
     published_segmenter: dict[str, str] = {}  # of a network, by image set: goes before that image set's own segmenter
-    segmenter: str = ""  # of an image set or, before that, of a preset: the segmenter of its runs unless another is named
+    segmenter: str = ""  # of an image set: the segmenter of its runs unless another is named
     provides: tuple[str, ...] = ()  # of a backbone: the capabilities of its entries
     table: dict[str, Any] = {}  # things by name: "package.module:function" or values; see Setting.choices_from
     parts: tuple[str, ...] = ()  # of a backbone: the parts that can be frozen, in the order in which an image passes them
