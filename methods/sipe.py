@@ -37,12 +37,7 @@ from methods import cam
 from training import optimisers
 from training.stage import Context, Losses, Outputs, PerImage, Record, Settings, Training
 
-SIDES = (
-    128,
-    128,
-    256,
-    256,
-)  # channels that the last four feature maps give to the hierarchical feature, fewer if there are fewer
+SIDES = (128, 128, 256, 256)  # channels that the last four feature maps give to the hierarchical feature
 BACKGROUND = 0.5  # the overlap of the background map counts by half
 ROWS = 1024  # of the affinity matrix that are in memory at a time
 
