@@ -1,7 +1,7 @@
 """MCTformer: a vision transformer with one class token per class, whose attention to the patches localises the class.
 
 Xu, Ouyang, Bennamoun, Boussaid and Xu, Multi-class Token Transformer for Weakly Supervised Semantic Segmentation, CVPR 2022.
-We did not have the paper and follow the public code of its versions 1 and 2, so equations are not numbered.
+We follow the public code of its versions 1 and 2.
 * Version 1: the logit of a class is the mean of its class token. Its map is the attention of the token to the patches.
 * Version 2 (default) adds a 3x3 convolution on the patch tokens, whose scores are averaged to patch logits. A class's map is its
   token's attention times its rectified patch scores.

@@ -3,8 +3,7 @@
 Ahn and Kwak, Learning Pixel-level Semantic Affinity with Image-level Supervision for Weakly Supervised Semantic Segmentation,
 CVPR 2018. A network learns whether nearby cells have the same label, from the cells that a dense CRF is sure of whichever of two
 background scores it gets: (1 - largest map)^alpha for two alphas. Then the maps spread by a random walk along the learnt
-affinities. Pairs, network and walk have a file each. We did not have the paper and follow the public code as SEAM, HFPL and
-MCTformer use it, so equations are not numbered.
+affinities. Pairs, network and walk have a file each. We follow the public code as SEAM, HFPL and MCTformer use it.
 
 As in the code, a background map walks with the maps: (1 - largest map)^6, or a constant (MCTformer).
 Unlike the code:
