@@ -10,7 +10,7 @@ from backbones import vit
 from backbones.augmenting import Augmentation
 from imagesets.errors import WrongInput
 from maps.maps import Maps
-from methods import isl, mctformer
+from methods import mctformer
 from orchestrator.planning.launch import Request, experiment
 from tests.two_colours import CLASSES, context, write_items
 from training import loop
@@ -206,17 +206,13 @@ def test_version_1_has_the_class_tokens_loss_and_maps_of_attention_alone(tmp_pat
     assert network(torch.randn(2, 3, 48, 48)).shape == (2, 2)
     found = network.maps(torch.randn(2, 3, 48, 64), torch.tensor([1]), Settings(MAPS | {"localisation": "refined"}))
     assert found.shape == (2, 1, 6, 8) and (found > 0).all()
-    with pytest.raises(WrongInput, match="version at 2"):
-        network.probability(torch.randn(1, 64), 0)
 
 
-def test_losses_on_single_positions_are_refused_by_version_1_in_its_first_step(tmp_path):
-    items = write_items(tmp_path, [(0,), (0, 1)] * 4, SIZE)
-    values = {"version": 1, "isl.weight": 0.2, "isl.samples": 5, "isl.posterior": "binomial", "isl.factor": 0.1}
-    where = context(TRAINING | values, items)
-    objective = isl.adding(mctformer.training(where), where).objective
-    with pytest.raises(WrongInput, match="in version 2 alone"):
-        objective({"image": torch.randn(2, 3, 48, 48), "labels": torch.eye(2)}, 0)
+@pytest.mark.parametrize("method", ["mctformer+isl", "mctformer+fsl", "mctformer+lpcam"])
+def test_what_needs_patch_scores_is_refused_behind_version_1(method):
+    assert experiment(Request(method, "voc12:x"))
+    with pytest.raises(WrongInput, match="mctformer does not provide"):
+        experiment(Request(method, "voc12:x", assignments=("mctformer.version=1",)))
 
 
 def test_at_published_settings_it_has_deit_and_gives_its_own_to_affinitynet_and_the_losses():
