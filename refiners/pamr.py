@@ -174,8 +174,8 @@ def _on(rgb: np.ndarray, planes: torch.Tensor, context: Context) -> torch.Tensor
     if len(planes) == 0:
         return torch.zeros((0, *size))
     image = torch.from_numpy(rgb.copy()).movedim(2, 0).float() / 255
-    both = (resize(given, size)[None].to(context.device) for given in (image, planes))
-    return refined(*both, **of(context.settings))[0].cpu()
+    image, planes = (resize(given, size)[None].to(context.device) for given in (image, planes))
+    return refined(image, planes, **of(context.settings))[0].cpu()
 
 
 def of(settings: Settings) -> dict[str, Any]:
