@@ -83,7 +83,8 @@ def test_a_comparison_warns_where_initial_weights_saw_different_things(image_set
 def test_a_batch_norm_over_one_cell_needs_two_images_in_every_share(image_set: Path, segmenter: str) -> None:
     asked = {"method": "supervised", "segmenter": f"{segmenter}-small"}
     with pytest.raises(
-        WrongInput, match=f"{segmenter}.batch=2 leaves a batch norm fewer than 2 images; it takes {segmenter}.batch=4"
+        WrongInput,
+        match=f"{segmenter}.batch=2 leaves 1 to each part of a batch, which needs 2 images; it takes {segmenter}.batch=4",
     ):
         refuse_run(planned(image_set, f"{segmenter}.batch=2", "training.workers=2", **asked))
     refuse_run(planned(image_set, f"{segmenter}.batch=2", **asked))  # the number of workers follows

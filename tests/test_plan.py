@@ -59,6 +59,9 @@ def descendants(stages: list[Stage], readers: set[str]) -> set[str]:
 
 def another(setting: Setting, value: Any, root: Path) -> str:
     """Some other allowed value."""
+    if setting.folder:
+        (root / "folder").mkdir(exist_ok=True)
+        return str(root / "folder")
     if setting.file:
         path = root / "weights.pth"
         path.write_bytes(b"weights")
@@ -66,7 +69,7 @@ def another(setting: Setting, value: Any, root: Path) -> str:
     if value is None:
         return "2"
     if allowed(setting):
-        return str(next(choice for choice in allowed(setting) if choice != value))
+        return str(next(choice for choice in allowed(setting) if choice != value and [choice] != value))
     if isinstance(value, bool):
         return str(not value).lower()
     if isinstance(value, (int, float)):

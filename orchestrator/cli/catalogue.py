@@ -100,6 +100,8 @@ def _adds_lines(recipe: Recipe) -> list[str]:
     if not recipe.adds:
         return []
     needs = [f"a network with {', '.join(recipe.adds.requires)}"] * bool(recipe.adds.requires) + list(recipe.adds.reads)
+    for capability, when in recipe.adds.requires_if.items():
+        needs.append(f"{capability} if {', '.join(f'{name}={value}' for name, value in when.items())}")
     return [f"  adds to the training of the network before it{'; needs ' * bool(needs)}{' and '.join(needs)}"]
 
 

@@ -28,11 +28,12 @@ def check_imports(steps: Sequence[PlannedStage], images: ImageSet) -> None:
     """Read every imported file that a planned stage has yet to take in; raises WrongInput with all problems."""
     problems = []
     for step in steps:
-        if step.stage.recipe.check and not step.cached:
+        checks = step.stage.recipe.check, *(add_on.check for add_on in step.stage.add_ons.values())
+        if any(checks) and not step.cached:
             from orchestrator.engine.context import importing  # loads torch, which most commands do not need
 
-            recipe = step.stage.recipe
-            problems += resolve(recipe.check)(importing(recipe, step.stage.settings, images.classes, step.items))
+            where = importing(step.stage.recipe, step.stage.settings, images.classes, step.items)
+            problems += [problem for check in filter(None, checks) for problem in resolve(check)(where)]
     refuse(problems, "the files of other programs")
 
 

@@ -43,15 +43,23 @@ def can_score(score: StageRecipe, scored: "Stage") -> bool:
     return set(score.requires.get(scored.recipe.writes, ())) <= set(scored.recipe.provides)
 
 
-def check_add_on(name: str, add_on: AddOn, component: str, recipe: StageRecipe) -> None:
+def check_add_on(name: str, add_on: AddOn, component: str, recipe: StageRecipe, settings: Mapping[str, Any]) -> None:
     """Raise WrongInput if the training of `component` cannot carry the add-on called `name`."""
-    _refuse_missing(name, add_on.requires, recipe.provides, f"the training of {component}")
+    source = f"the training of {component}"
+    _refuse_missing(name, add_on.requires, recipe.provides, source)
+    for capability, when in add_on.requires_if.items():
+        if when.items() <= settings.items():
+            _refuse_missing(name, [capability], recipe.provides, source, _because("needed", when))
 
 
 def _why_read(recipe: StageRecipe, word: str) -> str:
     """The settings that make a stage read an optional word."""
-    when = ", ".join(f"{name}={value}" for name, value in recipe.reads_if.get(word, {}).items())
-    return f"; it is read because {when}" if when else ""
+    return _because("read", recipe.reads_if.get(word, {}))
+
+
+def _because(what: str, when: Mapping[str, Any]) -> str:
+    values = ", ".join(f"{name}={value}" for name, value in when.items())
+    return f"; it is {what} because {values}" if values else ""
 
 
 def _refuse_missing(reader: str, wanted: Iterable[str], provided: Iterable[str], source: str, why: str = "") -> None:

@@ -111,7 +111,7 @@ def _bind(part: _Part, bound: Mapping[str, Stage], settings: Mapping[str, Any]) 
     if part.replaced and recipe.network:
         owned |= full_names(part.replaced.owner.name, part.replaced.recipe.builds, inputs, settings)
     for name, add_on in add_ons.items():
-        check_add_on(name, add_on, part.within.name, recipe)
+        check_add_on(name, add_on, part.within.name, recipe, settings)
         owned |= {f"{name}.{own}": f"{name}.{own}" for own in add_on.settings}
     check_requirements(part.within.name, part.owner.name, recipe, inputs, settings)
     return Stage(

@@ -53,7 +53,8 @@ class Setting(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     `choices_from` is a recipe or a kind: the value is a name in its tables, and a stage receives the entry.
     `part_of` is the setting that names the backbone; the values are the backbone's parts and `choices`. `stride_of` names it
     as well; the value is one of the backbone's output strides.
-    The elements of a list lie within the bounds. A list has at least one element; `length` and `order` are its form.
+    The elements of a list lie within the bounds and are among the choices. A list has at least one element; `length` and
+    `order` are its form.
     """
 
     default: Any
@@ -135,6 +136,9 @@ class AddOn(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     call: str  # `function(training, context) -> training`
     reads: tuple[str, ...] = ()
     requires: tuple[str, ...] = ()  # capabilities that the training's network must have
+    requires_if: dict[str, dict[str, Any]] = {}  # capabilities that it must have only if settings have these values
+    least_share: int = 1  # as a stage's
+    check: str = ""  # as a stage's
     settings: tuple[str, ...] = ()
 
 

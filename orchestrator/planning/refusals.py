@@ -117,7 +117,8 @@ def _shares(stage: Stage, allowed: str) -> Iterator[str]:
         shares = workers * parts
         name, accumulate = stage.owned["batch"], stage.owned.get("accumulate")
         if not batch % shares and batch // shares < least:
-            yield f"{name}={batch} leaves a batch norm fewer than {least} images; it takes {name}={least * shares}, or {allowed}"
+            own = f"{name}={batch} leaves {batch // shares} to each part of a batch, which needs {least} images"
+            yield f"{own}; it takes {name}={least * shares}, or {allowed}"
         if batch % shares:
             nearest = " or ".join(str(size) for size in (batch // shares * shares, -(-batch // shares) * shares) if size)
             also = f" times {accumulate}={parts}" if parts > 1 else ""

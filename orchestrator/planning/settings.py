@@ -79,11 +79,11 @@ def checked(name: str, value: Any, setting: Setting) -> Any:
         return None
     if (setting.file or setting.folder) and value not in _words(setting):
         return _path(name, value, setting)
-    if allowed(setting) and value not in allowed(setting):
-        choices = ", ".join(map(str, allowed(setting)))
-        raise WrongInput(f"{name}={value} is not one of {choices}")
-    for number in value if isinstance(value, list) else [value]:
-        bounded(name, number, setting)
+    for element in value if isinstance(value, list) else [value]:
+        if allowed(setting) and element not in allowed(setting):
+            choices = ", ".join(map(str, allowed(setting)))
+            raise WrongInput(f"{name}={element} is not one of {choices}")
+        bounded(name, element, setting)
     if isinstance(value, list):
         ordered(name, value, setting)
     return value

@@ -33,6 +33,11 @@ class Stage:
         return self.list_name.split(UNION)
 
     @property
+    def least_share(self) -> int:
+        """Of a training: the fewest images in each part of a worker's share of a batch."""
+        return max(self.recipe.least_share, *(add_on.least_share for add_on in self.add_ons.values()), 1)
+
+    @property
     def components(self) -> set[str]:
         """The stage's component and its add-ons."""
         return {self.component, *self.add_ons}

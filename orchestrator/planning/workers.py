@@ -54,4 +54,4 @@ def shared_batches(stages: Iterable[Stage]) -> Iterable[tuple[int, int, int]]:
     """The batch of every training, the number of parts of each worker's share, and the fewest images of a part."""
     for stage in stages:
         if stage.recipe.kind == "train" and "batch" in stage.settings:
-            yield stage.settings["batch"], stage.settings.get("accumulate", 1), stage.recipe.least_share
+            yield stage.settings["batch"], stage.settings.get("accumulate", 1), stage.least_share
