@@ -19,6 +19,7 @@ TINY = {
     "crop": 32,
     "batch": 4,
     "epochs": 1,
+    "begin": 0,
     "iterations": 2,
     "long_side": [32, 40],
     "scales": [1.0, 0.5],
