@@ -2,7 +2,7 @@
 
 Su, Sun, Lin and Wu, Context Decoupling Augmentation for Weakly Supervised Semantic Segmentation, ICCV 2021. RSEPM (Jo, Yu and
 Kim, arXiv 2204.06754, Table 4) compares it with its own mixing. As in the public code (suyukun666/CDA):
-* objects are cut out of pseudo masks of images that show one class, which covers 10 to 70 % of the image;
+* objects are cut out of pseudo masks of images that show one class, which covers 10 to 70 % of the image (`areas`);
 * an object is turned by up to 90 degrees (a variant of the code scales it by 0.8 to 1.2 instead), shrunk to at most 0.7 of the
   height and width of the image that it is pasted on, and pasted at a random place; its label comes to those of the image;
 * half of what is learnt from are images as they are: the loss of the others comes beside that of the network.
@@ -14,6 +14,7 @@ There are two sources of objects:
   says ("predicted masks"). An image of several classes gives an object of each, because a batch has few images.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -24,7 +25,7 @@ from torch.nn import functional
 
 from imagesets.normalising import normalised
 from methods.cda_bank import WithObject, bank_of
-from methods.cda_objects import LEAST, MOST, Pose, tight
+from methods.cda_objects import Pose, tight
 from refiners.pamr import outside
 from training.mixing import mixed_classification, mixing, pasted
 from training.stage import Context, Losses, Outputs, Training
@@ -48,21 +49,21 @@ def found_objects(decoded: torch.Tensor, labels: torch.Tensor, valid: torch.Tens
     return decoded.detach().masked_fill(absent, -torch.inf).argmax(dim=1) * valid
 
 
-def usable(found: torch.Tensor, valid: torch.Tensor, classes: int) -> torch.Tensor:
-    """Which classes' objects in `found` [B,h,w] cover 10 to 70 % of what is `valid` [B,h,w], bool [B,K]."""
+def usable(found: torch.Tensor, valid: torch.Tensor, classes: int, areas: Sequence[float]) -> torch.Tensor:
+    """Which classes' objects in `found` [B,h,w] cover a share within `areas` of what is `valid` [B,h,w], bool [B,K]."""
     pixels = functional.one_hot(found.flatten(1), 1 + classes).sum(dim=1)[:, 1:]
     shares = pixels / valid.flatten(1).sum(dim=1, keepdim=True).clamp(min=1)
-    return (shares >= LEAST) & (shares <= MOST)
+    return (shares >= areas[0]) & (shares <= areas[1])
 
 
-def mix_online(batch: Batch, outputs: Outputs, network: nn.Module, pose: Pose) -> Losses:
+def mix_online(batch: Batch, outputs: Outputs, network: nn.Module, pose: Pose, areas: Sequence[float]) -> Losses:
     """The loss of the images of a batch, each with an object that the decoder finds in another."""
     images, labels = batch["image"].clone(), batch["labels"].clone()
     decoded = outputs["decoded"]
     covered = ~outside(batch["valid"], images.shape[2:])[:, None]
     valid = functional.interpolate(covered.float(), size=decoded.shape[2:], mode="nearest")[:, 0] > 0
     found = found_objects(decoded, labels, valid)
-    objects, shown = usable(found, valid, labels.shape[1]).cpu(), batch["labels"].cpu() > 0
+    objects, shown = usable(found, valid, labels.shape[1], areas).cpu(), batch["labels"].cpu() > 0
     for place in range(len(images)):
         others = (objects & ~shown[place]).nonzero()  # objects are of classes that their images show, so these are of others
         if not len(others):
@@ -81,6 +82,6 @@ def adding(training: Training, context: Context) -> Training:
     settings, network = context.settings.cda, training.network
     pose = Pose(settings.angle, settings.scales)
     if settings.bank == "none":
-        return mixing(training, context, settings, partial(mix_online, network=network, pose=pose))
-    sample = WithObject(training.sample, bank_of(Path(settings.bank), context.items), pose)
+        return mixing(training, context, settings, partial(mix_online, network=network, pose=pose, areas=settings.areas))
+    sample = WithObject(training.sample, bank_of(Path(settings.bank), context.items, settings.areas), pose)
     return mixing(replace(training, sample=sample), context, settings, partial(mix_with_bank, network=network))

@@ -13,7 +13,7 @@ from imagesets.file_check import label_problems
 from imagesets.file_per_image import file_finder, folder_problems
 from imagesets.item import VOID, Item, read_label_map
 from imagesets.side_by_side import side_by_side
-from methods.cda_objects import LEAST, MOST, Pose, tight
+from methods.cda_objects import Pose, tight
 from training.examples import Example
 from training.stage import Context
 
@@ -21,10 +21,10 @@ SUFFIXES = (".png",)
 THREADS = 4  # that read label maps
 
 
-def only_class(label: np.ndarray) -> int | None:
-    """The class index of a label map's only class if that covers 10 to 70 % of the image."""
+def only_class(label: np.ndarray, areas: Sequence[float]) -> int | None:
+    """The class index of a label map's only class if it covers a share of the image within `areas`."""
     values = [value for value in np.flatnonzero(np.bincount(label.ravel(), minlength=256)) if 0 < value < VOID]
-    if len(values) == 1 and LEAST <= float((label == values[0]).mean()) <= MOST:
+    if len(values) == 1 and areas[0] <= float((label == values[0]).mean()) <= areas[1]:
         return int(values[0]) - 1
     return None
 
@@ -39,12 +39,12 @@ class Entry(NamedTuple):
 Bank = Mapping[int, Sequence[Entry]]  # class index -> objects
 
 
-def bank_of(folder: Path, items: Sequence[Item]) -> Bank:
+def bank_of(folder: Path, items: Sequence[Item], areas: Sequence[float]) -> Bank:
     """The objects in a folder's label maps of the images `items`."""
     file_of = file_finder(folder, SUFFIXES)
     entries = [Entry(item, file_of(item.id)) for item in items]
     found: dict[int, list[Entry]] = {}
-    classes = side_by_side(lambda entry: only_class(read_label_map(entry.path)), entries, THREADS)
+    classes = side_by_side(lambda entry: only_class(read_label_map(entry.path), areas), entries, THREADS)
     for entry, index in zip(entries, classes, strict=True):
         if index is not None:
             found.setdefault(index, []).append(entry)
@@ -53,20 +53,19 @@ def bank_of(folder: Path, items: Sequence[Item]) -> Bank:
 
 def bank_problems(context: Context) -> list[str]:
     """What is wrong with the folder of label maps, before anything runs: files, sizes, labels, and no object in any."""
-    if context.settings.cda.bank == "none":
+    settings, classes, objects = context.settings.cda, len(context.classes), list[bool]()
+    if settings.bank == "none":
         return []
-    folder, classes = Path(context.settings.cda.bank), len(context.classes)
-    objects = []
 
     def look(path: Path, item: Item) -> list[str]:
         label = read_label_map(path)
-        objects.append(only_class(label) is not None)
+        objects.append(only_class(label, settings.areas) is not None)
         return label_problems(path, label, item.image, classes)
 
-    problems = folder_problems(folder, context.items, SUFFIXES, look)
+    problems = folder_problems(Path(settings.bank), context.items, SUFFIXES, look)
     if not problems and not any(objects):
-        needed = f"an image whose only class covers {LEAST:.0%} to {MOST:.0%} of it"
-        problems.append(f"the label maps in {folder} have no object for cda, which is {needed}")
+        needed = f"an image whose only class covers a share of it within cda.areas={settings.areas}"
+        problems.append(f"the label maps in {settings.bank} have no object for cda, which is {needed}")
     return problems
 
 

@@ -7,7 +7,6 @@ from typing import NamedTuple
 import torch
 from torch.nn import functional
 
-LEAST, MOST = 0.1, 0.7  # shares of an image that an object covers
 LARGEST = 0.7  # of the height and width that an object may have where it is pasted
 
 

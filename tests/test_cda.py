@@ -24,7 +24,7 @@ from tests.planned_run import planned
 from tests.test_mixings import Seen
 from training.stage import Context, Settings
 
-STILL = Pose(0, (1.0, 1.0))
+STILL, AREAS = Pose(0, (1.0, 1.0)), (0.1, 0.7)
 
 
 def test_pasting_is_the_public_code_s() -> None:
@@ -82,17 +82,17 @@ def test_without_turning_and_scaling_an_object_that_fits_stays_as_it_is() -> Non
 
 def test_an_object_is_the_only_class_of_its_image_and_neither_small_nor_all() -> None:
     label = np.zeros((10, 10), np.uint8)
-    assert only_class(label) is None
+    assert only_class(label, AREAS) is None
     label[:1, :9] = 3
-    assert only_class(label) is None
+    assert only_class(label, AREAS) is None
     label[:2] = 3
-    assert only_class(label) == 2
+    assert only_class(label, AREAS) == 2
     label[9] = 255
-    assert only_class(label) == 2
+    assert only_class(label, AREAS) == 2
     label[:8] = 3
-    assert only_class(label) is None
+    assert only_class(label, AREAS) is None
     label[:3], label[5, 5] = 3, 1
-    assert only_class(label) is None
+    assert only_class(label, AREAS) is None
 
 
 def write_item(root: Path, id: str, index: int, classes: int = 2) -> Item:
@@ -120,7 +120,7 @@ def items(tmp_path: Path) -> list[Item]:
 
 
 def test_every_image_gets_an_object_of_a_class_that_it_does_not_show(items: list[Item], tmp_path: Path) -> None:
-    bank = bank_of(tmp_path / "bank", items)
+    bank = bank_of(tmp_path / "bank", items, AREAS)
     assert {index: [entry.item.id for entry in entries] for index, entries in bank.items()} == {0: ["i0", "i2"], 1: ["i1", "i3"]}
     sample = pickle.loads(pickle.dumps(WithObject(Crop(), bank, Pose(90, (0.8, 1.2)))))
     for item in items:
@@ -133,14 +133,14 @@ def test_every_image_gets_an_object_of_a_class_that_it_does_not_show(items: list
 
 
 def test_an_object_of_the_bank_is_the_pixels_of_its_label(items: list[Item], tmp_path: Path) -> None:
-    made = WithObject(Crop(), bank_of(tmp_path / "bank", items[:2]), STILL)(items[0], np.random.default_rng(0))
+    made = WithObject(Crop(), bank_of(tmp_path / "bank", items[:2], AREAS), STILL)(items[0], np.random.default_rng(0))
     rgba, mask = tight(made["object"], made["object"][3])
     assert mask.shape == (10, 15) and (rgba == torch.tensor([200, 50, 9, 255])[:, None, None]).all()
 
 
 def test_an_image_with_all_classes_gets_none_and_its_loss_is_that_of_itself(items: list[Item], tmp_path: Path) -> None:
     every = Item("i0", items[0].image, (0, 1))
-    sample = WithObject(Crop(), bank_of(tmp_path / "bank", items), STILL)
+    sample = WithObject(Crop(), bank_of(tmp_path / "bank", items, AREAS), STILL)
     made = sample(every, np.random.default_rng(0))
     assert made["object_class"] == -1 and not made["object"].any()
     batch = {name: torch.stack([made[name], sample(items[0], np.random.default_rng(0))[name]]) for name in made}
@@ -152,7 +152,7 @@ def test_an_image_with_all_classes_gets_none_and_its_loss_is_that_of_itself(item
 
 
 def problems(folder: Path, items: list[Item]) -> list[str]:
-    settings = Settings({"cda.bank": str(folder)})
+    settings = Settings({"cda.bank": str(folder), "cda.areas": [0.1, 0.7]})
     return bank_problems(Context(settings, ("red", "blue"), items, (), torch.device("cpu")))
 
 
@@ -169,7 +169,7 @@ def test_what_is_wrong_with_a_bank_is_told_before_anything_runs(items: list[Item
     for item in items:
         save_label_map(bank / f"{item.id}.png", np.zeros((20, 30), np.uint8))
     (only,) = problems(bank, items)
-    assert "have no object for cda, which is an image whose only class covers 10% to 70% of it" in only
+    assert "have no object for cda, which is an image whose only class covers a share of it within cda.areas=[0.1, 0.7]" in only
 
 
 def test_a_network_without_a_decoder_needs_a_bank_and_the_bank_counts_in_its_key(image_set: Path, tmp_path: Path) -> None:
@@ -201,7 +201,7 @@ def test_a_decoder_s_objects_are_pasted_on_images_of_other_classes() -> None:
     found[2, 0, 0] = 3  # class 2 in image 2, too small
     batch, outputs = online([[1, 0, 0], [0, 1, 0], [1, 0, 1]], found)
     network = Seen()
-    mix_online(batch, outputs, network, STILL)["mixed_classification"].backward()
+    mix_online(batch, outputs, network, STILL, AREAS)["mixed_classification"].backward()
     (mixed,) = network.images
     assert torch.equal(mixed[0], batch["image"][0]) and torch.equal(mixed[2], batch["image"][2])  # both show class 0
     assert (mixed[1] == 0).sum() == 3 * 8 * 8 and set(mixed[1].unique().tolist()) == {0, 1}
@@ -218,4 +218,4 @@ def test_a_decoder_finds_no_class_that_an_image_does_not_show_and_nothing_in_its
     assert not found[:, 4:].any() and not found[2].any()
     assert set(found[0].unique().tolist()) <= {0, 1} and set(found[1].unique().tolist()) <= {0, 2, 3}
     shares = [(found[3, :4] == index + 1).float().mean().item() for index in range(3)]
-    assert usable(found, valid, 3)[3].tolist() == [0.1 <= share <= 0.7 for share in shares]
+    assert usable(found, valid, 3, AREAS)[3].tolist() == [0.1 <= share <= 0.7 for share in shares]
