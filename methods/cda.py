@@ -80,7 +80,7 @@ def mix_online(batch: Batch, outputs: Outputs, network: nn.Module, pose: Pose, a
 def adding(training: Training, context: Context) -> Training:
     """The mixing `cda`."""
     settings, network = context.settings.cda, training.network
-    pose = Pose(settings.angle, settings.scales)
+    pose = Pose(settings.angle, settings.scale_range)
     if settings.bank == "none":
         return mixing(training, context, settings, partial(mix_online, network=network, pose=pose, areas=settings.areas))
     sample = WithObject(training.sample, bank_of(Path(settings.bank), context.items, settings.areas), pose)

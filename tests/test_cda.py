@@ -19,9 +19,13 @@ from methods.cda import found_objects, mix_online, mix_with_bank, usable
 from methods.cda_bank import WithObject, bank_of, bank_problems, only_class
 from methods.cda_objects import Pose, fitted, on_canvas, posed, tight, turned
 from orchestrator.engine.checks import check_imports
+from tests.contracts.cases import SEGMENTER, Case, plan
+from tests.contracts.images import write_images
+from tests.contracts.laboratory import Laboratory, Made, same
 from tests.golden_vectors import golden
 from tests.planned_run import planned
 from tests.test_mixings import Seen
+from training.loop import Stopped
 from training.stage import Context, Settings
 
 STILL, AREAS = Pose(0, (1.0, 1.0)), (0.1, 0.7)
@@ -37,15 +41,14 @@ def test_pasting_is_the_public_code_s() -> None:
     assert torch.equal(torch.where(mask, image, background).movedim(0, -1), ref["out"])
 
 
-@given(st.tuples(*[st.integers(1, 60)] * 4), st.floats(0.8, 1.2))
-def test_bytes_are_resized_as_pillow_resizes_them(sides: tuple[int, int, int, int], scale: float) -> None:
+@given(st.tuples(*[st.integers(4, 60)] * 4), st.floats(0.8, 1.2))
+def test_objects_are_resized_as_pillow_resizes_floats(sides: tuple[int, int, int, int], scale: float) -> None:
     rng = np.random.default_rng(0)
-    rgb, label = rng.integers(0, 256, (*sides[:2], 3), np.uint8), rng.choice(np.uint8([0, 7]), sides[:2])
+    planes = rng.random((4, *sides[:2]), np.float32)
     size = fitted(sides[:2], sides[2:], scale)
-    cut, found = posed(torch.from_numpy(rgb).movedim(-1, 0), torch.from_numpy(label), sides[2:], 0, scale)
-    expected = [np.asarray(Image.fromarray(one).resize(size[::-1], Image.Resampling.BILINEAR)) for one in (rgb, label)]
-    for own, other in zip((cut.movedim(0, -1), found), expected, strict=True):
-        assert own.dtype == torch.uint8 and np.abs(own.numpy().astype(int) - other).max() <= 1
+    cut, found = posed(torch.from_numpy(planes[:3]), torch.from_numpy(planes[3]), sides[2:], 0, scale)
+    expected = [np.asarray(Image.fromarray(plane).resize(size[::-1], Image.Resampling.BILINEAR)) for plane in planes]
+    np.testing.assert_allclose(torch.cat([cut, found[None]]).numpy(), np.stack(expected), atol=1e-5)
 
 
 @given(
@@ -219,3 +222,26 @@ def test_a_decoder_finds_no_class_that_an_image_does_not_show_and_nothing_in_its
     assert set(found[0].unique().tolist()) <= {0, 1} and set(found[1].unique().tolist()) <= {0, 2, 3}
     shares = [(found[3, :4] == index + 1).float().mean().item() for index in range(3)]
     assert usable(found, valid, 3, AREAS)[3].tolist() == [0.1 <= share <= 0.7 for share in shares]
+
+
+@pytest.fixture
+def with_bank(tmp_path: Path) -> Made:
+    """A training of cam with CDA, whose bank is the masks."""
+    images = write_images(tmp_path / "images", ("red", "blue"))
+    bank = f"cda.bank={images / 'SegmentationClass'}"
+    stage = plan("cam+cda", SEGMENTER, further=(bank,))[0]
+    return Laboratory(tmp_path / "store", images).made(Case("cda", "cam+cda", SEGMENTER, stage, (bank,)))
+
+
+def test_a_training_with_a_bank_resumes_exactly(with_bank: Made, tmp_path: Path) -> None:
+    assert "mixed_classification" in with_bank.history[0]
+    with pytest.raises(Stopped):
+        with_bank.again(tmp_path / "halted", stop_at=1)
+    resumed = with_bank.again(tmp_path / "halted")
+    assert same(resumed.weights, with_bank.weights) and resumed.history == with_bank.history
+
+
+@pytest.mark.slow
+def test_a_training_with_a_bank_is_the_same_with_loaders(with_bank: Made, tmp_path: Path) -> None:
+    loaded = with_bank.again(tmp_path / "loaded", changed={"training.loaders": 2})
+    assert same(loaded.weights, with_bank.weights) and loaded.history == with_bank.history
