@@ -22,6 +22,11 @@ class Component:
     add_ons: tuple[Recipe, ...] = ()
 
     @property
+    def continues(self) -> bool:
+        """Whether it makes maps of maps (scg), so that another of its kind may go before it."""
+        return any(stage.writes == "maps" and "maps" in stage.reads for stage in self.recipe.stages)
+
+    @property
     def trains_a_network(self) -> bool:
         """Whether the component has a training that add-ons can add to."""
         return any(stage.kind == "train" and stage.writes == "network" for stage in self.recipe.stages)
@@ -51,7 +56,7 @@ def _words(expression: str) -> list[str]:
 
 def _check_places(named: Sequence[Component]) -> None:
     for kind in SINGLE:
-        same = [component.recipe.name for component in named if component.recipe.kind == kind]
+        same = [part.recipe.name for part in named if part.recipe.kind == kind and not part.continues]
         if len(same) > 1:
             raise WrongInput(f"{' and '.join(same)} are both of kind {kind}; an expression takes one")
 
