@@ -13,10 +13,18 @@ The division by s makes the weights free of the scale and the offset of each col
 Neighbours are slices of one padded image, so the 48 copies of every map that unfolding makes are never in memory.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
+import numpy as np
 import torch
 from torch.nn import functional
+
+from imagesets.item import VOID, Item
+from maps.grids import resize, strided
+from maps.maps import Maps
+from refiners.threshold import label_map
+from training.stage import Context, Settings
 
 EPSILON = 1e-8  # added to sigma s: a pixel in an area of one colour has equal neighbours
 DILATIONS = (1, 2, 4, 8, 12, 24)
@@ -105,3 +113,71 @@ def neighbours(planes: torch.Tensor, dilations: Sequence[int]) -> Iterator[torch
             for along in (-dilation, 0, dilation):
                 if down or along:
                     yield padded[..., reach + down : reach + down + height, reach + along : reach + along + width]
+
+
+def maps(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:
+    """Stage of the refiner `pamr` before another refiner: refined maps on the grid of `stride`.
+
+    A background map of the method's own is refined with them and stays the first.
+    """
+
+    def one(item: Item) -> dict[str, np.ndarray]:
+        found = context.inputs["maps"][item.id]
+        return Maps(found.keys, found.size, (_on(item.rgb(), _planes(found), context).numpy(),)).arrays()
+
+    return one
+
+
+def masks(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:
+    """Stage of the refiner `pamr`: the refined maps, cut at `seed_threshold` or by a background map of the method's own."""
+
+    def one(item: Item) -> dict[str, np.ndarray]:
+        found = context.inputs["maps"][item.id]
+        if len(found.keys) == 0:
+            return {"label": np.zeros(found.size, np.uint8)}
+        planes = resize(_on(item.rgb(), _planes(found), context), found.size)
+        own = len(planes) - len(found.keys)
+        background = planes[0] if own else context.settings.seed_threshold
+        return {"label": label_map(planes[own:], found.keys, background)}
+
+    return one
+
+
+def masks_of_masks(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:
+    """Stage of the refiner `pamr` after another refiner: the labels of that refiner, refined as one map each.
+
+    255 stays 255: there colours alone would decide, and a segmenter would learn the guess.
+    """
+    records = context.inputs["masks"]
+
+    def one(item: Item) -> dict[str, np.ndarray]:
+        label = records[item.id]["label"]
+        present = np.unique(label[label != VOID])
+        if len(present) < 2:
+            return {"label": label}
+        planes = torch.from_numpy((label == present[:, None, None]).astype(np.float32))
+        refined = resize(_on(item.rgb(), planes, context), label.shape).argmax(dim=0).numpy()
+        return {"label": np.where(label == VOID, label, present[refined])}
+
+    return one
+
+
+def _planes(maps: Maps) -> torch.Tensor:
+    """All maps at full size, a background map of the method's own first: [n,H,W] or [1+n,H,W]."""
+    own = maps.background(full=True)
+    return maps.full() if own is None or len(maps.keys) == 0 else torch.cat([own[None], maps.full()])
+
+
+def _on(rgb: np.ndarray, planes: torch.Tensor, context: Context) -> torch.Tensor:
+    """Planes [n,H,W], refined on the image uint8 [H,W,3], both on the grid of `stride`: [n,h,w]."""
+    size = strided((rgb.shape[0], rgb.shape[1]), context.settings.stride)
+    if len(planes) == 0:
+        return torch.zeros((0, *size))
+    image = torch.from_numpy(rgb.copy()).movedim(2, 0).float() / 255
+    image, planes = (resize(given, size)[None].to(context.device) for given in (image, planes))
+    return refined(image, planes, **of(context.settings))[0].cpu()
+
+
+def of(settings: Settings) -> dict[str, Any]:
+    """The parameters of `refined` in the settings of pamr.yaml."""
+    return {name: getattr(settings, name) for name in ("dilations", "iterations", "sigma")}

@@ -19,12 +19,18 @@ A matrix takes 4 N^2 bytes (4 MB at 32x32, 67 MB at 64x64); four are in memory a
 and classes. A class without seeds has a map of zeros.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields
 
+import numpy as np
 import torch
 
-from maps.grids import resize
+from imagesets.item import Item
+from imagesets.views import Loaded, load, pairs
+from maps.grids import resize, strided
+from maps.maps import Maps
+from maps.reading import unit_maximum
+from training.stage import Context, PerImage, Record, Settings
 
 EPSILON = 1e-10  # added to norms, sums and ranges (RecurSeed code)
 SPA_EPSILON = 1e-5  # added to the sums of S1 and S2 (SPA code)
@@ -41,6 +47,11 @@ class Parameters:
     iterations: int = 1
     second_weight: float = 1.0
     form: str = "authors"
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Parameters":
+        """The parameters in the settings of scg.yaml, which have the same names."""
+        return cls(**{field.name: getattr(settings, field.name) for field in fields(cls)})
 
 
 @torch.no_grad()
@@ -152,3 +163,47 @@ def _stretched(values: torch.Tensor, dim: int) -> torch.Tensor:
     """Values, in place, to 0..1 along one axis by their minimum and maximum."""
     low, high = values.amin(dim=dim, keepdim=True), values.amax(dim=dim, keepdim=True)
     return values.sub_(low).div_(high.sub_(low).add_(EPSILON))
+
+
+def maps(context: Context) -> PerImage:
+    """Stage of the extractor `scg`: the maps of the word `maps`, spread over the features of the network that made them.
+
+    Features are sums over scales and mirror images (RecurSeed code), on a grid of `stride` pixels a cell over the image.
+    """
+    settings, network, device = context.settings, context.inputs["network"], context.device
+    parameters = Parameters.of(settings)
+
+    @torch.no_grad()
+    def compute(batch: Sequence[Loaded]) -> list[list[torch.Tensor]]:
+        if not batch[0].views:  # no labels, no maps
+            return [[] for _ in batch]
+        height, width = batch[0].rgb.shape[:2]
+        size = strided((height, width), settings.stride)
+        layers = summed_layers(network.backbone, pairs(batch, device), settings.layers, size)
+        found = []
+        for place, loaded in enumerate(batch):
+            own = unit_maximum(resize(context.inputs["maps"][loaded.item.id].strided(), size)).to(device)
+            found.append([spread([layer[place : place + 1] for layer in layers], own[None], parameters)[0]])
+        return found
+
+    return PerImage(lambda item: load(item, settings.scales if item.labels else (), device), compute, _record)
+
+
+def summed_layers(
+    backbone: Callable[[torch.Tensor], Sequence[torch.Tensor]],
+    views: Iterator[torch.Tensor],
+    numbers: Sequence[int],
+    size: Sequence[int],
+) -> list[torch.Tensor]:
+    """The features [B,C_l,*size] of layers 1 (the first tap) to 5, summed over views [B,2,3,h,w] of each scale."""
+    found: list[torch.Tensor] = []
+    for scaled in views:
+        taps = backbone(scaled.flatten(0, 1))
+        own = [resize(taps[number - 1], size).unflatten(0, (-1, 2)) for number in numbers]
+        both = [image + mirror.flip(-1) for image, mirror in (layer.unbind(1) for layer in own)]
+        found = [total.add_(layer) for total, layer in zip(found, both, strict=True)] if found else both
+    return found
+
+
+def _record(item: Item, rgb: np.ndarray, grids: Sequence[np.ndarray]) -> Record:
+    return Maps(np.array(item.labels, np.int64), (rgb.shape[0], rgb.shape[1]), tuple(grids)).arrays()

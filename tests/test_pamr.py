@@ -1,13 +1,21 @@
 """PAMR: the golden vectors of two public codes, and what holds whatever the image."""
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
+from benchmarks.pamr import plain, scene
+from imagesets.item import Item
+from maps.maps import Maps
 from maps.normalising import max_normalised
+from maps.reading import as_they_are
 from refiners import pamr
+from refiners.threshold import label_map
 from tests.golden_vectors import golden
+from tests.two_colours import context, write_items
 
 CLOSE = {"atol": 2e-5, "rtol": 0}
 
@@ -56,6 +64,11 @@ def test_it_refines_as_visinf_s_code(name, dilations, iterations):
 def test_the_spread_of_colours_is_visinf_s():
     known = golden("pamr_visinf")
     torch.testing.assert_close(pamr.spread(known["image"], pamr.DILATIONS)[0], known["local_std"], atol=1e-6, rtol=0)
+
+
+def test_it_is_the_unfolded_form():
+    images, maps = scene(32, 3)
+    torch.testing.assert_close(pamr.refined(images, maps), plain(images, maps), **CLOSE)
 
 
 @settings(max_examples=10)
@@ -111,3 +124,61 @@ def test_a_map_without_classes_is_fine_and_another_size_is_not():
 def test_the_mathematics_needs_no_gradient():
     maps = max_normalised(drawn(0, 1, 2, 8, 8).requires_grad_())
     assert not pamr.refined(drawn(1, 1, 3, 8, 8), maps).requires_grad
+
+
+SETTINGS = {"iterations": 10, "dilations": [1, 2], "sigma": 0.1, "stride": 1, "seed_threshold": 0.3}
+
+
+def two_halves(tmp_path) -> Item:
+    """An image with a dark and a light half."""
+    (item,) = write_items(tmp_path, [(1,)], size=(24, 32))
+    rgb = np.full((24, 32, 3), 40, np.uint8)
+    rgb[:, 16:] = 200
+    Image.fromarray(rgb).save(item.image)
+    return item
+
+
+def test_the_masks_of_the_stage_end_where_a_colour_ends(tmp_path):
+    item, peak = two_halves(tmp_path), np.zeros((1, 24, 32), np.float32)
+    peak[:, :, 8:18] = 1
+    records = {item.id: Maps(np.array([1]), (24, 32), (peak,), read=as_they_are)}
+    found = pamr.masks(context(SETTINGS, [item], maps=records))(item)["label"]
+    assert found.dtype == np.uint8 and (found[:, 8:16] == 2).all() and not found[:, 16:].any()
+    again = Maps.of(pamr.maps(context(SETTINGS, [item], maps=records))(item), as_they_are)
+    assert np.array_equal(found, label_map(again.full(), again.keys, 0.3)) and again.strided().shape == (1, 6, 8)
+
+
+def test_on_a_coarser_grid_the_stage_still_writes_whole_images(tmp_path):
+    item = two_halves(tmp_path)
+    records = {item.id: Maps(np.array([1]), (24, 32), (np.ones((1, 24, 32), np.float32),), read=as_they_are)}
+    where = context(SETTINGS | {"stride": 4}, [item], maps=records)
+    assert (pamr.masks(where)(item)["label"] == 2).all()
+    assert Maps.of(pamr.maps(where)(item), as_they_are).grids[0].shape == (1, 6, 8)
+
+
+def test_a_background_map_of_the_method_s_own_is_refined_too_and_goes_before_the_threshold(tmp_path):
+    item = two_halves(tmp_path)
+    planes = drawn(0, 2, 24, 32).numpy()  # background first
+    records = {item.id: Maps(np.array([1]), (24, 32), (planes,), read=as_they_are)}
+    found = pamr.masks(context(SETTINGS, [item], maps=records))(item)["label"]
+    refined = Maps.of(pamr.maps(context(SETTINGS, [item], maps=records))(item), as_they_are)
+    assert (found == 2 * (refined.full()[0] > refined.background(full=True)).numpy()).mean() > 0.99  # half precision
+    assert 0.2 < (found == 2).mean() < 0.8
+
+
+def test_an_image_without_classes_is_background(tmp_path):
+    item = two_halves(tmp_path)
+    where = context(SETTINGS, [item], maps={item.id: Maps(np.zeros(0, np.int64), (24, 32), (), read=as_they_are)})
+    assert not pamr.masks(where)(item)["label"].any()
+    assert Maps.of(pamr.maps(where)(item), as_they_are).full().shape == (0, 24, 32)
+
+
+def test_a_label_map_of_another_refiner_is_refined_and_undecided_pixels_stay(tmp_path):
+    item, label = two_halves(tmp_path), np.where(np.arange(32) < 18, 3, 8).astype(np.uint8)[None].repeat(24, 0)
+    label[:4] = 255
+    stage = pamr.masks_of_masks(context(SETTINGS, [item], masks={item.id: {"label": label}}))
+    found = stage(item)["label"]
+    assert (found[:4] == 255).all() and (found[4:, :16] == 3).all() and (found[4:, 18:] == 8).all()
+    assert (found[4:, 16:18] == 8).mean() > (label[4:, 16:18] == 8).mean() == 0
+    whole = np.full((24, 32), 5, np.uint8)
+    assert np.array_equal(pamr.masks_of_masks(context(SETTINGS, [item], masks={item.id: {"label": whole}}))(item)["label"], whole)

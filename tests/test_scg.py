@@ -1,12 +1,19 @@
 """SCG: the golden vectors of two public codes and of the printed equations, and what holds whatever the features."""
 
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.scg import example, plain
+from maps.maps import Maps
+from maps.reading import as_they_are
 from refiners import scg
 from tests.golden_vectors import golden
+from tests.two_colours import context, write_items
 
 SETS = {
     "p1": scg.Parameters(),
@@ -60,6 +67,12 @@ def test_the_printed_equations_are_those_of_independent_loops():
     torch.testing.assert_close(found, known["M"], atol=1e-5, rtol=0)
 
 
+def test_it_is_the_plain_form_with_all_matrices_at_once():
+    layers, cams = example(3)
+    few = [layer[..., ::2, ::2] for layer in layers[:3]]
+    torch.testing.assert_close(scg.spread(few, cams[..., ::2, ::2]), plain(few, cams[..., ::2, ::2]), **MAP)
+
+
 def test_where_all_features_are_one_vector_seeds_spread_nowhere():
     features, cams = drawn(0, 1, 8, 1, 1).expand(1, 8, 7, 9), peaks_of_one(drawn(1, 1, 2, 7, 9))
     found = scg.spread([features], cams)
@@ -108,3 +121,32 @@ def test_layers_are_brought_to_the_grid_of_the_maps():
     fine, cams = drawn(0, 1, 5, 8, 12), peaks_of_one(drawn(1, 1, 2, 4, 6))
     coarse = torch.nn.functional.interpolate(fine, size=(4, 6), mode="bilinear", align_corners=False)
     assert torch.equal(scg.spread([fine], cams), scg.spread([coarse], cams))
+
+
+def test_the_stage_spreads_a_seed_over_its_object(tmp_path):
+    """Taps are the colours of the image at strides 4 and 8, so all positions of a square are alike."""
+    (item, empty) = write_items(tmp_path, [(0,), ()])
+    rgb = item.rgb().astype(int)
+    inside = (rgb[..., 0] > 200) & (rgb[..., 1] < 100)
+    peak = np.zeros((1, 48, 64), np.float32)
+    rows, columns = np.nonzero(inside)
+    peak[0, rows[0] : rows[0] + 8, columns[0] : columns[0] + 8] = 1
+    records = {"image0": Maps(np.array([0]), (48, 64), (peak,), read=as_they_are)}
+
+    def taps(images: torch.Tensor) -> list[torch.Tensor]:
+        return [torch.nn.functional.avg_pool2d(images + 3, stride) ** 4 for stride in (4, 8)]
+
+    settings = {"layers": [2, 1], "stride": 4, "scales": [1.0, 2.0], **vars(scg.Parameters(first_threshold=0.9))}
+    where = context(settings, [item], network=SimpleNamespace(backbone=taps), maps=records)
+    found = Maps.of(scg.maps(where)(item), as_they_are)
+    assert found.keys.tolist() == [0] and found.grids[0].shape == (1, 12, 16)
+    spread = (found.full()[0] > 0.5).numpy()
+    assert (inside & spread).sum() / (inside | spread).sum() > 0.7  # cells of 4 pixels reach beyond the rim
+    assert peak[0][inside].mean() < 0.3
+    assert Maps.of(scg.maps(where)(empty), as_they_are).full().shape == (0, 48, 64)
+
+
+def test_mirror_images_are_turned_back_before_they_are_added():
+    views = torch.stack([drawn(0, 1, 3, 8, 12), drawn(0, 1, 3, 8, 12).flip(-1)], dim=1)
+    (found,) = scg.summed_layers(lambda images: [images], iter([views]), [1], (8, 12))
+    torch.testing.assert_close(found, 2 * drawn(0, 1, 3, 8, 12))

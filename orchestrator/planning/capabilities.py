@@ -16,15 +16,26 @@ def check_requirements(
 ) -> None:
     """Raise WrongInput if something that a stage reads or names does not provide what the stage requires.
 
-    A requirement is on a word that the stage reads, or on a setting whose value names an entry of a table (`backbone.name`).
+    A requirement is on a word that the stage reads, or on a setting whose value names an entry of a table: `backbone.name`, or
+    `network.backbone`, the architecture of a network that the stage reads.
     """
     for name, wanted in recipe.requires.items():
         if name in inputs:
             source, why = inputs[name], _why_read(recipe, name)
             _refuse_missing(component, wanted, source.recipe.provides, f"the {name} of {source.component}", why)
-        elif (full := name if "." in name else f"{owner}.{name}") in settings:
+        elif (full := _setting(name, owner, inputs, settings)) in settings:
             value = settings[full]
             _refuse_missing(component, wanted, provided_by_entry(value), f"{full}={value}")
+
+
+def _setting(name: str, owner: str, inputs: Mapping[str, "Stage"], settings: Mapping[str, Any]) -> str:
+    """The full name of the setting that a requirement is on."""
+    prefix, dot, own = name.partition(".")
+    if prefix not in inputs:
+        return name if dot else f"{owner}.{name}"
+    writer = inputs[prefix].in_place_of or inputs[prefix].component
+    full = f"{writer}.{own}"  # a network with an architecture of its own (spatial-bce) has a setting for it
+    return full if full in settings else f"{own}.name"
 
 
 def can_score(score: StageRecipe, scored: "Stage") -> bool:

@@ -22,6 +22,11 @@ class Component:
     add_ons: tuple[Recipe, ...] = ()
 
     @property
+    def continues(self) -> bool:
+        """Whether it makes maps of maps (scg), so that another of its kind may go before it."""
+        return any(stage.writes == "maps" and "maps" in stage.reads for stage in self.recipe.stages)
+
+    @property
     def trains_a_network(self) -> bool:
         """Whether the component has a training that add-ons can add to."""
         return any(stage.kind == "train" and stage.writes == "network" for stage in self.recipe.stages)
@@ -34,7 +39,7 @@ def components(expression: str, segmenter: str) -> list[Component]:
     chain = _with_add_ons(named)
     chain.sort(key=lambda component: FOLD_ORDER.index(component.recipe.kind))  # a stable sort: refiners keep their order
     last = Component(*find(segmenter, ("segmenter",)))
-    if _learns_from_masks(last.recipe) and not any(component.recipe.kind == "refiner" for component in chain):
+    if learns_from_masks(last.recipe) and not any(component.recipe.kind == "refiner" for component in chain):
         defaults = next((part.recipe.default_refiners for part in reversed(chain) if part.recipe.default_refiners), ())
         chain += [Component(*find(name, ("refiner",))) for name in defaults]
     return [*chain, last]
@@ -51,7 +56,7 @@ def _words(expression: str) -> list[str]:
 
 def _check_places(named: Sequence[Component]) -> None:
     for kind in SINGLE:
-        same = [component.recipe.name for component in named if component.recipe.kind == kind]
+        same = [part.recipe.name for part in named if part.recipe.kind == kind and not part.continues]
         if len(same) > 1:
             raise WrongInput(f"{' and '.join(same)} are both of kind {kind}; an expression takes one")
 
@@ -75,5 +80,6 @@ def _with_add_ons(named: Sequence[Component]) -> list[Component]:
     return chain
 
 
-def _learns_from_masks(segmenter: Recipe) -> bool:
+def learns_from_masks(segmenter: Recipe) -> bool:
+    """Whether a segmenter trains on pseudo masks."""
     return any("masks" in stage.reads for stage in segmenter.stages)

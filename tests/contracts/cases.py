@@ -37,6 +37,9 @@ OWN = {  # what the rule above does not make tiny
     "mctformer.policy": "none",
     "pmm.window": 48,
     "pmm.window_scales": [1.0],
+    "recurseed.low_width": 8,
+    "recurseed.rec_begin": 0,
+    "recurseed.seg_begin": 0,
     "sipe.head_lr": 0.01,  # at SIPE's own rates, bfloat16 soon chooses other seeds than float32
     "sipe.lr": 0.001,
     "spatial-bce.side": 32,
