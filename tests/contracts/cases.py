@@ -37,7 +37,10 @@ OWN = {  # what the rule above does not make tiny
     "mctformer.policy": "none",
     "pmm.window": 48,
     "pmm.window_scales": [1.0],
+    "recurseed.certain_foreground": 0.2,  # at 0.55, rounding decides whether an untrained decoder is sure of anything
+    "recurseed.head_lr": 0.01,  # as SIPE's rates
     "recurseed.low_width": 8,
+    "recurseed.lr": 0.001,
     "recurseed.rec_begin": 0,
     "recurseed.seg_begin": 0,
     "sipe.head_lr": 0.01,  # at SIPE's own rates, bfloat16 soon chooses other seeds than float32
