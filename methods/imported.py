@@ -63,6 +63,23 @@ def network(context: Context) -> nn.Module:
     return module
 
 
+def renamed_network(context: Context) -> nn.Module:
+    """As `network`, of a file that may have its authors' names: the network knows them (`renamed`)."""
+    module, settings = context.inputs["network"], context.settings
+    own = f"the network on the backbone {settings.backbone.name.__name__} and of {len(context.classes)} classes, entry by entry"
+    load_state(module, module.renamed(_state(context)), f"{settings.imported.network} does not fit {own}")
+    return module  # type: ignore[no-any-return]
+
+
+def renamed_network_problems(context: Context) -> list[str]:
+    """As `network_problems`, for `renamed_network`."""
+    try:
+        renamed_network(context)
+    except WrongInput as error:
+        return [str(error)]
+    return []
+
+
 def network_problems(context: Context) -> list[str]:
     """What is wrong with the file of weights, as one sentence or none; `context.inputs` holds the untrained network."""
     try:

@@ -28,6 +28,7 @@ from training.stage import Context, Settings
 
 EPSILON = 1e-8  # added to sigma s: a pixel in an area of one colour has equal neighbours
 DILATIONS = (1, 2, 4, 8, 12, 24)
+AT_ONCE = 2**16  # values of maps that a CPU refines at a time
 
 
 @torch.no_grad()
@@ -37,21 +38,27 @@ def refined(
     dilations: Sequence[int] = DILATIONS,
     iterations: int = 10,
     sigma: float = 0.1,
+    windows: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Maps [B,n,H,W], refined on images [B,3,H,W] of the same size: [B,n,H,W]."""
+    """Maps [B,n,H,W], refined on images [B,3,H,W] of the same size: [B,n,H,W].
+
+    With `windows` [B,4], see `refined_inside`, an image's border is that of its window; what is outside means nothing.
+    """
     if images.shape[-2:] != maps.shape[-2:]:
         raise ValueError(f"images of {tuple(images.shape[-2:])} and maps of {tuple(maps.shape[-2:])} must have one size")
     if maps.numel() == 0:
         return maps
-    weights = affinities(images, dilations, sigma).unsqueeze(2)
+    around = Neighbours(dilations, maps.shape[-2:], windows)
+    weights = affinities(images, around, sigma).unsqueeze(2)
     for _ in range(iterations):
         total = torch.zeros_like(maps)
-        for place, shifted in enumerate(neighbours(maps, dilations)):
+        for place, shifted in enumerate(around.of(maps)):
             total.addcmul_(weights[:, place], shifted)
         maps = total
     return maps
 
 
+@torch.no_grad()
 def refined_inside(
     images: torch.Tensor,
     maps: torch.Tensor,
@@ -65,10 +72,27 @@ def refined_inside(
     `windows` [B,4] are (top, left, bottom, right) in cells of the maps. RecurSeed's domain W is the part of a padded crop that
     shows the image (our reading; a softmax is 0 nowhere, so "the active region" of a map cannot be meant literally).
     """
+    # a CPU refines small maps of several images at once, because each of many operations has a price, and large ones one by one,
+    # in its cache and without what lies outside
+    at_once = len(maps) if maps.is_cuda else max(1, AT_ONCE // max(1, maps[0].numel()))
+    parts = zip(*(given.split(at_once) for given in (images, maps, windows)), strict=True)
+    found = [_refined_inside(image, own, window, (dilations, iterations, sigma)) for image, own, window in parts]
+    return torch.cat(found)
+
+
+def _refined_inside(
+    images: torch.Tensor, maps: torch.Tensor, windows: torch.Tensor, parameters: tuple[Sequence[int], int, float]
+) -> torch.Tensor:
+    if maps.is_cuda:  # which would wait for a look at the windows
+        found, beyond = refined(images, maps, *parameters, windows), outside(windows, maps.shape[-2:])
+        return found.masked_fill_(beyond[:, None], 0)
+    top, left, bottom, right = *windows[:, :2].amin(dim=0).tolist(), *windows[:, 2:].amax(dim=0).tolist()
+    cut = ..., slice(top, bottom), slice(left, right)
+    own = windows - torch.tensor([top, left, top, left])
+    beyond = outside(own, (bottom - top, right - left))
     found = torch.zeros_like(maps)
-    for own, image, result, (top, left, bottom, right) in zip(maps, images, found, windows.tolist(), strict=True):
-        part = ..., slice(top, bottom), slice(left, right)
-        result[part] = refined(image[part][None], own[part][None], dilations, iterations, sigma)[0]
+    inside = refined(images[cut], maps[cut], *parameters, own if beyond.any() else None)
+    found[cut] = inside.masked_fill_(beyond[:, None], 0)
     return found
 
 
@@ -80,39 +104,57 @@ def outside(windows: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
     return (down < top) | (down >= bottom) | (along < left) | (along >= right)
 
 
-def affinities(images: torch.Tensor, dilations: Sequence[int], sigma: float) -> torch.Tensor:
+class Neighbours:
+    """The eight neighbours of every pixel of planes of `size` at each dilation; beyond a window, its border goes on."""
+
+    def __init__(self, dilations: Sequence[int], size: Sequence[int], windows: torch.Tensor | None = None) -> None:
+        self.dilations, self.size, self.reach = dilations, size, max(dilations)
+        self.places = None if windows is None else _nearest_inside(windows, size)
+
+    def of(self, planes: torch.Tensor) -> Iterator[torch.Tensor]:
+        """[B,C,H,W] shifted by each neighbour: eight views [B,C,H,W] per dilation, row by row without the middle."""
+        if self.places is not None:
+            planes = planes.flatten(2).gather(2, self.places[:, None].expand(-1, planes.shape[1], -1)).view_as(planes)
+        reach, (height, width) = self.reach, self.size
+        padded = functional.pad(planes, (reach, reach, reach, reach), mode="replicate")
+        for dilation in self.dilations:
+            for down in (-dilation, 0, dilation):
+                for along in (-dilation, 0, dilation):
+                    if down or along:
+                        yield padded[..., reach + down : reach + down + height, reach + along : reach + along + width]
+
+
+def _nearest_inside(windows: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
+    """For every cell of a grid of `size` the number of the nearest cell inside windows [B,4]: [B,h*w]."""
+    rows, columns = (
+        torch.arange(side, device=windows.device).clamp(windows[:, axis, None], windows[:, axis + 2, None] - 1)
+        for axis, side in enumerate(size)
+    )
+    return (rows[:, :, None] * size[1] + columns[:, None]).flatten(1).clamp(min=0)  # a window may be empty
+
+
+def affinities(images: torch.Tensor, around: Neighbours, sigma: float) -> torch.Tensor:
     """The weights a(p,q) of images [B,3,H,W]: [B,8 per dilation,H,W], which sum to 1 over the neighbours of a pixel."""
-    scale = (sigma * spread(images, dilations)).add_(EPSILON).mul_(images.shape[1]).reciprocal_()
-    found = images.new_empty(len(images), 8 * len(dilations), *images.shape[-2:])
-    for place, shifted in enumerate(neighbours(images, dilations)):
+    scale = (sigma * spread(images, around)).add_(EPSILON).mul_(images.shape[1]).reciprocal_()
+    found = images.new_empty(len(images), 8 * len(around.dilations), *images.shape[-2:])
+    for place, shifted in enumerate(around.of(images)):
         torch.sum((shifted - images).abs_().mul_(scale), dim=1, out=found[:, place])
     found.sub_(found.amin(dim=1, keepdim=True)).neg_().exp_()
     return found.div_(found.sum(dim=1, keepdim=True))
 
 
-def spread(images: torch.Tensor, dilations: Sequence[int]) -> torch.Tensor:
+def spread(images: torch.Tensor, around: Neighbours) -> torch.Tensor:
     """The unbiased deviation s of every colour over the 3x3 windows around each pixel: [B,3,H,W] to [B,3,H,W].
 
     It is made of differences to the middle, whose squares lose no digits where colours hardly vary.
     """
     total, squares = torch.zeros_like(images), torch.zeros_like(images)
-    for shifted in neighbours(images, dilations):
+    for shifted in around.of(images):
         difference = shifted - images
         total.add_(difference)
         squares.addcmul_(difference, difference)
-    count = 9 * len(dilations)
+    count = 9 * len(around.dilations)
     return squares.addcmul_(total, total, value=-1 / count).clamp_(min=0).div_(count - 1).sqrt_()
-
-
-def neighbours(planes: torch.Tensor, dilations: Sequence[int]) -> Iterator[torch.Tensor]:
-    """[B,C,H,W] shifted by each neighbour: eight views [B,C,H,W] per dilation, row by row without the middle."""
-    reach, (height, width) = max(dilations), planes.shape[-2:]
-    padded = functional.pad(planes, (reach, reach, reach, reach), mode="replicate")
-    for dilation in dilations:
-        for down in (-dilation, 0, dilation):
-            for along in (-dilation, 0, dilation):
-                if down or along:
-                    yield padded[..., reach + down : reach + down + height, reach + along : reach + along + width]
 
 
 def maps(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:

@@ -9,8 +9,9 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from imagesets.item import Item
+from imagesets.item import VOID, Item
 from maps.maps import Maps
+from refiners.certain_filter import certain
 from training.stage import Context, Settings
 
 Background = float | torch.Tensor  # a constant threshold, or a map [H,W]; a class must exceed it
@@ -46,5 +47,17 @@ def masks(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:
     def one(item: Item) -> dict[str, np.ndarray]:
         maps = context.inputs["maps"][item.id]
         return {"label": label_map(maps.full(), maps.keys, seed_background(maps, context.settings))}
+
+    return one
+
+
+def certain_masks(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:
+    """Stage of the refiner `none` after RecurSeed: pixels where no map is sure enough are void."""
+    thresholds = context.settings.maps.certain_foreground, context.settings.maps.certain_background
+
+    def one(item: Item) -> dict[str, np.ndarray]:
+        maps = context.inputs["maps"][item.id]
+        found = certain(maps.full(), *thresholds).numpy()
+        return {"label": np.where(found == VOID, VOID, to_labels(np.where(found == VOID, 0, found), maps.keys))}
 
     return one

@@ -63,7 +63,8 @@ def test_it_refines_as_visinf_s_code(name, dilations, iterations):
 
 def test_the_spread_of_colours_is_visinf_s():
     known = golden("pamr_visinf")
-    torch.testing.assert_close(pamr.spread(known["image"], pamr.DILATIONS)[0], known["local_std"], atol=1e-6, rtol=0)
+    around = pamr.Neighbours(pamr.DILATIONS, known["image"].shape[-2:])
+    torch.testing.assert_close(pamr.spread(known["image"], around)[0], known["local_std"], atol=1e-6, rtol=0)
 
 
 def test_it_is_the_unfolded_form():
@@ -108,6 +109,21 @@ def test_images_of_a_batch_do_not_touch_one_another(images):
     rgb, maps = drawn(0, images, 3, 12, 10), drawn(1, images, 4, 12, 10)
     alone = torch.cat([pamr.refined(rgb[i : i + 1], maps[i : i + 1, j : j + 1]) for i in range(images) for j in range(4)])
     torch.testing.assert_close(pamr.refined(rgb, maps).flatten(0, 1)[:, None], alone)
+
+
+@pytest.mark.parametrize("at_once", [1, 2**30])
+def test_windows_of_a_batch_are_refined_as_each_alone(monkeypatch, at_once):
+    monkeypatch.setattr(pamr, "AT_ONCE", at_once)
+    images, maps = drawn(0, 4, 3, 20, 26), drawn(1, 4, 2, 20, 26)
+    windows = torch.tensor([[2, 3, 18, 20], [5, 0, 6, 24], [2, 3, 18, 20], [0, 0, 0, 0]])
+    found = pamr.refined_inside(images, maps, windows)
+    whole = pamr.refined(images, maps, windows=windows)  # as on a GPU, which cuts nothing
+    for place, (top, left, bottom, right) in enumerate(windows.tolist()):
+        part = ..., slice(top, bottom), slice(left, right)
+        alone = pamr.refined(images[place][part][None], maps[place][part][None])[0]
+        torch.testing.assert_close(found[place][part], alone, **CLOSE)
+        torch.testing.assert_close(whole[place][part], alone, **CLOSE)
+    assert not found.masked_fill(~pamr.outside(windows, (20, 26))[:, None], 0).any()
 
 
 def test_a_window_without_pixels_is_zero_everywhere():

@@ -1,5 +1,8 @@
 """The exponential moving average of a network's weights."""
 
+from copy import deepcopy
+from math import exp
+
 import torch
 from torch import nn
 
@@ -37,3 +40,33 @@ class Average:
         """Set the network's weights to the average."""
         if self.weights:
             self.network.load_state_dict(self.weights)
+
+
+def ramped(update: int, decay: float, ramp: float) -> float:
+    """The decay of an average at its `update`, counted from 1, which grows to `decay` over about `ramp` updates (RSEPM code)."""
+    return decay * (1 - exp(-update / ramp)) if ramp else decay
+
+
+class AveragedCopy(nn.Module):
+    """A copy of a network, as a part of an objective, whose weights and buffers follow the average of the network's.
+
+    The first updates count more: the decay is `ramped`. Counters are copied.
+    """
+
+    def __init__(self, network: nn.Module, decay: float, ramp: float = 0.0) -> None:
+        super().__init__()
+        self.network, self.decay, self.ramp = deepcopy(network).requires_grad_(False), decay, ramp
+
+    @torch.no_grad()
+    def update(self, network: nn.Module, update: int) -> None:
+        """Add the present weights of `network`; `update` counts from 1."""
+        decay, state = ramped(update, self.decay, self.ramp), network.state_dict()
+        for name, own in self.network.state_dict().items():
+            if own.is_floating_point():
+                own.mul_(decay).add_(state[name], alpha=1 - decay)
+            else:
+                own.copy_(state[name])
+
+    def deliver(self, network: nn.Module) -> None:
+        """Set the weights of `network` to the average."""
+        network.load_state_dict(self.network.state_dict())

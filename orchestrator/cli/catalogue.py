@@ -64,6 +64,8 @@ def show(name: Annotated[str, typer.Argument(help="A component, such as lpcam.")
         console.print(f"  {entry}: {told}")
     if recipe.segmenter:
         console.print(f"  segmenter unless another is named: {recipe.segmenter}")
+    for images, refiners in recipe.published_refiners.items():
+        console.print(f"  refiners on {images} unless others are named: {', '.join(refiners)}")
     for images, segmenter in recipe.published_segmenter.items():
         console.print(f"  segmenter on {images} unless another is named: {segmenter}")
     for name, value in recipe.overrides.items():

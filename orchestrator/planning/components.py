@@ -39,7 +39,7 @@ def components(expression: str, segmenter: str) -> list[Component]:
     chain = _with_add_ons(named)
     chain.sort(key=lambda component: FOLD_ORDER.index(component.recipe.kind))  # a stable sort: refiners keep their order
     last = Component(*find(segmenter, ("segmenter",)))
-    if _learns_from_masks(last.recipe) and not any(component.recipe.kind == "refiner" for component in chain):
+    if learns_from_masks(last.recipe) and not any(component.recipe.kind == "refiner" for component in chain):
         defaults = next((part.recipe.default_refiners for part in reversed(chain) if part.recipe.default_refiners), ())
         chain += [Component(*find(name, ("refiner",))) for name in defaults]
     return [*chain, last]
@@ -80,5 +80,6 @@ def _with_add_ons(named: Sequence[Component]) -> list[Component]:
     return chain
 
 
-def _learns_from_masks(segmenter: Recipe) -> bool:
+def learns_from_masks(segmenter: Recipe) -> bool:
+    """Whether a segmenter trains on pseudo masks."""
     return any("masks" in stage.reads for stage in segmenter.stages)

@@ -69,7 +69,7 @@ def _placed(chain: list[Component], settings: Mapping[str, Any]) -> list[Compone
 
 def _parts(chain: Sequence[Component], settings: Mapping[str, Any]) -> Iterator[_Part]:
     """The stages of all components in order; an add-on's stages come before the training that it adds to."""
-    written: set[str] = set()
+    written: dict[str, tuple[str, ...]] = {}
     for component in chain:
         own = list(_stages_of(component.recipe, written, settings))
         added = [part for add_on in component.add_ons for part in _stages_of(add_on, written, settings)]
@@ -80,16 +80,18 @@ def _parts(chain: Sequence[Component], settings: Mapping[str, Any]) -> Iterator[
                 yield replace(part, add_ons=tuple(one for one in component.add_ons if one.name not in part.recipe.without))
             else:
                 yield part
-        written |= {part.recipe.writes for part in own}
+        written |= {part.recipe.writes: part.recipe.provides for part in own}
 
 
-def _stages_of(recipe: Recipe, written: set[str], settings: Mapping[str, Any]) -> Iterator[_Part]:
-    """A recipe's stages after components that have `written` words; `use: crf.labels` is the shared stage `labels` of crf."""
+def _stages_of(recipe: Recipe, written: Mapping[str, tuple[str, ...]], settings: Mapping[str, Any]) -> Iterator[_Part]:
+    """A recipe's stages after components that have `written` words, whose last results provide capabilities.
+
+    `use: crf.labels` is the shared stage `labels` of crf.
+    """
+    there = {*written, *(f"{word}.{own}" for word, provided in written.items() for own in provided)}
     for stage in recipe.stages:
-        if (
-            any((word in written) != there for word, there in stage.if_bound.items())
-            or not stage.if_set.items() <= settings.items()
-        ):
+        bound = all((word in there) == wanted for word, wanted in stage.if_bound.items())
+        if not bound or not stage.if_set.items() <= settings.items():
             continue
         if not stage.use:
             yield _Part(recipe, recipe, stage)

@@ -12,7 +12,7 @@ from typing import Any
 from imagesets.errors import WrongInput, refuse
 from imagesets.image_set import ImageSet
 from orchestrator.planning import companions
-from orchestrator.planning.components import Component, components
+from orchestrator.planning.components import Component, components, learns_from_masks
 from orchestrator.planning.expression import expand
 from orchestrator.planning.images import image_layers
 from orchestrator.planning.nearest import nearest
@@ -119,6 +119,7 @@ class Prepared:
 
 def experiment(request: Request) -> Experiment:
     """Resolve a request's expression and settings; raises WrongInput for any problem before it opens anything."""
+    request = _with_refiners(request, _images(request))
     images_recipe, chain, settings = _resolved(request)
     stages = expand(chain, settings)
     if settings[WORKERS] is None:
@@ -142,9 +143,23 @@ def settings_given(request: Request) -> dict[str, Any]:
 
 
 def _resolved(request: Request) -> tuple[Recipe, list[Component], dict[str, Any]]:
-    images_recipe, _ = find(request.images.partition(":")[0], ("images",))
+    images_recipe = _images(request)
     chain = components(request.method, request.segmenter or _segmenter(request, images_recipe))
     return images_recipe, chain, resolve(images_recipe, _layers(request, images_recipe, chain))
+
+
+def _images(request: Request) -> Recipe:
+    return find(request.images.partition(":")[0], ("images",))[0]
+
+
+def _with_refiners(request: Request, images: Recipe) -> Request:
+    """The request, with the refiners that its network was published with on these images, if it needs some and names none."""
+    recipes = [recipe for word in request.method.split("+") if (recipe := load_all().get(word.strip()))]
+    found = next((own for recipe in recipes if (own := recipe.published_refiners.get(images.name))), ())
+    segmenter, _ = find(request.segmenter or _segmenter(request, images), ("segmenter",))
+    if any(recipe.kind == "refiner" for recipe in recipes) or not learns_from_masks(segmenter):
+        return request
+    return replace(request, method="+".join([request.method, *found]))
 
 
 def _segmenter(request: Request, images: Recipe) -> str:

@@ -98,11 +98,16 @@ class StageRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     call: str = ""  # "package.module:function"
     network: str = ""  # rebuilds the network of a training stage
     builds: tuple[str, ...] = ("backbone.*",)  # of a training: the settings that `network` reads, for imported weights
+    imports: dict[
+        str, str
+    ] = {}  # of a training: the functions `call` and `check` of the import in its place, if not the usual ones
     replaces: tuple[Kind, ...] = ()  # of an import: it replaces the last stage of such a component that writes the same word
     check: str = ""  # `function(context)` says, before anything runs, what is wrong with files of other programs that it reads
     over: Literal["images", "classes"] = "images"
     list: Literal["training", "fitting", "scoring", "validation", "classification"] = "training"
-    if_bound: dict[str, bool] = {}  # the stage exists only if earlier components wrote (true) or did not write (false) the word
+    # the stage exists only if earlier components wrote (true) or did not write (false) the word, or with "word.capability" if
+    # what they wrote last has the capability
+    if_bound: dict[str, bool] = {}
     if_set: dict[str, Any] = {}  # the stage exists only if settings, by their full names, have these values
     without: tuple[str, ...] = ()  # add-ons that do not add to this training of a network
     cores_unless: dict[str, Any] = {}  # its work behind the network takes many cores, unless settings have these values
@@ -166,6 +171,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     open: str = ""  # of an image set: `function(path, settings) -> ImageSet` opens it; settings are its own, by their bare names
     make: str = ""  # of a built-in one: `function(parent, settings, make) -> path | None` makes it; None: it is missing
     prepare: str = ""  # of an image set: `function(path, settings, spread, show) -> sentences`, see `imagesets.coco_preparation`
+    published_refiners: dict[str, tuple[str, ...]] = {}  # of a network, by image set: go before its default refiners
     published_segmenter: dict[str, str] = {}  # of a network, by image set: goes before that image set's own segmenter
     segmenter: str = ""  # of an image set: the segmenter of its runs unless another is named
     provides: tuple[str, ...] = ()  # of a backbone: the capabilities of its entries

@@ -1,0 +1,163 @@
+"""A training step of RecurSeed beside a plain form of it: CPU time, the share that making targets takes, equal results.
+
+Run from the repository root: python -m benchmarks.recurseed_step   (a minute, one thread)
+
+Both forms have the same network with the same weights. The plain form makes the targets image by image and for all classes, with
+all matrices of SCG at once and PAMR's neighbours unfolded; losses are as their equations read.
+"""
+
+import argparse
+from collections.abc import Callable
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+import backbones
+from benchmarks import pamr, scg
+from benchmarks.clock import median_time
+from methods.recurseed import RecurSeed, RecurSeedObjective
+from methods.recurseed_targets import Making, in_cells, targets
+from orchestrator.planning.recipes import entries
+from orchestrator.planning.references import resolve
+from segmentation.deeplab_v3plus import LOW, Decoder
+
+CLASSES = 20
+Batch = dict[str, torch.Tensor]
+
+
+class Plain(nn.Module):
+    """The losses of a step, from all classes."""
+
+    def __init__(self, network: RecurSeed, making: Making) -> None:
+        super().__init__()
+        self.network, self.making = network, making
+
+    def forward(self, batch: Batch) -> torch.Tensor:
+        """As `RecurSeedObjective`, but the sum of the losses alone."""
+        images, labels = batch["image"], batch["labels"]
+        scores, decoded, taps = self.network.both(images)
+        present = labels[:, :, None, None]
+        cams = scores.relu() / (scores.relu().amax(dim=(2, 3), keepdim=True) + 1e-5) * present
+        with torch.no_grad():
+            recursion, target = self.targets(taps, cams.detach(), images, batch["valid"], labels, decoded.shape[-2:])
+        aim = functional.interpolate(recursion, scores.shape[-2:], mode="bilinear", align_corners=False)
+        pooled = [
+            own[:, top:bottom, left:right].mean(dim=(1, 2)) for own, (top, left, bottom, right) in self.windows(batch, scores)
+        ]
+        return (
+            functional.multilabel_soft_margin_loss(torch.stack(pooled), labels)
+            + functional.cross_entropy(decoded, target, ignore_index=255)
+            + ((cams - aim).abs() * present).mean()
+        )
+
+    def windows(self, batch: Batch, planes: torch.Tensor) -> zip:  # type: ignore[type-arg]
+        """Each image's planes with its window in their cells."""
+        found = in_cells(batch["valid"], batch["image"].shape[-2:], planes.shape[-2:])
+        return zip(planes, found.tolist(), strict=True)
+
+    def targets(
+        self,
+        taps: tuple[torch.Tensor, ...],
+        cams: torch.Tensor,
+        images: torch.Tensor,
+        valid: torch.Tensor,
+        labels: torch.Tensor,
+        size: torch.Size,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """M_rs [B,K,h,w] and M_seg [B,h,w]."""
+        grid = [side // self.making.stride for side in images.shape[-2:]]
+        layers = [
+            functional.interpolate(taps[layer - 1], grid, mode="bilinear", align_corners=False) for layer in self.making.layers
+        ]
+        cams = functional.interpolate(cams, grid, mode="bilinear", align_corners=False)
+        smaller = functional.interpolate(images, size, mode="bilinear", align_corners=False)
+        recursion = cams.new_zeros(*labels.shape, *size)
+        target = torch.full((len(images), *size), 255)
+        for place, (top, left, bottom, right) in enumerate(in_cells(valid, images.shape[-2:], size).tolist()):
+            found = (
+                scg.plain([layer[place : place + 1] for layer in layers], cams[place : place + 1]) * labels[place, :, None, None]
+            )
+            found = functional.interpolate(found, size, mode="bilinear", align_corners=False)
+            window = ..., slice(top, bottom), slice(left, right)
+            own = pamr.plain(smaller[place][window][None], found[0][window][None])[0] * labels[place, :, None, None]
+            recursion[place][window] = own
+            peak, index = own.max(dim=0)
+            target[place][window] = torch.where(peak > 0.55, index + 1, torch.where(peak < 0.10, 0, 255))
+        return recursion, target
+
+
+def example(options: argparse.Namespace) -> Batch:
+    """Blocky images of noise, one to three classes each; half of the images fill the crop."""
+    side, batch = options.crop, options.batch
+    coarse = torch.randn(batch, 3, 8, 8)
+    images = functional.interpolate(coarse, (side, side), mode="nearest") + 0.1 * torch.randn(batch, 3, side, side)
+    labels = torch.zeros(batch, CLASSES)
+    valid = torch.tensor([[0, 0, side, side], [side // 8, 0, 7 * side // 8, side]]).repeat(batch, 1)[:batch]
+    for place, (top, left, bottom, right) in enumerate(valid.tolist()):
+        labels[place, torch.randperm(CLASSES)[: 1 + place % 3]] = 1
+        inside = torch.zeros(side, side, dtype=torch.bool)
+        inside[top:bottom, left:right] = True
+        images[place, :, ~inside] = 0
+    return {"image": images, "labels": labels, "valid": valid}
+
+
+def build(options: argparse.Namespace) -> RecurSeed:
+    """The network, without dropout, which would draw twice."""
+    backbone = backbones.build(resolve(entries("backbone")[options.backbone]), frozen_statistics=False)
+    inputs = backbone.channels[LOW], backbone.channels[-1]
+    decoder = Decoder(inputs, CLASSES + 1, (1, 2, 4), low=(options.width // 2, 1), width=options.width)
+    network = RecurSeed(backbone, CLASSES, decoder).train()
+    for module in network.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+    return network
+
+
+def stepped(network: nn.Module, total: Callable[[], torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    """The sum of the losses, and the gradient of all weights."""
+    network.zero_grad()
+    loss = total()
+    loss.backward()
+    return loss.detach(), torch.cat([own.grad.flatten() for own in network.parameters() if own.grad is not None])
+
+
+def main() -> None:
+    """Print a line; fails where results differ."""
+    options = _options()
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    network, batch, making = build(options), example(options), Making()
+    objective, plain = RecurSeedObjective(network, {"seg": 0, "rec": 0}, making, "valid", ("max", "all")), Plain(network, making)
+
+    def ours() -> torch.Tensor:
+        return torch.stack([*objective(batch, 0)[0].values()]).sum()
+
+    (expected, right), their_time = median_time(lambda: stepped(network, lambda: plain(batch)), options.rounds)
+    (loss, gradient), our_time = median_time(lambda: stepped(network, ours), options.rounds)
+    torch.testing.assert_close(loss, expected, rtol=1e-4, atol=1e-6)
+    apart = ((gradient - right).norm() / right.norm()).item()
+    assert apart < 1e-2, f"gradients are {apart:.1e} apart"
+    with torch.no_grad():
+        scores, decoded, taps = network.both(batch["image"])
+    planes, size = (batch["image"], batch["labels"], batch["valid"]), decoded.shape[-2:]
+    _, of_targets = median_time(lambda: targets(taps, scores, *planes, size, making), options.rounds)
+    print(
+        f"a step of RecurSeed on {options.backbone}, B={options.batch}, K={CLASSES}, {options.crop} px, one thread: plain "
+        f"{their_time:.2f} s -> ours {our_time:.2f} s ({their_time / our_time:.1f}x), targets {of_targets / our_time:.0%} of it, "
+        f"gradients {apart:.0e} apart"
+    )
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--backbone", default="small", choices=sorted(entries("backbone")))
+    parser.add_argument("--crop", type=int, default=128, help="side of the images in pixels")
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--width", type=int, default=64, help="channels of the decoder")
+    parser.add_argument("--rounds", type=int, default=5)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,221 @@
+"""RecurSeed: a classifier and a decoder on one backbone, which learns from its own refined maps in every step.
+
+Jo, Yu and Kim, RecurSeed and EdgePredictMix: Self-training from Image-level Labels, arXiv 2204.06754. The single-stage network is
+that of the public code (shjo-april/RecurSeed_and_EdgePredictMix). Its training was never published: we follow the paper, the
+numbers that the code leaks, and where both are silent the same author's PuzzleCAM and DHR. `recipes/recurseed.yaml` has each open
+question as a setting and argues its default.
+
+    L_cls  binary cross-entropy of the mean of the CAM logits
+    L_seg  cross-entropy of the decoder with M_seg, after `seg_begin` epochs
+    L_rec  distance of the network's CAM to M_rs, after `rec_begin` epochs
+
+Targets M_rs and M_seg (`methods.recurseed_targets`) come from the same forward pass, the same view and the present weights: the
+paper calls its t an epoch and a step, but maps of an epoch ago would not fit random crops.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+import backbones
+from backbones.state import State
+from imagesets.colour import RULES
+from imagesets.crops import Crop, by_long_side
+from imagesets.errors import WrongInput
+from imagesets.item import Item
+from imagesets.transforms import rescale
+from methods.cam import Classifier, pretrained
+from methods.recurseed_targets import Making, normalised_cams, pooled, recursion_loss, segmentation_loss, targets
+from refiners import pamr, scg
+from segmentation.deeplab_v3plus import LOW, Decoder
+from training import optimisers
+from training.average import AveragedCopy
+from training.parameter_groups import by_origin
+from training.stage import Context, Losses, Outputs, Settings, Training
+
+# names in the public code's checkpoints as patterns, and ours
+AUTHORS = {
+    r"^model\.": "backbone.",
+    r"^aspp\.aspp1": "decoder.aspp.convs.0",
+    r"^aspp\.aspp2": "decoder.aspp.convs.1",
+    r"^aspp\.aspp3": "decoder.aspp.convs.2",
+    r"^aspp\.aspp4": "decoder.aspp.convs.3",
+    r"^aspp\.global_avg_pool\.1\.conv": "decoder.aspp.convs.4.1",
+    r"^aspp\.global_avg_pool\.1\.bn": "decoder.aspp.convs.4.2",
+    r"^aspp\.block\.0": "decoder.aspp.project",
+    r"^decoder\.low_block": "decoder.low",
+    r"^decoder\.classifier": "decoder.merge",
+    r"^(decoder\..*)\.conv\.": r"\1.0.",
+    r"^(decoder\..*)\.bn\.": r"\1.1.",
+}
+
+__all__ = ["RecurSeed", "network", "normalised_cams", "recursion_loss", "segmentation_loss", "training"]
+
+
+class RecurSeed(Classifier):
+    """A classifier of positions and the decoder of DeepLabV3+ on one backbone."""
+
+    def __init__(self, backbone: backbones.Backbone, classes: int, decoder: nn.Module) -> None:
+        super().__init__(backbone, classes)
+        self.decoder = decoder
+
+    def decode(self, images: torch.Tensor) -> torch.Tensor:
+        """Normalised images [B,3,H,W] to logits [B,1+K,ceil(H/4),ceil(W/4)], background first."""
+        return self.decoder(*self.backbone(images))  # type: ignore[no-any-return]
+
+    def both(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, tuple[torch.Tensor, ...]]:
+        """CAM logits [B,K,h,w], the decoder's logits [B,1+K,H/4,W/4] and the backbone's taps, in one pass."""
+        taps = self.backbone(images)
+        return self.classifier(taps[-1]), self.decoder(*taps), taps
+
+    def renamed(self, state: State) -> State:
+        """A state dict under this network's names; a file may have those of the public code."""
+        if not any(name.startswith("model.") for name in state):
+            return state
+        for pattern, own in AUTHORS.items():
+            state = {re.sub(pattern, own, name): value for name, value in state.items()}
+        return state
+
+
+class RecurSeedObjective(nn.Module):
+    """The losses of a network. `begins` says from which step on `seg` and `rec` count; what is not in it never does."""
+
+    def __init__(
+        self, network: RecurSeed, begins: Mapping[str, int], making: Making, pooling: str, recursion: tuple[str, str]
+    ) -> None:
+        super().__init__()
+        self.network, self.begins, self.making, self.pooling = network, begins, making, pooling
+        self.recursion = recursion  # how `recursion_loss` normalises and over which classes it is the mean
+
+    def forward(self, batch: dict[str, torch.Tensor], step: int) -> tuple[Losses, Outputs]:
+        """`batch` holds image [B,3,crop,crop], labels [B,K] in {0,1} and valid [B,4], the image in its crop in pixels.
+
+        Outputs are `scores` [B,K,h,w] (CAM logits) and `decoded` [B,1+K,H/4,W/4]; once a loss has begun that needs them, also
+        `recursion` [B,K,H/4,W/4] (M_rs) and `target` int64 [B,H/4,W/4] (M_seg), both without gradient.
+        """
+        images, labels, valid = batch["image"], batch["labels"], batch["valid"]
+        scores, decoded, taps = self.network.both(images)
+        logits = pooled(scores, valid, images.shape[-2:]) if self.pooling == "valid" else scores.mean(dim=(2, 3))
+        losses = {"classification": functional.binary_cross_entropy_with_logits(logits, labels)}
+        outputs = {"scores": scores, "decoded": decoded}
+        active = {name for name, begin in self.begins.items() if step >= begin}
+        if active:
+            recursion, target = targets(taps, scores, images, labels, valid, decoded.shape[-2:], self.making)
+            outputs |= {"recursion": recursion, "target": target.long()}
+        if "seg" in active:
+            losses["segmentation"] = segmentation_loss(decoded, outputs["target"])
+        if "rec" in active:
+            losses["recursion"] = recursion_loss(scores, outputs["recursion"], labels, *self.recursion)
+        return losses, outputs
+
+
+@dataclass(frozen=True)
+class PlacedImage:
+    """Makes one training example: image RGBA uint8 [4,crop,crop] in random colours, labels float32 [K], and valid int64 [4].
+
+    `valid` is (top, left, bottom, right) of the image inside the padded crop, in pixels.
+    """
+
+    long_side: Sequence[int]
+    crop: int
+    colour: str
+    classes: int
+
+    def __call__(self, item: Item, rng: np.random.Generator) -> dict[str, torch.Tensor]:
+        rgb, recolour = item.rgb(), RULES[self.colour]
+        crop = Crop.drawn(by_long_side(rgb.shape[:2], self.long_side, rng), self.crop, rng)
+        larger = rescale(rgb, crop.size)
+        seen = crop.image(larger if recolour is None else recolour(larger, rng))
+        rows, columns = crop.within
+        return {
+            "image": torch.from_numpy(seen),
+            "labels": torch.from_numpy(item.multi_hot(self.classes)),
+            "valid": torch.tensor([rows.start, columns.start, rows.stop, columns.stop]),
+        }
+
+
+def network(settings: Settings, classes: tuple[str, ...]) -> RecurSeed:
+    """The network that `training` delivers, for trained weights to be loaded into."""
+    return _build(settings, classes, weights="none", frozen_norms=False)
+
+
+def training(context: Context) -> Training:
+    """Train classifier and decoder on image-level labels."""
+    settings = context.settings
+    if "cls" not in settings.losses:
+        raise WrongInput(f"recurseed.losses={settings.losses} must hold cls: the other losses learn from the classifier's maps")
+    module = _build(settings, context.classes, settings.backbone.weights, settings.frozen_norms and pretrained(settings))
+    length = partial(optimisers.steps, len(context.items), settings.batch)
+    begins = {"seg": length(settings.seg_begin), "rec": length(settings.rec_begin)}
+    objective = RecurSeedObjective(
+        module,
+        {name: step for name, step in begins.items() if name in settings.losses},
+        making(settings),
+        settings.pooling,
+        (settings.recursion, settings.recursion_over),
+    )
+    own = Training(
+        network=module,
+        objective=objective,
+        sample=PlacedImage(settings.long_side, settings.crop, settings.colour, len(context.classes)),
+        optimiser=optimisers.build(settings.optimiser, groups(module, settings), settings.momentum),
+        schedule=optimisers.poly(length(settings.epochs)),
+        batch=settings.batch,
+        steps=length(settings.epochs),
+    )
+    return averaged(own, settings.ema, settings.ema_ramp)
+
+
+def averaged(training: Training, decay: float, ramp: float) -> Training:
+    """The training, which delivers the average of its network's weights, or as it is if `decay` is 0."""
+    if not decay:
+        return training
+    network, average = training.network, AveragedCopy(training.network, decay, ramp)
+    training.objective.average = average  # a part of the objective, so that it is in the checkpoint
+    return replace(
+        training,
+        after_step=lambda step: average.update(network, step + 1),
+        finish=lambda: average.deliver(network),
+    )
+
+
+def making(settings: Settings) -> Making:
+    """How the settings have targets made."""
+    refine = partial(pamr.refined_inside, **pamr_parameters(settings))
+    return Making(
+        layers=settings.layers,
+        stride=settings.scg_stride,
+        spread=scg.Parameters.of(settings.scg),
+        refine=refine if settings.pamr else None,
+        foreground=settings.certain_foreground,
+        background=settings.certain_background,
+        edge_predict=settings.edge_predict,
+        void_padding=settings.padding == "void",
+    )
+
+
+def pamr_parameters(settings: Settings) -> dict[str, Any]:
+    """PAMR's arguments of a stage's settings `pamr.*`. (`settings.pamr` may be recurseed's own switch.)"""
+    return {name: getattr(settings, f"pamr.{name}") for name in ("dilations", "iterations", "sigma")}
+
+
+def groups(module: RecurSeed, settings: Settings) -> list[dict[str, Any]]:
+    """The parameter groups: old and new layers and, unless biases count as weights, biases apart."""
+    if settings.biases == "doubled":
+        return by_origin(module, module.backbone, settings.lr, settings.head_lr, settings.weight_decay)
+    new = [*module.classifier.parameters(), *module.decoder.parameters()]
+    return optimisers.groups(settings.weight_decay, (module.backbone.parameters(), settings.lr), (new, settings.head_lr))
+
+
+def _build(settings: Settings, classes: Sequence[str], weights: str, frozen_norms: bool) -> RecurSeed:
+    backbone = backbones.build(settings.backbone.name, stride=settings.stride, weights=weights, frozen_statistics=frozen_norms)
+    inputs = backbone.channels[LOW], backbone.channels[-1]
+    decoder = Decoder(inputs, len(classes) + 1, settings.rates, low=(settings.low_width, 1), width=settings.width)
+    return RecurSeed(backbone, len(classes), decoder)
