@@ -22,15 +22,22 @@ BLUR = (5, 5)  # cells; OpenCV's kernel of this size is [1,4,6,4,1]/16 in each d
 LOW, HIGH = 10, 100  # Canny's thresholds in grey levels
 
 
-def predicted(probabilities: torch.Tensor, labels: torch.Tensor, source: str = "max") -> torch.Tensor:
+def predicted(
+    probabilities: torch.Tensor, labels: torch.Tensor, source: str = "max", windows: torch.Tensor | None = None
+) -> torch.Tensor:
     """The labels [B,H,W] of images after EP, from the probabilities [B,n,H,W] of their classes; on the device of `labels`.
 
-    Labels are 0, class index + 1, or 255 for unknown, in any integer type.
+    Labels are 0, class index + 1, or 255 for unknown, in any integer type. With `windows` [B,4] (top, left, bottom, right, in
+    pixels) EP sees what is inside of them and leaves the rest: padding around an image would count for its superpixels.
     """
     seen = probabilities.amax(dim=1, keepdim=True) if source == "max" else probabilities  # one plane is less to copy
-    pairs = zip(labels.cpu().numpy(), seen.detach().float().cpu().numpy(), strict=True)
-    found = [relabelled(own.astype(np.uint8), edges(planes, source)) for own, planes in pairs]
-    return torch.from_numpy(np.stack(found)).to(labels)
+    found = labels.cpu().numpy().astype(np.uint8)
+    whole = [[0, 0, *labels.shape[1:]]] * len(labels)
+    boxes = whole if windows is None else windows.tolist()
+    for own, planes, (top, left, bottom, right) in zip(found, seen.detach().float().cpu().numpy(), boxes, strict=True):
+        where = slice(top, bottom), slice(left, right)
+        own[where] = relabelled(own[where], edges(np.ascontiguousarray(planes[(slice(None), *where)]), source))
+    return torch.from_numpy(found).to(labels)
 
 
 def edges(probability: np.ndarray, source: str = "max") -> np.ndarray:

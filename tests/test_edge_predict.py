@@ -77,3 +77,14 @@ def test_more_superpixels_than_uint8_counts_are_told_apart() -> None:
     edge[::2, ::2] = 0  # 1024 superpixels of one pixel
     labels = np.where(edge == 0, 255, 3).astype(np.uint8)
     assert np.array_equal(relabelled(labels, edge), labels)  # each alone is unknown
+
+
+@pytest.mark.parametrize("source", ["max", "classes"])
+def test_a_window_is_as_an_image_of_its_own_and_what_is_around_it_stays(source: str) -> None:
+    maps, labels = torch.from_numpy(VECTORS["prob"])[None], torch.from_numpy(VECTORS["label_in"])[None]
+    wide, all_unknown = torch.nn.functional.pad(maps, (5, 0, 9, 40)), torch.full((1, 48 + 9 + 40, 64 + 5), 255)
+    all_unknown[:, 9:57, 5:] = labels
+    found = predicted(wide, all_unknown, source, torch.tensor([[9, 5, 57, 69]]))
+    assert torch.equal(found[:, 9:57, 5:].int(), predicted(maps, labels, source))
+    all_unknown[:, 9:57, 5:] = found[:, 9:57, 5:] = 0
+    assert torch.equal(found, all_unknown)

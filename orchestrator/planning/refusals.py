@@ -34,7 +34,7 @@ def problems(wanted: Experiment, stages: Sequence[Stage], counts: Mapping[str, i
     found, allowed = [], _allowed(stages)
     for stage in stages:
         found += [*_bounds(wanted, stage), *_foreign_parts(wanted, stage), *_size(stage, counts), *_shares(stage, allowed)]
-        found += [*_lacking(wanted, stage), *_contradictions(wanted, stage)]
+        found += [*_lacking(wanted, stage), *_contradictions(wanted, stage), *_never(stage)]
     if any(stage.recipe.kind == "train" for stage in stages) and not wanted.request.room:
         found += _beyond_this_machine(wanted.settings, gpus())
     return list(dict.fromkeys(found))  # several stages may receive one setting
@@ -99,6 +99,15 @@ def _contradictions(wanted: Experiment, stage: Stage) -> Iterator[str]:
         ):
             weights = wanted.settings[told_of]
             yield f"{name}={wanted.settings[name]} tells of a file, and {told_of}={weights} is none; it saw {SAW[weights]}"
+
+
+def _never(stage: Stage) -> Iterator[str]:
+    """Add-ons to a training that would end before they begin."""
+    for name in stage.add_ons:
+        begin, epochs = stage.settings.get(f"{name}.begin", 0), stage.settings.get("epochs")
+        if epochs is not None and begin >= epochs:
+            own = f"{stage.owned['epochs']}={epochs}"
+            yield f"{name}.begin={begin} must be below {own}, because {name} would never begin"
 
 
 def _size(stage: Stage, counts: Mapping[str, int]) -> Iterator[str]:

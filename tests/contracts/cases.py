@@ -19,6 +19,7 @@ TINY = {
     "crop": 32,
     "batch": 4,
     "epochs": 1,
+    "begin": 0,
     "iterations": 2,
     "long_side": [32, 40],
     "scales": [1.0, 0.5],
@@ -36,7 +37,10 @@ OWN = {  # what the rule above does not make tiny
     "mctformer.policy": "none",
     "pmm.window": 48,
     "pmm.window_scales": [1.0],
+    "recurseed.certain_foreground": 0.2,  # at 0.55, rounding decides whether an untrained decoder is sure of anything
+    "recurseed.head_lr": 0.01,  # as SIPE's rates
     "recurseed.low_width": 8,
+    "recurseed.lr": 0.001,
     "recurseed.rec_begin": 0,
     "recurseed.seg_begin": 0,
     "sipe.head_lr": 0.01,  # at SIPE's own rates, bfloat16 soon chooses other seeds than float32
