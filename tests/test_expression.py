@@ -5,6 +5,7 @@ import pytest
 from imagesets.errors import WrongInput
 from orchestrator.planning.components import components
 from orchestrator.planning.expression import expand
+from orchestrator.planning.launch import Request, experiment
 from orchestrator.planning.recipes import find
 from orchestrator.planning.settings import resolve
 from orchestrator.planning.stage import Stage
@@ -133,3 +134,68 @@ def test_supervised_trains_the_same_segmenter_on_the_official_masks() -> None:
 def test_what_makes_no_sense_is_refused_in_a_sentence(expression: str, sentence: str) -> None:
     with pytest.raises(WrongInput, match=sentence):
         stages(expression)
+
+
+def test_recurseed_s_masks_without_a_refiner_are_what_certain_filter_lets_through() -> None:
+    plan = stages("recurseed+none")
+    assert list(plan)[:6] == [
+        *("recurseed-network", "recurseed-outputs", "recurseed-maps", "recurseed-maps-score"),
+        *("none-masks", "none-masks-score"),
+    ]
+    assert plan["none-masks"].recipe.call == "refiners.threshold:certain_masks"
+    assert plan["none-masks"].settings["maps.certain_foreground"] == 0.55
+    for other in ("cam+none", "recurseed+lpcam+none"):  # other maps, which CertainFilter's thresholds are not for
+        assert stages(other)["none-masks"].recipe.call == "refiners.threshold:masks"
+
+
+def test_recurseed_s_maps_are_picked_from_one_pass_and_trained_once() -> None:
+    plans = {kind: stages("recurseed+irn", recurseed__maps=kind) for kind in ("decoder", "scg", "scg+pamr")}
+    for name in ("recurseed-network", "recurseed-outputs"):
+        assert plans["decoder"][name].settings == plans["scg"][name].settings == plans["scg+pamr"][name].settings
+    last = {kind: source(plan["irn-masks"], "maps") for kind, plan in plans.items()}
+    assert last == {"decoder": "recurseed-maps", "scg": "recurseed-maps", "scg+pamr": "recurseed-refined-maps"}
+
+
+def test_the_layers_of_scg_s_maps_are_not_those_of_its_training_unless_both_are_set() -> None:
+    plain, maps, both = stages("recurseed"), stages("recurseed", scg__layers=[5]), stages("recurseed", recurseed__layers=[5])
+    assert maps["recurseed-network"].settings == plain["recurseed-network"].settings != both["recurseed-network"].settings
+    assert maps["recurseed-outputs"].settings != plain["recurseed-outputs"].settings
+
+
+@pytest.mark.parametrize(
+    ("method", "images", "segmenter", "expected"),
+    [
+        ("recurseed", "coco14:x", "", "recurseed+none"),
+        ("recurseed+irn", "coco14:x", "", "recurseed+irn"),
+        ("recurseed", "coco14:x", "own", "recurseed"),
+        ("recurseed", "voc12:x", "", "recurseed"),
+        ("cam", "coco14:x", "", "cam"),
+    ],
+)
+def test_a_network_has_the_refiners_that_it_was_published_with_on_an_image_set(
+    method: str, images: str, segmenter: str, expected: str
+) -> None:
+    wanted = experiment(Request(method, images, segmenter))
+    assert wanted.request.method == expected
+    assert ("none-masks" in {stage.name for stage in wanted.stages}) == (expected == "recurseed+none")
+
+
+# rows of RSEPM's tables 2 to 9 that differ in what they name
+@pytest.mark.parametrize(
+    ("method", "settings"),
+    [
+        ("recurseed", "recurseed.losses=[cls] recurseed.maps=scg"),
+        ("recurseed", "recurseed.losses=[cls] recurseed.maps=scg+pamr"),
+        ("recurseed", "recurseed.pamr=false recurseed.maps=scg"),
+        ("recurseed", "recurseed.losses=[cls,seg] recurseed.maps=cam"),
+        ("recurseed", "recurseed.edge_predict=true"),
+        ("recurseed", "recurseed.losses=[cls] recurseed.maps=scg scg.layers=[5,4]"),
+        ("recurseed+irn", ""),
+        ("recurseed+none", ""),
+        ("recurseed+isl+fsl", ""),
+    ],
+)
+@pytest.mark.parametrize("images", ["voc12:x", "coco14:x"])
+def test_the_rows_of_recurseed_s_tables_can_be_planned(method: str, settings: str, images: str) -> None:
+    found = {stage.name for stage in experiment(Request(method, images, assignments=tuple(settings.split()))).stages}
+    assert "recurseed-network" in found and ("recurseed-refined-maps" in found) == ("scg+pamr" in settings)

@@ -54,3 +54,14 @@ def test_a_background_map_of_the_method_s_own_takes_the_place_of_the_threshold(t
     one = threshold.masks(context({}, items, maps=records))  # the method has no threshold
     assert np.array_equal(one(items[0])["label"], np.where(planes[1] > planes[0], 2, 0))
     assert one(items[1])["label"].max() == 0
+
+
+def test_after_certain_filter_what_it_does_not_let_through_is_void(tmp_path):
+    items = write_items(tmp_path, [(0, 1), ()], size=(16, 16))
+    ramp = np.linspace(0, 1, 256, dtype=np.float32).reshape(16, 16)
+    planes = np.stack([ramp, np.full((16, 16), 0.2, np.float32)])
+    maps = [Maps(np.array([0, 1]), (16, 16), (planes,), read=as_they_are), Maps(np.array([], np.int64), (16, 16), ())]
+    records = {item.id: own for item, own in zip(items, maps, strict=True)}
+    one = threshold.certain_masks(context({"maps.certain_foreground": 0.7, "maps.certain_background": 0.1}, items, maps=records))
+    assert np.array_equal(one(items[0])["label"], np.where(ramp > 0.7, 1, 255))
+    assert one(items[1])["label"].max() == 0
