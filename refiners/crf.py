@@ -139,6 +139,26 @@ def masks(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:
     return one
 
 
+def masks_of_scores(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:
+    """Stage of the refiner `crf` with `unary` = scores: the maps are the unary, not their seeds (PSA's and RecurSeed's codes)."""
+    parameters, power = _parameters(context.settings), context.settings.background_power
+
+    def one(item: Item) -> dict[str, np.ndarray]:
+        found = context.inputs["maps"][item.id]
+        if len(found.keys) == 0:
+            return {"label": np.zeros(found.size, np.uint8)}
+        full, own = found.full().numpy(), found.background(full=True)
+        scores = with_background(full, power) if own is None else np.concatenate([own[None].numpy(), full])
+        return {"label": to_labels(soft(item.rgb(), scores, parameters).argmax(axis=0), found.keys)}
+
+    return one
+
+
+def with_background(maps: np.ndarray, power: float) -> np.ndarray:
+    """Maps [n,H,W] with the score of background before them, (1 - their maximum)^power: [1+n,H,W]."""
+    return np.concatenate([(1 - maps.max(axis=0, keepdims=True, initial=0)) ** power, maps])
+
+
 def masks_of_masks(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:
     """Stage of the refiner `crf` after another refiner: the label map of that refiner, refined."""
     parameters, records = _parameters(context.settings), context.inputs["masks"]

@@ -37,16 +37,11 @@ def seeds(masks: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
     return unit_maximum(masks[1:][classes])
 
 
-def with_background(seeds: np.ndarray, power: float) -> np.ndarray:
-    """Seeds [n,H,W] with the score of background before them, (1 - their maximum)^power: [1+n,H,W]."""
-    return np.concatenate([(1 - seeds.max(axis=0, keepdims=True, initial=0)) ** power, seeds])
-
-
 def label_map(
     rgb: np.ndarray, seeds: np.ndarray, classes: np.ndarray, power: float, parameters: crf.Parameters | None
 ) -> np.ndarray:
     """Seeds [n,H,W] of `classes` [n] on the image uint8 [H,W,3] to labels uint8 [H,W]; without `parameters` there is no CRF."""
-    scores = with_background(seeds, power)
+    scores = crf.with_background(seeds, power)
     if parameters and len(classes):
         scores = crf.soft(rgb, scores, parameters)
     return to_labels(scores.argmax(axis=0), classes)

@@ -283,6 +283,21 @@ def test_a_background_map_of_the_method_s_own_takes_the_place_of_the_thresholds(
     assert np.array_equal(constant, crf.confident(rgb, maps, keys, 0.6, 0.3, IRN))
 
 
+def test_the_scores_themselves_are_refined_if_that_is_asked_for(tmp_path):
+    golden = np.load(GOLDEN / "densecrf_background.npz")
+    path, size = tmp_path / "image.png", golden["image"].shape[:2]
+    Image.fromarray(golden["image"]).save(path)
+    item, keys, none = Item("image", path, (1, 4, 5)), np.array([1, 4, 5]), np.zeros(0, np.int64)
+    records = {"image": Maps(keys, size, (golden["fg_seed"],), read=as_they_are)}
+    settings = {"parameters": SETS["deeplab"], "background_power": 2.0}
+    label = crf.masks_of_scores(context(settings, [], maps=records))(item)["label"]
+    assert differing(label, np.array([0, 2, 5, 6])[golden["lab_rsepm_gamma2"]]) <= 0.001
+    records = {"image": Maps(keys[:1], size, (np.full((2, *size), [[[0.9]], [[0.4]]], np.float32),), read=as_they_are)}
+    assert not crf.masks_of_scores(context(settings, [], maps=records))(item)["label"].any()  # a background map of its own
+    empty = {"image": Maps(none, size, (), read=as_they_are)}
+    assert not crf.masks_of_scores(context(settings, [], maps=empty))(item)["label"].any()
+
+
 def two_halves(noise: int) -> tuple[np.ndarray, np.ndarray]:
     """An image of a dark and a light half, and their label map of 3 and 8 with some pixels swapped."""
     rgb = np.full((24, 32, 3), 40, np.uint8)

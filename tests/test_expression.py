@@ -82,6 +82,32 @@ def test_crf_after_irn_refines_the_masks_that_irn_made() -> None:
     assert "irn-masks-score" in plan
 
 
+@pytest.mark.parametrize("before", ["lpcam", "advcam"])
+def test_scg_spreads_the_maps_of_the_extractor_before_it_over_the_features_of_the_network(before: str) -> None:
+    plan = stages(f"recam+{before}+scg+pamr+irn")
+    assert source(plan["scg-maps"], "maps") == f"{before}-maps" and source(plan["scg-maps"], "network") == "recam-network"
+    assert source(plan["pamr-maps"], "maps") == "scg-maps" and source(plan["irn-masks"], "maps") == "pamr-maps"
+    assert {f"{before}-maps-score", "scg-maps-score", "pamr-masks-score", "irn-masks-score"} <= set(plan)
+
+
+def test_scg_needs_a_network_on_a_backbone_with_five_taps() -> None:
+    assert "scg-maps" in stages("seam+scg", backbone__name="resnet50")
+    with pytest.raises(WrongInput, match=r"scg needs five-taps, which backbone.name=resnet38d does not provide"):
+        stages("seam+scg", backbone__name="resnet38d")
+
+
+def test_pamr_alone_cuts_its_maps_and_behind_irn_refines_the_masks() -> None:
+    assert source(stages("cam+pamr")["pamr-masks"], "maps") == "cam-maps" and "pamr-maps" not in stages("cam+pamr")
+    assert source(stages("cam+irn+pamr")["pamr-masks"], "masks") == "irn-masks"
+
+
+def test_the_crf_refines_seeds_or_the_maps_themselves() -> None:
+    for unary, call in (("labels", "refiners.crf:masks"), ("scores", "refiners.crf:masks_of_scores")):
+        assert stages("cam+crf", crf__unary=unary)["crf-masks"].recipe.call == call
+    request = Request("cam+crf", "folder:x", "deeplabv2", assignments=("crf.unary=scores",))
+    assert "crf.unary" in experiment(request).used  # it reaches no stage, but it chooses one
+
+
 def test_thresholds_come_from_whoever_wrote_the_maps() -> None:
     plan = stages("lpcam+amn")
     assert plan["amn-labels"].settings["maps.confident_foreground"] == 0.45
@@ -129,6 +155,8 @@ def test_supervised_trains_the_same_segmenter_on_the_official_masks() -> None:
         ("cam+irn+irn", "names irn twice"),
         ("cam+irn+none", "none cannot refine the result of irn; leave one of the two out"),
         ("cam+none+irn", "irn cannot refine the result of none"),
+        ("lpcam+advcam", "lpcam and advcam are both of kind extractor"),
+        ("mctformer+scg", "scg needs backbone, which the network of mctformer does not provide"),
     ],
 )
 def test_what_makes_no_sense_is_refused_in_a_sentence(expression: str, sentence: str) -> None:

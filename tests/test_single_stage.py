@@ -32,7 +32,7 @@ def test_masks_become_labels_as_in_recurseed_s_code():
     seeds = single_stage.seeds(known["pred_mask"], classes)
     torch.testing.assert_close(seeds, known["seed"], atol=1e-6, rtol=0)
     rgb, own = known["image"].numpy(), crf.Parameters(**DEEPLAB)
-    marginals = crf.soft(rgb, single_stage.with_background(seeds.numpy(), 2.0), own)
+    marginals = crf.soft(rgb, crf.with_background(seeds.numpy(), 2.0), own)
     np.testing.assert_allclose(marginals, known["crf"], atol=1e-4)
     label = single_stage.label_map(rgb, seeds.numpy(), classes.numpy(), 2.0, own)
     assert (label != known["label"].numpy()).mean() <= 0.001 and label.dtype == np.uint8
@@ -50,7 +50,7 @@ def test_a_score_that_equals_the_minimum_is_kept_in_the_precision_of_the_scores(
 
 
 def test_background_is_what_the_highest_map_lacks_to_one():
-    found = single_stage.with_background(np.array([[[0.25, 1.0]], [[0.5, 0.2]]]), 2.0)
+    found = crf.with_background(np.array([[[0.25, 1.0]], [[0.5, 0.2]]]), 2.0)
     np.testing.assert_allclose(found[0], [[0.25, 0.0]])
 
 
