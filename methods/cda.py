@@ -57,7 +57,9 @@ def usable(found: torch.Tensor, valid: torch.Tensor, classes: int, areas: Sequen
 
 
 def mix_online(batch: Batch, outputs: Outputs, network: nn.Module, pose: Pose, areas: Sequence[float]) -> Losses:
-    """The loss of the images of a batch, each with an object that the decoder finds in another."""
+    """The loss of the images of a batch, each with an object that the decoder finds in another; none before its recursion."""
+    if "recursion" not in outputs:
+        return {}
     images, labels = batch["image"].clone(), batch["labels"].clone()
     decoded = outputs["decoded"]
     covered = ~outside(batch["valid"], images.shape[2:])[:, None]

@@ -14,6 +14,7 @@ from imagesets.file_per_image import file_finder, folder_problems
 from imagesets.item import VOID, Item, read_label_map
 from imagesets.side_by_side import side_by_side
 from methods.cda_objects import Pose, tight
+from methods.recurseed_targets import recursion_problems
 from training.examples import Example
 from training.stage import Context
 
@@ -54,8 +55,8 @@ def bank_of(folder: Path, items: Sequence[Item], areas: Sequence[float]) -> Bank
 def bank_problems(context: Context) -> list[str]:
     """What is wrong with the folder of label maps, before anything runs: files, sizes, labels, and no object in any."""
     settings, classes, objects = context.settings.cda, len(context.classes), list[bool]()
-    if settings.bank == "none":
-        return []
+    if settings.bank == "none":  # objects of the decoder
+        return recursion_problems(context)
 
     def look(path: Path, item: Item) -> list[str]:
         label = read_label_map(path)

@@ -138,11 +138,3 @@ def adding(training: Training, context: Context) -> Training:
     own = Predicting(recurseed.making(context.settings), settings.edge_predict, settings.edges, settings.upsampling)
     learning = Learning.of(training, context, settings.losses)
     return mixing(training, context, settings, partial(mix, predicting=own, learning=learning))
-
-
-def problems(context: Context) -> list[str]:
-    """A sentence if the network never makes what is mixed."""
-    losses = context.settings.losses
-    if set(losses) & {"seg", "rec"}:
-        return []
-    return [f"recurseed.losses={losses} makes no maps that epm or classmix could mix; it takes seg or rec beside cls"]

@@ -21,6 +21,7 @@ from refiners import pamr, scg
 from refiners.certain_filter import certain
 from refiners.edge_predict import predicted
 from segmentation.losses import cross_entropy
+from training.stage import Context
 
 EPSILON = 1e-5  # added to the maximum of a CAM (first release of RecurSeed's code)
 
@@ -138,3 +139,11 @@ def in_cells(valid: torch.Tensor, size: Sequence[int], grid: Sequence[int]) -> t
 def of_keys(planes: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
     """The planes [B,n,h,w] of n classes of each image, `keys` [B,n], from [B,K,h,w]."""
     return planes.gather(1, keys[:, :, None, None].expand(-1, -1, *planes.shape[2:]))
+
+
+def recursion_problems(context: Context) -> list[str]:
+    """A sentence if a network never makes the recursion maps that a mixing needs; its settings hold `losses`."""
+    losses = context.settings.losses
+    if set(losses) & {"seg", "rec"}:
+        return []
+    return [f"recurseed.losses={losses} makes no maps that could be mixed; it takes seg or rec beside cls"]

@@ -102,3 +102,11 @@ def test_a_step_of_seam_gives_what_its_published_form_gives() -> None:
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("a step of SEAM on small") and "equal maps" in done.stdout
+
+
+@pytest.mark.slow
+def test_edge_predict_mix_gives_what_its_plain_form_gives() -> None:
+    words = [sys.executable, "-m", "benchmarks.mixing_step", "--crop=64", "--batch=4", "--width=16", "--rounds=1"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("EdgePredictMix on small") and "gradients" in done.stdout

@@ -74,6 +74,7 @@ def filled(line: str, given: dict[str, Path]) -> list[str]:
     line = re.sub(
         r"(weights=)PATH|(--network-from )FILE", lambda option: f"{option[1] or option[2]}{given['root'] / 'weights.pth'}", line
     )
+    line = re.sub(r"(cda\.bank=)PATH", lambda option: f"{option[1]}{given['root'] / 'MAPS'}", line)
     line = re.sub(r"--(maps|masks)-from \w+", lambda option: f"--{option[1]}-from {given['root'] / 'MAPS'}", line)
     line = re.sub(r"--store \S+", "--store store", line)
     return shlex.split(line)

@@ -12,8 +12,9 @@ from torch import nn
 from imagesets.errors import WrongInput
 from methods import classmix
 from methods.classmix import ClassMix, drawn_classes, mixed_labels, of_classes
-from methods.edge_predict_mix import Learning, Predicting, Targets, foreground, mix, mixed, named, problems
-from methods.recurseed_targets import Making, recursion_loss
+from methods.edge_predict_mix import Learning, Predicting, Targets, foreground, mix, mixed, named
+from methods.recurseed_targets import Making, recursion_loss, recursion_problems
+from orchestrator.engine.checks import check_imports
 from orchestrator.planning.refusals import refuse_run
 from tests.golden_vectors import golden
 from tests.planned_run import planned
@@ -160,11 +161,14 @@ def test_without_recursion_nothing_is_mixed() -> None:
     assert ClassMix(network, 0.99, 0.968, learning(network))(batch(), {}) == {} and not network.images
 
 
-@pytest.mark.parametrize("name", ["epm", "classmix"])
-def test_a_network_that_never_makes_recursion_maps_is_refused(name: str) -> None:
+def test_a_network_that_never_makes_recursion_maps_is_refused(image_set: Path) -> None:
+    for name in ("epm", "classmix", "cda"):
+        plan = planned(image_set, "recurseed.losses=[cls]", "backbone.name=small", method=f"recurseed+{name}+none")
+        with pytest.raises(WrongInput, match=r"recurseed.losses=\['cls'\] makes no maps that could be mixed"):
+            check_imports(plan.steps, plan.images)
     where = Context(Settings({"losses": ["cls"]}), (), (), (), torch.device("cpu"))
-    assert "recurseed.losses=['cls'] makes no maps" in problems(where)[0]
-    assert problems(Context(Settings({"losses": ["cls", "rec"]}), (), (), (), torch.device("cpu"))) == []
+    assert "recurseed.losses=['cls'] makes no maps that could be mixed" in recursion_problems(where)[0]
+    assert recursion_problems(Context(Settings({"losses": ["cls", "rec"]}), (), (), (), torch.device("cpu"))) == []
 
 
 @pytest.mark.parametrize("name", ["epm", "classmix"])
