@@ -20,13 +20,14 @@ from maps.grids import resize
 from methods import recurseed, recurseed_targets
 from methods.recurseed import PlacedImage, RecurSeed, RecurSeedObjective, averaged
 from methods.recurseed_targets import Making, in_cells, normalised_cams, pooled, recursion_loss, segmentation_loss, targets
-from orchestrator.engine.context import importing
+from orchestrator.engine.context import for_extraction, importing
 from orchestrator.planning.launch import Request, experiment
+from orchestrator.planning.recipes import entries
 from orchestrator.planning.references import resolve
 from orchestrator.planning.stage import Stage
 from refiners import pamr
 from refiners.edge_predict import predicted
-from segmentation.deeplab_v3plus import Decoder
+from segmentation.deeplab_v3plus import LOW, Decoder
 from tests.golden_vectors import golden
 from training.average import AveragedCopy, ramped
 from training.optimisers import poly
@@ -243,6 +244,25 @@ def test_one_pass_gives_what_two_would() -> None:
     scores, decoded, taps = network.both(images)
     close(scores.mean(dim=(2, 3)), network(images), 1e-5)
     assert torch.equal(decoded, network.decode(images)) and torch.equal(taps[-1], network.features(images))
+
+
+@pytest.mark.parametrize(
+    "name", ["small", "mobilenetv2", *(pytest.param(name, marks=pytest.mark.slow) for name in ("resnet18", "efficientnet_lite0"))]
+)
+def test_on_every_kind_of_backbone_it_trains_and_computes_the_same_when_made_quick(name: str) -> None:
+    torch.manual_seed(0)
+    backbone = backbones.build(resolve(entries("backbone")[name]), stride=16, frozen_statistics=False)
+    inputs = backbone.channels[LOW], backbone.channels[-1]
+    network = RecurSeed(backbone, CLASSES, Decoder(inputs, CLASSES + 1, (1, 2), low=(8, 1), width=8))
+    objective = RecurSeedObjective(network, {"seg": 0, "rec": 0}, Making(), "valid", ("max", "all"))
+    losses, _ = objective(a_batch([[1, 0, 0, 1], [0, 1, 0, 0]], [4, 0, 30, 32]), 0)
+    sum(losses.values()).backward()  # type: ignore[union-attr]
+    assert all(own.grad is not None and torch.isfinite(own.grad).all() for own in network.parameters())
+    images = torch.randn(1, 3, 40, 50)
+    with torch.no_grad():
+        scores, decoded, _ = network.eval().both(images)
+        quick = for_extraction(network, "float32", torch.device("cpu"))
+        torch.testing.assert_close(quick.both(images)[:2], (scores, decoded), rtol=1e-3, atol=1e-4)
 
 
 def test_the_decoder_learns_from_its_target_alone() -> None:
