@@ -1,6 +1,7 @@
 """RecurSeed: the golden chain of targets, the schedule, the authors' checkpoint, and what must hold whatever the images."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,12 +20,14 @@ from maps.grids import resize
 from methods import recurseed, recurseed_targets
 from methods.recurseed import PlacedImage, RecurSeed, RecurSeedObjective, averaged
 from methods.recurseed_targets import Making, in_cells, normalised_cams, pooled, recursion_loss, segmentation_loss, targets
-from orchestrator.engine.context import importing
+from orchestrator.engine.context import for_extraction, importing
 from orchestrator.planning.launch import Request, experiment
+from orchestrator.planning.recipes import entries
 from orchestrator.planning.references import resolve
 from orchestrator.planning.stage import Stage
 from refiners import pamr
-from segmentation.deeplab_v3plus import Decoder
+from refiners.edge_predict import predicted
+from segmentation.deeplab_v3plus import LOW, Decoder
 from tests.golden_vectors import golden
 from training.average import AveragedCopy, ramped
 from training.optimisers import poly
@@ -162,12 +165,18 @@ def test_an_image_s_targets_do_not_depend_on_the_other_images(seed: int) -> None
         assert (alone[1][0] == every[1][place]).float().mean() > 0.95
 
 
-def test_edge_predict_relabels_unknown_pixels_inside_the_image_alone() -> None:
-    maps, labels = torch.zeros(1, 1, 24, 24), torch.zeros(1, 24, 24, dtype=torch.uint8)
-    maps[0, 0, 8:16, 8:16], labels[0, 9:15, 9:15] = 0.9, 1
-    labels[0, 2, 3] = labels[0, 12, 12] = labels[0, 22, 3] = VOID
-    recurseed_targets.relabel(maps, labels, torch.tensor([[0, 0, 20, 24]]))
-    assert labels[0, 2, 3] == 0 and labels[0, 12, 12] == 1 and labels[0, 22, 3] == VOID
+def test_edge_predict_relabels_the_target_inside_the_image() -> None:
+    labels, valid = torch.tensor([[1.0, 1.0]]), torch.tensor([[8, 0, 24, 28]])
+    taps, scores, images = a_pass(5, labels)
+    plain, relabelled = (replace(MAKING, edge_predict=switch) for switch in (False, True))
+    (recursion, target), (_, found) = (targets(taps, scores, images, labels, valid, (16, 16), own) for own in (plain, relabelled))
+    expected = predicted(recursion, target, windows=in_cells(valid, (SIDE, SIDE), (16, 16)))
+    assert torch.equal(found, expected) and not torch.equal(found, target) and (found[:, :4] == VOID).all()
+
+
+def test_losses_without_the_classifier_s_are_refused() -> None:
+    for losses, refused in ((["cls"], False), (["cls", "rec"], False), (["seg", "rec"], True)):
+        assert bool(recurseed.problems(SimpleNamespace(settings=Settings({"losses": losses})))) == refused  # type: ignore[arg-type]
 
 
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 31), st.integers(0, 31), st.integers(1, 32), st.integers(1, 32))
@@ -235,6 +244,25 @@ def test_one_pass_gives_what_two_would() -> None:
     scores, decoded, taps = network.both(images)
     close(scores.mean(dim=(2, 3)), network(images), 1e-5)
     assert torch.equal(decoded, network.decode(images)) and torch.equal(taps[-1], network.features(images))
+
+
+@pytest.mark.parametrize(
+    "name", ["small", "mobilenetv2", *(pytest.param(name, marks=pytest.mark.slow) for name in ("resnet18", "efficientnet_lite0"))]
+)
+def test_on_every_kind_of_backbone_it_trains_and_computes_the_same_when_made_quick(name: str) -> None:
+    torch.manual_seed(0)
+    backbone = backbones.build(resolve(entries("backbone")[name]), stride=16, frozen_statistics=False)
+    inputs = backbone.channels[LOW], backbone.channels[-1]
+    network = RecurSeed(backbone, CLASSES, Decoder(inputs, CLASSES + 1, (1, 2), low=(8, 1), width=8))
+    objective = RecurSeedObjective(network, {"seg": 0, "rec": 0}, Making(), "valid", ("max", "all"))
+    losses, _ = objective(a_batch([[1, 0, 0, 1], [0, 1, 0, 0]], [4, 0, 30, 32]), 0)
+    sum(losses.values()).backward()  # type: ignore[union-attr]
+    assert all(own.grad is not None and torch.isfinite(own.grad).all() for own in network.parameters())
+    images = torch.randn(1, 3, 40, 50)
+    with torch.no_grad():
+        scores, decoded, _ = network.eval().both(images)
+        quick = for_extraction(network, "float32", torch.device("cpu"))
+        torch.testing.assert_close(quick.both(images)[:2], (scores, decoded), rtol=1e-3, atol=1e-4)
 
 
 def test_the_decoder_learns_from_its_target_alone() -> None:
