@@ -78,6 +78,56 @@ def test_marginals_are_the_golden_ones(output, image, parameters):
     np.testing.assert_allclose(found, golden[output], atol=2e-3)
 
 
+@pytest.mark.parametrize(
+    ("file", "name", "own"),
+    [("soft", name, name.partition("_")[0]) for name in ("deeplab", "seam", "edam_t3")]
+    + [("one_step", name, name.partition("_")[0]) for name in ("deeplab_t1", "seam_t1")],
+)
+def test_marginals_and_labels_of_every_parameter_set_are_the_golden_ones(file, name, own):
+    golden, parameters = np.load(GOLDEN / f"densecrf_{file}.npz"), crf.Parameters(**SETS[own])
+    steps = replace(parameters, iterations=1) if file == "one_step" else parameters
+    found = crf.soft(golden["image"], golden["prob"], steps)
+    np.testing.assert_allclose(found, golden[f"q_{name}"], atol=1e-4)
+    assert differing(found.argmax(0), golden[f"lab_{name}"]) <= 0.001
+
+
+@pytest.mark.parametrize(
+    ("name", "background", "own"),
+    [
+        ("rsepm_gamma2", lambda highest: (1 - highest) ** 2, "deeplab"),
+        ("rsepm_bgth0p3", lambda highest: np.full_like(highest, 0.3), "deeplab"),
+        ("seam_alpha4", lambda highest: (1 - highest) ** 4, "seam"),
+    ],
+)
+def test_marginals_of_seeds_with_every_background_score_are_the_golden_ones(name, background, own):
+    golden = np.load(GOLDEN / "densecrf_background.npz")
+    scores = np.concatenate([background(golden["fg_seed"].max(0, keepdims=True)), golden["fg_seed"]])
+    found = crf.soft(golden["image"], scores, crf.Parameters(**SETS[own]))
+    np.testing.assert_allclose(found, golden[f"q_{name}"], atol=1e-4)
+    assert differing(found.argmax(0), golden[f"lab_{name}"]) <= 0.001
+
+
+@pytest.mark.parametrize("name", ["deeplab", "seam", "edam_t3"])
+def test_labels_are_nearly_those_of_exact_kernels(name):
+    """The lattice approximates the kernels: 2 % of labels may differ, and the mean marginal by 5e-3."""
+    golden = np.load(GOLDEN / "densecrf_exact.npz")
+    found = crf.soft(golden["image"], golden["prob"], crf.Parameters(**SETS[name.partition("_")[0]]))
+    assert differing(found.argmax(0), golden[f"exact_{name}"].argmax(0)) <= 0.02
+    assert np.abs(found - golden[f"exact_{name}"]).mean() <= 5e-3
+
+
+def test_every_array_of_the_label_mode_is_the_golden_one():
+    golden = np.load(GOLDEN / "densecrf_label.npz")
+    seeds, classes = torch.from_numpy(golden["fg_seed"]), golden["keys"][1:] - 1
+    for level, name in ((0.30, "label_fg_in"), (0.05, "label_bg_in")):
+        assert np.array_equal(winners(seeds, level), golden[name])
+    wider = crf.hard(golden["image"], golden["label_fg_in"], 21, IRN)
+    assert differing(wider, golden["label_21"]) <= 0.001
+    found = crf.hard(golden["image"], golden["label_fg_in"], 4, IRN)
+    assert differing(found, golden["label_rsepm_run_label"]) <= 0.001
+    assert differing(crf.confident(golden["image"], seeds, classes, 0.30, 0.05, IRN), golden["ir_label"]) <= 0.001
+
+
 @pytest.mark.parametrize("alpha", [1, 4, 24])
 def test_marginals_with_a_background_map_are_the_golden_ones(alpha):
     golden = np.load(GOLDEN / "crf_labels.npz")

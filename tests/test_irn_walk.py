@@ -60,6 +60,27 @@ def test_other_radii_powers_and_steps_are_golden_too(radius, beta, exp_times):
     np.testing.assert_allclose(found, golden[f"rw_r{radius}_b{beta}_t{exp_times}"], atol=5e-5)
 
 
+def test_neighbours_paths_and_affinities_of_irn_s_code_are_the_golden_ones():
+    golden = np.load(FOLDER / "random_walk_irn.npz")
+    shape = golden["edge"].shape[1:]
+    for radius in (3, 5):
+        assert set(directions(radius)) == {tuple(way) for way in golden[f"search_dst_r{radius}"].tolist()}
+    planes, (rows, columns) = path_minima(1 - torch.from_numpy(golden["edge"][0]), 3), anchors(shape, 3)
+    numbers = np.arange(shape[0] * shape[1]).reshape(shape)
+    assert np.array_equal(numbers[rows, columns].ravel(), golden["src_r3"])
+    for (dy, dx), affinity, there in zip(golden["search_dst_r3"].tolist(), golden["aff_r3"], golden["dst_r3"], strict=True):
+        own = planes[dy, dx][rows, columns.start + min(0, dx) : columns.stop + min(0, dx)]
+        np.testing.assert_allclose(own.flatten(), affinity, atol=1e-7)
+        assert np.array_equal(golden["src_r3"] + dy * shape[1] + dx, there)
+
+
+def test_the_label_map_of_irn_s_code_is_the_golden_one():
+    golden = np.load(FOLDER / "random_walk_irn.npz")
+    walked = walk(torch.from_numpy(golden["cam"]), torch.from_numpy(golden["edge"][0]))
+    found = irn.walked_labels(walked, np.arange(2), golden["pred_bg0p25"].shape, 0.25)
+    assert (found != golden["pred_bg0p25"]).mean() <= 0.005
+
+
 def test_affinities_and_walk_of_the_hfpl_family_s_copy_are_the_golden_ones():
     golden = np.load(FOLDER / "irn.npz")
     maps, boundary, radius = torch.from_numpy(golden["cams"]), torch.from_numpy(golden["edge"]), int(golden["radius"])

@@ -97,7 +97,7 @@ def test_evaluation_gives_the_metrics_that_its_recipe_declares() -> None:
     truth, label = np.array([[1, 0], [0, 0]], np.uint8), np.array([[1, 1], [0, 0]], np.uint8)
     counted = counts.of_label_map(truth, label, region.confusion(truth, label, 2))
     assert scores.metrics(["seg"]).keys() == counts.means(counted).keys()
-    assert list(scores.metrics(["seed"], "tables")) == ["miou", "f", "iou_small", "precision", "recall"]
+    assert list(scores.metrics(["seed"], "tables")) == ["miou", "f", "iou_small", "precision", "recall", "fp", "fn"]
     assert list(scores.metrics(["seed"], "pages")) == ["miou", "f", "jf", "iou_small", "precision", "recall", "fp", "fn"]
     assert {name for name, (_, metric) in scores.class_metrics(["seed"]).items() if metric.better == "lower"} == {"fp", "fn"}
     of_class = region.summary(np.eye(2), ["cat"])["per_class"]["cat"] | counts.of_classes(counted, ["cat"])["cat"]

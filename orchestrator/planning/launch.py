@@ -54,8 +54,8 @@ class Experiment:
 
     @property
     def read(self) -> set[str]:
-        """The full names of the settings that reach a stage."""
-        return {full for stage in self.stages for full in stage.owned.values() if full}
+        """The full names of the settings that reach a stage or choose between stages."""
+        return {full for stage in self.stages for full in (*stage.owned.values(), *stage.recipe.if_set) if full}
 
     @property
     def used(self) -> dict[str, Any]:

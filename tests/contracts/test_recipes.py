@@ -13,7 +13,7 @@ from orchestrator.planning.recipes import load_all
 from orchestrator.planning.references import resolve
 from orchestrator.planning.settings import declared
 from orchestrator.planning.stage import Stage
-from tests.contracts.cases import Case, cases_of, components, declared_stages, expressions, plan
+from tests.contracts.cases import Case, cases_of, components, declared_stages, expressions, plan, switches
 from tests.contracts.laboratory import Laboratory
 from tests.test_plan import another
 
@@ -24,9 +24,9 @@ def stages_of(recipe: Recipe) -> Iterator[Stage]:
     A method's own default backbone may lack what a refiner needs.
     """
     ways = (True, ()), (True, ("backbone.name=resnet50",)), (False, ())
-    for (expression, segmenter), (at_defaults, further) in product(expressions(recipe), ways):
+    for (expression, segmenter), (at_defaults, further), switch in product(expressions(recipe), ways, switches(recipe)):
         try:
-            yield from plan(expression, segmenter, at_defaults, further)
+            yield from plan(expression, segmenter, at_defaults, (*further, *switch))
         except WrongInput:
             continue
 
@@ -66,7 +66,8 @@ def test_each_of_its_stages_runs_in_some_expression(recipe: Recipe, cases: tuple
 
 
 def test_each_of_its_settings_reaches_a_stage(recipe: Recipe) -> None:
-    read = {full for stage in stages_of(recipe) for full in stage.owned.values()}
+    found = list(stages_of(recipe))
+    read = {full for stage in found for full in (*stage.owned.values(), *stage.recipe.if_set)}
     idle = {f"{recipe.name}.{name}" for name in recipe.settings if name != recipe.after} - read
     assert not idle, f"nothing reads {', '.join(sorted(idle))}"
 
