@@ -28,7 +28,6 @@ import backbones
 from backbones.state import State
 from imagesets.colour import RULES
 from imagesets.crops import Crop, by_long_side
-from imagesets.errors import WrongInput
 from imagesets.item import Item
 from imagesets.transforms import rescale
 from methods.cam import Classifier, pretrained
@@ -149,8 +148,6 @@ def network(settings: Settings, classes: tuple[str, ...]) -> RecurSeed:
 def training(context: Context) -> Training:
     """Train classifier and decoder on image-level labels."""
     settings = context.settings
-    if "cls" not in settings.losses:
-        raise WrongInput(f"recurseed.losses={settings.losses} must hold cls: the other losses learn from the classifier's maps")
     module = _build(settings, context.classes, settings.backbone.weights, settings.frozen_norms and pretrained(settings))
     length = partial(optimisers.steps, len(context.items), settings.batch)
     begins = {"seg": length(settings.seg_begin), "rec": length(settings.rec_begin)}
@@ -184,6 +181,12 @@ def averaged(training: Training, decay: float, ramp: float) -> Training:
         after_step=lambda step: average.update(network, step + 1),
         finish=lambda: average.deliver(network),
     )
+
+
+def problems(context: Context) -> list[str]:
+    """A sentence if the losses cannot train the network."""
+    losses = context.settings.losses
+    return [] if "cls" in losses else [f"recurseed.losses={losses} lacks cls; the other losses learn from the classifier's maps"]
 
 
 def making(settings: Settings) -> Making:

@@ -80,15 +80,8 @@ def targets(
     recursion.scatter_(1, keys[:, :, None, None].expand_as(found), found.masked_fill(outside[:, None], 0))
     target = certain(recursion, making.foreground, making.background, labels)
     if making.edge_predict:
-        relabel(recursion, target, windows)
+        target = predicted(recursion, target, windows=windows)
     return recursion, target.masked_fill(outside, VOID) if making.void_padding else target
-
-
-def relabel(recursion: torch.Tensor, target: torch.Tensor, windows: torch.Tensor) -> None:
-    """EdgePredict of M_rs [B,K,h,w] on labels uint8 [B,h,w], in place, inside one window of cells [B,4] per image."""
-    for maps, labels, (top, left, bottom, right) in zip(recursion, target, windows.tolist(), strict=True):
-        part = ..., slice(top, bottom), slice(left, right)
-        labels[part] = predicted(maps[part][None], labels[part][None])[0]
 
 
 def spread(taps: Sequence[torch.Tensor], cams: torch.Tensor, size: Sequence[int], making: Making) -> torch.Tensor:

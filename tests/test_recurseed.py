@@ -1,6 +1,7 @@
 """RecurSeed: the golden chain of targets, the schedule, the authors' checkpoint, and what must hold whatever the images."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,6 +25,7 @@ from orchestrator.planning.launch import Request, experiment
 from orchestrator.planning.references import resolve
 from orchestrator.planning.stage import Stage
 from refiners import pamr
+from refiners.edge_predict import predicted
 from segmentation.deeplab_v3plus import Decoder
 from tests.golden_vectors import golden
 from training.average import AveragedCopy, ramped
@@ -162,12 +164,18 @@ def test_an_image_s_targets_do_not_depend_on_the_other_images(seed: int) -> None
         assert (alone[1][0] == every[1][place]).float().mean() > 0.95
 
 
-def test_edge_predict_relabels_unknown_pixels_inside_the_image_alone() -> None:
-    maps, labels = torch.zeros(1, 1, 24, 24), torch.zeros(1, 24, 24, dtype=torch.uint8)
-    maps[0, 0, 8:16, 8:16], labels[0, 9:15, 9:15] = 0.9, 1
-    labels[0, 2, 3] = labels[0, 12, 12] = labels[0, 22, 3] = VOID
-    recurseed_targets.relabel(maps, labels, torch.tensor([[0, 0, 20, 24]]))
-    assert labels[0, 2, 3] == 0 and labels[0, 12, 12] == 1 and labels[0, 22, 3] == VOID
+def test_edge_predict_relabels_the_target_inside_the_image() -> None:
+    labels, valid = torch.tensor([[1.0, 1.0]]), torch.tensor([[8, 0, 24, 28]])
+    taps, scores, images = a_pass(5, labels)
+    plain, relabelled = (replace(MAKING, edge_predict=switch) for switch in (False, True))
+    (recursion, target), (_, found) = (targets(taps, scores, images, labels, valid, (16, 16), own) for own in (plain, relabelled))
+    expected = predicted(recursion, target, windows=in_cells(valid, (SIDE, SIDE), (16, 16)))
+    assert torch.equal(found, expected) and not torch.equal(found, target) and (found[:, :4] == VOID).all()
+
+
+def test_losses_without_the_classifier_s_are_refused() -> None:
+    for losses, refused in ((["cls"], False), (["cls", "rec"], False), (["seg", "rec"], True)):
+        assert bool(recurseed.problems(SimpleNamespace(settings=Settings({"losses": losses})))) == refused  # type: ignore[arg-type]
 
 
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 31), st.integers(0, 31), st.integers(1, 32), st.integers(1, 32))
