@@ -13,6 +13,9 @@ from imagesets.errors import WrongInput
 from methods import cutmix, saliency_grafting
 from methods.saliency_grafting import distribution, grafted_cells, label_weight, visible_share
 from orchestrator.planning.refusals import refuse_run
+from tests.contracts.cases import SEGMENTER, Case, plan
+from tests.contracts.images import write_images
+from tests.contracts.laboratory import Laboratory
 from tests.golden_vectors import golden
 from tests.planned_run import planned
 from training.mixing import Mixing, of_others, pasted
@@ -173,3 +176,24 @@ def test_labels_of_images_that_are_equal_stay(image_set: Path) -> None:
         network = Seen()
         mix(network)(own, {"scores": torch.ones(2, 3, 4, 4)})
         assert torch.equal(network.images[0], own["image"])
+
+
+HOSTS = ("cam", "recam", "seam", "pmm", "sipe", "mctformer", "recurseed")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("host", HOSTS)
+def test_every_network_with_class_logits_learns_from_mixtures(host: str, tmp_path: Path) -> None:
+    images = write_images(tmp_path / "images", ("red", "blue"))
+    bank = f"cda.bank={images / 'SegmentationClass'}"
+    expression = f"{host}+cutmix+saliency-grafting+cda"
+    stage = next(stage for stage in plan(expression, SEGMENTER, further=(bank,)) if len(stage.add_ons) == 3)
+    row = Laboratory(tmp_path / "store", images).made(Case("cda", expression, SEGMENTER, stage, (bank,))).history[0]
+    assert row["mixed_classification"] > row.get("classification", 0)  # the sum of three
+
+
+@pytest.mark.parametrize("host", ["amn", "spatial-bce"])
+@pytest.mark.parametrize("name", ["cutmix", "saliency-grafting", "cda"])
+def test_networks_that_classify_positions_are_refused_with_the_reason(host: str, name: str, image_set: Path) -> None:
+    with pytest.raises(WrongInput, match=f"{name} needs class-logits, which the training of {host} does not provide"):
+        planned(image_set, method=f"{host}+{name}")
