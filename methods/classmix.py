@@ -19,7 +19,6 @@ from dataclasses import replace
 import torch
 from torch import nn
 from torch.nn import functional
-from torch.nn.modules.dropout import _DropoutNd
 
 from imagesets.item import VOID
 from methods.edge_predict_mix import Learning, Targets, mixed
@@ -60,7 +59,7 @@ class ClassMix(nn.Module):
     def train(self, mode: bool = True) -> "ClassMix":
         super().train(mode)
         for module in self.teacher.modules():
-            if isinstance(module, _DropoutNd):
+            if isinstance(module, nn.Dropout):
                 module.eval()
         return self
 
@@ -90,7 +89,8 @@ class ClassMix(nn.Module):
     def follow(self, network: nn.Module, steps: int) -> None:
         """Move the teacher towards the network; `steps` have passed since it was equal to it."""
         share = 1 - min(1 - 1 / (steps + 1), self.decay)
-        torch._foreach_lerp_([*self.teacher.parameters()], [*network.parameters()], share)
+        for own, new in zip(self.teacher.parameters(), network.parameters(), strict=True):
+            own.lerp_(new, share)
 
 
 def adding(training: Training, context: Context) -> Training:

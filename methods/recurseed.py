@@ -1,8 +1,8 @@
 """RecurSeed: a classifier and a decoder on one backbone, which learns from its own refined maps in every step.
 
-Jo, Yu and Kim, RecurSeed and EdgePredictMix: Self-training from Image-level Labels, arXiv 2204.06754. The single-stage network is
-that of the public code (shjo-april/RecurSeed_and_EdgePredictMix). Its training was never published: we follow the paper, the
-numbers that the code leaks, and where both are silent the same author's PuzzleCAM and DHR. `recipes/recurseed.yaml` has each open
+Jo, Yu and Kim, RecurSeed and EdgePredictMix: Single-stage Learning is Sufficient for Weakly-Supervised Semantic Segmentation,
+arXiv 2204.06754. The network is in `methods.recurseed_network`. Its training was never published: we follow the paper, numbers
+that the public code leaks, and where both are silent the same author's PuzzleCAM and DHR. `recipes/recurseed.yaml` has each open
 question as a setting and argues its default.
 
     L_cls  binary cross-entropy of the mean of the CAM logits
@@ -13,7 +13,6 @@ Targets M_rs and M_seg (`methods.recurseed_targets`) come from the same forward 
 paper calls its t an epoch and a step, but maps of an epoch ago would not fit random crops.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -24,63 +23,20 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-import backbones
-from backbones.state import State
 from imagesets.colour import RULES
 from imagesets.crops import Crop, by_long_side
 from imagesets.item import Item
 from imagesets.transforms import rescale
-from methods.cam import Classifier, pretrained
+from methods.cam import pretrained
+from methods.recurseed_network import RecurSeed, build
 from methods.recurseed_targets import Making, normalised_cams, pooled, recursion_loss, segmentation_loss, targets
 from refiners import pamr, scg
-from segmentation.deeplab_v3plus import LOW, Decoder
 from training import optimisers
 from training.average import AveragedCopy
 from training.parameter_groups import by_origin
 from training.stage import Context, Losses, Outputs, Settings, Training
 
-# names in the public code's checkpoints as patterns, and ours
-AUTHORS = {
-    r"^model\.": "backbone.",
-    r"^aspp\.aspp1": "decoder.aspp.convs.0",
-    r"^aspp\.aspp2": "decoder.aspp.convs.1",
-    r"^aspp\.aspp3": "decoder.aspp.convs.2",
-    r"^aspp\.aspp4": "decoder.aspp.convs.3",
-    r"^aspp\.global_avg_pool\.1\.conv": "decoder.aspp.convs.4.1",
-    r"^aspp\.global_avg_pool\.1\.bn": "decoder.aspp.convs.4.2",
-    r"^aspp\.block\.0": "decoder.aspp.project",
-    r"^decoder\.low_block": "decoder.low",
-    r"^decoder\.classifier": "decoder.merge",
-    r"^(decoder\..*)\.conv\.": r"\1.0.",
-    r"^(decoder\..*)\.bn\.": r"\1.1.",
-}
-
 __all__ = ["RecurSeed", "network", "normalised_cams", "recursion_loss", "segmentation_loss", "training"]
-
-
-class RecurSeed(Classifier):
-    """A classifier of positions and the decoder of DeepLabV3+ on one backbone."""
-
-    def __init__(self, backbone: backbones.Backbone, classes: int, decoder: nn.Module) -> None:
-        super().__init__(backbone, classes)
-        self.decoder = decoder
-
-    def decode(self, images: torch.Tensor) -> torch.Tensor:
-        """Normalised images [B,3,H,W] to logits [B,1+K,ceil(H/4),ceil(W/4)], background first."""
-        return self.decoder(*self.backbone(images))  # type: ignore[no-any-return]
-
-    def both(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, tuple[torch.Tensor, ...]]:
-        """CAM logits [B,K,h,w], the decoder's logits [B,1+K,H/4,W/4] and the backbone's taps, in one pass."""
-        taps = self.backbone(images)
-        return self.classifier(taps[-1]), self.decoder(*taps), taps
-
-    def renamed(self, state: State) -> State:
-        """A state dict under this network's names; a file may have those of the public code."""
-        if not any(name.startswith("model.") for name in state):
-            return state
-        for pattern, own in AUTHORS.items():
-            state = {re.sub(pattern, own, name): value for name, value in state.items()}
-        return state
 
 
 class RecurSeedObjective(nn.Module):
@@ -142,13 +98,13 @@ class PlacedImage:
 
 def network(settings: Settings, classes: tuple[str, ...]) -> RecurSeed:
     """The network that `training` delivers, for trained weights to be loaded into."""
-    return _build(settings, classes, weights="none", frozen_norms=False)
+    return build(settings, classes, weights="none", frozen_norms=False)
 
 
 def training(context: Context) -> Training:
     """Train classifier and decoder on image-level labels."""
     settings = context.settings
-    module = _build(settings, context.classes, settings.backbone.weights, settings.frozen_norms and pretrained(settings))
+    module = build(settings, context.classes, settings.backbone.weights, settings.frozen_norms and pretrained(settings))
     length = partial(optimisers.steps, len(context.items), settings.batch)
     begins = {"seg": length(settings.seg_begin), "rec": length(settings.rec_begin)}
     objective = RecurSeedObjective(
@@ -215,10 +171,3 @@ def groups(module: RecurSeed, settings: Settings) -> list[dict[str, Any]]:
         return by_origin(module, module.backbone, settings.lr, settings.head_lr, settings.weight_decay)
     new = [*module.classifier.parameters(), *module.decoder.parameters()]
     return optimisers.groups(settings.weight_decay, (module.backbone.parameters(), settings.lr), (new, settings.head_lr))
-
-
-def _build(settings: Settings, classes: Sequence[str], weights: str, frozen_norms: bool) -> RecurSeed:
-    backbone = backbones.build(settings.backbone.name, stride=settings.stride, weights=weights, frozen_statistics=frozen_norms)
-    inputs = backbone.channels[LOW], backbone.channels[-1]
-    decoder = Decoder(inputs, len(classes) + 1, settings.rates, low=(settings.low_width, 1), width=settings.width)
-    return RecurSeed(backbone, len(classes), decoder)
