@@ -85,9 +85,12 @@ def another(setting: Setting, value: Any, root: Path) -> str:
 
 
 def readers(stages: list[Stage], name: str) -> set[str]:
-    """The stages that receive a setting: as their own, through a group, or through the word that its component wrote."""
+    """The stages that receive a setting (as their own, through a group, or through the word that its component wrote).
+
+    Those that exist only at a value of it count too: at another, another stage has their name.
+    """
     component, _, bare = name.partition(".")
-    found = set()
+    found = {stage.name for stage in stages if name in stage.recipe.if_set}
     for stage in stages:
         for listed in (entry.partition("?")[0] for entry in stage.recipe.settings):
             prefix, dot, last = listed.partition(".")
