@@ -117,7 +117,8 @@ def test_a_new_thing_of_every_kind_changes_no_key_and_renames_no_run(unchanged: 
     house.copy("methods/cam.py", "toy.py")
     house.copy("recipes/cam.yaml", "toy.yaml", ("name: cam", "name: toy"), ("methods.cam:training", "methods.toy:training"))
     house.copy("refiners/threshold.py", "toy_cut.py")
-    house.copy("recipes/none.yaml", "toy_cut.yaml", ("name: none", "name: toy-cut"), ("refiners.threshold:", "refiners.toy_cut:"))
+    calls = [(f"refiners.threshold:{call}", f"refiners.toy_cut:{call}") for call in ("masks", "certain_masks")]
+    house.copy("recipes/none.yaml", "toy_cut.yaml", ("name: none", "name: toy-cut"), *calls)
     house.copy("imagesets/folder.py", "toy_images.py")
     house.copy(
         "recipes/folder.yaml",
