@@ -55,29 +55,16 @@ def map_problems(context: Context) -> list[str]:
 
 
 def network(context: Context) -> nn.Module:
-    """The network with the weights of the file; raises WrongInput if an entry does not fit."""
+    """The network with the weights of the file; raises WrongInput if an entry does not fit.
+
+    A network may know its authors' names for its entries (`renamed(state)`).
+    """
     module, settings = context.inputs["network"], context.settings
     backbone = settings.backbone.name if isinstance(settings.backbone, Settings) else settings.backbone
     own = f"the network on the backbone {backbone.__name__} and of {len(context.classes)} classes, entry by entry"
-    load_state(module, _state(context), f"{settings.imported.network} does not fit {own}")
+    renamed = getattr(module, "renamed", lambda state: state)
+    load_state(module, renamed(_state(context)), f"{settings.imported.network} does not fit {own}")
     return module
-
-
-def renamed_network(context: Context) -> nn.Module:
-    """As `network`, of a file that may have its authors' names: the network knows them (`renamed`)."""
-    module, settings = context.inputs["network"], context.settings
-    own = f"the network on the backbone {settings.backbone.name.__name__} and of {len(context.classes)} classes, entry by entry"
-    load_state(module, module.renamed(_state(context)), f"{settings.imported.network} does not fit {own}")
-    return module  # type: ignore[no-any-return]
-
-
-def renamed_network_problems(context: Context) -> list[str]:
-    """As `network_problems`, for `renamed_network`."""
-    try:
-        renamed_network(context)
-    except WrongInput as error:
-        return [str(error)]
-    return []
 
 
 def network_problems(context: Context) -> list[str]:

@@ -39,7 +39,7 @@ def in_place(parts: Sequence[tuple[Recipe, StageRecipe]], settings: Mapping[str,
             raise WrongInput(f"{method} makes no {part.writes} that {IMPORTED}.{part.name} could replace; leave it out")
         replaced = parts[places[-1]][1]
         of_network = replaced.provides if replaced.network else ()  # the same network with other weights; files of maps are plain
-        found[places[-1]] = msgspec.structs.replace(part, network=replaced.network, provides=of_network, **replaced.imports)
+        found[places[-1]] = msgspec.structs.replace(part, network=replaced.network, provides=of_network)
     return found
 
 
