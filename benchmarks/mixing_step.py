@@ -7,7 +7,6 @@ for all classes and superpixel by superpixel, and mixes as the equations read. T
 passes, forward and backward, of its own network: it needs two.
 """
 
-import argparse
 from collections.abc import Callable
 
 import cv2
@@ -17,9 +16,10 @@ from torch.nn import functional
 
 from benchmarks import pamr
 from benchmarks.clock import median_time
-from benchmarks.recurseed_step import Batch, build, example, stepped
+from benchmarks.recurseed_step import Batch, build, chosen, example, stepped
 from methods.edge_predict_mix import Learning, Predicting, mix
-from methods.recurseed import RecurSeed, RecurSeedObjective
+from methods.recurseed import RecurSeedObjective
+from methods.recurseed_network import RecurSeed
 from methods.recurseed_targets import Making, in_cells
 from training.mixing import Mixing, of_others
 
@@ -64,7 +64,7 @@ def plain_mix(batch: Batch, decoded: torch.Tensor, recursion: torch.Tensor, netw
 
 def main() -> None:
     """Print a line; fails where results differ."""
-    options = _options()
+    options = chosen(__doc__)
     torch.set_num_threads(1)
     torch.manual_seed(0)
     network, batch, making = build(options), example(options), Making()
@@ -105,16 +105,6 @@ def main() -> None:
 def summed(losses: dict[str, torch.Tensor]) -> torch.Tensor:
     """The sum of all losses."""
     return torch.stack([*losses.values()]).sum()
-
-
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--backbone", default="small")
-    parser.add_argument("--crop", type=int, default=128, help="side of the images in pixels")
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--width", type=int, default=64, help="channels of the decoder")
-    parser.add_argument("--rounds", type=int, default=5)
-    return parser.parse_args()
 
 
 if __name__ == "__main__":

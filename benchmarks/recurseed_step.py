@@ -16,7 +16,8 @@ from torch.nn import functional
 import backbones
 from benchmarks import pamr, scg
 from benchmarks.clock import median_time
-from methods.recurseed import RecurSeed, RecurSeedObjective
+from methods.recurseed import RecurSeedObjective
+from methods.recurseed_network import RecurSeed
 from methods.recurseed_targets import Making, in_cells, targets
 from orchestrator.planning.recipes import entries
 from orchestrator.planning.references import resolve
@@ -124,7 +125,7 @@ def stepped(network: nn.Module, total: Callable[[], torch.Tensor]) -> tuple[torc
 
 def main() -> None:
     """Print a line; fails where results differ."""
-    options = _options()
+    options = chosen(__doc__)
     torch.set_num_threads(1)
     torch.manual_seed(0)
     network, batch, making = build(options), example(options), Making()
@@ -149,8 +150,9 @@ def main() -> None:
     )
 
 
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+def chosen(description: str) -> argparse.Namespace:
+    """The options of a command line that measures a step."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--backbone", default="small", choices=sorted(entries("backbone")))
     parser.add_argument("--crop", type=int, default=128, help="side of the images in pixels")
     parser.add_argument("--batch", type=int, default=16)

@@ -62,6 +62,12 @@ def jittered(rgb: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 RULES: Mapping[str, Recolour | None] = {"none": None, "hsv": shifted, "photometric": distorted, "jitter": jittered}
 
 
+def recoloured(rgb: np.ndarray, rule: str, rng: np.random.Generator) -> np.ndarray:
+    """The image uint8 [H,W,3] in random colours by a rule of `RULES`."""
+    recolour = RULES[rule]
+    return rgb if recolour is None else recolour(np.ascontiguousarray(rgb), rng)
+
+
 def _linear(values: np.ndarray, factor: float, summand: float) -> np.ndarray:
     return (values.astype(np.float32) * factor + summand).clip(0, 255).astype(np.uint8)
 

@@ -22,7 +22,7 @@ from torch.nn import functional
 
 from imagesets.item import VOID
 from methods.edge_predict_mix import Learning, Targets, mixed
-from methods.recurseed import RecurSeed
+from methods.recurseed_network import RecurSeed
 from methods.recurseed_targets import in_cells
 from refiners import pamr
 from training.mixing import first_step, mixing, pasted

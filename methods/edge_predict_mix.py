@@ -25,6 +25,7 @@ from torch.nn import functional
 from imagesets.item import VOID
 from maps.grids import resize
 from methods import recurseed
+from methods.recurseed_network import RecurSeed
 from methods.recurseed_targets import Making, in_cells, of_keys, recursion_loss, segmentation_loss
 from methods.seam import own_classes
 from refiners import pamr
@@ -69,14 +70,14 @@ def at(planes: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
 class Learning(NamedTuple):
     """How a network learns from mixed images: by its decoder (`seg`), its CAM (`rec`), or both."""
 
-    network: recurseed.RecurSeed
+    network: RecurSeed
     losses: Sequence[str]
     recursion: tuple[str, str]  # as in `recurseed.RecurSeedObjective`
 
     @classmethod
     def of(cls, training: Training, context: Context, losses: Sequence[str]) -> "Learning":
         """As the settings of the training say."""
-        assert isinstance(training.network, recurseed.RecurSeed)  # no other network provides recursion
+        assert isinstance(training.network, RecurSeed)  # no other network provides recursion
         return cls(training.network, losses, (context.settings.recursion, context.settings.recursion_over))
 
     def __call__(self, targets: Targets) -> Losses:

@@ -22,7 +22,7 @@ from math import ceil
 import numpy as np
 import torch
 
-from imagesets.colour import RULES
+from imagesets.colour import recoloured
 from imagesets.item import Item
 from imagesets.normalising import normalised
 from imagesets.transforms import rescale
@@ -141,12 +141,12 @@ class LabelledWindow:
     heat: Records | None
 
     def __call__(self, item: Item, rng: np.random.Generator) -> dict[str, torch.Tensor]:
-        rgb, recolour = item.rgb(), RULES[self.colour]
+        rgb = item.rgb()
         boxes = self.windows.boxes(rgb.shape[:2])
         box = boxes[int(rng.integers(len(boxes)))]
         seen = cut(rgb, box, self.crop)
         seen = seen[:, ::-1] if rng.random() < 0.5 else seen
-        seen = seen if recolour is None else recolour(np.ascontiguousarray(seen), rng)
+        seen = recoloured(seen, self.colour, rng)
         opaque = np.full((1, self.crop, self.crop), 255, np.uint8)
         image = np.concatenate([seen.transpose(2, 0, 1), opaque])
         return {"image": torch.from_numpy(image), "labels": torch.from_numpy(self._labels(item, rgb.shape[:2], box))}

@@ -23,20 +23,18 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from imagesets.colour import RULES
+from imagesets.colour import recoloured
 from imagesets.crops import Crop, by_long_side
 from imagesets.item import Item
 from imagesets.transforms import rescale
 from methods.cam import pretrained
 from methods.recurseed_network import RecurSeed, build
-from methods.recurseed_targets import Making, normalised_cams, pooled, recursion_loss, segmentation_loss, targets
+from methods.recurseed_targets import Making, pooled, recursion_loss, segmentation_loss, targets
 from refiners import pamr, scg
 from training import optimisers
 from training.average import AveragedCopy
 from training.parameter_groups import by_origin
 from training.stage import Context, Losses, Outputs, Settings, Training
-
-__all__ = ["RecurSeed", "network", "normalised_cams", "recursion_loss", "segmentation_loss", "training"]
 
 
 class RecurSeedObjective(nn.Module):
@@ -84,10 +82,9 @@ class PlacedImage:
     classes: int
 
     def __call__(self, item: Item, rng: np.random.Generator) -> dict[str, torch.Tensor]:
-        rgb, recolour = item.rgb(), RULES[self.colour]
+        rgb = item.rgb()
         crop = Crop.drawn(by_long_side(rgb.shape[:2], self.long_side, rng), self.crop, rng)
-        larger = rescale(rgb, crop.size)
-        seen = crop.image(larger if recolour is None else recolour(larger, rng))
+        seen = crop.image(recoloured(rescale(rgb, crop.size), self.colour, rng))
         rows, columns = crop.within
         return {
             "image": torch.from_numpy(seen),

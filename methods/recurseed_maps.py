@@ -17,7 +17,8 @@ from imagesets.views import Loaded, load, pairs
 from maps.grids import resize, strided
 from maps.maps import Maps
 from maps.reading import summed, unit_maximum
-from methods.recurseed import RecurSeed, pamr_parameters
+from methods.recurseed import pamr_parameters
+from methods.recurseed_network import RecurSeed
 from refiners import pamr, scg
 from training.stage import Context, PerImage, Record
 

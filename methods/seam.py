@@ -26,7 +26,7 @@ from torch import nn
 from torch.nn import functional
 
 import backbones
-from imagesets.colour import RULES
+from imagesets.colour import recoloured
 from imagesets.crops import Crop, by_long_side
 from imagesets.item import Item
 from imagesets.transforms import rescale, scaled
@@ -243,10 +243,9 @@ class RecolouredImage:
     classes: int
 
     def __call__(self, item: Item, rng: np.random.Generator) -> dict[str, torch.Tensor]:
-        rgb, recolour = item.rgb(), RULES[self.colour]
+        rgb = item.rgb()
         crop = Crop.drawn(by_long_side(rgb.shape[:2], self.long_side, rng), self.crop, rng)
-        larger = rescale(rgb, crop.size)
-        seen = crop.image(larger if recolour is None else recolour(larger, rng))
+        seen = crop.image(recoloured(rescale(rgb, crop.size), self.colour, rng))
         return {"image": torch.from_numpy(seen), "labels": torch.from_numpy(item.multi_hot(self.classes))}
 
 

@@ -18,7 +18,8 @@ from backbones.resnet import small
 from imagesets.item import VOID
 from maps.grids import resize
 from methods import recurseed, recurseed_targets
-from methods.recurseed import PlacedImage, RecurSeed, RecurSeedObjective, averaged
+from methods.recurseed import PlacedImage, RecurSeedObjective, averaged
+from methods.recurseed_network import RecurSeed
 from methods.recurseed_targets import Making, in_cells, normalised_cams, pooled, recursion_loss, segmentation_loss, targets
 from orchestrator.engine.context import for_extraction, importing
 from orchestrator.planning.launch import Request, experiment
