@@ -18,13 +18,14 @@ from orchestrator.planning.refusals import problems
 from orchestrator.planning.settings import PRESETS, declared, parse_assignments
 from orchestrator.planning.stage import narrowed
 from orchestrator.reading.hidden import hidden_command
+from orchestrator.reading.protocol import SALIENCY
 from orchestrator.sweeps.axes import split
 from orchestrator.sweeps.sweep import Sweep
 from orchestrator.tracking.tracking import VARIABLE, check_uri
 
 STOP_WAIT = 600  # seconds between SIGTERM and Ray's SIGKILL, in which a launch finishes its step or shard and checkpoints
 URI = "--tracking-uri"
-FILES = ("exclude", "network_from", "maps_from", "masks_from")  # options that name a file or folder
+FILES = ("exclude", "network_from", "maps_from", "masks_from", "saliency")  # options that name a file or folder
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,8 @@ class Submission:
         values = self.values
         preset = "" if _is_file(values["recipe"]) else values["recipe"]
         assignments = tuple(text for text in values["assign"] if not self._file_of(text))
+        if values.get("saliency") or any(text.startswith(f"{SALIENCY}=") for text in values["assign"]):
+            assignments += (f"{SALIENCY}=/",)  # a run may need such a folder, so some folder stands for it
         request = launch.Request(values["method"], values["images"], values["segmenter"], preset, assignments, room=1)
         known = not _is_file(values["recipe"])  # the preset file may exist only on the cluster
         if "vary" not in values:
