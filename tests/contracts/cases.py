@@ -31,6 +31,7 @@ TINY = {
 }
 OWN = {  # what the rule above does not make tiny
     "affinitynet.radius": 2,
+    "edam.warm_up": 1,
     "irn.pair_radius": 4,
     "lpcam.clusters": 2,
     "mctformer.backbone": "small_vit",
