@@ -14,7 +14,7 @@ ReCAM on EPS (ReCAM Table 4; its wiring is unpublished) trains EPS's network fur
 Maps stay EPS's own: a product of weights has no scale that a softmax with the background channel could use.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,7 +26,7 @@ import backbones
 from imagesets.colour import recoloured
 from imagesets.crops import Crop, by_long_side
 from imagesets.item import Item
-from imagesets.saliency import read_saliency, saliency_files
+from imagesets.saliency import SaliencyMaps
 from imagesets.transforms import rescale
 from maps.extraction import per_image
 from maps.maps import Maps
@@ -177,7 +177,7 @@ def retrained(settings: Settings, classes: tuple[str, ...]) -> EPS:
 class SalientImage:
     """Makes one training example: image RGBA uint8 [4,crop,crop] in random colours, saliency uint8 [crop,crop], labels [K]."""
 
-    saliency: Mapping[str, str]  # image id -> file
+    saliency: SaliencyMaps
     long_side: Sequence[int]
     crop: int
     colour: str
@@ -186,16 +186,15 @@ class SalientImage:
     @classmethod
     def of(cls, context: Context, own: Settings) -> "SalientImage":
         """With the long side, crop and colour of the settings `own`."""
-        files = saliency_files(context.settings.images.saliency)
-        return cls(files, own.long_side, own.crop, own.colour, len(context.classes))
+        return cls(SaliencyMaps.of(context.settings.images.saliency), own.long_side, own.crop, own.colour, len(context.classes))
 
     def __call__(self, item: Item, rng: np.random.Generator) -> dict[str, torch.Tensor]:
-        rgb, saliency = item.rgb(), read_saliency(self.saliency[item.id])
+        rgb = item.rgb()
         crop = Crop.drawn(by_long_side(rgb.shape[:2], self.long_side, rng), self.crop, rng)
         image = crop.image(recoloured(rescale(rgb, crop.size), self.colour, rng))
         arrays = {
             "image": image,
-            "saliency": crop.plane(saliency, fill=0, bicubic=True),
+            "saliency": crop.plane(self.saliency(item, rgb), fill=0, bicubic=True),
             "labels": item.multi_hot(self.classes),
         }
         return {name: torch.from_numpy(array) for name, array in arrays.items()}

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from imagesets.item import Item
-from imagesets.saliency import read_saliency, saliency_files
+from imagesets.saliency import SaliencyMaps
 from imagesets.saliency import saliency_problems as problems_of
 from imagesets.transforms import rescale
 from refiners import crf
@@ -40,12 +40,12 @@ def salient_labels(scores: torch.Tensor, saliency: torch.Tensor, keys: np.ndarra
 
 def masks(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:
     """Stage of the refiner `saliency`."""
-    settings, files = context.settings, saliency_files(context.settings.images.saliency)
+    settings, found = context.settings, SaliencyMaps.of(context.settings.images.saliency)
 
     def one(item: Item) -> dict[str, np.ndarray]:
-        maps = context.inputs["maps"][item.id]
-        scores = _refined(item, maps.full(), settings.crf)
-        saliency = torch.from_numpy(rescale(read_saliency(files[item.id]), maps.size).copy())
+        maps, rgb = context.inputs["maps"][item.id], item.rgb()
+        saliency = torch.from_numpy(rescale(found(item, rgb), maps.size).copy())
+        scores = _refined(rgb, maps.full(), settings.crf)
         return {"label": salient_labels(scores, saliency, maps.keys, settings.threshold)}
 
     return one
@@ -53,13 +53,13 @@ def masks(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:
 
 def saliency_problems(context: Context) -> list[str]:
     """What is wrong with the folder of saliency maps, before anything runs."""
-    folder = context.settings.images.saliency
-    return problems_of(folder, context.items) if folder != "none" else []  # without a folder the plan is refused already
+    source = context.settings.images.saliency
+    return problems_of(source, context.items) if source != "none" else []  # then the plan is refused for that
 
 
-def _refined(item: Item, maps: torch.Tensor, parameters: Any) -> torch.Tensor:
+def _refined(rgb: np.ndarray, maps: torch.Tensor, parameters: Any) -> torch.Tensor:
     """The maps [n,H,W], or the CRF's marginals of them."""
     if parameters == "none" or not len(maps):
         return maps
     scores = crf.with_background(maps.numpy(), 1.0)
-    return torch.from_numpy(crf.soft(item.rgb(), scores, crf.Parameters(**parameters))[1:])
+    return torch.from_numpy(crf.soft(rgb, scores, crf.Parameters(**parameters))[1:])

@@ -36,7 +36,7 @@ Preset = Annotated[
 Assignments = Annotated[list[str], typer.Option("--set", help="key=value; may be repeated.", autocompletion=complete.settings)]
 Saliency = Annotated[
     Path | None,
-    paths.option(help="Folder of saliency maps, one 8-bit greyscale image each, for methods that need them (images.saliency)."),
+    paths.option(help="Folder of saliency maps, one 8-bit greyscale image each, for methods that need them; or contrast."),
 ]
 Seeds = Annotated[str, typer.Option("--random-seeds", help="Repeat with these random seeds, such as 0,1,2.")]
 

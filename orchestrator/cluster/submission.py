@@ -25,7 +25,7 @@ from orchestrator.tracking.tracking import VARIABLE, check_uri
 
 STOP_WAIT = 600  # seconds between SIGTERM and Ray's SIGKILL, in which a launch finishes its step or shard and checkpoints
 URI = "--tracking-uri"
-FILES = ("exclude", "network_from", "maps_from", "masks_from", "saliency")  # options that name a file or folder
+FILES = ("exclude", "network_from", "maps_from", "masks_from")  # options that name a file or folder
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Submission:
         preset = "" if _is_file(values["recipe"]) else values["recipe"]
         assignments = tuple(text for text in values["assign"] if not self._file_of(text))
         if values.get("saliency") or any(text.startswith(f"{SALIENCY}=") for text in values["assign"]):
-            assignments += (f"{SALIENCY}=/",)  # a run may need such a folder, so some folder stands for it
+            assignments += (f"{SALIENCY}={Path.cwd()}",)  # a run may need such a folder, so some folder stands for it
         request = launch.Request(values["method"], values["images"], values["segmenter"], preset, assignments, room=1)
         known = not _is_file(values["recipe"])  # the preset file may exist only on the cluster
         if "vary" not in values:
@@ -103,7 +103,7 @@ class Submission:
         if _is_file(values.get("recipe", "")):
             yield "--recipe", values["recipe"]
         yield from ((f"--{option.replace('_', '-')}", str(values[option])) for option in FILES if values.get(option))
-        for text in values.get("assign", ()):
+        for text in (*values.get("assign", ()), *(f"{SALIENCY}={folder}" for folder in [values.get("saliency")] if folder)):
             if path := self._file_of(text):
                 yield f"--set {text.partition('=')[0]}=", path
         uri = values.get("tracking_uri") or ""
@@ -115,8 +115,9 @@ class Submission:
         recipe, _ = find(self.values["images"].partition(":")[0], ("images",))
         ((name, value),) = parse_assignments([assignment]).items()
         setting = declared(recipe).get(name)
-        takes_path = setting is not None and (setting.file or setting.folder)
-        return str(value) if takes_path and str(value) not in PRESETS else ""
+        if setting is None or not (setting.file or setting.folder):
+            return ""
+        return str(value) if str(value) not in (*PRESETS, *setting.choices) else ""
 
 
 def send(client: jobs.Client, submission: Submission, version: str, commit: str | None) -> str:
