@@ -1,6 +1,6 @@
 """`wsss-orch tables` and `wsss-orch table`: the papers' tables, and ours beside them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +12,7 @@ from imagesets.errors import WrongInput
 from orchestrator.cli import complete, options, paths
 from orchestrator.cli.compare import ENDINGS
 from orchestrator.engine.announced import announced
-from orchestrator.engine.checks import check_images, check_imports, weights_problems
+from orchestrator.engine.checks import Weights, check_images, check_imports, weights_problems
 from orchestrator.engine.execution import Execution, Where
 from orchestrator.planning.images import open_images
 from orchestrator.planning.launch import Experiment, Prepared, planner
@@ -22,7 +22,7 @@ from orchestrator.reading.results import whole, write_results
 from orchestrator.reading.summary import note_failure, sentence
 from orchestrator.reading.tables import table as plain_table
 from orchestrator.reading.tables import terminal, warn
-from orchestrator.tables.asked import Asked, PlannedRow, experiments, plan_rows
+from orchestrator.tables.asked import Asked, PlannedRow, Wanted, experiments, plan_rows
 from orchestrator.tables.catalogue import find_table, load_tables
 from orchestrator.tables.plans import print_plans, runs_of
 from orchestrator.tracking.tracking import deliver_or_say
@@ -49,7 +49,12 @@ def table(
         str, typer.Option(help="A segmenter in place of those of the rows.", autocompletion=complete.segmenters)
     ] = "",
     recipe: options.Preset = "",
-    assign: options.Assignments = [],  # noqa: B006 (typer's way)
+    assign: Annotated[
+        list[str],
+        typer.Option(
+            "--set", help="key=value, or PATTERN:key=value for some rows; may be repeated.", autocompletion=complete.settings
+        ),
+    ] = [],  # noqa: B006 (typer's way)
     rows: Annotated[list[str], typer.Option(help="Rows to run: a label, an expression, or a pattern; may be repeated.")] = [],  # noqa: B006
     runs: Annotated[
         int, typer.Option(min=0, help="Repeat each row with this number of random seeds; 0: as the table says, or once.")
@@ -90,42 +95,42 @@ def table(
         exclude=exclude,
         room=1 if address else 0,
     )
-    planned = _planned(console, asked, where, plan, context)
-    if plan:
-        print_plans(console, asked, planned)
-        return
-    failures = _run(console, asked, planned, where) if asked.table.columns else {}
-    _report(console, asked, planned, failures, to, tracked)
-
-
-def _planned(console: Console, asked: Asked, where: Where, plan: bool, context: typer.Context) -> list[PlannedRow]:
-    """The rows of the table with their plans; those that would fail later are marked."""
+    if not asked.table.columns and not plan:
+        return _report(console, asked, [PlannedRow(row) for row in asked.table.rows], {}, to, None)
     asked.check()
     wanted = experiments(asked)
-    able = [one for one in wanted.values() if isinstance(one, Experiment)]
-    warn(console, asked.unread(able))
+    warn(console, asked.unread(wanted))
     if not plan:
         where.check()
         options.drive(context, asked.store)
-    opened = open_images(asked.images, able[0].settings, asked.store, make=not plan, exclude=asked.exclude)
-    if opened is None:
-        raise WrongInput(f"the images of {asked.images} are not drawn yet: `wsss-orch images check {asked.images}` draws them")
-    planned = plan_rows(asked, wanted, planner(able[0], opened))
+    planned = _planned(console, asked, wanted, plan)
+    if plan:
+        print_plans(console, asked, planned)
+        return
+    _report(console, asked, planned, _run(console, asked, planned, where), to, tracked)
+
+
+def _planned(console: Console, asked: Asked, wanted: Wanted, plan: bool) -> list[PlannedRow]:
+    """The rows of the table with their plans, if the images are drawn; those that would fail later are marked."""
+    one = next(found for found in wanted.values() if isinstance(found, Experiment))
+    opened = open_images(asked.images, one.settings, asked.store, make=not plan, exclude=asked.exclude)
+    planned = plan_rows(asked, wanted, planner(one, opened) if opened else None)
     mine = [row for row in planned if row.row in asked.chosen]
+    known: dict[Weights, str] = {}
     for row in mine:
-        _refuse(row, asked, fetch=not plan)
-    if mine and all(row.refusal for row in mine):
-        raise WrongInput("; ".join(dict.fromkeys(row.refusal for row in mine)))
+        _refuse(row, lambda run: [] if asked.room else weights_problems([run], not plan, known))
+    if all(row.refusal for row in mine):
+        raise WrongInput(f"no row of {asked.table.id} can run, such as {mine[0].row.label!r}: {mine[0].refusal}")
     for note in dict.fromkeys(note for row in mine for run in row.runs for note in made_otherwise(run)):
         console.print(f"note: {note}")
     return planned
 
 
-def _refuse(row: PlannedRow, asked: Asked, fetch: bool) -> None:
-    """Mark a row whose plan a stage would refuse later."""
+def _refuse(row: PlannedRow, further: Callable[[Prepared], list[str]]) -> None:
+    """Mark a row whose plan a stage would refuse later, or that has further problems."""
     try:
         for run in row.runs[:1]:
-            refuse_run(run, [] if asked.room else weights_problems([run], fetch))
+            refuse_run(run, further(run))
             check_imports(run.steps, run.images)
     except WrongInput as error:
         row.refusal = str(error)

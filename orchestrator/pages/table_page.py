@@ -19,6 +19,7 @@ from orchestrator.tables.findings import Findings, Line
 
 def write_page(found: Findings, path: Path) -> None:
     """Write the page of a table to `path`."""
+    entries = _entries(found)
     page = template("table.html.j2").render(
         found=found,
         about=found.asked.table,
@@ -28,7 +29,7 @@ def write_page(found: Findings, path: Path) -> None:
         sentences=cells.sentences(found),
         class_tables=cells.class_tables(found),
         figures=list(_figures(found)),
-        sheets=sheets(_entries(found), found.asked.store),
+        sheets=sheets(entries, found.asked.store) if entries else [],
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, page.encode())

@@ -1,7 +1,7 @@
 """A table that was asked for, on an image set: its rows as experiments, and these as plans that share their stages."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -26,7 +26,7 @@ from orchestrator.planning.refusals import effective
 from orchestrator.planning.settings import parse_assignments
 from orchestrator.planning.stage import Stage, leading_to
 from orchestrator.planning.workers import dividing, room
-from orchestrator.tables.catalogue import chosen
+from orchestrator.tables.catalogue import chosen, matches
 from orchestrator.tables.columns import SERVER, Column
 from orchestrator.tables.form import Row, Table
 
@@ -43,7 +43,7 @@ class Asked:
     store: Path
     segmenter: str = ""  # in place of those of the rows
     recipe: str = ""
-    assignments: tuple[str, ...] = ()
+    assignments: tuple[str, ...] = ()  # key=value, or PATTERN:key=value for the rows that match
     random_seeds: tuple[int, ...] = ()  # none: one run, or as many as a row of a table of our own says
     patterns: tuple[str, ...] = ()  # the rows that run; none: all
     exclude: Path | None = None
@@ -62,7 +62,7 @@ class Asked:
     @cached_property
     def images_name(self) -> str:
         """The name of the image set."""
-        return images_name(self.images, settings_given(Request(BASE_NETWORK, self.images, assignments=self.assignments)))
+        return images_name(self.images, settings_given(Request(BASE_NETWORK, self.images, assignments=self._given(None))))
 
     @property
     def name(self) -> str:
@@ -93,19 +93,24 @@ class Asked:
             self.images,
             named or row.segmenter or self.table.segmenter,
             self.recipe or self.table.recipe,
-            self.assignments,
+            self._given(row),
             self.seeds(row)[0],
             self.store,
             self.exclude,
             self.room,
             weak_segmenter=not named,
         )
-        return replace(request, assignments=(*self._lists, *self.assignments, *self._settings(row, request)))
+        return replace(request, assignments=(*self._lists, *request.assignments, *self._settings(row, request)))
+
+    def _given(self, row: Row | None) -> tuple[str, ...]:
+        """The assignments of `--set` for a row; those for all rows if there is none."""
+        parted = [_parted(text) for text in self.assignments]
+        return tuple(text for pattern, text in parted if not pattern or (row and matches(row, pattern)))
 
     @cached_property
     def _lists(self) -> list[str]:
         """Assignments of the lists that the columns need beside those that are scored anyway."""
-        given = settings_given(Request(BASE_NETWORK, self.images, assignments=self.assignments))
+        given = settings_given(Request(BASE_NETWORK, self.images, assignments=self._given(None)))
         needed = _lists_of(self.table)
         several = {name: list(dict.fromkeys([*given[name], *lists])) for name, lists in needed.items() if name != LABELS}
         return [f"{name}={json.dumps(value)}" for name, value in several.items()] + [
@@ -125,38 +130,44 @@ class Asked:
         values |= row.settings | {name: given[name] * factor for name, factor in row.times.items()}
         return (f"{name}={json.dumps(value)}" for name, value in values.items())
 
-    def unread(self, experiments: Sequence[Experiment]) -> Iterator[str]:
+    def unread(self, wanted: "Wanted") -> Iterator[str]:
         """A sentence for each setting of `--set` that no row reads."""
-        read = set().union(*(effective(wanted) | wanted.read for wanted in experiments))
-        for name, value in parse_assignments(list(self.assignments)).items():
+        read = set().union(*(effective(one) | one.read for one in wanted.values() if isinstance(one, Experiment)))
+        for name, value in parse_assignments([text for _, text in map(_parted, self.assignments)]).items():
             if name not in read and not name.startswith(("images.", "imported.")):
                 yield f"no row of {self.table.id} reads {name}={value}; the nearest setting that is read is {closest(name, read)}"
 
     def check(self) -> None:
-        """Refuse a table without rows to run, and settings of `--set` that rows are about: they would no longer be those rows."""
+        """Refuse a table without rows to run, a pattern that fits no row, and settings of `--set` that rows are about."""
         if not self.chosen:
             raise WrongInput(f"{self.table.id} has no row to run here: {self.table.note}")
-        for name in parse_assignments(list(self.assignments)):
+        for pattern, text in map(_parted, self.assignments):
+            chosen(self.table, [pattern] if pattern else [], "--set")
+            (name,) = parse_assignments([text])
             if about := [row.label for row in self.table.rows if name in {**row.settings, **row.times}]:
                 raise WrongInput(f"--set {name}: rows of {self.table.id} have values of their own for it, such as {about[0]!r}")
 
 
+Wanted = dict[int, Experiment | WrongInput]  # the experiment of a row by its place in the table, or why it is refused
+
+
 @dataclass
 class PlannedRow:
-    """A row with its runs, one per random seed; or why there are none."""
+    """A row with its runs, one per random seed; or why there are none, or its stages on images that are not drawn yet."""
 
     row: Row
     runs: list[Prepared] = field(default_factory=list)
     names: list[str] = field(default_factory=list)  # of the runs
+    stages: Sequence[Stage] = ()
     refusal: str = ""
 
 
-def experiments(asked: Asked) -> dict[int, Experiment | WrongInput]:
-    """The experiment of each row that has an expression, by its place in the table, or why it is refused.
+def experiments(asked: Asked) -> Wanted:
+    """The experiments of the rows that have an expression.
 
     A problem of every row is raised: it is one of the command. All rows have one number of workers, so that they share stages.
     """
-    found: dict[int, Experiment | WrongInput] = {}
+    found: Wanted = {}
     for place, row in enumerate(asked.table.rows):
         if row.expression:
             try:
@@ -174,20 +185,27 @@ def experiments(asked: Asked) -> dict[int, Experiment | WrongInput]:
     return found
 
 
-def plan_rows(asked: Asked, wanted: Mapping[int, Experiment | WrongInput], planner: Planner) -> list[PlannedRow]:
-    """All rows of the table with their plans."""
-    planned = []
-    for place, row in enumerate(asked.table.rows):
-        made = PlannedRow(row)
-        one = wanted.get(place)
+def plan_rows(asked: Asked, wanted: Wanted, planner: Planner | None) -> list[PlannedRow]:
+    """All rows of the table with their plans; only their stages if there is no planner, because the images are not drawn yet."""
+    planned = [PlannedRow(row) for row in asked.table.rows]
+    for place, one in wanted.items():
+        row = planned[place]
         if isinstance(one, WrongInput):
-            made.refusal = str(one)
-        elif one is not None:
-            for repeated in repeat(one, asked.seeds(row)):
-                made.runs.append(plan_part(planner, repeated, leading(asked.table, repeated), _label(asked, row, repeated)))
-            made.names = [run.run for run in made.runs]
-        planned.append(made)
+            row.refusal = str(one)
+            continue
+        row.stages = leading(asked.table, one)
+        if planner:
+            repeats = repeat(one, asked.seeds(row.row))
+            row.runs = [plan_part(planner, each, row.stages, _label(asked, row.row, each)) for each in repeats]
+        row.names = [run.run for run in row.runs]
     return planned
+
+
+def _parted(text: str) -> tuple[str, str]:
+    """The pattern of rows and the assignment of PATTERN:key=value; no pattern if it is for all rows."""
+    name, equals, value = text.partition("=")
+    pattern, _, name = name.rpartition(":")
+    return pattern.strip(), f"{name}{equals}{value}"
 
 
 def leading(table: Table, wanted: Experiment) -> list[Stage]:

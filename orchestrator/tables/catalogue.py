@@ -1,6 +1,6 @@
 """The tables that exist, read from `recipes/tables/`, and their rows by name."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from fnmatch import fnmatch
 from functools import cache
 from pathlib import Path
@@ -48,22 +48,19 @@ def ids() -> list[str]:
     return list(dict.fromkeys([*load_tables(), *short]))
 
 
-def chosen(table: Table, patterns: Sequence[str]) -> list[Row]:
+def chosen(table: Table, patterns: Sequence[str], option: str = "--rows") -> list[Row]:
     """The rows with an expression that match any of the patterns: of a label or an expression, in any case; all without patterns.
 
-    Raises WrongInput for a pattern that no row matches.
+    Raises WrongInput, which names the `option`, for a pattern that no row matches.
     """
     rows = [row for row in table.rows if row.expression]
     for pattern in patterns:
-        if not any(_matches(row, pattern) for row in rows):
+        if not any(matches(row, pattern) for row in rows):
             names = {name for row in rows for name in (row.label, row.expression)}
-            raise WrongInput(f"--rows {pattern}: {table.id} has no such row to run{nearest(pattern, names)}")
-    return [row for row in rows if not patterns or any(_matches(row, pattern) for pattern in patterns)]
+            raise WrongInput(f"{option} {pattern}: {table.id} has no such row to run{nearest(pattern, names)}")
+    return [row for row in rows if not patterns or any(matches(row, pattern) for pattern in patterns)]
 
 
-def _matches(row: Row, pattern: str) -> bool:
-    return any(fnmatch(name.lower(), pattern.lower()) for name in _names(row))
-
-
-def _names(row: Row) -> Iterator[str]:
-    yield from (row.label, row.expression)
+def matches(row: Row, pattern: str) -> bool:
+    """Whether a pattern fits the label or the expression of a row, in any case."""
+    return any(fnmatch(name.lower(), pattern.lower()) for name in (row.label, row.expression))

@@ -102,7 +102,7 @@ def notes(found: Findings) -> list[str]:
 def sentences(found: Findings) -> list[str]:
     """What stands below the notes: whose values these are, the paper's note, how ours was measured, and the correlations."""
     about, told = found.asked.table, []
-    if found.asked.elsewhere:
+    if found.asked.elsewhere and about.columns:
         told.append(
             f"The published values are of {load_all()[about.images].title} and ours of {found.asked.images_name}, "
             "so no differences are shown."

@@ -27,13 +27,17 @@ def print_plans(console: Console, asked: Asked, planned: Sequence[PlannedRow]) -
         steps = [] if row.refusal else _steps(row.runs)
         new = [step for step in steps if step.key not in known and not step.cached]
         known |= {step.key for step in steps}
-        counts = ("", "", "refused", "") if row.refusal else (str(len(row.runs)), str(len(steps)), str(len(new)), _cpu(new))
+        counts = (
+            (str(len(row.runs)), str(len(steps)), str(len(new)), _cpu(new)) if row.runs else ("", str(len(row.stages)), "", "")
+        )
+        counts = ("", "", "refused", "") if row.refusal else counts
         made.add_row(row.row.label, row.row.expression, *([row.row.segmenter] if segmenters else []), *counts)
     console.print(made)
     for row in mine:
         if row.refusal:
             console.print(f"{row.row.label} is refused: {' '.join(row.refusal.split())}")
-    console.print(_summary(_steps(list(runs_of(asked, planned).values()))))
+    runs = list(runs_of(asked, planned).values())
+    console.print(_summary(_steps(runs)) if runs else f"all stages will run: the images of {asked.images} are not drawn yet")
 
 
 def _steps(runs: Sequence[Prepared]) -> list[PlannedStage]:
