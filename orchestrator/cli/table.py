@@ -55,6 +55,7 @@ def table(
             "--set", help="key=value, or PATTERN:key=value for some rows; may be repeated.", autocompletion=complete.settings
         ),
     ] = [],  # noqa: B006 (typer's way)
+    saliency: options.Saliency = None,
     rows: Annotated[list[str], typer.Option(help="Rows to run: a label, an expression, or a pattern; may be repeated.")] = [],  # noqa: B006
     runs: Annotated[
         int, typer.Option(min=0, help="Repeat each row with this number of random seeds; 0: as the table says, or once.")
@@ -90,8 +91,9 @@ def table(
             raise WrongInput(f"--to {path} must end in one of {', '.join(ENDINGS)}")
     kind = find(images.partition(":")[0], ("images",))[0].name
     seeds = options.seeds_of(0, runs or 1, random_seeds) if runs or random_seeds else []
+    given = options.assignments(assign, saliency)
     asked = Asked(
-        *(find_table(name, kind), images, store.resolve(), segmenter, recipe, tuple(assign), tuple(seeds), tuple(rows)),
+        *(find_table(name, kind), images, store.resolve(), segmenter, recipe, tuple(given), tuple(seeds), tuple(rows)),
         exclude=exclude,
         room=1 if address else 0,
     )

@@ -18,6 +18,7 @@ from orchestrator.planning.refusals import problems
 from orchestrator.planning.settings import PRESETS, declared, parse_assignments
 from orchestrator.planning.stage import narrowed
 from orchestrator.reading.hidden import hidden_command
+from orchestrator.reading.protocol import SALIENCY
 from orchestrator.sweeps.axes import split
 from orchestrator.sweeps.sweep import Sweep
 from orchestrator.tables.asked import Asked, experiments
@@ -82,6 +83,8 @@ class Submission:
         values = self.values
         preset = "" if _is_file(values["recipe"]) else values["recipe"]
         assignments = tuple(text for text in values["assign"] if not self._file_of(text))
+        if values.get("saliency") or any(text.startswith(f"{SALIENCY}=") for text in values["assign"]):
+            assignments += (f"{SALIENCY}={Path.cwd()}",)  # a run may need such a folder, so some folder stands for it
         request = launch.Request(values["method"], values["images"], values["segmenter"], preset, assignments, room=1)
         known = not _is_file(values["recipe"])  # the preset file may exist only on the cluster
         if "vary" not in values:
@@ -116,7 +119,7 @@ class Submission:
         if _is_file(values.get("recipe", "")):
             yield "--recipe", values["recipe"]
         yield from ((f"--{option.replace('_', '-')}", str(values[option])) for option in FILES if values.get(option))
-        for text in values.get("assign", ()):
+        for text in (*values.get("assign", ()), *(f"{SALIENCY}={folder}" for folder in [values.get("saliency")] if folder)):
             if path := self._file_of(text):
                 yield f"--set {text.partition('=')[0]}=", path
         yield from (("--to", str(path)) for path in values.get("to", ()))
@@ -129,8 +132,9 @@ class Submission:
         recipe, _ = find(self.values["images"].partition(":")[0], ("images",))
         ((name, value),) = parse_assignments([assignment]).items()
         setting = declared(recipe).get(name.rpartition(":")[2])  # a table's assignment may begin with a pattern of rows
-        takes_path = setting is not None and (setting.file or setting.folder)
-        return str(value) if takes_path and str(value) not in PRESETS else ""
+        if setting is None or not (setting.file or setting.folder):
+            return ""
+        return str(value) if str(value) not in (*PRESETS, *setting.choices) else ""
 
 
 def send(client: jobs.Client, submission: Submission, version: str, commit: str | None) -> str:

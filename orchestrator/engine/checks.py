@@ -36,7 +36,7 @@ def check_imports(steps: Sequence[PlannedStage], images: ImageSet) -> None:
 
             where = importing(step.stage.recipe, step.stage.settings, images.classes, step.items)
             problems += [problem for check in filter(None, checks) for problem in resolve(check)(where)]
-    refuse(problems, "the files of other programs")
+    refuse(list(dict.fromkeys(problems)), "the files of other programs")  # several stages may read one folder
 
 
 def weights_problems(runs: Sequence[Prepared], fetch: bool = True, known: dict[Weights, str] | None = None) -> list[str]:

@@ -62,7 +62,9 @@ class Experiment:
     @property
     def read(self) -> set[str]:
         """The full names of the settings that reach a stage or choose between stages."""
-        return {full for stage in self.stages for full in (*stage.owned.values(), *stage.recipe.if_set) if full}
+        read = {full for stage in self.stages for full in (*stage.owned.values(), *stage.recipe.if_set) if full}
+        used = (one for stage in self.stages for one in load_all()[stage.component].stages if one.use)
+        return read.union(*(one.if_set for one in used))
 
     @property
     def used(self) -> dict[str, Any]:

@@ -169,7 +169,7 @@ class Planner:
                 keyed[name] = f"code {self.fingerprints.of_code(value)}"
             elif stage.owned[name] in self.files and value not in PRESETS:
                 keyed[name] = f"content {self.fingerprints.of_file(Path(value))}"
-            elif stage.owned[name] in self.folders and value not in PRESETS:
+            elif stage.owned[name] in self.folders and value not in (*PRESETS, *self.declared[stage.owned[name]].choices):
                 ids = self.items(stage.list_name, with_masks=False).names()
                 keyed[name] = f"content {self.fingerprints.of_folder(Path(value), ids)}"
         return keyed

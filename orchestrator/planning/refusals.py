@@ -34,7 +34,7 @@ def problems(wanted: Experiment, stages: Sequence[Stage], counts: Mapping[str, i
     found, allowed = [], _allowed(stages)
     for stage in stages:
         found += [*_bounds(wanted, stage), *_foreign_parts(wanted, stage), *_size(stage, counts), *_shares(stage, allowed)]
-        found += [*_lacking(wanted, stage), *_contradictions(wanted, stage), *_never(stage)]
+        found += [*_missing(wanted, stage), *_lacking(wanted, stage), *_contradictions(wanted, stage), *_never(stage)]
     if any(stage.recipe.kind == "train" for stage in stages) and not wanted.request.room:
         found += _beyond_this_machine(wanted.settings, gpus())
     return list(dict.fromkeys(found))  # several stages may receive one setting
@@ -70,6 +70,14 @@ def _foreign_parts(wanted: Experiment, stage: Stage) -> Iterator[str]:
         if (backbone := table[name].stride_of) and values[name] not in (strides := strides_of(values[backbone])):
             own = ", ".join(map(str, strides))
             yield f"{name}={values[name]} is no output stride of {backbone}={values[backbone]}, which has {own}"
+
+
+def _missing(wanted: Experiment, stage: Stage) -> Iterator[str]:
+    """Files that a stage cannot do without, such as saliency maps."""
+    table = wanted.declared
+    for name in filter(None, stage.owned.values()):
+        if table[name].needed and wanted.settings[name] in SAW:
+            yield f"{wanted.request.method} needs {table[name].needed}"
 
 
 def _lacking(wanted: Experiment, stage: Stage) -> Iterator[str]:
@@ -167,8 +175,10 @@ def made_otherwise(prepared: Prepared) -> list[str]:
 
 def unread(wanted: Experiment) -> Iterator[str]:
     """A sentence for each assigned setting that no stage of the run reads."""
+    table = wanted.declared
     for name, value in parse_assignments(list(wanted.request.assignments)).items():
-        if name not in effective(wanted) | wanted.read and not name.startswith(("images.", "imported.")):
+        of_lists = name.startswith(("images.", "imported.")) and not table[name].needed
+        if name not in effective(wanted) | wanted.read and not of_lists:
             near = closest(name, wanted.used)
             yield f"nothing in {wanted.request.method} reads {name}={value}; the nearest setting that is read is {near}"
 

@@ -24,7 +24,7 @@ class Stage:
     inputs: Mapping[str, "Stage"]  # word -> the stage that wrote it
     add_ons: Mapping[str, AddOn] = field(default_factory=dict)  # what adds to this training, by the add-on's name
     scores: str = ""  # of an evaluation: the quantity
-    in_place_of: str = ""  # of an imported result: the component that it replaces
+    in_place_of: str = ""  # the component whose settings go with the result, if that is another: the one that an import replaces
     names: Mapping[str, str] = field(default_factory=dict)  # settings that are entries of tables: their names
 
     @property
