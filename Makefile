@@ -1,7 +1,7 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: demo install test test-all test-gpu check benchmarks benchmark-gpu
+.PHONY: demo install test test-all test-gpu check matrix benchmarks benchmark-gpu
 
 demo: install ## the whole pipeline on the built-in images
 	$(BIN)/wsss-orch launch --method lpcam+amn
@@ -27,6 +27,9 @@ check: install ## format, lint, types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy orchestrator methods refiners segmentation maps training imagesets backbones clustering metrics benchmarks examples
+
+matrix: install ## docs/matrix.md: which components go together
+	$(BIN)/python -c 'from orchestrator.reading.matrix_page import page; print(page(), end="")' > docs/matrix.md
 
 benchmarks: demo ## each computation and the published procedure; the start-up times need the store of the demo
 	for file in $(filter-out benchmarks/gpu%.py benchmarks/same_losses.py,$(wildcard benchmarks/*.py)) benchmarks/published; do $(BIN)/python -m benchmarks.$$(basename $$file .py) || exit 1; done

@@ -149,3 +149,11 @@ def _renamed(name: str) -> str:
         return f"{block}.{'conv' if ending == 'weight' else 'bn'}_{branch}.{_ENDINGS.get(ending, ending)}"
     layer, _, ending = name.partition("_")
     return f"{layer}.{_ENDINGS[ending]}" if layer in ("conv1a", "bn7") and ending in _ENDINGS else name
+
+
+def before_last_rectifier(backbone: ResNet38d, images: torch.Tensor) -> torch.Tensor:
+    """The last tap [B,C,h,w] of normalised images [B,3,H,W] without its last ReLU, as EDAM reads it; values may be negative."""
+    features = backbone.conv1a(images)
+    for _, block in backbone._blocks():
+        features, _ = block(features)
+    return backbone.bn7(features)  # type: ignore[no-any-return]

@@ -11,7 +11,7 @@ Where the public code and the text differ, we follow the code, because the publi
 The code offers two of the four weight choices (VOC: product, COCO: FC1's); here one forward pass gives all four.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from maps.extraction import per_image
 from maps.reading import unit_maximum
 from methods import cam
 from training import optimisers
+from training.examples import Example, shuffled
 from training.stage import Context, Losses, Outputs, PerImage, Settings, Training
 
 # weight choice -> w'' from the weights of FC1 and of FC2, both [K,C] (Table 1)
@@ -112,6 +113,59 @@ def training(context: Context) -> Training:
         schedule=optimisers.poly(steps),
         batch=settings.batch,
         steps=steps,
+    )
+
+
+class BesideObjective(nn.Module):
+    """The losses of a network that makes its own maps, and FC2's of features under those maps (ReCAM Table 4: EPS, EDAM).
+
+    `objective` puts out features [B,C,h,w] and maps [B,K,h,w], which are not negative.
+    """
+
+    def __init__(self, objective: nn.Module, channels: int, classes: int, balance: float) -> None:
+        super().__init__()
+        self.objective, self.balance = objective, balance
+        self.reactivation = nn.Conv2d(channels, classes, 1, bias=False)
+
+    def forward(self, batch: dict[str, torch.Tensor], step: int) -> tuple[Losses, Outputs]:
+        """As the objective's, with the loss `reactivation`; `batch` holds labels [B,K] in {0,1}."""
+        losses, outputs = self.objective(batch, step)
+        logits = masked_features(outputs["features"], outputs["maps"]) @ self.reactivation.weight.flatten(1).T
+        return losses | {"reactivation": self.balance * reactivation_loss(logits, batch["labels"])}, outputs
+
+
+def masked_features(features: torch.Tensor, maps: torch.Tensor) -> torch.Tensor:
+    """Mean feature vectors [B,K,C] of features [B,C,h,w] under each of maps [B,K,h,w], divided by its maximum (Eq. 4)."""
+    masks = unit_maximum(maps.flatten(0, 1)).reshape(maps.shape)
+    return torch.einsum("bkhw,bchw->bkc", masks, features) / masks[0, 0].numel()
+
+
+def beside(
+    context: Context,
+    module: nn.Module,
+    channels: int,
+    objective: nn.Module,
+    sample: Callable[[Item, np.random.Generator], dict[str, torch.Tensor]],
+    examples: Callable[[Sequence[Item], np.random.Generator], Sequence[Example]] = shuffled,
+) -> Training:
+    """Train a network like that of the word `network` further, by its own `objective` and FC2's loss.
+
+    `module` has no weights yet, and its features have `channels`. FC2 ends with the training: the network's own maps count.
+    """
+    settings = context.settings
+    module.load_state_dict(context.inputs["network"].state_dict())
+    whole = BesideObjective(objective, channels, len(context.classes), getattr(settings, "lambda"))
+    parts = (module.parameters(), settings.lr), (whole.reactivation.parameters(), settings.head_lr)
+    steps = optimisers.steps(len(context.items), settings.batch, settings.epochs)
+    return Training(
+        network=module,
+        objective=whole,
+        sample=sample,
+        optimiser=optimisers.build(settings.optimiser, optimisers.groups(settings.weight_decay, *parts), settings.momentum),
+        schedule=optimisers.poly(steps),
+        batch=settings.batch,
+        steps=steps,
+        examples=examples,
     )
 
 

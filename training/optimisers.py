@@ -52,6 +52,12 @@ def poly(steps: int, power: float = 0.9) -> Schedule:
     return lambda step: max(0.0, 1 - step / steps) ** power
 
 
+def warmed_up_poly(steps: int, warm_up: int, power: float = 0.9) -> Schedule:
+    """A straight line from 0.1 to 1 in the first `warm_up` steps, then polynomial decay over those that are left (EDAM code)."""
+    decay = poly(max(1, steps - warm_up), power)
+    return lambda step: 0.1 + 0.9 * step / warm_up if step < warm_up else decay(step - warm_up)
+
+
 def constant(step: int) -> float:
     """The schedule that leaves every rate as it is."""
     return 1.0

@@ -74,6 +74,7 @@ def launch(
     network_from: Annotated[Path | None, paths.option(help=in_place.HELP["network"])] = None,
     maps_from: Annotated[Path | None, paths.option(help=in_place.HELP["maps"])] = None,
     masks_from: Annotated[Path | None, paths.option(help=in_place.HELP["masks"])] = None,
+    saliency: options.Saliency = None,
 ) -> None:
     """Run a method, from image-level labels to a scored segmenter."""
     console, where = terminal(), Where(engine, address)
@@ -81,7 +82,10 @@ def launch(
         raise WrongInput(f"--until {until} runs all that leads to a stage, --only {only} one stage alone; give one of them")
     tracked = options.tracking(track, tracking_uri)
     seeds = options.seeds_of(random_seed, runs, random_seeds)
-    assign = [*assign, *in_place.assignments(network=network_from, maps=maps_from, masks=masks_from)]
+    assign = [
+        *options.assignments(assign, saliency),
+        *in_place.assignments(network=network_from, maps=maps_from, masks=masks_from),
+    ]
     room = 1 if address else 0  # a cluster has its own number of workers
     request = Request(method, images, segmenter, recipe, tuple(assign), seeds[0], store.resolve(), exclude, room)
     wanted = experiment(request)

@@ -1,6 +1,7 @@
 """Options of several subcommands."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -33,7 +34,16 @@ Preset = Annotated[
     str, typer.Option("--recipe", help="A preset's name or a YAML file of settings.", autocompletion=complete.presets)
 ]
 Assignments = Annotated[list[str], typer.Option("--set", help="key=value; may be repeated.", autocompletion=complete.settings)]
+Saliency = Annotated[
+    Path | None,
+    paths.option(help="Folder of saliency maps, one 8-bit greyscale image each, for methods that need them; or contrast."),
+]
 Seeds = Annotated[str, typer.Option("--random-seeds", help="Repeat with these random seeds, such as 0,1,2.")]
+
+
+def assignments(assign: Sequence[str], saliency: Path | None) -> list[str]:
+    """The values of --set, with that of --saliency."""
+    return [*assign, *(f"images.saliency={folder}" for folder in (saliency,) if folder is not None)]
 
 
 def store_root(context: typer.Context, store: Path) -> Path:

@@ -49,6 +49,7 @@ def sweep(
     track: options.Track = "mlflow",
     tracking_uri: options.TrackingUri = "",
     exclude: options.Exclude = None,
+    saliency: options.Saliency = None,
 ) -> None:
     """Vary settings with Ray Tune. Thresholds (seed.threshold) cost one pass and no trial. Shared stages are made once.
 
@@ -67,7 +68,8 @@ def sweep(
     tracked = options.tracking(track, tracking_uri)
     axes, thresholds = split(vary)
     seeds = options.seeds_of(random_seed, runs, random_seeds)
-    request = Request(method, images, segmenter, recipe, tuple(assign), seeds[0], store.resolve(), exclude, 1 if address else 0)
+    given = tuple(options.assignments(assign, saliency))
+    request = Request(method, images, segmenter, recipe, given, seeds[0], store.resolve(), exclude, 1 if address else 0)
     asked = Sweep(request, axes, thresholds, seeds, trials, until, search, by, stop_early)
     asked.check()
     console, where = terminal(), Where(address=address)

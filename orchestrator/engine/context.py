@@ -44,7 +44,7 @@ def _input(job: Job, source: Input, device: torch.device) -> Any:
 def importing(recipe: StageRecipe, settings: Mapping[str, Any], classes: tuple[str, ...], items: Sequence[Item]) -> Context:
     """The context of a stage that imports another program's files; the network that it writes has no weights yet."""
     own = settings_of(settings)
-    untrained = {recipe.writes: resolve(recipe.network)(own, classes)} if recipe.network else {}
+    untrained = {recipe.writes: resolve(recipe.network)(own, classes)} if recipe.kind == "copy" else {}
     return Context(own, classes, items, (), torch.device("cpu"), untrained)
 
 

@@ -86,7 +86,7 @@ def _parts(chain: Sequence[Component], settings: Mapping[str, Any]) -> Iterator[
 def _stages_of(recipe: Recipe, written: Mapping[str, tuple[str, ...]], settings: Mapping[str, Any]) -> Iterator[_Part]:
     """A recipe's stages after components that have `written` words, whose last results provide capabilities.
 
-    `use: crf.labels` is the shared stage `labels` of crf.
+    `use: crf.labels` is the stage `labels` of crf, one of its own or one that it only shares.
     """
     there = {*written, *(f"{word}.{own}" for word, provided in written.items() for own in provided)}
     for stage in recipe.stages:
@@ -98,7 +98,7 @@ def _stages_of(recipe: Recipe, written: Mapping[str, tuple[str, ...]], settings:
             continue
         owner_name, _, name = stage.use.partition(".")
         owner = load_all()[owner_name]
-        yield _Part(recipe, owner, next(shared for shared in owner.shared_stages if shared.name == name))
+        yield _Part(recipe, owner, next(one for one in (*owner.shared_stages, *owner.stages) if one.name == name))
 
 
 def _bind(part: _Part, bound: Mapping[str, Stage], settings: Mapping[str, Any]) -> Stage:
@@ -116,6 +116,7 @@ def _bind(part: _Part, bound: Mapping[str, Stage], settings: Mapping[str, Any]) 
         check_add_on(name, add_on, part.within.name, recipe, settings)
         owned |= {f"{name}.{own}": f"{name}.{own}" for own in add_on.settings}
     check_requirements(part.within.name, part.owner.name, recipe, inputs, settings)
+    source = inputs.get(recipe.settings_of)
     return Stage(
         name=f"{part.within.name}-{recipe.name}",
         component=part.within.name,
@@ -124,6 +125,7 @@ def _bind(part: _Part, bound: Mapping[str, Stage], settings: Mapping[str, Any]) 
         list_name=_list(recipe.list, settings),
         inputs=inputs,
         add_ons=add_ons,
+        in_place_of=(source.in_place_of or source.component) if source else "",
         **received(owned, settings),
     )
 

@@ -72,6 +72,7 @@ class Setting(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     weights_of: str = ""  # the setting of the same recipe that names the architecture whose weights these are
     file: bool = False
     folder: bool = False
+    needed: str = ""  # what a stage that receives it cannot do without; a plan in which the value is none is refused with this
     keyed: bool = True  # false: results do not depend on it, so it is part of no key
     help: str = ""
     source: str = ""
@@ -93,7 +94,7 @@ class StageRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     """One stage as a recipe declares it; in an expression it becomes an `orchestrator.planning.stage.Stage`."""
 
     name: str = ""
-    use: str = ""  # "crf.labels": the shared stage of another component; the fields below are then not used
+    use: str = ""  # "crf.labels": the stage of another component; of the fields below only those that begin with if_ are used
     kind: Literal["train", "map", "copy"] = "map"
     call: str = ""  # "package.module:function"
     network: str = ""  # rebuilds the network of a training stage
@@ -113,6 +114,7 @@ class StageRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     writes: str = ""
     read: str = ""  # of a stage that writes maps: the function that reads them, see `maps.reading`
     provides: tuple[str, ...] = ()  # capabilities of the written word, such as class-weights
+    settings_of: str = ""  # a word that it reads: the settings of its writer, such as thresholds, go with the result
     requires: dict[str, tuple[str, ...]] = {}  # capabilities that a word, or the entry that a setting names, must have
     settings: tuple[str, ...] = ()  # see `full_names` in `orchestrator.planning.receiving`
     warnings: str = ""  # `function(records) -> sentences` about the result, printed when the stage is done

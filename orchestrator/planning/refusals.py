@@ -13,7 +13,7 @@ from orchestrator.planning.launch import Experiment, Prepared
 from orchestrator.planning.nearest import closest
 from orchestrator.planning.planned_stage import PlannedStage
 from orchestrator.planning.recipes import load_all, parts_of, strides_of
-from orchestrator.planning.settings import SAW, declared, parse_assignments
+from orchestrator.planning.settings import SAW, parse_assignments
 from orchestrator.planning.stage import Stage
 from orchestrator.planning.workers import WORKERS, divides, gpus, shared_batches
 
@@ -34,7 +34,7 @@ def problems(wanted: Experiment, stages: Sequence[Stage], counts: Mapping[str, i
     found, allowed = [], _allowed(stages)
     for stage in stages:
         found += [*_bounds(wanted, stage), *_foreign_parts(wanted, stage), *_size(stage, counts), *_shares(stage, allowed)]
-        found += [*_lacking(wanted, stage), *_contradictions(wanted, stage), *_never(stage)]
+        found += [*_missing(wanted, stage), *_lacking(wanted, stage), *_contradictions(wanted, stage), *_never(stage)]
     if any(stage.recipe.kind == "train" for stage in stages) and not wanted.request.room:
         found += _beyond_this_machine(wanted.settings, gpus())
     return list(dict.fromkeys(found))  # several stages may receive one setting
@@ -50,7 +50,7 @@ def _beyond_this_machine(settings: Mapping[str, Any], room: int) -> Iterator[str
 
 def _bounds(wanted: Experiment, stage: Stage) -> Iterator[str]:
     """Settings below a bound that depends on another setting."""
-    table = declared(wanted.images_recipe)
+    table = wanted.declared
     for name in filter(None, stage.owned.values()):
         if least := table[name].at_least:
             other = f"{name.partition('.')[0]}.{least.setting}"
@@ -61,7 +61,7 @@ def _bounds(wanted: Experiment, stage: Stage) -> Iterator[str]:
 
 def _foreign_parts(wanted: Experiment, stage: Stage) -> Iterator[str]:
     """Settings that name a part or a stride that the chosen backbone does not have."""
-    table, values = declared(wanted.images_recipe), wanted.settings
+    table, values = wanted.declared, wanted.settings
     for name in filter(None, stage.owned.values()):
         if backbone := table[name].part_of:
             parts = (*table[name].choices, *parts_of(values[backbone]))
@@ -72,9 +72,17 @@ def _foreign_parts(wanted: Experiment, stage: Stage) -> Iterator[str]:
             yield f"{name}={values[name]} is no output stride of {backbone}={values[backbone]}, which has {own}"
 
 
+def _missing(wanted: Experiment, stage: Stage) -> Iterator[str]:
+    """Files that a stage cannot do without, such as saliency maps."""
+    table = wanted.declared
+    for name in filter(None, stage.owned.values()):
+        if table[name].needed and wanted.settings[name] in SAW:
+            yield f"{wanted.request.method} needs {table[name].needed}"
+
+
 def _lacking(wanted: Experiment, stage: Stage) -> Iterator[str]:
     """Settings that the chosen entry of a table, such as the backbone, cannot follow."""
-    table = declared(wanted.images_recipe)
+    table = wanted.declared
     for name in filter(None, stage.owned.values()):
         if (needs := table[name].needs) and wanted.settings[name]:
             other = f"{name.partition('.')[0]}.{needs.of}"
@@ -85,7 +93,7 @@ def _lacking(wanted: Experiment, stage: Stage) -> Iterator[str]:
 
 def _contradictions(wanted: Experiment, stage: Stage) -> Iterator[str]:
     """Settings that tell what weights saw, where the weights are no file."""
-    table = declared(wanted.images_recipe)
+    table = wanted.declared
     for name in filter(None, stage.owned.values()):
         told_of = f"{name.partition('.')[0]}.{table[name].told_of}"
         if (
@@ -167,8 +175,10 @@ def made_otherwise(prepared: Prepared) -> list[str]:
 
 def unread(wanted: Experiment) -> Iterator[str]:
     """A sentence for each assigned setting that no stage of the run reads."""
+    table = wanted.declared
     for name, value in parse_assignments(list(wanted.request.assignments)).items():
-        if name not in effective(wanted) | wanted.read and not name.startswith(("images.", "imported.")):
+        of_lists = name.startswith(("images.", "imported.")) and not table[name].needed
+        if name not in effective(wanted) | wanted.read and not of_lists:
             near = closest(name, wanted.used)
             yield f"nothing in {wanted.request.method} reads {name}={value}; the nearest setting that is read is {near}"
 

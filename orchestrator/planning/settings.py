@@ -91,7 +91,7 @@ def checked(name: str, value: Any, setting: Setting) -> Any:
 
 def _words(setting: Setting) -> list[str]:
     """The words that a `file` or `folder` setting takes beside a path: only weights can be those of ImageNet."""
-    return sorted(PRESETS) if setting.weights_of else ["none"]
+    return [*(sorted(PRESETS) if setting.weights_of else ["none"]), *setting.choices]
 
 
 def _path(name: str, value: str, setting: Setting) -> str:

@@ -150,7 +150,8 @@ def _protocols(quantity: str, split: str, compared: Sequence[Line]) -> list[str]
 def _protocol(about: Mapping[str, Any]) -> dict[str, Any]:
     """How a row was measured; the scored component's settings have bare names, to compare them with another component's."""
     prefix = f"{about['component']}."
-    bare = {name.removeprefix(prefix): value for name, value in about["protocol"].items()}
+    told = {"supervision": "no saliency maps", **about["protocol"]}  # only a result that used them says so
+    bare = {name.removeprefix(prefix): value for name, value in told.items()}
     return {name: value for name, value in bare.items() if name not in (*METHODS_OWN, "images")}
 
 

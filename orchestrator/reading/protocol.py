@@ -12,6 +12,8 @@ from orchestrator.planning.recipes import load_all
 from orchestrator.planning.settings import PRESETS, SAW
 from orchestrator.planning.stage import Stage
 
+SALIENCY = "images.saliency"  # the setting that every stage which reads saliency maps receives
+WITH_SALIENCY = "image-level labels + saliency"
 DIGITS = 8  # characters of a digest that are shown
 
 
@@ -23,6 +25,7 @@ def protocol(prepared: Prepared, steps: Sequence[PlannedStage]) -> dict[str, Any
     return {
         **{name: _told(prepared, name) for name in received if name in telling},
         **imports(behind),
+        **({"supervision": WITH_SALIENCY} if SALIENCY in received else {}),
         "split": first.stage.list_name,
         "images": len(first.items),
         "labels from": prepared.images.label_source,

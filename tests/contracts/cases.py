@@ -31,6 +31,7 @@ TINY = {
 }
 OWN = {  # what the rule above does not make tiny
     "affinitynet.radius": 2,
+    "edam.warm_up": 1,
     "irn.pair_radius": 4,
     "lpcam.clusters": 2,
     "mctformer.backbone": "small_vit",
@@ -136,7 +137,9 @@ def switches(recipe: Recipe) -> list[tuple[str, ...]]:
 
 def declared_stages(recipe: Recipe) -> list[StageRecipe]:
     """A recipe's stages, with those that it takes from other recipes."""
-    shared = {f"{owner.name}.{stage.name}": stage for owner in load_all().values() for stage in owner.shared_stages}
+    shared = {
+        f"{owner.name}.{stage.name}": stage for owner in load_all().values() for stage in (*owner.shared_stages, *owner.stages)
+    }
     return [shared[stage.use] if stage.use else stage for stage in recipe.stages]
 
 

@@ -11,16 +11,17 @@ from imagesets.palette import save_label_map
 SIZES = ((17, 500), (32, 40), (45, 33), (2, 3))  # height and width, in turn; `images check` refuses what is smaller than 2 x 2
 SHOWN = ((0,), (), (0, 1), (1,))  # classes, in turn
 COLOURS = ((230, 30, 30), (30, 30, 230))
+SALIENCY = "Saliency"
 COUNTS = {"train": 8, "val": 4}
 
 
 def write_images(root: Path, classes: Sequence[str], lists: Sequence[str] = ("train", "val"), labels: bool = True) -> Path:
     """An image set in VOC layout: each class shown is a rectangle in its own half; every image has a mask.
 
-    Without `labels` the masks alone tell them.
+    Without `labels` the masks alone tell them. Saliency maps have half the images' sides.
     """
     rng = np.random.default_rng(0)
-    for folder in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
+    for folder in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation", SALIENCY):
         (root / folder).mkdir(parents=True)
     lines = []
     for name in lists:
@@ -31,6 +32,8 @@ def write_images(root: Path, classes: Sequence[str], lists: Sequence[str] = ("tr
             rgb, mask = _draw(SIZES[number % len(SIZES)], shown, rng)
             Image.fromarray(rgb).save(root / "JPEGImages" / f"{id}.png")
             save_label_map(root / "SegmentationClass" / f"{id}.png", mask)
+            salient = np.where(mask[::2, ::2] > 0, np.uint8(230), np.uint8(15))
+            Image.fromarray(salient).save(root / SALIENCY / f"{id}.png")
             lines.append(" ".join([id, *(classes[own] for own in shown)]))
     if labels:
         (root / "classes.txt").write_text("\n".join(classes) + "\n")

@@ -29,6 +29,7 @@ from orchestrator.planning.references import resolve
 from orchestrator.storage.shards import StoredRecords
 from orchestrator.storage.store import read_json, read_manifest
 from tests.contracts.cases import Case, tiny
+from tests.contracts.images import SALIENCY
 from training.loop import train
 from training.run import Run
 from training.stage import PerImage, Record, Records, Training
@@ -157,7 +158,7 @@ class Laboratory:
 
     def plan(self, case: Case, random_seed: int = 0, *changed: str) -> Prepared:
         """The plan of a case's expression."""
-        asked = (*tiny(), *case.further, *changed)
+        asked = (*tiny(), f"images.saliency={self.images / SALIENCY}", *case.further, *changed)
         request = Request(case.expression, f"folder:{self.images}", case.segmenter, "", asked, random_seed, self.store)
         wanted = experiment(request)
         opened = open_images(request.images, wanted.settings, self.store, make=False)

@@ -18,7 +18,7 @@ from training.stage import Settings
 
 BY_THE_FRAME = ("training.", "extraction.")  # the loop and the engine read these groups
 # settings that are read only if initial weights are given, which tiny runs have not
-WITH_WEIGHTS = {"frozen"}
+WITH_WEIGHTS = {"frozen", "network.frozen"}
 
 
 class Watched(Settings):
@@ -49,7 +49,7 @@ def unread(case: Case, made: Made, read: Iterable[str]) -> set[str]:
     table = declared(load_all()["folder"])
     owned = {name: full for name, full in case.stage.owned.items() if full and not name.startswith(BY_THE_FRAME)}
     received = {name for name, full in owned.items() if table[full].keyed}
-    without_weights = any(made.job.settings.get(name) in PRESETS for name in ("weights", "backbone.weights"))
+    without_weights = any(made.job.settings.get(name) in PRESETS for name in ("weights", "network.weights", "backbone.weights"))
     return received - set(read) - (WITH_WEIGHTS if without_weights else set())
 
 
