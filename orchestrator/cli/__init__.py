@@ -26,6 +26,7 @@ from orchestrator.cli import (
     reproduce,
     submit,
     sweep,
+    table,
     track,
     ui,
 )
@@ -43,7 +44,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for command in (
-    *(launch.launch, sweep.sweep, compare.compare, report.report, catalogue.ls, catalogue.show, evaluate.evaluate),
+    *(launch.launch, sweep.sweep, table.table, table.tables, compare.compare, report.report, catalogue.ls, catalogue.show),
+    evaluate.evaluate,
     *(export.export, predict.predict, reproduce.reproduce, track.track, ui.ui, clean.clean, doctor.doctor),
     *(jobs.status, jobs.logs, jobs.stop),
 ):

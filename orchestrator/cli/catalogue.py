@@ -17,7 +17,10 @@ from orchestrator.reading.tables import table, terminal
 LISTED = (*FOLD_ORDER, *ADD_ONS, "backbone", "images", "preset")
 
 
-def ls(pattern: Annotated[str, typer.Argument(help="A kind, part of a name, or a pattern such as 'lp*'.")] = "*") -> None:
+def ls(
+    pattern: Annotated[str, typer.Argument(help="A kind, part of a name, or a pattern such as 'lp*'.")] = "*",
+    matrix: Annotated[bool, typer.Option("--matrix", help="Show which components go together, and why others do not.")] = False,
+) -> None:
     """List methods, refiners, segmenters, image sets and so on.
 
     Examples:
@@ -27,7 +30,14 @@ def ls(pattern: Annotated[str, typer.Argument(help="A kind, part of a name, or a
       wsss-orch ls segmenter
 
       wsss-orch ls 'lp*'
+
+      wsss-orch ls --matrix
     """
+    if matrix:
+        from orchestrator.reading.matrix_page import print_matrix
+
+        print_matrix(terminal())
+        return
     found = table("name", "kind", "what", "published on VOC 2012 (%)", "public code's licence")
     recipes = [recipe for recipe in load_all().values() if recipe.kind in LISTED]
     for recipe in sorted(recipes, key=lambda recipe: (LISTED.index(recipe.kind), recipe.name)):

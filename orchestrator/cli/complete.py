@@ -40,6 +40,13 @@ def settings(incomplete: str) -> list[str]:
     return [f"{name}={choice}" for choice in _choices(known.get(name)) if choice.startswith(value)]
 
 
+def tables(incomplete: str) -> list[str]:
+    """Ids of the papers' tables."""
+    from orchestrator.tables.catalogue import ids  # reads all tables
+
+    return [name for name in ids() if name.startswith(incomplete)]
+
+
 def runs(incomplete: str) -> list[str]:
     """Runs and sweeps of the store in the working directory."""
     store = Path("wsss-store")

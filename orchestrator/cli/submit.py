@@ -1,4 +1,4 @@
-"""`wsss-orch submit`: a launch or sweep, sent to a running cluster as a Ray job."""
+"""`wsss-orch submit`: a launch, a sweep or a table, sent to a running cluster as a Ray job."""
 
 from typing import Annotated, Any
 
@@ -8,7 +8,7 @@ from imagesets.errors import WrongInput
 from orchestrator.cli import options
 from orchestrator.planning.nearest import nearest
 
-COMMANDS = ("launch", "sweep", "doctor")
+COMMANDS = ("launch", "sweep", "table", "doctor")
 SETTINGS = {"allow_interspersed_args": False}  # options after the command belong to the command
 
 Dashboard = Annotated[
@@ -18,11 +18,13 @@ Dashboard = Annotated[
 
 def submit(
     context: typer.Context,
-    words: Annotated[list[str], typer.Argument(metavar="COMMAND [OPTIONS]...", help="launch, sweep or doctor, and its options.")],
+    words: Annotated[
+        list[str], typer.Argument(metavar="COMMAND [OPTIONS]...", help="launch, sweep, table or doctor, and its options.")
+    ],
     address: Dashboard,
     installed: Annotated[bool, typer.Option("--installed", help="Send no code: the nodes have the same wsss-orch.")] = False,
 ) -> None:
-    """Run a launch or a sweep on a cluster as a Ray job. The job does not end with this shell.
+    """Run a launch, a sweep or a table on a cluster as a Ray job. The job does not end with this shell.
 
     This project's code is sent. Paths must be absolute, and all nodes must see them. The job has the cluster's environment, not
     this shell's: give --tracking-uri if MLFLOW_TRACKING_URI is not set there.
@@ -44,7 +46,7 @@ def submit(
     from orchestrator.cluster.jobs import connect  # isort: skip
 
     if "runs" in values:
-        options.seeds_of(values["random_seed"], values["runs"], values["random_seeds"])
+        options.seeds_of(values.get("random_seed", 0), values["runs"], values["random_seeds"])
     submission = Submission(tuple(words), values)
     submission.check()
     client = connect(address)

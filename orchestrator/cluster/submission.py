@@ -21,6 +21,8 @@ from orchestrator.reading.hidden import hidden_command
 from orchestrator.reading.protocol import SALIENCY
 from orchestrator.sweeps.axes import split
 from orchestrator.sweeps.sweep import Sweep
+from orchestrator.tables.asked import Asked, experiments
+from orchestrator.tables.catalogue import find_table
 from orchestrator.tracking.tracking import VARIABLE, check_uri
 
 STOP_WAIT = 600  # seconds between SIGTERM and Ray's SIGKILL, in which a launch finishes its step or shard and checkpoints
@@ -66,10 +68,14 @@ class Submission:
         check_uri(self.variables.get(VARIABLE, ""))
         if "method" in self.values:
             self._check_settings()
+        elif self.words[0] == "table":
+            self._check_table()
 
     def name(self) -> str:
         """A new submission id: the method, the images and six digits."""
-        about = [self.values[key].partition(":")[0] for key in ("method", "images") if key in self.values] or [self.words[0]]
+        about = [self.values[key].partition(":")[0] for key in ("method", "name", "images") if key in self.values] or [
+            self.words[0]
+        ]
         return re.sub(r"[^\w.-]+", "-", "-".join([*about, secrets.token_hex(3)]))
 
     def _check_settings(self) -> None:
@@ -93,6 +99,16 @@ class Submission:
         if known:
             sweep.refuse({})
 
+    def _check_table(self) -> None:
+        """Find the table and its rows, and resolve their settings, as `_check_settings` does."""
+        values, kind = self.values, self.values["images"].partition(":")[0]
+        preset = "" if _is_file(values["recipe"]) else values["recipe"]
+        assignments = tuple(text for text in values["assign"] if not self._file_of(text))
+        about = values["images"], values["store"], values["segmenter"], preset, assignments, (), tuple(values["rows"])
+        asked = Asked(find_table(values["name"], kind), *about, room=1)
+        asked.check()
+        experiments(asked)
+
     def _paths(self) -> Iterator[tuple[str, str]]:
         """Every path of the command line, with its option."""
         values = self.values
@@ -106,6 +122,7 @@ class Submission:
         for text in (*values.get("assign", ()), *(f"{SALIENCY}={folder}" for folder in [values.get("saliency")] if folder)):
             if path := self._file_of(text):
                 yield f"--set {text.partition('=')[0]}=", path
+        yield from (("--to", str(path)) for path in values.get("to", ()))
         uri = values.get("tracking_uri") or ""
         if uri.startswith("sqlite:///"):
             yield "--tracking-uri", uri.removeprefix("sqlite:///")
@@ -114,7 +131,7 @@ class Submission:
         """The path in a `--set` of a setting that takes one, else ""."""
         recipe, _ = find(self.values["images"].partition(":")[0], ("images",))
         ((name, value),) = parse_assignments([assignment]).items()
-        setting = declared(recipe).get(name)
+        setting = declared(recipe).get(name.rpartition(":")[2])  # a table's assignment may begin with a pattern of rows
         if setting is None or not (setting.file or setting.folder):
             return ""
         return str(value) if str(value) not in (*PRESETS, *setting.choices) else ""

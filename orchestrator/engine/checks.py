@@ -9,6 +9,8 @@ from orchestrator.planning.planned_stage import PlannedStage
 from orchestrator.planning.references import resolve
 from orchestrator.storage.store import digest
 
+Weights = tuple[str, str, str]  # the setting of initial weights, the architecture, and the weights
+
 
 def check_images(prepared: Prepared) -> list[str]:
     """Read every image, mask and imported file of the run, unless that was done before; returns warnings.
@@ -37,27 +39,31 @@ def check_imports(steps: Sequence[PlannedStage], images: ImageSet) -> None:
     refuse(list(dict.fromkeys(problems)), "the files of other programs")  # several stages may read one folder
 
 
-def weights_problems(runs: Sequence[Prepared], fetch: bool = True) -> list[str]:
+def weights_problems(runs: Sequence[Prepared], fetch: bool = True, known: dict[Weights, str] | None = None) -> list[str]:
     """Problems with the initial weights of trainings that will run.
 
-    It downloads missing ImageNet weights; without `fetch` it looks at files alone.
+    It downloads missing ImageNet weights; without `fetch` it looks at files alone. `known` keeps what was found for other calls.
     """
     found = {one for run in runs for step in run.steps if not step.cached for one in _initial_weights(run, step)}
     wanted = {one for one in found if fetch or one[-1] != "imagenet"}
-    if not wanted:
-        return []
+    known = {} if known is None else known
+    for one in sorted(wanted - known.keys()):
+        known[one] = _weights_problem(*one)
+    return [known[one] for one in sorted(wanted) if known[one]]
+
+
+def _weights_problem(setting: str, architecture: str, weights: str) -> str:
+    """Why an architecture cannot have these weights; "" if it can."""
     import backbones  # loads torch
 
-    problems = []
-    for setting, architecture, weights in sorted(wanted):
-        try:
-            backbones.build(resolve(architecture), weights=weights, frozen_statistics=False)
-        except WrongInput as error:
-            problems.append(f"{setting}={weights}: {error}")
-    return problems
+    try:
+        backbones.build(resolve(architecture), weights=weights, frozen_statistics=False)
+    except WrongInput as error:
+        return f"{setting}={weights}: {error}"
+    return ""
 
 
-def _initial_weights(prepared: Prepared, step: PlannedStage) -> Iterator[tuple[str, str, str]]:
+def _initial_weights(prepared: Prepared, step: PlannedStage) -> Iterator[Weights]:
     """The setting of each architecture's weights that a training begins with, the architecture, and the weights."""
     table, settings = prepared.planner.declared, step.stage.settings
     for name, full in step.stage.owned.items():

@@ -31,18 +31,18 @@ def write_page(comparison: Comparison, store: Path, path: Path) -> None:
         rows=formats.rows(comparison),
         class_tables={head: table for head, table in classes.items() if table[1]},
         figures=figures(comparison),
-        sheets=_sheets(comparison.entries, store),
+        sheets=sheets(comparison.entries, store),
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, page.encode())
 
 
-def _sheets(entries: Sequence[Entry], store: Path) -> list[dict[str, Any]]:
+def sheets(entries: Sequence[Entry], store: Path) -> list[dict[str, Any]]:
     """For each list the images with the results of each entry's first run; empty if entries have different images."""
     images = _images(entries, store)
     if images is None:
         return []
-    sheets = []
+    made = []
     for split in dict.fromkeys(split for entry in entries for _, split in entry.last):
         layers = [
             layer_of(Store(store), row.about, f"{entry.label}: {title(quantity)}")
@@ -52,10 +52,10 @@ def _sheets(entries: Sequence[Entry], store: Path) -> list[dict[str, Any]]:
         ]
         if layers:
             shown, legend = samples(images.items(split, with_masks=True), layers, images.classes, SAMPLES)
-            sheets.append(
+            made.append(
                 {"title": f"Images of the list {split}", "legend": legend, "samples": [_as_json(sample) for sample in shown]}
             )
-    return sheets
+    return made
 
 
 def _images(entries: Sequence[Entry], store: Path) -> ImageSet | None:

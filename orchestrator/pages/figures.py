@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from orchestrator.planning import scores
 from orchestrator.planning.score_recipe import Metric
 from orchestrator.reading.numbers import scale
+from orchestrator.reading.summary import Spread
 
 # from Okabe and Ito's colours, which colour-blind people can distinguish: those with contrast on white and on black
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8A8A8A")
@@ -63,6 +64,20 @@ def losses(history: Sequence[Mapping[str, float]], name: str) -> str:
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.legend(loc="best", fontsize=8)
     return svg(figure, name)
+
+
+def spread_line(axes: Any, number: int, label: str, points: Sequence[tuple[float, Spread]], metric: Metric) -> None:
+    """Draw the `number`th line of a figure: the means of a metric at places of an axis, with their deviations over runs."""
+    means = in_unit((spread.mean for _, spread in points), metric)
+    deviations = in_unit((spread.std or 0 for _, spread in points), metric)
+    style = {"color": COLOURS[number % len(COLOURS)], "linestyle": STYLES[number % len(STYLES)], "label": label}
+    axes.errorbar([where for where, _ in points], means, deviations, marker="o", markersize=4, capsize=2, **style)
+
+
+def scale_of(axes: Any, at: Sequence[float]) -> None:
+    """Give the axis of these numbers a logarithmic scale if they are far apart."""
+    if at and min(at) > 0 and max(at) >= 20 * min(at):
+        axes.set_xscale("log")
 
 
 def in_unit(values: Iterable[float | None], metric: Metric) -> list[float]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import matplotlib
 
-from orchestrator.pages.figures import COLOURS, STYLE, STYLES, blank, in_unit, svg
+from orchestrator.pages.figures import COLOURS, STYLE, blank, in_unit, scale_of, spread_line, svg
 from orchestrator.pages.page import template
 from orchestrator.planning import scores
 from orchestrator.planning.score_recipe import Metric
@@ -51,13 +51,8 @@ def _sensitivity(name: str, points: Sequence[tuple[Any, Trial]], metric: Metric)
     scored = dict.fromkeys(place for _, trial in points for place in trial.last if scores.main_metric(place[0]) == metric)
     for number, place in enumerate(scored):
         rows = [(where, trial.last.get(place)) for where, (_, trial) in zip(at, points, strict=True)]
-        known = [(where, row.main) for where, row in rows if row and row.main]
-        means = in_unit((spread.mean for _, spread in known), metric)
-        deviations = in_unit((spread.std or 0 for _, spread in known), metric)
-        style = {"color": COLOURS[number % len(COLOURS)], "linestyle": STYLES[number % len(STYLES)], "label": " ".join(place)}
-        axes.errorbar([where for where, _ in known], means, deviations, marker="o", markersize=4, capsize=2, **style)
-    if numeric and min(at) > 0 and max(at) >= 20 * min(at):
-        axes.set_xscale("log")
+        spread_line(axes, number, " ".join(place), [(where, row.main) for where, row in rows if row and row.main], metric)
+    scale_of(axes, at if numeric else ())
     if not numeric:
         axes.set_xticks(at, [str(value) for value, _ in points])
     axes.legend(ncols=3, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0, handlelength=1.6)

@@ -22,7 +22,8 @@ def given(chain: Sequence[Component]) -> dict[str, tuple[Any, str]]:
     Raises WrongInput if any recipe, named or not, gives what does not exist or is out of bounds.
     """
     for recipe in load_all().values():
-        _check(recipe)
+        if recipe.companions:
+            _check(recipe)
     there = {name for part in chain for name in (part.recipe.name, *_used(part.recipe))}
     found: dict[str, tuple[Any, str]] = {}
     for part in chain:

@@ -6,6 +6,7 @@ A `Request` becomes an `Experiment` (settings, stages); with opened images that 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from orchestrator.planning.images import image_layers
 from orchestrator.planning.nearest import nearest
 from orchestrator.planning.plan import Planner
 from orchestrator.planning.planned_stage import PlannedStage
-from orchestrator.planning.recipe import Recipe
+from orchestrator.planning.recipe import Recipe, Setting
 from orchestrator.planning.recipes import find, load_all
 from orchestrator.planning.settings import declared, parse_assignments, read_file, resolve
 from orchestrator.planning.stage import Stage, narrowed
@@ -41,6 +42,7 @@ class Request:
     store: Path = Path("wsss-store")
     exclude: Path | None = None
     room: int = 0  # the most workers of a training if no setting gives a number; 0: as many as fit this machine
+    weak_segmenter: bool = False  # a preset overrides the segmenter's variant: a table named it, and not the user
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,11 @@ class Experiment:
     settings: Mapping[str, Any]
     stages: list[Stage]
 
+    @cached_property
+    def declared(self) -> dict[str, Setting]:
+        """Every setting of a run on this kind of image set, by its full name."""
+        return declared(self.images_recipe)
+
     @property
     def read(self) -> set[str]:
         """The full names of the settings that reach a stage or choose between stages."""
@@ -62,8 +69,7 @@ class Experiment:
     @property
     def used(self) -> dict[str, Any]:
         """The settings that a stage's result depends on, by their full names."""
-        table = declared(self.images_recipe)
-        return {name: self.settings[name] for name in sorted(self.read) if table[name].keyed}
+        return {name: self.settings[name] for name in sorted(self.read) if self.declared[name].keyed}
 
     @property
     def lists(self) -> list[str]:
@@ -97,7 +103,7 @@ class Prepared:
         A score counts by its list, and by its settings where they are not the defaults: a new score renames no run.
         """
         lists = self.experiment.lists
-        images = [self.planner.fingerprints.of_images(self.planner.items(name, with_masks=False)) for name in lists]
+        images = [self.planner.content(name, with_masks=False)["images"] for name in lists]
         stages = [(stage.name, stage.list_name) for stage in self.experiment.stages if not stage.scores]
         scored = [self.settings[f"images.{role}"] for role in ("scoring", "validation", "selection")]
         used = {name: value for name, value in self.experiment.used.items() if not self._default_of_a_score(name)}
@@ -183,7 +189,7 @@ def prepare(wanted: Experiment, images: ImageSet) -> Prepared:
 
 def planner(wanted: Experiment, images: ImageSet) -> Planner:
     """The planner of an experiment, its repeats, and others on the same images."""
-    return Planner(Store(wanted.request.store), images, declared(wanted.images_recipe))
+    return Planner(Store(wanted.request.store), images, wanted.declared)
 
 
 def plan_with(planner: Planner, wanted: Experiment, run: str = "", until: str = "", only: str = "") -> Prepared:
@@ -193,6 +199,15 @@ def plan_with(planner: Planner, wanted: Experiment, run: str = "", until: str = 
     they go over what these stages read of them.
     """
     stages = narrowed(wanted.stages, until, only)
+    found = plan_part(planner, wanted, stages, run)
+    if (last := until or only) and last not in {step.stage.name for step in found.steps}:
+        lists = {stage.name: stage.list_name for stage in stages}
+        raise WrongInput(f"{last} cannot be made: the list {lists[last]} has no masks")
+    return found
+
+
+def plan_part(planner: Planner, wanted: Experiment, stages: Sequence[Stage], run: str = "") -> Prepared:
+    """Plan some stages of an experiment, which go over what the whole run reads of them."""
     names = {stage.name for stage in stages}
     try:
         whole = planner.placed(wanted.stages)
@@ -200,9 +215,6 @@ def plan_with(planner: Planner, wanted: Experiment, run: str = "", until: str = 
     except WrongInput:
         refuse_damaged(planner.images, stages, wanted.settings, decode=False)  # names all missing files
         raise
-    if (last := until or only) and last not in {step.stage.name for step in steps}:
-        lists = {stage.name: stage.list_name for stage in stages}
-        raise WrongInput(f"{last} cannot be made: the list {lists[last]} has no masks")
     return Prepared(wanted, planner.images, planner, steps)
 
 
@@ -230,7 +242,8 @@ def _layers(request: Request, images: Recipe, chain: list[Component]) -> list[Ma
     variants = {f"{part.recipe.name}.{name}": value for part in chain for name, value in part.variant.items()}
     preset = _preset(request.recipe)
     # a preset overrides the variant of the image set's default segmenter, but not that of a named one
-    middle = [preset, variants] if request.segmenter else [variants, preset]
+    named = request.segmenter and not request.weak_segmenter
+    middle = [preset, variants] if named else [variants, preset]
     weakest = {name: value for name, (value, _) in companions.given(chain).items()}
     return [weakest, *image_layers(images), *middle, parse_assignments(list(request.assignments))]
 

@@ -14,8 +14,8 @@ def closest(word: str, known: Iterable[str]) -> str:
     )
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
-    """`; did you mean 'lpcam'?`, or the list of all names if none is near."""
+def nearest(word: str, known: Iterable[str], see: str = "wsss-orch ls") -> str:
+    """`; did you mean 'lpcam'?`, or the list of all names if none is near; `see` is the command that lists very many."""
     names = sorted(known)
     if not names:
         return ""
@@ -24,4 +24,4 @@ def nearest(word: str, known: Iterable[str]) -> str:
         # of equally near names, one with the same beginning: people mistype the end of a word more often
         best = max(close, key=lambda name: (difflib.SequenceMatcher(None, word, name).ratio(), name[:1] == word[:1]))
         return f"; did you mean {best!r}?"
-    return f"; there are: {', '.join(names)}" if len(names) <= 30 else "; see `wsss-orch ls`"
+    return f"; there are: {', '.join(names)}" if len(names) <= 30 else f"; see `{see}`"

@@ -81,7 +81,7 @@ class Planner:
             "random_seed": random_seed,
             "purpose": stage.purpose,
             "classes": self.images.classes,
-            **self._content(stage.list_name, stage.recipe.truth),
+            **self.content(stage.list_name, stage.recipe.truth),
             "inputs": {word: source.family for word, source in inputs.items()},
         }
         key = digest_of(identity)
@@ -103,7 +103,7 @@ class Planner:
         found = [recipe.call, recipe.network, recipe.result, LOOP if recipe.kind == "train" else "", *readers]
         return [*filter(None, found), *(add_on.call for add_on in stage.add_ons.values())]
 
-    def _content(self, list_name: str, with_masks: bool) -> dict[str, str]:
+    def content(self, list_name: str, with_masks: bool) -> dict[str, str]:
         """The fingerprints of a list's images and, for a stage that sees them, masks; each list is looked up once."""
         wanted = (list_name, with_masks)
         if wanted not in self._contents:
@@ -154,7 +154,7 @@ class Planner:
         if manifest["made_from"] != step.made_from:
             return False
         try:
-            return self._content(manifest["list"], with_masks=False)["images"] == manifest["identity"]["images"]
+            return self.content(manifest["list"], with_masks=False)["images"] == manifest["identity"]["images"]
         except WrongInput:  # the list is gone, or an image of it
             return False
 

@@ -23,7 +23,7 @@ def full_names(
         name, optional, without = entry.partition("?")
         prefix, dot, own = name.partition(".")
         if own == "*":
-            names |= {full: full for full in settings if full.startswith(f"{prefix}.")}
+            names |= {full: full for each in load_all()[prefix].settings if (full := f"{prefix}.{each}") in settings}
             continue
         writer = inputs[prefix].in_place_of or inputs[prefix].component if prefix in inputs else prefix
         full = f"{writer}.{own}" if dot else f"{owner}.{name}"

@@ -13,7 +13,7 @@ from orchestrator.planning.launch import Experiment, Prepared
 from orchestrator.planning.nearest import closest
 from orchestrator.planning.planned_stage import PlannedStage
 from orchestrator.planning.recipes import load_all, parts_of, strides_of
-from orchestrator.planning.settings import SAW, declared, parse_assignments
+from orchestrator.planning.settings import SAW, parse_assignments
 from orchestrator.planning.stage import Stage
 from orchestrator.planning.workers import WORKERS, divides, gpus, shared_batches
 
@@ -50,7 +50,7 @@ def _beyond_this_machine(settings: Mapping[str, Any], room: int) -> Iterator[str
 
 def _bounds(wanted: Experiment, stage: Stage) -> Iterator[str]:
     """Settings below a bound that depends on another setting."""
-    table = declared(wanted.images_recipe)
+    table = wanted.declared
     for name in filter(None, stage.owned.values()):
         if least := table[name].at_least:
             other = f"{name.partition('.')[0]}.{least.setting}"
@@ -61,7 +61,7 @@ def _bounds(wanted: Experiment, stage: Stage) -> Iterator[str]:
 
 def _foreign_parts(wanted: Experiment, stage: Stage) -> Iterator[str]:
     """Settings that name a part or a stride that the chosen backbone does not have."""
-    table, values = declared(wanted.images_recipe), wanted.settings
+    table, values = wanted.declared, wanted.settings
     for name in filter(None, stage.owned.values()):
         if backbone := table[name].part_of:
             parts = (*table[name].choices, *parts_of(values[backbone]))
@@ -74,7 +74,7 @@ def _foreign_parts(wanted: Experiment, stage: Stage) -> Iterator[str]:
 
 def _missing(wanted: Experiment, stage: Stage) -> Iterator[str]:
     """Files that a stage cannot do without, such as saliency maps."""
-    table = declared(wanted.images_recipe)
+    table = wanted.declared
     for name in filter(None, stage.owned.values()):
         if table[name].needed and wanted.settings[name] in SAW:
             yield f"{wanted.request.method} needs {table[name].needed}"
@@ -82,7 +82,7 @@ def _missing(wanted: Experiment, stage: Stage) -> Iterator[str]:
 
 def _lacking(wanted: Experiment, stage: Stage) -> Iterator[str]:
     """Settings that the chosen entry of a table, such as the backbone, cannot follow."""
-    table = declared(wanted.images_recipe)
+    table = wanted.declared
     for name in filter(None, stage.owned.values()):
         if (needs := table[name].needs) and wanted.settings[name]:
             other = f"{name.partition('.')[0]}.{needs.of}"
@@ -93,7 +93,7 @@ def _lacking(wanted: Experiment, stage: Stage) -> Iterator[str]:
 
 def _contradictions(wanted: Experiment, stage: Stage) -> Iterator[str]:
     """Settings that tell what weights saw, where the weights are no file."""
-    table = declared(wanted.images_recipe)
+    table = wanted.declared
     for name in filter(None, stage.owned.values()):
         told_of = f"{name.partition('.')[0]}.{table[name].told_of}"
         if (
@@ -175,7 +175,7 @@ def made_otherwise(prepared: Prepared) -> list[str]:
 
 def unread(wanted: Experiment) -> Iterator[str]:
     """A sentence for each assigned setting that no stage of the run reads."""
-    table = declared(wanted.images_recipe)
+    table = wanted.declared
     for name, value in parse_assignments(list(wanted.request.assignments)).items():
         of_lists = name.startswith(("images.", "imported.")) and not table[name].needed
         if name not in effective(wanted) | wanted.read and not of_lists:

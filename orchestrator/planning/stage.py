@@ -1,6 +1,6 @@
 """A stage of a run: a method expression is expanded into stages."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -54,7 +54,12 @@ def narrowed(stages: Sequence[Stage], until: str, only: str) -> list[Stage]:
     named = {stage.name: stage for stage in stages}
     if name not in named:
         raise WrongInput(f"this run has no stage {name!r}{nearest(name, named)}")
-    return list({source.name: source for source in _behind(named[name])}.values())
+    return leading_to([named[name]])
+
+
+def leading_to(stages: Iterable[Stage]) -> list[Stage]:
+    """These stages and all stages behind them, each once, after those that it reads."""
+    return list({source.name: source for stage in stages for source in _behind(stage)}.values())
 
 
 def _behind(stage: Stage) -> Iterator[Stage]:

@@ -90,11 +90,11 @@ def terminal_table(comparison: Comparison, room: int = PIPED_WIDTH) -> Table:
 def markdown(comparison: Comparison) -> str:
     """A Markdown document: scores, scores of each class, warnings."""
     heads = [name.removeprefix(">") for name in columns(comparison)]
-    parts = [_markdown_table(["quantity", *heads[1:]], rows(comparison))]
+    parts = [markdown_table(["quantity", *heads[1:]], rows(comparison))]
     for place, lines in comparison.lines.items():
         head = ["class", *(line.entry.label for line in lines)]
         if body := class_rows(comparison, place):
-            parts.append(f"{class_head(place)}\n\n{_markdown_table(head, body)}")
+            parts.append(f"{class_head(place)}\n\n{markdown_table(head, body)}")
     parts += [f"- {warning}" for warning in comparison.warnings]
     return "\n\n".join(parts) + "\n"
 
@@ -108,14 +108,15 @@ def latex(comparison: Comparison) -> str:
         mains = [entry.last[place].main if place in entry.last else None for place in places]
         cells = [told_spread(main, scores.main_metric(place[0])) for main, place in zip(mains, places, strict=True)]
         body.append([entry.label, *cells])
-    tables = [_tabular(["method", *heads], body)]
+    tables = [tabular(["method", *heads], body)]
     for place, lines in comparison.lines.items():
         if of_classes := class_rows(comparison, place):
-            tables.append(f"% {class_head(place)}\n" + _tabular(["class", *(line.entry.label for line in lines)], of_classes))
+            tables.append(f"% {class_head(place)}\n" + tabular(["class", *(line.entry.label for line in lines)], of_classes))
     return "\n".join(tables)
 
 
-def _tabular(head: Sequence[str], body: Iterable[Sequence[str]]) -> str:
+def tabular(head: Sequence[str], body: Iterable[Sequence[str]]) -> str:
+    """A LaTeX tabular that needs no package; the first column is left-aligned."""
     lines = [rf"\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}", r"\hline", _latex_row(head), r"\hline", *map(_latex_row, body)]
     return "\n".join([*lines, r"\hline", r"\end{tabular}"]) + "\n"
 
@@ -208,7 +209,8 @@ def _of_runs(spread: Spread) -> list[object]:
     return [spread.n, spread.mean, spread.std, spread.minimum, spread.maximum]
 
 
-def _markdown_table(head: Sequence[str], body: Iterable[Sequence[str]]) -> str:
+def markdown_table(head: Sequence[str], body: Iterable[Sequence[str]]) -> str:
+    """A Markdown table."""
     lines = [head, ["---"] * len(head), *body]
     return "\n".join("| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |" for line in lines)
 

@@ -1,0 +1,191 @@
+"""`wsss-orch tables` and `wsss-orch table`: the papers' tables, and ours beside them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from imagesets.errors import WrongInput
+from orchestrator.cli import complete, options, paths
+from orchestrator.cli.compare import ENDINGS
+from orchestrator.engine.announced import announced
+from orchestrator.engine.checks import Weights, check_images, check_imports, weights_problems
+from orchestrator.engine.execution import Execution, Where
+from orchestrator.planning.images import open_images
+from orchestrator.planning.launch import Experiment, Prepared, planner
+from orchestrator.planning.recipes import find
+from orchestrator.planning.refusals import made_otherwise, refuse_run
+from orchestrator.reading.results import whole, write_results
+from orchestrator.reading.summary import note_failure, sentence
+from orchestrator.reading.tables import table as plain_table
+from orchestrator.reading.tables import terminal, warn
+from orchestrator.tables.asked import Asked, PlannedRow, Wanted, experiments, plan_rows
+from orchestrator.tables.catalogue import find_table, load_tables
+from orchestrator.tables.plans import print_plans, runs_of
+from orchestrator.tracking.tracking import deliver_or_say
+
+
+def tables() -> None:
+    """List the papers' tables and figures that `wsss-orch table` makes.
+
+    Examples:
+
+      wsss-orch tables
+    """
+    found = plain_table("id", "of", "images", ">rows", "caption")
+    for one in load_tables().values():
+        found.add_row(one.id, one.name, one.images, str(sum(bool(row.expression) for row in one.rows)), one.caption)
+    terminal().print(found)
+
+
+def table(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="An id of `wsss-orch tables`.", autocompletion=complete.tables)],
+    images: options.Images = "shapes",
+    segmenter: Annotated[
+        str, typer.Option(help="A segmenter in place of those of the rows.", autocompletion=complete.segmenters)
+    ] = "",
+    recipe: options.Preset = "",
+    assign: Annotated[
+        list[str],
+        typer.Option(
+            "--set", help="key=value, or PATTERN:key=value for some rows; may be repeated.", autocompletion=complete.settings
+        ),
+    ] = [],  # noqa: B006 (typer's way)
+    saliency: options.Saliency = None,
+    rows: Annotated[list[str], typer.Option(help="Rows to run: a label, an expression, or a pattern; may be repeated.")] = [],  # noqa: B006
+    runs: Annotated[
+        int, typer.Option(min=0, help="Repeat each row with this number of random seeds; 0: as the table says, or once.")
+    ] = 0,
+    random_seeds: options.Seeds = "",
+    to: Annotated[
+        list[Path], paths.option(parser=paths.file, help="Also write this file: .html, .md, .tex or .csv; may be repeated.")
+    ] = [],  # noqa: B006
+    plan: Annotated[bool, typer.Option("--plan", help="Show what would run; writes nothing.")] = False,
+    store: options.StoreRoot = options.STORE,
+    engine: Annotated[str, typer.Option(help="ray or local (this process, no Ray needed).")] = "ray",
+    address: options.RayAddress = "",
+    track: options.Track = "mlflow",
+    tracking_uri: options.TrackingUri = "",
+    exclude: options.Exclude = None,
+) -> None:
+    """Run the rows of a paper's table or figure, and print ours beside the published values.
+
+    All rows are one launch: a stage that rows share is made once. Rows that cannot run are marked. The same command continues.
+
+    Examples:
+
+      wsss-orch table lpcam-2 --images voc12:PATH --plan
+
+      wsss-orch table recam-1 --images voc12:PATH --runs 5 --to table.tex
+
+      wsss-orch table lpcam-3 --rows "IRN*" --segmenter deeplabv2-small
+    """
+    console, where = terminal(), Where(engine, address)
+    tracked = options.tracking(track, tracking_uri)
+    for path in to:
+        if path.suffix not in ENDINGS:
+            raise WrongInput(f"--to {path} must end in one of {', '.join(ENDINGS)}")
+    kind = find(images.partition(":")[0], ("images",))[0].name
+    seeds = options.seeds_of(0, runs or 1, random_seeds) if runs or random_seeds else []
+    given = options.assignments(assign, saliency)
+    asked = Asked(
+        *(find_table(name, kind), images, store.resolve(), segmenter, recipe, tuple(given), tuple(seeds), tuple(rows)),
+        exclude=exclude,
+        room=1 if address else 0,
+    )
+    if not asked.table.columns and not plan:
+        return _report(console, asked, [PlannedRow(row) for row in asked.table.rows], {}, to, None)
+    asked.check()
+    wanted = experiments(asked)
+    warn(console, asked.unread(wanted))
+    if not plan:
+        where.check()
+        options.drive(context, asked.store)
+    planned = _planned(console, asked, wanted, plan)
+    if plan:
+        print_plans(console, asked, planned)
+        return
+    _report(console, asked, planned, _run(console, asked, planned, where), to, tracked)
+
+
+def _planned(console: Console, asked: Asked, wanted: Wanted, plan: bool) -> list[PlannedRow]:
+    """The rows of the table with their plans, if the images are drawn; those that would fail later are marked."""
+    one = next(found for found in wanted.values() if isinstance(found, Experiment))
+    opened = open_images(asked.images, one.settings, asked.store, make=not plan, exclude=asked.exclude)
+    planned = plan_rows(asked, wanted, planner(one, opened) if opened else None)
+    mine = [row for row in planned if row.row in asked.chosen]
+    known: dict[Weights, str] = {}
+    for row in mine:
+        _refuse(row, lambda run: [] if asked.room else weights_problems([run], not plan, known))
+    if all(row.refusal for row in mine):
+        raise WrongInput(f"no row of {asked.table.id} can run, such as {mine[0].row.label!r}: {mine[0].refusal}")
+    for note in dict.fromkeys(note for row in mine for run in row.runs for note in made_otherwise(run)):
+        console.print(f"note: {note}")
+    return planned
+
+
+def _refuse(row: PlannedRow, further: Callable[[Prepared], list[str]]) -> None:
+    """Mark a row whose plan a stage would refuse later, or that has further problems."""
+    try:
+        for run in row.runs[:1]:
+            refuse_run(run, further(run))
+            check_imports(run.steps, run.images)
+    except WrongInput as error:
+        row.refusal = str(error)
+
+
+def _run(console: Console, asked: Asked, planned: Sequence[PlannedRow], where: Where) -> Mapping[str, str]:
+    """Run the missing stages of the chosen rows, each once; returns the errors of runs by their names."""
+    runs = runs_of(asked, planned)
+    first = next(iter(runs.values()))
+    steps = {step.key: step for run in runs.values() for step in run.steps}
+    warn(console, check_images(replace(first, steps=list(steps.values()))))
+    store = first.planner.store
+    if store.open():
+        console.print(f"a new store: {store.root}")
+    first.planner.fingerprints.save()
+    if all(step.cached for step in steps.values()):
+        console.print(f"nothing to do: all {len(steps)} stages of {asked.table.id} are cached in {asked.store}")
+        return {}
+    asked.folder.mkdir(parents=True, exist_ok=True)
+    workers, log = first.settings["training.workers"], asked.folder / "log.txt"
+    with announced(runs.values()), Execution(console, first.planner, workers, where, log) as execution:
+        failures = execution.run([run.steps for run in runs.values()])
+    return {name: _noted(runs[name], name, failure) for name, failure in zip(runs, failures, strict=True) if failure}
+
+
+def _noted(run: Prepared, name: str, failure: Exception) -> str:
+    """The error of a run as a sentence, which is noted in its folder."""
+    note_failure(run.request.store / "runs" / name, failure)
+    return sentence(failure)
+
+
+def _report(
+    console: Console,
+    asked: Asked,
+    planned: Sequence[PlannedRow],
+    failures: Mapping[str, str],
+    to: Sequence[Path],
+    tracked: str | None,
+) -> None:
+    """Print the table, write its page and files, copy its runs to MLflow; exit code 1 if a chosen row has no results."""
+    from orchestrator.pages.table_page import write_page  # loads torch and matplotlib
+    from orchestrator.tables.findings import findings
+    from orchestrator.tables.formats import print_table, write
+
+    made = {name: run for name, run in runs_of(asked, planned).items() if name not in failures}
+    for run in made.values():
+        write_results(whole(run))
+    found = findings(asked, planned, failures)
+    print_table(console, found)
+    for path in [*to, *([] if any(path.suffix == ".html" for path in to) else [asked.folder / "table.html"])]:
+        (write_page if path.suffix == ".html" else write)(found, path)
+        console.print(f"{'page   ' if path.suffix == '.html' else 'written'} {path}")
+    if tracked is not None:
+        console.print(f"mlflow  {deliver_or_say(asked.store, list(made), tracked)}")
+    if failures or any(row.refusal for row in planned if row.row in asked.chosen):
+        raise typer.Exit(1)

@@ -1,0 +1,1 @@
+"""The papers' tables and figures as commands: their rows as runs, and ours beside the published values."""

@@ -1,0 +1,231 @@
+"""A table that was asked for, on an image set: its rows as experiments, and these as plans that share their stages."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from imagesets.errors import WrongInput
+from orchestrator.planning.components import BASE_NETWORK
+from orchestrator.planning.images import images_name
+from orchestrator.planning.launch import (
+    Experiment,
+    Prepared,
+    Request,
+    experiment,
+    name_in_store,
+    plan_part,
+    repeat,
+    settings_given,
+)
+from orchestrator.planning.nearest import closest
+from orchestrator.planning.plan import Planner
+from orchestrator.planning.refusals import effective
+from orchestrator.planning.settings import parse_assignments
+from orchestrator.planning.stage import Stage, leading_to
+from orchestrator.planning.workers import dividing, room
+from orchestrator.tables.catalogue import chosen, matches
+from orchestrator.tables.columns import SERVER, Column
+from orchestrator.tables.form import Row, Table
+
+LABELS = "images.classification"  # the setting of the one list on which classifications of images are scored
+OWN = "own"  # the segmenter of a single stage, which no other replaces
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A table, where it runs, and what the user gives for all of its rows."""
+
+    table: Table
+    images: str
+    store: Path
+    segmenter: str = ""  # in place of those of the rows
+    recipe: str = ""
+    assignments: tuple[str, ...] = ()  # key=value, or PATTERN:key=value for the rows that match
+    random_seeds: tuple[int, ...] = ()  # none: one run, or as many as a row of a table of our own says
+    patterns: tuple[str, ...] = ()  # the rows that run; none: all
+    exclude: Path | None = None
+    room: int = 0
+
+    @property
+    def kind(self) -> str:
+        """The kind of image set."""
+        return self.images.partition(":")[0]
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether the published values are of another image set."""
+        return self.kind != self.table.images
+
+    @cached_property
+    def images_name(self) -> str:
+        """The name of the image set."""
+        return images_name(self.images, settings_given(Request(BASE_NETWORK, self.images, assignments=self._given(None))))
+
+    @property
+    def name(self) -> str:
+        """The name of its page and log: table, image set, and a hash of what else was given."""
+        given = (self.segmenter, self.recipe, self.assignments, self.random_seeds, str(self.exclude))
+        return name_in_store(self.table.id, self.images_name, (self.images, *given))
+
+    @property
+    def folder(self) -> Path:
+        """The folder of its page and log."""
+        return self.store / "reports" / self.name
+
+    @cached_property
+    def chosen(self) -> list[Row]:
+        """The rows that run."""
+        return chosen(self.table, self.patterns)
+
+    def seeds(self, row: Row) -> list[int]:
+        """The random seeds of a row."""
+        own = row.runs if self.table.own and isinstance(row.runs, int) else 1
+        return list(self.random_seeds) or list(range(own))
+
+    def request(self, row: Row) -> Request:
+        """What a row asks for, with the first random seed."""
+        named = self.segmenter if row.segmenter != OWN else ""
+        request = Request(
+            row.expression,
+            self.images,
+            named or row.segmenter or self.table.segmenter,
+            self.recipe or self.table.recipe,
+            self._given(row),
+            self.seeds(row)[0],
+            self.store,
+            self.exclude,
+            self.room,
+            weak_segmenter=not named,
+        )
+        return replace(request, assignments=(*self._lists, *request.assignments, *self._settings(row, request)))
+
+    def _given(self, row: Row | None) -> tuple[str, ...]:
+        """The assignments of `--set` for a row; those for all rows if there is none."""
+        parted = [_parted(text) for text in self.assignments]
+        return tuple(text for pattern, text in parted if not pattern or (row and matches(row, pattern)))
+
+    @cached_property
+    def _lists(self) -> list[str]:
+        """Assignments of the lists that the columns need beside those that are scored anyway."""
+        given = settings_given(Request(BASE_NETWORK, self.images, assignments=self._given(None)))
+        needed = _lists_of(self.table)
+        several = {name: list(dict.fromkeys([*given[name], *lists])) for name, lists in needed.items() if name != LABELS}
+        return [f"{name}={json.dumps(value)}" for name, value in several.items()] + [
+            f"{name}={given[name] or lists[0]}" for name, lists in needed.items() if name == LABELS
+        ]
+
+    def _settings(self, row: Row, request: Request) -> Iterator[str]:
+        """Assignments of a row's own settings; a multiple is of the value that the setting would have.
+
+        On another image set, rows that leave a varied setting at its published default say so: there the default may be another.
+        """
+        values: dict[str, Any] = {}
+        if self.elsewhere and self.table.varied:
+            published = settings_given(replace(request, images=f"{self.table.images}:", recipe="", assignments=()))
+            values = {name: published[name] for name in self.table.varied}
+        given = settings_given(request) if row.times else {}
+        values |= row.settings | {name: given[name] * factor for name, factor in row.times.items()}
+        return (f"{name}={json.dumps(value)}" for name, value in values.items())
+
+    def unread(self, wanted: "Wanted") -> Iterator[str]:
+        """A sentence for each setting of `--set` that no row reads."""
+        read = set().union(*(effective(one) | one.read for one in wanted.values() if isinstance(one, Experiment)))
+        for name, value in parse_assignments([text for _, text in map(_parted, self.assignments)]).items():
+            if name not in read and not name.startswith(("images.", "imported.")):
+                yield f"no row of {self.table.id} reads {name}={value}; the nearest setting that is read is {closest(name, read)}"
+
+    def check(self) -> None:
+        """Refuse a table without rows to run, a pattern that fits no row, and settings of `--set` that rows are about."""
+        if not self.chosen:
+            raise WrongInput(f"{self.table.id} has no row to run here: {self.table.note}")
+        for pattern, text in map(_parted, self.assignments):
+            chosen(self.table, [pattern] if pattern else [], "--set")
+            (name,) = parse_assignments([text])
+            if about := [row.label for row in self.table.rows if name in {**row.settings, **row.times}]:
+                raise WrongInput(f"--set {name}: rows of {self.table.id} have values of their own for it, such as {about[0]!r}")
+
+
+Wanted = dict[int, Experiment | WrongInput]  # the experiment of a row by its place in the table, or why it is refused
+
+
+@dataclass
+class PlannedRow:
+    """A row with its runs, one per random seed; or why there are none, or its stages on images that are not drawn yet."""
+
+    row: Row
+    runs: list[Prepared] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)  # of the runs
+    stages: Sequence[Stage] = ()
+    refusal: str = ""
+
+
+def experiments(asked: Asked) -> Wanted:
+    """The experiments of the rows that have an expression.
+
+    A problem of every row is raised: it is one of the command. All rows have one number of workers, so that they share stages.
+    """
+    found: Wanted = {}
+    for place, row in enumerate(asked.table.rows):
+        if row.expression:
+            try:
+                found[place] = experiment(replace(asked.request(row), room=1))
+            except WrongInput as error:
+                found[place] = error
+    able = {place: one for place, one in found.items() if isinstance(one, Experiment)}
+    if found and not able:
+        raise next(error for error in found.values() if isinstance(error, WrongInput))
+    stages = [stage for one in able.values() for stage in leading(asked.table, one)]
+    workers = dividing(stages, asked.room or room())
+    for place, one in able.items():
+        wide = experiment(replace(one.request, room=workers)) if workers > 1 else one
+        found[place] = replace(wide, request=replace(wide.request, room=asked.room))
+    return found
+
+
+def plan_rows(asked: Asked, wanted: Wanted, planner: Planner | None) -> list[PlannedRow]:
+    """All rows of the table with their plans; only their stages if there is no planner, because the images are not drawn yet."""
+    planned = [PlannedRow(row) for row in asked.table.rows]
+    for place, one in wanted.items():
+        row = planned[place]
+        if isinstance(one, WrongInput):
+            row.refusal = str(one)
+            continue
+        row.stages = leading(asked.table, one)
+        if planner:
+            repeats = repeat(one, asked.seeds(row.row))
+            row.runs = [plan_part(planner, each, row.stages, _label(asked, row.row, each)) for each in repeats]
+        row.names = [run.run for run in row.runs]
+    return planned
+
+
+def _parted(text: str) -> tuple[str, str]:
+    """The pattern of rows and the assignment of PATTERN:key=value; no pattern if it is for all rows."""
+    name, equals, value = text.partition("=")
+    pattern, _, name = name.rpartition(":")
+    return pattern.strip(), f"{name}{equals}{value}"
+
+
+def leading(table: Table, wanted: Experiment) -> list[Stage]:
+    """The stages of a row that lead to the table's columns; all stages if it has none."""
+    columns = [Column(name) for name in table.columns]
+    scored = [stage for stage in wanted.stages if any(column.wanted(stage.scores, stage.list_name) for column in columns)]
+    return leading_to(scored) if columns else wanted.stages
+
+
+def _label(asked: Asked, row: Row, wanted: Experiment) -> str:
+    """The name of a run among those of the table."""
+    seed = f", random seed {wanted.request.random_seed}" if len(asked.seeds(row)) > 1 else ""
+    return f"{row.label}{f', {row.segmenter}' if row.segmenter else ''}{seed}"
+
+
+def _lists_of(table: Table) -> dict[str, list[str]]:
+    """The lists of the columns by the setting that names the scored lists; the server's list is scored by nobody here."""
+    roles = {"seed": "images.scoring", "pseudo": "images.scoring", "seg": "images.validation", "classification": LABELS}
+    found: dict[str, list[str]] = {}
+    for column in (Column(name) for name in table.columns):
+        if column.split and column.split != SERVER:
+            found.setdefault(roles[column.quantity], []).append(column.split)
+    return found
