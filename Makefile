@@ -13,9 +13,9 @@ install: .venv/installed ## the project and its tools in .venv
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
-test: install ## the fast tests, whole runs, and runs that are killed and resumed
+test: install ## the fast tests, whole runs, runs that are killed and resumed, and what starts processes
 	$(BIN)/pytest --numprocesses auto --maxprocesses 8 --dist loadfile
-	$(BIN)/pytest -m slow tests/test_end_to_end.py tests/test_kill_and_resume.py
+	$(BIN)/pytest -m slow tests/test_end_to_end.py tests/test_kill_and_resume.py tests/test_loading.py tests/test_failures.py tests/test_pipeline.py
 
 test-all: install ## everything but what needs a GPU
 	$(BIN)/pytest -m 'not gpu'
@@ -32,7 +32,7 @@ matrix: install ## docs/matrix.md: which components go together
 	$(BIN)/python -c 'from orchestrator.reading.matrix_page import page; print(page(), end="")' > docs/matrix.md
 
 benchmarks: demo ## each computation and the published procedure; the start-up times need the store of the demo
-	for file in $(filter-out benchmarks/gpu%.py,$(wildcard benchmarks/*.py)) benchmarks/published; do $(BIN)/python -m benchmarks.$$(basename $$file .py) || exit 1; done
+	for file in $(filter-out benchmarks/gpu%.py benchmarks/same_losses.py,$(wildcard benchmarks/*.py)) benchmarks/published; do $(BIN)/python -m benchmarks.$$(basename $$file .py) || exit 1; done
 
 benchmark-gpu: install ## on a machine with a GPU, in under four minutes: every stage beside its bare network
 	$(BIN)/python -m benchmarks.gpu

@@ -45,6 +45,7 @@ def gpu_benchmark(*options: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(words, cwd=ROOT, env=without, capture_output=True, text=True, timeout=900)
 
 
+@pytest.mark.slow
 def test_without_a_gpu_its_benchmark_says_so():
     done = gpu_benchmark()
     assert done.returncode == 2 and not done.stdout

@@ -66,6 +66,7 @@ def test_an_error_is_handed_over_with_its_kind_and_notes_or_as_text(tmp_path: Pa
     assert type(second) is RuntimeError and str(second) == "Awkward: this and that"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("error", "kind", "words"), [(WrongInput("no such file"), WrongInput, "no such file"), (None, WorkerLost, "SIGKILL")]
 )

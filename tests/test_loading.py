@@ -23,6 +23,8 @@ from training import loop
 from training.loading import LoaderLost
 from training.stage import Settings, Training
 
+pytestmark = pytest.mark.slow  # each test starts processes
+
 
 def with_loaders(folder: Path, loaders: int, **options: object) -> loop.Run:
     plain = run(folder, **options)
@@ -46,9 +48,7 @@ def noting(found: list[int]) -> Training:
     return training(after_step=lambda step: found.append(len(processes())))
 
 
-@pytest.mark.parametrize(
-    "variant", [pytest.param(name, marks=[pytest.mark.slow] * (name != "accumulating")) for name in VARIANTS]
-)
+@pytest.mark.parametrize("variant", VARIANTS)
 def test_a_training_with_loaders_ends_bit_equal_also_if_it_was_stopped(tmp_path: Path, variant: str) -> None:
     alone, helped = (replace(training(), **VARIANTS[variant]) for _ in range(2))
     history = loop.train(alone, ITEMS, with_loaders(tmp_path / "alone", 0, ema=0.9))
@@ -81,7 +81,6 @@ def wait(folder: Path) -> None:
     loop.train(training(after_step=lambda step: time.sleep(600)), ITEMS, with_loaders(folder, 2))
 
 
-@pytest.mark.slow
 def test_they_end_with_a_training_that_is_killed(tmp_path: Path) -> None:
     command = f"from tests.test_loading import Path, wait; wait(Path({str(tmp_path)!r}))"
     with subprocess.Popen([sys.executable, "-c", command], cwd=Path(__file__).parents[1]) as killed:
@@ -119,7 +118,6 @@ def test_what_they_refuse_is_the_sentence_alone(tmp_path: Path) -> None:
         loop.train(replace(training(), sample=refused), ITEMS, with_loaders(tmp_path, 1))
 
 
-@pytest.mark.slow
 def test_they_end_with_an_error_of_one_of_them(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match=r"(?s)in DataLoader worker process 0.*in broken.*a bug") as kept:
         loop.train(replace(training(), sample=broken), ITEMS, with_loaders(tmp_path, 2))

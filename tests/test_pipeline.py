@@ -120,7 +120,7 @@ def failing_at(step: str, id: str) -> PerImage:
     return replace(STEPS, finish=Named(id), processes=step == "process")
 
 
-@pytest.mark.parametrize("step", ["load", "compute", "finish", "process"])
+@pytest.mark.parametrize("step", ["load", "compute", "finish", pytest.param("process", marks=pytest.mark.slow)])
 def test_a_failure_names_the_stage_and_the_image(run, step: str) -> None:
     with pytest.raises(ValueError, match="it cannot be") as failure:
         run(failing_at(step, "7"), batch=1)

@@ -71,7 +71,7 @@ class Case:
 @cache
 def tiny() -> tuple[str, ...]:
     """The settings of a tiny run, as they are given on the command line."""
-    found = {}
+    found: dict[str, object] = {}
     for full, setting in declared(load_all()["folder"]).items():
         if setting.weights_of:
             found[full] = "none"
