@@ -18,6 +18,8 @@ from tests.conftest import Command
 COMMANDS = (
     "launch",
     "sweep",
+    "table",
+    "tables",
     "compare",
     "report",
     "evaluate",
