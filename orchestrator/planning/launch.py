@@ -19,11 +19,11 @@ from orchestrator.planning.images import image_layers
 from orchestrator.planning.nearest import nearest
 from orchestrator.planning.plan import Planner
 from orchestrator.planning.planned_stage import PlannedStage
+from orchestrator.planning.precision import AUTO, PRECISIONS, of_this_machine
 from orchestrator.planning.recipe import Recipe, Setting
 from orchestrator.planning.recipes import find, load_all
 from orchestrator.planning.settings import declared, parse_assignments, read_file, resolve
 from orchestrator.planning.stage import Stage, narrowed
-from orchestrator.planning.precision import AUTO, PRECISIONS, of_this_machine
 from orchestrator.planning.workers import WORKERS, dividing, room
 from orchestrator.storage.store import Store, digest
 
