@@ -14,10 +14,11 @@ from orchestrator.planning.images import open_images
 from orchestrator.planning.launch import Experiment, planner
 from orchestrator.planning.plan import Planner
 from orchestrator.planning.refusals import refuse_run
-from orchestrator.tables.asked import Asked, PlannedRow, experiments, leading, plan_rows
+from orchestrator.tables.asked import Asked
 from orchestrator.tables.catalogue import chosen, find_table, load_tables
 from orchestrator.tables.columns import Column
 from orchestrator.tables.form import Table
+from orchestrator.tables.planned import PlannedRow, experiments, leading, plan_rows, unread
 from tests.coco_images import write_coco
 from tests.conftest import Command, write_image_set
 
@@ -157,7 +158,7 @@ def test_a_setting_may_be_for_some_rows(command: Command) -> None:
     epochs = {row.label: one.settings["cam.epochs"] for row, one in with_rows(asked, wanted)}
     assert epochs["AMN"] == 3 and epochs["AMN with LPCAM"] == epochs["IRN"] == 2
     asked = replace(asked, assignments=("sipe.epochs=2",))
-    (told,) = asked.unread(experiments(asked))
+    (told,) = unread(asked, experiments(asked))
     assert told.startswith("no row of lpcam-2-voc12 reads sipe.epochs=2")
 
 

@@ -8,9 +8,10 @@ from typing import Any
 from orchestrator.planning.launch import Prepared
 from orchestrator.reading.results import results, whole
 from orchestrator.reading.summary import Group, Spread, failure_in, group_of
-from orchestrator.tables.asked import Asked, PlannedRow
+from orchestrator.tables.asked import Asked
 from orchestrator.tables.columns import SERVER, Column, Published, class_columns_of, columns_of
 from orchestrator.tables.form import Row
+from orchestrator.tables.planned import PlannedRow
 
 ENOUGH = 4  # rows with both values, for a rank correlation
 
