@@ -12,11 +12,10 @@ import tempfile
 from importlib import metadata
 from pathlib import Path
 
+from orchestrator.planning.precision import of_this_machine, processor_has_bfloat16
 from orchestrator.storage.remote import SHORT, Address, Remote, refuse_unusable
 
 GIGABYTE = 1e9
-PROCESSOR = Path("/proc/cpuinfo")  # on Linux alone
-INSTRUCTIONS = {"avx512_bf16", "amx_bf16", "bf16"}  # for products of bfloat16, as Linux names them: Intel and AMD, Intel, ARM
 
 
 def project() -> str:
@@ -61,15 +60,15 @@ def convolution() -> str:
 
 
 def bfloat16() -> str:
-    """Whether the CPU and each GPU compute in bfloat16; one that does not runs stages with that precision too."""
+    """Whether the CPU and each GPU compute in bfloat16, and what the precision `auto` is here."""
     import torch
 
-    words = set(PROCESSOR.read_text(encoding="utf-8").split()) if PROCESSOR.is_file() else set()
-    found = [f"CPU: {_computed(bool(words & INSTRUCTIONS)) if words else 'unknown'}"]
+    natively = processor_has_bfloat16()
+    found = [f"CPU: {'unknown' if natively is None else _computed(natively)}"]
     for index in range(torch.cuda.device_count()):
         with torch.cuda.device(index):
             found.append(f"GPU {index}: {_computed(torch.cuda.is_bf16_supported(including_emulation=False))}")
-    return ", ".join(found)
+    return f"{', '.join(found)}; precision auto: {of_this_machine()}"
 
 
 def _computed(natively: bool) -> str:

@@ -12,12 +12,15 @@ from PIL import Image
 
 from imagesets.palette import save_label_map
 from orchestrator import environment
+from orchestrator.planning import precision
 from orchestrator.planning.recipes import load_all
 from tests.conftest import Command
 
 COMMANDS = (
     "launch",
     "sweep",
+    "table",
+    "tables",
     "compare",
     "report",
     "evaluate",
@@ -191,10 +194,10 @@ def test_a_healthy_machine_is_ready_and_nothing_is_left_behind(command: Command,
 @pytest.mark.parametrize(
     ("processor", "told"),
     [
-        ("flags : fpu avx512f avx512_bf16", "CPU: in hardware"),
-        ("Features : asimd bf16", "CPU: in hardware"),
-        ("flags : fpu avx2 avx512f", "CPU: emulated, which is slower than float32"),
-        (None, "CPU: unknown"),
+        ("flags : fpu avx512f avx512_bf16", "CPU: in hardware; precision auto: bfloat16"),
+        ("Features : asimd bf16", "CPU: in hardware; precision auto: bfloat16"),
+        ("flags : fpu avx2 avx512f", "CPU: emulated, which is slower than float32; precision auto: float32"),
+        (None, "CPU: unknown; precision auto: float32"),
     ],
 )
 def test_doctor_says_whether_the_processor_computes_in_bfloat16(
@@ -203,7 +206,8 @@ def test_doctor_says_whether_the_processor_computes_in_bfloat16(
     path = tmp_path / "cpuinfo"
     if processor is not None:
         path.write_text(processor)
-    monkeypatch.setattr(environment, "PROCESSOR", path)
+    monkeypatch.setattr(precision, "PROCESSOR", path)
+    monkeypatch.setattr(precision, "gpus", lambda: 0)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     assert environment.bfloat16() == told
 

@@ -12,7 +12,7 @@ import typer
 
 from imagesets.coco_preparation import prepare_coco14
 from imagesets.voc12 import CLASSES as VOC_CLASSES
-from orchestrator.cli import app, launch
+from orchestrator.cli import app, launch, table
 from orchestrator.planning.launch import Request
 from orchestrator.sweeps.axes import split
 from orchestrator.sweeps.sweep import Sweep
@@ -31,7 +31,7 @@ def of_page(text: str) -> Iterator[str]:
     for line in joined.splitlines():
         if re.match(r" {4}|  entrypoint: ", line) and (found := re.search(r"(?<![/.\w-])wsss-orch (.*)", line)):
             yield re.split(r"\s#|\s\[#|'$", found[1])[0].strip()
-    yield from re.findall(r"`wsss-orch ((?:launch|sweep|submit|evaluate|export|doctor|clean) [^`]+)`", joined)
+    yield from re.findall(r"`wsss-orch ((?:launch|sweep|table|submit|evaluate|export|doctor|clean) [^`]+)`", joined)
 
 
 def of_help(name: str, command: Any) -> Iterator[str]:
@@ -46,7 +46,7 @@ def of_help(name: str, command: Any) -> Iterator[str]:
 
 FOUND = [*(command for page in PAGES for command in of_page(page.read_text())), *of_help("", GROUP)]
 COMMANDS = sorted({line for line in FOUND if line and "install" not in line and "NAME" not in line})
-PLANNED = [line for line in COMMANDS if re.match(r"(submit .*)?(launch|sweep) ", line)]
+PLANNED = [line for line in COMMANDS if re.match(r"(submit .*)?(launch|sweep|table) ", line)]
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +75,7 @@ def filled(line: str, given: dict[str, Path]) -> list[str]:
         r"(weights=)PATH|(--network-from )FILE", lambda option: f"{option[1] or option[2]}{given['root'] / 'weights.pth'}", line
     )
     line = re.sub(r"(cda\.bank=)PATH", lambda option: f"{option[1]}{given['root'] / 'MAPS'}", line)
+    line = re.sub(r"--saliency \S+", f"--saliency {given['root'] / 'MAPS'}", line)
     line = re.sub(r"--(maps|masks)-from \w+", lambda option: f"--{option[1]}-from {given['root'] / 'MAPS'}", line)
     line = re.sub(r"--store \S+", "--store store", line)
     return shlex.split(line)
@@ -104,8 +105,9 @@ def test_every_command_is_understood(line: str, given: dict[str, Path], monkeypa
 @pytest.mark.parametrize("line", [line for line in PLANNED if "sweep " not in line])
 def test_every_launch_is_planned(line: str, given: dict[str, Path], command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     # the files that a page names are stand-ins here: what they hold fits no network
-    monkeypatch.setattr(launch, "check_imports", lambda *_: None)
-    monkeypatch.setattr(launch, "weights_problems", lambda *_, **__: [])
+    for made in (launch, table):
+        monkeypatch.setattr(made, "check_imports", lambda *_: None)
+        monkeypatch.setattr(made, "weights_problems", lambda *_, **__: [])
     words = filled(line, given)
     words = parsed(words)["words"] if words[0] == "submit" else words
     code, shown, errors = command(*words, "--plan")

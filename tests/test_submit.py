@@ -20,6 +20,7 @@ from tests.mlflow_servers import free_port
 
 PROJECT = Path(__file__).parent.parent
 LAUNCH = ("launch", "--method", "cam+none", "--store", "/shared/store")
+TABLE = ("table", "recam-1", "--images", "voc12:/shared/VOC2012", "--store", "/shared/store")
 VERSION = '{"version": "4", "ray_version": "%s", "ray_commit": "0", "session_name": "0"}'
 
 
@@ -164,8 +165,13 @@ def test_an_address_may_be_a_host_a_port_or_a_url(address: str, url: str) -> Non
         ((*LAUNCH, "--set", "cam.epoch=3"), "there is no setting 'cam.epoch'; did you mean 'cam.epochs'?"),
         ((*LAUNCH, "--random-seeds", "1,x"), "--random-seeds 1,x is not a list"),
         (("launch", "--method", "camm", "--store", "/s"), "camm"),
-        (("lunch",), "submit runs launch, sweep, doctor, not 'lunch'; did you mean 'launch'?"),
+        (("lunch",), "submit runs launch, sweep, table, doctor, not 'lunch'; did you mean 'launch'?"),
         (("sweep", "--method", "recam", "--vary", "recam.lambada=1,2", "--store", "/s"), "recam.lambada"),
+        ((*TABLE, "--rows", "nosuch"), "--rows nosuch: recam-1-voc12 has no such row to run"),
+        ((*TABLE, "--set", "ReCAM*:recam.epoch=3"), "there is no setting 'recam.epoch'"),
+        ((*TABLE, "--set", "cam:backbone.weights=resnet.pth"), "backbone.weights= resnet.pth: a cluster needs absolute paths"),
+        ((*TABLE, "--to", "table.tex"), "--to table.tex: a cluster needs absolute paths"),
+        (("table", "recam-11", "--store", "/s"), "there is no table 'recam-11'; did you mean 'recam-1'?"),
         ((*LAUNCH, "--metod", "cam"), "No such option: --metod"),
     ],
 )

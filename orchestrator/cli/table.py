@@ -22,9 +22,10 @@ from orchestrator.reading.results import whole, write_results
 from orchestrator.reading.summary import note_failure, sentence
 from orchestrator.reading.tables import table as plain_table
 from orchestrator.reading.tables import terminal, warn
-from orchestrator.tables.asked import Asked, PlannedRow, Wanted, experiments, plan_rows
+from orchestrator.tables.asked import Asked
 from orchestrator.tables.catalogue import find_table, load_tables
-from orchestrator.tables.plans import print_plans, runs_of
+from orchestrator.tables.planned import PlannedRow, Wanted, experiments, plan_rows, runs_of, unread
+from orchestrator.tables.plans import print_plans
 from orchestrator.tracking.tracking import deliver_or_say
 
 
@@ -101,7 +102,7 @@ def table(
         return _report(console, asked, [PlannedRow(row) for row in asked.table.rows], {}, to, None)
     asked.check()
     wanted = experiments(asked)
-    warn(console, asked.unread(wanted))
+    warn(console, unread(asked, wanted))
     if not plan:
         where.check()
         options.drive(context, asked.store)

@@ -21,8 +21,9 @@ from orchestrator.reading.hidden import hidden_command
 from orchestrator.reading.protocol import SALIENCY
 from orchestrator.sweeps.axes import split
 from orchestrator.sweeps.sweep import Sweep
-from orchestrator.tables.asked import Asked, experiments
+from orchestrator.tables.asked import Asked
 from orchestrator.tables.catalogue import find_table
+from orchestrator.tables.planned import experiments
 from orchestrator.tracking.tracking import VARIABLE, check_uri
 
 STOP_WAIT = 600  # seconds between SIGTERM and Ray's SIGKILL, in which a launch finishes its step or shard and checkpoints

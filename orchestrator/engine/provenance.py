@@ -3,6 +3,7 @@
 import os
 import socket
 import subprocess
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ def versions() -> dict[str, str]:
     return found
 
 
+@cache  # the code that runs is that of the start, and git takes longer than a small stage
 def git_commit() -> str:
     """The commit of this checkout, with + if files differ from it. Code sent to a cluster carries it; "" if unknown."""
     here = Path(__file__).parent

@@ -1,12 +1,12 @@
 """Companions: defaults that a component gives to settings of other components, where both are in an expression."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from imagesets.errors import WrongInput
 from orchestrator.planning.components import Component
 from orchestrator.planning.nearest import nearest
-from orchestrator.planning.recipe import ADD_ONS, FOLD_ORDER, Recipe
+from orchestrator.planning.recipe import ADD_ONS, FOLD_ORDER, Recipe, Setting
 from orchestrator.planning.recipes import load_all
 from orchestrator.planning.settings import checked
 
@@ -21,9 +21,9 @@ def given(chain: Sequence[Component]) -> dict[str, tuple[Any, str]]:
 
     Raises WrongInput if any recipe, named or not, gives what does not exist or is out of bounds.
     """
+    known = {other.name: other.settings for other in load_all().values() if other.kind not in ("images", "preset")}
     for recipe in load_all().values():
-        if recipe.companions:
-            _check(recipe)
+        _check(recipe, known)
     there = {name for part in chain for name in (part.recipe.name, *_used(part.recipe))}
     found: dict[str, tuple[Any, str]] = {}
     for part in chain:
@@ -40,8 +40,7 @@ def _used(recipe: Recipe) -> Iterator[str]:
     return (stage.use.partition(".")[0] for stage in recipe.stages if stage.use)
 
 
-def _check(recipe: Recipe) -> None:
-    known = {other.name: other.settings for other in load_all().values() if other.kind not in ("images", "preset")}
+def _check(recipe: Recipe, known: Mapping[str, Mapping[str, Setting]]) -> None:
     for other, values in recipe.companions.items():
         where = f"recipe {recipe.name}.yaml gives companions"
         if other not in known or other == recipe.name:

@@ -15,9 +15,10 @@ from orchestrator.planning.components import Component
 from orchestrator.planning.launch import Request, experiment
 from orchestrator.planning.recipe import ADD_ONS
 from orchestrator.planning.recipes import load_all
+from orchestrator.planning.workers import WORKERS
 
 IMAGES = "voc12:"
-BACKBONE = "backbone.name"
+BACKBONE = re.compile(r"(backbone\.name|\S+\.backbone)=")  # a setting that names a network's architecture
 
 
 @dataclass(frozen=True)
@@ -88,16 +89,18 @@ def verdict(*parts: str) -> Verdict:
     """The verdict of an expression of these parts; empty ones are left out."""
     expression = "+".join(filter(None, parts))
     why = _refusal(expression).replace(f" of {parts[0]}", "")
-    default = load_all()["backbone"].settings["name"].default
-    if BACKBONE in why and not _refusal(expression, f"{BACKBONE}={default}"):
-        return Verdict(why, f"{BACKBONE}={default}")
+    if chosen := BACKBONE.search(why):
+        way = f"{chosen[1]}={load_all()['backbone'].settings['name'].default}"
+        return Verdict(why, "" if _refusal(expression, way) else way)
     return Verdict(why)
 
 
 def _refusal(expression: str, *assignments: str) -> str:
     """Why an expression is refused, without what is there instead; "" if it is expanded."""
     try:
-        experiment(Request(expression, IMAGES, assignments=assignments, room=1))
+        experiment(
+            Request(expression, IMAGES, assignments=(*assignments, f"{WORKERS}=1"))
+        )  # a given number is one expansion less
     except WrongInput as error:
         return re.sub("; it provides [^;]*", "", str(error))
     return ""

@@ -35,6 +35,7 @@ class Planner:
         self.keyless = {name for name, setting in declared.items() if not setting.keyed}
         self._items: dict[tuple[str, bool], ItemList] = {}
         self._masked: dict[str, bool] = {}
+        self._held: dict[tuple[str, str], bool] = {}
         self._folders: dict[str, Path] = {}
         self._contents: dict[tuple[str, bool], dict[str, str]] = {}
 
@@ -69,8 +70,11 @@ class Planner:
         return self._masked[list_name]
 
     def holds(self, list_name: str, other: str) -> bool:
-        """Whether a list holds all images of another list."""
-        return list_name == other or set(self.images.ids(other)).issubset(self.images.ids(list_name))
+        """Whether a list holds all images of another list; each pair is looked up once."""
+        pair = (list_name, other)
+        if pair not in self._held:
+            self._held[pair] = list_name == other or set(self.images.ids(other)).issubset(self.images.ids(list_name))
+        return self._held[pair]
 
     def _step(self, stage: Stage, inputs: dict[str, PlannedStage], random_seed: int, run: str) -> PlannedStage:
         items = self.items(stage.list_name, stage.recipe.truth)

@@ -77,8 +77,8 @@ def checked(name: str, value: Any, setting: Setting) -> Any:
     value = read(name, value, setting)
     if value is None:
         return None
-    if (setting.file or setting.folder) and value not in _words(setting):
-        return _path(name, value, setting)
+    if setting.file or setting.folder:
+        return value if value in _words(setting) else _path(name, value, setting)
     for element in value if isinstance(value, list) else [value]:
         if allowed(setting) and element not in allowed(setting):
             choices = ", ".join(map(str, allowed(setting)))

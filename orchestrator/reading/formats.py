@@ -35,6 +35,10 @@ ESCAPED = {
     "#": r"\#",
     "$": r"\$",
     "±": r"$\pm$",
+    "\N{MULTIPLICATION SIGN}": r"$\times$",
+    "λ": r"$\lambda$",
+    "μ": r"$\mu$",
+    "τ": r"$\tau$",
 }
 
 

@@ -1,8 +1,8 @@
-"""A table that was asked for, on an image set: its rows as experiments, and these as plans that share their stages."""
+"""A table that was asked for, on an image set, and what each of its rows asks for."""
 
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -10,22 +10,8 @@ from typing import Any
 from imagesets.errors import WrongInput
 from orchestrator.planning.components import BASE_NETWORK
 from orchestrator.planning.images import images_name
-from orchestrator.planning.launch import (
-    Experiment,
-    Prepared,
-    Request,
-    experiment,
-    name_in_store,
-    plan_part,
-    repeat,
-    settings_given,
-)
-from orchestrator.planning.nearest import closest
-from orchestrator.planning.plan import Planner
-from orchestrator.planning.refusals import effective
+from orchestrator.planning.launch import Request, name_in_store, settings_given
 from orchestrator.planning.settings import parse_assignments
-from orchestrator.planning.stage import Stage, leading_to
-from orchestrator.planning.workers import dividing, room
 from orchestrator.tables.catalogue import chosen, matches
 from orchestrator.tables.columns import SERVER, Column
 from orchestrator.tables.form import Row, Table
@@ -63,6 +49,11 @@ class Asked:
     def images_name(self) -> str:
         """The name of the image set."""
         return images_name(self.images, settings_given(Request(BASE_NETWORK, self.images, assignments=self._given(None))))
+
+    @property
+    def parted(self) -> list[tuple[str, str]]:
+        """The assignments, each with the pattern of the rows that it is for; "" for all."""
+        return [_parted(text) for text in self.assignments]
 
     @property
     def name(self) -> str:
@@ -104,8 +95,7 @@ class Asked:
 
     def _given(self, row: Row | None) -> tuple[str, ...]:
         """The assignments of `--set` for a row; those for all rows if there is none."""
-        parted = [_parted(text) for text in self.assignments]
-        return tuple(text for pattern, text in parted if not pattern or (row and matches(row, pattern)))
+        return tuple(text for pattern, text in self.parted if not pattern or (row and matches(row, pattern)))
 
     @cached_property
     def _lists(self) -> list[str]:
@@ -130,95 +120,23 @@ class Asked:
         values |= row.settings | {name: given[name] * factor for name, factor in row.times.items()}
         return (f"{name}={json.dumps(value)}" for name, value in values.items())
 
-    def unread(self, wanted: "Wanted") -> Iterator[str]:
-        """A sentence for each setting of `--set` that no row reads."""
-        read = set().union(*(effective(one) | one.read for one in wanted.values() if isinstance(one, Experiment)))
-        for name, value in parse_assignments([text for _, text in map(_parted, self.assignments)]).items():
-            if name not in read and not name.startswith(("images.", "imported.")):
-                yield f"no row of {self.table.id} reads {name}={value}; the nearest setting that is read is {closest(name, read)}"
-
     def check(self) -> None:
         """Refuse a table without rows to run, a pattern that fits no row, and settings of `--set` that rows are about."""
         if not self.chosen:
             raise WrongInput(f"{self.table.id} has no row to run here: {self.table.note}")
-        for pattern, text in map(_parted, self.assignments):
+        for pattern, text in self.parted:
             chosen(self.table, [pattern] if pattern else [], "--set")
+            settings_given(Request(BASE_NETWORK, self.images, assignments=(text,)))  # a wrong value is a mistake of the command
             (name,) = parse_assignments([text])
             if about := [row.label for row in self.table.rows if name in {**row.settings, **row.times}]:
                 raise WrongInput(f"--set {name}: rows of {self.table.id} have values of their own for it, such as {about[0]!r}")
 
 
-Wanted = dict[int, Experiment | WrongInput]  # the experiment of a row by its place in the table, or why it is refused
-
-
-@dataclass
-class PlannedRow:
-    """A row with its runs, one per random seed; or why there are none, or its stages on images that are not drawn yet."""
-
-    row: Row
-    runs: list[Prepared] = field(default_factory=list)
-    names: list[str] = field(default_factory=list)  # of the runs
-    stages: Sequence[Stage] = ()
-    refusal: str = ""
-
-
-def experiments(asked: Asked) -> Wanted:
-    """The experiments of the rows that have an expression.
-
-    A problem of every row is raised: it is one of the command. All rows have one number of workers, so that they share stages.
-    """
-    found: Wanted = {}
-    for place, row in enumerate(asked.table.rows):
-        if row.expression:
-            try:
-                found[place] = experiment(replace(asked.request(row), room=1))
-            except WrongInput as error:
-                found[place] = error
-    able = {place: one for place, one in found.items() if isinstance(one, Experiment)}
-    if found and not able:
-        raise next(error for error in found.values() if isinstance(error, WrongInput))
-    stages = [stage for one in able.values() for stage in leading(asked.table, one)]
-    workers = dividing(stages, asked.room or room())
-    for place, one in able.items():
-        wide = experiment(replace(one.request, room=workers)) if workers > 1 else one
-        found[place] = replace(wide, request=replace(wide.request, room=asked.room))
-    return found
-
-
-def plan_rows(asked: Asked, wanted: Wanted, planner: Planner | None) -> list[PlannedRow]:
-    """All rows of the table with their plans; only their stages if there is no planner, because the images are not drawn yet."""
-    planned = [PlannedRow(row) for row in asked.table.rows]
-    for place, one in wanted.items():
-        row = planned[place]
-        if isinstance(one, WrongInput):
-            row.refusal = str(one)
-            continue
-        row.stages = leading(asked.table, one)
-        if planner:
-            repeats = repeat(one, asked.seeds(row.row))
-            row.runs = [plan_part(planner, each, row.stages, _label(asked, row.row, each)) for each in repeats]
-        row.names = [run.run for run in row.runs]
-    return planned
-
-
 def _parted(text: str) -> tuple[str, str]:
-    """The pattern of rows and the assignment of PATTERN:key=value; no pattern if it is for all rows."""
+    """The pattern and the assignment of PATTERN:key=value; no pattern of key=value."""
     name, equals, value = text.partition("=")
     pattern, _, name = name.rpartition(":")
     return pattern.strip(), f"{name}{equals}{value}"
-
-
-def leading(table: Table, wanted: Experiment) -> list[Stage]:
-    """The stages of a row that lead to the table's columns; all stages if it has none."""
-    columns = [Column(name) for name in table.columns]
-    scored = [stage for stage in wanted.stages if any(column.wanted(stage.scores, stage.list_name) for column in columns)]
-    return leading_to(scored) if columns else wanted.stages
-
-
-def _label(asked: Asked, row: Row, wanted: Experiment) -> str:
-    """The name of a run among those of the table."""
-    seed = f", random seed {wanted.request.random_seed}" if len(asked.seeds(row)) > 1 else ""
-    return f"{row.label}{f', {row.segmenter}' if row.segmenter else ''}{seed}"
 
 
 def _lists_of(table: Table) -> dict[str, list[str]]:

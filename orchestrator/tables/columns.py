@@ -70,6 +70,8 @@ class Column:
             return COST[self.name]
         if self.path.startswith("pixels."):
             return Metric(title=PIXELS[self.path.removeprefix("pixels.")])
+        if self.by_class:
+            return Metric(title=scores.class_title(self.quantity))
         return scores.metrics([self.quantity]).get(self.path) or Metric(title=IN_RESULT.get(self.path, self.path))
 
     @property

@@ -5,11 +5,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from orchestrator.planning.launch import Prepared
 from orchestrator.reading.results import results, whole
 from orchestrator.reading.summary import Group, Spread, failure_in, group_of
-from orchestrator.tables.asked import Asked, PlannedRow
+from orchestrator.tables.asked import Asked
 from orchestrator.tables.columns import SERVER, Column, Published, class_columns_of, columns_of
 from orchestrator.tables.form import Row
+from orchestrator.tables.planned import PlannedRow
 
 ENOUGH = 4  # rows with both values, for a rank correlation
 
@@ -80,22 +82,30 @@ class Findings:
 
 def findings(asked: Asked, planned: Sequence[PlannedRow], failures: Mapping[str, str] | None = None) -> Findings:
     """The findings of planned rows; `failures` has the errors of runs by their names."""
-    lines = [_line(row, failures or {}) for row in planned]
+    lines = [_line(row, failures or {}, asked.table.own) for row in planned]
     return Findings(asked, lines, _protocol(lines, columns_of(asked.table)))
 
 
-def _line(planned: PlannedRow, failures: Mapping[str, str]) -> Line:
-    row, marks = planned.row, list(_marks(planned.row))
+def _line(planned: PlannedRow, failures: Mapping[str, str], own: bool) -> Line:
+    row, marks = planned.row, list(_marks(planned.row, own))
     if not row.expression:
         return Line(row, None, "quoted", marks)
     if planned.refusal:
         return Line(row, None, "refused", [*marks, f"refused: {' '.join(planned.refusal.split())}"])
-    made = [results(whole(run)) for run in planned.runs if run.steps and all(step.cached for step in run.steps)]
+    made = [results(whole(run)) for run in planned.runs if run.steps and _complete(run)]
     failed = dict(_failed(planned, failures))
     told = [*marks, *(f"random seed {seed} failed: {why}" for seed, why in failed.items())]
     if not made:
         return Line(row, None, "failed" if failed else "not run", told, planned.names)
     return Line(row, group_of(made, failed), "", told, planned.names)
+
+
+def _complete(run: Prepared) -> bool:
+    """Whether all stages of a plan are in the store by now: another row may have made them."""
+    for step in run.steps:
+        if not step.cached:
+            run.planner.look(step)
+    return all(step.cached for step in run.steps)
 
 
 def _failed(planned: PlannedRow, failures: Mapping[str, str]) -> Iterator[tuple[int, str]]:
@@ -106,8 +116,8 @@ def _failed(planned: PlannedRow, failures: Mapping[str, str]) -> Iterator[tuple[
             yield run.request.random_seed, why
 
 
-def _marks(row: Row) -> Iterator[str]:
-    """Sentences on how a published value came about."""
+def _marks(row: Row, own: bool) -> Iterator[str]:
+    """Sentences on how a published value came about; in a table of our own, runs are ours."""
     if row.reported:
         yield "the paper took the value from the method's own paper"
     if row.saliency:
@@ -118,7 +128,7 @@ def _marks(row: Row) -> Iterator[str]:
         yield f"the published segmenter started from weights that saw masks of {row.initial.upper()}"
     if row.backbone:
         yield f"backbone as printed: {row.backbone}"
-    if isinstance(row.runs, int):
+    if isinstance(row.runs, int) and not own:
         yield f"published: {'one run' if row.runs == 1 else f'{row.runs} runs'}"
     if row.repositories:
         yield "public code: " + ", ".join(f"steps {steps}: {name}" for steps, name in row.repositories.items())

@@ -21,7 +21,7 @@ from orchestrator.tables.findings import Findings, Line
 
 HEAD = ("table", "row", "expression", "segmenter", "images", "score", "class", "unit", "state")
 NUMBERS = ("n", "mean", "std", "min", "max", "published", "published_std", "published_on", "difference", "notes")
-NARROWEST = 16  # characters of a row's label on a narrow terminal
+NARROWEST = 16, 20  # characters of a row's label and of a score on a narrow terminal
 
 
 def print_table(console: Console, found: Findings) -> None:
@@ -39,9 +39,12 @@ def terminal_table(found: Findings, room: int) -> Table:
     wide = _terminal(cells.heads(found), cells.body(found))
     if Console(width=WIDEST).measure(wide).maximum <= room:
         return wide
-    segmenter, difference = cells.segmenter_cell(found, "segmenter"), cells.difference_cell(found, "difference")
+    segmenter, difference = cells.segmenter_cell(found, "segmenter"), cells.difference_cell(found, "diff.")
     head = [Cell("row"), *segmenter, Cell("score"), Cell("ours", number=True), cells.published_head(found), *difference]
-    return _terminal([*head, *cells.notes_cell(found, "notes")], [part for line in found.lines for part in _long(found, line)])
+    lines = [part for line in found.lines for part in _long(found, line)]
+    made = _terminal([*head, *cells.notes_cell(found, "notes")], lines)
+    made.columns[len(segmenter) + 1].min_width = NARROWEST[1]
+    return made
 
 
 def _long(found: Findings, line: Line) -> Iterator[list[Cell]]:
@@ -56,7 +59,7 @@ def _long(found: Findings, line: Line) -> Iterator[list[Cell]]:
 
 def _terminal(head: Sequence[Cell], lines: Sequence[Sequence[Cell]]) -> Table:
     made = table(*(f"{'>' if cell.number else ''}{cell.text}" for cell in head))
-    made.columns[0].no_wrap, made.columns[0].min_width = False, NARROWEST
+    made.columns[0].no_wrap, made.columns[0].min_width = False, NARROWEST[0]
     for line in lines:
         made.add_row(*(Text(cell.text, style="dim" if cell.elsewhere else "") for cell in line))
     return made

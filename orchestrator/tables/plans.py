@@ -7,13 +7,8 @@ from rich.console import Console
 from orchestrator.planning.launch import Prepared
 from orchestrator.planning.planned_stage import PlannedStage
 from orchestrator.reading.tables import duration, table
-from orchestrator.tables.asked import Asked, PlannedRow
-
-
-def runs_of(asked: Asked, planned: Sequence[PlannedRow]) -> dict[str, Prepared]:
-    """The runs of the chosen rows by their names; rows with equal settings share a run."""
-    mine = [row for row in planned if row.row in asked.chosen and not row.refusal]
-    return {name: run for row in mine for name, run in zip(row.names, row.runs, strict=True)}
+from orchestrator.tables.asked import Asked
+from orchestrator.tables.planned import PlannedRow, runs_of
 
 
 def print_plans(console: Console, asked: Asked, planned: Sequence[PlannedRow]) -> None:
