@@ -18,6 +18,7 @@ class Cell:
     text: str
     number: bool = False
     elsewhere: bool = False  # a published value of another image set
+    hint: str = ""  # what a page tells when the mouse is over it
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def _line(found: Findings, line: Line) -> list[Cell]:
     runs = Cell(str(len(line.group.runs)) if line.group else "", number=True)
     values = [cell for column in found.columns for cell in values_of(found, line, column)]
     return [
-        Cell(line.row.label),
+        Cell(line.row.label, hint=launch(line)),
         *segmenter_cell(found, line.row.segmenter),
         runs,
         *values,
@@ -71,6 +72,11 @@ def values_of(found: Findings, line: Line, column: Column) -> list[Cell]:
     published = Cell(column.told_published(found.published(line, column)), True, found.asked.elsewhere)
     difference = column.told_difference(found.difference(line, column))
     return [Cell(line.told(column), number=True), published, *difference_cell(found, difference)]
+
+
+def launch(line: Line) -> str:
+    """The name of a row's runs without their random seeds; "" without results."""
+    return line.group.name if line.group else ""
 
 
 def segmenter_cell(found: Findings, text: str) -> list[Cell]:

@@ -19,7 +19,7 @@ from orchestrator.tables.cells import Cell
 from orchestrator.tables.columns import Column
 from orchestrator.tables.findings import Findings, Line
 
-HEAD = ("table", "row", "expression", "segmenter", "images", "score", "class", "unit", "state")
+HEAD = ("table", "row", "expression", "segmenter", "images", "launch", "score", "class", "unit", "state")
 NUMBERS = ("n", "mean", "std", "min", "max", "published", "published_std", "published_on", "difference", "notes")
 NARROWEST = 16, 20  # characters of a row's label and of a score on a narrow terminal
 
@@ -119,7 +119,7 @@ def _classes(found: Findings, line: Line, column: Column) -> Iterator[list[objec
 
 def _about(found: Findings, line: Line, column: Column, class_name: str = "") -> list[object]:
     row, state = line.row, "server only" if line.told(column) == "server only" else line.state
-    about = found.asked.table.id, row.label, row.expression, row.segmenter, found.asked.images_name
+    about = found.asked.table.id, row.label, row.expression, row.segmenter, found.asked.images_name, cells.launch(line)
     return [*about, column.name, class_name, column.metric.unit, state]
 
 
