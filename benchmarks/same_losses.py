@@ -39,15 +39,17 @@ def unpack(commit: str, folder: Path) -> Path:
     return tree
 
 
-def trainings(wanted: Sequence[str]) -> Iterator[tuple[str, str, list[str]]]:
+def trainings(images: Path, wanted: Sequence[str]) -> Iterator[tuple[str, str, list[str]]]:
     """Name, stage and launch of every training that this process's tree has; of the components `wanted`, if any are."""
+    from orchestrator.planning.recipes import load_all
     from tests.contracts.cases import every, tiny
 
     larger = {name.partition("=")[0] for name in tiny() if name.partition("=")[0].endswith((".batch", ".epochs"))}
     sizes = [f"{name}={IMAGES if name.endswith('batch') else STEPS}" for name in sorted(larger)]
+    saliency = [f"images.saliency={images / 'Saliency'}"] if "saliency" in load_all()["images"].settings else []
     for case in every("train"):
         if not wanted or case.component in wanted:
-            settings = [word for value in (*tiny(), *sizes, *case.further) for word in ("--set", value)]
+            settings = [word for value in (*tiny(), *sizes, *saliency, *case.further) for word in ("--set", value)]
             words = ["--method", case.expression, "--segmenter", case.segmenter, "--until", case.stage.name, *settings]
             yield " ".join([case.name, *case.further]), case.stage.name, words
 
@@ -57,7 +59,7 @@ def child(images: Path, store: Path, wanted: Sequence[str]) -> None:
     from orchestrator.cli import main as program
 
     fixed = ["--images", f"folder:{images}", "--engine", "local", "--track", "none"]
-    for number, (name, stage, words) in enumerate(trainings(wanted)):
+    for number, (name, stage, words) in enumerate(trainings(images, wanted)):
         own, told = store / str(number), StringIO()
         command = ["wsss-orch", "launch", *fixed, "--store", str(own), *words]
         try:

@@ -15,17 +15,14 @@ frozen, whatever `frozen` says: a frozen random stem would never learn.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TypeVar
 
-import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
 
 import backbones
-from imagesets.crops import Crop, by_long_side
-from imagesets.item import Item
+from imagesets.labelled_crop import LabelledCrop
 from maps.extraction import per_image
 from training import optimisers
 from training.stage import Context, Losses, Outputs, PerImage, Settings, Training
@@ -130,26 +127,12 @@ def training(context: Context) -> Training:
     return Training(
         network=classifier,
         objective=ClassificationObjective(classifier, settings.loss),
-        sample=LabelledImage(settings.long_side, settings.crop, len(context.classes)),
+        sample=LabelledCrop(settings.long_side, settings.crop, len(context.classes)),
         optimiser=optimisers.build(settings.optimiser, groups, settings.momentum),
         schedule=optimisers.poly(steps),
         batch=settings.batch,
         steps=steps,
     )
-
-
-@dataclass(frozen=True)
-class LabelledImage:
-    """Makes one training example: image RGBA uint8 [4,crop,crop] and multi-hot labels float32 [K]."""
-
-    long_side: Sequence[int]
-    crop: int
-    classes: int
-
-    def __call__(self, item: Item, rng: np.random.Generator) -> dict[str, torch.Tensor]:
-        rgb = item.rgb()
-        crop = Crop.drawn(by_long_side(rgb.shape[:2], self.long_side, rng), self.crop, rng)
-        return {"image": torch.from_numpy(crop.image(rgb)), "labels": torch.from_numpy(item.multi_hot(self.classes))}
 
 
 def maps(context: Context) -> PerImage:

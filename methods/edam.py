@@ -32,12 +32,12 @@ from backbones.pointwise import PointwiseConv2d
 from backbones.precision import MixedPrecision
 from backbones.resnet38d import ResNet38d, before_last_rectifier
 from imagesets.item import Item
+from imagesets.labelled_crop import LabelledCrop
 from maps.extraction import per_image
 from maps.maps import Maps
 from maps.reading import summed, unit_maximum
 from methods import recam
 from methods.class_attention import ClassAttention, position_codes
-from methods.seam import RecolouredImage
 from training import optimisers
 from training.examples import Chosen, Example
 from training.stage import Context, Losses, Outputs, PerImage, Settings, Training
@@ -250,7 +250,7 @@ def read(maps: Maps, full: bool) -> torch.Tensor:
 
 
 def _sample(own: Settings, context: Context) -> Callable[[Item, np.random.Generator], dict[str, torch.Tensor]]:
-    return RecolouredImage(own.long_side, own.crop, own.colour, len(context.classes))
+    return LabelledCrop(own.long_side, own.crop, len(context.classes), own.colour)
 
 
 def _build(settings: Settings, classes: Sequence[str], weights: str) -> EDAM:

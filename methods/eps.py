@@ -23,11 +23,10 @@ from torch import nn
 from torch.nn import functional
 
 import backbones
-from imagesets.colour import recoloured
-from imagesets.crops import Crop, by_long_side
+from imagesets.crops import Crop
 from imagesets.item import Item
+from imagesets.labelled_crop import LabelledCrop
 from imagesets.saliency import SaliencyMaps
-from imagesets.transforms import rescale
 from maps.extraction import per_image
 from maps.maps import Maps
 from maps.reading import summed, unit_maximum
@@ -150,7 +149,7 @@ def training(context: Context) -> Training:
     return Training(
         network=module,
         objective=SaliencyObjective(module, settings.overlap, settings.share),
-        sample=SalientImage.of(context, settings),
+        sample=SalientCrop.of(context, settings),
         optimiser=optimisers.build(settings.optimiser, groups, settings.momentum),
         schedule=optimisers.poly(settings.iterations),
         batch=settings.batch,
@@ -165,7 +164,7 @@ def retraining(context: Context) -> Training:
     if cam.pretrained(context.settings):
         module.backbone.freeze(own.frozen)
     objective = SaliencyObjective(module, own.overlap, own.share)
-    return recam.beside(context, module, module.backbone.channels[-1], objective, SalientImage.of(context, own))
+    return recam.beside(context, module, module.backbone.channels[-1], objective, SalientCrop.of(context, own))
 
 
 def retrained(settings: Settings, classes: tuple[str, ...]) -> EPS:
@@ -173,31 +172,20 @@ def retrained(settings: Settings, classes: tuple[str, ...]) -> EPS:
     return _build(settings, classes, weights="none", stride=settings.network.stride)
 
 
-@dataclass(frozen=True)
-class SalientImage:
-    """Makes one training example: image RGBA uint8 [4,crop,crop] in random colours, saliency uint8 [crop,crop], labels [K]."""
+@dataclass(frozen=True, kw_only=True)
+class SalientCrop(LabelledCrop):
+    """Makes one training example with saliency uint8 [crop,crop], 0 around the image."""
 
     saliency: SaliencyMaps
-    long_side: Sequence[int]
-    crop: int
-    colour: str
-    classes: int
 
     @classmethod
-    def of(cls, context: Context, own: Settings) -> "SalientImage":
+    def of(cls, context: Context, own: Settings) -> "SalientCrop":
         """With the long side, crop and colour of the settings `own`."""
-        return cls(SaliencyMaps.of(context.settings.images.saliency), own.long_side, own.crop, own.colour, len(context.classes))
+        saliency = SaliencyMaps.of(context.settings.images.saliency)
+        return cls(own.long_side, own.crop, len(context.classes), own.colour, saliency=saliency)
 
-    def __call__(self, item: Item, rng: np.random.Generator) -> dict[str, torch.Tensor]:
-        rgb = item.rgb()
-        crop = Crop.drawn(by_long_side(rgb.shape[:2], self.long_side, rng), self.crop, rng)
-        image = crop.image(recoloured(rescale(rgb, crop.size), self.colour, rng))
-        arrays = {
-            "image": image,
-            "saliency": crop.plane(self.saliency(item, rgb), fill=0, bicubic=True),
-            "labels": item.multi_hot(self.classes),
-        }
-        return {name: torch.from_numpy(array) for name, array in arrays.items()}
+    def further(self, item: Item, rgb: np.ndarray, crop: Crop) -> dict[str, np.ndarray]:
+        return {"saliency": crop.plane(self.saliency(item, rgb), fill=0, bicubic=True)}
 
 
 def maps(context: Context) -> PerImage:

@@ -20,6 +20,7 @@ from torch import nn
 import backbones
 from backbones.state import load_state
 from imagesets.item import Item
+from imagesets.labelled_crop import LabelledCrop
 from maps.extraction import per_image
 from maps.reading import unit_maximum
 from methods import cam
@@ -108,7 +109,7 @@ def training(context: Context) -> Training:
     return Training(
         network=module,
         objective=ReactivationObjective(module, getattr(settings, "lambda")),
-        sample=cam.LabelledImage(settings.long_side, settings.crop, len(context.classes)),
+        sample=LabelledCrop(settings.long_side, settings.crop, len(context.classes)),
         optimiser=optimisers.build(settings.optimiser, optimisers.groups(settings.weight_decay, *parts), settings.momentum),
         schedule=optimisers.poly(steps),
         batch=settings.batch,

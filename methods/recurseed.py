@@ -13,8 +13,8 @@ Targets M_rs and M_seg (`methods.recurseed_targets`) come from the same forward 
 paper calls its t an epoch and a step, but maps of an epoch ago would not fit random crops.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -23,10 +23,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from imagesets.colour import recoloured
-from imagesets.crops import Crop, by_long_side
+from imagesets.crops import Crop
 from imagesets.item import Item
-from imagesets.transforms import rescale
+from imagesets.labelled_crop import LabelledCrop
 from methods.cam import pretrained
 from methods.recurseed_network import RecurSeed, build
 from methods.recurseed_targets import Making, pooled, recursion_loss, segmentation_loss, targets
@@ -69,28 +68,12 @@ class RecurSeedObjective(nn.Module):
         return losses, outputs
 
 
-@dataclass(frozen=True)
-class PlacedImage:
-    """Makes one training example: image RGBA uint8 [4,crop,crop] in random colours, labels float32 [K], and valid int64 [4].
+class PlacedCrop(LabelledCrop):
+    """Makes one training example with valid int64 [4]: top, left, bottom and right of the image in the padded crop, in pixels."""
 
-    `valid` is (top, left, bottom, right) of the image inside the padded crop, in pixels.
-    """
-
-    long_side: Sequence[int]
-    crop: int
-    colour: str
-    classes: int
-
-    def __call__(self, item: Item, rng: np.random.Generator) -> dict[str, torch.Tensor]:
-        rgb = item.rgb()
-        crop = Crop.drawn(by_long_side(rgb.shape[:2], self.long_side, rng), self.crop, rng)
-        seen = crop.image(recoloured(rescale(rgb, crop.size), self.colour, rng))
+    def further(self, item: Item, rgb: np.ndarray, crop: Crop) -> dict[str, np.ndarray]:
         rows, columns = crop.within
-        return {
-            "image": torch.from_numpy(seen),
-            "labels": torch.from_numpy(item.multi_hot(self.classes)),
-            "valid": torch.tensor([rows.start, columns.start, rows.stop, columns.stop]),
-        }
+        return {"valid": np.array([rows.start, columns.start, rows.stop, columns.stop])}
 
 
 def network(settings: Settings, classes: tuple[str, ...]) -> RecurSeed:
@@ -114,7 +97,7 @@ def training(context: Context) -> Training:
     own = Training(
         network=module,
         objective=objective,
-        sample=PlacedImage(settings.long_side, settings.crop, settings.colour, len(context.classes)),
+        sample=PlacedCrop(settings.long_side, settings.crop, len(context.classes), settings.colour),
         optimiser=optimisers.build(settings.optimiser, groups(module, settings), settings.momentum),
         schedule=optimisers.poly(length(settings.epochs)),
         batch=settings.batch,

@@ -17,7 +17,6 @@ conv6). Without initial weights, statistics are live and nothing is frozen, as f
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -26,10 +25,9 @@ from torch import nn
 from torch.nn import functional
 
 import backbones
-from imagesets.colour import recoloured
-from imagesets.crops import Crop, by_long_side
 from imagesets.item import Item
-from imagesets.transforms import rescale, scaled
+from imagesets.labelled_crop import LabelledCrop
+from imagesets.transforms import scaled
 from imagesets.views import Loaded, load, pairs
 from maps.grids import resize
 from maps.maps import Maps
@@ -210,7 +208,7 @@ def network(settings: Settings, classes: tuple[str, ...]) -> SEAM:
 def training(context: Context) -> Training:
     """Train both views on image-level labels."""
     settings = context.settings
-    sample = RecolouredImage(settings.long_side, settings.crop, settings.colour, len(context.classes))
+    sample = LabelledCrop(settings.long_side, settings.crop, len(context.classes), settings.colour)
     return learning(context, sample)
 
 
@@ -231,22 +229,6 @@ def learning(context: Context, sample: Callable[[Item, np.random.Generator], dic
         batch=settings.batch,
         steps=steps,
     )
-
-
-@dataclass(frozen=True)
-class RecolouredImage:
-    """Makes one training example: image RGBA uint8 [4,crop,crop] in random colours, and multi-hot labels float32 [K]."""
-
-    long_side: Sequence[int]
-    crop: int
-    colour: str
-    classes: int
-
-    def __call__(self, item: Item, rng: np.random.Generator) -> dict[str, torch.Tensor]:
-        rgb = item.rgb()
-        crop = Crop.drawn(by_long_side(rgb.shape[:2], self.long_side, rng), self.crop, rng)
-        seen = crop.image(recoloured(rescale(rgb, crop.size), self.colour, rng))
-        return {"image": torch.from_numpy(seen), "labels": torch.from_numpy(item.multi_hot(self.classes))}
 
 
 def maps(context: Context) -> PerImage:

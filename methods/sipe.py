@@ -19,7 +19,6 @@ On COCO the public code makes masks by the CRF on confident labels instead of IR
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -27,8 +26,9 @@ from torch import nn
 from torch.nn import functional
 
 import backbones
-from imagesets.crops import Crop, by_long_side
+from imagesets.crops import Crop
 from imagesets.item import Item
+from imagesets.labelled_crop import LabelledCrop
 from imagesets.views import Loaded, load, pairs
 from maps.grids import resize
 from maps.maps import Maps
@@ -188,19 +188,11 @@ def training(context: Context) -> Training:
     )
 
 
-@dataclass(frozen=True)
-class CoveredCrop:
-    """Makes one training example: image RGBA uint8 [4,crop,crop], multi-hot labels float32 [K], covered uint8 [crop,crop]."""
+class CoveredCrop(LabelledCrop):
+    """Makes one training example with covered uint8 [crop,crop]: where the image lies in the crop."""
 
-    long_side: Sequence[int]
-    crop: int
-    classes: int
-
-    def __call__(self, item: Item, rng: np.random.Generator) -> dict[str, torch.Tensor]:
-        rgb = item.rgb()
-        crop = Crop.drawn(by_long_side(rgb.shape[:2], self.long_side, rng), self.crop, rng)
-        arrays = {"image": crop.image(rgb), "labels": item.multi_hot(self.classes), "covered": crop.covered().astype(np.uint8)}
-        return {name: torch.from_numpy(array) for name, array in arrays.items()}
+    def further(self, item: Item, rgb: np.ndarray, crop: Crop) -> dict[str, np.ndarray]:
+        return {"covered": crop.covered().astype(np.uint8)}
 
 
 def maps(context: Context) -> PerImage:

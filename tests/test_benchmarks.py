@@ -106,6 +106,15 @@ def test_a_step_of_seam_gives_what_its_published_form_gives() -> None:
 
 
 @pytest.mark.slow
+def test_steps_of_edam_and_eps_give_what_their_published_forms_give() -> None:
+    words = [sys.executable, "-m", "benchmarks.saliency_steps", "--backbone=small", "--crop=64", "--rounds=1"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert [line.split()[3] for line in lines] == ["edam", "edam", "eps"] and "gradients" in lines[0] and "gradients" in lines[2]
+
+
+@pytest.mark.slow
 def test_edge_predict_mix_gives_what_its_plain_form_gives() -> None:
     words = [sys.executable, "-m", "benchmarks.mixing_step", "--crop=64", "--batch=4", "--width=16", "--rounds=1"]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=300)

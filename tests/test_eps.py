@@ -76,7 +76,7 @@ def test_an_example_s_saliency_lies_where_its_image_does(tmp_path: Path) -> None
     Image.fromarray(rgb).save(tmp_path / "a.png")
     (tmp_path / "maps").mkdir()
     Image.fromarray(rgb[::2, ::2, 0]).save(tmp_path / "maps" / "a.jpg", quality=100)  # half the size
-    sample = eps.SalientImage(SaliencyMaps.of(str(tmp_path / "maps")), (50, 70), 64, "none", 2)
+    sample = eps.SalientCrop((50, 70), 64, 2, saliency=SaliencyMaps.of(str(tmp_path / "maps")))
     for seed in range(4):
         made = sample(Item("a", tmp_path / "a.png", (1,)), np.random.default_rng(seed))
         assert made["labels"].tolist() == [0, 1] and made["saliency"].shape == (64, 64)

@@ -18,7 +18,7 @@ from backbones.resnet import small
 from imagesets.item import VOID
 from maps.grids import resize
 from methods import recurseed, recurseed_targets
-from methods.recurseed import PlacedImage, RecurSeedObjective, averaged
+from methods.recurseed import PlacedCrop, RecurSeedObjective, averaged
 from methods.recurseed_network import RecurSeed
 from methods.recurseed_targets import Making, in_cells, normalised_cams, pooled, recursion_loss, segmentation_loss, targets
 from orchestrator.engine.context import for_extraction, importing
@@ -279,7 +279,7 @@ def test_the_decoder_learns_from_its_target_alone() -> None:
 def test_an_example_says_where_in_the_crop_its_image_lies(height: int, width: int) -> None:
     item: Any = SimpleNamespace(rgb=lambda: np.full((height, width, 3), 200, np.uint8), multi_hot=lambda count: np.ones(count))
     for seed in range(5):
-        example = PlacedImage((16, 90), 64, "none", 3)(item, np.random.default_rng(seed))
+        example = PlacedCrop((16, 90), 64, 3)(item, np.random.default_rng(seed))
         top, left, bottom, right = example["valid"].tolist()
         inside = torch.zeros(64, 64, dtype=torch.bool)
         inside[top:bottom, left:right] = True

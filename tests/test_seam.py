@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from benchmarks.seam_step import whole_matrix
+from imagesets.labelled_crop import LabelledCrop
 from maps import pixel_correlation
 from maps.normalising import competing
 from maps.pixel_correlation import correlated
@@ -156,7 +157,7 @@ def test_a_training_image_is_recoloured_and_the_mean_colour_lies_around_it() -> 
         rgb=lambda: np.full((30, 60, 3), 200, np.uint8), multi_hot=lambda count: np.ones(count, np.float32)
     )
     plain, jittered = (
-        seam.RecolouredImage((60, 60), 64, colour, 3)(item, np.random.default_rng(2))["image"] for colour in ("none", "jitter")
+        LabelledCrop((60, 60), 64, 3, colour)(item, np.random.default_rng(2))["image"] for colour in ("none", "jitter")
     )
     image = to_device({"image": jittered[None]}, torch.device("cpu"))["image"][0]
     inside = plain[3] == 255

@@ -34,7 +34,7 @@ def problems(wanted: Experiment, stages: Sequence[Stage], counts: Mapping[str, i
     found, allowed = [], _allowed(stages)
     for stage in stages:
         found += [*_bounds(wanted, stage), *_foreign_parts(wanted, stage), *_size(stage, counts), *_shares(stage, allowed)]
-        found += [*_missing(wanted, stage), *_lacking(wanted, stage), *_contradictions(wanted, stage), *_never(stage)]
+        found += [*_missing(wanted, stage), *_lacking(wanted, stage), *_contradictions(wanted, stage), *_never(stage, counts)]
     if any(stage.recipe.kind == "train" for stage in stages) and not wanted.request.room:
         found += _beyond_this_machine(wanted.settings, gpus())
     return list(dict.fromkeys(found))  # several stages may receive one setting
@@ -109,13 +109,16 @@ def _contradictions(wanted: Experiment, stage: Stage) -> Iterator[str]:
             yield f"{name}={wanted.settings[name]} tells of a file, and {told_of}={weights} is none; it saw {SAW[weights]}"
 
 
-def _never(stage: Stage) -> Iterator[str]:
+def _never(stage: Stage, counts: Mapping[str, int]) -> Iterator[str]:
     """Add-ons to a training that would end before they begin."""
+    settings, per_epoch = stage.settings, counts.get(stage.list_name, 0) // stage.settings.get("batch", 1)
     for name in stage.add_ons:
-        begin, epochs = stage.settings.get(f"{name}.begin", 0), stage.settings.get("epochs")
-        if epochs is not None and begin >= epochs:
-            own = f"{stage.owned['epochs']}={epochs}"
-            yield f"{name}.begin={begin} must be below {own}, because {name} would never begin"
+        begin = settings.get(f"{name}.begin", 0)
+        lengths = {"epochs": begin, "iterations": begin * per_epoch}  # how long the training is before the add-on begins
+        if own := next((own for own, before in lengths.items() if begin and before >= settings.get(own, before + 1)), None):
+            told = f"{stage.owned[own]}={settings[own]}"
+            epochs = "" if own == "epochs" else f" times the {per_epoch} steps of an epoch"
+            yield f"{name}.begin={begin}{epochs} must be below {told}, because {name} would never begin"
 
 
 def _size(stage: Stage, counts: Mapping[str, int]) -> Iterator[str]:
