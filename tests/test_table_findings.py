@@ -225,4 +225,4 @@ def test_a_figure_without_an_axis_goes_from_column_to_column(made: Made) -> None
     columns = ("seed.by_labels.one.miou/train", "seed.by_labels.several.miou/train")
     table = structs.replace(TABLE, table="Figure 9", rows=ROWS[:1], columns=columns)
     text = plot_file(findings(replace(found.asked, table=table), planned[:1]), "svg").decode()
-    assert ">one class<" in text and ">several<" in text and ">CAM<" in text
+    assert ">with one<" in text and ">several<" in text and ">CAM<" in text
