@@ -9,7 +9,7 @@ import typer
 from imagesets.errors import WrongInput
 from orchestrator.planning import scores
 from orchestrator.planning.nearest import nearest
-from orchestrator.planning.recipe import ADD_ONS, FOLD_ORDER, Published, Recipe, Setting, StageRecipe
+from orchestrator.planning.recipe import ADD_ONS, AUTO, FOLD_ORDER, Published, Recipe, Setting, StageRecipe
 from orchestrator.planning.recipes import allowed, load_all
 from orchestrator.reading.tables import table, terminal
 
@@ -121,7 +121,7 @@ def _allowed(setting: Setting) -> str:
     if allowed(setting):
         return ", ".join(map(str, allowed(setting)))
     bounds = (("at least", setting.minimum), ("at most", setting.maximum))
-    return ", ".join(f"{words} {bound:g}" for words, bound in bounds if bound is not None)
+    return ", ".join([*(f"{words} {bound:g}" for words, bound in bounds if bound is not None), *([AUTO] if setting.auto else [])])
 
 
 def _is_main(figure: Published) -> bool:

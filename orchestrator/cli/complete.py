@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from orchestrator.planning.recipe import ADD_ONS, FOLD_ORDER, Recipe, Setting
+from orchestrator.planning.recipe import ADD_ONS, AUTO, FOLD_ORDER, Recipe, Setting
 from orchestrator.planning.recipes import allowed, load_all
 
 
@@ -76,4 +76,4 @@ def _choices(setting: Setting | None) -> list[str]:
         return []
     if isinstance(setting.default, bool):
         return ["true", "false"]
-    return [str(choice) for choice in allowed(setting)]
+    return [AUTO] if setting.auto else [str(choice) for choice in allowed(setting)]

@@ -10,6 +10,7 @@ from orchestrator.engine.job import Input, Job, blaming
 from orchestrator.engine.progress import Display
 from orchestrator.engine.provenance import circumstances
 from orchestrator.engine.stage_kinds import Engine, Making
+from orchestrator.planning.choosing import with_chosen
 from orchestrator.planning.plan import Planner
 from orchestrator.planning.planned_stage import PlannedStage, digest_of
 from orchestrator.storage.lease import Lease, LeaseLost, try_lease
@@ -113,12 +114,14 @@ class Runner:
         inputs = {}
         for word, source in step.inputs.items():
             recipe = source.stage.recipe
+            if recipe.chooses:
+                continue  # its result is a setting
             inputs[word] = Input(Result(source.folder), recipe.network, dict(source.stage.settings), recipe.read)
         return Job(
             name=stage.name,
             attempt=Attempt(step.folder, lease.token, digest_of(step.made_from), lease),
             recipe=stage.recipe,
-            settings=dict(stage.settings),
+            settings=with_chosen(step),
             random_seed=step.identity["random_seed"],
             purpose=stage.purpose,
             add_ons=tuple(add_on.call for add_on in stage.add_ons.values()),

@@ -160,7 +160,7 @@ def _way(entries: Sequence[Entry], places: Sequence[Scored]) -> str:
 
 @matplotlib.rc_context(STYLE)
 def _curves(place: Scored, lines: Sequence[Line]) -> str:
-    """The curve of each entry's first run, with its fixed threshold."""
+    """The curve of each entry's first run, with the threshold at which it was scored."""
     name, metric = scores.main(place[0]), scores.main_metric(place[0])
     figure, axes = blank("threshold (background score)", axis(metric))
     for number, line in enumerate(lines):

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from orchestrator.planning import scores
 from orchestrator.planning.score_recipe import Metric
 from orchestrator.reading.numbers import scale
+from orchestrator.reading.protocol import way
 from orchestrator.reading.summary import Spread
 
 # from Okabe and Ito's colours, which colour-blind people can distinguish: those with contrast on white and on black
@@ -32,14 +33,14 @@ STYLE: Any = {
 
 @matplotlib.rc_context(STYLE)
 def threshold_curve(row: Mapping[str, Any], name: str) -> str:
-    """The metrics of a row over the threshold, with the fixed threshold."""
+    """The metrics of a row over the threshold, with the one at which it was scored."""
     curve, fixed = row["curve"], row["protocol"]["threshold"]
     figure, axes = blank("threshold (background score)", "percent")
     drawn = {name: metric for name, metric in scores.metrics([row["quantity"]]).items() if name in curve}
     for (score, metric), colour, style in zip(drawn.items(), COLOURS, STYLES, strict=False):
         axes.plot(curve["threshold"], in_unit(curve[score], metric), style, color=colour, label=metric.title)
     axes.axvline(fixed, color=INK, linewidth=0.8)
-    axes.annotate(f"fixed {fixed:.2f}", (fixed, 0), (3, 3), textcoords="offset points", fontsize=8)
+    axes.annotate(f"{way(row['protocol'])} {fixed:.2f}", (fixed, 0), (3, 3), textcoords="offset points", fontsize=8)
     axes.set_ylim(0, 100)
     axes.legend(ncols=3, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0, handlelength=1.6, columnspacing=1)
     return svg(figure, name)

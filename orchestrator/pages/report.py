@@ -12,10 +12,11 @@ from typing import Any
 from orchestrator.pages import figures
 from orchestrator.pages.page import entry, template
 from orchestrator.pages.samples import Layer, regions, samples
-from orchestrator.planning import scores
+from orchestrator.planning import choosing, scores
 from orchestrator.planning.launch import Prepared
 from orchestrator.planning.planned_stage import PlannedStage
 from orchestrator.planning.published import figures_of, published
+from orchestrator.planning.recipe import AUTO
 from orchestrator.planning.references import resolve
 from orchestrator.planning.score_recipe import Details
 from orchestrator.reading.numbers import told_figures
@@ -132,7 +133,7 @@ def _sheets(prepared: Prepared, rows: Sequence[Mapping[str, Any]]) -> list[dict[
     for step in prepared.steps:
         if step.manifest and drawable(step.stage.recipe.scored):
             for name in set(step.stage.lists).intersection(prepared.unscored):
-                layers.setdefault(name, []).append(_unscored_layer(prepared, step))
+                layers.setdefault(name, []).extend(_unscored_layers(prepared, step))
     sheets = []
     for split, of_split in layers.items():
         items = prepared.planner.items(split, with_masks=prepared.images.has_masks(split))
@@ -141,12 +142,15 @@ def _sheets(prepared: Prepared, rows: Sequence[Mapping[str, Any]]) -> list[dict[
     return sheets
 
 
-def _unscored_layer(prepared: Prepared, step: PlannedStage) -> Layer:
-    """What a stage made for a list that has no masks."""
+def _unscored_layers(prepared: Prepared, step: PlannedStage) -> Iterator[Layer]:
+    """What a stage made for a list that has no masks; none if the run ended before it chose the threshold."""
     stage = step.stage
-    component = stage.in_place_of or stage.component
+    component, told = stage.in_place_of or stage.component, f"{title(stage.recipe.scored)} ({stage.component})"
     threshold = prepared.settings.get(f"{component}.{scores.quantities()[stage.recipe.scored].threshold}")
-    return Layer(f"{title(stage.recipe.scored)} ({stage.component})", step.folder, threshold, stage.recipe.read)
+    if threshold != AUTO:
+        yield Layer(told, step.folder, threshold, stage.recipe.read)
+    elif (found := choosing.number_for(step, prepared.steps)) is not None:
+        yield Layer(f"{told} above {found:.2f} ({AUTO})", step.folder, found, stage.recipe.read)
 
 
 def drawable(quantity: str) -> bool:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from imagesets.errors import WrongInput
+from orchestrator.planning import choosing
 from orchestrator.planning.capabilities import check_add_on, check_requirements
 from orchestrator.planning.components import Component
 from orchestrator.planning.in_place import IMPORTED, in_place
@@ -48,6 +49,10 @@ def expand(chain: Iterable[Component], settings: Mapping[str, Any]) -> list[Stag
             stage = _bind(part, bound, settings)
         stages.append(stage)
         bound[part.recipe.writes] = stage
+        for owner, recipe in choosing.after(stage, settings):
+            choice = _bind(_Part(part.within, owner, recipe), bound, settings)
+            stages.append(replace(choice, name=f"{stage.name}-{recipe.name}"))
+            bound[recipe.writes] = stages[-1]
     found = kept(stages, placed, max(imported, default=-1), settings)
     check_nothing_is_dropped(found, placed, settings)
     return found
@@ -112,6 +117,7 @@ def _bind(part: _Part, bound: Mapping[str, Stage], settings: Mapping[str, Any]) 
     owned = full_names(part.owner.name, recipe.settings, inputs, settings, reader=part.within.name)
     if part.replaced and recipe.network:
         owned |= full_names(part.replaced.owner.name, part.replaced.recipe.builds, inputs, settings)
+    inputs |= {word: bound[word] for word in choosing.words(owned, settings)}
     for name, add_on in add_ons.items():
         check_add_on(name, add_on, part.within.name, recipe, settings)
         owned |= {f"{name}.{own}": f"{name}.{own}" for own in add_on.settings}

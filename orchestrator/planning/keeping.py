@@ -1,12 +1,12 @@
 """Which stages of an expression a run keeps: those behind the segmentation and the scores. Nothing named is dropped."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
 from imagesets.errors import WrongInput
-from orchestrator.planning import scores
+from orchestrator.planning import choosing, scores
 from orchestrator.planning.capabilities import can_score
 from orchestrator.planning.components import Component
 from orchestrator.planning.in_place import IMPORTED, wanted
@@ -18,7 +18,7 @@ ASKED = "classification"  # the role of a list whose scores are made only if it 
 
 
 def kept(stages: Sequence[Stage], chain: Sequence[Component], last_import: int, settings: Mapping[str, Any]) -> list[Stage]:
-    """The stages behind the segmentation and the scores; each scored stage is followed by its evaluations.
+    """The stages behind the segmentation and the scores; each scored stage is followed by its choices and its evaluations.
 
     A scored stage of a named component counts, unless an import has replaced the stages that would have read it.
     """
@@ -35,18 +35,25 @@ def kept(stages: Sequence[Stage], chain: Sequence[Component], last_import: int, 
     for place, stage in enumerate(stages):
         if stage.recipe.scored and stage.component in named and place >= last_import:
             keep(stage)
+            for choice in choosing.of(stage, stages):
+                keep(choice)
     found = []
     for stage in stages:
-        if id(stage) in there:
-            found.append(stage)
-            found += [score for score in evaluations(stage, settings) if stage.component in named or score.recipe.list == ASKED]
+        if id(stage) in there and not stage.recipe.chooses:
+            choices = [choice for choice in choosing.of(stage, stages) if id(choice) in there]
+            found += [stage, *choices]
+            made = evaluations(stage, settings, choices)
+            found += [score for score in made if stage.component in named or score.recipe.list == ASKED]
     if settings[f"images.{ASKED}"] and not any(stage.recipe.list == ASKED for stage in found):
         raise WrongInput(f"images.{ASKED}={settings[f'images.{ASKED}']} is idle: no network of this run classifies images")
     return found
 
 
-def evaluations(stage: Stage, settings: Mapping[str, Any]) -> Iterator[Stage]:
-    """The scores of a stage, for each of its quantities, each recipe that scores the quantity, and each list."""
+def evaluations(stage: Stage, settings: Mapping[str, Any], choices: Iterable[Stage] = ()) -> Iterator[Stage]:
+    """The scores of a stage, for each of its quantities, each recipe that scores the quantity, and each list.
+
+    `choices` are the stages that choose settings of it.
+    """
     for quantity in scores.of_stage(stage.recipe):
         for owner, recipe in scores.stages(quantity):
             if not can_score(recipe, stage):
@@ -55,7 +62,7 @@ def evaluations(stage: Stage, settings: Mapping[str, Any]) -> Iterator[Stage]:
             inputs = {recipe.reads[0]: stage}
             purpose = f"{owner.name}-{recipe.name}"
             score = Stage(name, stage.component, purpose, recipe, "", {}, {}, inputs, scores=quantity)
-            yield from _on_lists(score, owner, settings)
+            yield from _on_lists(score, owner, settings, choices)
 
 
 def _suffix(stage: Stage, owner: Recipe, quantity: str) -> str:
@@ -65,14 +72,16 @@ def _suffix(stage: Stage, owner: Recipe, quantity: str) -> str:
     return "" if quantity in owner.quantities else f"-{owner.name}"
 
 
-def _on_lists(score: Stage, owner: Recipe, settings: Mapping[str, Any]) -> Iterator[Stage]:
+def _on_lists(score: Stage, owner: Recipe, settings: Mapping[str, Any], choices: Iterable[Stage]) -> Iterator[Stage]:
     """A score on every list of its quantity and on the list on which settings are chosen; one that is asked for, on its list."""
-    own = received(full_names(owner.name, score.recipe.settings, score.inputs, settings), settings)
+    owned = full_names(owner.name, score.recipe.settings, score.inputs, settings)
+    words = choosing.words(owned, settings)
+    inputs = {**score.inputs, **{choice.recipe.writes: choice for choice in choices if choice.recipe.writes in words}}
     lists, selection = settings[f"images.{score.recipe.list}"], settings["images.selection"]
     named = [lists] if score.recipe.list == ASKED else [*lists, selection]
     for number, list_name in enumerate(dict.fromkeys(filter(None, named))):
         name = f"{score.name}{f'-{list_name}' if number else ''}"
-        yield replace(score, name=name, list_name=list_name, **own)
+        yield replace(score, name=name, list_name=list_name, inputs=inputs, **received(owned, settings))
 
 
 def check_nothing_is_dropped(stages: Sequence[Stage], chain: Sequence[Component], settings: Mapping[str, Any]) -> None:

@@ -45,6 +45,9 @@ class Needs(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     capability: str
 
 
+AUTO = "auto"
+
+
 class Setting(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One setting. Its default gives its type; null is a whole number that is found out later.
 
@@ -73,6 +76,7 @@ class Setting(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     file: bool = False
     folder: bool = False
     needed: str = ""  # what a stage that receives it cannot do without; a plan in which the value is none is refused with this
+    auto: bool = False  # the word "auto" is a value too: the stage that `chooses` the setting then finds the number
     keyed: bool = True  # false: results do not depend on it, so it is part of no key
     help: str = ""
     source: str = ""
@@ -124,6 +128,7 @@ class StageRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     result: str = ""  # turns a summed record into the JSON result
     resampled: str = ""  # turns the kept arrays into the metrics of any sample of the images
     scored: str = ""  # the quantity that the result is scored as
+    chooses: str = ""  # the setting that it chooses where that is auto, see `orchestrator.planning.choosing`
     least_share: int = 1  # of a training: the fewest images in each part of a worker's share of a batch
     cost_unit: bool = False  # its time is part of the unit of cost
     regions: Regions | None = None  # what a report shows of it

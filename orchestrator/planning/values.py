@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from imagesets.errors import WrongInput
-from orchestrator.planning.recipe import Setting
+from orchestrator.planning.recipe import AUTO, Setting
 
 STEPS = 10_000  # the most values of a range
 TRUTH = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
@@ -27,7 +27,8 @@ def read(name: str, value: Any, setting: Setting) -> Any:
         return None
     kind = int if setting.default is None else type(setting.default)
     if kind is not list:
-        return _scalar(name, _unquoted(name, value), kind, setting)
+        value = _unquoted(name, value)
+        return AUTO if setting.auto and value == AUTO else _scalar(name, value, kind, setting)
     if isinstance(value, Typed):
         value = _elements(name, value)
     value = value if isinstance(value, list) else [value]
@@ -65,7 +66,8 @@ def _scalar(name: str, value: Any, kind: type, setting: Setting) -> Any:
         except (ValueError, KeyError):
             pass
     example = 1 if setting.default is None else setting.default
-    raise WrongInput(f"{name}={str(value)!r} must be {KINDS[type(example)]}, such as {example!r}")
+    also = f", or {AUTO}" if setting.auto else ""
+    raise WrongInput(f"{name}={str(value)!r} must be {KINDS[type(example)]}, such as {example!r}{also}")
 
 
 def bounded(name: str, number: Any, setting: Setting) -> None:

@@ -9,13 +9,13 @@ from typing import Any
 from orchestrator.planning import scores
 from orchestrator.planning.published import figures_of
 from orchestrator.planning.recipe import Published
-from orchestrator.reading.protocol import DIGITS
+from orchestrator.reading.protocol import DIGITS, THRESHOLD_BY
 from orchestrator.reading.resampling import Interval, intervals
 from orchestrator.reading.results import used_settings
 from orchestrator.reading.summary import Group, Row, Scored, Spread, places
 from orchestrator.storage.store import Store
 
-METHODS_OWN = ("threshold",)  # the parts of a protocol that belong to the method and not to the measurement
+METHODS_OWN = ("threshold", THRESHOLD_BY)  # the parts of a protocol that belong to the method and not to the measurement
 
 
 @dataclass(frozen=True)

@@ -170,7 +170,7 @@ def _row(line: Line, mains: Mapping[str, Metric], others: Mapping[str, Metric]) 
         told_spread(line.difference.spread, metric, signed=True) if line.difference else "",
         _over_images(line, metric),
         *told(others),
-        *(threshold(about), told_figures(line.published, about["quantity"])),
+        *(threshold(*line.row.runs.values()), told_figures(line.published, about["quantity"])),
     ]
 
 

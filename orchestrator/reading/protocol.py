@@ -1,17 +1,18 @@
 """The protocol of a result: how it was measured, on what, and the settings that recipes list under `protocol`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from orchestrator.planning.in_place import IMPORTED
 from orchestrator.planning.launch import Prepared
 from orchestrator.planning.planned_stage import PlannedStage
-from orchestrator.planning.recipe import Recipe
+from orchestrator.planning.recipe import AUTO, Recipe
 from orchestrator.planning.recipes import load_all
 from orchestrator.planning.settings import PRESETS, SAW
 from orchestrator.planning.stage import Stage
 
+THRESHOLD_BY = "threshold by"  # how the threshold of a score was found, if it was not fixed before
 SALIENCY = "images.saliency"  # the setting that every stage which reads saliency maps receives
 WITH_SALIENCY = "image-level labels + saliency"
 DIGITS = 8  # characters of a digest that are shown
@@ -25,6 +26,7 @@ def protocol(prepared: Prepared, steps: Sequence[PlannedStage]) -> dict[str, Any
     return {
         **{name: _told(prepared, name) for name in received if name in telling},
         **imports(behind),
+        **({THRESHOLD_BY: AUTO} if any(source.stage.recipe.chooses for source in first.inputs.values()) else {}),
         **({"supervision": WITH_SALIENCY} if SALIENCY in received else {}),
         "split": first.stage.list_name,
         "images": len(first.items),
@@ -32,6 +34,16 @@ def protocol(prepared: Prepared, steps: Sequence[PlannedStage]) -> dict[str, Any
         **({"made by rule": prepared.images.origin} if prepared.images.origin else {}),
         "trained on": prepared.settings["images.training"],
     }
+
+
+def way(protocol: Mapping[str, Any]) -> str:
+    """How the threshold of a score was found: "fixed" or "auto"."""
+    return protocol.get(THRESHOLD_BY, "fixed")
+
+
+def measured(protocol: Mapping[str, Any]) -> dict[str, Any]:
+    """A protocol without what the run itself has chosen, which its repeats may choose otherwise."""
+    return {name: value for name, value in protocol.items() if name != "threshold" or THRESHOLD_BY not in protocol}
 
 
 def ancestors(step: PlannedStage) -> dict[str, PlannedStage]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from imagesets.errors import WrongInput
 from orchestrator.planning import scores
+from orchestrator.reading.protocol import measured
 from orchestrator.reading.results import FAILED
 from orchestrator.storage.store import read_json, write_json
 
@@ -142,7 +143,8 @@ def _row(about: Mapping[str, Any], runs: Sequence[Mapping[str, Any]]) -> Row:
 
 
 def _matches(row: Mapping[str, Any], about: Mapping[str, Any]) -> bool:
-    return all(row[name] == about[name] for name in ("quantity", "stage", "split", "protocol"))
+    same = all(row[name] == about[name] for name in ("quantity", "stage", "split"))
+    return same and measured(row["protocol"]) == measured(about["protocol"])
 
 
 def _spread(values: Mapping[int, float | None]) -> Spread:

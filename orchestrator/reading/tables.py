@@ -13,6 +13,7 @@ from orchestrator.planning.launch import Experiment, Prepared
 from orchestrator.planning.planned_stage import PlannedStage
 from orchestrator.planning.score_recipe import Metric
 from orchestrator.reading.numbers import heading, told, told_spread
+from orchestrator.reading.protocol import way
 from orchestrator.reading.results import subjects
 from orchestrator.reading.summary import Group, Row
 
@@ -99,7 +100,7 @@ def _group_row(row: Row, subject: str, metrics: Mapping[str, Metric]) -> list[st
         *(row.about["quantity"], subject, row.about["split"], str(main.n if main else 0)),
         *(told_spread(row.scores.get(name), own) if name in row.about["metrics"] else "" for name, own in metrics.items()),
         *((told(main.minimum, metric), told(main.maximum, metric)) if main else ("", "")),
-        threshold(row.about),
+        threshold(*row.runs.values()),
     ]
 
 
@@ -109,10 +110,10 @@ def _optional(metrics: Mapping[str, Metric]) -> list[str]:
     return [f">{heading(metric)}" for name, metric in metrics.items() if name not in mains]
 
 
-def threshold(row: Mapping[str, Any]) -> str:
-    """The threshold of a row's maps, if it is a score of maps."""
-    fixed = row["protocol"].get("threshold")
-    return "" if fixed is None else f"{fixed:.2f} fixed"
+def threshold(*rows: Mapping[str, Any]) -> str:
+    """The threshold of a row's maps, if it is a score of maps, and how it was found; the range over the rows of several runs."""
+    found = sorted({f"{row['protocol']['threshold']:.2f}" for row in rows if "threshold" in row["protocol"]})
+    return f"{' to '.join(dict.fromkeys([found[0], found[-1]]))} {way(rows[0]['protocol'])}" if found else ""
 
 
 def oracle(row: Mapping[str, Any]) -> str:

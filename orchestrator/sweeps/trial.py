@@ -65,11 +65,14 @@ def better(value: float, metric: Metric) -> float:
 
 
 def best_threshold(row: Row) -> tuple[float, float] | None:
-    """The best threshold of the main metric's mean curve over a trial's runs, and its value there: an oracle."""
+    """The best threshold of the main metric's mean curve over a trial's runs, and its value there: an oracle.
+
+    Only thresholds that all runs have count; one that a run has chosen for itself may be none of the others'.
+    """
     name, metric = scores.main(row.about["quantity"]), scores.main_metric(row.about["quantity"])
-    curves = [run["curve"] for run in row.runs.values()]
-    columns = zip(curves[0]["threshold"], *(curve[name] for curve in curves), strict=True)
-    points = [(threshold, fmean(values)) for threshold, *values in columns if None not in values]
+    curves = [dict(zip(run["curve"]["threshold"], run["curve"][name], strict=True)) for run in row.runs.values()]
+    everywhere = [threshold for threshold in curves[0] if all(curve.get(threshold) is not None for curve in curves)]
+    points = [(threshold, fmean(curve[threshold] for curve in curves)) for threshold in everywhere]
     return max(points, key=lambda point: better(point[1], metric), default=None)
 
 
