@@ -28,7 +28,7 @@ Found = Losses | str  # or why there are none
 def unpack(commit: str, folder: Path) -> Path:
     """The files of a commit, in `folder`; SystemExit with git's words where there is no such commit."""
     archive = folder / "commit.tar"
-    done = subprocess.run(["git", "archive", f"--output={archive}", commit], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(["git", "archive", f"--output={archive}", commit], cwd=ROOT, capture_output=True, encoding="utf-8")
     if done.returncode:
         raise SystemExit(done.stderr.strip())
     tree = folder / "tree"
@@ -70,13 +70,15 @@ def child(images: Path, store: Path, wanted: Sequence[str]) -> None:
                 print(json.dumps([name, told.getvalue().strip().splitlines()[-1]]), flush=True)
                 continue
         (history,) = own.glob(f"stages/{stage}-*/history.json")
-        print(json.dumps([name, json.loads(history.read_text())]), flush=True)
+        print(json.dumps([name, json.loads(history.read_text(encoding="utf-8"))]), flush=True)
 
 
 def measured(tree: Path, images: Path, store: Path, wanted: Sequence[str]) -> subprocess.Popen[str]:
     """A process that prints the losses of all trainings of `tree`."""
     command = [sys.executable, "-P", __file__, "--child", str(images), str(store), "--trainings", ",".join(wanted)]
-    return subprocess.Popen(command, cwd=tree, env={**os.environ, "PYTHONPATH": str(tree)}, stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command, cwd=tree, env={**os.environ, "PYTHONPATH": str(tree)}, stdout=subprocess.PIPE, encoding="utf-8"
+    )
 
 
 def losses_of(process: subprocess.Popen[str]) -> dict[str, Found]:

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from orchestrator.engine.progress import Display
 from orchestrator.engine.stage_runner import Runner
-from orchestrator.pages.table_page import write_page
+from orchestrator.pages.table_page import plot_file, write_page
 from orchestrator.planning.images import open_images
 from orchestrator.planning.launch import Experiment, planner
 from orchestrator.reading.results import results
@@ -213,8 +213,16 @@ def test_the_page_has_the_table_and_the_images_of_every_row(made: Made, tmp_path
 def test_a_figure_is_drawn_with_the_published_points(made: Made, tmp_path: Path) -> None:
     found, planned = made("voc12")
     rows = tuple(Row(label=f"{at}", expression="cam+none", at=at, line="CAM", values={SEED: 50.0}) for at in range(4))
-    table = structs.replace(TABLE, rows=rows, columns=(SEED,), axis="epochs")
+    table = structs.replace(TABLE, table="Figure 9", rows=rows, columns=(SEED,), axis="epochs")
     drawn = [PlannedRow(row, old.runs, old.names) for row, old in zip(rows, planned, strict=False)]
     write_page(findings(replace(found.asked, table=table), drawn), tmp_path / "figure.html")
     text = (tmp_path / "figure.html").read_text()
     assert text.count("<svg") == 1 and ">epochs<" in text and ">published<" in text and ">CAM<" in text
+
+
+def test_a_figure_without_an_axis_goes_from_column_to_column(made: Made) -> None:
+    found, planned = made("voc12")
+    columns = ("seed.by_labels.one.miou/train", "seed.by_labels.several.miou/train")
+    table = structs.replace(TABLE, table="Figure 9", rows=ROWS[:1], columns=columns)
+    text = plot_file(findings(replace(found.asked, table=table), planned[:1]), "svg").decode()
+    assert ">with one<" in text and ">several<" in text and ">CAM<" in text

@@ -144,7 +144,8 @@ def test_a_row_is_chosen_by_label_expression_or_pattern_in_any_case() -> None:
         (("recam-1", "--set", "recam.weights=w"), "--set recam.weights: rows of recam-1-voc12 have values of their own"),
         (("recam-1", "--set", "cam.epohs=2"), "there is no setting 'cam.epohs'; did you mean 'cam.epochs'?"),
         (("hfpl-fig-7",), "hfpl-fig-7 has no row to run here"),
-        (("recam-1", "--to", "table.txt"), "--to table.txt must end in one of .html, .md, .tex, .csv"),
+        (("recam-1", "--to", "table.txt"), "--to table.txt must end in one of .html, .md, .tex, .csv, .svg, .png"),
+        (("recam-1", "--to", "table.svg"), "--to table.svg: recam-1-voc12 is no figure"),
     ],
 )
 def test_a_mistake_is_one_sentence(command: Command, words: tuple[str, ...], why: str) -> None:

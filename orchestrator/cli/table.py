@@ -10,7 +10,7 @@ from rich.console import Console
 
 from imagesets.errors import WrongInput
 from orchestrator.cli import complete, options, paths
-from orchestrator.cli.compare import ENDINGS
+from orchestrator.cli.compare import ENDINGS, PLOT_ENDINGS
 from orchestrator.engine.announced import announced
 from orchestrator.engine.checks import Weights, check_images, check_imports, weights_problems
 from orchestrator.engine.execution import Execution, Where
@@ -22,6 +22,7 @@ from orchestrator.reading.results import whole, write_results
 from orchestrator.reading.summary import note_failure, sentence
 from orchestrator.reading.tables import table as plain_table
 from orchestrator.reading.tables import terminal, warn
+from orchestrator.storage.store import write_atomically
 from orchestrator.tables.asked import Asked
 from orchestrator.tables.catalogue import find_table, load_tables
 from orchestrator.tables.planned import PlannedRow, Wanted, experiments, plan_rows, runs_of, unread
@@ -63,7 +64,11 @@ def table(
     ] = 0,
     random_seeds: options.Seeds = "",
     to: Annotated[
-        list[Path], paths.option(parser=paths.file, help="Also write this file: .html, .md, .tex or .csv; may be repeated.")
+        list[Path],
+        paths.option(
+            parser=paths.file,
+            help="Also write this file: .html, .md, .tex or .csv, or .svg or .png of a figure; may be repeated.",
+        ),
     ] = [],  # noqa: B006
     plan: Annotated[bool, typer.Option("--plan", help="Show what would run; writes nothing.")] = False,
     store: options.StoreRoot = options.STORE,
@@ -88,13 +93,15 @@ def table(
     console, where = terminal(), Where(engine, address)
     tracked = options.tracking(track, tracking_uri)
     for path in to:
-        if path.suffix not in ENDINGS:
-            raise WrongInput(f"--to {path} must end in one of {', '.join(ENDINGS)}")
+        if path.suffix not in ENDINGS + PLOT_ENDINGS:
+            raise WrongInput(f"--to {path} must end in one of {', '.join(ENDINGS + PLOT_ENDINGS)}")
     kind = find(images.partition(":")[0], ("images",))[0].name
     seeds = options.seeds_of(0, runs or 1, random_seeds) if runs or random_seeds else []
-    given = options.assignments(assign, saliency)
+    given, found = options.assignments(assign, saliency), find_table(name, kind)
+    if plots := [path for path in to if path.suffix in PLOT_ENDINGS and not found.is_figure]:
+        raise WrongInput(f"--to {plots[0]}: {found.id} is no figure; it is written as {', '.join(ENDINGS)}")
     asked = Asked(
-        *(find_table(name, kind), images, store.resolve(), segmenter, recipe, tuple(given), tuple(seeds), tuple(rows)),
+        *(found, images, store.resolve(), segmenter, recipe, tuple(given), tuple(seeds), tuple(rows)),
         exclude=exclude,
         room=1 if address else 0,
     )
@@ -174,7 +181,7 @@ def _report(
     tracked: str | None,
 ) -> None:
     """Print the table, write its page and files, copy its runs to MLflow; exit code 1 if a chosen row has no results."""
-    from orchestrator.pages.table_page import write_page  # loads torch and matplotlib
+    from orchestrator.pages.table_page import plot_file, write_page  # loads torch and matplotlib
     from orchestrator.tables.findings import findings
     from orchestrator.tables.formats import print_table, write
 
@@ -184,7 +191,10 @@ def _report(
     found = findings(asked, planned, failures)
     print_table(console, found)
     for path in [*to, *([] if any(path.suffix == ".html" for path in to) else [asked.folder / "table.html"])]:
-        (write_page if path.suffix == ".html" else write)(found, path)
+        if path.suffix in PLOT_ENDINGS:
+            write_atomically(path, plot_file(found, path.suffix[1:]))
+        else:
+            (write_page if path.suffix == ".html" else write)(found, path)
         console.print(f"{'page   ' if path.suffix == '.html' else 'written'} {path}")
     if tracked is not None:
         console.print(f"mlflow  {deliver_or_say(asked.store, list(made), tracked)}")

@@ -1,12 +1,16 @@
 """A table or a figure of a paper as one HTML page: ours beside the published values, curves, and the images of all rows."""
 
+import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from textwrap import fill
+from typing import Any
 
 import matplotlib
+from matplotlib.figure import Figure
 
 from orchestrator.pages.comparison_page import sheets
-from orchestrator.pages.figures import COLOURS, INK, STYLE, STYLES, blank, in_unit, scale_of, spread_line, svg
+from orchestrator.pages.figures import COLOURS, INK, SIZE, STYLE, STYLES, blank, grid, in_unit, scale_of, spread_line, svg
 from orchestrator.pages.page import template
 from orchestrator.planning import scores
 from orchestrator.reading.comparison import Entry
@@ -15,6 +19,8 @@ from orchestrator.storage.store import write_atomically
 from orchestrator.tables import cells
 from orchestrator.tables.columns import Column
 from orchestrator.tables.findings import Findings, Line
+
+LONG = 20  # characters of a label beside which there is no room for another
 
 
 def write_page(found: Findings, path: Path) -> None:
@@ -28,7 +34,7 @@ def write_page(found: Findings, path: Path) -> None:
         notes=cells.notes(found),
         sentences=cells.sentences(found),
         class_tables=cells.class_tables(found),
-        figures=list(_figures(found)),
+        figures=[(_title(column, panel, lines), _figure(found, column, panel, lines)) for column, panel, lines in _panels(found)],
         sheets=sheets(entries, found.asked.store) if entries else [],
     )
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -49,23 +55,58 @@ def _label(line: Line, named: Sequence[str]) -> str:
     return own if named.count(own) == 1 else f"{own}, {line.row.segmenter or '+'.join(line.names)}"
 
 
-def _figures(found: Findings) -> Iterator[tuple[str, str]]:
-    """Titles and <svg> elements of a figure's panels; none if nothing of it has run."""
+def _panels(found: Findings) -> Iterator[tuple[Column, str, list[Line]]]:
+    """The panels of a figure that have anything to draw, by column and name, with their lines; none for a table."""
     for panel in dict.fromkeys(line.row.panel for line in found.lines) if found.asked.table.is_figure else ():
         lines = [line for line in found.lines if line.row.panel == panel]
-        for column in found.columns:
-            title = f"{column.title}{f', {panel}' if panel else ''}"
-            if any(line.row.at is not None for line in lines):
-                yield title, _curves(found, column, lines, panel)
-            elif any(line.group for line in lines):
-                yield title, _thresholds(column, lines, panel)
+        together = not panel and all(line.row.at is None for line in lines)  # its axis are the columns
+        for column in found.columns[:1] if together else found.columns:
+            if any(line.group or line.row.at is not None for line in lines):
+                yield column, panel, lines
+
+
+def _title(column: Column, panel: str, lines: Sequence[Line]) -> str:
+    alone = panel or any(line.row.at is not None for line in lines)
+    return f"{column.title}{f', {panel}' if panel else ''}" if alone else f"{column.quantity} on {column.split}"
 
 
 @matplotlib.rc_context(STYLE)
-def _curves(found: Findings, column: Column, lines: Sequence[Line], panel: str) -> str:
+def _figure(found: Findings, column: Column, panel: str, lines: Sequence[Line]) -> str:
+    """One panel as an <svg> element."""
+    figure, axes = blank("", "")
+    _draw(axes, found, column, panel, lines)
+    return svg(figure, f"{found.asked.table.id} {column.name} {panel}")
+
+
+@matplotlib.rc_context(STYLE)
+def plot_file(found: Findings, ending: str) -> bytes:
+    """All panels of a figure as a file of type `ending` (svg, png)."""
+    panels = list(_panels(found))
+    figure = Figure((SIZE[0] * max(len(panels), 1), SIZE[1]), layout="constrained")
+    for axes, (column, panel, lines) in zip(figure.subplots(1, max(len(panels), 1), squeeze=False)[0], panels, strict=False):
+        _draw(axes, found, column, panel, lines)
+    file = io.BytesIO()
+    figure.savefig(file, format=ending, dpi=200, metadata={"Date": None} if ending == "svg" else None)
+    return file.getvalue()
+
+
+def _draw(axes: Any, found: Findings, column: Column, panel: str, lines: Sequence[Line]) -> None:
+    """Draw a panel: curves over its axis; of rows without a place on one, over the threshold of seeds, or over the columns."""
+    grid(axes, panel or found.asked.table.axis, f"{column.quantity} {axis(scores.main_metric(column.quantity))}, {column.split}")
+    if any(line.row.at is not None for line in lines):
+        _curves(axes, found, column, lines)
+    elif panel:
+        _thresholds(axes, column, lines)
+    else:
+        _over_columns(axes, found, lines)
+    marks, labels = axes.get_legend_handles_labels()
+    style = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0, "handlelength": 1.6, "fontsize": 8}
+    columns = 2 if max(map(len, labels), default=0) < LONG else 1
+    axes.legend(marks, [fill(label, 2 * LONG) for label in labels], ncols=columns, **style)
+
+
+def _curves(axes: Any, found: Findings, column: Column, lines: Sequence[Line]) -> None:
     """Ours as lines, the published values as crosses, in grey if they are of another image set."""
-    figure, axes = blank(panel or found.asked.table.axis, axis(column.metric))
-    places = [line.row.at for line in lines if line.row.at is not None]
     for number, name in enumerate(dict.fromkeys(line.row.line for line in lines)):
         points = [(line.row.at, spread) for line in lines if line.row.line == name and (spread := line.ours(column))]
         spread_line(axes, number, name or "ours", [(at, spread) for at, spread in points if at is not None], column.metric)
@@ -73,19 +114,23 @@ def _curves(found: Findings, column: Column, lines: Sequence[Line], panel: str) 
     if told:
         colour = COLOURS[-1] if found.asked.elsewhere else INK
         axes.plot(*zip(*told, strict=True), "x", color=colour, label=cells.published_head(found).text)
-    scale_of(axes, places)
-    axes.legend(ncols=2, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0, handlelength=1.6, fontsize=8)
-    return svg(figure, f"{found.asked.table.id} {column.name} {panel}")
+    scale_of(axes, [line.row.at for line in lines if line.row.at is not None])
 
 
-@matplotlib.rc_context(STYLE)
-def _thresholds(column: Column, lines: Sequence[Line], panel: str) -> str:
+def _over_columns(axes: Any, found: Findings, lines: Sequence[Line]) -> None:
+    """A line for each row, from column to column."""
+    for number, line in enumerate(line for line in lines if line.group):
+        points = [(place, spread) for place, column in enumerate(found.columns) if (spread := line.ours(column))]
+        spread_line(axes, number, line.row.label, points, found.columns[0].metric)
+    titles = [fill(column.metric.title, LONG // 2) for column in found.columns]
+    axes.set_xticks(range(len(found.columns)), titles)
+    axes.margins(x=0.2)
+
+
+def _thresholds(axes: Any, column: Column, lines: Sequence[Line]) -> None:
     """The curve of each row's first run over the threshold of its seeds."""
-    name, metric = scores.main(column.quantity), scores.main_metric(column.quantity)
-    figure, axes = blank(panel, axis(metric))
     rows = [(line.row.label, line.group.last().get((column.quantity, column.split))) for line in lines if line.group]
     for number, (label, row) in enumerate((label, row) for label, row in rows if row and "curve" in row.about):
         curve, style = row.about["curve"], STYLES[number % len(STYLES)]
-        axes.plot(curve["threshold"], in_unit(curve[name], metric), style, color=COLOURS[number % len(COLOURS)], label=label)
-    axes.legend(ncols=2, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0, handlelength=1.6, fontsize=8)
-    return svg(figure, f"thresholds {column.name}")
+        values = in_unit(curve[scores.main(column.quantity)], scores.main_metric(column.quantity))
+        axes.plot(curve["threshold"], values, style, color=COLOURS[number % len(COLOURS)], label=label)

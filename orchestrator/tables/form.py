@@ -75,5 +75,5 @@ class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
     @property
     def is_figure(self) -> bool:
-        """Whether its rows are points of curves."""
-        return any(row.panel or row.at is not None for row in self.rows)
+        """Whether it is drawn."""
+        return self.table.startswith("Figure")
