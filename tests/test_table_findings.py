@@ -23,9 +23,9 @@ from orchestrator.tables import cells
 from orchestrator.tables.asked import Asked
 from orchestrator.tables.columns import Column
 from orchestrator.tables.findings import Findings, findings
-from orchestrator.tables.form import OURS, Row, Table
 from orchestrator.tables.formats import comma_separated, latex, markdown, terminal_table
 from orchestrator.tables.planned import PlannedRow, experiments, plan_rows, runs_of
+from orchestrator.tables.table_recipe import OURS, Row, Table
 from tests.finished_run import PretendEngine
 from tests.test_tables import write_voc
 

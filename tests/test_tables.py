@@ -17,8 +17,8 @@ from orchestrator.planning.refusals import refuse_run
 from orchestrator.tables.asked import Asked
 from orchestrator.tables.catalogue import chosen, find_table, load_tables
 from orchestrator.tables.columns import Column
-from orchestrator.tables.form import Table
 from orchestrator.tables.planned import PlannedRow, experiments, leading, plan_rows, unread
+from orchestrator.tables.table_recipe import Table
 from tests.coco_images import write_coco
 from tests.conftest import Command, write_image_set
 

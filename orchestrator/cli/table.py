@@ -25,8 +25,8 @@ from orchestrator.reading.tables import terminal, warn
 from orchestrator.storage.store import write_atomically
 from orchestrator.tables.asked import Asked
 from orchestrator.tables.catalogue import find_table, load_tables
+from orchestrator.tables.plan_table import print_plans
 from orchestrator.tables.planned import PlannedRow, Wanted, experiments, plan_rows, runs_of, unread
-from orchestrator.tables.plans import print_plans
 from orchestrator.tracking.tracking import deliver_or_say
 
 

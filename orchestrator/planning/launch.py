@@ -19,7 +19,7 @@ from orchestrator.planning.images import image_layers
 from orchestrator.planning.nearest import nearest
 from orchestrator.planning.plan import Planner
 from orchestrator.planning.planned_stage import PlannedStage
-from orchestrator.planning.precision import AUTO, PRECISIONS, of_this_machine
+from orchestrator.planning.precision import by_machine
 from orchestrator.planning.recipe import Recipe, Setting
 from orchestrator.planning.recipes import find, load_all
 from orchestrator.planning.settings import declared, parse_assignments, read_file, resolve
@@ -130,7 +130,7 @@ def experiment(request: Request) -> Experiment:
     """Resolve a request's expression and settings; raises WrongInput for any problem before it opens anything."""
     request = _with_refiners(request, _images(request))
     images_recipe, chain, settings = _resolved(request)
-    settings |= {name: of_this_machine() if not request.room else "float32" for name in PRECISIONS if settings[name] == AUTO}
+    settings |= by_machine(settings, cluster=bool(request.room))
     stages = expand(chain, settings)
     if settings[WORKERS] is None:
         settings[WORKERS] = dividing(stages, request.room or room())

@@ -1,13 +1,20 @@
 """The precision `auto`: what a setting of precision is where it follows this machine."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+from orchestrator.planning.recipe import AUTO
 from orchestrator.planning.workers import gpus
 
 PRECISIONS = ("training.precision", "extraction.precision")
-AUTO = "auto"
 PROCESSOR = Path("/proc/cpuinfo")  # on Linux alone
 INSTRUCTIONS = {"avx512_bf16", "amx_bf16", "bf16"}  # for products of bfloat16, as Linux names them: Intel and AMD, Intel, ARM
+
+
+def by_machine(settings: Mapping[str, Any], cluster: bool) -> dict[str, str]:
+    """The settings of precision that are `auto`, as they are here; float32 on a cluster, whose nodes may differ."""
+    return {name: "float32" if cluster else of_this_machine() for name in PRECISIONS if settings[name] == AUTO}
 
 
 def of_this_machine() -> str:

@@ -14,7 +14,7 @@ from orchestrator.planning.launch import Request, name_in_store, settings_given
 from orchestrator.planning.settings import parse_assignments
 from orchestrator.tables.catalogue import chosen, matches
 from orchestrator.tables.columns import SERVER, Column
-from orchestrator.tables.form import Row, Table
+from orchestrator.tables.table_recipe import Row, Table
 
 LABELS = "images.classification"  # the setting of the one list on which classifications of images are scored
 OWN = "own"  # the segmenter of a single stage, which no other replaces

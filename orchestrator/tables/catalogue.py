@@ -11,7 +11,7 @@ import yaml
 import recipes as package
 from imagesets.errors import WrongInput
 from orchestrator.planning.nearest import nearest
-from orchestrator.tables.form import Row, Table
+from orchestrator.tables.table_recipe import Row, Table
 
 VARIANTS = ("voc12", "coco14")  # an id ends in one of these where a paper has the same table for both
 

@@ -16,7 +16,8 @@ from orchestrator.planning import scores
 from orchestrator.planning.score_recipe import Metric
 from orchestrator.reading.numbers import NONE, form, heading, scale, told_spread
 from orchestrator.reading.summary import Group, Row, Spread
-from orchestrator.tables import form as forms
+from orchestrator.tables.table_recipe import Row as TableRow
+from orchestrator.tables.table_recipe import Table
 
 SERVER = "test"  # the list whose masks only the server of the challenge has
 PIXELS = {"tp": "right class", "fp_object": "another class", "fn": "missed", "fp_background": "background taken for a class"}
@@ -103,7 +104,7 @@ class Column:
         row = group.last().get((self.quantity, self.split))
         return row.per_class if row else {}
 
-    def published(self, table: forms.Table, row: forms.Row) -> Published:
+    def published(self, table: Table, row: TableRow) -> Published:
         """What the paper prints for a row, in percent or in the unit."""
         factor = 100.0 if self.name in table.fractions else 1.0
         value = row.values.get(self.name)
@@ -138,12 +139,12 @@ class Column:
         return "" if value is None else f"{value:+{form(self.metric)}}"
 
 
-def columns_of(table: forms.Table) -> list[Column]:
+def columns_of(table: Table) -> list[Column]:
     """The columns with one value a row."""
     return [column for column in map(Column, table.columns) if not column.by_class]
 
 
-def class_columns_of(table: forms.Table) -> list[Column]:
+def class_columns_of(table: Table) -> list[Column]:
     """The columns with one value a class."""
     return [column for column in map(Column, table.columns) if column.by_class]
 

@@ -10,8 +10,8 @@ from orchestrator.reading.results import results, whole
 from orchestrator.reading.summary import Group, Spread, failure_in, group_of
 from orchestrator.tables.asked import Asked
 from orchestrator.tables.columns import SERVER, Column, Published, class_columns_of, columns_of
-from orchestrator.tables.form import Row
 from orchestrator.tables.planned import PlannedRow
+from orchestrator.tables.table_recipe import Row
 
 ENOUGH = 4  # rows with both values, for a rank correlation
 

@@ -13,7 +13,7 @@ from orchestrator.planning.stage import Stage, leading_to
 from orchestrator.planning.workers import dividing, room
 from orchestrator.tables.asked import Asked
 from orchestrator.tables.columns import Column
-from orchestrator.tables.form import Row, Table
+from orchestrator.tables.table_recipe import Row, Table
 
 Wanted = dict[int, Experiment | WrongInput]  # the experiment of a row by its place in the table, or why it is refused
 
