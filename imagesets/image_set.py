@@ -6,6 +6,7 @@ This module opens no image, so plans and fingerprints stay quick; `imagesets.che
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 
 from imagesets import labels
@@ -50,7 +51,8 @@ class ImageSet:
         if not path.is_file():
             known = sorted(file.stem for file in path.parent.glob("*.txt"))
             raise WrongInput(
-                f"image set {self.name} has no list {list_name!r} in {path.parent}; it has {', '.join(known) or 'none'}"
+                f"image set {self.name} has no list {list_name!r} in {path.parent}; it has {', '.join(known) or 'none'}; "
+                f"{path.name} holds one image id a line, and --set images.training=LIST or images.validation=LIST names another"
             )
         return tuple(id for id in self._read(path) if id not in self.excluded)
 
@@ -123,7 +125,8 @@ class ImageSet:
         if missing := [id for id in ids if id not in masks.paths]:
             found.append(
                 f"{len(missing)} of {len(ids)} images of list {list_name} have no mask in {self._folders()} under {self.root}, "
-                f"such as {named(missing)}; choose lists whose images all have one: images.scoring=LIST, images.validation=LIST"
+                f"such as {named(missing)}; choose a list whose images all have one by --set images.scoring=LIST or "
+                f"images.validation=LIST; this makes one: ls {self.root / self.mask_folders[0]} > {self.list_path('LIST')}"
             )
         return found
 
@@ -150,11 +153,15 @@ class ImageSet:
 
     def _from_list(self) -> Callable[[str], tuple[int, ...]]:
         path, known = self.root / labels.LABEL_LIST, dict[tuple[str, ...], tuple[int, ...]]()  # by names: many images share them
+        first = cache(lambda: next(iter(read_lines(path)), ""))
 
         def of_one(id: str) -> tuple[int, ...]:
             names = self.listed.get(id)
             if names is None:
-                raise WrongInput(f"{path} has no line for the image {id}; an image without labels has a line with its id alone")
+                raise WrongInput(
+                    f"{path} has no line for the image {id}; its first line is {first()!r}, and right would be the "
+                    "id and the class names, such as '0001 cat,dog', or the id alone for an image that shows no class"
+                )
             if names not in known:
                 known[names] = labels.from_names(names, self.classes, f"{path}, image {id},")
             return known[names]
