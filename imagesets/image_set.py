@@ -10,10 +10,11 @@ from functools import cache
 from pathlib import Path
 
 from imagesets import labels
+from imagesets.deep_image import NO_RULE, Range
 from imagesets.errors import WrongInput, named
 from imagesets.files import Files, by_id, merged
 from imagesets.item_list import ItemList
-from imagesets.lists import IMAGE_SUFFIXES, id_of, ids_of, read_lines
+from imagesets.lists import READABLE, id_of, ids_of, read_lines
 
 IMAGES = "JPEGImages"
 LISTS = Path("ImageSets") / "Segmentation"
@@ -27,7 +28,7 @@ class ImageSet:
 
     `label_source` says where image-level labels come from: "list" (`listed`: id -> class names), "xml" or "masks".
     A mask comes from the first of `mask_folders` that has it. `excluded` ids are left out of every list. `origin` says, for
-    protocols, what labels and masks were made from, if we made them.
+    protocols, what labels and masks were made from, if we made them. `range` is the rule for images of more than 8 bits.
     """
 
     name: str
@@ -39,6 +40,7 @@ class ImageSet:
     excluded: frozenset[str] = frozenset()
     image_folders: tuple[str, ...] = (IMAGES,)
     origin: str = ""
+    range: Range = NO_RULE
 
     def ids(self, list_name: str) -> tuple[str, ...]:
         """Image ids in the order of the list file; of "train + val" those of both lists, each once.
@@ -62,7 +64,7 @@ class ImageSet:
         if problems := self.image_problems(list_name, ids, images):
             raise WrongInput("; ".join(problems))
         root = Path(os.path.commonpath([self.root, *(self.root / folder for folder in self.image_folders)]))
-        found = ItemList.of(root, ids, (images.paths[id] for id in ids), map(self.label_reader(), ids))
+        found = ItemList.of(root, ids, (images.paths[id] for id in ids), map(self.label_reader(), ids), self.range)
         return self.masked(list_name, found) if with_masks else found
 
     def masked(self, list_name: str, items: ItemList) -> ItemList:
@@ -98,7 +100,7 @@ class ImageSet:
 
     def images(self) -> Files:
         """Every image file by id."""
-        return merged([by_id(self.root / folder, IMAGE_SUFFIXES) for folder in self.image_folders])
+        return merged([by_id(self.root / folder, READABLE) for folder in self.image_folders])
 
     def masks(self) -> Files:
         """Every mask file by id, from the first folder that has it."""
@@ -115,7 +117,7 @@ class ImageSet:
         if missing := [id for id in ids if id not in images.paths]:
             found.append(
                 f"{len(missing)} of {len(ids)} images of list {list_name} have no file in {self._places()} under {self.root} "
-                f"({' or '.join(IMAGE_SUFFIXES)}), such as {named(missing)}; --exclude FILE goes on without them"
+                f"({' or '.join(READABLE)}), such as {named(missing)}; --exclude FILE goes on without them"
             )
         return found
 

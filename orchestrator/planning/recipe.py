@@ -68,7 +68,7 @@ class Setting(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     part_of: str = ""
     stride_of: str = ""
     length: int | None = None
-    order: Literal["", "ascending", "range"] = ""  # range: start, stop, step
+    order: Literal["", "ascending", "rising", "range"] = ""  # rising: no two alike, but in the default; range: start, stop, step
     at_least: Least | None = None
     needs: Needs | None = None
     told_of: str = ""  # the setting of weights that this one tells of: what a file learnt from; other weights say it themselves

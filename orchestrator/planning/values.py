@@ -92,6 +92,8 @@ def ordered(name: str, values: list[Any], setting: Setting) -> None:
         raise WrongInput(f"{name}={values} must hold {setting.length} values, such as {setting.default}")
     if setting.order == "ascending" and any(first > second for first, second in pairwise(values)):
         raise WrongInput(f"{name}={values} must ascend, such as {setting.default}")
+    if setting.order == "rising" and values != setting.default and any(first >= second for first, second in pairwise(values)):
+        raise WrongInput(f"{name}={values} must be rising, such as 0,4095")
     if setting.order == "range":
         start, stop, step = values
         if not (start < stop and step > 0 and (stop - start) / step <= STEPS):
