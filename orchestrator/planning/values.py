@@ -42,9 +42,9 @@ def _unquoted(name: str, value: Any) -> Any:
 
 
 def _elements(name: str, text: str) -> list[Any]:
-    """The elements of a typed list, [1.0, 0.5], or a single typed value."""
+    """The elements of a typed list: [1.0, 0.5], or 1.0,0.5 without blanks in the shell."""
     if not text.startswith("["):
-        return [Typed(text)]
+        return [Typed(element.strip()) for element in text.split(",")]
     return _yaml(name, text)
 
 
@@ -52,7 +52,7 @@ def _yaml(name: str, text: str) -> Any:
     try:
         return yaml.load(text, yaml.BaseLoader)  # this loader keeps all scalars as text
     except yaml.YAMLError:
-        raise WrongInput(f"{name}={text} cannot be read; a list is written [1.0, 0.5], and a text without quotes") from None
+        raise WrongInput(f"{name}={text} cannot be read; a list is written 1.0,0.5, and a text without quotes") from None
 
 
 def _scalar(name: str, value: Any, kind: type, setting: Setting) -> Any:
