@@ -154,7 +154,7 @@ class ImageSet:
         return tuple(ids_of(lines, path))
 
     def _from_list(self) -> Callable[[str], tuple[int, ...]]:
-        path, known = self.root / labels.LABEL_LIST, dict[tuple[str, ...], tuple[int, ...]]()  # by names: many images share them
+        path, known = labels.list_of(self.root), dict[tuple[str, ...], tuple[int, ...]]()  # by names: many images share them
         first = cache(lambda: next(iter(read_lines(path)), ""))
 
         def of_one(id: str) -> tuple[int, ...]:
@@ -163,6 +163,8 @@ class ImageSet:
                 raise WrongInput(
                     f"{path} has no line for the image {id}; its first line is {first()!r}, and right would be the "
                     "id and the class names, such as '0001 cat,dog', or the id alone for an image that shows no class"
+                    if path.name == labels.LABEL_LIST
+                    else f"{path} names no image {id}; it names {len(self.listed)} images, such as {named(sorted(self.listed))}"
                 )
             if names not in known:
                 known[names] = labels.from_names(names, self.classes, f"{path}, image {id},")

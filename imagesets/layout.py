@@ -21,7 +21,7 @@ def open_layout(root: Path, settings: Mapping[str, Any], classes: Sequence[str])
     if not folders:
         raise WrongInput("images.masks is empty; it must name at least one folder, such as SegmentationClass")
     source = labels.find_source(root, settings["labels"], folders)
-    listed = labels.read_names(root / labels.LABEL_LIST, classes) if source == "list" else {}
+    listed = labels.read_label_list(labels.list_of(root), classes) if source == "list" else {}
     rule = settings.get("range", NO_RULE)
     return ImageSet(name_of(root, settings), root, tuple(classes), source, folders, listed, range=(rule[0], rule[1]))
 
