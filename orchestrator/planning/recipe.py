@@ -101,6 +101,7 @@ class StageRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     use: str = ""  # "crf.labels": the stage of another component; of the fields below only those that begin with if_ are used
     kind: Literal["train", "map", "copy"] = "map"
     call: str = ""  # "package.module:function"
+    class_scores: str = ""  # of a stage that writes predictions: makes the scores behind them, see `segmentation.class_scores`
     network: str = ""  # rebuilds the network of a training stage
     builds: tuple[str, ...] = ("backbone.*",)  # of a training: the settings that `network` reads, for imported weights
     replaces: tuple[Kind, ...] = ()  # of an import: it replaces the last stage of such a component that writes the same word
