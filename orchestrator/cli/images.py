@@ -136,7 +136,7 @@ def show_images(
 
       wsss-orch images show voc12:PATH --list val --count 20 --output val.png
     """
-    from orchestrator.pages.samples import spread  # also reads maps, so it loads torch
+    from orchestrator.pages.choice import spread
 
     if output.suffix.lower() != ".png":
         raise WrongInput(f"--output {output} must end in .png")

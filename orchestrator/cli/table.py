@@ -26,6 +26,7 @@ from orchestrator.tables.asked import Asked
 from orchestrator.tables.catalogue import find_table, load_tables
 from orchestrator.tables.plan_table import print_plans
 from orchestrator.tables.planned import PlannedRow, Wanted, experiments, plan_rows, runs_of, unread
+from orchestrator.tracking.live import Live
 from orchestrator.tracking.tracking import deliver_or_say
 
 
@@ -116,7 +117,7 @@ def table(
     if plan:
         print_plans(console, asked, planned)
         return
-    _report(console, asked, planned, _run(console, asked, planned, where), to, tracked)
+    _report(console, asked, planned, _run(console, asked, planned, where, tracked), to, tracked)
 
 
 def _planned(console: Console, asked: Asked, wanted: Wanted, plan: bool) -> list[PlannedRow]:
@@ -145,7 +146,7 @@ def _refuse(row: PlannedRow, further: Callable[[Prepared], list[str]]) -> None:
         row.refusal = str(error)
 
 
-def _run(console: Console, asked: Asked, planned: Sequence[PlannedRow], where: Where) -> Mapping[str, str]:
+def _run(console: Console, asked: Asked, planned: Sequence[PlannedRow], where: Where, tracked: str | None) -> Mapping[str, str]:
     """Run the missing stages of the chosen rows, each once; returns the errors of runs by their names."""
     runs = runs_of(asked, planned)
     first = next(iter(runs.values()))
@@ -159,9 +160,11 @@ def _run(console: Console, asked: Asked, planned: Sequence[PlannedRow], where: W
         console.print(f"nothing to do: all {len(steps)} stages of {asked.table.id} are cached in {asked.store}")
         return {}
     asked.folder.mkdir(parents=True, exist_ok=True)
-    workers, log = first.settings["training.workers"], asked.folder / "log.txt"
-    with announced(runs.values()), Execution(console, first.planner, workers, where, log) as execution:
+    workers, log, live = first.settings["training.workers"], asked.folder / "log.txt", Live(asked.store, tracked)
+    with announced(runs.values()), Execution(console, first.planner, workers, where, log) as execution, live:
+        live.follow(list(runs.values()))
         failures = execution.run([run.steps for run in runs.values()])
+        live.end((name for name, failure in zip(runs, failures, strict=True) if failure), "FAILED")
     return {name: _noted(runs[name], name, failure) for name, failure in zip(runs, failures, strict=True) if failure}
 
 

@@ -101,6 +101,7 @@ class StageRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     use: str = ""  # "crf.labels": the stage of another component; of the fields below only those that begin with if_ are used
     kind: Literal["train", "map", "copy"] = "map"
     call: str = ""  # "package.module:function"
+    class_scores: str = ""  # of a stage that writes predictions: makes the scores behind them, see `segmentation.class_scores`
     network: str = ""  # rebuilds the network of a training stage
     builds: tuple[str, ...] = ("backbone.*",)  # of a training: the settings that `network` reads, for imported weights
     replaces: tuple[Kind, ...] = ()  # of an import: it replaces the last stage of such a component that writes the same word
@@ -127,6 +128,7 @@ class StageRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     keeps: tuple[str, ...] = ()  # with `store: sum`: the arrays of a record that are kept for each item and not summed
     result: str = ""  # turns a summed record into the JSON result
     resampled: str = ""  # turns the kept arrays into the metrics of any sample of the images
+    confusion: str = ""  # `function(classes, kept) -> [K+1,K+1]`: the confusion matrix of the list from the kept arrays
     scored: str = ""  # the quantity that the result is scored as
     chooses: str = ""  # the setting that it chooses where that is auto, see `orchestrator.planning.choosing`
     least_share: int = 1  # of a training: the fewest images in each part of a worker's share of a batch
