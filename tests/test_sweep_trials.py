@@ -1,5 +1,6 @@
 """A sweep continues where it ended, and stops weak trials without harm to the others."""
 
+import contextlib
 import io
 import json
 import threading
@@ -77,7 +78,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trials, "LOOK", 0.02)
-    monkeypatch.setattr(execution, "_log_to", lambda path: None)  # pytest has a log of its own
+    monkeypatch.setattr(execution, "_logging_to", lambda path: contextlib.nullcontext())  # pytest has a log of its own
 
 
 def sweep_of(store: Path, images: Path, *vary: str, method: str = "cam+none", until: str = "cam-maps-score", **how: Any) -> Sweep:

@@ -37,7 +37,8 @@ def export(run: FinishedRun, target: Path, form: str, what: str, competition: st
         "images": len(records),
         **({name: row[name] for name in ("metrics", "protocol")} if row else {}),
     }
-    write(target, ((id, records[id]["label"]) for id in records), form, split, competition, about)
+    with new_folder(target) as folder:
+        write(folder, ((id, records[id]["label"]) for id in records), form, split, competition, about)
     return len(records)
 
 
@@ -65,18 +66,17 @@ def about_run(run: FinishedRun, what: str, stage: str, manifest: Mapping[str, An
     }
 
 
-def write(target: Path, maps: LabelMaps, form: str, name: str, competition: str, about: Mapping[str, Any]) -> None:
-    """Write label maps, and the facts `about` them, to the new folder `target`; `name` is the name of their list."""
+def write(folder: Path, maps: LabelMaps, form: str, name: str, competition: str, about: Mapping[str, Any]) -> None:
+    """Write label maps, and the facts `about` them, to a new folder; `name` is the name of their list."""
     classes = list(about["values"].values())[1:-1]  # the classes, without background and void
     writers: dict[str, Callable[[Path], None]] = {
         "voc": lambda folder: write_folder(folder, name, maps),
         "voc-server": lambda folder: write_server_archive(folder / "results.tgz", maps, competition),
         "coco-rle": lambda folder: write_coco_results(folder, maps, classes),
     }
-    with new_folder(target) as folder:
-        writers[form](folder)
-        write_json(folder / "manifest.json", {"format": form, **about})
-        (folder / "README.txt").write_text(_readme(form, name, about), encoding="utf-8")
+    writers[form](folder)
+    write_json(folder / "manifest.json", {"format": form, **about})
+    (folder / "README.txt").write_text(_readme(form, name, about), encoding="utf-8")
 
 
 def _readme(form: str, name: str, about: Mapping[str, Any]) -> str:

@@ -4,59 +4,123 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from itertools import chain
 from operator import attrgetter
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 
-from imagesets.errors import WrongInput
-from imagesets.file_check import file_problems
+from imagesets.errors import WrongInput, named
+from imagesets.file_check import file_problems, size_of
 from imagesets.item import Item
 from imagesets.lists import IMAGE_SUFFIXES
+from imagesets.overlay import legend, overlay
 from orchestrator.afterwards.export import about_run, check_form, write
-from orchestrator.afterwards.new_folder import refuse_used
-from orchestrator.engine.context import for_extraction, load_network, settings_of, stored
-from orchestrator.engine.job import Input
+from orchestrator.afterwards.new_folder import new_folder, refuse_used
+from orchestrator.afterwards.segmenter import (
+    AUTO,
+    SIDE,
+    Tile,
+    check_tile,
+    context_of,
+    highest,
+    prediction_stage,
+    scorer_of,
+    segmented,
+    side_of,
+)
 from orchestrator.engine.makers import Maker, maker_of
 from orchestrator.engine.progress import Display
 from orchestrator.planning import scores
 from orchestrator.planning.references import resolve
-from orchestrator.planning.stage import Stage
 from orchestrator.reading.runs import FinishedRun
-from orchestrator.storage.result import Result
 from orchestrator.storage.shards import Shards
-from training.stage import Context
 from training.threads import set_threads
 
+Made = tuple[np.ndarray, np.ndarray | None]  # a label map uint8 [H,W], and the class scores float32 [L,H,W] if they are wanted
 
-def predict(run: FinishedRun, images: Path, target: Path, form: str, competition: str, display: Display) -> int:
+
+@dataclass(frozen=True)
+class Also:
+    """What `predict` writes beside label maps, and in which windows it segments images (see `Segmenter`)."""
+
+    probabilities: bool = False
+    overlays: bool = False
+    tile: Tile = AUTO
+
+
+def predict(
+    run: FinishedRun, images: Path, target: Path, form: str, competition: str, display: Display, also: Also = Also()
+) -> int:
     """Segment every image of the folder `images` into the new folder `target`; returns the number of images.
 
     All problems are refused before anything is computed.
     """
     check_form(form, competition)
+    check_tile(also.tile, "--tile ")
     refuse_used(target)
     items = images_of(images)
-    stage, _ = run.made(scores.of_word("predictions"))
+    stage = prediction_stage(run)
     source = next(source for source in stage.inputs.values() if source.recipe.network)
     _, manifest = run.result(source.name)
     about = about_run(run, scores.quantities()[scores.of_word("predictions")].many, source.name, manifest)
     about |= {"images": len(items), "settings": {**stage.settings, **stage.names}}
     display.start(stage.name, len(items), "images")
-    with closing(predictor(run, *_place())) as made:
+    with new_folder(target) as folder:
 
         def maps() -> Iterator[tuple[str, np.ndarray]]:
-            records = chain.from_iterable(made.records(Shards(items)))
-            for number, (item, record) in enumerate(zip(items, records, strict=True), 1):
-                yield item.id, record["label"]
+            for number, (item, (label, found)) in enumerate(_made(run, items, also, display), 1):
+                _write_beside(folder, item, label, found, also)
+                yield item.id, label
                 display.update(stage.name, number)
 
-        write(target, maps(), form, "images", competition, about)
+        write(folder, maps(), form, "images", competition, about)
+        if also.overlays:
+            legend(["background", *run.classes]).save(folder / "overlays" / "legend.png")
     display.finish(stage.name, "")
     return len(items)
+
+
+def _made(run: FinishedRun, items: Sequence[Item], also: Also, display: Display) -> Iterator[tuple[Item, Made]]:
+    """The label map of each image, and its class scores if they are wanted."""
+    device, cpus = _place()
+    windowed = _windowed(run, items, also.tile)
+    if not also.probabilities and not windowed:
+        with closing(predictor(run, device, cpus)) as made:
+            records = chain.from_iterable(made.records(Shards(items)))
+            yield from ((item, (record["label"], None)) for item, record in zip(items, records, strict=True))
+        return
+    if windowed and also.tile == AUTO:
+        count = f"{len(windowed)} large images are" if len(windowed) > 1 else "1 large image is"
+        display.say(f"{count} segmented in windows of {SIDE} pixels (--tile): {named(windowed)}")
+    set_threads(prediction_stage(run).settings.get("extraction.threads", 1))
+    scorer = scorer_of(run, torch.device(device))
+    for item in items:
+        if also.probabilities:
+            found = segmented(scorer, item.rgb(), also.tile, lambda scores: scores)
+            yield item, (highest(found), found)
+        else:
+            yield item, (segmented(scorer, item.rgb(), also.tile, highest), None)
+
+
+def _windowed(run: FinishedRun, items: Sequence[Item], tile: Tile) -> list[str]:
+    """The ids of the images that are segmented in windows."""
+    fit = prediction_stage(run).settings.get("test_fit") or (0, 0)
+    sizes = {item.id: size_of(item.image) for item in items}
+    return [id for id, size in sizes.items() if size and side_of(size[::-1], fit, tile)]
+
+
+def _write_beside(folder: Path, item: Item, label: np.ndarray, found: np.ndarray | None, also: Also) -> None:
+    """Write the class scores of an image and its overlay, as far as they are wanted."""
+    if found is not None:
+        (folder / "probabilities").mkdir(exist_ok=True)
+        np.savez_compressed(folder / "probabilities" / f"{item.id}.npz", probabilities=found.astype(np.float16))
+    if also.overlays:
+        (folder / "overlays").mkdir(exist_ok=True)
+        Image.fromarray(overlay(item.rgb(), label)).save(folder / "overlays" / f"{item.id}.jpg", quality=90)
 
 
 def images_of(folder: Path) -> list[Item]:
@@ -84,25 +148,10 @@ def _place() -> tuple[str, int]:
 
 def predictor(run: FinishedRun, device: str, cpus: int) -> Maker:
     """Makes the run's own segmentations, {"label": uint8 [H,W]}: with its test scales, mirror images and CRF."""
-    stage, _ = run.made(scores.of_word("predictions"))
-    where = torch.device(device)
-    inputs = {word: _input(run, stage, word, where) for word in stage.inputs}
-    settings = settings_of(stage.settings)
-    set_threads(settings.extraction.threads)
-    context = Context(settings, run.classes, (), (), where, inputs)
+    stage = prediction_stage(run)
+    context = context_of(run, stage, torch.device(device))
+    set_threads(context.settings.extraction.threads)
     return maker_of(stage.name, resolve(stage.recipe.call)(context), attrgetter("id"), stage.settings, device, cpus)
-
-
-def _input(run: FinishedRun, stage: Stage, word: str, where: torch.device) -> Any:
-    """What a stage gets as `word`: a network or a table of the classes. Results of images are refused: other images have none."""
-    source = stage.inputs[word]
-    folder, _ = run.result(source.name)
-    if source.recipe.network:
-        network = load_network(Input(Result(folder), source.recipe.network, source.settings), run.classes, where)
-        return for_extraction(network, stage.settings.get("extraction.precision", "float32"), where)
-    if source.recipe.over != "classes":
-        raise WrongInput(f"{stage.name} reads the {word} of each image, so it can segment no images but those of the run")
-    return stored(folder, source.recipe.read)
 
 
 def _doubled(paths: Sequence[Path]) -> list[str]:

@@ -8,7 +8,13 @@ import typer
 from orchestrator.cli import complete, options, paths
 from orchestrator.planning import scores
 
-Run = Annotated[str, typer.Argument(help="Name of a finished run: a folder of STORE/runs.", autocompletion=complete.runs)]
+Run = Annotated[
+    str,
+    typer.Argument(
+        help="A finished run: a folder of STORE/runs, or a method expression for the newest run of it.",
+        autocompletion=complete.runs,
+    ),
+]
 To = Annotated[Path, paths.option(parser=paths.writable, help="The folder to write; it must be new or empty.")]
 Format = Annotated[
     str, typer.Option("--format", help="voc (palette PNGs), voc-server (the server's archive) or coco-rle (COCO's results).")
@@ -33,7 +39,8 @@ def export(
       wsss-orch export lpcam+amn-voc12-1a2b3c4d-0 --what seg --format coco-rle --to segmentations
     """
     from orchestrator.afterwards import export as exporting  # loads NumPy
-    from orchestrator.reading.runs import open_run
+    from orchestrator.reading.groups import find_run
 
-    count = exporting.export(open_run(store.resolve(), run), to, form, what, competition)
-    typer.echo(f"{to}: {count} {scores.quantities()[what].many} of {run} as {form}")
+    opened = find_run(store.resolve(), run)
+    count = exporting.export(opened, to, form, what, competition)
+    typer.echo(f"{to}: {count} {scores.quantities()[what].many} of {opened.name} as {form}")

@@ -76,7 +76,7 @@ def launch(
     maps_from: Annotated[Path | None, paths.option(help=in_place.HELP["maps"])] = None,
     masks_from: Annotated[Path | None, paths.option(help=in_place.HELP["masks"])] = None,
     saliency: options.Saliency = None,
-) -> None:
+) -> list[str]:
     """Run a method, from image-level labels to a scored segmenter."""
     console, where = terminal(), Where(engine, address)
     if until and only:
@@ -99,7 +99,7 @@ def launch(
     opened = open_images(images, wanted.settings, request.store, make=not plan, exclude=exclude)
     if opened is None:
         _show_without_images(console, replace(wanted, stages=narrowed(wanted.stages, until, only)))
-        return
+        return []
     prepared = _planned(wanted, opened, seeds, until, only)
     _tell(console, prepared)
     forced = _forced(prepared, force)
@@ -111,13 +111,14 @@ def launch(
         check_imports(prepared[0].steps, opened)
         for run, steps in zip(prepared, plans, strict=True):
             print_plan(console, run, steps)
-        return
+        return []
     warn(console, check_images(prepared[0]))
     _begin(console, prepared[0].planner, forced)
     failures = _run(console, prepared, plans, where, None if only else tracked)
     if not only:
         _report(console, prepared, failures, tracked)
     _raise(console, prepared, failures)
+    return [] if only else [run.run for run in prepared]
 
 
 launch.__doc__ = f"{launch.__doc__}\n\n{EPILOG}"

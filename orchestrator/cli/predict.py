@@ -16,21 +16,40 @@ def predict(
     to: To,
     form: Format = "voc",
     competition: Competition = "comp6",
+    probabilities: Annotated[
+        bool,
+        typer.Option("--probabilities", help="Also write the class scores: probabilities/<id>.npz, float16 [1+classes,H,W]."),
+    ] = False,
+    overlays: Annotated[
+        bool, typer.Option("--overlays", help="Also write the images under their segmentations: overlays/<id>.jpg.")
+    ] = False,
+    tile: Annotated[
+        str,
+        typer.Option(
+            help="Segment images in overlapping windows of this number of pixels a side; auto does so with images of more than "
+            "2048x2048 pixels, whole never."
+        ),
+    ] = "auto",
     store: options.StoreRoot = options.STORE,
 ) -> None:
     """Segment the images of a folder with a run's segmenter. It uses the run's test scales, mirroring and CRF.
+
+    A method expression stands for the newest run of it.
 
     Examples:
 
       wsss-orch predict lpcam+amn-voc12-1a2b3c4d-0 --images photographs --to segmented
 
+      wsss-orch predict lpcam+amn --images photographs --to segmented --probabilities --overlays
+
       wsss-orch predict lpcam+amn-voc12-1a2b3c4d-0 --images VOC2012_test --format voc-server --to submission
     """
     from orchestrator.afterwards import predict as predicting  # loads torch
     from orchestrator.engine.progress import Display
-    from orchestrator.reading.runs import open_run
+    from orchestrator.reading.groups import find_run
 
-    opened = open_run(store.resolve(), run)
+    opened = find_run(store.resolve(), run)
+    also = predicting.Also(probabilities, overlays, int(tile) if tile.isdecimal() else tile)
     with Display(terminal()) as display:
-        count = predicting.predict(opened, images, to, form, competition, display)
-    typer.echo(f"{to}: {count} segmentations by {run} as {form}")
+        count = predicting.predict(opened, images, to, form, competition, display, also)
+    typer.echo(f"{to}: {count} segmentations by {opened.name} as {form}")

@@ -19,9 +19,9 @@ def reproduce(run: Run, store: options.StoreRoot = options.STORE) -> None:
     """
     from orchestrator.afterwards.command import command_line, request_of
     from orchestrator.afterwards.reproduce import compared  # loads torch
-    from orchestrator.reading.runs import open_run
+    from orchestrator.reading.groups import find_run
 
-    opened = open_run(store.resolve(), run)
+    opened = find_run(store.resolve(), run)
     request = request_of(opened)
     typer.echo(command_line(request))
     lines = list(compared(opened, request))

@@ -52,7 +52,7 @@ def sweep(
     exclude: options.Exclude = None,
     saliency: options.Saliency = None,
 ) -> None:
-    """Vary settings with Ray Tune. Thresholds (seed.threshold) cost one pass and no trial. Shared stages are made once.
+    """Vary settings with Ray Tune. All thresholds (seed.threshold) are scored in one pass. Common stages are made once.
 
     The same command continues a sweep. The result is a table, the best setting, and a page with sensitivity plots.
 

@@ -14,9 +14,8 @@ from orchestrator.cli.compare import ENDINGS, PLOT_ENDINGS
 from orchestrator.engine.announced import announced
 from orchestrator.engine.checks import Weights, check_images, check_imports, weights_problems
 from orchestrator.engine.execution import Execution, Where
-from orchestrator.planning.images import open_images
+from orchestrator.planning.images import images_recipe, open_images
 from orchestrator.planning.launch import Experiment, Prepared, planner
-from orchestrator.planning.recipes import find
 from orchestrator.planning.refusals import made_otherwise, refuse_run
 from orchestrator.reading.results import whole, write_results
 from orchestrator.reading.summary import note_failure, sentence
@@ -96,7 +95,7 @@ def table(
     for path in to:
         if path.suffix not in ENDINGS + PLOT_ENDINGS:
             raise WrongInput(f"--to {path} must end in one of {', '.join(ENDINGS + PLOT_ENDINGS)}")
-    kind = find(images.partition(":")[0], ("images",))[0].name
+    kind = images_recipe(images).name
     seeds = options.seeds_of(0, runs or 1, random_seeds) if runs or random_seeds else []
     given, found = options.assignments(assign, saliency), find_table(name, kind)
     if plots := [path for path in to if path.suffix in PLOT_ENDINGS and not found.is_figure]:

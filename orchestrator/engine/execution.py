@@ -4,7 +4,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,7 +54,8 @@ class Execution:
         from orchestrator.engine.stage_runner import Runner  # loads torch
 
         self.began = time.monotonic()
-        _log_to(self.log)
+        self.logging = _logging_to(self.log)
+        self.logging.__enter__()
         self.engine.__enter__()
         self.display.__enter__()
         self.runner = Runner(self.engine, self.planner, self.display)
@@ -68,6 +69,7 @@ class Execution:
         self.asking.__exit__(None, None, None)
         self.display.__exit__(*exception)
         self.engine.__exit__(*exception)
+        self.logging.__exit__(None, None, None)
         with contextlib.suppress(OSError):  # a log that cannot be kept is no reason to fail
             place_of(self.log).keep(self.log, self.log)
         if exception == (None, None, None):
@@ -133,10 +135,24 @@ def _expected(plans: Plans) -> dict[str, float | None]:
     return {step.name: step.estimate.wall if step.estimate else None for step in reversed(missing.values())}
 
 
-def _log_to(path: Path) -> None:
+@contextlib.contextmanager
+def _logging_to(path: Path) -> Iterator[None]:
+    """Log to this file alone during the block; a notebook's own logging goes on afterwards."""
+    root = logging.getLogger()
+    before, level, raising = root.handlers[:], root.level, logging.raiseExceptions
     path.parent.mkdir(exist_ok=True)
+    handler = logging.FileHandler(path)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
     logging.raiseExceptions = False  # when the disk is full, logging must not print an error for each line
-    logging.basicConfig(filename=path, level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s", force=True)
+    root.handlers[:] = [handler]
+    root.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        handler.close()
+        root.handlers[:] = before
+        root.setLevel(level)
+        logging.raiseExceptions = raising
 
 
 def _engine(where: Where, store: Path, workers: int) -> Any:

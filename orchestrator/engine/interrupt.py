@@ -17,7 +17,10 @@ INTERRUPTED = 130  # a shell's exit code for a command that Ctrl-C ended
 
 @contextmanager
 def asking(stop: Callable[[], None]) -> Iterator[None]:
-    """Call `stop` on the first SIGINT or SIGTERM while the block runs."""
+    """Call `stop` on the first SIGINT or SIGTERM while the block runs. Other threads than the main one get no signals."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     told: list[int] = []
 
     def handle(number: int, frame: object) -> None:

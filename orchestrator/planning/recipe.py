@@ -51,8 +51,8 @@ AUTO = "auto"
 class Setting(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One setting. Its default gives its type; null is a whole number that is found out later.
 
-    With `file: true` a path counts by its content; with `folder: true` by the contents of the files that are named after
-    images of the stage's list.
+    With `file: true` the setting is a path, and changed content triggers a rerun; with `folder: true` it is a folder, and the
+    files count that are named after images of the stage's list.
     `choices_from` is a recipe or a kind: the value is a name in its tables, and a stage receives the entry.
     `part_of` is the setting that names the backbone; the values are the backbone's parts and `choices`. `stride_of` names it
     as well; the value is one of the backbone's output strides.
@@ -68,7 +68,7 @@ class Setting(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     part_of: str = ""
     stride_of: str = ""
     length: int | None = None
-    order: Literal["", "ascending", "range"] = ""  # range: start, stop, step
+    order: Literal["", "ascending", "rising", "range"] = ""  # rising: no two alike, but in the default; range: start, stop, step
     at_least: Least | None = None
     needs: Needs | None = None
     told_of: str = ""  # the setting of weights that this one tells of: what a file learnt from; other weights say it themselves
@@ -101,6 +101,7 @@ class StageRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     use: str = ""  # "crf.labels": the stage of another component; of the fields below only those that begin with if_ are used
     kind: Literal["train", "map", "copy"] = "map"
     call: str = ""  # "package.module:function"
+    class_scores: str = ""  # of a stage that writes predictions: makes the scores behind them, see `segmentation.class_scores`
     network: str = ""  # rebuilds the network of a training stage
     builds: tuple[str, ...] = ("backbone.*",)  # of a training: the settings that `network` reads, for imported weights
     replaces: tuple[Kind, ...] = ()  # of an import: it replaces the last stage of such a component that writes the same word

@@ -6,7 +6,7 @@ from typing import Any
 
 from imagesets.errors import WrongInput
 from orchestrator.planning.nearest import nearest
-from orchestrator.reading.runs import current, read_results, result_files
+from orchestrator.reading.runs import FinishedRun, current, open_run, read_results, result_files
 from orchestrator.reading.summary import Group, failure_in, group_name, group_of
 
 
@@ -40,3 +40,12 @@ class Runs:
         folders = [path for path in (self.store / "runs").iterdir() if group_name(path.name) == group]
         notes = {int(folder.name.rpartition("-")[2]): failure_in(folder) for folder in folders}
         return {seed: note for seed, note in notes.items() if note is not None}
+
+
+def find_run(store: Path, name: str) -> FinishedRun:
+    """The run called `name`, or the run of the lowest random seed of a launch or of a method expression's newest launch."""
+    if not any(path.parent.name == name for path in result_files(store)):
+        known = Runs(store)
+        if name in {word for run, about in known.results.items() for word in (group_name(run), about["method"])}:
+            return open_run(store, known.group(name).first["run"])
+    return open_run(store, name)

@@ -1,0 +1,67 @@
+"""`launch` in Python: what `wsss-orch launch` does, with the results as an object that a notebook can hold."""
+
+import io
+from collections.abc import Iterator, Mapping
+from contextlib import nullcontext, redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from imagesets.errors import WrongInput
+from orchestrator.afterwards.command import as_text
+from orchestrator.afterwards.results import Results
+from orchestrator.cli import app
+from orchestrator.reading.runs import open_run
+
+USAGE: Any = typer.BadParameter.__mro__[1]  # click's UsageError; typer has a click of its own from some version on
+
+
+def launch(
+    method: str,
+    images: str = "shapes",
+    *,
+    settings: Mapping[str, Any] | None = None,
+    store: str | Path = "wsss-store",
+    quiet: bool = False,
+    **options: Any,
+) -> Results:
+    """Run a method, from image-level labels to a scored segmenter, or find its results in the store.
+
+        results = launch("cam+irn", images="folder:photographs", recipe="laptop", settings={"cam.epochs": 3})
+
+    `settings` are those of `--set`; `options` are the other options of `wsss-orch launch`, with underscores for hyphens:
+    `runs=5`, `random_seeds=[0, 1]`, `segmenter="upernet"`, `engine="local"`, `track="none"`, `network_from=FILE`, `plan=True`.
+    With `quiet` nothing is printed. Raises WrongInput for whatever the command refuses, and the stage's error if a run failed.
+    """
+    words = ["--method", method, "--images", images, "--store", str(store), *_words(settings or {}, options)]
+    with redirect_stdout(io.StringIO()) if quiet else nullcontext():
+        names = _command(words)
+    root = Path(store).expanduser().resolve()
+    return Results([open_run(root, name) for name in names])
+
+
+def _command(words: list[str]) -> list[str]:
+    """Carry out `wsss-orch launch` with these words; returns the names of the finished runs."""
+    command: Any = typer.main.get_command(app)
+    try:
+        with command.commands["launch"].make_context("launch", words) as context:
+            return command.commands["launch"].invoke(context)
+    except USAGE as error:
+        raise WrongInput(f"launch: {error.format_message()}") from None
+    except typer.Exit:
+        raise RuntimeError(
+            "runs of some random seeds failed; the lines above say why, and the same launch continues them"
+        ) from None
+
+
+def _words(settings: Mapping[str, Any], options: Mapping[str, Any]) -> Iterator[str]:
+    """Settings and options as words of a command line. Options that are None or False are left out."""
+    for name, value in settings.items():
+        yield from ("--set", f"{name}={value if isinstance(value, str) else as_text(value)}")
+    for name, value in options.items():
+        option = f"--{name.replace('_', '-')}"
+        if value is True:
+            yield option
+        elif value is not None and value is not False:
+            yield from (option, ",".join(map(str, value)) if isinstance(value, list | tuple | range) else str(value))

@@ -1,0 +1,97 @@
+"""The class scores behind a label map: what `inference` and `single_stage` take the highest of, for those who want to see them.
+
+A stage's recipe names its function here (`class_scores`). It makes a `Scorer` of the stage's context; the highest class of the
+scores, after the CRF if the stage has one, is the label that the stage predicts.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from imagesets.normalising import normalised
+from imagesets.rescaling import fit_factor
+from maps.reading import unit_maximum
+from refiners import crf
+from segmentation.inference import Segment, probabilities
+from segmentation.single_stage import both_probabilities
+from training.stage import Context, Settings
+
+# normalised images [B,3,h,w], and the size (H,W) of the images that they are windows of, to scores [B,L,h,w] in 0..1
+Compute = Callable[[torch.Tensor, Sequence[int]], torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """The steps from an image to its class scores: a network at all test scales, then the dense CRF if there is one.
+
+    The CRF decides between the classes whose highest score [L] `may_occur` lets through; the others get the score 0. At test
+    scale 1 the network sees an image at the largest size within `fit` (long, short side), or at its own for (0, 0).
+    """
+
+    compute: Compute
+    device: torch.device
+    fit: Sequence[int]
+    crf: crf.Parameters | None
+    may_occur: Callable[[np.ndarray], np.ndarray]
+
+    @torch.inference_mode()
+    def __call__(self, rgb: np.ndarray, size: Sequence[int] | None = None) -> np.ndarray:
+        """An image uint8 [H,W,3], or a window of an image of `size`, to scores float32 [L,H,W]."""
+        image = normalised(torch.from_numpy(np.array(rgb)).to(self.device))
+        scores = self.compute(image[None], size or rgb.shape[:2])
+        return self.after_crf(rgb, scores[0].cpu().numpy())
+
+    def after_crf(self, rgb: np.ndarray, scores: np.ndarray) -> np.ndarray:
+        """Scores [L,H,W] of the image uint8 [H,W,3] after the CRF: marginals, which sum to one."""
+        if self.crf is None:
+            return scores
+        found = self.may_occur(scores.max(axis=(1, 2)))
+        refined = np.zeros_like(scores)
+        refined[found] = crf.soft(rgb, scores[found], self.crf) if found.sum() > 1 else 1
+        return refined
+
+
+def of_segmenter(context: Context) -> Scorer:
+    """The scores behind `inference.predictions`."""
+    return _fused(context, context.inputs["segmenter"])
+
+
+def of_decoder(context: Context) -> Scorer:
+    """The scores behind `inference.own_predictions`."""
+    return _fused(context, context.inputs["network"].decode)
+
+
+def of_single_stage(context: Context) -> Scorer:
+    """The scores behind `single_stage.predictions`: classes that the network's classifier does not find have the score 0.
+
+    Without a CRF they do not sum to one.
+    """
+    settings, network = context.settings, context.inputs["network"]
+
+    def compute(images: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
+        masks, classes = both_probabilities(network, images, settings.test_scales, settings.mirror, settings.enlarging)
+        minimum = torch.tensor(settings.class_minimum, dtype=classes.dtype)
+        seeds = torch.stack([unit_maximum(mask[1:]) for mask in masks]) * (classes >= minimum)[..., None, None]
+        background = (1 - seeds.amax(dim=1, keepdim=True)) ** settings.background_power
+        return torch.cat([background, seeds], dim=1)
+
+    # background may always occur
+    return Scorer(compute, context.device, (0, 0), _crf(settings), lambda highest: (highest > 0) | (np.arange(len(highest)) == 0))
+
+
+def _fused(context: Context, segment: Segment) -> Scorer:
+    settings = context.settings
+    fit, parameters = settings.test_fit or (0, 0), _crf(settings)
+    minimum = (settings.crf_minimum or 0.0) if parameters else 0.0
+
+    def compute(images: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
+        scales = [scale * fit_factor(size, fit) for scale in settings.test_scales]
+        return probabilities(segment, images, scales, settings.mirror, settings.fusion)
+
+    return Scorer(compute, context.device, fit, parameters, lambda highest: highest >= min(minimum, highest.max()))
+
+
+def _crf(settings: Settings) -> crf.Parameters | None:
+    return crf.Parameters(**settings.crf) if settings.crf != "none" else None
