@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from imagesets.deep_image import NO_RULE, DeepItem, Range
 from imagesets.errors import WrongInput, named
 from imagesets.file_check import file_problems, size_of
 from imagesets.item import Item
@@ -28,6 +29,7 @@ from orchestrator.afterwards.segmenter import (
     context_of,
     highest,
     prediction_stage,
+    range_of,
     scorer_of,
     segmented,
     side_of,
@@ -38,6 +40,7 @@ from orchestrator.planning import scores
 from orchestrator.planning.references import resolve
 from orchestrator.reading.runs import FinishedRun
 from orchestrator.storage.shards import Shards
+from training.memory import kept_memory
 from training.threads import set_threads
 
 Made = tuple[np.ndarray, np.ndarray | None]  # a label map uint8 [H,W], and the class scores float32 [L,H,W] if they are wanted
@@ -62,14 +65,14 @@ def predict(
     check_form(form, competition)
     check_tile(also.tile, "--tile ")
     refuse_used(target)
-    items = images_of(images)
+    items = images_of(images, range_of(run))
     stage = prediction_stage(run)
     source = next(source for source in stage.inputs.values() if source.recipe.network)
     _, manifest = run.result(source.name)
     about = about_run(run, scores.quantities()[scores.of_word("predictions")].many, source.name, manifest)
     about |= {"images": len(items), "settings": {**stage.settings, **stage.names}}
     display.start(stage.name, len(items), "images")
-    with new_folder(target) as folder:
+    with new_folder(target) as folder, kept_memory():
 
         def maps() -> Iterator[tuple[str, np.ndarray]]:
             for number, (item, (label, found)) in enumerate(_made(run, items, also, display), 1):
@@ -123,8 +126,8 @@ def _write_beside(folder: Path, item: Item, label: np.ndarray, found: np.ndarray
         Image.fromarray(overlay(item.rgb(), label)).save(folder / "overlays" / f"{item.id}.jpg", quality=90)
 
 
-def images_of(folder: Path) -> list[Item]:
-    """The images of a folder (not of those below it) by name, without labels.
+def images_of(folder: Path, range: Range = NO_RULE) -> list[Item]:
+    """The images of a folder (not of those below it) by name, without labels; `range` is the rule for more than 8 bits.
 
     Raises WrongInput with all problems if images cannot be read or share an id, and if there are no images.
     """
@@ -133,12 +136,12 @@ def images_of(folder: Path) -> list[Item]:
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
     if not paths:
         raise WrongInput(f"--images {folder} holds no image ({', '.join(IMAGE_SUFFIXES)})")
-    if problems := [*_doubled(paths), *file_problems(paths)]:
+    if problems := [*_doubled(paths), *file_problems(paths, range)]:
         told = "\n".join(f"  {problem}" for problem in problems)
         raise WrongInput(
             f"nothing was segmented, because {folder} has {len(problems)} problem{'s' if len(problems) > 1 else ''}:\n{told}"
         )
-    return [Item(path.stem, path, ()) for path in paths]
+    return [DeepItem(path.stem, path, (), range=range) for path in paths]
 
 
 def _place() -> tuple[str, int]:
