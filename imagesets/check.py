@@ -77,7 +77,7 @@ def _looks(image_set: ImageSet, ids: Iterable[str], with_masks: Collection[str],
         found.problems += attempt(id, lambda: _look_at_labels(found, labels(id)))
         if id in images:
             image = Path(images[id])
-            found.problems += attempt(image, lambda: image_problems(image, decode))
+            found.problems += attempt(image, lambda: image_problems(image, decode, image_set.range))
             if id in with_masks and id in masks:
                 mask = Path(masks[id])
                 found.problems += attempt(mask, lambda: _look_at_mask(found, mask, image, len(image_set.classes)))

@@ -6,27 +6,31 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image
 
+from imagesets.deep_image import NO_RULE, Range, is_deep, read_values
 from imagesets.errors import WrongInput
 from imagesets.findings import grouped
 from imagesets.item import VOID
 from imagesets.side_by_side import side_by_side
 
-EIGHT_BIT_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
+PAGED = ("TIFF", "WEBP")  # kinds of files that may hold several images; a JPEG's further ones are previews
 SMALLEST = 2  # pixels a side: at 0.5, the smallest published scale, one pixel must be left
 
 
-def file_problems(images: Sequence[Path], threads: int = 4) -> list[str]:
+def file_problems(images: Sequence[Path], range: Range = NO_RULE, threads: int = 4) -> list[str]:
     """What is wrong with image files that belong to no image set, each decoded in full; bad data never raises an error."""
-    found = side_by_side(lambda path: attempt(path, lambda: image_problems(path, decode=True)), images, threads)
+    found = side_by_side(lambda path: attempt(path, lambda: image_problems(path, True, range)), images, threads)
     return grouped((path.stem, problem) for path, of_image in zip(images, found, strict=True) for problem in of_image)
 
 
-def image_problems(path: Path, decode: bool) -> list[str]:
-    """What is wrong with one readable image file: size, EXIF rotation, more than eight bits; decoding errors are raised."""
+def image_problems(path: Path, decode: bool, range: Range = NO_RULE) -> list[str]:
+    """What is wrong with one readable image file: size, EXIF rotation, several images in it, and more than eight bits without a
+    rule for them (`range`). Decoding errors are raised.
+    """
     with Image.open(path) as file:
         width, height = file.size
         orientation = file.getexif().get(ExifTags.Base.Orientation, 1)
-        mode = file.mode
+        count = getattr(file, "n_frames", 1) if file.format in PAGED else 1
+        deep = is_deep(path, file)
         if decode:
             file.load()
     problems = []
@@ -36,9 +40,25 @@ def image_problems(path: Path, decode: bool) -> list[str]:
         problems.append(
             f"{path} is rotated by EXIF orientation {orientation}, which readers disagree on; store its pixels upright"
         )
-    if mode not in EIGHT_BIT_MODES:
-        problems.append(f"{path} has the mode {mode}; an image must have 8 bits per channel")
-    return problems
+    if count > 1:
+        problems.append(f"{path} holds {count} images; it must hold one")
+    return problems + (_deep_problems(path, decode, range) if deep else [])
+
+
+def _deep_problems(path: Path, decode: bool, range: Range) -> list[str]:
+    """What is wrong with an image of more than 8 bits per channel."""
+    if not decode and range != NO_RULE:
+        return []
+    values = read_values(path)
+    low, high = np.nanmin(values), np.nanmax(values)
+    if range == NO_RULE:
+        return [
+            f"{path} has more than 8 bits per channel, with values from {low:g} to {high:g}; which values of the set are "
+            f"black and white? Say it by --set images.range=LOW,HIGH, such as images.range={low:g},{high:g}"
+        ]
+    if high < range[0] or low > range[1]:
+        return [f"{path} has values from {low:g} to {high:g}, of which images.range={range[0]:g},{range[1]:g} shows nothing"]
+    return []
 
 
 def label_problems(path: Path, label: np.ndarray, image: Path, classes: int) -> list[str]:

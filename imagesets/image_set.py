@@ -6,13 +6,15 @@ This module opens no image, so plans and fingerprints stay quick; `imagesets.che
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 
 from imagesets import labels
+from imagesets.deep_image import NO_RULE, Range
 from imagesets.errors import WrongInput, named
 from imagesets.files import Files, by_id, merged
 from imagesets.item_list import ItemList
-from imagesets.lists import IMAGE_SUFFIXES, id_of, ids_of, read_lines
+from imagesets.lists import READABLE, id_of, ids_of, read_lines
 
 IMAGES = "JPEGImages"
 LISTS = Path("ImageSets") / "Segmentation"
@@ -26,7 +28,7 @@ class ImageSet:
 
     `label_source` says where image-level labels come from: "list" (`listed`: id -> class names), "xml" or "masks".
     A mask comes from the first of `mask_folders` that has it. `excluded` ids are left out of every list. `origin` says, for
-    protocols, what labels and masks were made from, if we made them.
+    protocols, what labels and masks were made from, if we made them. `range` is the rule for images of more than 8 bits.
     """
 
     name: str
@@ -38,6 +40,7 @@ class ImageSet:
     excluded: frozenset[str] = frozenset()
     image_folders: tuple[str, ...] = (IMAGES,)
     origin: str = ""
+    range: Range = NO_RULE
 
     def ids(self, list_name: str) -> tuple[str, ...]:
         """Image ids in the order of the list file; of "train + val" those of both lists, each once.
@@ -50,7 +53,8 @@ class ImageSet:
         if not path.is_file():
             known = sorted(file.stem for file in path.parent.glob("*.txt"))
             raise WrongInput(
-                f"image set {self.name} has no list {list_name!r} in {path.parent}; it has {', '.join(known) or 'none'}"
+                f"image set {self.name} has no list {list_name!r} in {path.parent}; it has {', '.join(known) or 'none'}; "
+                f"{path.name} holds one image id a line, and --set images.training=LIST or images.validation=LIST names another"
             )
         return tuple(id for id in self._read(path) if id not in self.excluded)
 
@@ -60,7 +64,7 @@ class ImageSet:
         if problems := self.image_problems(list_name, ids, images):
             raise WrongInput("; ".join(problems))
         root = Path(os.path.commonpath([self.root, *(self.root / folder for folder in self.image_folders)]))
-        found = ItemList.of(root, ids, (images.paths[id] for id in ids), map(self.label_reader(), ids))
+        found = ItemList.of(root, ids, (images.paths[id] for id in ids), map(self.label_reader(), ids), self.range)
         return self.masked(list_name, found) if with_masks else found
 
     def masked(self, list_name: str, items: ItemList) -> ItemList:
@@ -96,7 +100,7 @@ class ImageSet:
 
     def images(self) -> Files:
         """Every image file by id."""
-        return merged([by_id(self.root / folder, IMAGE_SUFFIXES) for folder in self.image_folders])
+        return merged([by_id(self.root / folder, READABLE) for folder in self.image_folders])
 
     def masks(self) -> Files:
         """Every mask file by id, from the first folder that has it."""
@@ -113,7 +117,7 @@ class ImageSet:
         if missing := [id for id in ids if id not in images.paths]:
             found.append(
                 f"{len(missing)} of {len(ids)} images of list {list_name} have no file in {self._places()} under {self.root} "
-                f"({' or '.join(IMAGE_SUFFIXES)}), such as {named(missing)}; --exclude FILE goes on without them"
+                f"({' or '.join(READABLE)}), such as {named(missing)}; --exclude FILE goes on without them"
             )
         return found
 
@@ -123,7 +127,8 @@ class ImageSet:
         if missing := [id for id in ids if id not in masks.paths]:
             found.append(
                 f"{len(missing)} of {len(ids)} images of list {list_name} have no mask in {self._folders()} under {self.root}, "
-                f"such as {named(missing)}; choose lists whose images all have one: images.scoring=LIST, images.validation=LIST"
+                f"such as {named(missing)}; choose a list whose images all have one by --set images.scoring=LIST or "
+                f"images.validation=LIST; this makes one: ls {self.root / self.mask_folders[0]} > {self.list_path('LIST')}"
             )
         return found
 
@@ -149,12 +154,18 @@ class ImageSet:
         return tuple(ids_of(lines, path))
 
     def _from_list(self) -> Callable[[str], tuple[int, ...]]:
-        path, known = self.root / labels.LABEL_LIST, dict[tuple[str, ...], tuple[int, ...]]()  # by names: many images share them
+        path, known = labels.list_of(self.root), dict[tuple[str, ...], tuple[int, ...]]()  # by names: many images share them
+        first = cache(lambda: next(iter(read_lines(path)), ""))
 
         def of_one(id: str) -> tuple[int, ...]:
             names = self.listed.get(id)
             if names is None:
-                raise WrongInput(f"{path} has no line for the image {id}; an image without labels has a line with its id alone")
+                raise WrongInput(
+                    f"{path} has no line for the image {id}; its first line is {first()!r}, and right would be the "
+                    "id and the class names, such as '0001 cat,dog', or the id alone for an image that shows no class"
+                    if path.name == labels.LABEL_LIST
+                    else f"{path} names no image {id}; it names {len(self.listed)} images, such as {named(sorted(self.listed))}"
+                )
             if names not in known:
                 known[names] = labels.from_names(names, self.classes, f"{path}, image {id},")
             return known[names]

@@ -11,6 +11,7 @@ from pathlib import Path
 from pickle import PickleBuffer
 from typing import Any, overload
 
+from imagesets.deep_image import NO_RULE, DeepItem, Range
 from imagesets.item import Item
 
 
@@ -50,23 +51,34 @@ class Column(Sequence[bytes]):
 class ItemList(Sequence[Item]):
     """Items in the order of their list; each is made when it is read. Their files lie below `root`."""
 
-    def __init__(self, root: Path, ids: Column, images: Column, labels: Column, masks: Column | None):
-        self.root, self.ids, self.images, self.labels, self.masks = str(root), ids, images, labels, masks
+    def __init__(self, root: Path, ids: Column, images: Column, labels: Column, masks: Column | None, range: Range = NO_RULE):
+        self.root, self.ids, self.images, self.labels, self.masks, self.range = str(root), ids, images, labels, masks, range
 
     @classmethod
-    def of(cls, root: Path, ids: Iterable[str], images: Iterable[str], labels: Iterable[tuple[int, ...]]) -> "ItemList":
-        """The list of columns of equal length, without masks; the `root` of `images` is kept once."""
+    def of(
+        cls,
+        root: Path,
+        ids: Iterable[str],
+        images: Iterable[str],
+        labels: Iterable[tuple[int, ...]],
+        range: Range = NO_RULE,
+    ) -> "ItemList":
+        """The list of columns of equal length, without masks; the `root` of `images` is kept once.
+
+        `range` is the rule for images of more than 8 bits (`imagesets.deep_image`).
+        """
         return cls(
             root,
             Column.of(id.encode() for id in ids),
             _below(root, images),
             Column.of(array("i", own).tobytes() for own in labels),
             None,
+            range,
         )
 
     def masked(self, masks: Iterable[str]) -> "ItemList":
         """The same items with their masks; the other columns are shared."""
-        return ItemList(Path(self.root), self.ids, self.images, self.labels, _below(self.root, masks))
+        return ItemList(Path(self.root), self.ids, self.images, self.labels, _below(self.root, masks), self.range)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -99,7 +111,8 @@ class ItemList(Sequence[Item]):
     def _item(self, place: int) -> Item:
         mask = None if self.masks is None else Path(self.root, os.fsdecode(self.masks[place]))
         image = Path(self.root, os.fsdecode(self.images[place]))
-        return Item(self.ids[place].decode(), image, _numbers(self.labels[place]), mask)
+        about = self.ids[place].decode(), image, _numbers(self.labels[place]), mask
+        return Item(*about) if self.range == NO_RULE else DeepItem(*about, self.range)
 
 
 def _below(root: str | Path, paths: Iterable[str]) -> Column:

@@ -1,4 +1,4 @@
-"""Image-level labels, from each of their three sources: VOC annotations, a list of names, or masks.
+"""Image-level labels, from each of their three sources: VOC annotations, a list of names (also one of another program), or masks.
 
 Labels are 0-based indices into the foreground classes, ascending. An image may have none.
 """
@@ -8,18 +8,37 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
+from imagesets import label_files
 from imagesets.errors import WrongInput
 from imagesets.item import VOID, read_label_map
 from imagesets.lists import id_of, read_lines
 
 ANNOTATIONS = "Annotations"
 LABEL_LIST = "image_labels.txt"
+EXPORTS = {  # files of other programs in its place
+    "image_labels.csv": label_files.read_csv,
+    "image_labels.json": label_files.read_label_studio,
+    "image_labels.xml": label_files.read_cvat,
+}
+
+
+def list_of(root: Path) -> Path:
+    """The file with the names of each image's classes, or where it would be; WrongInput if there are several."""
+    found = [path for name in (LABEL_LIST, *EXPORTS) if (path := root / name).is_file()]
+    if len(found) > 1:
+        raise WrongInput(f"{found[0]} and {found[1].name} both hold image-level labels; keep one of them")
+    return found[0] if found else root / LABEL_LIST
+
+
+def read_label_list(path: Path, classes: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """The class names by image id in a label list, or in a file of another program (`EXPORTS`)."""
+    return EXPORTS.get(path.name, read_names)(path, classes)
 
 
 def find_source(root: Path, wanted: str, mask_folders: Sequence[str]) -> str:
     """The source of the image-level labels: the `wanted` one; for "auto" the first of list, annotations and masks that exists."""
     present = {
-        "list": (root / LABEL_LIST).is_file(),
+        "list": list_of(root).is_file(),
         "xml": (root / ANNOTATIONS).is_dir(),
         "masks": any((root / folder).is_dir() for folder in mask_folders),
     }
@@ -27,7 +46,7 @@ def find_source(root: Path, wanted: str, mask_folders: Sequence[str]) -> str:
         raise WrongInput(f"images.labels is {wanted!r}; it must be auto, {', '.join(present)}")
     sources = [source for source in present if present[source] and wanted in ("auto", source)]
     if not sources:
-        places = {"list": LABEL_LIST, "xml": f"{ANNOTATIONS}/", "masks": " or ".join(mask_folders)}
+        places = {"list": " or ".join((LABEL_LIST, *EXPORTS)), "xml": f"{ANNOTATIONS}/", "masks": " or ".join(mask_folders)}
         needed = ", ".join(places.values()) if wanted == "auto" else places[wanted]
         raise WrongInput(f"{root} has no image-level labels (images.labels={wanted}): it needs {needed}")
     return sources[0]

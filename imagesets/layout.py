@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from imagesets import labels
+from imagesets.deep_image import NO_RULE
 from imagesets.errors import WrongInput
 from imagesets.image_set import IMAGES, LISTS, ImageSet
 
@@ -20,8 +21,9 @@ def open_layout(root: Path, settings: Mapping[str, Any], classes: Sequence[str])
     if not folders:
         raise WrongInput("images.masks is empty; it must name at least one folder, such as SegmentationClass")
     source = labels.find_source(root, settings["labels"], folders)
-    listed = labels.read_names(root / labels.LABEL_LIST, classes) if source == "list" else {}
-    return ImageSet(name_of(root, settings), root, tuple(classes), source, folders, listed)
+    listed = labels.read_label_list(labels.list_of(root), classes) if source == "list" else {}
+    rule = settings.get("range", NO_RULE)
+    return ImageSet(name_of(root, settings), root, tuple(classes), source, folders, listed, range=(rule[0], rule[1]))
 
 
 def find_root(path: str | Path, below: str = "") -> Path:

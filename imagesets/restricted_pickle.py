@@ -1,4 +1,4 @@
-"""Reads pickled arrays without running code of the pickle: plain containers, numpy arrays, torch tensors.
+"""Reads pickled arrays; code in pickles never runs. Admitted are plain containers, numpy arrays, torch tensors.
 
 A pickle may name any function of the machine and call it. Here a name is only looked up in `ADMITTED`. Its
 entries replace the few names that pickled arrays need. They accept no state that would change them, and they check

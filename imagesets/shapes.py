@@ -1,6 +1,6 @@
-"""The built-in image set `shapes`: its folder, and its drawing when it is first needed.
+"""The built-in image set `shapes`: synthetic images, generated at first use.
 
-It is drawn, not shipped. The same settings give the same bytes on one machine with the same library versions.
+They are not shipped. The same settings give the same bytes on one machine with the same library versions.
 """
 
 import hashlib

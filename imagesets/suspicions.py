@@ -43,7 +43,10 @@ class Suspicions:
             if absent:
                 found.append(f"no image of list {name} shows {named(absent)} {source}")
             elif everywhere:
-                found.append(f"every image of list {name} shows {named(everywhere)} {source}; a class needs images without it")
+                found.append(
+                    f"every image of list {name} shows {named(everywhere)} {source}; a class needs images without it, "
+                    "such as images that show no class: they have a line with their id alone"
+                )
         return found
 
     def _contradictions(self) -> list[str]:

@@ -83,7 +83,10 @@ def curve(matrices: np.ndarray, thresholds: np.ndarray, convention: region.Conve
 
 
 def best(scores: dict[str, list[Any]]) -> dict[str, Any]:
-    """The threshold of `curve` with the highest mIoU, the lowest of equal ones. It is an oracle: the truth chose it."""
+    """The threshold of `curve` with the highest mIoU, the lowest of equal ones.
+
+    It is an oracle: optimistic, chosen on the same masks.
+    """
     values = [-1.0 if value is None else value for value in scores["miou"]]
     index = int(np.argmax(values))
     return {"threshold": scores["threshold"][index], "miou": scores["miou"][index]}

@@ -56,6 +56,26 @@ class Tab:
             assert time.monotonic() < deadline, "the page never loaded"
             await asyncio.sleep(0.05)
 
+    async def press(self, key: str) -> None:
+        """Press and release a key, such as Enter or ArrowRight, where the focus is."""
+        codes = {"Enter": 13, "Escape": 27, "Tab": 9, "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40}
+        text = {"text": "\r"} if key == "Enter" else {}
+        for kind in ("keyDown", "keyUp"):
+            about = {"key": key, "code": key, "windowsVirtualKeyCode": codes[key]}
+            await self.call("Input.dispatchKeyEvent", type=kind, **about, **(text if kind == "keyDown" else {}))
+
+    async def light(self, scheme: str) -> None:
+        """Show the page as for people who prefer a light or a dark one."""
+        await self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+
+    async def nameless(self) -> list[str]:
+        """The roles of the controls and pictures that a screen reader could only call by their kind."""
+        tree = (await self.call("Accessibility.getFullAXTree"))["nodes"]
+        told = ("button", "slider", "combobox", "checkbox", "image", "dialog", "link")
+        shown = [node for node in tree if not node["ignored"] and node["role"]["value"] in told]
+        assert shown
+        return [node["role"]["value"] for node in shown if not node.get("name", {}).get("value")]
+
     async def photograph(self, path: Path) -> None:
         """The whole page as a PNG."""
         found = await self.call("Page.captureScreenshot", captureBeyondViewport=True)

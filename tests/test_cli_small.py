@@ -103,6 +103,18 @@ def test_what_is_suspicious_is_told_and_images_with_a_problem_can_be_excluded(co
     assert Path("bad.txt").read_text().split() == ["train_2", "train_3"]
 
 
+def test_some_masks_of_a_list_are_scored_as_the_message_and_the_page_say(command: Command, image_set: Path) -> None:
+    for number in range(4):
+        (image_set / "SegmentationClass" / f"train_{number}.png").unlink()
+    code, _, errors = command("images", "check", f"folder:{image_set}")
+    told = errors.partition("this makes one: ")[2].splitlines()[0]
+    assert code == 2 and "--set images.scoring=LIST" in errors
+    subprocess.run(told, shell=True, check=True)  # ls SEGMENTATIONCLASS > LIST.txt, with the masks of val too
+    code, shown, _ = command("images", "check", f"folder:{image_set}", "--set", "images.scoring=LIST")
+    rows = {cells[0].strip(): cells[1:] for line in shown.splitlines() if len(cells := line.rsplit(maxsplit=3)) == 4}
+    assert code == 0 and rows["all"] == ["6", "5", "3"] and rows["with a mask"] == ["2", "5", "3"]
+
+
 @pytest.mark.parametrize("with_masks", [True, False])
 def test_a_contact_sheet_shows_images_beside_their_masks(
     command: Command, image_set: Path, tmp_path: Path, with_masks: bool

@@ -14,7 +14,7 @@ import pytest
 from imagesets.errors import WrongInput
 from imagesets.item import read_label_map
 from metrics import region
-from orchestrator.pages.comparison_page import write_page
+from orchestrator.pages.comparison_page import sheets, write_page
 from orchestrator.reading.comparison import Comparison, compare
 from orchestrator.reading.formats import columns, comma_separated, latex, markdown, rows, write
 from orchestrator.reading.groups import Runs
@@ -135,6 +135,29 @@ def test_runs_of_one_method_are_told_apart_by_what_differs(store: Path) -> None:
     assert first.label != second.label
 
 
+def test_the_images_are_those_of_the_first_entry_and_other_images_are_left_out(store: Path, elsewhere: Group) -> None:
+    entries = compare([Runs(store).group("cam+irn"), elsewhere], Store(store)).entries
+    found = sheets(entries, store)
+    assert [(sheet["title"], [layer["title"] for layer in sheet["layers"]]) for sheet in found] == [
+        ("train", ["truth", "cam+irn: seed", "cam+irn: pseudo mask", "maps of cam+irn: seed"]),
+        ("val", ["truth", "cam+irn: segmentation"]),
+    ]
+
+
+def test_a_run_from_before_a_setting_of_images_came_is_shown_beside_a_newer_one(store: Path) -> None:
+    old, new = (Runs(store).group(method) for method in ("cam+irn", "lpcam+irn"))
+    runs = [
+        {
+            **run,
+            "settings": {name: value for name, value in run["settings"].items() if name != "images.classification"},
+            "used": [name for name in run["used"] if name != "images.classification"],
+        }
+        for run in old.runs
+    ]
+    (train, _) = sheets(compare([Group(old.name, runs, {}), new], Store(store)).entries, store)
+    assert "lpcam+irn: seed" in [layer["title"] for layer in train["layers"]]
+
+
 def test_an_unknown_run_names_the_nearest(store: Path) -> None:
     with pytest.raises(WrongInput, match=r"no finished run of 'lpcam\+irm'; did you mean 'lpcam\+irn'"):
         Runs(store).group("lpcam+irm")
@@ -210,31 +233,24 @@ def test_markdown_and_latex_have_a_row_per_method(comparison: Comparison, tmp_pa
 @pytest.mark.slow
 def test_the_page_works_in_a_browser(comparison: Comparison, store: Path, tmp_path: Path) -> None:
     page = tmp_path / "comparison.html"
-    write_page(comparison, store, page)
+    write_page(comparison, store, page, count=14)
 
     async def use(width: int) -> None:
         async with opened(page, width) as tab:
             first = "[...document.querySelector('table.sortable').tBodies[0].rows].map(row => row.cells[5].textContent)"
-            await tab.evaluate("document.querySelector('table.sortable').tHead.rows[0].cells[5].click()")
+            await tab.evaluate("document.querySelector('table.sortable').tHead.rows[0].cells[5].firstChild.focus()")
+            await tab.press("Enter")
             means = [float(text.split()[0]) for text in await tab.evaluate(first)]
             assert means == sorted(means)
-            await tab.evaluate("document.querySelector('table.sortable').tHead.rows[0].cells[5].click()")
+            await tab.press("Enter")
             assert [float(text.split()[0]) for text in await tab.evaluate(first)] == means[::-1]
 
-            shown = "[...document.querySelectorAll('#browser figcaption')].map(caption => caption.textContent)"
-            whole = await tab.evaluate(shown)
-            assert len(whole) == 6 and await tab.evaluate("controls.elements.page.value") == "1 of 3"
-            await tab.evaluate("controls.elements.on.click()")
-            assert not set(await tab.evaluate(shown)) & set(whole)
-            await tab.evaluate(
-                "controls.elements['class'].value = 'disc'; controls.elements['class'].dispatchEvent(new Event('change'))"
-            )
-            assert all("disc" in caption for caption in await tab.evaluate(shown))
-            await tab.evaluate("controls.elements.cut.value = 20; controls.elements.cut.dispatchEvent(new Event('input'))")
-            assert await tab.evaluate("getComputedStyle(document.querySelector('img.over')).clipPath") == "inset(0px 0px 0px 20%)"
+            layers = "[...document.getElementById('right').options].map(option => option.text)"
+            assert {"cam+irn: pseudo mask", "lpcam+irn: seed", "maps of lpcam+irn: seed"} <= set(await tab.evaluate(layers))
+            assert await tab.evaluate("document.querySelectorAll('.card').length") == 12
             assert await tab.evaluate("document.documentElement.scrollWidth") <= width
-            assert not tab.errors
+            assert not tab.errors and await tab.nameless() == []
             assert [address for address in tab.requests if not address.startswith("data:")] == [page.as_uri()]
 
-    for width in (1200, 390):
+    for width in (1280, 390):
         asyncio.run(use(width))

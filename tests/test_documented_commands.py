@@ -57,7 +57,7 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     voc = write_image_set(root / "VOC2012", train=IMAGES)
     labels = (voc / "image_labels.txt").read_text()
     (voc / "image_labels.txt").write_text(labels.replace("disc", VOC_CLASSES[0]).replace("bar", VOC_CLASSES[1]))
-    for images, name in ((folder, "train_small"), (voc, "train_aug")):
+    for images, name in ((folder, "train_small"), (folder, "masked"), (voc, "train_aug")):
         lists = images / "ImageSets/Segmentation"
         (lists / f"{name}.txt").write_text((lists / "train.txt").read_text())
     coco = write_coco(root / "coco", train=IMAGES, val=IMAGES)

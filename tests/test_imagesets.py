@@ -248,7 +248,11 @@ def test_an_image_set_has_the_name_of_its_folder_unless_it_is_given_another(imag
 
 @pytest.mark.parametrize(
     ("line", "said"),
-    [("train_0 disk\n", "names the class 'disk'; the classes are disc, bar"), ("", "no line for the image train_0")],
+    [
+        ("train_0 disk\n", "names the class 'disk'; the classes are disc, bar"),
+        ("", "no line for the image train_0"),
+        ("id;class\ntrain_0;disc", "train_0; its first line is 'id;class', and right would be .* the id alone for an image that"),
+    ],
 )
 def test_labels_that_cannot_be_used_are_refused(image_set, line, said):
     (image_set / "image_labels.txt").write_text(line)

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import hashlib
 import io
+import json
 import re
 import shutil
 from collections import Counter
@@ -18,13 +19,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from imagesets.item import read_label_map
 from imagesets.item_list import ItemList
 from maps.maps import Maps
+from metrics import region
 from orchestrator.engine.job import Job
+from orchestrator.pages.choice import choose, spread
 from orchestrator.pages.figures import COLOURS, INK, losses
 from orchestrator.pages.page import percent, seconds
 from orchestrator.pages.report import write_report
-from orchestrator.pages.samples import spread
 from orchestrator.planning.launch import Prepared
 from orchestrator.planning.published import figures_of, published
 from orchestrator.planning.recipe import Published
@@ -33,12 +36,14 @@ from orchestrator.reading.numbers import told_figures
 from orchestrator.reading.protocol import shown
 from orchestrator.reading.results import cost_unit, used_settings
 from orchestrator.reading.tables import oracle
+from orchestrator.storage.shards import StoredRecords
+from orchestrator.storage.store import Store
 from tests.browser import needs_chromium, opened
 from tests.conftest import write_image_set
 from tests.finished_run import PretendEngine, finished_run
 
 Finished = tuple[Prepared, dict[str, Any], Path]
-VOID_ELEMENTS = {"meta", "img", "br"}
+VOID_ELEMENTS = {"meta", "img", "br", "input"}
 
 
 class Page(HTMLParser):
@@ -49,6 +54,7 @@ class Page(HTMLParser):
         self.text = ""
         self.addresses: list[str] = []
         self.open: list[str] = []
+        self.sheets: list[dict[str, Any]] = []  # what the image browser reads
         self.tags: Counter[str] = Counter()
         self.feed(page)
 
@@ -72,8 +78,30 @@ class Page(HTMLParser):
         return " ".join(self.text.split())
 
     def handle_data(self, text: str) -> None:
-        if self.open and self.open[-1] != "style":
+        if self.open and self.open[-1] not in ("style", "script"):
             self.text += f"{text.strip()} "
+        elif text.startswith("[{"):
+            self.sheets = json.loads(text)
+
+    @property
+    def layers(self) -> dict[str, list[str]]:
+        """The titles of the layers of each list in the image browser."""
+        return {sheet["title"]: [layer["title"] for layer in sheet["layers"]] for sheet in self.sheets}
+
+
+def samples(page: Page) -> list[dict[str, Any]]:
+    """The images of all lists in a page's image browser."""
+    return [sample for sheet in page.sheets for sample in sheet["samples"]]
+
+
+def uris(sample: dict[str, Any]) -> list[str]:
+    """The addresses of all pictures of an image."""
+    found = [uri for picture in sample["pictures"] for uri in (picture.values() if isinstance(picture, dict) else [picture])]
+    return [sample["photograph"], *found]
+
+
+def opened_picture(uri: str) -> Image.Image:
+    return Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2])))
 
 
 def heights(svg: str) -> list[float]:
@@ -99,8 +127,9 @@ def page(finished: Finished) -> Page:
 
 
 def test_it_is_whole_and_asks_for_nothing_outside_itself(page: Page) -> None:
-    assert not page.open and not page.tags["script"] and not page.tags["link"]
+    assert not page.open and not page.tags["link"]
     assert all(address.startswith(("#", "data:image/")) for address in page.addresses)
+    assert all(uri.startswith("data:image/") for sample in samples(page) for uri in uris(sample))
 
 
 SHOWN = ("miou", "f", "jf", "iou_small", "precision", "recall", "fp", "fn")
@@ -174,15 +203,61 @@ def test_names_from_the_user_are_text_not_markup(page: Page) -> None:
     assert "<b>$bar&$" in page.text
 
 
-def test_pictures_are_images_and_labels_keep_their_palette(page: Page, finished: Finished) -> None:
-    uris = [address for address in page.addresses if address.startswith("data:")]
-    pictures = [Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))) for uri in uris]
-    regions = [picture for picture in pictures if picture.size == (72, 72)]
+def test_regions_are_pictures_in_the_page(page: Page, finished: Finished) -> None:
+    regions = [opened_picture(address) for address in page.addresses if address.startswith("data:")]
+    assert {picture.size for picture in regions} == {(72, 72)}
     assert len(regions) == 2 * len(finished[1]["classes"])  # two prototypes a class, one region each
-    formats = Counter(picture.format for picture in pictures if picture not in regions)
-    assert formats == {"WEBP": 8 + 3, "PNG": 8 * 4 + 3 * 2}  # 8 of train, all 3 of val
-    palettes = [picture.getpalette() for picture in pictures if picture.format == "PNG"]
-    assert all(palette and palette[3:6] == [128, 0, 0] for palette in palettes)
+
+
+def test_every_list_shows_masks_and_results_over_its_images(page: Page) -> None:
+    of_train = ["truth", "seed (lpcam)", "seed (amn)", "pseudo mask (irn)", "maps of seed (lpcam)", "maps of seed (amn)"]
+    assert page.layers == {"train": of_train, "val": ["truth", "segmentation (deeplabv2)"]}
+    assert [len(sheet["samples"]) for sheet in page.sheets] == [12, 3]
+    for sample in samples(page):
+        photograph, truth, *_ = map(opened_picture, uris(sample))
+        assert (photograph.format, photograph.size) == ("WEBP", (48, 48)) and truth.size == (48, 48)
+        assert sample["size"] == [48, 48]
+
+
+def test_label_maps_keep_their_palette_and_show_the_photograph_where_there_is_background(page: Page) -> None:
+    for sample in samples(page):
+        labels = [opened_picture(picture) for picture in sample["pictures"] if isinstance(picture, str)]
+        assert all(picture.getpalette()[3:6] == [128, 0, 0] for picture in labels)
+        for picture in labels:
+            alpha = np.asarray(picture.convert("RGBA"))[..., 3]
+            assert np.array_equal(alpha > 0, np.asarray(picture) > 0)
+
+
+def test_each_class_of_an_image_has_a_heat_map(page: Page) -> None:
+    sheet = page.sheets[0]
+    place = [layer["title"] for layer in sheet["layers"]].index("maps of seed (lpcam)")
+    for sample in sheet["samples"]:
+        heats = sample["pictures"][place]
+        assert set(heats) == set(sample["labels"])
+        alpha = np.asarray(opened_picture(next(iter(heats.values()))).convert("RGBA"))[..., 3]
+        assert alpha.min() < 40 and alpha.max() > 200  # low values let the photograph through
+
+
+def test_every_image_has_its_own_score_of_each_layer(page: Page, finished: Finished) -> None:
+    prepared, results, _ = finished
+    row = results["rows"][2]
+    records = StoredRecords(Store(prepared.request.store).folder(row["stage"], row["key"]))
+    place = page.layers["train"].index("pseudo mask (irn)")
+    for sample in page.sheets[0]["samples"]:
+        truth = read_label_map(Path(prepared.request.images.partition(":")[2]) / "SegmentationClass" / f"{sample['id']}.png")
+        own = float(region.miou(region.confusion(truth, records[sample["id"]]["label"], 3)))
+        assert sample["scores"][place] == [pytest.approx(own), percent(own)] and sample["scores"][0] is None
+
+
+def test_the_confusion_matrix_has_the_shares_of_each_class_in_percent(page: Page, finished: Finished) -> None:
+    prepared, results, _ = finished
+    row, root = results["rows"][3], Path(prepared.request.images.partition(":")[2])
+    records = StoredRecords(Store(prepared.request.store).folder(row["stage"], row["key"]))
+    masks = {id: read_label_map(root / "SegmentationClass" / f"{id}.png") for id in records}
+    whole = sum(region.confusion(mask, records[id]["label"], 3) for id, mask in masks.items())
+    shares = 100 * whole / whole.sum(1, keepdims=True)
+    told = " ".join(f"{value:.0f}" for value in shares[0] if value >= 0.5)
+    assert "segmentation (deeplabv2) on val background disc" in page.words and f"background {told} disc" in page.words
 
 
 def test_figures_take_the_colour_of_the_page(page: Page, finished: Finished) -> None:
@@ -205,9 +280,10 @@ def test_a_second_launch_says_that_its_stages_were_cached(finished: Finished, tm
 def test_a_run_without_seeds_or_pseudo_masks_has_a_report_too(finished: Finished) -> None:
     request = finished[0].request
     run = finished_run(request.store, Path(request.images.partition(":")[2]), method="supervised")
-    text = Page(write_report(*run).read_text()).text
-    assert "Segmentation" in text and "Images of the list val" in text
-    assert "Images of the list train" not in text and "Seeds over" not in text and "What the prototypes stand for" not in text
+    page = Page(write_report(*run).read_text())
+    text = page.text
+    assert "Segmentation" in text and list(page.layers) == ["val"]
+    assert "Seeds over" not in text and "What the prototypes stand for" not in text
 
 
 def test_published_figures_stand_beside_ours_with_their_source(finished: Finished, tmp_path: Path) -> None:
@@ -295,8 +371,9 @@ def test_a_run_without_any_mask_has_a_report_that_shows_what_was_made(image_set:
     prepared, results, folder = finished_run(tmp_path / "store", image_set, "cam+none", engine=BlindEngine, assignments=small)
     assert results["rows"] == [] and prepared.unscored == ["train", "val"]
     page = write_report(prepared, results, folder).read_text(encoding="utf-8")
-    for layer in ("seed (cam)", "pseudo mask (none)", "segmentation (deeplabv2)", "Images of the list val"):
-        assert layer in page
+    layers = Page(page).layers
+    assert layers["train"] == ["seed (cam)", "pseudo mask (none)", "maps of seed (cam)"]
+    assert layers["val"] == ["segmentation (deeplabv2)"]
     assert "The list train has no masks, so nothing is scored on it." in page and "Nothing was scored." in page
     assert "Protocol of all rows" not in page and "Where they go wrong" not in page
 
@@ -318,6 +395,23 @@ def test_samples_show_every_class_there_is_room_for_whatever_the_order(labels: l
     assert seen == there or len(seen) >= min(len([item for item in chosen if item.labels]), len(there))
     random.shuffle(named)
     assert spread(_list_of(named), count) == chosen
+
+
+def test_a_third_of_the_samples_have_the_lowest_scores_and_a_third_the_highest() -> None:
+    items = _list_of([(f"image{number}", (number % 2,)) for number in range(20)])
+    scored = {f"image{number}": number / 20 for number in range(20)}
+    chosen = [item.id for item in choose(items, 9, scored)]
+    assert len(set(chosen)) == 9
+    assert chosen[3:] == [f"image{number}" for number in (0, 1, 2, 17, 18, 19)]
+    assert {item.labels for item in choose(items, 9, scored)[:3]} == {(0,), (1,)}
+    assert choose(items, 9, {}) == spread(items, 9) and len(choose(items, 50, scored)) == 20
+
+
+def test_two_hundred_photographs_with_all_layers_are_under_twenty_megabytes(tmp_path: Path) -> None:
+    images = write_image_set(tmp_path / "images", train=3, val=1, side=448)  # noise, which is harder to compress than photographs
+    prepared, results, folder = finished_run(tmp_path / "store", images, "cam+irn", assignments=("backbone.weights=none",))
+    (train, _) = Page(write_report(prepared, results, folder).read_text()).sheets
+    assert len(json.dumps(train["samples"])) / 3 * 200 < 20e6
 
 
 def _list_of(named: list[tuple[str, tuple[int, ...]]]) -> ItemList:

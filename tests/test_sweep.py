@@ -114,7 +114,9 @@ def test_the_best_comes_first_and_how_it_was_chosen_is_said(found: tuple[Finding
     epochs = found[0].trials[0].values["cam.epochs"]
     best, oracle, *_ = found[0].verdict()
     assert best == f"best of 3: cam.epochs={epochs} by seg.miou/val, {100 * scores[0]:.1f} (n=2)"
-    assert oracle == "this score is an oracle: the masks of val chose the settings and gave the score; report one on another list"
+    assert (
+        oracle == "this score is an oracle (optimistic: chosen on the same masks, those of val); report a score on another list"
+    )
     assert found[0].failed == ["cam.epochs=1, random seed 1 failed: ValueError: no"]
 
 

@@ -30,6 +30,7 @@ from orchestrator.sweeps.sweep import Sweep
 from orchestrator.sweeps.sweep_results import findings, read_sweep
 from orchestrator.sweeps.sweep_table import sweep_rows
 from orchestrator.sweeps.trials import Trials
+from orchestrator.tracking.live import Live
 from tests.conftest import write_image_set
 from tests.finished_run import PretendEngine
 from training.checkpoint import CHECKPOINT
@@ -105,7 +106,7 @@ def executing(sweep: Sweep, engine: Callable[[Any], Engine] = Engine) -> Iterato
 def run(sweep: Sweep, engine: Callable[[Any], Engine] = Engine, at_once: int = 2) -> tuple[dict[str, Any], Engine]:
     """Run a sweep; returns its record and its engine."""
     with executing(sweep, engine) as made:
-        Trials(sweep, made, search_of(sweep), at_once).run()
+        Trials(sweep, made, search_of(sweep), at_once, Live(sweep.request.store, None)).run()
     record = read_sweep(sweep.request.store, sweep.name)
     assert record is not None
     return record, made.engine

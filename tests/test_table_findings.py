@@ -207,7 +207,7 @@ def test_the_page_has_the_table_and_the_images_of_every_row(made: Made, tmp_path
         write_page(found, tmp_path / f"{kind}.html")
         text = (tmp_path / f"{kind}.html").read_text()
         assert text.count('<td class="number elsewhere">') == grey
-        assert all(row.label in text for row in ROWS) and '"title": "Images of the list train"' in text
+        assert all(row.label in text for row in ROWS) and '"title": "train"' in text
 
 
 def test_a_figure_is_drawn_with_the_published_points(made: Made, tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from training import checkpoint
 from training.average import Average
 from training.batches import batches, check_shares
 from training.checkpoint import Progress, Seen
+from training.memory import kept_memory
 from training.randomness import seed_torch
 from training.run import Run
 from training.stage import Losses, Training
@@ -36,6 +37,7 @@ class Stopped(Exception):
     """The training was asked to stop and has written its checkpoint; the same command continues it."""
 
 
+@kept_memory()
 def train(training: Training, items: Sequence[Item], run: Run) -> list[dict[str, float]]:
     """Train on `items` to the last step; returns the named losses of each epoch, each the mean over the steps that had it.
 

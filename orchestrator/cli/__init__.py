@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import typer
 from rich.console import Console
@@ -30,28 +30,33 @@ from orchestrator.cli import (
     track,
     ui,
 )
+from orchestrator.cli.grouped import Grouped
 from orchestrator.engine.interrupt import GIVEN, INTERRUPTED, end_at_once
 from orchestrator.reading.hidden import hidden, hidden_command
 from orchestrator.reading.summary import sentence
 from orchestrator.reading.tables import terminal
 
-# plain help text: rich help panels would double the time of --help
+CLUSTER = "Cluster"
+
 app = typer.Typer(
+    cls=Grouped,
     help="Weakly-supervised semantic segmentation, from image-level labels to a trained segmenter, in one command.",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (
-    *(launch.launch, sweep.sweep, table.table, table.tables, compare.compare, report.report, catalogue.ls, catalogue.show),
-    evaluate.evaluate,
-    *(export.export, predict.predict, reproduce.reproduce, track.track, ui.ui, clean.clean, doctor.doctor),
-    *(jobs.status, jobs.logs, jobs.stop),
-):
-    app.command(command.__name__)(command)
-app.command(submit.submit.__name__, context_settings=submit.SETTINGS)(submit.submit)
-app.add_typer(images.app, name="images")
+GROUPS: dict[str, tuple[Callable[..., None], ...]] = {
+    "Run": (launch.launch, sweep.sweep, table.table, evaluate.evaluate, doctor.doctor, clean.clean),
+    "Look": (catalogue.ls, catalogue.show, table.tables, compare.compare, report.report, ui.ui),
+    "Share": (export.export, predict.predict, reproduce.reproduce, track.track),
+    CLUSTER: (jobs.status, jobs.logs, jobs.stop),
+}
+for title, commands in GROUPS.items():
+    for command in commands:
+        app.command(command.__name__, rich_help_panel=title)(command)
+app.command(submit.submit.__name__, context_settings=submit.SETTINGS, rich_help_panel=CLUSTER)(submit.submit)
+app.add_typer(images.app, name="images", rich_help_panel="Run")
 
 
 def main() -> None:

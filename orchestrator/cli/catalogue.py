@@ -5,15 +5,19 @@ from fnmatch import fnmatch
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
 
 from imagesets.errors import WrongInput
 from orchestrator.planning import scores
+from orchestrator.planning.inherited import MODEL, with_unnamed_methods
 from orchestrator.planning.nearest import nearest
 from orchestrator.planning.recipe import ADD_ONS, AUTO, FOLD_ORDER, Published, Recipe, Setting, StageRecipe
-from orchestrator.planning.recipes import allowed, load_all
-from orchestrator.reading.tables import table, terminal
+from orchestrator.planning.recipes import allowed, find, load_all
+from orchestrator.planning.settings import declared
+from orchestrator.reading.tables import fitting, table, terminal
 
 # the kinds that can be named on a command line, in the order of the list
+FURTHER = ("published on VOC 2012 (%)", "public code's licence")  # columns of `ls` where there is room
 LISTED = (*FOLD_ORDER, *ADD_ONS, "backbone", "images", "preset")
 
 
@@ -38,15 +42,17 @@ def ls(
 
         print_matrix(terminal())
         return
-    found = table("name", "kind", "what", "published on VOC 2012 (%)", "public code's licence")
+    found, console = list[tuple[str, ...]](), terminal()
     recipes = [recipe for recipe in load_all().values() if recipe.kind in LISTED]
     for recipe in sorted(recipes, key=lambda recipe: (LISTED.index(recipe.kind), recipe.name)):
         for name in (recipe.name, *(f"{recipe.name}-{variant}" for variant in recipe.variants)):
             if recipe.kind == pattern or fnmatch(name, pattern if "*" in pattern else f"*{pattern}*"):
-                found.add_row(name, recipe.kind, recipe.title, _published(recipe), recipe.code.get("licence", ""))
-    if not found.rows:
+                found.append((name, recipe.kind, recipe.title, _published(recipe), recipe.code.get("licence", "")))
+    if not found:
         raise WrongInput(f"nothing is called like {pattern!r}{nearest(pattern, load_all())}; `wsss-orch ls` lists everything")
-    terminal().print(found)
+    shown = fitting(("name", "kind", "what", *FURTHER), found, FURTHER, console.width)
+    shown.columns[2].no_wrap = False  # the only column that may take two lines
+    console.print(shown)
 
 
 def show(name: Annotated[str, typer.Argument(help="A component, such as lpcam.")]) -> None:
@@ -78,8 +84,8 @@ def show(name: Annotated[str, typer.Argument(help="A component, such as lpcam.")
         console.print(f"  refiners on {images} unless others are named: {', '.join(refiners)}")
     for images, segmenter in recipe.published_segmenter.items():
         console.print(f"  segmenter on {images} unless another is named: {segmenter}")
-    for name, value in recipe.overrides.items():
-        console.print(f"  sets {name}={value}")
+    if recipe.overrides:
+        _print_overrides(console, recipe)
     for images, values in recipe.published_settings.items():
         console.print(f"  defaults on {images}: {_assigned(prefix, values)}")
     for other, values in recipe.companions.items():
@@ -90,6 +96,18 @@ def show(name: Annotated[str, typer.Argument(help="A component, such as lpcam.")
     for figure in recipe.published:
         told = f"  published: {figure.images} {figure.metric} {figure.value}"
         console.print(f"{told} {f'with {figure.with_} ' if figure.with_ else ''}({figure.source})")
+
+
+def _print_overrides(console: Console, recipe: Recipe) -> None:
+    """The values that a preset or an image set gives, beside the defaults that they replace."""
+    settings = declared(recipe if recipe.kind == "images" else find("shapes", ("images",))[0])
+    values = with_unnamed_methods(recipe.overrides)
+    given = table("sets", "to", "default")
+    for name, value in values.items():
+        given.add_row(name, str(value), str(settings[name].default))
+    console.print(given)
+    if heirs := sorted({name.partition(".")[0] for name in values.keys() - recipe.overrides.keys()}):
+        console.print(f"  {', '.join(heirs)}: not named in this {recipe.kind.rstrip('s')}, so {MODEL}'s values")
 
 
 def _published(recipe: Recipe) -> str:

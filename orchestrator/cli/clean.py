@@ -19,7 +19,7 @@ def clean(
     """Show what no run in a store needs; --yes removes it.
 
     These are stages that no finished or running launch refers to, half-finished stages, files of broken writes, and leftovers
-    of Ray. The stages of an interrupted run count as not needed until it is finished.
+    of Ray. Unfinished runs' stages are deleted too: the command that launched such a run finishes it.
 
     Examples:
 

@@ -33,6 +33,7 @@ def compare(
             "from each method to the same with add-ons."
         ),
     ] = "",
+    samples: options.Samples = options.SAMPLES,
     store: options.StoreRoot = options.STORE,
 ) -> None:
     """Compare finished runs. Shows means and deviations, paired differences to the first, published figures and protocols.
@@ -69,7 +70,7 @@ def compare(
         if path.suffix == ".html":
             from orchestrator.pages.comparison_page import write_page  # loads torch and matplotlib
 
-            write_page(comparison, runs.store, path)
+            write_page(comparison, runs.store, path, samples)
         elif path.suffix in PLOT_ENDINGS:
             from orchestrator.pages.comparison_figures import plot_file
 

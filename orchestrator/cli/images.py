@@ -44,7 +44,7 @@ def check_images(
       wsss-orch images check folder:PATH --set images.training=train --set images.validation=holdout --bad bad.txt
     """
     from imagesets.check import check
-    from imagesets.labels import ANNOTATIONS, LABEL_LIST
+    from imagesets.labels import ANNOTATIONS, list_of
 
     images, settings = images_alone(spec, assign, store.resolve())
     console = terminal()
@@ -61,7 +61,7 @@ def check_images(
     if problems := found.problems:
         shown = "\n".join(f"  {problem}" for problem in problems)
         raise WrongInput(f"{len(problems)} problem{'s' if len(problems) > 1 else ''} in {spec}:\n{shown}")
-    source = {"list": LABEL_LIST, "xml": ANNOTATIONS, "masks": "the masks"}[images.label_source]
+    source = {"list": list_of(images.root).name, "xml": ANNOTATIONS, "masks": "the masks"}[images.label_source]
     console.print(f"{spec} has no problems; its image-level labels come from {source}")
     console.print(_counts(images, names))
 
@@ -135,7 +135,7 @@ def show_images(
 
       wsss-orch images show voc12:PATH --list val --count 20 --output val.png
     """
-    from orchestrator.pages.samples import spread  # also reads maps, so it loads torch
+    from orchestrator.pages.choice import spread
 
     if output.suffix.lower() != ".png":
         raise WrongInput(f"--output {output} must end in .png")

@@ -35,6 +35,7 @@ from orchestrator.planning.stage import narrowed
 from orchestrator.reading.results import whole, write_results
 from orchestrator.reading.summary import group_of, note_failure, sentence
 from orchestrator.reading.tables import group_table, print_plan, print_stages, result_table, terminal, warn
+from orchestrator.tracking.live import Live
 from orchestrator.tracking.tracking import deliver_or_say
 
 EPILOG = """Examples:
@@ -113,7 +114,7 @@ def launch(
         return []
     warn(console, check_images(prepared[0]))
     _begin(console, prepared[0].planner, forced)
-    failures = _run(console, prepared, plans, where)
+    failures = _run(console, prepared, plans, where, None if only else tracked)
     if not only:
         _report(console, prepared, failures, tracked)
     _raise(console, prepared, failures)
@@ -167,17 +168,21 @@ def _begin(console: Console, shared: Planner, forced: Mapping[Path, str]) -> Non
 
 
 def _run(
-    console: Console, runs: Sequence[Prepared], plans: Sequence[Sequence[PlannedStage]], where: Where
+    console: Console, runs: Sequence[Prepared], plans: Sequence[Sequence[PlannedStage]], where: Where, tracked: str | None
 ) -> Sequence[Exception | None]:
-    """Run the missing stages of each run's plan; returns the error of each run, or None."""
+    """Run the missing stages of each run's plan; returns the error of each run, or None. MLflow is told if `tracked` is a URI."""
     first = runs[0]
     if all(step.cached for steps in plans for step in steps):
         count = sum(map(len, plans))
         console.print(f"nothing to do: all {count} stages of {first.request.method} are cached in {first.request.store}")
         return [None] * len(runs)
     log = first.request.store / "runs" / first.run / "log.txt"
-    with announced(runs), Execution(console, first.planner, first.settings["training.workers"], where, log) as execution:
-        return execution.run(plans)
+    workers, live = first.settings["training.workers"], Live(first.request.store, tracked)
+    with announced(runs), Execution(console, first.planner, workers, where, log) as execution, live:
+        live.follow(runs)
+        failures = execution.run(plans)
+        live.end((run.run for run, failure in zip(runs, failures, strict=True) if failure), "FAILED")
+        return failures
 
 
 def _report(console: Console, runs: Sequence[Prepared], failures: Sequence[Exception | None], tracked: str | None) -> None:

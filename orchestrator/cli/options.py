@@ -73,9 +73,11 @@ RayAddress = Annotated[str, typer.Option(help="A running Ray cluster; a private 
 Exclude = Annotated[Path | None, paths.option(help="A file of image ids to leave out, one a line.")]
 Until = Annotated[str, typer.Option(help="Stop after this stage.")]
 Track = Annotated[str, typer.Option(help="mlflow or none.")]
+Samples = Annotated[int, typer.Option(min=1, help="Images of each list that the page shows.")]
 TrackingUri = Annotated[str, typer.Option(envvar=VARIABLE, help="An MLflow server or database; the store's own by default.")]
 
 STORE = Path("wsss-store")
+SAMPLES = 24
 ELSEWHERE = "elsewhere"  # a key of typer's context: the command is only checked here and runs on a cluster
 
 

@@ -17,6 +17,7 @@ def report(
     to: Annotated[
         Path | None, paths.option(parser=paths.file, help="The .html file; <store>/reports/<names>.html by default.")
     ] = None,
+    samples: options.Samples = options.SAMPLES,
     store: options.StoreRoot = options.STORE,
 ) -> None:
     """Write an HTML page on finished runs. It has sortable tables, figures, and the same images across methods.
@@ -27,7 +28,7 @@ def report(
 
       wsss-orch report lpcam+irn
 
-      wsss-orch report cam+irn lpcam+irn --to page.html
+      wsss-orch report cam+irn lpcam+irn --to page.html --samples 200
     """
     root = store.resolve()
     path = to or root / "reports" / f"{'-'.join(names)}.html"
@@ -44,5 +45,6 @@ def report(
     if record:
         sweep_page.write_page(findings(runs, record), path)
     else:
-        comparison_page.write_page(compare([group for name in names for group in groups_of(runs, name)], Store(root)), root, path)
+        comparison = compare([group for name in names for group in groups_of(runs, name)], Store(root))
+        comparison_page.write_page(comparison, root, path, samples)
     terminal().print(f"written  {path}")

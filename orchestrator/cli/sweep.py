@@ -15,6 +15,7 @@ from orchestrator.planning.refusals import made_otherwise, overlaps, unread
 from orchestrator.reading.tables import terminal, warn
 from orchestrator.sweeps.axes import split
 from orchestrator.sweeps.sweep import Sweep
+from orchestrator.tracking.live import Live
 from orchestrator.tracking.tracking import deliver_or_say
 
 
@@ -51,7 +52,7 @@ def sweep(
     exclude: options.Exclude = None,
     saliency: options.Saliency = None,
 ) -> None:
-    """Vary settings with Ray Tune. Thresholds (seed.threshold) cost one pass and no trial. Shared stages are made once.
+    """Vary settings with Ray Tune. All thresholds (seed.threshold) are scored in one pass. Common stages are made once.
 
     The same command continues a sweep. The result is a table, the best setting, and a page with sensitivity plots.
 
@@ -75,11 +76,11 @@ def sweep(
     console, where = terminal(), Where(address=address)
     where.check()
     options.drive(context, request.store)
-    _run(console, asked, where, at_once)
+    _run(console, asked, where, at_once, tracked)
     _report(console, asked, tracked)
 
 
-def _run(console: Console, asked: Sweep, where: Where, at_once: int) -> None:
+def _run(console: Console, asked: Sweep, where: Where, at_once: int, tracked: str | None) -> None:
     """Run every trial that is not in the store yet."""
     # imported here, so that other commands do not wait for Ray and torch
     from orchestrator.sweeps.early import check
@@ -108,8 +109,9 @@ def _run(console: Console, asked: Sweep, where: Where, at_once: int) -> None:
     shared.store.open()
     shared.fingerprints.save()
     log = asked.folder / "log.txt"
-    with Execution(console, shared, wanted.settings["training.workers"], where, log) as execution:
-        Trials(asked, execution, search, at_once).run()
+    workers = wanted.settings["training.workers"]
+    with Execution(console, shared, workers, where, log) as execution, Live(request.store, tracked, asked.name) as live:
+        Trials(asked, execution, search, at_once, live).run()
 
 
 def _report(console: Console, asked: Sweep, tracked: str | None) -> None:
@@ -131,6 +133,6 @@ def _report(console: Console, asked: Sweep, tracked: str | None) -> None:
     console.print(f"page    {page}")
     if tracked is not None:
         runs = [results["run"] for trial in found.trials for results in trial.group.runs]
-        console.print(f"mlflow  {deliver_or_say(asked.request.store, runs, tracked)}")
+        console.print(f"mlflow  {deliver_or_say(asked.request.store, runs, tracked, asked.name)}")
     if found.failed:
         raise typer.Exit(1)

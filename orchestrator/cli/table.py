@@ -14,9 +14,8 @@ from orchestrator.cli.compare import ENDINGS, PLOT_ENDINGS
 from orchestrator.engine.announced import announced
 from orchestrator.engine.checks import Weights, check_images, check_imports, weights_problems
 from orchestrator.engine.execution import Execution, Where
-from orchestrator.planning.images import open_images
+from orchestrator.planning.images import images_recipe, open_images
 from orchestrator.planning.launch import Experiment, Prepared, planner
-from orchestrator.planning.recipes import find
 from orchestrator.planning.refusals import made_otherwise, refuse_run
 from orchestrator.reading.results import whole, write_results
 from orchestrator.reading.summary import note_failure, sentence
@@ -27,6 +26,7 @@ from orchestrator.tables.asked import Asked
 from orchestrator.tables.catalogue import find_table, load_tables
 from orchestrator.tables.plan_table import print_plans
 from orchestrator.tables.planned import PlannedRow, Wanted, experiments, plan_rows, runs_of, unread
+from orchestrator.tracking.live import Live
 from orchestrator.tracking.tracking import deliver_or_say
 
 
@@ -95,7 +95,7 @@ def table(
     for path in to:
         if path.suffix not in ENDINGS + PLOT_ENDINGS:
             raise WrongInput(f"--to {path} must end in one of {', '.join(ENDINGS + PLOT_ENDINGS)}")
-    kind = find(images.partition(":")[0], ("images",))[0].name
+    kind = images_recipe(images).name
     seeds = options.seeds_of(0, runs or 1, random_seeds) if runs or random_seeds else []
     given, found = options.assignments(assign, saliency), find_table(name, kind)
     if plots := [path for path in to if path.suffix in PLOT_ENDINGS and not found.is_figure]:
@@ -117,7 +117,7 @@ def table(
     if plan:
         print_plans(console, asked, planned)
         return
-    _report(console, asked, planned, _run(console, asked, planned, where), to, tracked)
+    _report(console, asked, planned, _run(console, asked, planned, where, tracked), to, tracked)
 
 
 def _planned(console: Console, asked: Asked, wanted: Wanted, plan: bool) -> list[PlannedRow]:
@@ -146,7 +146,7 @@ def _refuse(row: PlannedRow, further: Callable[[Prepared], list[str]]) -> None:
         row.refusal = str(error)
 
 
-def _run(console: Console, asked: Asked, planned: Sequence[PlannedRow], where: Where) -> Mapping[str, str]:
+def _run(console: Console, asked: Asked, planned: Sequence[PlannedRow], where: Where, tracked: str | None) -> Mapping[str, str]:
     """Run the missing stages of the chosen rows, each once; returns the errors of runs by their names."""
     runs = runs_of(asked, planned)
     first = next(iter(runs.values()))
@@ -160,9 +160,11 @@ def _run(console: Console, asked: Asked, planned: Sequence[PlannedRow], where: W
         console.print(f"nothing to do: all {len(steps)} stages of {asked.table.id} are cached in {asked.store}")
         return {}
     asked.folder.mkdir(parents=True, exist_ok=True)
-    workers, log = first.settings["training.workers"], asked.folder / "log.txt"
-    with announced(runs.values()), Execution(console, first.planner, workers, where, log) as execution:
+    workers, log, live = first.settings["training.workers"], asked.folder / "log.txt", Live(asked.store, tracked)
+    with announced(runs.values()), Execution(console, first.planner, workers, where, log) as execution, live:
+        live.follow(list(runs.values()))
         failures = execution.run([run.steps for run in runs.values()])
+        live.end((name for name, failure in zip(runs, failures, strict=True) if failure), "FAILED")
     return {name: _noted(runs[name], name, failure) for name, failure in zip(runs, failures, strict=True) if failure}
 
 

@@ -6,7 +6,7 @@ import typer
 
 from orchestrator.cli import options
 from orchestrator.reading.tables import terminal
-from orchestrator.tracking.tracking import deliver, finished_runs
+from orchestrator.tracking.tracking import deliver, deliver_sweep, finished_runs, sweeps
 
 
 def track(
@@ -31,4 +31,7 @@ def track(
         where, new = deliver(store, name, tracking_uri)
         added += new
         console.print(f"{name}: {'delivered' if new else 'already there'}, {where}")
+    for sweep in [] if runs else sweeps(store):
+        deliver_sweep(store, sweep, tracking_uri)
+        console.print(f"{sweep}: the trials of this sweep stand below its run")
     console.print(f"{added} delivered, {len(chosen) - added} already there")

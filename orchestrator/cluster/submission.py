@@ -13,7 +13,7 @@ from imagesets.errors import WrongInput, refuse
 from orchestrator.cluster import jobs, shipping
 from orchestrator.engine.interrupt import GIVEN
 from orchestrator.planning import launch
-from orchestrator.planning.recipes import find
+from orchestrator.planning.images import images_recipe
 from orchestrator.planning.refusals import problems
 from orchestrator.planning.settings import PRESETS, declared, parse_assignments
 from orchestrator.planning.stage import narrowed
@@ -115,7 +115,7 @@ class Submission:
         values = self.values
         yield "--store", str(values["store"])
         kind, _, path = values.get("images", "shapes").partition(":")
-        if not find(kind, ("images",))[0].make:
+        if not images_recipe(values.get("images", "shapes")).make:
             yield f"--images {kind}:", path
         if _is_file(values.get("recipe", "")):
             yield "--recipe", values["recipe"]
@@ -130,9 +130,9 @@ class Submission:
 
     def _file_of(self, assignment: str) -> str:
         """The path in a `--set` of a setting that takes one, else ""."""
-        recipe, _ = find(self.values["images"].partition(":")[0], ("images",))
         ((name, value),) = parse_assignments([assignment]).items()
-        setting = declared(recipe).get(name.rpartition(":")[2])  # a table's assignment may begin with a pattern of rows
+        known = declared(images_recipe(self.values["images"]))
+        setting = known.get(name.rpartition(":")[2])  # a table's assignment may begin with a pattern of rows
         if setting is None or not (setting.file or setting.folder):
             return ""
         return str(value) if str(value) not in (*PRESETS, *setting.choices) else ""

@@ -13,6 +13,7 @@ from orchestrator.engine.makers import cpu_elsewhere, maker
 from orchestrator.engine.spent import Meter, Spent
 from orchestrator.engine.taken_over import taken_over
 from orchestrator.storage.shards import SUM
+from training.memory import kept_memory
 from training.stage import Record
 
 
@@ -30,7 +31,7 @@ def run_shards(
             there.append(taken_over(job, parts))
             yield [part for part in parts if job.name_of(part) not in there[-1]]
 
-    with blaming(job.root):
+    with blaming(job.root), kept_memory():
         meter = Meter(torch.device(device))
         for index, records in zip(indices, _made(job, device, left(), ask, cpus), strict=True):
             job.attempt.write_shard(index, _named(job, shards[index], records, there.popleft()))

@@ -56,7 +56,7 @@ def _run_training(job: Job, rank: int, world: int, device: str, cores: int) -> S
         rank=rank,
         world=world,
         checkpoint_seconds=settings.training.checkpoint_seconds,
-        report=_progress_writer(job.folder, training.steps) if rank == 0 else lambda step, losses, history: None,
+        report=_progress_writer(job.folder, training) if rank == 0 else lambda step, losses, history: None,
         asked_to_stop=lambda: os.path.exists(job.folder / STOP),  # False also if the store fails for a moment
         fence=job.attempt.check,
     )
@@ -93,15 +93,24 @@ def _of_all(own: Spent, world: int, device: str) -> Spent:
     return sum((Spent(*figures.tolist()) for figures in every), Spent())
 
 
-def _progress_writer(folder: Path, steps: int) -> Callable[[int, Mapping[str, float], list[dict[str, float]]], None]:
+def _progress_writer(folder: Path, training: Training) -> Callable[[int, Mapping[str, float], list[dict[str, float]]], None]:
+    """The function that notes the progress of a training in its folder, for displays, early stopping and MLflow."""
     written = -PROGRESS_EVERY
 
     def write(step: int, losses: Mapping[str, float], history: list[dict[str, float]]) -> None:
         nonlocal written
-        if time.monotonic() - written >= PROGRESS_EVERY or step == steps:
+        if time.monotonic() - written >= PROGRESS_EVERY or step == training.steps:
             written = time.monotonic()
-            note = json.dumps({"step": step, "steps": steps, "losses": dict(losses), "history": history}).encode()
+            note = {
+                "step": step,
+                "steps": training.steps,
+                "images": step * training.batch,
+                "at": time.time(),
+                "losses": dict(losses),
+                "rates": sorted({group["lr"] for group in training.optimiser.param_groups}),
+                "history": history,
+            }
             with suppress(OSError, WrongInput):  # the next checkpoint raises if the store really fails
-                write_atomically(folder / PROGRESS, note)
+                write_atomically(folder / PROGRESS, json.dumps(note).encode())
 
     return write

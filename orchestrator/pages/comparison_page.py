@@ -1,27 +1,29 @@
-"""A comparison as one HTML page: sortable tables, figures, and the same images across methods with a slider between two.
+"""A comparison as one HTML page: sortable tables, figures, and the same images across methods.
 
-This module decides what is shown. comparison.html.j2 has the layout, comparison.js the behaviour.
+This module decides what is shown. comparison.html.j2 has the layout, browser.js the behaviour.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from imagesets.image_set import ImageSet
 from orchestrator.pages.comparison_figures import figures
+from orchestrator.pages.confusion import Scored, matrices
 from orchestrator.pages.page import template
 from orchestrator.pages.report import drawable, layer_of, title
-from orchestrator.pages.samples import samples
+from orchestrator.pages.samples import sheet
 from orchestrator.planning.images import open_images
+from orchestrator.planning.recipes import load_all
 from orchestrator.reading import formats
 from orchestrator.reading.comparison import Comparison, Entry
 from orchestrator.storage.store import Store, write_atomically
 
-SAMPLES = 24  # images of each list in the image browser
+SAMPLES = 24  # images of each list in a table's page
 
 
-def write_page(comparison: Comparison, store: Path, path: Path) -> None:
-    """Write the page of a comparison of runs in `store` to `path`."""
+def write_page(comparison: Comparison, store: Path, path: Path, count: int) -> None:
+    """Write the page of a comparison of runs in `store` to `path`, with `count` images of each list."""
     heads = formats.columns(comparison)
     classes = {formats.class_head(place): (place, formats.class_rows(comparison, place)) for place in comparison.lines}
     page = template("comparison.html.j2").render(
@@ -31,47 +33,43 @@ def write_page(comparison: Comparison, store: Path, path: Path) -> None:
         rows=formats.rows(comparison),
         class_tables={head: table for head, table in classes.items() if table[1]},
         figures=figures(comparison),
-        sheets=sheets(comparison.entries, store),
+        matrices=matrices(_scored(comparison), Store(store)),
+        sheets=sheets(comparison.entries, store, count),
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, page.encode())
 
 
-def sheets(entries: Sequence[Entry], store: Path) -> list[dict[str, Any]]:
-    """For each list the images with the results of each entry's first run; empty if entries have different images."""
-    images = _images(entries, store)
-    if images is None:
-        return []
-    made = []
+def sheets(entries: Sequence[Entry], store: Path, count: int = SAMPLES) -> list[dict[str, Any]]:
+    """For each list the images with the results of the first run of each entry that has the same images as the first entry."""
+    images, made = _images(entries[0], store), []
     for split in dict.fromkeys(split for entry in entries for _, split in entry.last):
-        layers = [
-            layer_of(Store(store), row.about, f"{entry.label}: {title(quantity)}")
+        rows = [
+            (entry.label, row.about)
             for entry in entries
             for (quantity, on), row in entry.last.items()
             if on == split and drawable(quantity)
         ]
+        alike = [(label, about) for label, about in rows if about["masks"] == rows[0][1]["masks"]]
+        layers = [layer_of(Store(store), about, f"{label}: {title(about['quantity'])}", images.classes) for label, about in alike]
         if layers:
-            shown, legend = samples(images.items(split, with_masks=True), layers, images.classes, SAMPLES)
-            made.append(
-                {"title": f"Images of the list {split}", "legend": legend, "samples": [_as_json(sample) for sample in shown]}
-            )
+            made.append(sheet(split, images.items(split, with_masks=True), layers, images.classes, count))
     return made
 
 
-def _images(entries: Sequence[Entry], store: Path) -> ImageSet | None:
-    """The image set of all entries, if all have the same."""
-    asked = [
-        (*(entry.group.first["command"][name] for name in ("images", "exclude")), _image_settings(entry)) for entry in entries
-    ]
-    if any(other != asked[0] for other in asked):
-        return None
-    images, exclude, settings = asked[0]
-    return open_images(images, settings, store, make=True, exclude=Path(exclude) if exclude else None)
+def _scored(comparison: Comparison) -> Iterator[Scored]:
+    """Each line with its row of every run."""
+    for (quantity, split), lines in comparison.lines.items():
+        for line in lines:
+            entry = line.entry
+            yield f"{entry.label}: {title(quantity)} on {split}", list(line.row.runs.values()), entry.group.first["classes"]
 
 
-def _image_settings(entry: Entry) -> dict[str, Any]:
-    return {name: value for name, value in entry.group.first["settings"].items() if name.startswith("images.")}
-
-
-def _as_json(sample: Any) -> dict[str, Any]:
-    return {"id": sample.id, "labels": sample.labels, "pictures": dict(sample.pictures)}
+def _images(entry: Entry, store: Path) -> ImageSet:
+    """The image set of an entry."""
+    command, newer = entry.group.first["command"], load_all()["images"].settings  # settings that came after the run
+    settings = {f"images.{name}": setting.default for name, setting in newer.items()} | dict(entry.group.first["settings"])
+    exclude = Path(command["exclude"]) if command["exclude"] else None
+    images = open_images(command["images"], settings, store, make=True, exclude=exclude)
+    assert images is not None  # missing images are made
+    return images

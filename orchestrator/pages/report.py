@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.pages import figures
+from orchestrator.pages.confusion import matrices
 from orchestrator.pages.page import entry, template
-from orchestrator.pages.samples import Layer, regions, samples
+from orchestrator.pages.regions import regions
+from orchestrator.pages.samples import Layer, sheet
 from orchestrator.planning import choosing, scores
 from orchestrator.planning.launch import Prepared
 from orchestrator.planning.planned_stage import PlannedStage
@@ -19,18 +21,19 @@ from orchestrator.planning.published import figures_of, published
 from orchestrator.planning.recipe import AUTO
 from orchestrator.planning.references import resolve
 from orchestrator.planning.score_recipe import Details
+from orchestrator.reading.by_image import scores_of_images
 from orchestrator.reading.numbers import told_figures
 from orchestrator.reading.results import cost_unit, subjects, used_settings
 from orchestrator.storage.store import Store, read_json, read_manifest, write_atomically
 
-SAMPLES = 8  # images that are shown of each list
+SAMPLES = 12  # images that are shown of each list
 
 
 def write_report(prepared: Prepared, results: Mapping[str, Any], folder: Path) -> Path:
     """Write `<folder>/report.html` for a finished plan and its `results` (see `orchestrator.reading`); returns its path."""
     steps = [step for step in prepared.steps if step.manifest is not None]
     rows = [_row(row, subject, results) for row, subject in zip(results["rows"], subjects(results["rows"]), strict=True)]
-    known = dict.fromkeys(row["quantity"] for row in rows)
+    known, classes = dict.fromkeys(row["quantity"] for row in rows), results["classes"]
     page = template("report.html.j2").render(
         results=results,
         metrics=scores.metrics(known, "pages"),
@@ -46,10 +49,11 @@ def write_report(prepared: Prepared, results: Mapping[str, Any], folder: Path) -
         curves=[{**row, "figure": figures.threshold_curve(row, row["name"])} for row in rows if "curve" in row],
         losses=[(step.stage.name, figures.losses(history, step.stage.name)) for step, history in _histories(steps)],
         regions=[
-            (step.stage.component, shown, regions(step, resolve(shown.call), results["classes"]))
+            (step.stage.component, shown, regions(step, resolve(shown.call), classes))
             for step in steps
             if (shown := step.stage.recipe.regions)
         ],
+        matrices=matrices(((f"{row['name']} on {row['split']}", [row], classes) for row in rows), prepared.planner.store),
         sheets=_sheets(prepared, rows),
         settings=_groups(used_settings(results)),
         versions=_newest(steps).get("versions", {}),
@@ -129,17 +133,23 @@ def _sheets(prepared: Prepared, rows: Sequence[Mapping[str, Any]]) -> list[dict[
     layers: dict[str, list[Layer]] = {}
     for row in rows:
         if drawable(row["quantity"]):
-            layers.setdefault(row["split"], []).append(layer_of(prepared.planner.store, row, row["name"]))
+            layers.setdefault(row["split"], []).append(
+                layer_of(prepared.planner.store, row, row["name"], prepared.images.classes)
+            )
     for step in prepared.steps:
         if step.manifest and drawable(step.stage.recipe.scored):
             for name in set(step.stage.lists).intersection(prepared.unscored):
                 layers.setdefault(name, []).extend(_unscored_layers(prepared, step))
-    sheets = []
-    for split, of_split in layers.items():
-        items = prepared.planner.items(split, with_masks=prepared.images.has_masks(split))
-        shown, legend = samples(items, of_split, prepared.images.classes, SAMPLES)
-        sheets.append({"title": f"Images of the list {split}", "samples": shown, "legend": legend})
-    return sheets
+    return [
+        sheet(
+            split,
+            prepared.planner.items(split, with_masks=prepared.images.has_masks(split)),
+            of_split,
+            prepared.images.classes,
+            SAMPLES,
+        )
+        for split, of_split in layers.items()
+    ]
 
 
 def _unscored_layers(prepared: Prepared, step: PlannedStage) -> Iterator[Layer]:
@@ -159,11 +169,12 @@ def drawable(quantity: str) -> bool:
     return about is not None and (about.label_maps or bool(about.threshold))
 
 
-def layer_of(store: Store, row: Mapping[str, Any], title: str) -> Layer:
-    """The scored result of a row as a layer of contact sheets."""
+def layer_of(store: Store, row: Mapping[str, Any], title: str, classes: Sequence[str]) -> Layer:
+    """The scored result of a row as a layer over photographs."""
     folder = store.folder(row["stage"], row["key"])
     read = (read_manifest(folder) or {}).get("read", "")
-    return Layer(title, folder, row["protocol"].get("threshold"), read)
+    known = scores_of_images(row, store, classes)
+    return Layer(title, folder, row["protocol"].get("threshold"), read, row["quantity"], known)
 
 
 def _groups(settings: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, Any]]]]:

@@ -1,143 +1,130 @@
-"""Some images of a run with the results of each scored stage, as pictures inside the page."""
+"""Some images of a list with the result of each scored stage, as a page's image browser reads them (see images.js)."""
 
-import base64
-import io
-from bisect import insort
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from imagesets.item import VOID, Item
 from imagesets.item_list import ItemList
 from imagesets.palette import PALETTE
 from orchestrator.engine.context import stored
-from orchestrator.planning.planned_stage import PlannedStage
-from orchestrator.storage.shards import StoredRecords
-from orchestrator.storage.store import digest
+from orchestrator.pages.choice import choose
+from orchestrator.pages.pictures import heat_picture, heat_scale, label_picture, photograph
+from orchestrator.planning import scores
+from orchestrator.reading.numbers import told
 from refiners.threshold import label_map
 
-SIDE = 240  # pixels of a picture's long side, at most
-REGION, REGION_SIDE = 0.35, 72  # a region's share of the shorter side of its image, and its side in pixels
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One image: its id, the names of its image-level labels, and titled pictures as data URIs."""
-
-    id: str
-    labels: tuple[str, ...]
-    pictures: tuple[tuple[str, str], ...]
+TRUTH = "truth"
+Heats = dict[int, np.ndarray]  # the map float [H,W] of each class by its 0-based index
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A scored result with its title: the records in a stage's `folder`, label maps or maps with their `threshold`.
+    """A result with its title: the records in a stage's `folder`, label maps or maps with their `threshold`.
 
-    `read` is the reader of maps.
+    `read` is the reader of maps; `scores` are the main metric of `quantity` for each image, as far as it was scored.
     """
 
     title: str
     folder: Path
     threshold: float | None
     read: str = ""
+    quantity: str = ""
+    scores: Mapping[str, float] = field(default_factory=dict)
 
-    def label_map(self, image: str) -> np.ndarray:
-        """The label map of one image, uint8 [H,W]."""
+    def of(self, image: str) -> tuple[np.ndarray, Heats]:
+        """The label map of one image, uint8 [H,W], and the maps that it was made of, if any."""
+        record = self._records[image]
         if not self.read:
-            return self._records[image]["label"]
-        maps = self._records[image]
-        own = maps.background(full=True)
+            return record["label"], {}
+        own = record.background(full=True)
         background = self.threshold if own is None else own
         assert background is not None  # maps without their own background are scored at a threshold
-        return label_map(maps.full(), maps.keys, background)
+        full = record.full()
+        return label_map(full, record.keys, background), dict(zip(record.keys.tolist(), full.numpy(), strict=True))
 
     @cached_property
     def _records(self) -> Any:
         return stored(self.folder, self.read)
 
 
-def samples(
-    items: ItemList, layers: Sequence[Layer], classes: Sequence[str], count: int
-) -> tuple[list[Sample], list[tuple[str, str]]]:
-    """Samples of up to `count` of the `items`, each with its mask (if any) and the label maps of `layers`; and the legend.
-
-    The legend holds the name and CSS colour of every visible label.
-    """
-    seen: set[int] = set()
-    shown = []
-    for item in spread(items, count):
-        truth = {"truth": item.truth()} if item.mask else {}
-        maps = truth | {layer.title: layer.label_map(item.id) for layer in layers}
-        seen.update(int(value) for label in maps.values() for value in np.unique(label))
-        pictures = (("image", _photograph(item.rgb())), *((title, _palette_picture(label)) for title, label in maps.items()))
-        shown.append(Sample(item.id, tuple(classes[index] for index in item.labels), pictures))
-    return shown, [(_name(value, classes), f"rgb({','.join(map(str, PALETTE[value]))})") for value in sorted(seen)]
-
-
-Places = Callable[[Mapping[str, np.ndarray]], list[list[tuple[str, np.ndarray]]]]  # see `orchestrator.planning.recipe.Regions`
-
-
-def regions(step: PlannedStage, places: Places, classes: Sequence[str]) -> dict[str, list[list[str]]]:
-    """For each class the rows of image regions that `places` finds in a fitted stage's record, as data URIs."""
-    stored = StoredRecords(step.folder)
-    rows = {name: places(stored[name]) for name in classes}
-    shown = {id for of_class in rows.values() for row in of_class for id, _ in row}
-    images = {id: step.items[place] for place, id in enumerate(step.items.names()) if id in shown}
+def sheet(title: str, items: ItemList, layers: Sequence[Layer], classes: Sequence[str], count: int) -> dict[str, Any]:
+    """Up to `count` of the `items` with their masks (if any), the label maps and the heat maps of `layers`, as JSON."""
+    samples = [_Sample(item, layers) for item in choose(items, count, _judged(layers))]
+    seen = sorted(set().union(*(sample.values for sample in samples)))
+    heats = [place for place, layer in enumerate(layers) if layer.read]
+    truth = [TRUTH] if any(sample.item.mask for sample in samples) else []
     return {
-        name: [[_region(images[id].rgb(), place) for id, place in row] for row in of_class] for name, of_class in rows.items()
+        "title": title,
+        "legend": [[_name(value, classes), f"rgb({','.join(map(str, PALETTE[value]))})"] for value in seen],
+        "heat": heat_scale(),
+        "layers": [
+            *({"title": name} for name in truth),
+            *(_about(layer) for layer in layers),
+            *({"title": f"maps of {layers[place].title}", "heat": True} for place in heats),
+        ],
+        "samples": [sample.as_json(bool(truth), heats, seen, classes) for sample in samples],
     }
 
 
-def _region(rgb: np.ndarray, place: np.ndarray) -> str:
-    """A square around a place (row, column as fractions), a third of the image's shorter side wide, inside the image."""
-    size = np.array(rgb.shape[:2])
-    side = max(int(size.min() * REGION), 1)
-    top, left = np.clip(np.round(place * size - side / 2), 0, size - side).astype(int)
-    picture = Image.fromarray(rgb[top : top + side, left : left + side])
-    return _data_uri(picture.resize((REGION_SIDE, REGION_SIDE)), "webp", quality=75)
+class _Sample:
+    """One image with what its layers hold."""
+
+    def __init__(self, item: Item, layers: Sequence[Layer]):
+        self.item, self.layers = item, layers
+        self.truth = item.truth() if item.mask else None
+        self.results = [layer.of(item.id) for layer in layers]
+
+    @property
+    def values(self) -> set[int]:
+        """All values of its label maps."""
+        return {int(value) for label in self._labels() for value in np.unique(label)}
+
+    def as_json(self, with_truth: bool, heats: Sequence[int], seen: Sequence[int], classes: Sequence[str]) -> dict[str, Any]:
+        rgb = self.item.rgb()
+        names = [classes[index] for index in self.item.labels]
+        return {
+            "id": self.item.id,
+            "labels": names,
+            "size": [rgb.shape[1], rgb.shape[0]],
+            "photograph": photograph(rgb),
+            "legend": [seen.index(value) for value in sorted(self.values)],
+            "pictures": [
+                *([None if self.truth is None else label_picture(self.truth)] if with_truth else []),
+                *(label_picture(label) for label, _ in self.results),
+                *({classes[key]: heat_picture(heat) for key, heat in self.results[place][1].items()} for place in heats),
+            ],
+            "scores": [*([None] if with_truth else []), *map(self._score, self.layers), *[None] * len(heats)],
+        }
+
+    def _labels(self) -> Iterator[np.ndarray]:
+        yield from () if self.truth is None else (self.truth,)
+        yield from (label for label, _ in self.results)
+
+    def _score(self, layer: Layer) -> list[Any] | None:
+        value = layer.scores.get(self.item.id)
+        return None if value is None else [value, told(value, scores.main_metric(layer.quantity))]
 
 
-def spread(items: ItemList, count: int) -> list[Item]:
-    """Up to `count` items that show the classes as evenly as possible; the order of `items` does not matter."""
-    first: dict[tuple[int, ...], list[tuple[str, int]]] = {}  # of each set of labels; more than `count` are never needed
-    for place, (id, labels) in enumerate(items.labelled()):
-        alike = first.setdefault(labels, [])
-        insort(alike, (digest(id.encode()), place))  # neighbours in a list are often near copies
-        del alike[count:]
-    left = sorted((*mark, labels) for labels, alike in first.items() for mark in alike)
-    shown: Counter[int] = Counter()
-    chosen: list[Item] = []
-    while left and len(chosen) < count:
-        mark = min(left, key=lambda mark: min((shown[index] for index in mark[2]), default=len(items)))
-        left.remove(mark)
-        shown.update(mark[2])
-        chosen.append(items[mark[1]])
-    return chosen
+def _about(layer: Layer) -> dict[str, Any]:
+    if not layer.scores:
+        return {"title": layer.title}
+    metric = scores.main_metric(layer.quantity)
+    return {"title": layer.title, "metric": metric.title, "lower": metric.better == "lower"}
 
 
-def _photograph(rgb: np.ndarray) -> str:
-    picture = Image.fromarray(rgb)
-    picture.thumbnail((SIDE, SIDE))
-    return _data_uri(picture, "webp", quality=80)
-
-
-def _palette_picture(label: np.ndarray) -> str:
-    picture = Image.fromarray(label)
-    picture.thumbnail((SIDE, SIDE), Image.Resampling.NEAREST)
-    picture.putpalette(PALETTE.tobytes())
-    return _data_uri(picture, "png", optimize=True)
-
-
-def _data_uri(picture: Image.Image, kind: str, **options: Any) -> str:
-    file = io.BytesIO()
-    picture.save(file, kind, **options)
-    return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"
+def _judged(layers: Sequence[Layer]) -> dict[str, float]:
+    """The mean score of each image over the layers of the last quantity; higher is better."""
+    scored = [layer for layer in layers if layer.scores]
+    judges = [layer.scores for layer in scored if layer.quantity == scored[-1].quantity]
+    ids = set[str].intersection(*map(set, judges)) if judges else set()
+    sign = -1 if judges and scores.main_metric(scored[-1].quantity).better == "lower" else 1
+    return {id: sign * fmean(judge[id] for judge in judges) for id in ids}
 
 
 def _name(value: int, classes: Sequence[str]) -> str:

@@ -1,7 +1,7 @@
 """Method expressions: `a+b+c` folded over a few words into the stages of a run.
 
 Every stage reads words and sets one anew (network, maps, labels, fitted, affinity, masks, segmenter, predictions); its recipe
-says which. The components are folded in a fixed order. Stages whose results are neither read nor scored are left out.
+says which. The components are folded in a fixed order. Unneeded stages are skipped.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence

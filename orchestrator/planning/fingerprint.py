@@ -11,6 +11,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
+from imagesets.deep_image import NO_RULE
 from imagesets.item_list import ItemList
 from imagesets.side_by_side import AT_ONCE, side_by_side
 from orchestrator.planning.code_version import code_version, sources
@@ -26,8 +27,9 @@ class Fingerprints:
         self._sources = ""
 
     def of_images(self, items: ItemList) -> str:
-        """Covers ids, image-level labels and image contents, in order."""
-        return _digest(_json(items.labelled()), [self._of_files(items.image_files)])
+        """Covers ids, image-level labels and image contents, in order, and a rule for images of more than 8 bits."""
+        rule = [] if items.range == NO_RULE else [f"range {items.range}"]
+        return _digest(_json(items.labelled()), [self._of_files(items.image_files)], rule)
 
     def of_masks(self, items: ItemList) -> str:
         """Covers mask contents, in order; an image without a mask counts as such."""

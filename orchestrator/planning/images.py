@@ -1,5 +1,6 @@
 """The image set that a command names: its settings, its name, and opening it."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -7,10 +8,21 @@ from typing import Any
 from imagesets.errors import WrongInput
 from imagesets.image_set import ImageSet
 from imagesets.layout import name_of
+from orchestrator.planning.inherited import with_unnamed_methods
 from orchestrator.planning.recipe import Recipe
 from orchestrator.planning.recipes import find, load_all
 from orchestrator.planning.references import resolve as function
 from orchestrator.planning.settings import parse_assignments, resolve
+
+
+def images_recipe(spec: str) -> Recipe:
+    """The recipe of the kind of image set that `spec` names, such as folder:PATH; a plain path is told what to write."""
+    kind = spec.partition(":")[0]
+    known = {name for name, recipe in load_all().items() if recipe.kind == "images"}
+    if kind not in known and (re.match(r"[^:]*[/\\.~]", spec) or Path(spec).is_dir()):
+        kinds = ", ".join(sorted(known))
+        raise WrongInput(f"--images {spec} names no kind of image set; did you mean folder:{spec}? The kinds are {kinds}")
+    return find(kind, ("images",))[0]
 
 
 def image_layers(images: Recipe) -> list[Mapping[str, Any]]:
@@ -20,13 +32,13 @@ def image_layers(images: Recipe) -> list[Mapping[str, Any]]:
         for recipe in load_all().values()
         for name, value in recipe.published_settings.get(images.name, {}).items()
     }
-    return [published, images.overrides]
+    return [published, with_unnamed_methods(images.overrides)]
 
 
 def open_images(spec: str, settings: Mapping[str, Any], store: Path, make: bool, exclude: Path | None = None) -> ImageSet | None:
     """Open `spec`. Built-in images are in the store; if they are missing, they are made with `make`, else the result is None."""
     kind, colon, given = spec.partition(":")
-    recipe, own = find(kind, ("images",))[0], _own(settings)
+    recipe, own = images_recipe(spec), _own(settings)
     if recipe.make and colon:
         raise WrongInput(f"--images {spec}: {kind} is built in and takes no folder; write --images {kind}")
     if not recipe.make and not given:
@@ -55,8 +67,7 @@ def prepare(spec: str, assignments: Sequence[str], given: Mapping[str, Any], *ho
 
     `how` is the rest of what the recipe's function takes.
     """
-    kind, _, path = spec.partition(":")
-    recipe, _ = find(kind, ("images",))
+    path, recipe = spec.partition(":")[2], images_recipe(spec)
     if not recipe.prepare or not path:
         able = [other.name for other in load_all().values() if other.prepare]
         raise WrongInput(f"there is nothing to prepare in {spec}; {', '.join(f'{name}:PATH' for name in able)} can be prepared")
@@ -76,8 +87,8 @@ def settings_alone(recipe: Recipe, assignments: Sequence[str]) -> dict[str, Any]
 
 
 def images_alone(spec: str, assignments: Sequence[str], store: Path) -> tuple[ImageSet, Mapping[str, Any]]:
-    """An image set and its settings, for commands that run no method; missing built-in images are drawn."""
-    recipe, _ = find(spec.partition(":")[0], ("images",))
+    """An image set and its settings, for commands that run no method; missing built-in images are made."""
+    recipe = images_recipe(spec)
     settings = settings_alone(recipe, assignments)
     images = open_images(spec, settings, store, make=True)
     assert images is not None  # missing images are made

@@ -15,7 +15,8 @@ from imagesets.image_set import ImageSet
 from orchestrator.planning import companions
 from orchestrator.planning.components import Component, components, learns_from_masks
 from orchestrator.planning.expression import expand
-from orchestrator.planning.images import image_layers
+from orchestrator.planning.images import image_layers, images_recipe
+from orchestrator.planning.inherited import with_unnamed_methods
 from orchestrator.planning.nearest import nearest
 from orchestrator.planning.plan import Planner
 from orchestrator.planning.planned_stage import PlannedStage
@@ -159,7 +160,7 @@ def _resolved(request: Request) -> tuple[Recipe, list[Component], dict[str, Any]
 
 
 def _images(request: Request) -> Recipe:
-    return find(request.images.partition(":")[0], ("images",))[0]
+    return images_recipe(request.images)
 
 
 def _with_refiners(request: Request, images: Recipe) -> Request:
@@ -259,7 +260,7 @@ def _preset(recipe: str) -> Mapping[str, Any]:
         if not path.is_file():
             raise WrongInput(f"--recipe {recipe}: there is no such file")
         return read_file(path)
-    return find(recipe, ("preset",))[0].overrides
+    return with_unnamed_methods(find(recipe, ("preset",))[0].overrides)
 
 
 def select(steps: list[PlannedStage], only: str) -> list[PlannedStage]:

@@ -51,8 +51,8 @@ AUTO = "auto"
 class Setting(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One setting. Its default gives its type; null is a whole number that is found out later.
 
-    With `file: true` a path counts by its content; with `folder: true` by the contents of the files that are named after
-    images of the stage's list.
+    With `file: true` the setting is a path, and changed content triggers a rerun; with `folder: true` it is a folder, and the
+    files count that are named after images of the stage's list.
     `choices_from` is a recipe or a kind: the value is a name in its tables, and a stage receives the entry.
     `part_of` is the setting that names the backbone; the values are the backbone's parts and `choices`. `stride_of` names it
     as well; the value is one of the backbone's output strides.
@@ -68,7 +68,7 @@ class Setting(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     part_of: str = ""
     stride_of: str = ""
     length: int | None = None
-    order: Literal["", "ascending", "range"] = ""  # range: start, stop, step
+    order: Literal["", "ascending", "rising", "range"] = ""  # rising: no two alike, but in the default; range: start, stop, step
     at_least: Least | None = None
     needs: Needs | None = None
     told_of: str = ""  # the setting of weights that this one tells of: what a file learnt from; other weights say it themselves
@@ -128,6 +128,7 @@ class StageRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     keeps: tuple[str, ...] = ()  # with `store: sum`: the arrays of a record that are kept for each item and not summed
     result: str = ""  # turns a summed record into the JSON result
     resampled: str = ""  # turns the kept arrays into the metrics of any sample of the images
+    confusion: str = ""  # `function(classes, kept) -> [K+1,K+1]`: the confusion matrix of the list from the kept arrays
     scored: str = ""  # the quantity that the result is scored as
     chooses: str = ""  # the setting that it chooses where that is auto, see `orchestrator.planning.choosing`
     least_share: int = 1  # of a training: the fewest images in each part of a worker's share of a batch

@@ -42,9 +42,9 @@ def _unquoted(name: str, value: Any) -> Any:
 
 
 def _elements(name: str, text: str) -> list[Any]:
-    """The elements of a typed list, [1.0, 0.5], or a single typed value."""
+    """The elements of a typed list: [1.0, 0.5], or 1.0,0.5 without blanks in the shell."""
     if not text.startswith("["):
-        return [Typed(text)]
+        return [Typed(element.strip()) for element in text.split(",")]
     return _yaml(name, text)
 
 
@@ -52,7 +52,7 @@ def _yaml(name: str, text: str) -> Any:
     try:
         return yaml.load(text, yaml.BaseLoader)  # this loader keeps all scalars as text
     except yaml.YAMLError:
-        raise WrongInput(f"{name}={text} cannot be read; a list is written [1.0, 0.5], and a text without quotes") from None
+        raise WrongInput(f"{name}={text} cannot be read; a list is written 1.0,0.5, and a text without quotes") from None
 
 
 def _scalar(name: str, value: Any, kind: type, setting: Setting) -> Any:
@@ -92,6 +92,8 @@ def ordered(name: str, values: list[Any], setting: Setting) -> None:
         raise WrongInput(f"{name}={values} must hold {setting.length} values, such as {setting.default}")
     if setting.order == "ascending" and any(first > second for first, second in pairwise(values)):
         raise WrongInput(f"{name}={values} must ascend, such as {setting.default}")
+    if setting.order == "rising" and values != setting.default and any(first >= second for first, second in pairwise(values)):
+        raise WrongInput(f"{name}={values} must be rising, such as 0,4095")
     if setting.order == "range":
         start, stop, step = values
         if not (start < stop and step > 0 and (stop - start) / step <= STEPS):

@@ -12,7 +12,7 @@ from orchestrator.planning import scores
 from orchestrator.planning.launch import Prepared
 from orchestrator.planning.planned_stage import PlannedStage
 from orchestrator.planning.recipe import StageRecipe
-from orchestrator.planning.recipes import find, load_all
+from orchestrator.planning.recipes import load_all
 from orchestrator.reading.protocol import ancestors, imports, owner, protocol
 from orchestrator.storage.place import place_of
 from orchestrator.storage.store import read_json, write_json
@@ -24,7 +24,7 @@ FAILED = "failed.json"  # written instead if a run failed (see `orchestrator.rea
 def results(prepared: Prepared) -> dict[str, Any]:
     """One row per scored stage, quantity and list, all settings, and a line per stage."""
     request = prepared.request
-    recipe, _ = find(request.images.partition(":")[0], ("images",))
+    recipe = prepared.experiment.images_recipe
     return {
         "format": FORMAT,
         "run": prepared.run,

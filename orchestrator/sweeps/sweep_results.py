@@ -52,7 +52,7 @@ class Findings:
         where = parts(self.metric)[2]
         return [
             f"best of {among}: {values} by {self.metric}, {score} (n={found.n})",
-            f"this score is an oracle: the masks of {where} chose the settings and gave the score; report one on another list",
+            f"this score is an oracle (optimistic: chosen on the same masks, those of {where}); report a score on another list",
         ]
 
 

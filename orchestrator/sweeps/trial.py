@@ -46,6 +46,11 @@ class Trial:
         return max(rows, key=lambda row: row.about["chooses"], default=None)
 
 
+def told(values: Mapping[str, Any]) -> str:
+    """The settings of a trial in words."""
+    return ", ".join(f"{name.rpartition('.')[2]} {value}" for name, value in values.items())
+
+
 def parts(name: str) -> tuple[str, str, str]:
     """The quantity, metric and list of a score such as `seed.miou/train`."""
     quantity, _, rest = name.partition(".")

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from typing import Protocol
 
 from imagesets.errors import WrongInput
 from orchestrator.engine.announced import announced
@@ -17,17 +18,30 @@ from orchestrator.sweeps.early import Judge
 from orchestrator.sweeps.record import Record
 from orchestrator.sweeps.search import Config, Known, Search
 from orchestrator.sweeps.sweep import Sweep
-from orchestrator.sweeps.trial import Trial
+from orchestrator.sweeps.trial import Trial, told
 from training.loop import Stopped
 
 LOOK = 1.0  # seconds between two looks at a trial's early results
 
 
+class Watcher(Protocol):
+    """What hears of the runs of trials."""
+
+    def follow(self, runs: Sequence[Prepared], title: str) -> None:
+        """These runs of the trial `title` begin."""
+
+    def deliver(self, runs: Sequence[str]) -> None:
+        """These runs, by name, have results."""
+
+    def end(self, runs: Sequence[str], status: str) -> None:
+        """These runs ended without results: FAILED or KILLED."""
+
+
 class Trials:
     """The trials of a sweep, by number; those of earlier commands come first."""
 
-    def __init__(self, sweep: Sweep, execution: Execution, search: Search, at_once: int):
-        self.sweep, self.execution, self.search, self.at_once = sweep, execution, search, at_once
+    def __init__(self, sweep: Sweep, execution: Execution, search: Search, at_once: int, watcher: Watcher):
+        self.sweep, self.execution, self.search, self.at_once, self.watcher = sweep, execution, search, at_once, watcher
         self.judge = Judge(sweep.stop_early) if sweep.stop_early else None
         self.lock = threading.Lock()  # one thread plans at a time
         self.record = Record(sweep)
@@ -80,10 +94,12 @@ class Trials:
             self.ended[number] = Known(values, None)
             return
         given_up = threading.Event()
+        self.watcher.follow(runs, f"{self.sweep.request.method} {told(values)}".rstrip())
         try:
             with announced(runs), self._judged(number, runs, given_up) as reasons:
                 failures = self.execution.run([run.steps for run in runs], given_up)
         except Stopped:
+            self.watcher.end([run.run for run in runs], "KILLED")
             self.record.end(number, runs[0].group, {}, reasons[0])
             self.ended[number] = Known(values, None)
             return
@@ -96,15 +112,17 @@ class Trials:
             else:
                 note_failure(run.request.store / "runs" / run.run, failure)
                 failed[run.request.random_seed] = sentence(failure)
+                self.watcher.end([run.run], "FAILED")
+        self.watcher.deliver([results["run"] for results in made])
         self.record.end(number, runs[0].group, failed, "")
         self.ended[number] = Known(values, self._score(Trial(values, group_of(made)))) if made else None
 
     def _planned(self, values: Config) -> list[Prepared]:
         """The runs of a trial, one per random seed."""
-        told = ", ".join(f"{name.rpartition('.')[2]} {value}" for name, value in values.items())
         with self.lock:
             wanted = repeat(self.sweep.experiment(values), self.sweep.random_seeds)
-            names = [f"{told}, random seed {one.request.random_seed}" if len(wanted) > 1 else told for one in wanted]
+            seeds = [f", random seed {one.request.random_seed}" if len(wanted) > 1 else "" for one in wanted]
+            names = [told(values) + seed for seed in seeds]
             planned = zip(wanted, names, strict=True)
             return [plan_with(self.execution.planner, one, name, self.sweep.until) for one, name in planned]
 

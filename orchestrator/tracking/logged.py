@@ -37,8 +37,8 @@ def tags(results: Mapping[str, Any]) -> dict[str, str]:
     found = {
         "wsss.method": results["method"],
         "wsss.random_seed": str(results["random_seed"]),
-        **{_allowed(f"stage.{stage['stage']}"): stage["key"] for stage in results["stages"]},
-        **{_allowed(f"protocol.{name}"): json.dumps(row["protocol"]) for name, row in _by_list(rows)},
+        **{allowed(f"stage.{stage['stage']}"): stage["key"] for stage in results["stages"]},
+        **{allowed(f"protocol.{name}"): json.dumps(row["protocol"]) for name, row in _by_list(rows)},
     }
     return {name: value[:TAG_LENGTH] for name, value in found.items()}
 
@@ -51,7 +51,7 @@ def scores(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         threshold = {key: row["protocol"][key] for key in ("threshold",) if key in row["protocol"]}
         for key, value in {**row["metrics"], **threshold, **oracle}.items():
             if value is not None:
-                found[_allowed(f"{name}.{key}/{row['split']}")] = float(value)
+                found[allowed(f"{name}.{key}/{row['split']}")] = float(value)
     return found
 
 
@@ -92,16 +92,16 @@ def summary(launch: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 def system(manifests: Manifests) -> dict[str, float]:
     """Wall and CPU seconds of each stage, its busy cores on average, and its peak memory in bytes."""
     seconds = {
-        _allowed(f"{key}_seconds.{name}"): float(manifest[key]) for name, manifest in manifests.items() for key in ("wall", "cpu")
+        allowed(f"{key}_seconds.{name}"): float(manifest[key]) for name, manifest in manifests.items() for key in ("wall", "cpu")
     }
     busy = {name: manifest["cpu"] / manifest["wall"] for name, manifest in manifests.items() if manifest["wall"] > 0}
     held = {
-        _allowed(f"{key}_bytes.{name}"): manifest[key]
+        allowed(f"{key}_bytes.{name}"): manifest[key]
         for name, manifest in manifests.items()
         for key in ("memory", "gpu_memory")
         if manifest.get(key)  # unknown for stages that were made before it was measured
     }
-    return seconds | {_allowed(f"busy_cores.{name}"): cores for name, cores in busy.items()} | held
+    return seconds | {allowed(f"busy_cores.{name}"): cores for name, cores in busy.items()} | held
 
 
 def loss_points(folders: Mapping[str, Path], manifests: Manifests) -> Iterator[tuple[str, float, int, int]]:
@@ -112,7 +112,7 @@ def loss_points(folders: Mapping[str, Path], manifests: Manifests) -> Iterator[t
                 for name, value in epoch.items():
                     if name != "epoch":
                         moment = int(manifests[stage]["finished"] * 1000)
-                        yield _allowed(f"loss.{stage}.{name}"), value, moment, int(epoch["epoch"])
+                        yield allowed(f"loss.{stage}.{name}"), value, moment, int(epoch["epoch"])
 
 
 def pictures(results: Mapping[str, Any], folders: Mapping[str, Path]) -> dict[str, str]:
@@ -124,7 +124,7 @@ def pictures(results: Mapping[str, Any], folders: Mapping[str, Path]) -> dict[st
     drawn = {f"threshold-{name}": figures.threshold_curve(row, name) for name, row in curves.items()}
     drawn |= {f"losses-{stage}": figures.losses(history, stage) for stage, history in _histories(folders).items()}
     # such a file has no page with a text colour; this grey is legible on light and on dark
-    return {f"{_allowed(name)}.svg": svg.replace("<svg", '<svg color="#808080"', 1) for name, svg in drawn.items()}
+    return {f"{allowed(name)}.svg": svg.replace("<svg", '<svg color="#808080"', 1) for name, svg in drawn.items()}
 
 
 def _histories(folders: Mapping[str, Path]) -> dict[str, Any]:
@@ -132,6 +132,6 @@ def _histories(folders: Mapping[str, Path]) -> dict[str, Any]:
     return {stage: history for stage, folder in folders.items() if (history := read_json(folder / "history.json"))}
 
 
-def _allowed(name: str) -> str:
+def allowed(name: str) -> str:
     """`name` with only the characters that MLflow takes; lists and classes may have any name."""
     return re.sub(r"[^\w\-. :/]", "_", name, flags=re.ASCII)

@@ -5,7 +5,9 @@ and unchanged values are not logged a second time. `orchestrator.tracking.tracki
 """
 
 import json
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +17,13 @@ from orchestrator.storage.host import locked
 from orchestrator.storage.place import place_of
 from orchestrator.storage.store import Store, digest, read_json
 from orchestrator.tracking import logged, origin
-from orchestrator.tracking.mlflow_experiment import Experiment, Metric, Run, open_experiment
+from orchestrator.tracking.mlflow_experiment import AT_ONCE, Experiment, Metric, Run, open_experiment
 
 FORMAT = 2  # version of what is logged; another number delivers every run again
+PARENT = "mlflow.parentRunId"  # MLflow's own
+SWEEP = "wsss.sweep"  # the tag of a sweep's run
 DELIVERED = "wsss.delivered"  # the tag that is set last; a run without it was delivered only in part
+_thread = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -38,14 +43,72 @@ def track_run(store: Path, run: str, uri: str) -> Tracked:
     folder = store / "runs" / run
     results: Any = read_json(folder / "results.json")
     mark = _mark(results)
-    with locked(store / "mlflow.lock"):  # two processes that create one sqlite database at the same time crash
-        experiment = open_experiment(uri, results["images"], (store.resolve() / "mlflow-artifacts").as_uri())
+    with _alone(store):
+        experiment = _experiment(store, results["images"], uri)
         for known in experiment.find("wsss.run", run):
             if known.data.tags.get(DELIVERED) == mark:
                 return Tracked(experiment.id, known.info.run_id, new=False)
         child = _deliver(experiment, Store(store), results, folder)
         experiment.client.set_tag(child.info.run_id, DELIVERED, mark)
         return Tracked(experiment.id, child.info.run_id, new=True)
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """A run when it begins: its name in the store, method and random seed, and the time in milliseconds."""
+
+    run: str
+    method: str
+    random_seed: int
+    start: int
+
+
+def experiment_of(store: Path, images: str, uri: str) -> Experiment:
+    """The experiment of an image set at `uri`; missing ones are made, so is a missing database."""
+    with _alone(store):
+        return _experiment(store, images, uri)
+
+
+def begin(experiment: Experiment, store: Path, about: Beginning, title: str = "", sweep: str = "") -> tuple[str, str]:
+    """Open a run and that of its launch, which `title` names; below the run of `sweep`, if it is a trial. Returns their ids.
+
+    A run that was delivered before counts as delivered only in part from now on.
+    """
+    with _alone(store):
+        parent, child = _open(experiment, about, title or about.method)
+        if DELIVERED in child.data.tags:
+            experiment.client.delete_tag(child.info.run_id, DELIVERED)
+        if sweep:
+            above = experiment.open(f"sweep of {about.method}", SWEEP, sweep, about.start, {})
+            experiment.client.set_tag(parent.info.run_id, PARENT, above.info.run_id)
+    return child.info.run_id, parent.info.run_id
+
+
+def log_points(experiment: Experiment, run: str, points: Sequence[tuple[str, float, int, int]]) -> None:
+    """Log points of curves: name, value, milliseconds and step. A point that is there already is not logged twice."""
+    for first in range(0, len(points), AT_ONCE):
+        experiment.client.log_batch(run, metrics=[Metric(*point) for point in points[first : first + AT_ONCE]])
+
+
+@contextmanager
+def _alone(store: Path) -> Iterator[None]:
+    """Be the only thread of this host that creates databases and runs for a store.
+
+    Two processes that create one sqlite database at the same time crash; two that look for a run and miss it make two.
+    """
+    with _thread, locked(store / "mlflow.lock"):  # the file locks out other processes, but no thread of this one
+        yield
+
+
+def _experiment(store: Path, images: str, uri: str) -> Experiment:
+    return open_experiment(uri, images, (store.resolve() / "mlflow-artifacts").as_uri())
+
+
+def _open(experiment: Experiment, about: Beginning, title: str) -> tuple[Run, Run]:
+    """The runs of a launch and of one of its random seeds, opened again or new."""
+    parent = experiment.open(title, "wsss.launch", group_name(about.run), about.start, {"wsss.method": about.method})
+    name = f"{about.method} random seed {about.random_seed}"
+    return parent, experiment.open(name, "wsss.run", about.run, about.start, {PARENT: parent.info.run_id})
 
 
 def _mark(results: Mapping[str, Any]) -> str:
@@ -61,10 +124,8 @@ def _deliver(experiment: Experiment, store: Store, results: Mapping[str, Any], f
     end = int(results["finished"] * 1000)
     start = end - int(sum(manifest["wall"] for manifest in manifests.values()) * 1000)
     pictures = logged.pictures(results, folders)  # drawn first, because a server may close a waiting connection
-    method, launch = results["method"], group_name(results["run"])
-    parent = experiment.open(method, "wsss.launch", launch, start, {"wsss.method": method})
-    name, of = f"{method} random seed {results['random_seed']}", {"mlflow.parentRunId": parent.info.run_id}
-    child = experiment.open(name, "wsss.run", results["run"], start, of)
+    about = Beginning(results["run"], results["method"], results["random_seed"], start)
+    parent, child = _open(experiment, about, about.method)
     source, lists = origin.source(results, manifests), list(origin.image_lists(results, manifests))
     params = logged.params(results)
     losses = [Metric(*point) for point in logged.loss_points(folders, manifests)]
@@ -85,7 +146,7 @@ def _deliver(experiment: Experiment, store: Store, results: Mapping[str, Any], f
 
 def _summary(experiment: Experiment, parent: Run, store: Store) -> dict[str, float]:
     """Mean and deviation over the store's runs that are children of this parent."""
-    children = experiment.find("mlflow.parentRunId", parent.info.run_id)
+    children = experiment.find(PARENT, parent.info.run_id)
     names = sorted(child.data.tags["wsss.run"] for child in children)
     found: list[Any] = [read_json(store.root / "runs" / name / "results.json") for name in names]
     return logged.summary([results for results in found if results])

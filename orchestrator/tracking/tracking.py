@@ -8,6 +8,7 @@ import logging
 import os
 import shlex
 import socket
+import threading
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -26,6 +27,7 @@ LIMITS = {  # only for our calls, and only if the user has not set them
     "PGCONNECT_TIMEOUT": "10",  # seconds
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # we print the address ourselves
 }
+_lock, _blocks, _ours = threading.Lock(), 0, dict[str, str]()  # of `bounded`: the blocks that run, and what they have set
 
 
 class NotDelivered(Exception):
@@ -83,13 +85,18 @@ def finished_runs(store: Path, named: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(named)) or names
 
 
+def sweeps(store: Path) -> list[str]:
+    """The names of the sweeps of a store."""
+    return sorted(path.parent.name for path in (store / "sweeps").glob("*/sweep.json"))
+
+
 def deliver(store: Path, run: str, uri: str = "") -> tuple[str, bool]:
     """Copy the results of a finished run to MLflow; returns where they are shown, and whether they are new there.
 
     `uri` is a server or a database, by default the store's own database. Raises NotDelivered for any failure.
     """
     try:
-        with _bounded():
+        with bounded():
             from orchestrator.tracking.track import track_run
 
             tracked = track_run(store, run, uri or database_uri(store))
@@ -102,15 +109,30 @@ def deliver(store: Path, run: str, uri: str = "") -> tuple[str, bool]:
     return f"{hidden_uri(uri).rstrip('/')}{page}", tracked.new
 
 
-def deliver_or_say(store: Path, runs: Sequence[str], uri: str = "") -> str:
-    """Deliver runs; returns one sentence: where the last run is shown, or why not and how to deliver the runs later.
+def deliver_sweep(store: Path, sweep: str, uri: str = "") -> None:
+    """Put the delivered trials of a sweep below one run in MLflow, with the sweep's page. Raises NotDelivered for any failure."""
+    try:
+        with bounded():
+            from orchestrator.tracking.track_sweep import track_sweep
 
-    After one failure the other runs are not tried.
+            track_sweep(store, sweep, uri or database_uri(store))
+    except Exception as error:
+        target = hidden_uri(uri) or database(store)
+        raise NotDelivered(f"the sweep {sweep} was not delivered to {target}: {_reason(error)}") from error
+
+
+def deliver_or_say(store: Path, runs: Sequence[str], uri: str = "", sweep: str = "") -> str:
+    """Deliver runs, and the sweep that they are trials of, if any.
+
+    Returns one sentence: where the last run is shown, or why not and how to deliver the runs later. After one failure the
+    other runs are not tried.
     """
     where = ""
     for index, run in enumerate(runs):
         try:
             where = deliver(store, run, uri)[0]
+            if sweep and run == runs[-1]:
+                deliver_sweep(store, sweep, uri)
         except NotDelivered as error:
             logging.info("%s", hidden("".join(traceback.format_exception(error))))  # for the log of the run, if there is one
             missing = [] if len(runs) - index > 1 else [run]  # for several runs, `track` finds the missing ones itself
@@ -120,15 +142,21 @@ def deliver_or_say(store: Path, runs: Sequence[str], uri: str = "") -> str:
 
 
 @contextmanager
-def _bounded() -> Iterator[None]:
-    """Limit the time of MLflow's requests while the block runs."""
-    ours = {name: value for name, value in LIMITS.items() if name not in os.environ}
-    os.environ.update(ours)
+def bounded() -> Iterator[None]:
+    """Limit the time of MLflow's requests while the block runs; several threads may run such blocks."""
+    global _blocks, _ours
+    with _lock:
+        if not _blocks:
+            _ours = {name: value for name, value in LIMITS.items() if name not in os.environ}
+            os.environ.update(_ours)
+        _blocks += 1
     try:
         yield
     finally:
-        for name in ours:
-            del os.environ[name]
+        with _lock:
+            _blocks -= 1
+            for name in () if _blocks else _ours:
+                del os.environ[name]
 
 
 def _reason(error: BaseException) -> str:

@@ -77,7 +77,16 @@ def test_each_function_that_it_names_is_there(recipe: Recipe) -> None:
     named = [
         reference
         for stage in (*recipe.stages, *recipe.shared_stages)
-        for reference in (stage.call, stage.network, stage.read, stage.result, stage.resampled, stage.check, stage.warnings)
+        for reference in (
+            stage.call,
+            stage.network,
+            stage.read,
+            stage.result,
+            stage.resampled,
+            stage.confusion,
+            stage.check,
+            stage.warnings,
+        )
     ]
     named += [recipe.adds.call, recipe.adds.check] if recipe.adds else []
     for reference in filter(None, named):

@@ -1,0 +1,142 @@
+"""Image-level labels from files of other programs: CSV tables, and the exports of Label Studio and CVAT.
+
+Each reader gives {image id: class names}. An image that a file names without any class shows none; an image that it does not
+name has no labels.
+"""
+
+import csv
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+from xml.etree import ElementTree
+
+from imagesets.errors import WrongInput
+from imagesets.lists import id_of, read_lines
+
+Names = dict[str, tuple[str, ...]]
+IMAGE_COLUMNS = ("image", "id", "image_id", "filename", "file_name", "file", "path", "image_path", "name")
+LABEL_COLUMNS = ("label", "labels", "class", "classes", "class_name", "category", "choice", "tags")
+YES, NO = ("1", "1.0", "true", "yes", "x"), ("", "0", "0.0", "false", "no")
+UPLOADED = re.compile(r"^[0-9a-f]{8}-(?=.)")  # Label Studio begins the name of an uploaded file with this
+
+
+def read_csv(path: Path, classes: Sequence[str]) -> Names:
+    """A table whose first line names its columns: that of the image, and one of the names or one of 0 and 1 for each class.
+
+    Several names in a cell have a comma, a semicolon or | between them; several lines of one image are added up.
+    """
+    first = next(iter(read_lines(path)), "")
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = [row for row in csv.reader(file, delimiter=max(",;\t", key=first.count)) if any(cell.strip() for cell in row)]
+    head = [cell.strip() for cell in rows[0]] if rows else []
+    image = _column(head, IMAGE_COLUMNS)
+    ticks, names = [place for place, cell in enumerate(head) if cell in classes], _column(head, LABEL_COLUMNS)
+    if image is not None and ticks and (without := [name for name in classes if name not in head]):
+        raise WrongInput(f"{path} has no column for the class {without[0]!r}; its columns are {', '.join(head)}")
+    if image is None or not (ticks or names is not None):
+        raise WrongInput(
+            f"{path} begins with {first!r}; its first line must name the column of the image (such as image or filename) and "
+            "either a column label or a column for each class of classes.txt, with 0 and 1 in it"
+        )
+
+    def of_row(row: Sequence[str]) -> Iterator[str]:
+        if ticks:
+            return (head[place] for place in ticks if _ticked(row[place], f"{path}, column {head[place]}, line {row}"))
+        return _split(row[names]) if names is not None else iter(())
+
+    if short := next((row for row in rows if len(row) != len(head)), None):
+        raise WrongInput(f"{path} has the line {short} with {len(short)} cells; its first line names {len(head)} columns")
+    return _added((_id(row[image]), of_row(row)) for row in rows[1:])
+
+
+def read_label_studio(path: Path, classes: Sequence[str]) -> Names:
+    """An export of Label Studio as JSON or JSON-MIN: choices of images, and the labels of their boxes, polygons and brushes.
+
+    Tasks without an annotation are not labelled yet.
+    """
+    try:
+        tasks = json.loads(path.read_text(encoding="utf-8-sig"))
+    except ValueError as error:
+        raise WrongInput(f"{path} is no JSON file: {error}") from None
+    if not isinstance(tasks, list) or not all(isinstance(task, dict) for task in tasks):
+        raise WrongInput(f"{path} is no export of Label Studio in the form JSON or JSON-MIN, which is a list of tasks")
+    return _added(found for task in tasks for found in _of_task(task, path))
+
+
+def _of_task(task: dict[str, Any], path: Path) -> Iterator[tuple[str, Iterable[str]]]:
+    """The image of a task with the class names of each of its annotations."""
+    data = task.get("data", task)  # JSON-MIN has the data and the results side by side
+    images = [value for value in data.values() if isinstance(value, str) and id_of(_file(value)) != _file(value)]
+    if len(images) != 1:
+        raise WrongInput(f"{path} has the task {task.get('id')} with {len(images)} images in its data; a task must have one")
+    id = UPLOADED.sub("", _id(images[0]))
+    if "data" in task:
+        for annotation in task.get("annotations", []):
+            if not annotation.get("was_cancelled"):
+                yield id, [name for result in annotation.get("result", []) for name in _named(result.get("value", {}))]
+    else:
+        results = (value for value in task.values() if isinstance(value, (dict, list)))
+        choice = [task["choice"]] if isinstance(task.get("choice"), str) else []
+        yield id, [*choice, *(name for value in results for name in _named(value))]
+
+
+def _named(value: Any) -> Iterator[str]:
+    """The class names in a result: the texts of all lists whose key is choices or ends in labels."""
+    if isinstance(value, list):
+        for one in value:
+            yield from _named(one)
+    elif isinstance(value, dict):
+        for key, names in value.items():
+            if isinstance(names, list) and (key == "choices" or key.endswith("labels")):
+                yield from names
+
+
+def read_cvat(path: Path, classes: Sequence[str]) -> Names:
+    """An export of CVAT in the form "CVAT for images": the labels of its tags and shapes. Images without any show no class."""
+    try:
+        root = ElementTree.parse(path).getroot()
+    except ElementTree.ParseError as error:
+        raise WrongInput(f"{path} is no XML file: {error}") from None
+    images = root.findall("image")
+    if root.tag != "annotations" or not images:
+        raise WrongInput(f"{path} is no export of CVAT in the form 'CVAT for images', which has <annotations> with <image>s")
+    return _added(
+        (_id(image.get("name", "")), [mark.get("label", "") for mark in image if mark.get("label")]) for image in images
+    )
+
+
+def _column(head: Sequence[str], names: Sequence[str]) -> int | None:
+    """The first column with one of these names."""
+    return next((place for place, cell in enumerate(head) if cell.lower() in names), None)
+
+
+def _ticked(cell: str, where: str) -> bool:
+    if cell.strip().lower() not in (*YES, *NO):
+        raise WrongInput(f"{where} has {cell!r}; it must be 1 where the image shows the class, and else 0 or empty")
+    return cell.strip().lower() in YES
+
+
+def _split(cell: str) -> Iterator[str]:
+    return (name.strip() for name in re.split(r"[,;|]", cell) if name.strip())
+
+
+def _file(place: str) -> str:
+    """The name of a file in a path or an address, also in one of Label Studio (/data/local-files/?d=photographs/0001.jpg)."""
+    return re.split(r"[/\\]", unquote(place))[-1].removeprefix("?d=").strip()
+
+
+def _id(place: str) -> str:
+    return id_of(_file(place))
+
+
+def _added(found: Iterable[tuple[str, Iterable[str]]]) -> Names:
+    """The names of each image, those of several findings in one; images with equal names share one tuple."""
+    added: Names = {}
+    shared: dict[tuple[str, ...], tuple[str, ...]] = {}
+    for id, names in found:
+        all_names = tuple(dict.fromkeys((*added.get(id, ()), *names)))
+        added[id] = shared.setdefault(all_names, all_names)
+    return added
