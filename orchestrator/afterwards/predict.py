@@ -13,10 +13,11 @@ import numpy as np
 import torch
 from PIL import Image
 
+from imagesets.deep_image import DeepItem, Range
 from imagesets.errors import WrongInput, named
 from imagesets.file_check import file_problems, size_of
 from imagesets.item import Item
-from imagesets.lists import IMAGE_SUFFIXES
+from imagesets.lists import READABLE
 from imagesets.overlay import legend, overlay
 from orchestrator.afterwards.export import about_run, check_form, write
 from orchestrator.afterwards.new_folder import new_folder, refuse_used
@@ -28,6 +29,7 @@ from orchestrator.afterwards.segmenter import (
     context_of,
     highest,
     prediction_stage,
+    range_of,
     scorer_of,
     segmented,
     side_of,
@@ -62,7 +64,7 @@ def predict(
     check_form(form, competition)
     check_tile(also.tile, "--tile ")
     refuse_used(target)
-    items = images_of(images)
+    items = images_of(images, range_of(run))
     stage = prediction_stage(run)
     source = next(source for source in stage.inputs.values() if source.recipe.network)
     _, manifest = run.result(source.name)
@@ -123,22 +125,22 @@ def _write_beside(folder: Path, item: Item, label: np.ndarray, found: np.ndarray
         Image.fromarray(overlay(item.rgb(), label)).save(folder / "overlays" / f"{item.id}.jpg", quality=90)
 
 
-def images_of(folder: Path) -> list[Item]:
-    """The images of a folder (not of those below it) by name, without labels.
+def images_of(folder: Path, range: Range) -> list[Item]:
+    """The images of a folder (not of those below it) by name, without labels; `range` is the rule for deep ones.
 
     Raises WrongInput with all problems if images cannot be read or share an id, and if there are no images.
     """
     if not folder.is_dir():
         raise WrongInput(f"--images {folder}: there is no such folder")
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in READABLE)
     if not paths:
-        raise WrongInput(f"--images {folder} holds no image ({', '.join(IMAGE_SUFFIXES)})")
-    if problems := [*_doubled(paths), *file_problems(paths)]:
+        raise WrongInput(f"--images {folder} holds no image ({', '.join(READABLE)})")
+    if problems := [*_doubled(paths), *file_problems(paths, range)]:
         told = "\n".join(f"  {problem}" for problem in problems)
         raise WrongInput(
             f"nothing was segmented, because {folder} has {len(problems)} problem{'s' if len(problems) > 1 else ''}:\n{told}"
         )
-    return [Item(path.stem, path, ()) for path in paths]
+    return [DeepItem(path.stem, path, (), None, range) for path in paths]
 
 
 def _place() -> tuple[str, int]:

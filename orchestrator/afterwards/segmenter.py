@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from PIL import Image
 
+from imagesets.deep_image import EIGHT_BIT_MODES, NO_RULE, Range, read_rgb
 from imagesets.errors import WrongInput
-from imagesets.file_check import EIGHT_BIT_MODES, SMALLEST, attempt, image_problems
-from imagesets.item import Item
+from imagesets.file_check import SMALLEST, attempt, image_problems
 from imagesets.overlay import OPACITY, overlay
 from imagesets.rescaling import fit_factor
 from orchestrator.engine.context import for_extraction, load_network, settings_of, stored
@@ -83,14 +83,15 @@ class Segmenter:
 
     def overlay(self, image: Picture, label: np.ndarray | None = None, opacity: float = OPACITY) -> Image.Image:
         """The image under its label map in colours; `label` is predicted if it is not given."""
-        rgb = pixels(image)
+        rgb = pixels(image, range_of(self.run))
         return Image.fromarray(overlay(rgb, self.predict(rgb) if label is None else label, opacity))
 
     def _each(self, images: Any, tile: Tile, finish: Callable[[np.ndarray], np.ndarray]) -> Any:
         check_tile(tile)
-        if isinstance(images, list | tuple):
-            return [segmented(self.scorer, pixels(image), tile, finish) for image in images]
-        return segmented(self.scorer, pixels(images), tile, finish)
+        several = isinstance(images, list | tuple)
+        range = range_of(self.run)
+        made = [segmented(self.scorer, pixels(image, range), tile, finish) for image in (images if several else [images])]
+        return made if several else made[0]
 
     def __repr__(self) -> str:
         return f"Segmenter({self.run.name}, classes: {', '.join(self.classes)}, on {self.device})"
@@ -135,13 +136,19 @@ def device_of(name: str) -> torch.device:
         raise WrongInput(f"the device {name!r} cannot be used here ({told}); auto takes a GPU if there is one") from None
 
 
-def pixels(image: Any) -> np.ndarray:
+def range_of(run: FinishedRun) -> Range:
+    """The rule by which the run reads images of more than 8 bits per channel (`images.range`)."""
+    low, high = run.results["settings"].get("images.range", NO_RULE)
+    return low, high
+
+
+def pixels(image: Any, range: Range) -> np.ndarray:
     """An image as uint8 [H,W,3]. Raises WrongInput for what is none, and for an image that readers disagree on."""
     if isinstance(image, str | Path):
         path = Path(image).expanduser()
-        if problems := attempt(path, partial(image_problems, path, decode=True)):
+        if problems := attempt(path, partial(image_problems, path, True, range)):
             raise WrongInput("; ".join(problems))
-        return Item(path.stem, path, ()).rgb()
+        return read_rgb(path, range)
     if isinstance(image, np.ndarray):
         if image.dtype != np.uint8 or image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3):
             raise WrongInput(
