@@ -9,7 +9,7 @@ from imagesets.coco import PREPARED
 from imagesets.coco_annotations import Picture
 from imagesets.errors import WrongInput
 from imagesets.files import by_id
-from imagesets.lists import READABLE
+from imagesets.lists import IMAGE_SUFFIXES
 
 OFFICIAL = ("instances_train2014.json", "instances_val2014.json")
 PLACES = ("annotations/instances_*.json", "annotations/*.json", "*/_annotations.coco.json")  # the first that has files counts
@@ -46,9 +46,9 @@ def located(root: Path, name: str, pictures: Sequence[Picture]) -> tuple[list[st
 
     Raises WrongInput if no image is there, for a name that cannot be an id, and if two folders hold the list alike.
     """
-    there = {folder: by_id(folder, READABLE).paths.keys() for folder in _folders(root)}
+    there = {folder: by_id(folder, IMAGE_SUFFIXES).paths.keys() for folder in _folders(root)}
     for ids in ([picture.stem for picture in pictures], [_number(picture.stem) for picture in pictures]):
-        if odd := next((id for id in ids if len(id.split()) != 1 or id.lower().endswith(READABLE)), None):
+        if odd := next((id for id in ids if len(id.split()) != 1 or id.lower().endswith(IMAGE_SUFFIXES)), None):
             raise WrongInput(f"{root} has annotations of the image {odd!r}; a file's name without suffix must hold no blanks")
         if used := _holding(there, set(ids), name):
             return ids, used

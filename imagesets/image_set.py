@@ -14,7 +14,7 @@ from imagesets.deep_image import NO_RULE, Range
 from imagesets.errors import WrongInput, named
 from imagesets.files import Files, by_id, merged
 from imagesets.item_list import ItemList
-from imagesets.lists import READABLE, id_of, ids_of, read_lines
+from imagesets.lists import IMAGE_SUFFIXES, id_of, ids_of, read_lines
 
 IMAGES = "JPEGImages"
 LISTS = Path("ImageSets") / "Segmentation"
@@ -100,7 +100,7 @@ class ImageSet:
 
     def images(self) -> Files:
         """Every image file by id."""
-        return merged([by_id(self.root / folder, READABLE) for folder in self.image_folders])
+        return merged([by_id(self.root / folder, IMAGE_SUFFIXES) for folder in self.image_folders])
 
     def masks(self) -> Files:
         """Every mask file by id, from the first folder that has it."""
@@ -117,7 +117,7 @@ class ImageSet:
         if missing := [id for id in ids if id not in images.paths]:
             found.append(
                 f"{len(missing)} of {len(ids)} images of list {list_name} have no file in {self._places()} under {self.root} "
-                f"({' or '.join(READABLE)}), such as {named(missing)}; --exclude FILE goes on without them"
+                f"({' or '.join(IMAGE_SUFFIXES)}), such as {named(missing)}; --exclude FILE goes on without them"
             )
         return found
 

@@ -7,8 +7,7 @@ from pathlib import Path
 
 from imagesets.errors import WrongInput
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
-READABLE = (*IMAGE_SUFFIXES, ".webp", ".bmp", ".tif", ".tiff")  # of all images of a set
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 NUMBER = re.compile(r"[-+]?\d+(\.\d+)?")
 
 
@@ -48,8 +47,8 @@ def id_of(entry: str) -> str:
     if "." not in name:
         return name
     stem, suffix = os.path.splitext(name)
-    return stem if suffix.lower() in READABLE else name
+    return stem if suffix.lower() in IMAGE_SUFFIXES else name
 
 
 def _is_path(word: str) -> bool:
-    return "/" in word or os.path.splitext(word)[1].lower() in READABLE
+    return "/" in word or os.path.splitext(word)[1].lower() in IMAGE_SUFFIXES

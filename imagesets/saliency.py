@@ -19,7 +19,6 @@ from imagesets.files import by_id
 from imagesets.item import Item
 from imagesets.lists import IMAGE_SUFFIXES
 
-SUFFIXES = (*IMAGE_SUFFIXES, ".bmp", ".tif", ".tiff")
 CONTRAST = "contrast"
 
 
@@ -32,7 +31,7 @@ class SaliencyMaps:
     @classmethod
     def of(cls, source: str) -> "SaliencyMaps":
         """Those of a folder, or those of the word `contrast`."""
-        return cls(None if source == CONTRAST else by_id(Path(source), SUFFIXES).paths)
+        return cls(None if source == CONTRAST else by_id(Path(source), IMAGE_SUFFIXES).paths)
 
     def __call__(self, item: Item, rgb: np.ndarray) -> np.ndarray:
         """The map uint8 [h,w] of any size, of an image and its pixels uint8 [H,W,3]."""
@@ -54,4 +53,4 @@ def saliency_problems(source: str, items: Sequence[Item]) -> list[str]:
         read_saliency(path)
         return []
 
-    return [] if source == CONTRAST else folder_problems(Path(source), items, SUFFIXES, look)
+    return [] if source == CONTRAST else folder_problems(Path(source), items, IMAGE_SUFFIXES, look)

@@ -114,7 +114,7 @@ def _places(images: torch.Tensor, axis: int, factor: torch.Tensor, align_corners
     """Where each resized pixel lies along an axis of the images, from -1 to 1 as `grid_sample` wants it."""
     length = _number(images, axis)
     count = (length * factor).floor()
-    index = torch.ones_like(images[0, 0, 0, 0], dtype=torch.float64).expand(count.long()).cumsum(0) - 1
+    index = torch.ones_like(images[0, 0, 0, 0], dtype=torch.float64).expand(cast(int, count.long())).cumsum(0) - 1
     if align_corners:
         return (2 * index / (count - 1).clamp(min=1) - 1).float()
     return ((2 * index + 1) / factor / length - 1).float()

@@ -13,7 +13,7 @@ from imagesets.check import check
 from imagesets.deep_image import NO_RULE, Range, read_rgb
 from imagesets.errors import WrongInput
 from imagesets.folder import open_folder
-from imagesets.lists import READABLE, id_of
+from imagesets.lists import IMAGE_SUFFIXES, id_of
 from orchestrator.planning.fingerprint import Fingerprints
 from tests.conftest import Command
 
@@ -55,7 +55,7 @@ def test_images_of_every_format_are_read_like_the_png(image_set: Path, suffix: s
     assert np.array_equal(images(image_set).items("train")[1].rgb(), pixels)
 
 
-@pytest.mark.parametrize("suffix", READABLE)
+@pytest.mark.parametrize("suffix", IMAGE_SUFFIXES)
 def test_a_broken_file_of_every_format_is_found(image_set: Path, suffix: str) -> None:
     path = replaced(image_set, f"train_1{suffix}")
     Image.fromarray(RNG.integers(0, 255, (48, 48, 3)).astype(np.uint8)).save(path)
@@ -66,7 +66,7 @@ def test_a_broken_file_of_every_format_is_found(image_set: Path, suffix: str) ->
     assert f"train_1{suffix} cannot be read" in told
 
 
-@pytest.mark.parametrize("suffix", READABLE)
+@pytest.mark.parametrize("suffix", IMAGE_SUFFIXES)
 def test_an_id_in_a_list_may_have_the_suffix_of_every_format(suffix: str) -> None:
     assert id_of(f"JPEGImages/a.b{suffix}") == "a.b"
 

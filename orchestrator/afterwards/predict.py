@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from PIL import Image
 
-from imagesets.deep_image import DeepItem, Range
+from imagesets.deep_image import NO_RULE, DeepItem, Range
 from imagesets.errors import WrongInput, named
 from imagesets.file_check import file_problems, size_of
 from imagesets.item import Item
-from imagesets.lists import READABLE
+from imagesets.lists import IMAGE_SUFFIXES
 from imagesets.overlay import legend, overlay
 from orchestrator.afterwards.export import about_run, check_form, write
 from orchestrator.afterwards.new_folder import new_folder, refuse_used
@@ -40,6 +40,7 @@ from orchestrator.planning import scores
 from orchestrator.planning.references import resolve
 from orchestrator.reading.runs import FinishedRun
 from orchestrator.storage.shards import Shards
+from training.memory import kept_memory
 from training.threads import set_threads
 
 Made = tuple[np.ndarray, np.ndarray | None]  # a label map uint8 [H,W], and the class scores float32 [L,H,W] if they are wanted
@@ -71,7 +72,7 @@ def predict(
     about = about_run(run, scores.quantities()[scores.of_word("predictions")].many, source.name, manifest)
     about |= {"images": len(items), "settings": {**stage.settings, **stage.names}}
     display.start(stage.name, len(items), "images")
-    with new_folder(target) as folder:
+    with new_folder(target) as folder, kept_memory():
 
         def maps() -> Iterator[tuple[str, np.ndarray]]:
             for number, (item, (label, found)) in enumerate(_made(run, items, also, display), 1):
@@ -125,22 +126,22 @@ def _write_beside(folder: Path, item: Item, label: np.ndarray, found: np.ndarray
         Image.fromarray(overlay(item.rgb(), label)).save(folder / "overlays" / f"{item.id}.jpg", quality=90)
 
 
-def images_of(folder: Path, range: Range) -> list[Item]:
-    """The images of a folder (not of those below it) by name, without labels; `range` is the rule for deep ones.
+def images_of(folder: Path, range: Range = NO_RULE) -> list[Item]:
+    """The images of a folder (not of those below it) by name, without labels; `range` is the rule for more than 8 bits.
 
     Raises WrongInput with all problems if images cannot be read or share an id, and if there are no images.
     """
     if not folder.is_dir():
         raise WrongInput(f"--images {folder}: there is no such folder")
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in READABLE)
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
     if not paths:
-        raise WrongInput(f"--images {folder} holds no image ({', '.join(READABLE)})")
+        raise WrongInput(f"--images {folder} holds no image ({', '.join(IMAGE_SUFFIXES)})")
     if problems := [*_doubled(paths), *file_problems(paths, range)]:
         told = "\n".join(f"  {problem}" for problem in problems)
         raise WrongInput(
             f"nothing was segmented, because {folder} has {len(problems)} problem{'s' if len(problems) > 1 else ''}:\n{told}"
         )
-    return [DeepItem(path.stem, path, (), None, range) for path in paths]
+    return [DeepItem(path.stem, path, (), range=range) for path in paths]
 
 
 def _place() -> tuple[str, int]:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from imagesets.deep_image import EIGHT_BIT_MODES, NO_RULE, Range, read_rgb
+from imagesets.deep_image import EIGHT_BIT_MODES, NO_RULE, DeepItem, Range
 from imagesets.errors import WrongInput
 from imagesets.file_check import SMALLEST, attempt, image_problems
 from imagesets.overlay import OPACITY, overlay
@@ -24,6 +24,7 @@ from orchestrator.reading.runs import FinishedRun
 from orchestrator.storage.result import Result
 from segmentation.class_scores import Scorer
 from segmentation.windows import in_windows
+from training.memory import kept_memory
 from training.stage import Context
 
 Picture = Image.Image | np.ndarray | str | Path  # RGB; arrays are uint8 [H,W,3], or [H,W] in grey levels
@@ -88,10 +89,10 @@ class Segmenter:
 
     def _each(self, images: Any, tile: Tile, finish: Callable[[np.ndarray], np.ndarray]) -> Any:
         check_tile(tile)
-        several = isinstance(images, list | tuple)
-        range = range_of(self.run)
-        made = [segmented(self.scorer, pixels(image, range), tile, finish) for image in (images if several else [images])]
-        return made if several else made[0]
+        if isinstance(images, list | tuple):
+            return [self._each(image, tile, finish) for image in images]
+        with kept_memory():
+            return segmented(self.scorer, pixels(images, range_of(self.run)), tile, finish)
 
     def __repr__(self) -> str:
         return f"Segmenter({self.run.name}, classes: {', '.join(self.classes)}, on {self.device})"
@@ -137,18 +138,21 @@ def device_of(name: str) -> torch.device:
 
 
 def range_of(run: FinishedRun) -> Range:
-    """The rule by which the run reads images of more than 8 bits per channel (`images.range`)."""
+    """The run's rule for image files of more than 8 bits per channel."""
     low, high = run.results["settings"].get("images.range", NO_RULE)
     return low, high
 
 
-def pixels(image: Any, range: Range) -> np.ndarray:
-    """An image as uint8 [H,W,3]. Raises WrongInput for what is none, and for an image that readers disagree on."""
+def pixels(image: Any, range: Range = NO_RULE) -> np.ndarray:
+    """An image as uint8 [H,W,3]; `range` is the rule for files of more than 8 bits.
+
+    Raises WrongInput for what is no image, and for an image that readers disagree on.
+    """
     if isinstance(image, str | Path):
         path = Path(image).expanduser()
         if problems := attempt(path, partial(image_problems, path, True, range)):
             raise WrongInput("; ".join(problems))
-        return read_rgb(path, range)
+        return DeepItem(path.stem, path, (), range=range).rgb()
     if isinstance(image, np.ndarray):
         if image.dtype != np.uint8 or image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3):
             raise WrongInput(

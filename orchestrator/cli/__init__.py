@@ -46,7 +46,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-GROUPS: dict[str, tuple[Callable[..., None], ...]] = {
+GROUPS: dict[str, tuple[Callable[..., object], ...]] = {
     "Run": (launch.launch, sweep.sweep, table.table, evaluate.evaluate, doctor.doctor, clean.clean),
     "Look": (catalogue.ls, catalogue.show, table.tables, compare.compare, report.report, ui.ui),
     "Share": (export.export, predict.predict, reproduce.reproduce, track.track),
