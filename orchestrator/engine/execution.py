@@ -87,6 +87,8 @@ class Execution:
 
         given_up = given_up or threading.Event()
         self.waiting[given_up] = plans
+        expected = _expected(plans)
+        self.display.expect(expected)
         try:
             return run_plans(plans, lambda step: self._make(step, given_up), self.runner.look, self.engine.room)
         except Stopped:
@@ -95,6 +97,7 @@ class Execution:
             raise
         finally:
             del self.waiting[given_up]
+            self.display.drop(expected)
 
     def _wanted(self, folder: Path) -> bool:
         """Whether the step in `folder` belongs to a running plan that is not given up."""
@@ -119,10 +122,17 @@ class Execution:
             error.add_note(f"in stage {step.name}")
             error.log = self.log  # type: ignore[attr-defined]
             raise
+        self.display.made(step.name)
         if made:
             logging.info("%s made (%s)", step.name, reason)
         else:
             self.display.say(f"{step.name}: cached")
+
+
+def _expected(plans: Plans) -> dict[str, float | None]:
+    """The seconds that each missing stage will take if an earlier result tells; a stage of several plans counts once."""
+    missing = {step.key: step for plan in reversed(plans) for step in reversed(plan) if not step.cached}
+    return {step.name: step.estimate.wall if step.estimate else None for step in reversed(missing.values())}
 
 
 @contextlib.contextmanager
