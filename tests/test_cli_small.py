@@ -17,6 +17,7 @@ from orchestrator.planning.recipes import load_all
 from tests.conftest import Command
 
 COMMANDS = (
+    "init",
     "launch",
     "sweep",
     "table",
