@@ -21,7 +21,7 @@ from imagesets.files import Files, by_id
 from imagesets.folder import CLASSES, NO_CLASS, checked_classes, read_classes
 from imagesets.image_set import MASK_SUFFIXES, ImageSet
 from imagesets.layout import name_of
-from imagesets.lists import READABLE
+from imagesets.lists import IMAGE_SUFFIXES
 
 MASKS = "masks"
 NONE = {"none", *NO_CLASS}  # folders of images that show no class
@@ -114,16 +114,16 @@ def _folders(root: Path) -> list[tuple[str, Path]]:
     """Every folder of a class, with its list, "" if there are no folders of lists. WrongInput for images in other places."""
     if not root.is_dir():
         raise WrongInput(f"{root} is no folder; it must have a folder for each class")
-    if stray := next(iter(by_id(root, READABLE).paths.values()), None):
+    if stray := next(iter(by_id(root, IMAGE_SUFFIXES).paths.values()), None):
         raise WrongInput(f"{stray} is in no folder of a class; an image without any class belongs in {root / 'none'}")
     above = _below(root)
-    if any(by_id(folder, READABLE).paths for folder in above):
+    if any(by_id(folder, IMAGE_SUFFIXES).paths for folder in above):
         if deep := next((inner for folder in above for inner in _below(folder)), None):
             raise WrongInput(f"{deep} is a folder in a folder of a class; images are in {deep.parent} itself")
         return [("", folder) for folder in above]
     found = [(folder.name, inner) for folder in above for inner in _below(folder)]
-    if not any(by_id(folder, READABLE).paths for _, folder in found):
-        raise WrongInput(f"{root} has no images in {root}/CLASS nor in {root}/LIST/CLASS ({' or '.join(READABLE)})")
+    if not any(by_id(folder, IMAGE_SUFFIXES).paths for _, folder in found):
+        raise WrongInput(f"{root} has no images in {root}/CLASS nor in {root}/LIST/CLASS ({' or '.join(IMAGE_SUFFIXES)})")
     return found
 
 
@@ -135,7 +135,7 @@ def _pictures(folders: list[tuple[str, Path]]) -> Iterator[Picture]:
     """The pictures in these folders; files of one name and content in several folders of a list are one picture."""
     alike: dict[tuple[str, str], list[Picture]] = {}
     for split, folder in folders:
-        files = by_id(folder, READABLE)
+        files = by_id(folder, IMAGE_SUFFIXES)
         for stem in sorted(files.paths):
             file = Path(files.paths[stem])
             same = alike.setdefault((split, stem), [])
