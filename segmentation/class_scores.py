@@ -81,15 +81,27 @@ def of_single_stage(context: Context) -> Scorer:
     return Scorer(compute, context.device, (0, 0), _crf(settings), lambda highest: (highest > 0) | (np.arange(len(highest)) == 0))
 
 
+@dataclass(frozen=True)
+class Fused:
+    """A network at all test scales, with its mirror images, fused by a rule of `segmentation.fusion`."""
+
+    segment: Segment
+    scales: Sequence[float]
+    mirror: bool
+    fusion: str
+    fit: Sequence[int]
+
+    def __call__(self, images: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
+        """Normalised images [B,3,h,w], windows of images of `size`, to scores [B,L,h,w]."""
+        factor = fit_factor(size, self.fit)
+        return probabilities(self.segment, images, [scale * factor for scale in self.scales], self.mirror, self.fusion)
+
+
 def _fused(context: Context, segment: Segment) -> Scorer:
     settings = context.settings
     fit, parameters = settings.test_fit or (0, 0), _crf(settings)
     minimum = (settings.crf_minimum or 0.0) if parameters else 0.0
-
-    def compute(images: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
-        scales = [scale * fit_factor(size, fit) for scale in settings.test_scales]
-        return probabilities(segment, images, scales, settings.mirror, settings.fusion)
-
+    compute = Fused(segment, settings.test_scales, settings.mirror, settings.fusion, fit)
     return Scorer(compute, context.device, fit, parameters, lambda highest: highest >= min(minimum, highest.max()))
 
 

@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -167,3 +168,13 @@ def test_large_images_are_told(
     shutil.copy(photograph(finished), tmp_path / "in")
     code, shown, _ = command("predict", "cam+none", "--store", finished[0], "--images", tmp_path / "in", "--to", tmp_path / "out")
     assert code == 0 and "1 large image is segmented in windows of 1024 pixels (--tile): val_0" in shown
+
+
+def test_a_deep_image_is_read_by_the_run_s_rule(finished: tuple[Path, str], loaded: Segmenter, tmp_path: Path) -> None:
+    grey = np.asarray(Image.open(photograph(finished)).convert("L"))
+    Image.fromarray(grey.astype(np.uint16) * 16).save(tmp_path / "deep.png")
+    with pytest.raises(WrongInput, match="more than 8 bits per channel"):
+        loaded.predict(tmp_path / "deep.png")
+    results = {**loaded.run.results, "settings": {**loaded.run.results["settings"], "images.range": [0.0, 255.0 * 16]}}
+    with_rule = Segmenter(replace(loaded.run, results=results))
+    assert np.array_equal(with_rule.predict(tmp_path / "deep.png"), loaded.predict(grey))

@@ -12,7 +12,7 @@ from orchestrator.reading.tables import terminal
 
 def predict(
     run: Run,
-    images: Annotated[Path, paths.option(help="A folder of images (.jpg, .jpeg, .png), without its subfolders.")],
+    images: Annotated[Path, paths.option(help="A folder of images (JPEG, PNG, WebP, BMP, TIFF), without its subfolders.")],
     to: To,
     form: Format = "voc",
     competition: Competition = "comp6",
