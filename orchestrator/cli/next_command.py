@@ -9,6 +9,7 @@ from orchestrator.planning.recipes import load_all
 MISSPELT = re.compile(r"'([^']+)'; did you mean '([^']+)'\?")
 OTHER_IMAGES = re.compile(r"[;,] did you mean ((?:folder|folder-per-class|coco):[^?]+)\?")
 NO_RUN = re.compile(r"no finished run .* in (.*?/runs)\b|^(.*) has no finished run of ")
+CLUSTER = ("submit", "status", "logs", "stop")
 SETTING = re.compile(r"(?<![\w./-])([a-z][a-z0-9_-]*)\.[a-z_0-9]+")  # component.setting, which a path never is
 
 
@@ -16,7 +17,7 @@ def next_command(words: Sequence[str], message: str) -> str:
     """A line after the message: what to do next; "" if the message names a command itself.
 
     A misspelt word leads to the same command with the right one, a run that is not there to the folder of runs, what is wrong
-    with images to `images check`, a setting to `show`, everything else to the help of the command.
+    with images to `images check`, a cluster to `doctor`, a setting to `show`, everything else to the help of the command.
     """
     if "wsss-orch " in message or not words:
         return ""
@@ -34,6 +35,8 @@ def _command(words: list[str], message: str) -> list[str]:
     kind, colon, path = words[place].partition(":") if place else ("", "", "")
     if colon and words[0] != "images" and path.rstrip("/") in message:
         return ["images", "check", f"{kind}:{path}"]
+    if words[0] in CLUSTER and "--address" in words[:-1]:
+        return ["doctor", *words[words.index("--address") :][:2]]
     known = load_all()
     if owner := next((found for found in SETTING.findall(message) if found in known), None):
         return ["show", owner]
