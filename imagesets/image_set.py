@@ -49,6 +49,10 @@ class ImageSet:
         """
         if UNION in list_name:
             return tuple(dict.fromkeys(id for name in list_name.split(UNION) for id in self.ids(name)))
+        return tuple(id for id in self._listed(list_name) if id not in self.excluded)
+
+    def _listed(self, list_name: str) -> tuple[str, ...]:
+        """The ids of one list, also those that are excluded."""
         path = self.list_path(list_name)
         if not path.is_file():
             known = sorted(file.stem for file in path.parent.glob("*.txt"))
@@ -56,7 +60,7 @@ class ImageSet:
                 f"image set {self.name} has no list {list_name!r} in {path.parent}; it has {', '.join(known) or 'none'}; "
                 f"{path.name} holds one image id a line, and --set images.training=LIST or images.validation=LIST names another"
             )
-        return tuple(id for id in self._read(path) if id not in self.excluded)
+        return self._read(path)
 
     def items(self, list_name: str, with_masks: bool = False) -> ItemList:
         """The images of a list with their labels; raises WrongInput if an image, its labels or a wanted mask is missing."""

@@ -9,6 +9,7 @@ from imagesets import labels
 from imagesets.deep_image import NO_RULE
 from imagesets.errors import WrongInput
 from imagesets.image_set import IMAGES, LISTS, ImageSet
+from imagesets.lists import IMAGE_SUFFIXES
 
 
 def open_layout(root: Path, settings: Mapping[str, Any], classes: Sequence[str]) -> ImageSet:
@@ -32,7 +33,16 @@ def find_root(path: str | Path, below: str = "") -> Path:
     for root in (start, start / below):
         if (root / LISTS).is_dir() and (root / IMAGES).is_dir():
             return root
-    raise WrongInput(f"{start} is not in VOC layout; it needs the folders {IMAGES} and {LISTS}")
+    raise WrongInput(f"{start} is not in VOC layout; it needs the folders {IMAGES} and {LISTS}{_other_layout(start)}")
+
+
+def _other_layout(folder: Path) -> str:
+    """What a folder that is not in VOC layout may be, and how to name it; "" where nothing tells."""
+    if any(folder.glob("annotations/*.json")) or any(folder.glob("*/_annotations.coco.json")):
+        return f"; it has annotations as COCO has them: did you mean coco:{folder}?"
+    if any(path.suffix.lower() in IMAGE_SUFFIXES for place in ("*/*", "*/*/*") for path in folder.glob(place)):
+        return f"; if each of its folders is a class, did you mean folder-per-class:{folder}?"
+    return ""
 
 
 def name_of(path: str | Path, settings: Mapping[str, Any]) -> str:

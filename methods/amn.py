@@ -127,15 +127,16 @@ def read(maps: Maps, full: bool) -> torch.Tensor:
     return stretched(probabilities, torch.from_numpy(rescale(confident, maps.extent(full), bicubic=False) != 0))
 
 
-def network(settings: Settings, classes: tuple[str, ...]) -> AMN:
-    """The network that `training` delivers, for trained weights to be loaded into."""
-    return _build(settings, classes, weights="none")
+def network(settings: Settings, classes: tuple[str, ...], weights: str = "none") -> AMN:
+    """The network, with initial `weights` as in `backbones.build`, or without any, for trained ones to be loaded into."""
+    backbone = backbones.build(settings.backbone.name, weights=weights, frozen_statistics=True)
+    return AMN(backbone, len(classes), settings.dropout)
 
 
 def training(context: Context) -> Training:
     """Train on the confident labels (word `labels`), from ImageNet weights or the backbone of the word `network`."""
     settings = context.settings
-    module = _build(settings, context.classes, settings.backbone.weights)
+    module = network(settings, context.classes, settings.backbone.weights)
     if settings.backbone.weights == "none":
         module.backbone.adopt(context.inputs["network"])
     module.backbone.freeze("stem")
@@ -195,8 +196,3 @@ def _logits(module: AMN, views: torch.Tensor, multi_hot: torch.Tensor) -> torch.
     logits = module(views.flatten(0, 1), multi_hot.repeat_interleave(2, dim=0))
     image, mirror = logits.unflatten(0, (-1, 2)).unbind(dim=1)
     return (image + mirror.flip(-1)) / 2
-
-
-def _build(settings: Settings, classes: tuple[str, ...], weights: str) -> AMN:
-    backbone = backbones.build(settings.backbone.name, weights=weights, frozen_statistics=True)
-    return AMN(backbone, len(classes), settings.dropout)

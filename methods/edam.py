@@ -191,15 +191,22 @@ def matched(labels: Sequence[Sequence[int]], order: Iterable[int]) -> list[tuple
     return [*found, *((place, place) for place in alone)]
 
 
-def network(settings: Settings, classes: tuple[str, ...]) -> EDAM:
-    """The network that `training` delivers, for trained weights to be loaded into."""
-    return _build(settings, classes, weights="none")
+def network(settings: Settings, classes: Sequence[str], weights: str = "none") -> EDAM:
+    """The network, with initial `weights` as in `backbones.build`, or without any, for trained ones to be loaded into."""
+    backbone = backbones.build(
+        settings.backbone,
+        stride=settings.stride,
+        dilated=True,
+        weights=weights,
+        frozen_statistics=settings.weights != "none",
+    )
+    return EDAM(backbone, len(classes), settings.width, settings.dropout)
 
 
 def training(context: Context) -> Training:
     """Train on pairs of images with image-level labels."""
     settings = context.settings
-    module = _build(settings, context.classes, settings.weights)
+    module = network(settings, context.classes, settings.weights)
     if settings.weights != "none":
         module.backbone.freeze(settings.frozen)
     heads = [*module.mask_branch.parameters(), *module.embedding.parameters(), module.classifier]
@@ -251,14 +258,3 @@ def read(maps: Maps, full: bool) -> torch.Tensor:
 
 def _sample(own: Settings, context: Context) -> Callable[[Item, np.random.Generator], dict[str, torch.Tensor]]:
     return LabelledCrop(own.long_side, own.crop, len(context.classes), own.colour)
-
-
-def _build(settings: Settings, classes: Sequence[str], weights: str) -> EDAM:
-    backbone = backbones.build(
-        settings.backbone,
-        stride=settings.stride,
-        dilated=True,
-        weights=weights,
-        frozen_statistics=settings.weights != "none",
-    )
-    return EDAM(backbone, len(classes), settings.width, settings.dropout)

@@ -134,15 +134,22 @@ def saliency_loss(
     return functional.mse_loss(predicted_saliency(*found, share), saliency)
 
 
-def network(settings: Settings, classes: tuple[str, ...]) -> EPS:
-    """The network that `training` delivers, for trained weights to be loaded into."""
-    return _build(settings, classes, weights="none")
+def network(settings: Settings, classes: Sequence[str], weights: str = "none", stride: int | None = None) -> EPS:
+    """The network, with initial `weights` as in `backbones.build`, or without any, for trained ones to be loaded into."""
+    backbone = backbones.build(
+        settings.backbone.name,
+        stride=stride or settings.stride,
+        dilated=True,
+        weights=weights,
+        frozen_statistics=cam.pretrained(settings),
+    )
+    return EPS(backbone, len(classes))
 
 
 def training(context: Context) -> Training:
     """Train on image-level labels and saliency maps."""
     settings = context.settings
-    module = _build(settings, context.classes, settings.backbone.weights)
+    module = network(settings, context.classes, settings.backbone.weights)
     if cam.pretrained(settings):
         module.backbone.freeze(settings.frozen)
     groups = by_origin(module, module.backbone, settings.lr, settings.head_lr, settings.weight_decay)
@@ -160,7 +167,7 @@ def training(context: Context) -> Training:
 def retraining(context: Context) -> Training:
     """ReCAM's training of an EPS network (word `network`), whose settings are the group `network`."""
     own = context.settings.network
-    module = _build(context.settings, context.classes, weights="none", stride=own.stride)
+    module = network(context.settings, context.classes, weights="none", stride=own.stride)
     if cam.pretrained(context.settings):
         module.backbone.freeze(own.frozen)
     objective = SaliencyObjective(module, own.overlap, own.share)
@@ -169,7 +176,7 @@ def retraining(context: Context) -> Training:
 
 def retrained(settings: Settings, classes: tuple[str, ...]) -> EPS:
     """The network that `retraining` delivers, for trained weights to be loaded into."""
-    return _build(settings, classes, weights="none", stride=settings.network.stride)
+    return network(settings, classes, weights="none", stride=settings.network.stride)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,14 +209,3 @@ def maps(context: Context) -> PerImage:
 def read(maps: Maps, full: bool) -> torch.Tensor:
     """The reader: the sum over scales, each resized straight to the wanted grid, divided by its maximum."""
     return unit_maximum(summed(maps, full))
-
-
-def _build(settings: Settings, classes: Sequence[str], weights: str, stride: int | None = None) -> EPS:
-    backbone = backbones.build(
-        settings.backbone.name,
-        stride=stride or settings.stride,
-        dilated=True,
-        weights=weights,
-        frozen_statistics=cam.pretrained(settings),
-    )
-    return EPS(backbone, len(classes))

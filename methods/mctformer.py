@@ -155,15 +155,18 @@ def losses(logits: torch.Tensor, scores: torch.Tensor | None, labels: torch.Tens
     return {"classification": functional.binary_cross_entropy_with_logits(patch_logits(scores), labels), "class_tokens": tokens}
 
 
-def network(settings: Settings, classes: tuple[str, ...]) -> MCTformer:
-    """The network that `training` delivers, for trained weights to be loaded into."""
-    return _build(settings, classes, weights="none")
+def network(settings: Settings, classes: tuple[str, ...], weights: str = "none") -> MCTformer:
+    """The network, with initial `weights` as in `backbones.build`, or without any, for trained ones to be loaded into."""
+    own = {"class_tokens": len(classes), "drop_path": settings.drop_path}
+    backbone = backbones.build(settings.backbone, weights=weights, frozen_statistics=True, **own)
+    assert isinstance(backbone, backbones.TokenBackbone)  # its recipe provides tokens
+    return MCTformer(backbone, len(classes), settings.version)
 
 
 def training(context: Context) -> Training:
     """Train both branches and the transformer on image-level labels."""
     settings = context.settings
-    module = _build(settings, context.classes, settings.weights)
+    module = network(settings, context.classes, settings.weights)
     per_epoch = optimisers.steps(len(context.items), settings.batch, epochs=1)
     augmentation = Augmentation(settings.crop, (settings.least_area, 1.0), settings.policy, settings.erasing)
     return Training(
@@ -234,10 +237,3 @@ def to_whole_patches(images: torch.Tensor, side: int) -> torch.Tensor:
     """Images [B,3,H,W] stretched to the next whole number of patches in each direction, so that their grid covers all of them."""
     height, width = (-(-extent // side) * side for extent in images.shape[2:])
     return functional.interpolate(images, size=(height, width), mode="bilinear", align_corners=False)
-
-
-def _build(settings: Settings, classes: tuple[str, ...], weights: str) -> MCTformer:
-    own = {"class_tokens": len(classes), "drop_path": settings.drop_path}
-    backbone = backbones.build(settings.backbone, weights=weights, frozen_statistics=True, **own)
-    assert isinstance(backbone, backbones.TokenBackbone)  # its recipe provides tokens
-    return MCTformer(backbone, len(classes), settings.version)

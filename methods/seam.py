@@ -200,9 +200,16 @@ def mean_when_resized(planes: torch.Tensor, size: Sequence[int]) -> torch.Tensor
     return torch.einsum("bchw,h,w->bc", planes, rows.mean(dim=1), columns.mean(dim=1))
 
 
-def network(settings: Settings, classes: tuple[str, ...]) -> SEAM:
-    """The network that `training` delivers, for trained weights to be loaded into."""
-    return _build(settings, classes, weights="none")
+def network(settings: Settings, classes: Sequence[str], weights: str = "none") -> SEAM:
+    """The network, with initial `weights` as in `backbones.build`, or without any, for trained ones to be loaded into."""
+    backbone = backbones.build(
+        settings.backbone.name,
+        stride=settings.stride,
+        dilated=True,
+        weights=weights,
+        frozen_statistics=cam.pretrained(settings),
+    )
+    return SEAM(backbone, len(classes), settings.dropout)
 
 
 def training(context: Context) -> Training:
@@ -215,7 +222,7 @@ def training(context: Context) -> Training:
 def learning(context: Context, sample: Callable[[Item, np.random.Generator], dict[str, torch.Tensor]]) -> Training:
     """Train both views of what `sample` makes, image RGBA uint8 [4,crop,crop] and labels [K] (PMM has another sample)."""
     settings = context.settings
-    module = _build(settings, context.classes, settings.backbone.weights)
+    module = network(settings, context.classes, settings.backbone.weights)
     if cam.pretrained(settings):
         module.backbone.freeze(settings.frozen)
     groups = by_origin(module, module.backbone, settings.lr, settings.head_lr, settings.weight_decay)
@@ -259,14 +266,3 @@ def read(maps: Maps, full: bool) -> torch.Tensor:
     views = (scaled(maps.size, scale) for scale in maps.extras["scales"])
     planes = [resize(resized(grid[None], view)[0], maps.extent(full)) for grid, view in zip(maps.tensors(), views, strict=True)]
     return stretched(sum(planes[1:], planes[0])).clamp(min=0)
-
-
-def _build(settings: Settings, classes: Sequence[str], weights: str) -> SEAM:
-    backbone = backbones.build(
-        settings.backbone.name,
-        stride=settings.stride,
-        dilated=True,
-        weights=weights,
-        frozen_statistics=cam.pretrained(settings),
-    )
-    return SEAM(backbone, len(classes), settings.dropout)

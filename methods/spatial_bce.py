@@ -187,9 +187,10 @@ def read(maps: Maps, full: bool) -> torch.Tensor:
     return found / (found.amax(dim=(1, 2), keepdim=True) + TINY)
 
 
-def network(settings: Settings, classes: tuple[str, ...]) -> SpatialBCE:
-    """The network that `training` delivers, for trained weights to be loaded into."""
-    return _build(settings, classes, weights="none")
+def network(settings: Settings, classes: Sequence[str], weights: str = "none") -> SpatialBCE:
+    """The network, with initial `weights` as in `backbones.build`, or without any, for trained ones to be loaded into."""
+    own = backbones.build(settings.backbone, stride=settings.stride, dilated=True, weights=weights, frozen_statistics=True)
+    return SpatialBCE(own, len(classes), settings.scale)
 
 
 def training(context: Context) -> Training:
@@ -199,7 +200,7 @@ def training(context: Context) -> Training:
     training before them.
     """
     settings, before = context.settings, context.inputs.get("network")
-    module = _build(settings, context.classes, settings.weights)
+    module = network(settings, context.classes, settings.weights)
     if isinstance(before, SpatialBCE):
         module.load_state_dict(before.state_dict())
     elif before is not None:
@@ -268,8 +269,3 @@ def _both(module: SpatialBCE, views: torch.Tensor) -> tuple[torch.Tensor, torch.
     logits, thresholds = (planes.unflatten(0, (-1, 2)) for planes in module(views.flatten(0, 1)))
     mean = (logits[:, 0] + logits[:, 1].flip(-1)) / 2
     return mean.clamp(-LARGE, LARGE), thresholds.mean(dim=1)
-
-
-def _build(settings: Settings, classes: Sequence[str], weights: str) -> SpatialBCE:
-    own = backbones.build(settings.backbone, stride=settings.stride, dilated=True, weights=weights, frozen_statistics=True)
-    return SpatialBCE(own, len(classes), settings.scale)

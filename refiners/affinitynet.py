@@ -80,15 +80,16 @@ def grid_labels(stacks: np.ndarray, keys: np.ndarray) -> np.ndarray:
     return label
 
 
-def network(settings: Settings, classes: tuple[str, ...]) -> AffinityNet:
-    """The network that `training` delivers, for trained weights to be loaded into."""
-    return _build(settings, weights="none")
+def network(settings: Settings, classes: tuple[str, ...], weights: str = "none") -> AffinityNet:
+    """The network, with initial `weights` as in `backbones.build`, or without any, for trained ones to be loaded into."""
+    frozen = not _from_scratch(settings)
+    return AffinityNet(backbones.build(settings.backbone.name, weights=weights, frozen_statistics=frozen))
 
 
 def training(context: Context) -> Training:
     """Stage: train the backbone and the layers on it with pairs of cells of known labels (word `scores`)."""
     settings = context.settings
-    module = _build(settings, settings.backbone.weights)
+    module = network(settings, context.classes, settings.backbone.weights)
     if not _from_scratch(settings):
         if settings.backbone.weights == "none":
             module.backbone.adopt(context.inputs["network"])
@@ -165,11 +166,6 @@ def walking_background(maps: Maps, settings: Settings) -> torch.Tensor:
     if settings.background:
         return torch.full(maps.size, settings.background)
     return implied_background(maps) ** settings.background_alpha
-
-
-def _build(settings: Settings, weights: str) -> AffinityNet:
-    frozen = not _from_scratch(settings)
-    return AffinityNet(backbones.build(settings.backbone.name, weights=weights, frozen_statistics=frozen))
 
 
 def _from_scratch(settings: Settings) -> bool:

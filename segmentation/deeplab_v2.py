@@ -66,15 +66,16 @@ class PseudoMaskObjective(nn.Module):
         return losses, {"logits": logits[0]}
 
 
-def network(settings: Settings, classes: Sequence[str]) -> DeepLabV2:
-    """The network that `training` delivers, for trained weights to be loaded into."""
-    return _build(settings, classes, weights="none")
+def network(settings: Settings, classes: Sequence[str], weights: str = "none") -> DeepLabV2:
+    """The network, with initial `weights` as in `backbones.build`, or without any, for trained ones to be loaded into."""
+    backbone = build_backbone(settings, weights, frozen=True, stride=settings.stride, dilated="uniform")
+    return DeepLabV2(backbone, len(classes) + 1, settings.rates)
 
 
 def training(context: Context) -> Training:
     """Train on the pseudo masks of the training list."""
     settings = context.settings
-    module = _build(settings, context.classes, settings.weights)
+    module = network(settings, context.classes, settings.weights)
     decay = staircase if settings.schedule == "staircase" else optimisers.poly
     return learning(
         context,
@@ -84,8 +85,3 @@ def training(context: Context) -> Training:
         with_faster_head(module.backbone, module.aspp, settings.lr, settings.weight_decay),
         decay(settings.iterations),
     )
-
-
-def _build(settings: Settings, classes: Sequence[str], weights: str) -> DeepLabV2:
-    backbone = build_backbone(settings, weights, frozen=True, stride=settings.stride, dilated="uniform")
-    return DeepLabV2(backbone, len(classes) + 1, settings.rates)

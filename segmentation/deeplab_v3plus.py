@@ -56,26 +56,8 @@ class Decoder(MixedPrecision):
         return self.merge(torch.cat([high, low], dim=1))  # type: ignore[no-any-return]
 
 
-def network(settings: Settings, classes: Sequence[str]) -> Segmenter:
-    """The network that `training` delivers, for trained weights to be loaded into."""
-    return _build(settings, classes, weights="none")
-
-
-def training(context: Context) -> Training:
-    """Train on the pseudo masks of the training list."""
-    settings = context.settings
-    module = _build(settings, context.classes, settings.weights)
-    return learning(
-        context,
-        module,
-        MaskObjective(module, settings.averaging, align_corners=settings.align_corners),
-        scaled_crop(context),
-        by_part(module, settings.lr, settings.head_factor, settings.weight_decay),
-        optimisers.poly(settings.iterations),
-    )
-
-
-def _build(settings: Settings, classes: Sequence[str], weights: str) -> Segmenter:
+def network(settings: Settings, classes: Sequence[str], weights: str = "none") -> Segmenter:
+    """The network, with initial `weights` as in `backbones.build`, or without any, for trained ones to be loaded into."""
     backbone = build_backbone(settings, weights, settings.frozen_norms, stride=settings.stride, dilated=settings.dilated)
     decoder = Decoder(
         (backbone.channels[LOW], backbone.channels[-1]),
@@ -88,3 +70,17 @@ def _build(settings: Settings, classes: Sequence[str], weights: str) -> Segmente
         settings.align_corners,
     )
     return with_momentum(Segmenter(backbone, decoder), settings.norm_momentum)
+
+
+def training(context: Context) -> Training:
+    """Train on the pseudo masks of the training list."""
+    settings = context.settings
+    module = network(settings, context.classes, settings.weights)
+    return learning(
+        context,
+        module,
+        MaskObjective(module, settings.averaging, align_corners=settings.align_corners),
+        scaled_crop(context),
+        by_part(module, settings.lr, settings.head_factor, settings.weight_decay),
+        optimisers.poly(settings.iterations),
+    )

@@ -53,15 +53,18 @@ def mctformer_head(inputs: int, labels: int, width: int, dilation: int = 12) -> 
 HEADS = {"seam": seam_head, "mctformer": mctformer_head}
 
 
-def network(settings: Settings, classes: Sequence[str]) -> Segmenter:
-    """The network that `training` delivers, for trained weights to be loaded into."""
-    return _build(settings, classes, weights="none")
+def network(settings: Settings, classes: Sequence[str], weights: str = "none") -> Segmenter:
+    """The network, with initial `weights` as in `backbones.build`, or without any, for trained ones to be loaded into."""
+    backbone = build_backbone(settings, weights, settings.frozen_norms, stride=settings.stride, dilated=True)
+    backbone.freeze(settings.frozen if settings.weights != "none" else "none")
+    head = HEADS[settings.head](backbone.channels[-1], len(classes) + 1, settings.width, settings.dilation)
+    return with_momentum(Segmenter(backbone, head), settings.norm_momentum)
 
 
 def training(context: Context) -> Training:
     """Train on the pseudo masks of the training list."""
     settings = context.settings
-    module = _build(settings, context.classes, settings.weights)
+    module = network(settings, context.classes, settings.weights)
     return learning(
         context,
         module,
@@ -70,10 +73,3 @@ def training(context: Context) -> Training:
         with_faster_head(module.backbone, module.decoder, settings.lr, settings.weight_decay),
         optimisers.poly(settings.iterations + 1),  # the public code's denominator
     )
-
-
-def _build(settings: Settings, classes: Sequence[str], weights: str) -> Segmenter:
-    backbone = build_backbone(settings, weights, settings.frozen_norms, stride=settings.stride, dilated=True)
-    backbone.freeze(settings.frozen if settings.weights != "none" else "none")
-    head = HEADS[settings.head](backbone.channels[-1], len(classes) + 1, settings.width, settings.dilation)
-    return with_momentum(Segmenter(backbone, head), settings.norm_momentum)

@@ -35,9 +35,12 @@ class PSPHead(MixedPrecision):
         return self.classify(self.pooling(taps[-1]))
 
 
-def network(settings: Settings, classes: Sequence[str]) -> Segmenter:
-    """The network that `training` delivers, for trained weights to be loaded into."""
-    return _build(settings, classes, weights="none")
+def network(settings: Settings, classes: Sequence[str], weights: str = "none") -> Segmenter:
+    """The network, with initial `weights` as in `backbones.build`, or without any, for trained ones to be loaded into."""
+    backbone = build_backbone(settings, weights, settings.frozen_norms, stride=settings.stride, dilated=True)
+    labels, width, std = len(classes) + 1, settings.width, settings.initial_std
+    head = PSPHead(backbone.channels[-1], labels, width, std)
+    return Segmenter(backbone, head, FCNHead(backbone.channels[-2], labels, width // 2, std))
 
 
 def training(context: Context) -> Training:
@@ -53,7 +56,7 @@ def first_training(context: Context) -> Training:
 
 def _training(context: Context, under_fitting: str) -> Training:
     settings = context.settings
-    module = _build(settings, context.classes, settings.weights)
+    module = network(settings, context.classes, settings.weights)
     if under_fitting == "none":
         objective = MaskObjective(module, settings.averaging, settings.auxiliary)
     else:
@@ -61,10 +64,3 @@ def _training(context: Context, under_fitting: str) -> Training:
     groups = by_part(module, settings.lr, settings.head_factor, settings.weight_decay)
     schedule = warmed_up(settings.iterations, floor=settings.floor)
     return learning(context, module, objective, fitted_crop(context), groups, schedule)
-
-
-def _build(settings: Settings, classes: Sequence[str], weights: str) -> Segmenter:
-    backbone = build_backbone(settings, weights, settings.frozen_norms, stride=settings.stride, dilated=True)
-    labels, width, std = len(classes) + 1, settings.width, settings.initial_std
-    head = PSPHead(backbone.channels[-1], labels, width, std)
-    return Segmenter(backbone, head, FCNHead(backbone.channels[-2], labels, width // 2, std))

@@ -43,15 +43,20 @@ class UperHead(MixedPrecision):
         return self.classify(self.merge(torch.cat([resize(level, finer[0].shape[-2:]) for level in smoothed], dim=1)))
 
 
-def network(settings: Settings, classes: Sequence[str]) -> Segmenter:
-    """The network that `training` delivers, for trained weights to be loaded into."""
-    return _build(settings, classes, weights="none")
+def network(settings: Settings, classes: Sequence[str], weights: str = "none") -> Segmenter:
+    """The network, with initial `weights` as in `backbones.build`, or without any, for trained ones to be loaded into."""
+    own = {"drop_path": settings.drop_path} if settings.drop_path else {}
+    backbone = build_backbone(settings, weights, settings.frozen_norms, stride=32, **own)
+    channels, labels = backbone.channels[-LEVELS:], len(classes) + 1
+    width, std = settings.width, settings.initial_std
+    head = UperHead(channels, labels, width, std)
+    return Segmenter(backbone, head, FCNHead(channels[-2], labels, width // 2, std))
 
 
 def training(context: Context) -> Training:
     """Train on the pseudo masks of the training list."""
     settings = context.settings
-    module = _build(settings, context.classes, settings.weights)
+    module = network(settings, context.classes, settings.weights)
     return learning(
         context,
         module,
@@ -60,12 +65,3 @@ def training(context: Context) -> Training:
         by_part(module, settings.lr, settings.head_factor, settings.weight_decay),
         warmed_up(settings.iterations, power=1.0, warm_up=settings.warm_up),
     )
-
-
-def _build(settings: Settings, classes: Sequence[str], weights: str) -> Segmenter:
-    own = {"drop_path": settings.drop_path} if settings.drop_path else {}
-    backbone = build_backbone(settings, weights, settings.frozen_norms, stride=32, **own)
-    channels, labels = backbone.channels[-LEVELS:], len(classes) + 1
-    width, std = settings.width, settings.initial_std
-    head = UperHead(channels, labels, width, std)
-    return Segmenter(backbone, head, FCNHead(channels[-2], labels, width // 2, std))

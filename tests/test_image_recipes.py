@@ -109,7 +109,7 @@ def test_a_spec_that_cannot_be_opened_says_why(tmp_path: Path, spec: str, said: 
 
 
 def test_a_shell_completes_the_colon_where_a_path_follows() -> None:
-    assert image_sets("") == ["coco:", "coco14:", "drawn", "folder:", "pets:", "shapes", "voc12:"]
+    assert image_sets("") == ["coco:", "coco14:", "drawn", "folder:", "folder-per-class:", "pets:", "shapes", "voc12:"]
 
 
 def test_settings_published_for_an_image_set_give_way_to_its_overrides_and_to_set() -> None:
@@ -179,13 +179,18 @@ def test_excluded_ids_that_are_not_there_are_refused(command: Command, image_set
 
 def test_the_example_files_of_the_docs_are_read_as_the_docs_say(image_set: Path) -> None:
     blocks = dict(re.findall(r"```(\S+)\n(.*?)```", (ROOT / "docs/images.md").read_text(), re.DOTALL))
-    assert set(blocks) == {"classes.txt", "image_labels.txt"}
+    assert set(blocks) == {"classes.txt", "image_labels.txt", "image_labels.csv"}
+    table = blocks.pop("image_labels.csv")
     for name, text in blocks.items():
         (image_set / name).write_text(text)
     images, _ = images_alone(f"folder:{image_set}", [], image_set)
     assert images.classes == ("cat", "sea lion")
     read = images.label_reader()
     assert [read(f"000{number}") for number in range(1, 6)] == [(0,), (0, 1), (1,), (), (0, 1)]
+    (image_set / "image_labels.txt").unlink()
+    (image_set / "image_labels.csv").write_text(table)
+    read = images_alone(f"folder:{image_set}", [], image_set)[0].label_reader()
+    assert [read(id) for id in ("0001", "0002", "0004")] == [(0,), (0, 1), ()]
 
 
 def test_the_example_recipe_of_the_documentation_is_one(tmp_path: Path) -> None:

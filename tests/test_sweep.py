@@ -233,6 +233,7 @@ def test_a_real_sweep_shares_stages_between_trials_and_resumes(tmp_path: Path) -
     words, store = sweep_words(tmp_path, *vary, method="recam+none", until="recam-maps-score")
     first = subprocess.run(words, capture_output=True, text=True, timeout=600)
     assert first.returncode == 0, first.stdout + first.stderr
+    assert "note: 6 images are few: --engine local" in first.stdout
     assert first.stdout.count("recam-responses [weights") - first.stdout.count("cached") <= 2  # begins and ends once
     assert [trial["values"] for trial in the_sweep(store)["trials"]] == [{"recam.weights": "w"}, {"recam.weights": "sum"}]
     made = {path: path.read_text() for path in (store / "stages").glob("*/manifest.json")}
@@ -244,10 +245,11 @@ def test_a_real_sweep_shares_stages_between_trials_and_resumes(tmp_path: Path) -
 
 @pytest.mark.slow
 def test_random_draws_are_those_of_the_random_seed_and_every_run_is_tracked(tmp_path: Path) -> None:
-    vary = ["--vary", "lpcam.threshold=loguniform(0.05,0.5)", "--trials", "2"]
+    vary = ["--vary", "lpcam.threshold=loguniform(0.05,0.5)", "--trials", "2", "--engine", "local"]
     words, store = sweep_words(tmp_path, *vary, method="lpcam+none", until="lpcam-maps-score")
     first = subprocess.run(words, capture_output=True, text=True, timeout=600)
     assert first.returncode == 0, first.stdout + first.stderr
+    assert "are few" not in first.stdout and not (store / "ray").exists()
     record = the_sweep(store)
     drawn = [trial["values"]["lpcam.threshold"] for trial in record["trials"]]
     assert len(set(drawn)) == 2 and all(0.05 <= value <= 0.5 for value in drawn)

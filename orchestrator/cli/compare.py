@@ -33,6 +33,12 @@ def compare(
             "from each method to the same with add-ons."
         ),
     ] = "",
+    files: Annotated[
+        list[Path],
+        paths.option(
+            "--with", help="A CSV of results that were measured elsewhere or published (see results/README.md); may be repeated."
+        ),
+    ] = [],  # noqa: B006 (typer's way)
     samples: options.Samples = options.SAMPLES,
     store: options.StoreRoot = options.STORE,
 ) -> None:
@@ -47,6 +53,8 @@ def compare(
       wsss-orch compare cam+irn lpcam+irn --to comparison.html --to table.tex
 
       wsss-orch compare cam+irn cam+isl+fsl+irn --plot jf
+
+      wsss-orch compare cam+irn lpcam+irn --with results/shapes.csv
     """
     if plot and not any(path.suffix in PLOT_ENDINGS for path in to):
         to = [*to, Path(f"{plot}.svg")]
@@ -61,7 +69,7 @@ def compare(
     from orchestrator.sweeps.sweep_results import groups_of
 
     runs = Runs(store.resolve())
-    comparison = compared([group for name in names for group in groups_of(runs, name)], Store(runs.store))
+    comparison = compared([group for name in names for group in groups_of(runs, name)], Store(runs.store), files)
     console = terminal()
     console.print(terminal_table(comparison, console.width))
     for warning in comparison.warnings:

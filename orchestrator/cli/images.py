@@ -61,7 +61,8 @@ def check_images(
     if problems := found.problems:
         shown = "\n".join(f"  {problem}" for problem in problems)
         raise WrongInput(f"{len(problems)} problem{'s' if len(problems) > 1 else ''} in {spec}:\n{shown}")
-    source = {"list": list_of(images.root).name, "xml": ANNOTATIONS, "masks": "the masks"}[images.label_source]
+    places = {"xml": ANNOTATIONS, "masks": "the masks", "folders": "the folders of the classes"}
+    source = places.get(images.label_source) or list_of(images.root).name
     console.print(f"{spec} has no problems; its image-level labels come from {source}")
     console.print(_counts(images, names))
 

@@ -1,5 +1,6 @@
 """`wsss-orch launch`: run a method expression, once or for several random seeds, or show its plan."""
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -67,7 +68,7 @@ def launch(
     runs: Annotated[int, typer.Option(min=1, help="Repeat with this number of random seeds, from --random-seed on.")] = 1,
     random_seeds: options.Seeds = "",
     store: options.StoreRoot = options.STORE,
-    engine: Annotated[str, typer.Option(help="ray or local (this process, no Ray needed).")] = "ray",
+    engine: options.Engine = "ray",
     address: options.RayAddress = "",
     track: options.Track = "mlflow",
     tracking_uri: options.TrackingUri = "",
@@ -82,7 +83,7 @@ def launch(
     saliency: options.Saliency = None,
 ) -> list[str]:
     """Run a method, from image-level labels to a scored segmenter."""
-    console, where = terminal(), Where(engine, address)
+    began, console, where = time.monotonic(), terminal(), Where(engine, address)
     if until and only:
         raise WrongInput(f"--until {until} runs all that leads to a stage, --only {only} one stage alone; give one of them")
     tracked = options.tracking(track, tracking_uri)
@@ -124,10 +125,12 @@ def launch(
             print_plan(console, run, steps)
         return []
     warn(console, check_images(prepared[0]))
+    options.note(console, where.advice(plans[0]))
     _begin(console, prepared[0].planner, forced)
     failures = _run(console, prepared, plans, where, None if only else tracked)
     if not only:
         _report(console, prepared, failures, tracked)
+    console.print(options.ending(began, _log_of(prepared)))
     _raise(console, prepared, failures)
     return [] if only else [run.run for run in prepared]
 
@@ -196,13 +199,17 @@ def _run(
         count = sum(map(len, plans))
         console.print(f"nothing to do: all {count} stages of {first.request.method} are cached in {first.request.store}")
         return [None] * len(runs)
-    log = first.request.store / "runs" / first.run / "log.txt"
-    workers, live = first.settings["training.workers"], Live(first.request.store, tracked)
+    workers, log, live = first.settings["training.workers"], _log_of(runs), Live(first.request.store, tracked)
     with announced(runs), Execution(console, first.planner, workers, where, log) as execution, live:
         live.follow(runs)
         failures = execution.run(plans)
         live.end((run.run for run, failure in zip(runs, failures, strict=True) if failure), "FAILED")
         return failures
+
+
+def _log_of(runs: Sequence[Prepared]) -> Path:
+    """The log of a launch, which is in the folder of its first run."""
+    return runs[0].request.store / "runs" / runs[0].run / "log.txt"
 
 
 def _report(console: Console, runs: Sequence[Prepared], failures: Sequence[Exception | None], tracked: str | None) -> None:
@@ -229,8 +236,6 @@ def _report(console: Console, runs: Sequence[Prepared], failures: Sequence[Excep
         console.print(f"report  {write_report(run, made[-1], folder)}")
         if tracked is not None:
             console.print(f"mlflow  {deliver_or_say(run.request.store, [run.run], tracked)}")
-        if len(runs) == 1:
-            console.print(f"log     {folder / 'log.txt'}")
     if len(runs) > 1 and made:
         console.print(group_table(group_of(made), console.width))
 

@@ -1,11 +1,13 @@
 """Options of several subcommands."""
 
 import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 from imagesets.errors import WrongInput
 from orchestrator.cli import complete, paths
@@ -69,12 +71,25 @@ StoreRoot = Annotated[
     Path, paths.option("--store", callback=store_root, help="Where results are kept: a folder, or s3://bucket/prefix.")
 ]
 ImagesRoot = Annotated[Path, paths.option("--store", callback=store_root, help="Where built-in images are kept.")]
+Engine = Annotated[str, typer.Option(help="ray, or local: this process and no Ray, quicker for some 100 images.")]
 RayAddress = Annotated[str, typer.Option(help="A running Ray cluster; a private one on this machine by default.")]
 Exclude = Annotated[Path | None, paths.option(help="A file of image ids to leave out, one a line.")]
 Until = Annotated[str, typer.Option(help="Stop after this stage.")]
 Track = Annotated[str, typer.Option(help="mlflow or none.")]
 Samples = Annotated[int, typer.Option(min=1, help="Images of each list that the page shows.")]
 TrackingUri = Annotated[str, typer.Option(envvar=VARIABLE, help="An MLflow server or database; the store's own by default.")]
+
+
+def note(console: Console, told: str) -> None:
+    """Print a note, unless it is empty."""
+    if told:
+        console.print(f"note: {told}")
+
+
+def ending(began: float, log: Path) -> str:
+    """The last line of a command that runs stages: how long a person has waited, from `began` (`time.monotonic`) on."""
+    return f"ran in {time.monotonic() - began:.0f} s; log {log}"
+
 
 STORE = Path("wsss-store")
 SAMPLES = 24

@@ -1,5 +1,6 @@
 """`wsss-orch sweep`: one experiment over many values of its settings."""
 
+import time
 from typing import Annotated
 
 import typer
@@ -46,6 +47,7 @@ def sweep(
     until: options.Until = "",
     at_once: Annotated[int, typer.Option(min=1, help="Trials that run at the same time and share the machine.")] = 4,
     store: options.StoreRoot = options.STORE,
+    engine: options.Engine = "ray",
     address: options.RayAddress = "",
     track: options.Track = "mlflow",
     tracking_uri: options.TrackingUri = "",
@@ -73,11 +75,12 @@ def sweep(
     request = Request(method, images, segmenter, recipe, given, seeds[0], store.resolve(), exclude, 1 if address else 0)
     asked = Sweep(request, axes, thresholds, seeds, trials, until, search, by, stop_early)
     asked.check()
-    console, where = terminal(), Where(address=address)
+    began, console, where = time.monotonic(), terminal(), Where(engine, address)
     where.check()
     options.drive(context, request.store)
     _run(console, asked, where, at_once, tracked)
     _report(console, asked, tracked)
+    console.print(options.ending(began, asked.folder / "log.txt"))
 
 
 def _run(console: Console, asked: Sweep, where: Where, at_once: int, tracked: str | None) -> None:
@@ -106,6 +109,7 @@ def _run(console: Console, asked: Sweep, where: Where, at_once: int, tracked: st
     if asked.stop_early:
         check(asked.stop_early, one.steps)
     warn(console, check_images(one))
+    options.note(console, where.advice(one.steps))
     shared.store.open()
     shared.fingerprints.save()
     log = asked.folder / "log.txt"

@@ -1,5 +1,6 @@
 """`wsss-orch tables` and `wsss-orch table`: the papers' tables, and ours beside them."""
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -72,7 +73,7 @@ def table(
     ] = [],  # noqa: B006
     plan: Annotated[bool, typer.Option("--plan", help="Show what would run; writes nothing.")] = False,
     store: options.StoreRoot = options.STORE,
-    engine: Annotated[str, typer.Option(help="ray or local (this process, no Ray needed).")] = "ray",
+    engine: options.Engine = "ray",
     address: options.RayAddress = "",
     track: options.Track = "mlflow",
     tracking_uri: options.TrackingUri = "",
@@ -90,7 +91,7 @@ def table(
 
       wsss-orch table lpcam-3 --rows "IRN*" --segmenter deeplabv2-small
     """
-    console, where = terminal(), Where(engine, address)
+    began, console, where = time.monotonic(), terminal(), Where(engine, address)
     tracked = options.tracking(track, tracking_uri)
     for path in to:
         if path.suffix not in ENDINGS + PLOT_ENDINGS:
@@ -118,6 +119,7 @@ def table(
         print_plans(console, asked, planned)
         return
     _report(console, asked, planned, _run(console, asked, planned, where, tracked), to, tracked)
+    console.print(options.ending(began, asked.folder / "log.txt"))
 
 
 def _planned(console: Console, asked: Asked, wanted: Wanted, plan: bool) -> list[PlannedRow]:

@@ -1,10 +1,14 @@
-"""The keys of the stages that a running launch needs, for `clean`. They count while the run's folder is leased."""
+"""What a running launch announces: the keys of the stages that it needs, for `clean`, and its plan, for `status`.
+
+The keys count while the run's folder is leased.
+"""
 
 import os
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from orchestrator.planning.launch import Prepared
 from orchestrator.storage.host import SILENCE
@@ -12,6 +16,7 @@ from orchestrator.storage.lease import held, try_lease
 from orchestrator.storage.store import read_json, write_json
 
 PLANNED, RESULTS = "stages.json", "results.json"
+PLAN = "plan.json"
 
 
 @contextmanager
@@ -22,9 +27,29 @@ def announced(runs: Iterable[Prepared]) -> Iterator[None]:
             folder = run.request.store / "runs" / run.run
             others = read_json(folder / PLANNED) or () if held(folder) else ()
             write_json(folder / PLANNED, list(dict.fromkeys([*others, *(key for step in run.steps for key in step.needs)])))
+            write_json(folder / PLAN, _plan(run))
             stack.callback(_touch, folder / PLANNED)
             stack.enter_context(try_lease(folder))
         yield
+
+
+def _plan(run: Prepared) -> dict[str, Any]:
+    """The stages of a run in order; `expected` are the seconds that a stage will take if an earlier result tells."""
+    return {
+        "began": time.time(),
+        "stages": [
+            {
+                "stage": step.stage.name,
+                "key": step.key,
+                "kind": step.stage.recipe.kind,
+                "unit": "classes" if step.stage.recipe.over == "classes" else "images",
+                "total": len(run.images.classes) if step.stage.recipe.over == "classes" else len(step.items),
+                "cached": step.cached,
+                "expected": step.estimate.wall if step.estimate else None,
+            }
+            for step in run.steps
+        ],
+    }
 
 
 def _touch(path: Path) -> None:

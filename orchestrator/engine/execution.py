@@ -3,7 +3,6 @@
 import contextlib
 import logging
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from orchestrator.planning.planned_stage import PlannedStage
 from orchestrator.storage.place import place_of
 
 Plans = Sequence[Sequence[PlannedStage]]
+FEW = 200  # images, up to which one process is quicker than Ray (docs/performance.md)
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,14 @@ class Where:
             raise WrongInput(f"--engine {self.engine} is neither ray nor local")
         if self.engine == "local" and self.address:
             raise WrongInput("--engine local runs in this process, and --address names a cluster; give one of them")
+
+    def advice(self, steps: Sequence[PlannedStage]) -> str:
+        """A sentence on a private Ray whose starts would take longer than its workers save; empty if there is none."""
+        trainings = sum(step.stage.recipe.kind == "train" and not step.cached for step in steps)
+        images = max((len(step.items) for step in steps), default=0)
+        if self.engine == "local" or self.address or not trainings or images > FEW:
+            return ""
+        return f"{images} images are few: --engine local would save the start of Ray and of its workers in {trainings} trainings"
 
     def check(self) -> None:
         """Raise WrongInput if the cluster does not answer; called before anything is made or discarded."""
@@ -53,7 +61,6 @@ class Execution:
     def __enter__(self) -> "Execution":
         from orchestrator.engine.stage_runner import Runner  # loads torch
 
-        self.began = time.monotonic()
         self.logging = _logging_to(self.log)
         self.logging.__enter__()
         self.engine.__enter__()
@@ -72,8 +79,6 @@ class Execution:
         self.logging.__exit__(None, None, None)
         with contextlib.suppress(OSError):  # a log that cannot be kept is no reason to fail
             place_of(self.log).keep(self.log, self.log)
-        if exception == (None, None, None):
-            self.console.print(f"ran in {time.monotonic() - self.began:.0f} s; log {self.log}")
 
     def run(self, plans: Plans, given_up: threading.Event | None = None) -> list[Exception | None]:
         """Run the steps of each plan; returns the error of each plan, or None. The log has the tracebacks.
@@ -87,6 +92,8 @@ class Execution:
 
         given_up = given_up or threading.Event()
         self.waiting[given_up] = plans
+        expected = _expected(plans)
+        self.display.expect(expected)
         try:
             return run_plans(plans, lambda step: self._make(step, given_up), self.runner.look, self.engine.room)
         except Stopped:
@@ -95,6 +102,7 @@ class Execution:
             raise
         finally:
             del self.waiting[given_up]
+            self.display.drop(expected)
 
     def _wanted(self, folder: Path) -> bool:
         """Whether the step in `folder` belongs to a running plan that is not given up."""
@@ -119,10 +127,17 @@ class Execution:
             error.add_note(f"in stage {step.name}")
             error.log = self.log  # type: ignore[attr-defined]
             raise
+        self.display.made(step.name)
         if made:
             logging.info("%s made (%s)", step.name, reason)
         else:
             self.display.say(f"{step.name}: cached")
+
+
+def _expected(plans: Plans) -> dict[str, float | None]:
+    """The seconds that each missing stage will take if an earlier result tells; a stage of several plans counts once."""
+    missing = {step.key: step for plan in reversed(plans) for step in reversed(plan) if not step.cached}
+    return {step.name: step.estimate.wall if step.estimate else None for step in reversed(missing.values())}
 
 
 @contextlib.contextmanager

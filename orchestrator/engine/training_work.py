@@ -95,10 +95,11 @@ def _of_all(own: Spent, world: int, device: str) -> Spent:
 
 def _progress_writer(folder: Path, training: Training) -> Callable[[int, Mapping[str, float], list[dict[str, float]]], None]:
     """The function that notes the progress of a training in its folder, for displays, early stopping and MLflow."""
-    written = -PROGRESS_EVERY
+    written, since = -PROGRESS_EVERY, list[float]()
 
     def write(step: int, losses: Mapping[str, float], history: list[dict[str, float]]) -> None:
         nonlocal written
+        since.extend([] if since else [time.time(), step])
         if time.monotonic() - written >= PROGRESS_EVERY or step == training.steps:
             written = time.monotonic()
             note = {
@@ -106,6 +107,7 @@ def _progress_writer(folder: Path, training: Training) -> Callable[[int, Mapping
                 "steps": training.steps,
                 "images": step * training.batch,
                 "at": time.time(),
+                "since": since,  # the time and the number of this attempt's first step
                 "losses": dict(losses),
                 "rates": sorted({group["lr"] for group in training.optimiser.param_groups}),
                 "history": history,

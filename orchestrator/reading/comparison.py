@@ -3,7 +3,8 @@ differences between protocols.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from orchestrator.planning import scores
@@ -12,6 +13,7 @@ from orchestrator.planning.recipe import Published
 from orchestrator.reading.protocol import DIGITS, THRESHOLD_BY
 from orchestrator.reading.resampling import Interval, intervals
 from orchestrator.reading.results import used_settings
+from orchestrator.reading.rows_of_files import GivenRow, given_rows
 from orchestrator.reading.summary import Group, Row, Scored, Spread, places
 from orchestrator.storage.store import Store
 
@@ -53,11 +55,12 @@ class Line:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Entries, their lines by quantity and list, and warnings on lines that are hard to compare."""
+    """Entries, their lines by quantity and list, and warnings on lines that are hard to compare; `given` are rows of files."""
 
     entries: Sequence[Entry]
     lines: Mapping[Scored, Sequence[Line]]
     warnings: Sequence[str]
+    given: Mapping[Scored, Sequence[GivenRow]] = field(default_factory=dict)
 
     @property
     def quantities(self) -> list[str]:
@@ -65,15 +68,16 @@ class Comparison:
         return list(dict.fromkeys(quantity for quantity, _ in self.lines))
 
 
-def compare(groups: Sequence[Group], store: Store) -> Comparison:
-    """Compare groups of runs of a store; differences are to the first."""
+def compare(groups: Sequence[Group], store: Store, files: Sequence[Path] = ()) -> Comparison:
+    """Compare groups of runs of a store; differences are to the first. `files` have further rows (`reading.rows_of_files`)."""
     entries = [Entry(label, group, group.last()) for label, group in zip(labels(groups), groups, strict=True)]
     lines = {
         place: [_line(entry, entries[0], place, store) for entry in entries if place in entry.last]
         for place in places(entry.last for entry in entries)
     }
+    given = given_rows(files, groups[0].first["images"], list(lines))
     unscored = [f"nothing of {entry.label} was scored" for entry in entries if not entry.last]
-    return Comparison(entries, lines, [*unscored, *_warnings(entries, lines), *_failures(entries)])
+    return Comparison(entries, lines, [*unscored, *_warnings(entries, lines), *_failures(entries)], given)
 
 
 def labels(groups: Sequence[Group]) -> list[str]:

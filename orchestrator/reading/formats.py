@@ -15,7 +15,8 @@ from imagesets.errors import WrongInput
 from orchestrator.planning import scores
 from orchestrator.planning.score_recipe import Metric
 from orchestrator.reading.comparison import Comparison, Line
-from orchestrator.reading.numbers import form, heading, scale, told_figures, told_spread
+from orchestrator.reading.numbers import NONE, form, heading, scale, told_figures, told_mean, told_spread
+from orchestrator.reading.rows_of_files import GivenRow
 from orchestrator.reading.summary import Scored, Spread
 from orchestrator.reading.tables import PIPED_WIDTH, fitting, threshold
 from orchestrator.storage.store import write_atomically
@@ -58,14 +59,19 @@ def columns(comparison: Comparison) -> list[str]:
         ">interval (images)",
         *after,
         "threshold",
+        *(["from"] if comparison.given else []),
         "published",
     ]
 
 
 def rows(comparison: Comparison) -> list[list[str]]:
-    """One row of `columns` per line."""
+    """One row of `columns` per line, and after those of a quantity and list the rows of files."""
     mains, others = _metrics(comparison)
-    return [_row(line, mains, others) for lines in comparison.lines.values() for line in lines]
+    found: list[list[str]] = []
+    for place, lines in comparison.lines.items():
+        found += [_row(line, mains, others, with_files=bool(comparison.given)) for line in lines]
+        found += [_given_row(place, row, mains, others) for row in comparison.given.get(place, ())]
+    return found
 
 
 def class_head(place: Scored) -> str:
@@ -88,7 +94,7 @@ def terminal_table(comparison: Comparison, room: int = PIPED_WIDTH) -> Table:
     first = [number == 0 or row[0] != body[number - 1][0] for number, row in enumerate(body)]
     body = [row if named else ["", *row[1:]] for named, row in zip(first, body, strict=True)]
     others = [f">{heading(metric)}" for metric in _metrics(comparison)[1].values()]
-    return fitting(heads, body, [*others[:1], "threshold", *others[1:]], room)
+    return fitting(heads, body, [*others[:1], "threshold", *(["from"] if comparison.given else []), *others[1:]], room)
 
 
 def markdown(comparison: Comparison) -> str:
@@ -112,11 +118,19 @@ def latex(comparison: Comparison) -> str:
         mains = [entry.last[place].main if place in entry.last else None for place in places]
         cells = [told_spread(main, scores.main_metric(place[0])) for main, place in zip(mains, places, strict=True)]
         body.append([entry.label, *cells])
+    body += [_given_mains(place, row, places) for place, given in comparison.given.items() for row in given]
     tables = [tabular(["method", *heads], body)]
     for place, lines in comparison.lines.items():
         if of_classes := class_rows(comparison, place):
             tables.append(f"% {class_head(place)}\n" + tabular(["class", *(line.entry.label for line in lines)], of_classes))
     return "\n".join(tables)
+
+
+def _given_mains(place: Scored, row: GivenRow, places: Sequence[Scored]) -> list[str]:
+    """A row of a file in the table of main metrics, with its source."""
+    name, metric = scores.main(place[0]), scores.main_metric(place[0])
+    value = told_mean(*row.values[name], metric) if name in row.values else NONE
+    return [f"{row.label} ({row.source})", *(value if place == other else NONE for other in places)]
 
 
 def tabular(head: Sequence[str], body: Iterable[Sequence[str]]) -> str:
@@ -130,9 +144,11 @@ def comma_separated(comparison: Comparison) -> str:
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow((*ABOUT, *NUMBERS, *PUBLISHED))
-    for lines in comparison.lines.values():
+    for place, lines in comparison.lines.items():
         for line in lines:
             writer.writerows(_long(line))
+        for row in comparison.given.get(place, ()):
+            writer.writerows(_long_given(place, row))
     return file.getvalue()
 
 
@@ -157,7 +173,7 @@ def _metrics(comparison: Comparison) -> tuple[dict[str, Metric], dict[str, Metri
     )
 
 
-def _row(line: Line, mains: Mapping[str, Metric], others: Mapping[str, Metric]) -> list[str]:
+def _row(line: Line, mains: Mapping[str, Metric], others: Mapping[str, Metric], with_files: bool) -> list[str]:
     about, main = line.row.about, line.row.main
     metric = scores.main_metric(about["quantity"])
 
@@ -170,8 +186,18 @@ def _row(line: Line, mains: Mapping[str, Metric], others: Mapping[str, Metric]) 
         told_spread(line.difference.spread, metric, signed=True) if line.difference else "",
         _over_images(line, metric),
         *told(others),
-        *(threshold(*line.row.runs.values()), told_figures(line.published, about["quantity"])),
+        *(threshold(*line.row.runs.values()), *([""] if with_files else [])),
+        told_figures(line.published, about["quantity"]),
     ]
+
+
+def _given_row(place: Scored, row: GivenRow, mains: Mapping[str, Metric], others: Mapping[str, Metric]) -> list[str]:
+    """A row of a file; it has no difference, because its images and its protocol are not known."""
+
+    def told(metrics: Mapping[str, Metric]) -> list[str]:
+        return [told_mean(*row.values[name], own) if name in row.values else "" for name, own in metrics.items()]
+
+    return [*(place[0], row.label, row.of, place[1], row.runs), *told(mains), "", "", *told(others), "", row.source, ""]
 
 
 def _over_images(line: Line, metric: Metric) -> str:
@@ -201,6 +227,13 @@ def _long(line: Line) -> Iterable[list[object]]:
     main = scores.main_metric(about["quantity"])
     for name, spread in line.row.per_class.items():
         yield [*_about(line, main.per_class, name, main), *_of_runs(spread), *[None] * 4, about["protocol"]["images"], None, None]
+
+
+def _long_given(place: Scored, row: GivenRow) -> Iterable[list[object]]:
+    declared = scores.metrics([place[0]])
+    for name, (mean, std) in row.values.items():
+        about = [row.label, "", place[0], row.of, place[1], name, "", declared[name].unit, declared[name].better]
+        yield [*about, row.runs, mean, std, *[None] * 8, row.source]
 
 
 def _about(line: Line, metric: str, class_name: str, declared: Metric) -> list[object]:

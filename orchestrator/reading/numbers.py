@@ -24,8 +24,13 @@ def told_spread(spread: Spread | None, metric: Metric, signed: bool = False) -> 
     """Mean ± standard deviation; of one value only the mean."""
     if spread is None:
         return NONE
-    mean = f"{scale(metric) * spread.mean:{'+' if signed else ''}{form(metric)}}"
-    return mean if spread.std is None else f"{mean} ± {scale(metric) * spread.std:{form(metric)}}"
+    return told_mean(spread.mean, spread.std, metric, signed)
+
+
+def told_mean(mean: float, std: float | None, metric: Metric, signed: bool = False) -> str:
+    """Mean ± standard deviation, if that is known."""
+    told = f"{scale(metric) * mean:{'+' if signed else ''}{form(metric)}}"
+    return told if std is None else f"{told} ± {scale(metric) * std:{form(metric)}}"
 
 
 def heading(metric: Metric) -> str:

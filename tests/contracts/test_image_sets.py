@@ -41,8 +41,25 @@ def coco_layout(root: Path, lists: list[str]) -> Path:
     return root
 
 
+def class_folders(root: Path, lists: list[str]) -> Path:
+    """A folder for each class in a folder for each list; images that show both classes are left out."""
+    made = write_images(root.parent / "made", CLASSES, lists)
+    for id, *names in (line.split() for line in (made / "image_labels.txt").read_text().splitlines()):
+        if len(names) < 2:
+            place = Path(id.partition("_")[0]) / (names[0] if names else "none") / f"{id}.png"
+            for kind, target in (("JPEGImages", root), ("SegmentationClass", root / "masks")):
+                (target / place).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(made / kind / f"{id}.png", target / place)
+    (root / "classes.txt").write_text("\n".join(CLASSES))
+    return root
+
+
 # of image sets with another layout
-LAYOUTS: dict[str, Callable[[Path, list[str]], Path]] = {"coco": coco_layout, "coco14": coco_layout}
+LAYOUTS: dict[str, Callable[[Path, list[str]], Path]] = {
+    "coco": coco_layout,
+    "coco14": coco_layout,
+    "folder-per-class": class_folders,
+}
 
 
 class Opened:

@@ -1,0 +1,173 @@
+"""One folder per class: PATH/cat/1.jpg shows a cat. The folder is the label, so there is no other file to write.
+
+`PATH/train/cat/1.jpg` and `PATH/val/cat/2.jpg` put images into lists. Without such folders the list val has the images with a
+mask or, where there are none, a fifth of all, chosen by their names; train has the others. Masks are in PATH/masks under the
+path of their image: `masks/cat/1.png`. Images in a folder `none` show no class. One picture in several folders shows all of
+their classes.
+"""
+
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from filecmp import cmp
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+from imagesets.deep_image import NO_RULE
+from imagesets.errors import WrongInput
+from imagesets.files import Files, by_id
+from imagesets.folder import CLASSES, NO_CLASS, checked_classes, read_classes
+from imagesets.image_set import MASK_SUFFIXES, ImageSet
+from imagesets.layout import name_of
+from imagesets.lists import IMAGE_SUFFIXES
+
+MASKS = "masks"
+NONE = {"none", *NO_CLASS}  # folders of images that show no class
+SHARE = 5  # one image of this number is in val, where nothing else says which
+
+
+@dataclass(frozen=True)
+class ClassFolders(ImageSet):
+    """An image set whose lists, images and masks are those that its folders hold."""
+
+    lists: Mapping[str, tuple[str, ...]] = field(default_factory=dict, repr=False)
+    image_files: Files = field(default_factory=lambda: Files({}, {}), repr=False)
+    mask_files: Files = field(default_factory=lambda: Files({}, {}), repr=False)
+
+    def list_path(self, list_name: str) -> Path:
+        """The folder of a list, or the one that it would have."""
+        return self.root / list_name
+
+    def images(self) -> Files:
+        """Every image file by id."""
+        return self.image_files
+
+    def masks(self) -> Files:
+        """Every mask file by id."""
+        return self.mask_files
+
+    def label_reader(self) -> Callable[[str], tuple[int, ...]]:
+        """A function that gives the image-level labels of an image id, 0-based and ascending."""
+        return self._from_list()
+
+    def _listed(self, list_name: str) -> tuple[str, ...]:
+        if list_name not in self.lists:
+            raise WrongInput(
+                f"image set {self.name} has no list {list_name!r}; it has {', '.join(self.lists)}, and the images of another "
+                f"list would be in {self.root / list_name}/CLASS"
+            )
+        return self.lists[list_name]
+
+
+@dataclass
+class Picture:
+    """One picture: its list ("" where there are none), its files, the first of which is read, and the folders that hold them."""
+
+    split: str
+    files: list[Path]
+    folders: list[str]
+    doubled: list[str]
+
+    @property
+    def id(self) -> str:
+        """List, folder and name without suffix, joined by hyphens; blanks become underscores."""
+        return re.sub(r"\s+", "_", "-".join(filter(None, (self.split, self.folders[0], self.files[0].stem))))
+
+
+def open_folder_per_class(path: str | Path, settings: Mapping[str, Any]) -> ImageSet:
+    """Open the folder `path`, which has a folder for each class; `settings` as in `imagesets.layout.open_layout`.
+
+    The classes are those in classes.txt or, without this file, the names of the folders in alphabetical order.
+    """
+    root = Path(os.path.abspath(Path(path).expanduser()))
+    folders = _folders(root)
+    names = sorted({folder.name for _, folder in folders} - NONE)
+    listed = root / CLASSES
+    classes = read_classes(listed) if listed.is_file() else checked_classes(names, root)
+    if unknown := [name for name in names if name not in classes]:
+        raise WrongInput(f"{root} has the folder {unknown[0]!r}, which is no class of {listed}")
+    pictures = list(_pictures(folders))
+    images, masks = Files({}, {}), Files({}, {})
+    for picture in pictures:
+        _add(images, picture.id, str(picture.files[0]), picture.doubled)
+        if mask := next(filter(None, (_mask(root, file) for file in picture.files)), None):
+            _add(masks, picture.id, mask, [])
+    rule = settings.get("range", NO_RULE)
+    return ClassFolders(
+        name=name_of(root, settings),
+        root=root,
+        classes=classes,
+        label_source="folders",
+        mask_folders=(MASKS,),
+        listed={picture.id: tuple(name for name in picture.folders if name not in NONE) for picture in pictures},
+        image_folders=tuple(dict.fromkeys(str(folder.relative_to(root)) for _, folder in folders)),
+        range=(rule[0], rule[1]),
+        lists=_lists(pictures, masks),
+        image_files=images,
+        mask_files=masks,
+    )
+
+
+def _folders(root: Path) -> list[tuple[str, Path]]:
+    """Every folder of a class, with its list, "" if there are no folders of lists. WrongInput for images in other places."""
+    if not root.is_dir():
+        raise WrongInput(f"{root} is no folder; it must have a folder for each class")
+    if stray := next(iter(by_id(root, IMAGE_SUFFIXES).paths.values()), None):
+        raise WrongInput(f"{stray} is in no folder of a class; an image without any class belongs in {root / 'none'}")
+    above = _below(root)
+    if any(by_id(folder, IMAGE_SUFFIXES).paths for folder in above):
+        if deep := next((inner for folder in above for inner in _below(folder)), None):
+            raise WrongInput(f"{deep} is a folder in a folder of a class; images are in {deep.parent} itself")
+        return [("", folder) for folder in above]
+    found = [(folder.name, inner) for folder in above for inner in _below(folder)]
+    if not any(by_id(folder, IMAGE_SUFFIXES).paths for _, folder in found):
+        raise WrongInput(f"{root} has no images in {root}/CLASS nor in {root}/LIST/CLASS ({' or '.join(IMAGE_SUFFIXES)})")
+    return found
+
+
+def _below(folder: Path) -> list[Path]:
+    return [path for path in sorted(folder.iterdir()) if path.is_dir() and path.name != MASKS and path.name[0] != "."]
+
+
+def _pictures(folders: list[tuple[str, Path]]) -> Iterator[Picture]:
+    """The pictures in these folders; files of one name and content in several folders of a list are one picture."""
+    alike: dict[tuple[str, str], list[Picture]] = {}
+    for split, folder in folders:
+        files = by_id(folder, IMAGE_SUFFIXES)
+        for stem in sorted(files.paths):
+            file = Path(files.paths[stem])
+            same = alike.setdefault((split, stem), [])
+            if picture := next((other for other in same if cmp(other.files[0], file, shallow=False)), None):
+                picture.files.append(file)
+                picture.folders.append(folder.name)
+            else:
+                same.append(Picture(split, [file], [folder.name], files.doubled.get(stem, [])))
+    return (picture for same in alike.values() for picture in same)
+
+
+def _mask(root: Path, image: Path) -> str | None:
+    """The mask of an image file, under the same path in the folder of masks."""
+    place = root / MASKS / image.relative_to(root)
+    return next((str(path) for suffix in MASK_SUFFIXES if (path := place.with_suffix(suffix)).is_file()), None)
+
+
+def _add(files: Files, id: str, path: str, doubled: list[str]) -> None:
+    if (other := files.paths.setdefault(id, path)) != path:
+        files.doubled[id] = [*files.doubled.get(id, [other]), path]
+    if doubled:
+        files.doubled[id] = doubled
+
+
+def _lists(pictures: list[Picture], masks: Files) -> dict[str, tuple[str, ...]]:
+    """The ids of each list, by the folders of lists or else by the rule of this module."""
+    found: dict[str, list[str]] = {}
+    for picture in pictures:
+        found.setdefault(picture.split, []).append(picture.id)
+    if "" in found:
+        ids = found.pop("")
+        by_name = sorted(ids, key=lambda id: blake2b(id.encode()).digest())
+        held_out = set(masks.paths) or set(by_name[: max(1, len(ids) // SHARE)])
+        found = {"train": [id for id in ids if id not in held_out], "val": [id for id in ids if id in held_out]}
+    return {name: tuple(sorted(set(ids))) for name, ids in found.items()}

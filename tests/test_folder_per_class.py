@@ -1,0 +1,146 @@
+"""`folder-per-class:PATH`: the folder of an image is its label."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from imagesets.check import check
+from imagesets.errors import WrongInput
+from imagesets.folder_per_class import open_folder_per_class
+from imagesets.image_set import ImageSet
+from imagesets.palette import save_label_map
+from tests.conftest import Command
+
+SETTINGS = {"range": [0.0, 0.0]}
+
+
+def put(path: Path, shade: int) -> Path:
+    """A picture of one shade: equal shades are equal files."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.full((48, 48, 3), shade, np.uint8)).save(path)
+    return path
+
+
+def opened(root: Path) -> ImageSet:
+    return open_folder_per_class(root, SETTINGS)
+
+
+def labels(images: ImageSet, name: str) -> dict[str, list[str]]:
+    return {item.id: [images.classes[index] for index in item.labels] for item in images.items(name)}
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Twelve images of cats and sea lions, one of both, one of none."""
+    for number in range(6):
+        put(tmp_path / f"pets/cat/{number}.jpg", number)
+        put(tmp_path / f"pets/sea lion/{number}.png", 100 + number)
+    put(tmp_path / "pets/cat/both.png", 200)
+    put(tmp_path / "pets/sea lion/both.png", 200)
+    put(tmp_path / "pets/none/empty.webp", 250)
+    return tmp_path / "pets"
+
+
+def test_the_folder_is_the_label(root: Path) -> None:
+    images = opened(root)
+    found = labels(images, "train + val")
+    assert images.classes == ("cat", "sea lion") and len(found) == 6 + 6 + 2
+    assert found["cat-3"] == ["cat"] and found["sea_lion-3"] == ["sea lion"] and found["none-empty"] == []
+    assert found["cat-both"] == ["cat", "sea lion"]  # one picture in both folders
+
+
+def test_a_fifth_is_held_out_and_no_image_is_in_both_lists(root: Path) -> None:
+    images = opened(root)
+    train, val = images.ids("train"), images.ids("val")
+    assert len(val) == 2 and len(train) == 12 and not set(train) & set(val) and opened(root).ids("val") == val
+
+
+def test_images_with_a_mask_are_held_out(root: Path) -> None:
+    for name in ("cat/1", "sea lion/2", "sea lion/both"):
+        place = root / "masks" / f"{name}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        save_label_map(place, np.ones((48, 48), np.uint8))
+    images = opened(root)
+    assert images.ids("val") == ("cat-1", "cat-both", "sea_lion-2") and images.with_mask("val") == 3
+    assert images.items("val", with_masks=True)[0].mask == root / "masks/cat/1.png"
+    assert len(images.ids("train")) == 11
+
+
+def test_folders_of_lists_are_the_lists(root: Path, tmp_path: Path) -> None:
+    for name in ("train", "val", "test"):
+        shutil.copytree(root, tmp_path / "split" / name)
+    images = opened(tmp_path / "split")
+    assert sorted(images.lists) == ["test", "train", "val"]  # type: ignore[attr-defined]
+    assert labels(images, "test")["test-cat-both"] == ["cat", "sea lion"] and len(images.ids("val")) == 14
+    with pytest.raises(WrongInput, match="has no list 'holdout'; it has test, train, val, and the images of another list would"):
+        images.ids("holdout")
+
+
+def test_classes_txt_gives_the_order(root: Path) -> None:
+    (root / "classes.txt").write_text("sea lion\ndog\ncat\n")
+    images = opened(root)
+    assert images.classes == ("sea lion", "dog", "cat") and labels(images, "train + val")["cat-1"] == ["cat"]
+    (root / "classes.txt").write_text("cat\n")
+    with pytest.raises(WrongInput, match="has the folder 'sea lion', which is no class of"):
+        opened(root)
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        ("1.jpg", "is in no folder of a class; an image without any class belongs in "),
+        ("cat/more/1.jpg", "more is a folder in a folder of a class"),
+    ],
+)
+def test_images_in_other_places_are_refused(root: Path, place: str, said: str) -> None:
+    put(root / place, 7)
+    with pytest.raises(WrongInput, match=said):
+        opened(root)
+
+
+def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "cat").mkdir()
+    with pytest.raises(WrongInput, match=r"has no images in .*/CLASS nor in .*/LIST/CLASS"):
+        opened(tmp_path)
+    with pytest.raises(WrongInput, match="is no folder; it must have a folder for each class"):
+        opened(tmp_path / "nothing")
+
+
+def test_two_files_of_one_id_are_found(root: Path) -> None:
+    put(root / "cat/1.png", 33)
+    put(root / "sea_lion/3.png", 34)
+    images = opened(root)
+    told = " ".join(check(images, ["train", "val"]).problems)
+    assert all(id in told and id in images.images().doubled for id in ("cat-1", "sea_lion-3")) and "it must have one" in told
+
+
+def test_the_commands_take_it(root: Path, command: Command, tmp_path: Path) -> None:
+    spec = f"folder-per-class:{root}"
+    code, shown, _ = command("images", "check", spec)
+    assert code == 0 and "its image-level labels come from the folders of the classes" in shown
+    assert command("images", "show", spec, "--output", tmp_path / "sheet.png")[0] == 0
+    plain = "backbone.weights=none", "backbone.name=small", "cam.batch=4", "irn.batch=4", "deeplabv2.batch=4"
+    settings = [word for text in plain for word in ("--set", text)]
+    code, shown, errors = command("launch", "--method", "cam+irn", "--images", spec, *settings, "--plan")
+    assert code == 0 and "cam on" not in errors and "12 images" in shown, errors
+    code, _, errors = command("images", "check", f"folder:{root}")
+    assert code == 2 and f"did you mean folder-per-class:{root}?" in errors
+
+
+def test_images_can_be_left_out(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "bad.txt").write_text("cat-both\n")
+    images = opened(root).without(tmp_path / "bad.txt")
+    assert "cat-both" not in images.ids("train + val") and len(images.ids("train + val")) == 13
+    (tmp_path / "bad.txt").write_text("dog-1\n")
+    with pytest.raises(WrongInput, match="1 of 1 ids"):
+        opened(root).without(tmp_path / "bad.txt")
+
+
+def test_coco_s_annotations_in_a_plain_folder_are_told_of(tmp_path: Path, command: Command) -> None:
+    (tmp_path / "set/annotations").mkdir(parents=True)
+    (tmp_path / "set/annotations/instances_train.json").write_text("{}")
+    code, _, errors = command("images", "check", f"folder:{tmp_path / 'set'}")
+    assert code == 2 and f"did you mean coco:{tmp_path / 'set'}?" in errors
