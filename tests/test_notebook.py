@@ -66,8 +66,8 @@ def test_what_is_not_there_is_refused_with_the_nearest(store: Path) -> None:
     results = Results.load("lpcam+irn", store)
     with pytest.raises(WrongInput, match=r"no maps of an image 'train_11'; did you mean 'train_1'\?"):
         results.maps("train_11")
-    with pytest.raises(WrongInput, match=r"images has no image 'val_O'; did you mean 'val_0'\?"):
-        results.image("val_O")
+    with pytest.raises(WrongInput, match=r"images has no image 'val_00'; did you mean 'val_0'\?"):
+        results.image("val_00")
     with pytest.raises(WrongInput, match="no run of random seed 7; there are 0, 1"):
         results.masks("train_0", random_seed=7)
     with pytest.raises(WrongInput, match="maps, masks, segmentations of images, and no seeds"):
