@@ -8,7 +8,6 @@ from typing import cast
 
 import torch
 from torch import nn
-from torch.nn import functional
 
 from backbones.precision import MixedPrecision
 from imagesets.transforms import MEAN, STANDARD_DEVIATION
@@ -93,34 +92,76 @@ def _fitted(compute: Fused, images: torch.Tensor) -> torch.Tensor:
     """As `Fused`, where the factor on the size of the images [1,3,H,W] is computed from it."""
     rule, views = RULES[compute.fusion], list[View]()
     height, width = (_number(images, axis) for axis in (-2, -1))
-    longest, shortest = (float(side) for side in compute.fit)
+    # float64 as Python's numbers, because a size is a product rounded down; ONNX would make float32 of plain numbers
+    longest, shortest, *scales = torch.tensor([*compute.fit, *compute.scales], dtype=torch.float64).unbind()
     factor = torch.minimum(longest / torch.maximum(height, width), shortest / torch.minimum(height, width))
-    for scale in compute.scales:
+    for scale in scales:
         scaled = _scaled(images, scale * factor, rule)
         views.append(View(compute.segment(scaled), scaled.shape[-2:]))
         if compute.mirror:
-            views.append(View(compute.segment(scaled.flip(-1)).flip(-1), scaled.shape[-2:]))
+            mirrored = _scaled(images.flip(-1), scale * factor, rule)
+            views.append(View(compute.segment(mirrored).flip(-1), scaled.shape[-2:]))
     return rule.fuse(views, images.shape[-2:])
 
 
 def _scaled(images: torch.Tensor, factor: torch.Tensor, rule: Rule) -> torch.Tensor:
     """Images [1,3,H,W] resized by a factor, as `functional.interpolate` does it with a number."""
-    columns, rows = (_places(images, axis, factor, rule.align_corners) for axis in (-1, -2))
-    grid = torch.stack(torch.broadcast_tensors(columns, rows[:, None]), dim=-1)
-    return functional.grid_sample(images, grid[None], rule.mode, padding_mode="border", align_corners=rule.align_corners)
+    rows, columns = (_resizing(images, axis, factor, rule) for axis in (-2, -1))
+    return rows @ images @ columns.T
 
 
-def _places(images: torch.Tensor, axis: int, factor: torch.Tensor, align_corners: bool) -> torch.Tensor:
-    """Where each resized pixel lies along an axis of the images, from -1 to 1 as `grid_sample` wants it."""
+def _resizing(images: torch.Tensor, axis: int, factor: torch.Tensor, rule: Rule) -> torch.Tensor:
+    """The share [resized,n] of each of the n pixels along an axis in each resized pixel; rounded as torch rounds it."""
     length = _number(images, axis)
-    count = (length * factor).floor()
-    index = torch.ones_like(images[0, 0, 0, 0], dtype=torch.float64).expand(cast(int, count.long())).cumsum(0) - 1
-    if align_corners:
-        return (2 * index / (count - 1).clamp(min=1) - 1).float()
-    return ((2 * index + 1) / factor / length - 1).float()
+    resized = (length * factor).floor()
+    one = torch.ones_like(images[0, 0, 0, 0])
+    index, position = (one.expand(cast(int, count.long())).cumsum(0) - 1 for count in (resized, length))
+    step = (length - 1) / (resized - 1).clamp(min=1) if rule.align_corners else 1 / factor
+    place = index * step.float() if rule.align_corners else (index + 0.5) * step.float() - 0.5
+    if rule.mode == "bilinear":
+        place = place.clamp(min=0)
+    first = place.floor()
+    shares = torch.zeros_like(first[:, None] * position)
+    start, weigh = (-1, _cubic) if rule.mode == "bicubic" else (0, _linear)
+    for offset, share in enumerate(weigh(place - first), start):
+        pixel = (first + offset).clamp(min=0).minimum((length - 1).float())
+        shares = shares + share[:, None] * (position == pixel[:, None])
+    return shares
+
+
+def _linear(after: torch.Tensor) -> list[torch.Tensor]:
+    """The shares of the pixel before and the pixel behind a place that is `after` pixels behind the first."""
+    return [1 - after, after]
+
+
+def _cubic(after: torch.Tensor) -> list[torch.Tensor]:
+    """The shares of the two pixels before and the two behind, by Keys' kernel with torch's -0.75."""
+    a = -0.75
+
+    def near(distance: torch.Tensor) -> torch.Tensor:
+        return ((a + 2) * distance - (a + 3)) * distance * distance + 1
+
+    def far(distance: torch.Tensor) -> torch.Tensor:
+        return ((a * distance - 5 * a) * distance + 8 * a) * distance - 4 * a
+
+    return [far(after + 1), near(after), near(1 - after), far(2 - after)]
 
 
 def _number(images: torch.Tensor, axis: int) -> torch.Tensor:
     """The size of an axis, float64 []; it is counted, because a size that Python reads is recorded as a number."""
     line = images[0, 0, :, 0] if axis == -2 else images[0, 0, 0, :]
     return torch.ones_like(line, dtype=torch.float64).sum()
+
+
+class OneSize(nn.Module):
+    """A recorded module for images of one size; it refuses others, for which its recording does not hold."""
+
+    def __init__(self, recorded: nn.Module, height: int, width: int) -> None:
+        super().__init__()
+        self.recorded, self.height, self.width = recorded, height, width
+
+    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """As the recorded module."""
+        if image.shape[0] != self.height or image.shape[1] != self.width:
+            raise ValueError("this file was exported for images of another size")
+        return self.recorded(image)  # type: ignore[no-any-return]

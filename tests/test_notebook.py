@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from imagesets.errors import WrongInput
 from orchestrator import Results, launch
@@ -50,6 +51,8 @@ def test_maps_and_label_maps_come_by_image_id(store: Path) -> None:
     stored = StoredRecords(run.result("irn-masks")[0])
     assert np.array_equal(results.masks("train_1", random_seed=1), stored["train_1"]["label"])
     assert results.segmentations("val_0").dtype == np.uint8
+    with Image.open(store.parent / "images" / "JPEGImages" / "val_0.png") as picture:
+        assert np.array_equal(results.image("val_0"), picture)
     assert "miou" in results._repr_html_() and results.names[0] in repr(results)
 
 
@@ -63,6 +66,8 @@ def test_what_is_not_there_is_refused_with_the_nearest(store: Path) -> None:
     results = Results.load("lpcam+irn", store)
     with pytest.raises(WrongInput, match=r"no maps of an image 'train_11'; did you mean 'train_1'\?"):
         results.maps("train_11")
+    with pytest.raises(WrongInput, match=r"images has no image 'val_00'; did you mean 'val_0'\?"):
+        results.image("val_00")
     with pytest.raises(WrongInput, match="no run of random seed 7; there are 0, 1"):
         results.masks("train_0", random_seed=7)
     with pytest.raises(WrongInput, match="maps, masks, segmentations of images, and no seeds"):

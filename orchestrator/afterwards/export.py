@@ -21,7 +21,7 @@ def export(run: FinishedRun, target: Path, form: str, what: str, competition: st
     check_form(form, competition)
     known = scores.label_maps()
     if what not in known:
-        raise WrongInput(f"--what {what} is neither {' nor '.join(known)}")
+        raise WrongInput(f"--what {what} is neither {' nor '.join(known)} nor model nor bundle")
     final = scores.of_word("predictions")
     if form == "voc-server" and what != final:
         raise WrongInput(f"--format voc-server is for {known[final].many}, which the server scores; it takes --what {final}")

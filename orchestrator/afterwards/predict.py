@@ -28,6 +28,7 @@ from orchestrator.afterwards.segmenter import (
     check_tile,
     context_of,
     highest,
+    network_stage,
     prediction_stage,
     range_of,
     scorer_of,
@@ -67,7 +68,7 @@ def predict(
     refuse_used(target)
     items = images_of(images, range_of(run))
     stage = prediction_stage(run)
-    source = next(source for source in stage.inputs.values() if source.recipe.network)
+    source = network_stage(run)
     _, manifest = run.result(source.name)
     about = about_run(run, scores.quantities()[scores.of_word("predictions")].many, source.name, manifest)
     about |= {"images": len(items), "settings": {**stage.settings, **stage.names}}

@@ -1,5 +1,6 @@
 """The results of finished runs in Python: scores as a data frame, maps and label maps of single images as arrays."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -7,10 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from imagesets.deep_image import read_rgb
 from imagesets.errors import WrongInput
+from imagesets.image_set import ImageSet
+from orchestrator.afterwards.bundle import write_bundle
+from orchestrator.afterwards.model_export import FILES, Size, export_model
 from orchestrator.afterwards.segmenter import Segmenter
 from orchestrator.engine.context import stored
 from orchestrator.planning import scores
+from orchestrator.planning.images import open_images
 from orchestrator.planning.nearest import nearest
 from orchestrator.reading.groups import Runs, find_run
 from orchestrator.reading.results import subjects
@@ -81,9 +87,32 @@ class Results:
         """The trained segmenter's label map of an image of the validation list, uint8 [H,W]."""
         return self._record("segmentations", image, random_seed)["label"]
 
+    def image(self, image: str) -> np.ndarray:
+        """An image of the run's image set by its id, uint8 [H,W,3]. Raises WrongInput if the images are not here any more."""
+        found = self._images.images().paths
+        if image not in found:
+            raise WrongInput(f"{self._images.name} has no image {image!r}{nearest(image, found, see='results.ids()')}")
+        return read_rgb(Path(found[image]), self._images.range)
+
     def segmenter(self, random_seed: int | None = None, device: str = "auto") -> Segmenter:
         """The trained segmenter, for other images."""
         return Segmenter(self.run(random_seed), device)
+
+    def bundle(self, target: str | Path, random_seed: int | None = None) -> Path:
+        """Write the run as one file, NAME.zip, that `Segmenter.load` reads without a store; returns its path."""
+        path = Path(target).expanduser()
+        write_bundle(self.run(random_seed), path)
+        return path
+
+    def model(self, target: str | Path, form: str = "onnx", size: Size | None = None, random_seed: int | None = None) -> Path:
+        """Write the segmenter as a file for other programs (onnx or torchscript) into a new folder; returns the file's path.
+
+        With `size` (height, width) it takes images of that size alone.
+        """
+        folder = Path(target).expanduser()
+        for note in export_model(self.run(random_seed), folder, form, size):
+            warnings.warn(note, stacklevel=2)
+        return folder / FILES[form]
 
     def run(self, random_seed: int | None = None) -> FinishedRun:
         """The run of a random seed; the first without one."""
@@ -93,6 +122,18 @@ class Results:
         if random_seed is not None and random_seed not in by_seed:
             raise WrongInput(f"there is no run of random seed {random_seed}; there are {', '.join(map(str, by_seed))}")
         return self.runs[0] if random_seed is None else by_seed[random_seed]
+
+    @cached_property
+    def _images(self) -> ImageSet:
+        """The image set of the runs."""
+        run = self.run()
+        exclude = Path(run.command["exclude"]) if run.command["exclude"] else None
+        images = open_images(run.command["images"], run.results["settings"], run.store.root, make=False, exclude=exclude)
+        if images is None:
+            raise WrongInput(
+                f"the built-in images of {run.name} are not in {run.store.root} any more; launch it again to draw them"
+            )
+        return images
 
     def _rows(self) -> Any:
         """Each run with each of its scores, and what that is a score of."""

@@ -19,7 +19,6 @@ from orchestrator.engine.job import Input
 from orchestrator.planning import scores
 from orchestrator.planning.references import resolve
 from orchestrator.planning.stage import Stage
-from orchestrator.reading.groups import find_run
 from orchestrator.reading.runs import FinishedRun
 from orchestrator.storage.result import Result
 from segmentation.class_scores import Scorer
@@ -32,6 +31,7 @@ LARGEST = 2048 * 2048  # pixels that a network gets at once, unless a person wan
 SIDE = 1024  # pixels a side of the windows of a larger image
 LEAST = 64  # pixels a side: less is no window that a network can judge
 AUTO, WHOLE = "auto", "whole"
+Ready = Callable[[torch.nn.Module], torch.nn.Module]
 Tile = int | str  # pixels a side of the windows, AUTO or WHOLE
 
 
@@ -52,11 +52,13 @@ class Segmenter:
 
     @classmethod
     def load(cls, name: str | Path, store: str | Path = "wsss-store", device: str = "auto") -> "Segmenter":
-        """The segmenter of a run, or of the newest run of a method expression, in `store`.
+        """The segmenter in the bundle at a path, or of a run, or of the newest run of a method expression, in `store`.
 
         `device` is one of torch's, such as cpu or cuda; "auto" takes a GPU if there is one. Raises WrongInput.
         """
-        return cls(find_run(Path(store).expanduser().resolve(), str(name)), device)
+        from orchestrator.afterwards.bundle import open_model  # which reads this module
+
+        return cls(open_model(Path(store).expanduser().resolve(), str(name)), device)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -173,27 +175,35 @@ def prediction_stage(run: FinishedRun) -> Stage:
     return run.made(scores.of_word("predictions"))[0]
 
 
-def scorer_of(run: FinishedRun, device: torch.device) -> Scorer:
+def network_stage(run: FinishedRun) -> Stage:
+    """The training of the network that makes a run's segmentations."""
+    return next(source for source in prediction_stage(run).inputs.values() if source.recipe.network)
+
+
+def scorer_of(run: FinishedRun, device: torch.device, ready: Ready | None = None) -> Scorer:
     """The class scores of a run's segmenter on `device`."""
     stage = prediction_stage(run)
     if not stage.recipe.class_scores:
         raise WrongInput(f"{stage.name} of {run.name} gives label maps alone; its recipe names no function for class_scores")
-    return resolve(stage.recipe.class_scores)(context_of(run, stage, device))
+    return resolve(stage.recipe.class_scores)(context_of(run, stage, device, ready))
 
 
-def context_of(run: FinishedRun, stage: Stage, device: torch.device) -> Context:
-    """The context of a stage for images other than the run's, with the networks that it reads loaded."""
-    inputs = {word: _input(run, stage, word, device) for word in stage.inputs}
+def context_of(run: FinishedRun, stage: Stage, device: torch.device, ready: Ready | None = None) -> Context:
+    """The context of a stage for images other than the run's, with the networks that it reads loaded.
+
+    `ready` prepares a loaded network; by default it is made quick, and computes in the run's precision.
+    """
+    quick = partial(for_extraction, precision=stage.settings.get("extraction.precision", "float32"), device=device)
+    inputs = {word: _input(run, stage, word, device, ready or quick) for word in stage.inputs}
     return Context(settings_of(stage.settings), run.classes, (), (), device, inputs)
 
 
-def _input(run: FinishedRun, stage: Stage, word: str, where: torch.device) -> Any:
+def _input(run: FinishedRun, stage: Stage, word: str, where: torch.device, ready: Ready) -> Any:
     """What a stage gets as `word`: a network or a table of the classes. Results of images are refused: other images have none."""
     source = stage.inputs[word]
     folder, _ = run.result(source.name)
     if source.recipe.network:
-        network = load_network(Input(Result(folder), source.recipe.network, source.settings), run.classes, where)
-        return for_extraction(network, stage.settings.get("extraction.precision", "float32"), where)
+        return ready(load_network(Input(Result(folder), source.recipe.network, source.settings), run.classes, where))
     if source.recipe.over != "classes":
         raise WrongInput(f"{stage.name} reads the {word} of each image, so it can segment no images but those of the run")
     return stored(folder, source.recipe.read)

@@ -4,7 +4,8 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -38,6 +39,9 @@ from orchestrator.reading.summary import group_of, note_failure, sentence
 from orchestrator.reading.tables import group_table, print_plan, print_stages, result_table, terminal, warn
 from orchestrator.tracking.live import Live
 from orchestrator.tracking.tracking import deliver_or_say
+
+if TYPE_CHECKING:
+    from orchestrator.afterwards.bundle import Bundle
 
 EPILOG = """Examples:
 
@@ -84,9 +88,11 @@ def launch(
         raise WrongInput(f"--until {until} runs all that leads to a stage, --only {only} one stage alone; give one of them")
     tracked = options.tracking(track, tracking_uri)
     seeds = options.seeds_of(random_seed, runs, random_seeds)
+    bundle = _bundle(network_from)
+    network = bundle.network(Path(context.with_resource(TemporaryDirectory()))) if bundle else network_from
     assign = [
         *options.assignments(assign, saliency),
-        *in_place.assignments(network=network_from, maps=maps_from, masks=masks_from),
+        *in_place.assignments(network=network, maps=maps_from, masks=masks_from),
     ]
     room = 1 if address else 0  # a cluster has its own number of workers
     request = Request(method, images, segmenter, recipe, tuple(assign), seeds[0], store.resolve(), exclude, room)
@@ -97,10 +103,15 @@ def launch(
     if not plan:
         where.check()
         options.drive(context, request.store)
+        if bundle:  # the store keeps the file, for `reproduce`
+            kept = in_place.assignments(network=bundle.network(request.store / in_place.IMPORTED))
+            wanted = experiment(replace(request, assignments=(*request.assignments, *kept)))
     opened = open_images(images, wanted.settings, request.store, make=not plan, exclude=exclude)
     if opened is None:
         _show_without_images(console, replace(wanted, stages=narrowed(wanted.stages, until, only)))
         return []
+    if bundle:
+        bundle.check(opened.classes)
     prepared = _planned(wanted, opened, seeds, until, only)
     _tell(console, prepared)
     forced = _forced(prepared, force)
@@ -125,6 +136,15 @@ def launch(
 
 
 launch.__doc__ = f"{launch.__doc__}\n\n{EPILOG}"
+
+
+def _bundle(network_from: Path | None) -> "Bundle | None":
+    """The bundle that `--network-from` names, if it names one."""
+    if network_from is None:
+        return None
+    from orchestrator.afterwards.bundle import bundled  # loads torch
+
+    return bundled(network_from)
 
 
 def _show_without_images(console: Console, wanted: Experiment) -> None:

@@ -6,12 +6,12 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli import options, paths
-from orchestrator.cli.export import Competition, Format, Run, To
+from orchestrator.cli.export import Competition, Format, Model, To
 from orchestrator.reading.tables import terminal
 
 
 def predict(
-    run: Run,
+    run: Model,
     images: Annotated[Path, paths.option(help="A folder of images (JPEG, PNG, WebP, BMP, TIFF), without its subfolders.")],
     to: To,
     form: Format = "voc",
@@ -34,7 +34,7 @@ def predict(
 ) -> None:
     """Segment the images of a folder with a run's segmenter. It uses the run's test scales, mirroring and CRF.
 
-    A method expression stands for the newest run of it.
+    A method expression stands for the newest run of it, and the path of a bundle for the run in it.
 
     Examples:
 
@@ -42,13 +42,15 @@ def predict(
 
       wsss-orch predict lpcam+amn --images photographs --to segmented --probabilities --overlays
 
+      wsss-orch predict segmenter.zip --images photographs --to segmented
+
       wsss-orch predict lpcam+amn-voc12-1a2b3c4d-0 --images VOC2012_test --format voc-server --to submission
     """
     from orchestrator.afterwards import predict as predicting  # loads torch
+    from orchestrator.afterwards.bundle import open_model
     from orchestrator.engine.progress import Display
-    from orchestrator.reading.groups import find_run
 
-    opened = find_run(store.resolve(), run)
+    opened = open_model(store.resolve(), run)
     also = predicting.Also(probabilities, overlays, int(tile) if tile.isdecimal() else tile)
     with Display(terminal()) as display:
         count = predicting.predict(opened, images, to, form, competition, display, also)

@@ -16,7 +16,7 @@ from orchestrator.planning.recipes import load_all
 IMPORTED = "imported"  # the recipe, which is also the component of its stages
 OFF = "none"
 HELP = {  # help of the launch options; `wsss-orch show imported` describes the files in full
-    "network": "A state dict that replaces the training of the method's network, such as cam.",
+    "network": "A state dict, or a bundle of `export`, that replaces the training of the method's network, such as cam.",
     "maps": "Folder of <id>.npy (IRN's) or <id>.npz that replace the method's maps; its thresholds stay.",
     "masks": "Folder of <id>.png label maps that replace the pseudo masks for the segmenter.",
 }
