@@ -24,6 +24,7 @@ from orchestrator.cli import (
     predict,
     report,
     reproduce,
+    status,
     submit,
     sweep,
     table,
@@ -48,9 +49,9 @@ app = typer.Typer(
 )
 GROUPS: dict[str, tuple[Callable[..., object], ...]] = {
     "Run": (launch.launch, sweep.sweep, table.table, evaluate.evaluate, doctor.doctor, clean.clean),
-    "Look": (catalogue.ls, catalogue.show, table.tables, compare.compare, report.report, ui.ui),
+    "Look": (catalogue.ls, catalogue.show, table.tables, compare.compare, report.report, status.status, ui.ui),
     "Share": (export.export, predict.predict, reproduce.reproduce, track.track),
-    CLUSTER: (jobs.status, jobs.logs, jobs.stop),
+    CLUSTER: (jobs.logs, jobs.stop),
 }
 for title, commands in GROUPS.items():
     for command in commands:
