@@ -112,7 +112,7 @@ def test_a_damaged_or_foreign_file_is_refused(bundle: Path, tmp_path: Path) -> N
 
 def test_no_damage_is_taken_for_a_bundle(bundle: Path, tmp_path: Path) -> None:
     whole, damaged, rng = bundle.read_bytes(), tmp_path / "damaged.zip", np.random.default_rng(0)
-    for place in (*rng.integers(len(whole), size=40), *rng.integers(len(whole) - 1000, len(whole), size=80)):
+    for place in (*rng.integers(len(whole), size=10), *rng.integers(len(whole) - 1000, len(whole), size=30)):
         content = bytearray(whole)
         content[place] ^= 1 << rng.integers(8)
         damaged.write_bytes(content if rng.random() < 0.8 else content[:place])

@@ -25,6 +25,7 @@ from orchestrator.cli import (
     predict,
     report,
     reproduce,
+    status,
     submit,
     sweep,
     table,
@@ -50,7 +51,7 @@ app = typer.Typer(
 )
 GROUPS: dict[str, tuple[Callable[..., object], ...]] = {
     "Run": (init.init, launch.launch, sweep.sweep, table.table, evaluate.evaluate, doctor.doctor, clean.clean),
-    "Look": (catalogue.ls, catalogue.show, table.tables, compare.compare, report.report, jobs.status, ui.ui),
+    "Look": (catalogue.ls, catalogue.show, table.tables, compare.compare, report.report, status.status, ui.ui),
     "Share": (export.export, predict.predict, reproduce.reproduce, track.track),
     CLUSTER: (jobs.logs, jobs.stop),
 }
