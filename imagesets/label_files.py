@@ -33,7 +33,10 @@ def read_csv(path: Path, classes: Sequence[str]) -> Names:
         rows = [row for row in csv.reader(file, delimiter=max(",;\t", key=first.count)) if any(cell.strip() for cell in row)]
     head = [cell.strip() for cell in rows[0]] if rows else []
     image = _column(head, IMAGE_COLUMNS)
-    ticks, names = [place for place, cell in enumerate(head) if cell in classes], _column(head, LABEL_COLUMNS)
+    names = _column(head, LABEL_COLUMNS)
+    if not classes and names is None:  # then every other column is a class
+        classes = [cell for place, cell in enumerate(head) if place != image]
+    ticks = [place for place, cell in enumerate(head) if cell in classes]
     if image is not None and ticks and (without := [name for name in classes if name not in head]):
         raise WrongInput(f"{path} has no column for the class {without[0]!r}; its columns are {', '.join(head)}")
     if image is None or not (ticks or names is not None):

@@ -4,7 +4,7 @@ Labels are 0-based indices into the foreground classes, ascending. An image may 
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -32,7 +32,12 @@ def list_of(root: Path) -> Path:
 
 def read_label_list(path: Path, classes: Sequence[str]) -> dict[str, tuple[str, ...]]:
     """The class names by image id in a label list, or in a file of another program (`EXPORTS`)."""
-    return EXPORTS.get(path.name, read_names)(path, classes)
+    return reader_of(path)(path, classes)
+
+
+def reader_of(path: Path) -> Callable[[Path, Sequence[str]], dict[str, tuple[str, ...]]]:
+    """The reader of a label list of any name, by its suffix: text, unless it is one of the `EXPORTS`."""
+    return {Path(name).suffix: read for name, read in EXPORTS.items()}.get(path.suffix.lower(), read_names)
 
 
 def find_source(root: Path, wanted: str, mask_folders: Sequence[str]) -> str:

@@ -14,6 +14,7 @@ from imagesets.coco_preparation import prepare_coco14
 from imagesets.voc12 import CLASSES as VOC_CLASSES
 from orchestrator.cli import app, launch, table
 from orchestrator.planning.launch import Request
+from orchestrator.planning.settings_file import commented_settings
 from orchestrator.sweeps.axes import split
 from orchestrator.sweeps.sweep import Sweep
 from tests.coco_images import write_coco
@@ -63,6 +64,7 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     coco = write_coco(root / "coco", train=IMAGES, val=IMAGES)
     prepare_coco14(str(coco), {"rule": "recam"})
     (root / "MAPS").mkdir()
+    (root / "settings.yaml").write_text(commented_settings())
     torch.save({}, root / "weights.pth")
     return {"folder": folder, "voc12": voc, "coco14": coco, "root": root}
 
@@ -75,6 +77,7 @@ def filled(line: str, given: dict[str, Path]) -> list[str]:
         r"(weights=)PATH|(--network-from )FILE", lambda option: f"{option[1] or option[2]}{given['root'] / 'weights.pth'}", line
     )
     line = re.sub(r"(cda\.bank=)PATH", lambda option: f"{option[1]}{given['root'] / 'MAPS'}", line)
+    line = line.replace("pets/settings.yaml", str(given["root"] / "settings.yaml"))
     line = re.sub(r"--saliency \S+", f"--saliency {given['root'] / 'MAPS'}", line)
     line = re.sub(r"--(maps|masks)-from \w+", lambda option: f"--{option[1]}-from {given['root'] / 'MAPS'}", line)
     line = re.sub(r"--store \S+", "--store store", line)

@@ -37,7 +37,7 @@ from orchestrator.tracking.tracking import (  # noqa: E402 (needs MLflow)
     deliver_sweep,
 )
 
-LOSS = "training.cam-network.classification"
+LOSS = "training.cam-network/classification"
 
 
 @pytest.fixture(autouse=True)
@@ -93,11 +93,11 @@ def test_a_note_gives_losses_rates_and_the_speed_since_the_one_before() -> None:
     found = {name: (value, moment, step) for name, value, moment, step in points("cam-network", note(10, 5.0), note(5, 1.0))}
     assert found == {
         LOSS: (0.1, 5000, 10),
-        "training.cam-network.learning_rate": (0.1, 5000, 10),
-        "training.cam-network.images_per_second": (5.0, 5000, 10),
+        "training.cam-network/learning_rate": (0.1, 5000, 10),
+        "training.cam-network/images_per_second": (5.0, 5000, 10),
     }
     first = {name for name, *_ in points("cam-network", note(5, 1.0, rates=[0.1, 0.2]), None)}
-    assert first == {LOSS, "training.cam-network.learning_rate.1", "training.cam-network.learning_rate.2"}
+    assert first == {LOSS, "training.cam-network/learning_rate.1", "training.cam-network/learning_rate.2"}
 
 
 class Noting(PretendEngine):
@@ -134,7 +134,7 @@ def test_a_run_is_seen_while_it_runs_and_the_delivery_completes_the_same_run(ima
     assert {run.info.status for run in after.values()} == {"FINISHED"}
     child = after[results["run"]]
     assert curve(store, child, LOSS) == [(5, 0.2), (10, 0.1)]
-    assert curve(store, child, "training.cam-network.images_per_second") == [(10, 4.0)]
+    assert curve(store, child, "training.cam-network/images_per_second") == [(10, 4.0)]
     assert child.data.metrics["seed.miou/train"] == results["rows"][0]["metrics"]["miou"]
 
 

@@ -83,6 +83,18 @@ def test_a_launch_that_ended_without_results_is_stopped_or_failed_and_a_finished
     assert command("status", "--store", store)[1].strip() == f"0 running in {store}; 1 finished runs"
 
 
+def test_a_trial_that_its_sweep_has_stopped_early_is_not_waited_for(prepared: Prepared) -> None:
+    store = prepared.request.store
+    with making(prepared):
+        pass
+    assert [one.state for one in unfinished(store)] == ["stopped"]
+    (store / "sweeps" / "one").mkdir(parents=True)
+    write_json(store / "sweeps" / "one" / "sweep.json", {"trials": [{"group": prepared.group, "stopped": "worse"}]})
+    assert not list(unfinished(store))
+    with making(prepared):
+        assert [one.state for one in unfinished(store)] == ["running"]
+
+
 def test_earlier_results_tell_the_time_of_all_stages(tmp_path: Path) -> None:
     images = write_image_set(tmp_path / "images")
     finished_run(tmp_path / "store", images, "cam+none", assignments=PLAIN, room=2)

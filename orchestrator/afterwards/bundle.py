@@ -8,7 +8,9 @@ import hashlib
 import io
 import json
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -30,6 +32,7 @@ FORMAT = 1  # of bundles
 SUMS = "SHA256SUMS"
 SUFFIX = ".zip"
 FACTS = ("stage", "key", "digest", "commit", "versions", "items", "list", "finished", "device")  # of a manifest
+DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError)  # what zipfile raises
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the time of every file inside: equal runs give equal bundles
 
 
@@ -77,8 +80,17 @@ def open_bundle(path: Path) -> FinishedRun:
     for name, content in files.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes(content)
-    name = json.loads(files[MARK])["run"]
-    return BundledRun(name, Store(root), current(json.loads(files[f"runs/{name}/results.json"])), unpacked)
+    try:
+        mark = json.loads(files[MARK])
+        name, form = mark["run"], mark["format"]
+        results = json.loads(files[f"runs/{name}/results.json"])
+    except (ValueError, LookupError, TypeError) as error:
+        raise WrongInput(f"{path} names no run ({error!r}); it was not made by wsss-orch") from None
+    if form != FORMAT:
+        raise WrongInput(
+            f"{path} is a bundle of the format {form}, and this version reads the format {FORMAT}; install that version"
+        )
+    return BundledRun(name, Store(root), current(results), unpacked)
 
 
 def read_bundle(path: Path) -> dict[str, bytes]:
@@ -86,7 +98,7 @@ def read_bundle(path: Path) -> dict[str, bytes]:
     try:
         with zipfile.ZipFile(path) as packed:
             files = {name: packed.read(name) for name in packed.namelist()}
-    except (zipfile.BadZipFile, OSError) as error:
+    except DAMAGED as error:
         raise WrongInput(f"{path} is no whole bundle ({error}); `wsss-orch export RUN --what bundle` writes one") from None
     if MARK not in files or SUMS not in files:
         raise WrongInput(f"{path} is a zip file, but no bundle; `wsss-orch export RUN --what bundle` writes one")
@@ -96,10 +108,6 @@ def read_bundle(path: Path) -> dict[str, bytes]:
             raise WrongInput(f"{path} is damaged: {name} is not what its checksum says; have it sent again")
         if Path(name).is_absolute() or ".." in Path(name).parts:
             raise WrongInput(f"{path} names {name}, which lies outside of it; it was not made by wsss-orch")
-    if (found := json.loads(files[MARK])["format"]) != FORMAT:
-        raise WrongInput(
-            f"{path} is a bundle of the format {found}, and this version reads the format {FORMAT}; install that version"
-        )
     return files
 
 
@@ -136,10 +144,10 @@ def bundled(path: Path | None) -> Bundle | None:
     """The bundle at `path`; None if there is no file, or one of another kind (what torch.save writes is a zip file too)."""
     if path is None or not zipfile.is_zipfile(path):
         return None
-    with zipfile.ZipFile(path) as packed:
-        if MARK not in packed.namelist():
-            return None
-    return Bundle(path, open_bundle(path))
+    with suppress(*DAMAGED), zipfile.ZipFile(path) as packed:
+        if MARK in packed.namelist():
+            return Bundle(path, open_bundle(path))
+    return None
 
 
 def _networks(run: FinishedRun) -> list[Stage]:

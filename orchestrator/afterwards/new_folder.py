@@ -10,10 +10,10 @@ from pathlib import Path
 from imagesets.errors import WrongInput
 
 
-def refuse_used(target: Path) -> None:
-    """Raise WrongInput unless `target` is an empty folder or does not exist."""
+def refuse_used(target: Path, what: str = "") -> None:
+    """Raise WrongInput, which calls it `what`, unless `target` is an empty folder or does not exist."""
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise WrongInput(f"--to {target} exists and is not an empty folder; give a new one")
+        raise WrongInput(f"{what or f'--to {target}'} exists and is not an empty folder; give a new one")
 
 
 @contextmanager

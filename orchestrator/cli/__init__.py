@@ -19,11 +19,13 @@ from orchestrator.cli import (
     evaluate,
     export,
     images,
+    init,
     jobs,
     launch,
     predict,
     report,
     reproduce,
+    status,
     submit,
     sweep,
     table,
@@ -31,6 +33,7 @@ from orchestrator.cli import (
     ui,
 )
 from orchestrator.cli.grouped import Grouped
+from orchestrator.cli.next_command import next_command
 from orchestrator.engine.interrupt import GIVEN, INTERRUPTED, end_at_once
 from orchestrator.reading.hidden import hidden, hidden_command
 from orchestrator.reading.summary import sentence
@@ -47,10 +50,10 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 GROUPS: dict[str, tuple[Callable[..., object], ...]] = {
-    "Run": (launch.launch, sweep.sweep, table.table, evaluate.evaluate, doctor.doctor, clean.clean),
-    "Look": (catalogue.ls, catalogue.show, table.tables, compare.compare, report.report, ui.ui),
+    "Run": (init.init, launch.launch, sweep.sweep, table.table, evaluate.evaluate, doctor.doctor, clean.clean),
+    "Look": (catalogue.ls, catalogue.show, table.tables, compare.compare, report.report, status.status, ui.ui),
     "Share": (export.export, predict.predict, reproduce.reproduce, track.track),
-    CLUSTER: (jobs.status, jobs.logs, jobs.stop),
+    CLUSTER: (jobs.logs, jobs.stop),
 }
 for title, commands in GROUPS.items():
     for command in commands:
@@ -83,7 +86,7 @@ def main() -> None:
         code = _tell(errors, f"interrupted; the same command continues: {given}", INTERRUPTED, debug)
     except Exception as error:
         log = getattr(error, "log", None)
-        more = f"; the log has the details: {log}" if log else "; --debug shows the traceback"
+        more = f"; the log has the details: {log}" if log else "; the same command with --debug shows where"
         code = _tell(errors, f"{sentence(error)}{more}", 1, debug)
     else:
         return
@@ -134,6 +137,8 @@ def _interrupted(error: BaseException | None) -> bool:
 
 def _tell(console: Console, message: str, code: int, debug: bool) -> int:
     console.print(f"error: {hidden(message)}")
+    if code == 2 and (further := next_command(sys.argv[1:], message)):
+        console.print(hidden(further))
     if debug:
         console.print(hidden(traceback.format_exc()))
     return code

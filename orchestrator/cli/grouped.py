@@ -15,7 +15,7 @@ class Grouped(TyperGroup):
             command = self.get_command(ctx, name)
             assert command is not None
             title = getattr(command, "rich_help_panel", None)
-            groups.setdefault(title if isinstance(title, str) else "Commands", []).append((name, command.get_short_help_str(100)))
+            groups.setdefault(title if isinstance(title, str) else "Commands", []).append((name, command.get_short_help_str(300)))
         for title, rows in groups.items():
             with formatter.section(title):
                 formatter.write_dl(rows)

@@ -1,15 +1,18 @@
 """What the store keeps of each image that a row of results scores: the image's own score, and which class was taken for which."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any, TypeVar
 
 import numpy as np
 
 from orchestrator.planning import scores
 from orchestrator.planning.references import resolve
-from orchestrator.reading.resampling import AT_ONCE, resample_of
+from orchestrator.reading.resampling import AT_ONCE
 from orchestrator.storage.shards import StoredRecords
 from orchestrator.storage.store import Store, read_manifest
+
+T = TypeVar("T")
 
 
 def scores_of_images(row: Mapping[str, Any], store: Store, classes: Sequence[str]) -> dict[str, float]:
@@ -17,14 +20,17 @@ def scores_of_images(row: Mapping[str, Any], store: Store, classes: Sequence[str
 
     Empty if the kept arrays are no longer in the store.
     """
-    resample = resample_of(row, store, classes)
-    if resample is None:
-        return {}
-    ids = list(StoredRecords(_folder(row["evaluations"][0], store)))
     name = scores.main(row["quantity"])
-    with np.errstate(invalid="ignore"):  # undefined scores
-        parts = [resample(np.eye(AT_ONCE, len(ids), begin))[name] for begin in range(0, len(ids), AT_ONCE)]
-    return {id: float(value) for id, value in zip(ids, np.concatenate([[], *parts]), strict=False) if not np.isnan(value)}
+    calls = {recipe.name: part.resampled for recipe, part in scores.stages(row["quantity"]) if name in recipe.metrics}
+    found: dict[str, float] = {}
+    for evaluation in row["evaluations"]:
+        folder = _folder(evaluation, store)
+        if calls.get(evaluation["recipe"]) and read_manifest(folder) is not None:
+            records, resampled = StoredRecords(folder), resolve(calls[evaluation["recipe"]])
+            for part in _batches(zip(records, records.in_order(), strict=True), AT_ONCE):
+                values = resampled(row["protocol"], classes, [record for _, record in part])(np.eye(len(part)))[name]
+                found |= {id: float(value) for (id, _), value in zip(part, values, strict=True) if not np.isnan(value)}
+    return found
 
 
 def confusion(rows: Iterable[Mapping[str, Any]], store: Store, classes: Sequence[str]) -> np.ndarray | None:
@@ -47,6 +53,11 @@ def _matrix(row: Mapping[str, Any], store: Store, classes: Sequence[str]) -> np.
         if evaluation["recipe"] in calls and read_manifest(folder) is not None:
             return resolve(calls[evaluation["recipe"]])(classes, StoredRecords(folder).in_order())
     return None
+
+
+def _batches(of: Iterator[T], size: int) -> Iterator[list[T]]:
+    while batch := list(islice(of, size)):
+        yield batch
 
 
 def _folder(evaluation: Mapping[str, Any], store: Store) -> Any:

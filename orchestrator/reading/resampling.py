@@ -29,7 +29,7 @@ def intervals(row: Row, other: Row, store: Store, classes: Sequence[str]) -> dic
     Both must have the same images. None if the kept arrays of the images are no longer in the store.
     """
     seeds = sorted(row.runs.keys() & other.runs.keys())
-    pairs = [(resample_of(row.runs[seed], store, classes), resample_of(other.runs[seed], store, classes)) for seed in seeds]
+    pairs = [(_resample(row.runs[seed], store, classes), _resample(other.runs[seed], store, classes)) for seed in seeds]
     if not pairs or any(resample is None for pair in pairs for resample in pair):
         return None
     found: dict[str, list[np.ndarray]] = {}
@@ -59,7 +59,7 @@ def _interval(values: np.ndarray) -> Interval:
     return float(low), float(high)
 
 
-def resample_of(row: Mapping[str, Any], store: Store, classes: Sequence[str]) -> Resample | None:
+def _resample(row: Mapping[str, Any], store: Store, classes: Sequence[str]) -> Resample | None:
     """The function from weights [B,n] to the metrics [B] of a row, for all its score recipes together.
 
     None if the kept arrays of the images are no longer in the store.

@@ -8,7 +8,7 @@ from typing import Any
 
 from orchestrator.engine.announced import PLAN, RESULTS
 from orchestrator.engine.progress import left
-from orchestrator.reading.summary import failure_in
+from orchestrator.reading.summary import failure_in, group_name
 from orchestrator.storage.host import host_name
 from orchestrator.storage.lease import LEASE, held
 from orchestrator.storage.place import PROGRESS
@@ -45,11 +45,22 @@ class Launched:
 
 
 def unfinished(store: Path) -> Iterator[Launched]:
-    """The runs of a store that are being made, on whatever machine, and those that ended without results; the newest last."""
+    """The runs of a store that are being made, on whatever machine, and those that ended without results; the newest last.
+
+    A trial that its sweep has stopped early counts as ended.
+    """
+    early = _stopped_early(store)
     plans = [(path.parent, plan) for path in (store / "runs").glob(f"*/{PLAN}") if (plan := read_json(path))]
     for folder, plan in sorted(plans, key=lambda found: found[1]["began"]):
-        if held(folder) or not (folder / RESULTS).exists():
+        ended = (folder / RESULTS).exists() or group_name(folder.name) in early
+        if held(folder) or not ended:
             yield _launched(Store(store), folder, plan)
+
+
+def _stopped_early(store: Path) -> set[str]:
+    """The groups of the trials that sweeps have stopped early."""
+    records = [read_json(path) or {} for path in (store / "sweeps").glob("*/sweep.json")]
+    return {trial["group"] for record in records for trial in record.get("trials", ()) if trial["stopped"]}
 
 
 def _launched(store: Store, folder: Path, plan: Mapping[str, Any]) -> Launched:

@@ -18,7 +18,7 @@ def points(stage: str, note: Note, before: Note | None) -> Iterator[tuple[str, f
     if before and note["at"] > before["at"] and note["images"] > before["images"]:
         values["images_per_second"] = (note["images"] - before["images"]) / (note["at"] - before["at"])
     for name, value in values.items():
-        yield allowed(f"training.{stage}.{name}"), float(value), moment, step
+        yield allowed(f"training.{stage}/{name}"), float(value), moment, step
 
 
 def _rates(rates: list[float]) -> dict[str, float]:

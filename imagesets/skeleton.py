@@ -1,0 +1,114 @@
+"""A new image set in VOC layout for `folder:PATH`, from a folder of photographs and what is known of them."""
+
+import re
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from hashlib import blake2b
+from pathlib import Path
+
+from imagesets.errors import WrongInput, named
+from imagesets.files import by_id
+from imagesets.folder import CLASSES, checked_classes
+from imagesets.image_set import IMAGES, LISTS
+from imagesets.label_files import Names
+from imagesets.labels import LABEL_LIST, reader_of
+from imagesets.lists import IMAGE_SUFFIXES
+
+MASKS = "SegmentationClass"
+TABLE = "image_labels.csv"
+HELD_OUT = 5  # one photograph of this number goes into val
+UPRIGHT = (0, 1)  # EXIF orientations of pixels that are stored as they are seen
+ABOUT = """# What belongs where
+
+- `JPEGImages/`: the images. Their names without suffix are their ids, without blanks.
+- `ImageSets/Segmentation/train.txt`: ids of the images to learn from, one a line; `val.txt`: those to score the segmenter on.
+- `classes.txt`: the names of the classes, one a line, without background.
+- `image_labels.txt`: an image a line, its id and the names of its classes: `0001 cat,dog`. An image that shows none has its id
+  alone.
+  Or `image_labels.csv`: a table with a column for each class and a 1 where the image shows it.
+- `SegmentationClass/`: masks as PNG, for scores alone. 0 is background, 1 the first line of `classes.txt` and so on, 255 void.
+- `settings.yaml`: settings of runs, for `--recipe`.
+"""
+
+
+def read_labels(path: Path, classes: Sequence[str]) -> tuple[Names, tuple[str, ...]]:
+    """The class names by image id in a file of labels, and the classes: those given, or all that it names."""
+    names = reader_of(path)(path, classes)
+    found = classes or sorted({name for own in names.values() for name in own})
+    return names, checked_classes(found, path)
+
+
+def write_skeleton(folder: Path, classes: Sequence[str], photographs: Path | None, labels: Names | None) -> dict[str, int]:
+    """Fill the empty `folder` with an image set; returns the number of images by list.
+
+    Photographs are copied, upright and with underscores for blanks in their names; a fifth of them, chosen by their names, is
+    the list val. Without `labels` there is a table to fill in. Raises WrongInput for labels of other images.
+    """
+    files = _photographs(photographs) if photographs else {}
+    for name in (IMAGES, MASKS, str(LISTS)):
+        (folder / name).mkdir(parents=True)
+    for id, path in files.items():
+        _copy(path, folder / IMAGES / f"{id}{path.suffix.lower()}")
+    by_name = sorted(files, key=lambda id: blake2b(id.encode()).digest())
+    held_out = set(by_name[: len(files) // HELD_OUT])
+    lists = {"train": [id for id in files if id not in held_out], "val": [id for id in files if id in held_out]}
+    for name, ids in lists.items():
+        _write(folder / LISTS / f"{name}.txt", ids)
+    _write(folder / CLASSES, classes)
+    if labels is None:
+        _write(folder / TABLE, (",".join((id, *("" for _ in classes))) for id in files), ",".join(("image", *classes)))
+    else:
+        _write(folder / LABEL_LIST, (f"{id}\t{','.join(names)}" for id, names in _known(labels, files, photographs).items()))
+    (folder / "README.md").write_text(ABOUT, encoding="utf-8")
+    return {name: len(ids) for name, ids in lists.items()}
+
+
+def _photographs(folder: Path) -> dict[str, Path]:
+    """The photographs of a folder by id, in order."""
+    if not folder.is_dir():
+        raise WrongInput(f"--photographs {folder}: there is no such folder")
+    files = by_id(folder, IMAGE_SUFFIXES)
+    found: dict[str, Path] = {}
+    for stem in sorted(files.paths):
+        id = _without_blanks(stem)
+        if stem in files.doubled or id in found:
+            raise WrongInput(f"--photographs {folder} has several files of one name, {stem}, without suffix; rename one of them")
+        found[id] = Path(files.paths[stem])
+    if not found:
+        raise WrongInput(f"--photographs {folder} holds no image ({', '.join(IMAGE_SUFFIXES)})")
+    return found
+
+
+def _known(labels: Names, files: Mapping[str, Path], photographs: Path | None) -> Names:
+    """The labels of the photographs; all labels if there are no photographs yet."""
+    found = {_without_blanks(id): names for id, names in labels.items()}
+    if not files:
+        return found
+    if missing := [id for id in files if id not in found]:
+        raise WrongInput(
+            f"--labels names {len(found)} images, such as {named(list(found), 1)}, but not {len(missing)} of the {len(files)} in "
+            f"{photographs}, such as {named(missing)}; an image that shows no class is named without one"
+        )
+    return {id: found[id] for id in files}
+
+
+def _without_blanks(name: str) -> str:
+    return re.sub(r"\s+", "_", name.strip())
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a photograph; one that its camera held sideways is written upright."""
+    from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+
+    try:
+        with Image.open(source) as file:
+            if file.getexif().get(ExifTags.Base.Orientation, 1) in UPRIGHT:
+                shutil.copyfile(source, target)
+            else:
+                ImageOps.exif_transpose(file).save(target, quality=95)
+    except UnidentifiedImageError:
+        raise WrongInput(f"{source} cannot be read; it is damaged or no image") from None
+
+
+def _write(path: Path, lines: Iterable[str], head: str = "") -> None:
+    path.write_text("".join(f"{line}\n" for line in (*([head] if head else []), *lines)), encoding="utf-8")

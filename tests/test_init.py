@@ -1,0 +1,138 @@
+"""`wsss-orch init`: an image set of one's own photographs, and a file of settings."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from orchestrator.cli.next_command import next_command
+from orchestrator.planning.launch import Request, experiment
+from orchestrator.planning.settings_file import commented_settings
+from tests.conftest import Command
+
+LABELS = "filename,labels\nmy cat.jpg,cat\n2.jpg,dog\n3.jpg,\n4.jpg,cat\n5.jpg,dog\n"
+
+
+@pytest.fixture
+def photographs(tmp_path: Path) -> Path:
+    """Five photographs: one with a blank in its name, one that lies on its side."""
+    folder = tmp_path / "photographs"
+    folder.mkdir()
+    for number, name in enumerate(("my cat", "2", "3", "4", "5")):
+        image = Image.fromarray(np.full((40, 60, 3), 40 * number, np.uint8))
+        exif = Image.Exif()
+        exif[0x0112] = 6 if name == "2" else 1
+        image.save(folder / f"{name}.jpg", exif=exif)
+    (tmp_path / "labels.csv").write_text(LABELS)
+    return folder
+
+
+def test_photographs_and_labels_become_an_image_set_without_a_problem(command: Command, photographs: Path) -> None:
+    code, shown, errors = command("init", "pets", "--photographs", photographs, "--labels", "labels.csv")
+    assert code == 0, errors
+    assert "written  pets (4 images in train, 1 images in val; classes cat, dog)" in shown
+    assert "next     wsss-orch images check folder:pets" in shown
+    code, shown, errors = command("images", "check", "folder:pets")
+    assert code == 0, errors
+    lines = Path("pets/image_labels.txt").read_text().splitlines()
+    assert "my_cat\tcat" in lines and "3\t" in lines
+    with Image.open("pets/JPEGImages/2.jpg") as turned:
+        assert turned.size == (40, 60)  # it stands upright now
+    assert Path("pets/JPEGImages/4.jpg").read_bytes() == (photographs / "4.jpg").read_bytes()
+    assert command("launch", "--method", "cam+irn", "--images", "folder:pets", "--recipe", "pets/settings.yaml", "--plan")[0] == 2
+
+
+def test_without_labels_there_is_a_table_to_fill_in(command: Command, photographs: Path) -> None:
+    assert command("init", "pets", "--photographs", photographs, "--classes", "cat, sea lion")[0] == 0
+    table = Path("pets/image_labels.csv")
+    assert table.read_text().splitlines()[:2] == ["image,cat,sea lion", "2,,"]
+    table.write_text(table.read_text().replace("2,,", "2,,1").replace("4,,", "4,1,"))
+    code, shown, _ = command("images", "check", "folder:pets")
+    rows = {line.split("  ")[0].strip(): line.split()[-2:] for line in shown.splitlines() if line.strip()}
+    assert code == 0 and sum(map(int, rows["cat"])) == 1 and sum(map(int, rows["sea lion"])) == 1
+
+
+def test_an_empty_image_set_says_what_belongs_where(command: Command) -> None:
+    code, shown, _ = command("init", "pets")
+    assert code == 0 and "next     put images, lists and labels into pets" in shown
+    assert "0 is background" in Path("pets/README.md").read_text()
+    code, _, errors = command("images", "check", "folder:pets")
+    assert code == 2 and "train.txt is empty" in errors
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--labels", "nothing.csv"), "--labels nothing.csv: there is no such file"),
+        (("--photographs", "nothing"), "what do the photographs show"),
+        (("--photographs", "nothing", "--classes", "cat"), "--photographs nothing: there is no such folder"),
+        (("--photographs", "empty", "--classes", "cat"), "--photographs empty holds no image"),
+        (("--photographs", "photographs", "--classes", "cat,cat"), "must hold 1 to 254 different class names"),
+        (("--photographs", "photographs", "--labels", "few.csv"), "but not 4 of the 5 in photographs, such as 3, 4, 5, ...;"),
+        (("--photographs", "broken", "--classes", "cat"), "1.jpg cannot be read; it is damaged or no image"),
+    ],
+)
+def test_what_cannot_be_is_refused_and_nothing_is_written(
+    words: tuple[str, ...], said: str, command: Command, photographs: Path
+) -> None:
+    Path("empty").mkdir()
+    Path("broken").mkdir()
+    Path("broken/1.jpg").write_bytes(b"no image")
+    Path("few.csv").write_text("image,label\n2,cat\n")
+    code, _, errors = command("init", "pets", *words)
+    assert code == 2 and said in errors and not Path("pets").exists()
+    assert [path.name for path in Path().iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_folder_in_use_is_not_touched(command: Command) -> None:
+    Path("pets").mkdir()
+    Path("pets/mine.txt").write_text("mine")
+    code, _, errors = command("init", "pets")
+    assert (
+        code == 2
+        and "pets exists and is not an empty folder" in errors
+        and list(Path("pets").iterdir()) == [Path("pets/mine.txt")]
+    )
+
+
+def test_the_file_of_settings_is_that_of_the_preset(tmp_path: Path) -> None:
+    path = tmp_path / "settings.yaml"
+    path.write_text(commented_settings())
+    mine = experiment(Request("cam+irn", "folder:x", "upernet", str(path), ("upernet.backbone=mobilenetv2",)))
+    preset = experiment(Request("cam+irn", "folder:x", "upernet", "laptop"))
+    written = yaml.safe_load(path.read_text())
+    assert len(written) > 30 and {name: mine.settings[name] for name in written} == {
+        name: preset.settings[name] for name in written
+    }
+    assert mine.used == preset.used  # what it leaves out is what the run does not read, or has its default
+    assert all(" # " in line for line in path.read_text().splitlines() if line and line[0] != "#")
+
+
+@pytest.mark.parametrize(
+    ("words", "message", "told"),
+    [
+        ("launch --method cam+irm", "there is no method or refiner called 'irm'; did you mean 'irn'?", "launch --method cam+irn"),
+        (
+            "launch --method cam --images ./pets",
+            "./pets is no kind; did you mean folder:./pets?",
+            "launch --method cam --images folder:./pets",
+        ),
+        ("images check pets", "x; did you mean folder-per-class:pets?", "images check folder-per-class:pets"),
+        ("launch --images folder:a/b", "2 problems:\n  /x/a/b/train.txt is empty", "images check folder:a/b"),
+        ("launch --method cam", "cam.epochs='x' must be a whole number", "show cam"),
+        ("launch --method cam", "--engine foo is neither ray nor local", "launch --help"),
+        ("images check folder:pets", "pets/train.txt is empty", "images check --help"),
+    ],
+)
+def test_an_error_tells_the_next_command(words: str, message: str, told: str) -> None:
+    assert next_command(words.split(), message) == f"next: wsss-orch {told}"
+
+
+def test_a_run_that_is_not_there_leads_to_the_runs_and_a_message_with_a_command_to_no_other(command: Command) -> None:
+    assert next_command(["export", "x"], "there is no finished run 'x' in /s/runs") == "next: ls /s/runs"
+    assert next_command(["report", "x"], "/s has no finished run of 'x'") == "next: ls /s/runs"
+    assert next_command(["launch"], "it has none; this makes them: wsss-orch images prepare coco:x") == ""
+    code, _, errors = command("launch", "--method", "cam+irm")
+    assert code == 2 and errors.splitlines()[-1] == "next: wsss-orch launch --method cam+irn"
