@@ -19,7 +19,7 @@ from refiners.irnet import IRNet
 from segmentation import deeplab_v2
 from training.stage import Settings
 
-NETWORKS = {
+NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "cam-network": cam.network,
     "amn-network": amn.network,
     "irn-network": irn.network,

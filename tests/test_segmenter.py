@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import orchestrator
@@ -61,6 +62,18 @@ def test_the_highest_probability_is_the_label(finished: tuple[Path, str], loaded
 def test_a_grey_array_is_its_grey_picture(finished: tuple[Path, str], loaded: Segmenter) -> None:
     grey = np.asarray(Image.open(photograph(finished)).convert("L"))
     assert np.array_equal(loaded.predict(grey), loaded.predict(np.stack([grey] * 3, axis=-1)))
+
+
+def test_threads_are_torch_s_only_while_it_segments(
+    finished: tuple[Path, str], loaded: Segmenter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = torch.get_num_threads()
+    for segmenter, threads in ((loaded, 1), (Segmenter.load("cam+none", finished[0], threads=3), 3)):
+        seen: list[int] = []
+        with monkeypatch.context() as patched:
+            patched.setattr(module, "segmented", lambda *_, seen=seen: seen.append(torch.get_num_threads()))
+            segmenter.predict(photograph(finished))
+        assert seen == [threads] and torch.get_num_threads() == before
 
 
 def test_windows_of_a_large_image_judge_it_as_the_whole(finished: tuple[Path, str], loaded: Segmenter) -> None:

@@ -15,6 +15,7 @@ from orchestrator.reading.protocol import SALIENCY, way
 from orchestrator.reading.results import subjects
 from orchestrator.reading.runs import FinishedRun
 
+UNKNOWN = "unknown"  # what a file of weights learnt from, if the user does not tell
 LIMITS = """Everything that is none of the classes is background to this model. The scores hold for images like those of the
 scored lists: images of other cameras, sizes or scenes may be segmented worse, and nothing here measures by how much. Thresholds
 and settings may have been chosen on a scored list. The weights come under the terms of the training images and
@@ -60,9 +61,10 @@ def _initial_weights(run: FinishedRun) -> Iterator[str]:
     trained = [stage for stage in run.stages.values() if stage.recipe.kind == "train"]
     for name in dict.fromkeys(full for stage in trained for full in stage.owned.values() if full and known[full].weights_of):
         weights = settings[name]
-        saw = SAW.get(weights) or (settings[telling[name]] if name in telling else "unknown")
-        shown = weights if weights in PRESETS else Path(weights).name
-        yield f"initial weights {name}: {shown}" + ("" if weights == "none" else f", which learnt from {saw}")
+        saw = SAW.get(weights) or settings.get(telling.get(name, ""), UNKNOWN)
+        shown = weights if weights in PRESETS else f"the file {Path(weights).name}"
+        learnt = "; what it learnt from is not stated" if saw == UNKNOWN else f", which learnt from {saw}"
+        yield f"initial weights {name}: {shown}" + ("" if weights == "none" else learnt)
 
 
 def _classes(run: FinishedRun) -> str:

@@ -94,9 +94,9 @@ class Results:
             raise WrongInput(f"{self._images.name} has no image {image!r}{nearest(image, found, see='results.ids()')}")
         return read_rgb(Path(found[image]), self._images.range)
 
-    def segmenter(self, random_seed: int | None = None, device: str = "auto") -> Segmenter:
-        """The trained segmenter, for other images."""
-        return Segmenter(self.run(random_seed), device)
+    def segmenter(self, random_seed: int | None = None, device: str = "auto", threads: int | None = None) -> Segmenter:
+        """The trained segmenter, for other images; see `Segmenter.load`."""
+        return Segmenter(self.run(random_seed), device, threads)
 
     def bundle(self, target: str | Path, random_seed: int | None = None) -> Path:
         """Write the run as one file, NAME.zip, that `Segmenter.load` reads without a store; returns its path."""

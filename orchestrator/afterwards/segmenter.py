@@ -1,6 +1,7 @@
 """A run's segmenter for single images, in Python: `from orchestrator import Segmenter`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, overload
@@ -46,19 +47,23 @@ class Segmenter:
     pixels, for images of more than 2048x2048 pixels at the size at which the network sees them; "whole" never does.
     """
 
-    def __init__(self, run: FinishedRun, device: str = "auto"):
+    def __init__(self, run: FinishedRun, device: str = "auto", threads: int | None = None):
         self.run, self.device = run, device_of(device)
+        self.threads = threads or prediction_stage(run).settings.get("extraction.threads", 1)
         self.scorer = scorer_of(run, self.device)
 
     @classmethod
-    def load(cls, name: str | Path, store: str | Path = "wsss-store", device: str = "auto") -> "Segmenter":
+    def load(
+        cls, name: str | Path, store: str | Path = "wsss-store", device: str = "auto", threads: int | None = None
+    ) -> "Segmenter":
         """The segmenter in the bundle at a path, or of a run, or of the newest run of a method expression, in `store`.
 
-        `device` is one of torch's, such as cpu or cuda; "auto" takes a GPU if there is one. Raises WrongInput.
+        `device` is one of torch's, such as cpu or cuda; "auto" takes a GPU if there is one. `threads` are those of torch on a CPU
+        while it segments; by default as many as in the run, which gives the run's own results bit by bit. Raises WrongInput.
         """
         from orchestrator.afterwards.bundle import open_model  # which reads this module
 
-        return cls(open_model(Path(store).expanduser().resolve(), str(name)), device)
+        return cls(open_model(Path(store).expanduser().resolve(), str(name)), device, threads)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -93,11 +98,22 @@ class Segmenter:
         check_tile(tile)
         if isinstance(images, list | tuple):
             return [self._each(image, tile, finish) for image in images]
-        with kept_memory():
+        with kept_memory(), threads_of_torch(self.threads):
             return segmented(self.scorer, pixels(images, range_of(self.run)), tile, finish)
 
     def __repr__(self) -> str:
         return f"Segmenter({self.run.name}, classes: {', '.join(self.classes)}, on {self.device})"
+
+
+@contextmanager
+def threads_of_torch(threads: int) -> Iterator[None]:
+    """Let torch use this number of threads within the block."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def segmented(scorer: Scorer, rgb: np.ndarray, tile: Tile, finish: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
