@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # not imported here: planning opens no image and must answer 
 
 Range = tuple[float, float]  # the values that become 0 (black) and 255 (white)
 NO_RULE: Range = (0.0, 0.0)  # images of more than 8 bits are refused
+DEEP_MODES = "IF"  # first letters of Pillow's modes: whole numbers of 16 or 32 bits, and floating-point numbers
 EIGHT_BIT_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
 BITS_PER_SAMPLE = 258  # a tag of TIFF
 PNG_BITS = 24  # the byte of a PNG file that holds the bits per channel
@@ -37,7 +38,7 @@ class DeepItem(Item):
 
 def is_deep(path: Path, file: Image.Image) -> bool:
     """Whether an opened image has more than 8 bits per channel. Pillow opens some of these as RGB and drops the lower bits."""
-    if file.mode not in EIGHT_BIT_MODES:
+    if file.mode[0] in DEEP_MODES:
         return True
     if file.format == "TIFF":
         return max(file.tag_v2.get(BITS_PER_SAMPLE, (1,))) > 8  # type: ignore[attr-defined]  # of TIFFs

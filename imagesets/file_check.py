@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image
 
-from imagesets.deep_image import NO_RULE, Range, is_deep, read_values
+from imagesets.deep_image import EIGHT_BIT_MODES, NO_RULE, Range, is_deep, read_values
 from imagesets.errors import WrongInput
 from imagesets.findings import grouped
 from imagesets.item import VOID
@@ -30,7 +30,7 @@ def image_problems(path: Path, decode: bool, range: Range = NO_RULE) -> list[str
         width, height = file.size
         orientation = file.getexif().get(ExifTags.Base.Orientation, 1)
         count = getattr(file, "n_frames", 1) if file.format in PAGED else 1
-        deep = is_deep(path, file)
+        deep, mode = is_deep(path, file), file.mode
         if decode:
             file.load()
     problems = []
@@ -42,6 +42,8 @@ def image_problems(path: Path, decode: bool, range: Range = NO_RULE) -> list[str
         )
     if count > 1:
         problems.append(f"{path} holds {count} images; it must hold one")
+    if not deep and mode not in EIGHT_BIT_MODES:
+        problems.append(f"{path} has the colours {mode}; an image must be RGB, CMYK, YCbCr, grey or of a palette")
     return problems + (_deep_problems(path, decode, range) if deep else [])
 
 

@@ -11,7 +11,6 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from filecmp import cmp
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +20,10 @@ from imagesets.files import Files, by_id
 from imagesets.folder import CLASSES, NO_CLASS, checked_classes, read_classes
 from imagesets.image_set import MASK_SUFFIXES, ImageSet
 from imagesets.layout import name_of
-from imagesets.lists import IMAGE_SUFFIXES
+from imagesets.lists import IMAGE_SUFFIXES, held_out
 
 MASKS = "masks"
 NONE = {"none", *NO_CLASS}  # folders of images that show no class
-SHARE = 5  # one image of this number is in val, where nothing else says which
 
 
 @dataclass(frozen=True)
@@ -167,7 +165,6 @@ def _lists(pictures: list[Picture], masks: Files) -> dict[str, tuple[str, ...]]:
         found.setdefault(picture.split, []).append(picture.id)
     if "" in found:
         ids = found.pop("")
-        by_name = sorted(ids, key=lambda id: blake2b(id.encode()).digest())
-        held_out = set(masks.paths) or set(by_name[: max(1, len(ids) // SHARE)])
-        found = {"train": [id for id in ids if id not in held_out], "val": [id for id in ids if id in held_out]}
+        apart = set(masks.paths) or held_out(ids)
+        found = {"train": [id for id in ids if id not in apart], "val": [id for id in ids if id in apart]}
     return {name: tuple(sorted(set(ids))) for name, ids in found.items()}

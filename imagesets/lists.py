@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Iterable
+from hashlib import blake2b
 from pathlib import Path
 
 from imagesets.errors import WrongInput
@@ -23,6 +24,12 @@ def read_lines(path: Path) -> list[str]:
 def read_list(path: Path) -> tuple[str, ...]:
     """Ids of a list file, one per line (see `ids_of`)."""
     return tuple(ids_of(read_lines(path), path))
+
+
+def held_out(ids: Iterable[str], share: float = 0.2) -> set[str]:
+    """A share of the images, at least one, chosen by a hash of their names: the same images whatever their order."""
+    by_hash = sorted(set(ids), key=lambda id: blake2b(id.encode()).digest())
+    return set(by_hash[: max(1, round(share * len(by_hash)))])
 
 
 def ids_of(lines: Iterable[str], path: Path) -> Iterable[str]:

@@ -3,7 +3,6 @@
 import re
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
-from hashlib import blake2b
 from pathlib import Path
 
 from imagesets.errors import WrongInput, named
@@ -12,11 +11,10 @@ from imagesets.folder import CLASSES, checked_classes
 from imagesets.image_set import IMAGES, LISTS
 from imagesets.label_files import Names
 from imagesets.labels import LABEL_LIST, reader_of
-from imagesets.lists import IMAGE_SUFFIXES
+from imagesets.lists import IMAGE_SUFFIXES, held_out
 
 MASKS = "SegmentationClass"
 TABLE = "image_labels.csv"
-HELD_OUT = 5  # one photograph of this number goes into val
 UPRIGHT = (0, 1)  # EXIF orientations of pixels that are stored as they are seen
 ABOUT = """# What belongs where
 
@@ -49,9 +47,8 @@ def write_skeleton(folder: Path, classes: Sequence[str], photographs: Path | Non
         (folder / name).mkdir(parents=True)
     for id, path in files.items():
         _copy(path, folder / IMAGES / f"{id}{path.suffix.lower()}")
-    by_name = sorted(files, key=lambda id: blake2b(id.encode()).digest())
-    held_out = set(by_name[: len(files) // HELD_OUT])
-    lists = {"train": [id for id in files if id not in held_out], "val": [id for id in files if id in held_out]}
+    apart = held_out(files)
+    lists = {"train": [id for id in files if id not in apart], "val": [id for id in files if id in apart]}
     for name, ids in lists.items():
         _write(folder / LISTS / f"{name}.txt", ids)
     _write(folder / CLASSES, classes)

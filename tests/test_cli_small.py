@@ -37,7 +37,7 @@ COMMANDS = (
     "logs",
     "stop",
 )
-WORDS = [("images", "check"), ("images", "show"), *((name,) for name in COMMANDS)]
+WORDS = [("images", "check"), ("images", "show"), ("images", "split"), *((name,) for name in COMMANDS)]
 HEAVY = ("torch", "ray", "mlflow", "matplotlib", "jinja2", "cv2")
 
 
@@ -114,6 +114,24 @@ def test_some_masks_of_a_list_are_scored_as_the_message_and_the_page_say(command
     code, shown, _ = command("images", "check", f"folder:{image_set}", "--set", "images.scoring=LIST")
     rows = {cells[0].strip(): cells[1:] for line in shown.splitlines() if len(cells := line.rsplit(maxsplit=3)) == 4}
     assert code == 0 and rows["all"] == ["6", "5", "3"] and rows["with a mask"] == ["2", "5", "3"]
+
+
+def test_a_list_is_divided_the_same_way_every_time_and_nothing_is_overwritten(command: Command, image_set: Path) -> None:
+    lists = image_set / "ImageSets/Segmentation"
+    words = "images", "split", f"folder:{image_set}", "--list", "train"
+    code, _, errors = command(*words)
+    assert code == 2 and "train.txt is there already" in errors
+    code, shown, _ = command(*words, "--into", "learn, holdout", "--share", 0.34)
+    assert code == 0 and "2 of the 6 images of train" in shown
+    learn, holdout = ((lists / f"{name}.txt").read_text().split() for name in ("learn", "holdout"))
+    assert (len(learn), len(holdout)) == (4, 2) and {*learn, *holdout} == set((lists / "train.txt").read_text().split())
+    (lists / "train.txt").write_text("\n".join(reversed([*learn, *holdout])))
+    assert command(*words, "--into", "a,b", "--share", 0.34)[0] == 0
+    assert set((lists / "b.txt").read_text().split()) == set(holdout)
+    for into in ("a", "a,a", "a,b/c"):
+        assert "must name two lists" in command(*words, "--into", into)[2]
+    code, _, errors = command("images", "check", f"folder:{image_set}", "--set", "images.validation=nothing")
+    assert code == 2 and "`wsss-orch images split` makes train and val of one" in errors
 
 
 @pytest.mark.parametrize("with_masks", [True, False])

@@ -79,6 +79,13 @@ def test_a_file_with_several_images_is_refused(image_set: Path, suffix: str) -> 
     assert told.endswith(f"train_1{suffix} holds 2 images; it must hold one")
 
 
+def test_colours_that_readers_disagree_on_are_refused(image_set: Path) -> None:
+    Image.new("LAB", (48, 48)).save(replaced(image_set, "train_1.tif"))
+    for rule in (NO_RULE, (0.0, 4095.0)):
+        (told,) = check(images(image_set, rule), ["train"]).problems
+        assert "has the colours LAB; an image must be RGB" in told
+
+
 @pytest.mark.parametrize("name", DEEP)
 def test_more_than_8_bits_are_refused_without_a_rule_and_read_by_the_rule(image_set: Path, name: str) -> None:
     path = replaced(image_set, f"train_1{Path(name).suffix}")

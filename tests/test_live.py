@@ -148,16 +148,20 @@ def test_a_launch_that_ends_without_results_leaves_no_run_that_seems_to_run(
     images: Path, store: Path, failure: type[BaseException]
 ) -> None:
     prepared = planned(images, method="cam+none", store=store)
-    with pytest.raises(failure), Live(store, "") as watching:
+    with pytest.raises(failure), Live(store, "", "a sweep") as watching:
         watching.follow([prepared])
         until(lambda: watching.reached, 60)
         raise failure
-    assert {run.info.status for run in runs(store).values()} == {"KILLED"}
-    with Live(store, "") as watching:
+    assert [run.info.status for run in runs(store).values()] == ["KILLED"] * 3
+    with Live(store, "", "a sweep") as watching:
         watching.follow([prepared])
         watching.end([prepared.run], "FAILED")
         until(lambda: watching.reached, 60)
-    assert {run.info.status for run in runs(store).values()} == {"FAILED"}
+    assert {name: run.info.status for name, run in runs(store).items()} == {
+        prepared.run: "FAILED",
+        "cam+none": "FAILED",
+        "sweep of cam+none": "RUNNING",  # which goes on
+    }
 
 
 @pytest.mark.slow

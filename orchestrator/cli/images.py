@@ -119,6 +119,39 @@ def prepare_images(
         console.print(sentence)
 
 
+@app.command("split")
+def split_list(
+    spec: Spec,
+    list_name: Annotated[str, typer.Option("--list", help="The list to divide.")],
+    into: Annotated[str, typer.Option(help="The names of the two new lists: to learn from, and to score on.")] = "train,val",
+    share: Annotated[float, typer.Option(min=0, max=1, help="The share of the images in the second list.")] = 0.2,
+    assign: Assign = [],  # noqa: B006 (typer's way)
+    store: options.ImagesRoot = options.STORE,
+) -> None:
+    """Divide a list into two new ones. The images' names decide which image goes where, so it is the same every time.
+
+    Examples:
+
+      wsss-orch images split folder:PATH --list all
+
+      wsss-orch images split coco:PATH --list result --share 0.25
+    """
+    from imagesets.lists import held_out
+
+    images, _ = images_alone(spec, assign, store.resolve())
+    names = [name.strip() for name in into.split(",")]
+    files = [images.list_path(name) for name in names]
+    if len(set(names)) != 2 or any(file.suffix != ".txt" or not file.parent.is_dir() for file in files):
+        raise WrongInput(f"--into {into} must name two lists of {spec}, which are text files, such as train,val")
+    if there := next((file for file in files if file.exists()), None):
+        raise WrongInput(f"{there} is there already; move it away, or name other lists by --into")
+    ids = images.ids(list_name)
+    apart = held_out(ids, share)
+    for file, wanted in zip(files, (False, True), strict=True):
+        file.write_text("".join(f"{id}\n" for id in ids if (id in apart) == wanted), encoding="utf-8")
+        terminal().print(f"written  {file}: {sum((id in apart) == wanted for id in ids)} of the {len(ids)} images of {list_name}")
+
+
 @app.command("show")
 def show_images(
     spec: Spec,

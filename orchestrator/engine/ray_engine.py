@@ -37,6 +37,20 @@ from orchestrator.storage.trouble import require
 STARTS = 5  # minutes that a training waits for room after nodes were lost: Ray tries once a minute, by default for ever
 
 
+class _Trainer(TorchTrainer):
+    """Ray Train without two processes of a second and a hundred megabytes in every training.
+
+    One serves data sets of Ray, of which there are none. The other takes the workers' places back after their driver died, which
+    on a private Ray ends them all.
+    """
+
+    unneeded: tuple[str, ...] = ("DatasetsCallback",)  # by name, because Ray's versions have them in different places
+
+    def _create_default_callbacks(self) -> list[Any]:
+        every = super()._create_default_callbacks()  # type: ignore[misc]  # of Ray Train 2, which mypy does not see
+        return [callback for callback in every if type(callback).__name__ not in self.unneeded]
+
+
 class RayEngine:
     """A private Ray on this machine, or a running cluster at `address`."""
 
@@ -92,12 +106,14 @@ class RayEngine:
         notes = self.store / "ray" / f"{job.folder.name}-{secrets.token_hex(8)}"  # in the store: all nodes can write there
         storage, file_system = place_of(notes).for_pyarrow(notes.parent)
         waiting = FailureConfig(controller_failure_limit=STARTS)  # type: ignore[call-arg]  # the annotation is Ray Train 1's
-        trainer = TorchTrainer(
+        trainer = _Trainer(
             _train_worker,  # type: ignore[arg-type]  # its return value is what Ray's annotation forgot
             train_loop_config={"job": job, "cores": cpus},
             scaling_config=ScalingConfig(num_workers=workers, use_gpu=bool(gpus), resources_per_worker={"CPU": cpus, **gpus}),
             run_config=RunConfig(notes.name, storage, file_system, failure_config=waiting),
         )
+        if not self.address:
+            trainer.unneeded += ("PlacementGroupCleanerCallback",)
         try:  # stages never run in the main thread, where fit() would put its own handler of Ctrl-C in place of ours
             return trainer.fit().return_value  # type: ignore[attr-defined]
         finally:

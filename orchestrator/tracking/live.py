@@ -58,7 +58,7 @@ class Live:
         self.made: deque[str] = deque()  # finished runs that are to be delivered
         self.ends: dict[str, str] = {}  # the status of runs that ended without results
         self.experiment: Any = None  # of all runs, because they have one image set
-        self.ended, self.reached = threading.Event(), False
+        self.ended, self.reached, self.killed = threading.Event(), False, False
         self.thread = threading.Thread(target=self._work, name="live metrics", daemon=True)
 
     def __enter__(self) -> "Live":
@@ -68,6 +68,7 @@ class Live:
         return self
 
     def __exit__(self, kind: object, *rest: object) -> None:
+        self.killed = bool(kind)
         if kind:
             self.end((followed.run.run for followed in self.followed), "KILLED")
         self.ended.set()
@@ -129,7 +130,7 @@ class Live:
         """Give runs that ended without results their status."""
         for followed in self.followed:
             if followed.ids and (status := self.ends.get(followed.run.run)):
-                for id in followed.ids:
+                for id in followed.ids if self.killed else followed.ids[:2]:  # the sweep goes on without a trial
                     self._experiment(followed.run).client.set_terminated(id, status)
 
     def _experiment(self, run: Prepared) -> Any:

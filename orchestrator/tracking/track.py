@@ -69,8 +69,9 @@ def experiment_of(store: Path, images: str, uri: str) -> Experiment:
         return _experiment(store, images, uri)
 
 
-def begin(experiment: Experiment, store: Path, about: Beginning, title: str = "", sweep: str = "") -> tuple[str, str]:
-    """Open a run and that of its launch, which `title` names; below the run of `sweep`, if it is a trial. Returns their ids.
+def begin(experiment: Experiment, store: Path, about: Beginning, title: str = "", sweep: str = "") -> list[str]:
+    """Open a run and that of its launch, which `title` names; below the run of `sweep`, if it is a trial. Returns the ids of
+    all of them, in this order.
 
     A run that was delivered before counts as delivered only in part from now on.
     """
@@ -78,10 +79,12 @@ def begin(experiment: Experiment, store: Path, about: Beginning, title: str = ""
         parent, child = _open(experiment, about, title or about.method)
         if DELIVERED in child.data.tags:
             experiment.client.delete_tag(child.info.run_id, DELIVERED)
+        found = [child, parent]
         if sweep:
             above = experiment.open(f"sweep of {about.method}", SWEEP, sweep, about.start, {})
             experiment.client.set_tag(parent.info.run_id, PARENT, above.info.run_id)
-    return child.info.run_id, parent.info.run_id
+            found.append(above)
+    return [run.info.run_id for run in found]
 
 
 def log_points(experiment: Experiment, run: str, points: Sequence[tuple[str, float, int, int]]) -> None:
