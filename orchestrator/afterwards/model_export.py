@@ -30,7 +30,7 @@ OPSET = 18  # version of ONNX's operators
 Size = tuple[int, int]
 Reader = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]  # an image uint8 [H,W,3] to its label map and class scores
 NO_CRF = "the run's dense CRF is no part of the file; predict and Segmenter apply it"
-IN_FLOAT32 = "the run computes in {}, and the file in float32: a few labels differ"
+IN_FLOAT32 = "the run computes in {}, and the file in float32: labels of which it is unsure may differ"
 NOT_COMPARED = "onnxruntime is not installed, so the file was not compared with the network (pip install onnxruntime)"
 
 
