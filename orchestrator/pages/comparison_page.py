@@ -19,10 +19,10 @@ from orchestrator.reading import formats
 from orchestrator.reading.comparison import Comparison, Entry
 from orchestrator.storage.store import Store, write_atomically
 
-SAMPLES = 24  # images of each list in a table's page
+SAMPLES = 24  # images of each list, unless another number is asked for
 
 
-def write_page(comparison: Comparison, store: Path, path: Path, count: int) -> None:
+def write_page(comparison: Comparison, store: Path, path: Path, count: int = SAMPLES) -> None:
     """Write the page of a comparison of runs in `store` to `path`, with `count` images of each list."""
     heads = formats.columns(comparison)
     classes = {formats.class_head(place): (place, formats.class_rows(comparison, place)) for place in comparison.lines}
