@@ -66,10 +66,14 @@ def read_label_studio(path: Path, classes: Sequence[str]) -> Names:
         raise WrongInput(f"{path} is no JSON file: {error}") from None
     if not isinstance(tasks, list) or not all(isinstance(task, dict) for task in tasks):
         raise WrongInput(f"{path} is no export of Label Studio in the form JSON or JSON-MIN, which is a list of tasks")
-    return _added(found for task in tasks for found in _of_task(task, path))
+    found = [one for task in tasks for one in _of_task(task, path, classes)]
+    if found and not any(names for _, names in found):
+        keys = ", ".join(dict.fromkeys(key for task in tasks for key in task))
+        raise WrongInput(f"{path} names no class of any image; its tasks have {keys}; name the classes to recognise them")
+    return _added(found)
 
 
-def _of_task(task: dict[str, Any], path: Path) -> Iterator[tuple[str, Iterable[str]]]:
+def _of_task(task: dict[str, Any], path: Path, classes: Sequence[str]) -> Iterator[tuple[str, Iterable[str]]]:
     """The image of a task with the class names of each of its annotations."""
     data = task.get("data", task)  # JSON-MIN has the data and the results side by side
     images = [value for value in data.values() if isinstance(value, str) and id_of(_file(value)) != _file(value)]
@@ -82,8 +86,9 @@ def _of_task(task: dict[str, Any], path: Path) -> Iterator[tuple[str, Iterable[s
                 yield id, [name for result in annotation.get("result", []) for name in _named(result.get("value", {}))]
     else:
         results = (value for value in task.values() if isinstance(value, (dict, list)))
-        choice = [task["choice"]] if isinstance(task.get("choice"), str) else []
-        yield id, [*choice, *(name for value in results for name in _named(value))]
+        # a single choice is a plain text, whose key is the name that a person has given to the question
+        choices = [value for key, value in task.items() if isinstance(value, str) and (key == "choice" or value in classes)]
+        yield id, [*choices, *(name for value in results for name in _named(value))]
 
 
 def _named(value: Any) -> Iterator[str]:

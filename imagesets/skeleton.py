@@ -1,5 +1,6 @@
 """A new image set in VOC layout for `folder:PATH`, from a folder of photographs and what is known of them."""
 
+import csv
 import re
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
@@ -53,7 +54,10 @@ def write_skeleton(folder: Path, classes: Sequence[str], photographs: Path | Non
         _write(folder / LISTS / f"{name}.txt", ids)
     _write(folder / CLASSES, classes)
     if labels is None:
-        _write(folder / TABLE, (",".join((id, *("" for _ in classes))) for id in files), ",".join(("image", *classes)))
+        with (folder / TABLE).open("w", encoding="utf-8", newline="") as table:
+            csv.writer(table, lineterminator="\n").writerows(
+                [("image", *classes), *((id, *("" for _ in classes)) for id in files)]
+            )
     else:
         _write(folder / LABEL_LIST, (f"{id}\t{','.join(names)}" for id, names in _known(labels, files, photographs).items()))
     (folder / "README.md").write_text(ABOUT, encoding="utf-8")
@@ -95,7 +99,7 @@ def _without_blanks(name: str) -> str:
 
 def _copy(source: Path, target: Path) -> None:
     """Copy a photograph; one that its camera held sideways is written upright."""
-    from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+    from PIL import ExifTags, Image, ImageOps
 
     try:
         with Image.open(source) as file:
@@ -103,9 +107,9 @@ def _copy(source: Path, target: Path) -> None:
                 shutil.copyfile(source, target)
             else:
                 ImageOps.exif_transpose(file).save(target, quality=95)
-    except UnidentifiedImageError:
-        raise WrongInput(f"{source} cannot be read; it is damaged or no image") from None
+    except OSError as error:
+        raise WrongInput(f"{source} cannot be copied: {error}") from None
 
 
-def _write(path: Path, lines: Iterable[str], head: str = "") -> None:
-    path.write_text("".join(f"{line}\n" for line in (*([head] if head else []), *lines)), encoding="utf-8")
+def _write(path: Path, lines: Iterable[str]) -> None:
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")

@@ -6,6 +6,7 @@ from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import typer
 
 from imagesets.errors import WrongInput
@@ -55,10 +56,17 @@ def _command(words: list[str]) -> list[str]:
         ) from None
 
 
+def _text(value: Any) -> str:
+    """A value as `--set` takes it; notebooks have paths and NumPy's numbers too."""
+    if isinstance(value, str | Path):
+        return str(value)
+    return as_text(value.tolist() if isinstance(value, np.ndarray | np.generic) else value)
+
+
 def _words(settings: Mapping[str, Any], options: Mapping[str, Any]) -> Iterator[str]:
     """Settings and options as words of a command line. Options that are None or False are left out."""
     for name, value in settings.items():
-        yield from ("--set", f"{name}={value if isinstance(value, str) else as_text(value)}")
+        yield from ("--set", f"{name}={_text(value)}")
     for name, value in options.items():
         option = f"--{name.replace('_', '-')}"
         if value is True:

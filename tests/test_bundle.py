@@ -65,6 +65,8 @@ def test_a_bundle_segments_as_its_run_without_a_store(command: Command, run: Fin
     assert code == 0 and run.name in shown and (tmp_path / "out" / "val_0.png").is_file()
     code, *_ = command("export", bundle, "--what", "model", "--format", "torchscript", "--to", tmp_path / "model")
     assert code == 0 and (tmp_path / "model" / "model.pt").is_file()
+    code, _, errors = command("export", bundle, "--to", tmp_path / "masks")
+    assert code == 2 and "holds networks and no pseudo masks" in errors
 
 
 def test_equal_runs_give_equal_bundles_without_paths_of_the_machine(run: FinishedRun, bundle: Path, tmp_path: Path) -> None:

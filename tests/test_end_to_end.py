@@ -1,6 +1,7 @@
 """Whole runs on Ray and without it: every stage, every score, nothing done twice."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from imagesets.lists import read_list
 from metrics import region
 from orchestrator.pages.report import layer_of
 from orchestrator.storage.store import Store
+from tests.conftest import CLASSES
 from tests.launching import digests, launch, manifests
 
 pytestmark = pytest.mark.slow
@@ -46,15 +48,18 @@ def test_every_stage_is_made_and_scored_with_its_protocol(finished: tuple[Path, 
 
 def counted(images: Path, store: Path, row: dict) -> float:
     """The mIoU of a row's label maps, pixel by pixel."""
-    made, masks = layer_of(Store(store), row, ""), images / "SegmentationClass"
+    made, masks = layer_of(Store(store), row, "", CLASSES), images / "SegmentationClass"
     ids = read_list(images / "ImageSets/Segmentation" / f"{row['split']}.txt")
-    return float(region.miou(sum(region.confusion(read_label_map(masks / f"{id}.png"), made.label_map(id), 3) for id in ids)))
+    return float(region.miou(sum(region.confusion(read_label_map(masks / f"{id}.png"), made.of(id)[0], 3) for id in ids)))
 
 
 def test_the_report_is_one_page_without_network_requests(finished: tuple[Path, Path, str]) -> None:
     (page,) = (path.read_text() for path in (finished[1] / "runs").glob("*/report.html"))
     assert page.count("<svg") == 2 + 4  # two seeds over their threshold, four trainings
-    assert page.count("data:image/png") == 8 * 4 + 3 * 2  # the masks of 8 images of train, three results on each, and of 3 of val
+    sheets = json.loads(re.findall('<script type="application/json"[^>]*>(.*?)</script>', page, re.DOTALL)[0])
+    pictures = [one for sheet in sheets for sample in sheet["samples"] for one in sample["pictures"]]
+    assert sum(isinstance(one, str) for one in pictures) == 12 * 4 + 3 * 2  # masks and three results of train, one of val
+    assert sum(isinstance(one, dict) for one in pictures) == 12 * 2  # the heat maps of both seeds
     assert not any(marker in page for marker in ('src="http', "src='http", 'href="http', "@import", "url(http"))
 
 

@@ -71,7 +71,7 @@ def test_an_empty_image_set_says_what_belongs_where(command: Command) -> None:
         (("--photographs", "empty", "--classes", "cat"), "--photographs empty holds no image"),
         (("--photographs", "photographs", "--classes", "cat,cat"), "must hold 1 to 254 different class names"),
         (("--photographs", "photographs", "--labels", "few.csv"), "but not 4 of the 5 in photographs, such as 3, 4, 5, ...;"),
-        (("--photographs", "broken", "--classes", "cat"), "1.jpg cannot be read; it is damaged or no image"),
+        (("--photographs", "broken", "--classes", "cat"), "1.jpg cannot be copied"),
     ],
 )
 def test_what_cannot_be_is_refused_and_nothing_is_written(
@@ -100,13 +100,10 @@ def test_a_folder_in_use_is_not_touched(command: Command) -> None:
 def test_the_file_of_settings_is_that_of_the_preset(tmp_path: Path) -> None:
     path = tmp_path / "settings.yaml"
     path.write_text(commented_settings())
-    mine = experiment(Request("cam+irn", "folder:x", "upernet", str(path), ("upernet.backbone=mobilenetv2",)))
-    preset = experiment(Request("cam+irn", "folder:x", "upernet", "laptop"))
-    written = yaml.safe_load(path.read_text())
-    assert len(written) > 30 and {name: mine.settings[name] for name in written} == {
-        name: preset.settings[name] for name in written
-    }
-    assert mine.used == preset.used  # what it leaves out is what the run does not read, or has its default
+    for method, segmenter in (("cam+irn", "upernet"), ("lpcam+amn", ""), ("seam+isl+fsl", "pspnet")):
+        mine, preset = (experiment(Request(method, "folder:x", segmenter, recipe)) for recipe in (str(path), "laptop"))
+        assert mine.used == preset.used
+    assert yaml.safe_load(path.read_text())["backbone.weights"] == "imagenet"  # for those who have it in a file
     assert all(" # " in line for line in path.read_text().splitlines() if line and line[0] != "#")
 
 
@@ -118,6 +115,11 @@ def test_the_file_of_settings_is_that_of_the_preset(tmp_path: Path) -> None:
             "launch --method cam --images ./pets",
             "./pets is no kind; did you mean folder:./pets?",
             "launch --method cam --images folder:./pets",
+        ),
+        (
+            "launch --method cam+irm --images folder:/home/irma --store /irm",
+            "there is no method or refiner called 'irm'; did you mean 'irn'?",
+            "launch --method cam+irn --images folder:/home/irma --store /irm",
         ),
         ("images check pets", "x; did you mean folder-per-class:pets?", "images check folder-per-class:pets"),
         ("launch --images folder:a/b", "2 problems:\n  /x/a/b/train.txt is empty", "images check folder:a/b"),

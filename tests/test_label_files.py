@@ -43,7 +43,7 @@ TASKS = [
 ]
 SMALL_TASKS = [
     {"image": "/data/upload/1/0a1b2c3d-a.jpg", "id": 1, "choice": "cat", "annotator": 1, "lead_time": 3.5},
-    {"image": "b.jpg", "id": 2, "choice": {"choices": ["cat", "sea lion"]}},
+    {"image": "b.jpg", "id": 2, "animal": "cat", "others": {"choices": ["sea lion"]}, "note": "blurred"},
     {"image": "c.jpg", "id": 3, "box": []},
 ]
 CVAT = """<?xml version="1.0" encoding="utf-8"?>
@@ -83,6 +83,11 @@ def test_exports_are_read(tmp_path: Path, name: str, text: str) -> None:
         ("csv", "image,label\na,cat,dog\n", "3 cells; its first line names 2 columns"),
         ("json", "{", "is no JSON file"),
         ("json", '{"images": []}', "no export of Label Studio"),
+        (
+            "json",
+            '[{"id": 7, "image": "a.jpg", "animal": "wolf"}]',
+            "names no class of any image; its tasks have id, image, animal",
+        ),
         ("json", '[{"id": 7, "data": {"text": "hello"}}]', "has the task 7 with 0 images"),
         ("xml", "<annotations>", "is no XML file"),
         ("xml", "<annotation><object/></annotation>", "no export of CVAT"),

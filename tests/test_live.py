@@ -150,13 +150,13 @@ def test_a_launch_that_ends_without_results_leaves_no_run_that_seems_to_run(
     prepared = planned(images, method="cam+none", store=store)
     with pytest.raises(failure), Live(store, "", "a sweep") as watching:
         watching.follow([prepared])
-        until(lambda: watching.reached, 60)
+        until(lambda: bool(watching.followed[0].ids), 60)
         raise failure
     assert [run.info.status for run in runs(store).values()] == ["KILLED"] * 3
     with Live(store, "", "a sweep") as watching:
         watching.follow([prepared])
         watching.end([prepared.run], "FAILED")
-        until(lambda: watching.reached, 60)
+        until(lambda: bool(watching.followed[0].ids), 60)
     assert {name: run.info.status for name, run in runs(store).items()} == {
         prepared.run: "FAILED",
         "cam+none": "FAILED",
@@ -173,7 +173,7 @@ def test_a_run_that_was_delivered_and_runs_again_is_completed_again(images: Path
         step.manifest = None
     with Live(store, "") as watching:
         watching.follow([prepared])
-        until(lambda: watching.reached, 60)
+        until(lambda: bool(watching.followed[0].ids), 60)
     assert {run.info.status for run in runs(store).values()} == {"RUNNING"}
     assert deliver(store, results["run"])[1]
     assert {run.info.status for run in runs(store).values()} == {"FINISHED"}
@@ -252,3 +252,14 @@ def test_a_sweep_is_delivered_once_with_its_trials_also_later(images: Path, stor
         assert first[f"cam+none lr {value}"].data.tags["mlflow.parentRunId"] == above.info.run_id
     with pytest.raises(NotDelivered, match="the sweep other was not delivered"):
         deliver_sweep(store, "other")
+
+
+def test_only_runs_without_results_are_killed_with_a_sweep(images: Path, store: Path) -> None:
+    first, second, third = (planned(images, method="cam+none", store=store, random_seed=seed) for seed in range(3))
+    watching = Live(store, None)
+    with pytest.raises(KeyboardInterrupt), watching:
+        watching.follow([first, second, third])
+        watching.deliver([first.run])
+        watching.end([second.run], "FAILED")
+        raise KeyboardInterrupt
+    assert watching.ends == {second.run: "FAILED", third.run: "KILLED"}

@@ -104,11 +104,18 @@ def test_an_overlay_colours_the_foreground_alone(finished: tuple[Path, str], loa
     assert np.asarray(loaded.overlay(photograph(finished))).shape == (48, 48, 3)
 
 
+def on_its_side() -> Image.Image:
+    picture = Image.new("RGB", (8, 4))
+    picture.getexif()[0x0112] = 6
+    return picture
+
+
 @pytest.mark.parametrize(
     ("image", "sentence"),
     [
         (np.zeros((4, 4, 3), np.float32), r"must be uint8 \[H,W,3\].*float32 \[4, 4, 3\]"),
         (np.zeros((3, 4, 4), np.uint8), r"uint8 \[3, 4, 4\]"),
+        (on_its_side(), "rotated by its EXIF orientation"),
         (Image.new("I;16", (8, 8)), "8 bits per channel.*I;16"),
         (Image.new("RGB", (1, 8)), "2 pixels a side.*1x8"),
         ("nowhere.jpg", "nowhere.jpg is missing"),

@@ -8,7 +8,7 @@ from typing import Any, overload
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import ExifTags, Image
 
 from imagesets.deep_image import EIGHT_BIT_MODES, NO_RULE, DeepItem, Range
 from imagesets.errors import WrongInput
@@ -180,6 +180,10 @@ def pixels(image: Any, range: Range = NO_RULE) -> np.ndarray:
         image = Image.fromarray(image)
     if not isinstance(image, Image.Image):
         raise WrongInput(f"an image is a path, a PIL image or a uint8 array, and not of the type {type(image).__name__}")
+    if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
+        raise WrongInput(
+            "this image is rotated by its EXIF orientation; PIL.ImageOps.exif_transpose(image) stores its pixels upright"
+        )
     if image.mode not in EIGHT_BIT_MODES or min(image.size) < SMALLEST:
         needed = f"an image must have 8 bits per channel and at least {SMALLEST} pixels a side"
         raise WrongInput(f"{needed}; this one has the mode {image.mode} and {image.width}x{image.height} pixels")

@@ -71,7 +71,7 @@ def export(
 
       wsss-orch export lpcam+amn --what bundle --to segmenter.zip
     """
-    from orchestrator.afterwards.bundle import open_model, write_bundle  # loads torch
+    from orchestrator.afterwards.bundle import BundledRun, open_model, write_bundle  # loads torch
 
     fixed = _size(size, what)
     opened = open_model(store.resolve(), run)
@@ -85,6 +85,10 @@ def export(
         for note in export_model(opened, to, form or "onnx", fixed):
             typer.echo(f"note: {note}")
         typer.echo(f"{to}: the segmenter of {opened.name} as {form or 'onnx'}")
+    elif isinstance(opened, BundledRun):
+        raise WrongInput(
+            f"{run} holds networks and no {what} masks; `wsss-orch predict {run} --images DIR --to NEW` segments images"
+        )
     else:
         from orchestrator.afterwards import export as exporting
 

@@ -146,6 +146,8 @@ def split_list(
     if there := next((file for file in files if file.exists()), None):
         raise WrongInput(f"{there} is there already; move it away, or name other lists by --into")
     ids = images.ids(list_name)
+    if not 0 < round(share * len(ids)) < len(ids):
+        raise WrongInput(f"--share {share} of the {len(ids)} images of {list_name} leaves one of the two lists empty")
     apart = held_out(ids, share)
     for file, wanted in zip(files, (False, True), strict=True):
         file.write_text("".join(f"{id}\n" for id in ids if (id in apart) == wanted), encoding="utf-8")

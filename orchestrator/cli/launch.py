@@ -200,7 +200,8 @@ def _run(
         console.print(f"nothing to do: all {count} stages of {first.request.method} are cached in {first.request.store}")
         return [None] * len(runs)
     workers, log, live = first.settings["training.workers"], _log_of(runs), Live(first.request.store, tracked)
-    with announced(runs), Execution(console, first.planner, workers, where, log) as execution, live:
+    whole = [len(steps) for steps in plans] == [len(run.steps) for run in runs]
+    with announced(runs, whole), Execution(console, first.planner, workers, where, log) as execution, live:
         live.follow(runs)
         failures = execution.run(plans)
         live.end((run.run for run, failure in zip(runs, failures, strict=True) if failure), "FAILED")

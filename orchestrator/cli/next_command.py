@@ -30,8 +30,10 @@ def _command(words: list[str], message: str) -> list[str]:
     place = _place_of_images(words)
     if place and (other := OTHER_IMAGES.search(message)):
         return [*words[:place], other[1], *words[place + 1 :]]
-    if (found := MISSPELT.search(message)) and any(found[1] in word for word in words):
-        return [word.replace(found[1], found[2]) for word in words]
+    if found := MISSPELT.search(message):
+        name = re.compile(rf"(?<![\w-]){re.escape(found[1])}(?![\w-])")  # never a part of a path
+        if (first := next((word for word in words if name.search(word)), None)) is not None:
+            return [name.sub(found[2], word) if word is first else word for word in words]
     kind, colon, path = words[place].partition(":") if place else ("", "", "")
     if colon and words[0] != "images" and path.rstrip("/") in message:
         return ["images", "check", f"{kind}:{path}"]

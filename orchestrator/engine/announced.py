@@ -20,14 +20,18 @@ PLAN = "plan.json"
 
 
 @contextmanager
-def announced(runs: Iterable[Prepared]) -> Iterator[None]:
-    """Announce the stages of `runs` during the block. Stages that other running launches of these runs announced are kept."""
+def announced(runs: Iterable[Prepared], whole: bool = True) -> Iterator[None]:
+    """Announce the stages of `runs` during the block. Stages that other running launches of these runs announced are kept.
+
+    A launch that will not make the `whole` runs has no plan that `status` could show.
+    """
     with ExitStack() as stack:
         for run in runs:
             folder = run.request.store / "runs" / run.run
             others = read_json(folder / PLANNED) or () if held(folder) else ()
             write_json(folder / PLANNED, list(dict.fromkeys([*others, *(key for step in run.steps for key in step.needs)])))
-            write_json(folder / PLAN, _plan(run))
+            if whole:
+                write_json(folder / PLAN, _plan(run))
             stack.callback(_touch, folder / PLANNED)
             stack.enter_context(try_lease(folder))
         yield

@@ -61,22 +61,19 @@ class Execution:
     def __enter__(self) -> "Execution":
         from orchestrator.engine.stage_runner import Runner  # loads torch
 
-        self.logging = _logging_to(self.log)
-        self.logging.__enter__()
-        self.engine.__enter__()
-        self.display.__enter__()
-        self.runner = Runner(self.engine, self.planner, self.display)
-        self.runner.making.wanted = self._wanted
-        self.room = threading.Semaphore(self.engine.room)
-        self.asking = asking(self.runner.stop)
-        self.asking.__enter__()
+        with contextlib.ExitStack() as opened:  # which ends what has begun if a later one fails
+            opened.enter_context(_logging_to(self.log))
+            opened.enter_context(self.engine)
+            opened.enter_context(self.display)
+            self.runner = Runner(self.engine, self.planner, self.display)
+            self.runner.making.wanted = self._wanted
+            self.room = threading.Semaphore(self.engine.room)
+            opened.enter_context(asking(self.runner.stop))
+            self.opened = opened.pop_all()
         return self
 
-    def __exit__(self, *exception: object) -> None:
-        self.asking.__exit__(None, None, None)
-        self.display.__exit__(*exception)
-        self.engine.__exit__(*exception)
-        self.logging.__exit__(None, None, None)
+    def __exit__(self, *exception: Any) -> None:
+        self.opened.__exit__(*exception)
         with contextlib.suppress(OSError):  # a log that cannot be kept is no reason to fail
             place_of(self.log).keep(self.log, self.log)
 

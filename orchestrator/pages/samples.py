@@ -1,4 +1,4 @@
-"""Some images of a list with the result of each scored stage, as a page's image browser reads them (see images.js)."""
+"""Some images of a list with the result of each scored stage, as a page's image browser reads them (see browser.js)."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field

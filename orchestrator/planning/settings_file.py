@@ -1,13 +1,13 @@
-"""A file of settings with comments, for `--recipe`: those of the preset laptop that a first run uses, each with its meaning."""
+"""A file of settings with comments, for `--recipe`: those of the preset laptop, each with its meaning."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import yaml
 
 from orchestrator.planning.recipes import find, load_all
 
-OWNERS = ("backbone", "cam", "irn", "upernet", "training", "extraction")
+FIRST = ("backbone", "training", "extraction", "cam", "irn", "upernet")  # what a first run uses
 ALSO = ("backbone.weights", "upernet.weights")  # what people without a network have to set
 HEAD = """# Settings of a run, for --recipe: "component.setting: value". These are those of the preset laptop, for machines
 # without a GPU.
@@ -18,11 +18,13 @@ HEAD = """# Settings of a run, for --recipe: "component.setting: value". These a
 
 def commented_settings() -> str:
     """The text of the file."""
-    return HEAD + "".join(f"{line}\n" for owner in OWNERS for line in _lines(owner))
+    preset = find("laptop", ("preset",))[0].overrides
+    owners = dict.fromkeys((*FIRST, *sorted(name.partition(".")[0] for name in preset)))
+    return HEAD + "".join(f"{line}\n" for owner in owners for line in _lines(owner, preset))
 
 
-def _lines(owner: str) -> Iterator[str]:
-    recipe, preset = load_all()[owner], find("laptop", ("preset",))[0].overrides
+def _lines(owner: str, preset: Mapping[str, Any]) -> Iterator[str]:
+    recipe = load_all()[owner]
     yield ""
     yield f"# {recipe.title} (wsss-orch show {owner})"
     for name, setting in recipe.settings.items():

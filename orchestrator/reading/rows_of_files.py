@@ -92,13 +92,13 @@ def _values(path: Path, number: int, line: Mapping[str, str]) -> Values:
     if not columns:
         raise WrongInput(f"--with {path} has no column of a metric of {line['quantity']}, such as {', '.join(list(metrics)[:3])}")
     return {
-        name: _value(f"--with {path}, line {number}, {name}", line[name], metric)
+        name: _value(f"--with {path}, line {number}, {name}", line[name], metric, name == scores.main(line["quantity"]))
         for name, metric in columns.items()
         if line[name]
     }
 
 
-def _value(where: str, told: str, metric: Metric) -> tuple[float, float | None]:
+def _value(where: str, told: str, metric: Metric, main: bool) -> tuple[float, float | None]:
     found = NUMBER.fullmatch(told)
     try:
         mean, std = (float(part) if part else None for part in found.groups()) if found else (None, None)
@@ -106,7 +106,7 @@ def _value(where: str, told: str, metric: Metric) -> tuple[float, float | None]:
         mean = std = None
     if mean is None:
         raise WrongInput(f"{where}: {told!r} is no number such as 62.6 or 62.6 ± 1.0")
-    if metric.unit == "percent" and (mean > 100 or 0 < mean <= 1):
+    if metric.unit == "percent" and (mean > 100 or (main and 0 < mean <= 1)):  # contours and small objects may score below 1 %
         raise WrongInput(f"{where}: {told} is not in percent; write 62.6 for a share of 0.626")
     return mean / scale(metric), None if std is None else std / scale(metric)
 
@@ -118,6 +118,9 @@ def _written(path: Path, lines: Sequence[Mapping[str, str]]) -> list[Read]:
     for number, line in enumerate(lines, start=2):
         if line["class"] or not line["mean"]:
             continue
+        if line["metric"] not in (known := scores.metrics([line["quantity"]])):
+            told = f"there is no metric {line['metric']!r} of {line['quantity']}; there are {', '.join(known)}"
+            raise WrongInput(f"--with {path}, line {number}: {told}")
         key = tuple(line.get(name, "") for name in ("method", "run", "quantity", "of", "split"))
         if line["metric"] in latest.get(key, ({}, {}))[1] or key not in latest:  # a second row of that name begins
             latest[key] = line, {}

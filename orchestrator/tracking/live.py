@@ -56,7 +56,7 @@ class Live:
         self.store, self.uri, self.sweep = store, uri, sweep
         self.followed: list[_Followed] = []
         self.made: deque[str] = deque()  # finished runs that are to be delivered
-        self.ends: dict[str, str] = {}  # the status of runs that ended without results
+        self.finished, self.ends = set[str](), dict[str, str]()  # runs with results, and the status of those that ended without
         self.experiment: Any = None  # of all runs, because they have one image set
         self.ended, self.reached, self.killed = threading.Event(), False, False
         self.thread = threading.Thread(target=self._work, name="live metrics", daemon=True)
@@ -70,7 +70,7 @@ class Live:
     def __exit__(self, kind: object, *rest: object) -> None:
         self.killed = bool(kind)
         if kind:
-            self.end((followed.run.run for followed in self.followed), "KILLED")
+            self.end((run for followed in self.followed if (run := followed.run.run) not in self.finished), "KILLED")
         self.ended.set()
         if self.reached:  # a server that never answered is not waited for
             self.thread.join(PATIENCE)
@@ -85,11 +85,13 @@ class Live:
 
     def deliver(self, runs: Iterable[str]) -> None:
         """Deliver the results of these finished runs while others go on."""
-        self.made.extend(runs)
+        delivered = list(runs)
+        self.finished.update(delivered)
+        self.made.extend(delivered)
 
     def end(self, runs: Iterable[str], status: str) -> None:
         """Note that these runs ended without results: FAILED or KILLED."""
-        self.ends |= dict.fromkeys(runs, status)
+        self.ends = dict.fromkeys(runs, status) | self.ends
 
     def _work(self) -> None:
         last = False
@@ -98,7 +100,6 @@ class Live:
             try:
                 with bounded():
                     self._look()
-                    self.reached = True
                     if last:
                         self._close()
             except Exception as error:  # no failure here may spoil hours of computing
@@ -121,6 +122,8 @@ class Live:
 
         experiment = self._experiment(followed.run)
         if not followed.ids:
+            if self.ended.is_set():
+                return  # the launch delivers the run itself, if it has results
             request = followed.run.request
             about = Beginning(followed.run.run, request.method, request.random_seed, int(self.began * 1000))
             followed.ids = begin(experiment, self.store, about, followed.title, self.sweep)
@@ -137,6 +140,7 @@ class Live:
         from orchestrator.tracking.track import experiment_of
 
         self.experiment = self.experiment or experiment_of(self.store, run.images.name, self._uri)
+        self.reached = True
         return self.experiment
 
     @property

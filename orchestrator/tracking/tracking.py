@@ -135,7 +135,7 @@ def deliver_or_say(store: Path, runs: Sequence[str], uri: str = "", sweep: str =
                 deliver_sweep(store, sweep, uri)
         except NotDelivered as error:
             logging.info("%s", hidden("".join(traceback.format_exception(error))))  # for the log of the run, if there is one
-            missing = [] if len(runs) - index > 1 else [run]  # for several runs, `track` finds the missing ones itself
+            missing = [] if sweep or len(runs) - index > 1 else [run]  # for several runs, `track` finds the missing ones itself
             later = ["wsss-orch", "track", *missing, *(["--tracking-uri", hidden_uri(uri)] if uri else []), "--store", str(store)]
             return f"{error}; `{shlex.join(later)}` delivers them"
     return where
