@@ -13,7 +13,6 @@ from imagesets.image_set import ImageSet
 from imagesets.palette import colourise
 from imagesets.picture import contact_sheet
 from orchestrator import Results
-from orchestrator.planning.images import open_images
 
 STORE = Path("wsss-store")
 ROWS = 4  # images of each list
@@ -23,8 +22,7 @@ def main(name: str, output: str, store: Path = STORE) -> None:
     """Write the picture of a run."""
     results = Results.load(name, store)
     run = results.run()
-    images = open_images(run.command["images"], run.results["settings"], store, make=True)
-    assert images is not None  # missing images are made
+    images = run.images(make=True)
     left = sheet(results, images, "train", {"seed": seed, "pseudo mask": Results.masks})
     right = sheet(results, images, "val", {"segmentation": Results.segmentations})
     Image.fromarray(np.concatenate([left, right], axis=1)).quantize().save(output, optimize=True)

@@ -117,9 +117,9 @@ def test_the_file_of_settings_is_that_of_the_preset(tmp_path: Path) -> None:
             "launch --method cam --images folder:./pets",
         ),
         (
-            "launch --method cam+irm --images folder:/home/irma --store /irm",
+            "launch --method cam+irm --images folder:pets/irma --store irm-store/x",
             "there is no method or refiner called 'irm'; did you mean 'irn'?",
-            "launch --method cam+irn --images folder:/home/irma --store /irm",
+            "launch --method cam+irn --images folder:pets/irma --store irm-store/x",
         ),
         ("images check pets", "x; did you mean folder-per-class:pets?", "images check folder-per-class:pets"),
         ("launch --images folder:a/b", "2 problems:\n  /x/a/b/train.txt is empty", "images check folder:a/b"),

@@ -18,7 +18,6 @@ from typing import Any
 
 from imagesets.errors import WrongInput
 from orchestrator.afterwards.model_card import card
-from orchestrator.afterwards.segmenter import network_stage, prediction_stage
 from orchestrator.planning.recipes import find, load_all
 from orchestrator.planning.settings import declared
 from orchestrator.planning.stage import Stage
@@ -152,7 +151,7 @@ def bundled(path: Path | None) -> Bundle | None:
 
 def _networks(run: FinishedRun) -> list[Stage]:
     """The method's networks, which `launch --network-from` can take over, and the one that segments."""
-    segmenting = network_stage(run).name
+    segmenting = run.network_stage.name
     listed = {entry["stage"] for entry in run.results["stages"]}
     return [
         stage
@@ -168,7 +167,7 @@ def is_method_s(stage: Stage) -> bool:
 
 def _results(run: FinishedRun, networks: list[Stage]) -> dict[str, Any]:
     """The run's results without the paths of this machine, and with the stages that are in the bundle, and their reader."""
-    kept = {stage.name for stage in networks} | {prediction_stage(run).name}
+    kept = {stage.name for stage in networks} | {run.prediction_stage.name}
     command = run.command | {
         "images": run.command["images"].partition(":")[0],
         "exclude": "",

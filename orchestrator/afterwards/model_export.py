@@ -15,7 +15,7 @@ from imagesets.errors import WrongInput
 from orchestrator.afterwards.export import about_run
 from orchestrator.afterwards.model_card import card
 from orchestrator.afterwards.new_folder import new_folder, refuse_used
-from orchestrator.afterwards.segmenter import highest, network_stage, prediction_stage, scorer_of
+from orchestrator.afterwards.segmenter import highest, scorer_of
 from orchestrator.reading.runs import FinishedRun
 from orchestrator.storage.store import write_json
 from segmentation.class_scores import Scorer
@@ -52,10 +52,10 @@ def export_model(run: FinishedRun, target: Path, form: str, size: Size | None) -
     with new_folder(target) as folder:
         _write(_module(run, device), folder / FILES[form], form, size)
         difference = _difference(folder / FILES[form], form, replace(reference, crf=None), size)
-        precision = prediction_stage(run).settings.get("extraction.precision", "float32")
+        precision = run.prediction_stage.settings.get("extraction.precision", "float32")
         other = [IN_FLOAT32.format(precision)] if precision != "float32" else []
         notes = [*([NO_CRF] if reference.crf else []), *other, *([NOT_COMPARED] if difference is None else [])]
-        source = network_stage(run)
+        source = run.network_stage
         about = about_run(run, "a segmenter", source.name, run.result(source.name)[1])
         found = {"file": FILES[form], "size": size, "largest_difference": difference, "notes": notes}
         write_json(folder / "manifest.json", {"format": form, **about, **found})

@@ -28,8 +28,6 @@ from orchestrator.afterwards.segmenter import (
     check_tile,
     context_of,
     highest,
-    network_stage,
-    prediction_stage,
     range_of,
     scorer_of,
     segmented,
@@ -67,8 +65,8 @@ def predict(
     check_tile(also.tile, "--tile ")
     refuse_used(target)
     items = images_of(images, range_of(run))
-    stage = prediction_stage(run)
-    source = network_stage(run)
+    stage = run.prediction_stage
+    source = run.network_stage
     _, manifest = run.result(source.name)
     about = about_run(run, scores.quantities()[scores.of_word("predictions")].many, source.name, manifest)
     about |= {"images": len(items), "settings": {**stage.settings, **stage.names}}
@@ -100,7 +98,7 @@ def _made(run: FinishedRun, items: Sequence[Item], also: Also, display: Display)
     if windowed and also.tile == AUTO:
         count = f"{len(windowed)} large images are" if len(windowed) > 1 else "1 large image is"
         display.say(f"{count} segmented in windows of {SIDE} pixels (--tile): {named(windowed)}")
-    set_threads(prediction_stage(run).settings.get("extraction.threads", 1))
+    set_threads(run.prediction_stage.settings.get("extraction.threads", 1))
     scorer = scorer_of(run, torch.device(device))
     for item in items:
         if also.probabilities:
@@ -112,7 +110,7 @@ def _made(run: FinishedRun, items: Sequence[Item], also: Also, display: Display)
 
 def _windowed(run: FinishedRun, items: Sequence[Item], tile: Tile) -> list[str]:
     """The ids of the images that are segmented in windows."""
-    fit = prediction_stage(run).settings.get("test_fit") or (0, 0)
+    fit = run.prediction_stage.settings.get("test_fit") or (0, 0)
     sizes = {item.id: size_of(item.image) for item in items}
     return [id for id, size in sizes.items() if size and side_of(size[::-1], fit, tile)]
 
@@ -152,7 +150,7 @@ def _place() -> tuple[str, int]:
 
 def predictor(run: FinishedRun, device: str, cpus: int) -> Maker:
     """Makes the run's own segmentations, {"label": uint8 [H,W]}: with its test scales, mirror images and CRF."""
-    stage = prediction_stage(run)
+    stage = run.prediction_stage
     context = context_of(run, stage, torch.device(device))
     set_threads(context.settings.extraction.threads)
     return maker_of(stage.name, resolve(stage.recipe.call)(context), attrgetter("id"), stage.settings, device, cpus)

@@ -16,7 +16,6 @@ from orchestrator.afterwards.model_export import FILES, Size, export_model
 from orchestrator.afterwards.segmenter import Segmenter
 from orchestrator.engine.context import stored
 from orchestrator.planning import scores
-from orchestrator.planning.images import open_images
 from orchestrator.planning.nearest import nearest
 from orchestrator.reading.groups import Runs, find_run
 from orchestrator.reading.results import subjects
@@ -126,14 +125,7 @@ class Results:
     @cached_property
     def _images(self) -> ImageSet:
         """The image set of the runs."""
-        run = self.run()
-        exclude = Path(run.command["exclude"]) if run.command["exclude"] else None
-        images = open_images(run.command["images"], run.results["settings"], run.store.root, make=False, exclude=exclude)
-        if images is None:
-            raise WrongInput(
-                f"the built-in images of {run.name} are not in {run.store.root} any more; launch it again to draw them"
-            )
-        return images
+        return self.run().images(make=False)
 
     def _rows(self) -> Any:
         """Each run with each of its scores, and what that is a score of."""

@@ -17,7 +17,6 @@ from imagesets.overlay import OPACITY, overlay
 from imagesets.rescaling import fit_factor
 from orchestrator.engine.context import for_extraction, load_network, settings_of, stored
 from orchestrator.engine.job import Input
-from orchestrator.planning import scores
 from orchestrator.planning.references import resolve
 from orchestrator.planning.stage import Stage
 from orchestrator.reading.runs import FinishedRun
@@ -49,7 +48,7 @@ class Segmenter:
 
     def __init__(self, run: FinishedRun, device: str = "auto", threads: int | None = None):
         self.run, self.device = run, device_of(device)
-        self.threads = threads or prediction_stage(run).settings.get("extraction.threads", 1)
+        self.threads = threads or run.prediction_stage.settings.get("extraction.threads", 1)
         self.scorer = scorer_of(run, self.device)
 
     @classmethod
@@ -157,7 +156,7 @@ def device_of(name: str) -> torch.device:
 
 def range_of(run: FinishedRun) -> Range:
     """The run's rule for image files of more than 8 bits per channel."""
-    low, high = run.results["settings"].get("images.range", NO_RULE)
+    low, high = run.settings["images.range"]
     return low, high
 
 
@@ -190,19 +189,9 @@ def pixels(image: Any, range: Range = NO_RULE) -> np.ndarray:
     return np.asarray(image.convert("RGB"))
 
 
-def prediction_stage(run: FinishedRun) -> Stage:
-    """The stage of a run that makes its segmentations."""
-    return run.made(scores.of_word("predictions"))[0]
-
-
-def network_stage(run: FinishedRun) -> Stage:
-    """The training of the network that makes a run's segmentations."""
-    return next(source for source in prediction_stage(run).inputs.values() if source.recipe.network)
-
-
 def scorer_of(run: FinishedRun, device: torch.device, ready: Ready | None = None) -> Scorer:
     """The class scores of a run's segmenter on `device`."""
-    stage = prediction_stage(run)
+    stage = run.prediction_stage
     if not stage.recipe.class_scores:
         raise WrongInput(f"{stage.name} of {run.name} gives label maps alone; its recipe names no function for class_scores")
     return resolve(stage.recipe.class_scores)(context_of(run, stage, device, ready))

@@ -7,16 +7,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from imagesets.image_set import ImageSet
 from orchestrator.pages.comparison_figures import figures
 from orchestrator.pages.confusion import Scored, matrices
 from orchestrator.pages.page import template
 from orchestrator.pages.report import drawable, layer_of, title
 from orchestrator.pages.samples import sheet
-from orchestrator.planning.images import open_images
-from orchestrator.planning.recipes import load_all
 from orchestrator.reading import formats
 from orchestrator.reading.comparison import Comparison, Entry
+from orchestrator.reading.runs import FinishedRun
 from orchestrator.storage.store import Store, write_atomically
 
 SAMPLES = 24  # images of each list, unless another number is asked for
@@ -42,7 +40,8 @@ def write_page(comparison: Comparison, store: Path, path: Path, count: int = SAM
 
 def sheets(entries: Sequence[Entry], store: Path, count: int = SAMPLES) -> list[dict[str, Any]]:
     """For each list the images with the results of the first run of each entry that has the same images as the first entry."""
-    images, made = _images(entries[0], store), []
+    first = dict(entries[0].group.first)
+    images, made = FinishedRun(first["run"], Store(store), first).images(make=True), []
     for split in dict.fromkeys(split for entry in entries for _, split in entry.last):
         rows = [
             (entry.label, row.about)
@@ -63,13 +62,3 @@ def _scored(comparison: Comparison) -> Iterator[Scored]:
         for line in lines:
             entry = line.entry
             yield f"{entry.label}: {title(quantity)} on {split}", list(line.row.runs.values()), entry.group.first["classes"]
-
-
-def _images(entry: Entry, store: Path) -> ImageSet:
-    """The image set of an entry."""
-    command, newer = entry.group.first["command"], load_all()["images"].settings  # settings that came after the run
-    settings = {f"images.{name}": setting.default for name, setting in newer.items()} | dict(entry.group.first["settings"])
-    exclude = Path(command["exclude"]) if command["exclude"] else None
-    images = open_images(command["images"], settings, store, make=True, exclude=exclude)
-    assert images is not None  # missing images are made
-    return images

@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from imagesets.errors import WrongInput
+from imagesets.image_set import ImageSet
 from orchestrator.planning import scores
 from orchestrator.planning.components import components
 from orchestrator.planning.expression import expand
+from orchestrator.planning.images import open_images
 from orchestrator.planning.nearest import nearest
 from orchestrator.planning.recipes import load_all
 from orchestrator.planning.stage import Stage
@@ -35,16 +37,38 @@ class FinishedRun:
         return tuple(self.results["classes"])
 
     @cached_property
+    def settings(self) -> dict[str, Any]:
+        """The settings of the run, and the defaults of those of images and scores that came after it."""
+        recipes = (*scores.recipes(), load_all()["images"])
+        newer = {f"{recipe.name}.{name}": setting.default for recipe in recipes for name, setting in recipe.settings.items()}
+        return newer | self.results["settings"]
+
+    def images(self, make: bool) -> ImageSet:
+        """The image set of the run. Missing built-in images are made with `make`; without, WrongInput is raised."""
+        exclude = Path(self.command["exclude"]) if self.command["exclude"] else None
+        opened = open_images(self.command["images"], self.settings, self.store.root, make=make, exclude=exclude)
+        if opened is None:
+            raise WrongInput(
+                f"the built-in images of {self.name} are not in {self.store.root} any more; launch it again to draw them"
+            )
+        return opened
+
+    @property
+    def prediction_stage(self) -> Stage:
+        """The stage that makes the run's segmentations."""
+        return self.made(scores.of_word("predictions"))[0]
+
+    @property
+    def network_stage(self) -> Stage:
+        """The training of the network that makes the run's segmentations."""
+        return next(source for source in self.prediction_stage.inputs.values() if source.recipe.network)
+
+    @cached_property
     def stages(self) -> dict[str, Stage]:
         """The run's stages by name, expanded again from its settings."""
         chain = components(self.results["method"], self.results["segmenter"])
-        newer = {  # settings of scores, and of lists for them, that came after the run
-            f"{recipe.name}.{name}": setting.default
-            for recipe in (*scores.recipes(), load_all()["images"])
-            for name, setting in recipe.settings.items()
-        }
         try:
-            return {stage.name: stage for stage in expand(chain, newer | self.results["settings"])}
+            return {stage.name: stage for stage in expand(chain, self.settings)}
         except KeyError as error:
             raise WrongInput(f"run {self.name} was made by a version without the setting {error}; launch it again") from error
 
