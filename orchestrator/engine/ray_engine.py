@@ -21,6 +21,7 @@ from ray.train.v2._internal.exceptions import (
     WorkerHealthCheckFailedError,
     WorkerHealthCheckTimeoutError,
 )
+from ray.train.v2._internal.execution.scaling_policy import FixedScalingPolicy
 
 from imagesets.errors import WrongInput
 from orchestrator.engine import orphans
@@ -38,17 +39,34 @@ STARTS = 5  # minutes that a training waits for room after nodes were lost: Ray 
 
 
 class _Trainer(TorchTrainer):
-    """Ray Train without two processes of a second and a hundred megabytes in every training.
+    """Ray Train without three processes, each of a second and a hundred megabytes.
 
-    One serves data sets of Ray, of which there are none. The other takes the workers' places back after their driver died, which
-    on a private Ray ends them all.
+    One serves data sets of Ray, of which there are none. The others have nothing to do on a private Ray: one takes the workers'
+    places back after their driver died, which ends them all there, and one asks an autoscaler for more nodes.
     """
 
-    unneeded: tuple[str, ...] = ("DatasetsCallback",)  # by name, because Ray's versions have them in different places
+    private = False
 
     def _create_default_callbacks(self) -> list[Any]:
+        # by name, because Ray's versions have the classes in different places
+        unneeded = {"DatasetsCallback"} | ({"PlacementGroupCleanerCallback"} if self.private else set())
         every = super()._create_default_callbacks()  # type: ignore[misc]  # of Ray Train 2, which mypy does not see
-        return [callback for callback in every if type(callback).__name__ not in self.unneeded]
+        return [callback for callback in every if type(callback).__name__ not in unneeded]
+
+    def _initialize_and_run_controller(self, **parts: Any) -> Any:
+        if self.private:
+            parts["scaling_policy"] = _FixedPlaces(self.scaling_config)  # type: ignore[arg-type]  # the annotation is Ray Train 1's
+        return super()._initialize_and_run_controller(**parts)  # type: ignore[misc]
+
+
+class _FixedPlaces(FixedScalingPolicy):
+    """A fixed number of workers, of which no autoscaler is told."""
+
+    def after_controller_start(self, train_run_context: object) -> None:
+        pass
+
+    def _maybe_send_resource_request(self) -> None:
+        pass
 
 
 class RayEngine:
@@ -112,8 +130,7 @@ class RayEngine:
             scaling_config=ScalingConfig(num_workers=workers, use_gpu=bool(gpus), resources_per_worker={"CPU": cpus, **gpus}),
             run_config=RunConfig(notes.name, storage, file_system, failure_config=waiting),
         )
-        if not self.address:
-            trainer.unneeded += ("PlacementGroupCleanerCallback",)
+        trainer.private = not self.address
         try:  # stages never run in the main thread, where fit() would put its own handler of Ctrl-C in place of ours
             return trainer.fit().return_value  # type: ignore[attr-defined]
         finally:
