@@ -10,9 +10,9 @@ PLAIN = ("backbone.weights=none", "cam.batch=4", "irn.batch=4", "deeplabv2.batch
 
 
 def planned(images: Path, *assignments: str, method: str = "cam+irn", **asked: Any) -> Prepared:
-    """A plan in a store beside the images, on a machine with two cores."""
+    """A plan in a store beside the images, on a cluster with two cores."""
     given = (*PLAIN, *assignments)
-    defaults = {"segmenter": "deeplabv2-small", "store": images.parent / "store", "room": 2}
+    defaults = {"segmenter": "deeplabv2-small", "store": images.parent / "store", "cluster": True, "room": 2}
     request = Request(method, f"folder:{images}", assignments=given, **{**defaults, **asked})
     wanted = experiment(request)
     opened = open_images(request.images, wanted.settings, request.store, make=False)

@@ -47,10 +47,10 @@ def test_float16_is_refused_where_there_is_no_gpu(image_set: Path, monkeypatch: 
     half = "training.precision=float16"
     monkeypatch.setattr(refusals, "gpus", lambda: 0)
     told = "training.precision=float16 needs a GPU, and this machine has none; bfloat16 and float32 need none"
-    assert told in refused(image_set, half, room=0)
-    refuse_run(planned(image_set, half, room=1))  # a cluster may have one
+    assert told in refused(image_set, half, cluster=False)
+    refuse_run(planned(image_set, half))  # a cluster may have one
     monkeypatch.setattr(refusals, "gpus", lambda: 1)
-    refuse_run(planned(image_set, half, "training.workers=1", room=0))
+    refuse_run(planned(image_set, half, "training.workers=1", cluster=False))
 
 
 def test_everything_is_told_at_once(image_set: Path) -> None:
@@ -93,9 +93,11 @@ def test_lists_that_overlap_are_refused_where_they_are_read(image_set: Path) -> 
 
 def test_more_workers_than_gpus_are_refused_here_and_left_to_a_cluster(image_set: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("orchestrator.planning.refusals.gpus", lambda: 1)
-    assert "training.workers=2 needs as many GPUs, and this machine has 1" in refused(image_set, "training.workers=2", room=0)
-    refuse_run(planned(image_set, "training.workers=2", room=1))
-    wanted = planned(image_set, "training.workers=2", room=0).experiment
+    assert "training.workers=2 needs as many GPUs, and this machine has 1" in refused(
+        image_set, "training.workers=2", cluster=False
+    )
+    refuse_run(planned(image_set, "training.workers=2"))
+    wanted = planned(image_set, "training.workers=2", cluster=False).experiment
     assert not problems(wanted, [stage for stage in wanted.stages if stage.recipe.kind != "train"], {})  # nothing trains
 
 

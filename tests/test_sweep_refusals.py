@@ -16,7 +16,9 @@ from tests.planned_run import PLAIN
 
 
 def sweep_of(image_set: Path, *vary: str, **how: Any) -> Sweep:
-    request = Request("cam+irn", f"folder:{image_set}", "deeplabv2-small", "", PLAIN, store=image_set.parent / "store", room=4)
+    request = Request(
+        "cam+irn", f"folder:{image_set}", "deeplabv2-small", "", PLAIN, store=image_set.parent / "store", cluster=True, room=4
+    )
     return Sweep(request, *split(vary), [0], **how)
 
 
@@ -37,7 +39,7 @@ def test_a_sweep_refuses_what_this_machine_does_not_have(image_set: Path, monkey
     monkeypatch.setattr(refusals, "gpus", lambda: 0)
     sweep = sweep_of(image_set, "training.precision=float32,float16")
     sweep.refuse({"train": 6})  # on a cluster, which may have it
-    here = replace(sweep, request=replace(sweep.request, room=0))
+    here = replace(sweep, request=replace(sweep.request, cluster=False))
     with pytest.raises(WrongInput, match=r"training\.precision=float16 needs a GPU, and this machine has none"):
         here.refuse({"train": 6})
 

@@ -48,7 +48,7 @@ def planned(tmp_path_factory: pytest.TempPathFactory) -> Planned:
     planners: dict[str, Planner] = {}
     found: Planned = {}
     for table in (table for table in load_tables().values() if any(row.expression for row in table.rows)):
-        asked = Asked(table, sets[table.images], root / "store", assignments=("images.saliency=contrast",), room=1)
+        asked = Asked(table, sets[table.images], root / "store", assignments=("images.saliency=contrast",), cluster=True)
         wanted = experiments(asked)
         if table.images not in planners:
             one = next(one for one in wanted.values() if isinstance(one, Experiment))
@@ -154,7 +154,9 @@ def test_a_mistake_is_one_sentence(command: Command, words: tuple[str, ...], why
 
 
 def test_a_setting_may_be_for_some_rows(command: Command) -> None:
-    asked = Asked(find_table("lpcam-2", "voc12"), "voc12:x", STORE, assignments=("cam.epochs=2", "amn:cam.epochs=3"), room=1)
+    asked = Asked(
+        find_table("lpcam-2", "voc12"), "voc12:x", STORE, assignments=("cam.epochs=2", "amn:cam.epochs=3"), cluster=True
+    )
     wanted = experiments(asked)
     epochs = {row.label: one.settings["cam.epochs"] for row, one in with_rows(asked, wanted)}
     assert epochs["AMN"] == 3 and epochs["AMN with LPCAM"] == epochs["IRN"] == 2
@@ -169,21 +171,21 @@ def with_rows(asked: Asked, wanted: dict[int, Any]) -> Iterator[tuple[Any, Exper
 
 
 def test_on_other_images_rows_keep_the_published_default_of_what_the_table_varies() -> None:
-    asked = Asked(find_table("recam-fig-s1", "shapes"), "shapes", STORE, room=1)
+    asked = Asked(find_table("recam-fig-s1", "shapes"), "shapes", STORE, cluster=True)
     lambdas = {row.at: one.settings["recam.lambda"] for row, one in with_rows(asked, experiments(asked))}
     assert lambdas[0.1] == 0.1 and all(at == value for at, value in lambdas.items())  # the default on shapes is 1
-    factors = Asked(find_table("recam-fig-s2", "shapes"), "shapes", STORE, room=1)
+    factors = Asked(find_table("recam-fig-s2", "shapes"), "shapes", STORE, cluster=True)
     rates = {row.at: one.settings["cam.lr"] for row, one in with_rows(factors, experiments(factors)) if row.line == "CAM"}
     assert rates == {factor: factor * 0.001 for factor in (0.25, 0.5, 1, 2, 4)}  # times the rate on shapes
 
 
 def test_a_preset_or_a_named_segmenter_makes_rows_small() -> None:
-    asked = Asked(find_table("recam-3", "shapes"), "shapes", STORE, recipe="laptop", room=1)
+    asked = Asked(find_table("recam-3", "shapes"), "shapes", STORE, recipe="laptop", cluster=True)
     backbones = {one.settings["deeplabv2.backbone"] for _, one in with_rows(asked, experiments(asked))}
     assert backbones == {"mobilenetv2"}  # also of rows with deeplabv2-resnet101
     small = replace(asked, recipe="", segmenter="deeplabv2-small")
     assert {one.request.segmenter for _, one in with_rows(small, experiments(small))} == {"deeplabv2-small"}
-    single = Asked(find_table("rsepm-2", "shapes"), "shapes", STORE, segmenter="deeplabv2-small", room=1)
+    single = Asked(find_table("rsepm-2", "shapes"), "shapes", STORE, segmenter="deeplabv2-small", cluster=True)
     kept = {row.segmenter: one.request.segmenter for row, one in with_rows(single, experiments(single))}
     assert kept["own"] == "own"  # the decoder of a single stage
 
@@ -199,7 +201,7 @@ def test_tables_are_listed_with_their_image_set_and_rows(command: Command) -> No
 
 def test_columns_that_need_another_list_have_it_scored() -> None:
     def settings(id: str) -> Any:
-        asked = Asked(find_table(id, "voc12"), "voc12:x", STORE, room=1)
+        asked = Asked(find_table(id, "voc12"), "voc12:x", STORE, cluster=True)
         return next(one.settings for _, one in with_rows(asked, experiments(asked)))
 
     assert settings("hfpl-1")["images.scoring"] == ["train", "val"]

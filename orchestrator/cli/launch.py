@@ -94,8 +94,7 @@ def launch(
         *options.assignments(assign, saliency),
         *in_place.assignments(network=network, maps=maps_from, masks=masks_from),
     ]
-    room = 1 if address else 0  # a cluster has its own number of workers
-    request = Request(method, images, segmenter, recipe, tuple(assign), seeds[0], store.resolve(), exclude, room)
+    request = Request(method, images, segmenter, recipe, tuple(assign), seeds[0], store.resolve(), exclude, bool(address))
     wanted = experiment(request)
     warn(console, unread(wanted))
     for told in from_companions(wanted):

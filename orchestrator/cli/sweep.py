@@ -72,7 +72,7 @@ def sweep(
     axes, thresholds = split(vary)
     seeds = options.seeds_of(random_seed, runs, random_seeds)
     given = tuple(options.assignments(assign, saliency))
-    request = Request(method, images, segmenter, recipe, given, seeds[0], store.resolve(), exclude, 1 if address else 0)
+    request = Request(method, images, segmenter, recipe, given, seeds[0], store.resolve(), exclude, bool(address))
     asked = Sweep(request, axes, thresholds, seeds, trials, until, search, by, stop_early)
     asked.check()
     began, console, where = time.monotonic(), terminal(), Where(engine, address)

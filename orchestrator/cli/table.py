@@ -104,7 +104,7 @@ def table(
     asked = Asked(
         *(found, images, store.resolve(), segmenter, recipe, tuple(given), tuple(seeds), tuple(rows)),
         exclude=exclude,
-        room=1 if address else 0,
+        cluster=bool(address),
     )
     if not asked.table.columns and not plan:
         return _report(console, asked, [PlannedRow(row) for row in asked.table.rows], {}, to, None)
@@ -130,7 +130,7 @@ def _planned(console: Console, asked: Asked, wanted: Wanted, plan: bool) -> list
     mine = [row for row in planned if row.row in asked.chosen]
     known: dict[Weights, str] = {}
     for row in mine:
-        _refuse(row, lambda run: [] if asked.room else weights_problems([run], not plan, known))
+        _refuse(row, lambda run: [] if asked.cluster else weights_problems([run], not plan, known))
     if all(row.refusal for row in mine):
         raise WrongInput(f"no row of {asked.table.id} can run, such as {mine[0].row.label!r}: {mine[0].refusal}")
     for note in dict.fromkeys(note for row in mine for run in row.runs for note in made_otherwise(run)):

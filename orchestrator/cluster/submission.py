@@ -86,7 +86,7 @@ class Submission:
         assignments = tuple(text for text in values["assign"] if not self._file_of(text))
         if values.get("saliency") or any(text.startswith(f"{SALIENCY}=") for text in values["assign"]):
             assignments += (f"{SALIENCY}={Path.cwd()}",)  # a run may need such a folder, so some folder stands for it
-        request = launch.Request(values["method"], values["images"], values["segmenter"], preset, assignments, room=1)
+        request = launch.Request(values["method"], values["images"], values["segmenter"], preset, assignments, cluster=True)
         known = not _is_file(values["recipe"])  # the preset file may exist only on the cluster
         if "vary" not in values:
             wanted = launch.experiment(request)
@@ -106,7 +106,7 @@ class Submission:
         preset = "" if _is_file(values["recipe"]) else values["recipe"]
         assignments = tuple(text for text in values["assign"] if not self._file_of(text))
         about = values["images"], values["store"], values["segmenter"], preset, assignments, (), tuple(values["rows"])
-        asked = Asked(find_table(values["name"], kind), *about, room=1)
+        asked = Asked(find_table(values["name"], kind), *about, cluster=True)
         asked.check()
         experiments(asked)
 

@@ -43,7 +43,10 @@ class Request:
     random_seed: int = 0
     store: Path = Path("wsss-store")
     exclude: Path | None = None
-    room: int = 0  # the most workers of a training if no setting gives a number; 0: as many as fit this machine
+    cluster: bool = False  # whether it runs on a cluster, of which nothing is known here
+    room: int = (
+        0  # the most workers of a training if no setting gives a number; 0: as many as fit this machine, or one on a cluster
+    )
     weak_segmenter: bool = False  # a preset overrides the segmenter's variant: a table named it, and not the user
 
 
@@ -131,12 +134,17 @@ def experiment(request: Request) -> Experiment:
     """Resolve a request's expression and settings; raises WrongInput for any problem before it opens anything."""
     request = _with_refiners(request, _images(request))
     images_recipe, chain, settings = _resolved(request)
-    settings |= by_machine(settings, cluster=bool(request.room))
+    settings |= by_machine(settings, request.cluster)
     stages = expand(chain, settings)
     if settings[WORKERS] is None:
-        settings[WORKERS] = dividing(stages, request.room or room())
+        settings[WORKERS] = dividing(stages, room_of(request))
         stages = expand(chain, settings)
     return Experiment(request, images_recipe, settings, stages)
+
+
+def room_of(request: Request) -> int:
+    """The most workers of a training if no setting gives a number."""
+    return request.room or (1 if request.cluster else room())
 
 
 def from_companions(wanted: Experiment) -> Iterator[str]:

@@ -35,7 +35,7 @@ def problems(wanted: Experiment, stages: Sequence[Stage], counts: Mapping[str, i
     for stage in stages:
         found += [*_bounds(wanted, stage), *_foreign_parts(wanted, stage), *_size(stage, counts), *_shares(stage, allowed)]
         found += [*_missing(wanted, stage), *_lacking(wanted, stage), *_contradictions(wanted, stage), *_never(stage, counts)]
-    if any(stage.recipe.kind == "train" for stage in stages) and not wanted.request.room:
+    if any(stage.recipe.kind == "train" for stage in stages) and not wanted.request.cluster:
         found += _beyond_this_machine(wanted.settings, gpus())
     return list(dict.fromkeys(found))  # several stages may receive one setting
 

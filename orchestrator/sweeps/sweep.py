@@ -15,11 +15,11 @@ from typing import Any
 from imagesets.errors import WrongInput, refuse
 from orchestrator.planning import scores
 from orchestrator.planning.images import images_name
-from orchestrator.planning.launch import Experiment, Request, experiment, name_in_store, settings_given
+from orchestrator.planning.launch import Experiment, Request, experiment, name_in_store, room_of, settings_given
 from orchestrator.planning.nearest import nearest
 from orchestrator.planning.refusals import effective, problems
 from orchestrator.planning.stage import narrowed
-from orchestrator.planning.workers import dividing, room
+from orchestrator.planning.workers import dividing
 from orchestrator.sweeps.axes import THRESHOLD, Axis
 from orchestrator.sweeps.trial import parts
 
@@ -91,7 +91,7 @@ class Sweep:
         """The number of workers that divides the batches of every trial, so that shared stages are made once."""
         wanted = [replace(self.request, assignments=self._assigned(values)) for values in self.probed]
         stages = [stage for request in wanted for stage in experiment(request).stages]
-        return dividing(stages, self.request.room or room())
+        return dividing(stages, room_of(self.request))
 
     def _assigned(self, values: Mapping[str, Any]) -> tuple[str, ...]:
         return (*self.request.assignments, *(f"{name}={json.dumps(value)}" for name, value in values.items()))
@@ -175,6 +175,6 @@ class Sweep:
         """
         found = [*further]
         for values in self.probed:
-            wanted = replace(self.experiment(values), request=self.request)  # whose `room` tells whether it runs on this machine
+            wanted = self.experiment(values)
             found += problems(wanted, narrowed(wanted.stages, self.until, ""), counts)
         refuse(list(dict.fromkeys(found)), f"the sweep of {self.request.method}")

@@ -33,7 +33,7 @@ class Asked:
     random_seeds: tuple[int, ...] = ()  # none: one run, or as many as a row of a table of our own says
     patterns: tuple[str, ...] = ()  # the rows that run; none: all
     exclude: Path | None = None
-    room: int = 0
+    cluster: bool = False
 
     @property
     def kind(self) -> str:
@@ -88,7 +88,7 @@ class Asked:
             self.seeds(row)[0],
             self.store,
             self.exclude,
-            self.room,
+            self.cluster,
             weak_segmenter=not named,
         )
         return replace(request, assignments=(*self._lists, *request.assignments, *self._settings(row, request)))

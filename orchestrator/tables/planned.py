@@ -45,10 +45,9 @@ def experiments(asked: Asked) -> Wanted:
     if found and not able:
         raise next(error for error in found.values() if isinstance(error, WrongInput))
     stages = [stage for one in able.values() for stage in leading(asked.table, one)]
-    workers = dividing(stages, asked.room or room())
+    workers = dividing(stages, 1 if asked.cluster else room())
     for place, one in able.items():
-        wide = experiment(replace(one.request, room=workers)) if workers > 1 else one
-        found[place] = replace(wide, request=replace(wide.request, room=asked.room))
+        found[place] = experiment(replace(one.request, room=workers)) if workers > 1 else one
     return found
 
 
