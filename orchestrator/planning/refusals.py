@@ -180,10 +180,10 @@ def unread(wanted: Experiment) -> Iterator[str]:
     """A sentence for each assigned setting that no stage of the run reads."""
     table = wanted.declared
     for name, value in parse_assignments(list(wanted.request.assignments)).items():
-        of_lists = name.startswith(("images.", "imported.")) and not table[name].needed
-        if name not in effective(wanted) | wanted.read and not of_lists:
-            near = closest(name, wanted.used)
-            yield f"nothing in {wanted.request.method} reads {name}={value}; the nearest setting that is read is {near}"
+        of_data = name.startswith(("images.", "imported."))
+        if name not in effective(wanted) | wanted.read and not (of_data and not table[name].needed):
+            hint = "" if of_data else f"; the nearest setting that is read is {closest(name, wanted.used)}"
+            yield f"nothing in {wanted.request.method} reads {name}={value}{hint}"
 
 
 def effective(wanted: Experiment) -> set[str]:
