@@ -4,10 +4,12 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 
 from imagesets.image_set import ImageSet
@@ -197,6 +199,31 @@ def test_a_launch_up_to_a_stage_removes_nothing_of_a_running_launch_of_the_same_
         assert not find_waste(store)
 
 
+def test_a_launch_that_outlives_another_of_the_same_run_takes_over_its_lease(
+    store: Path, made: tuple[Prepared, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repeated: list[Callable[[], bool]] = []
+
+    @contextmanager
+    def noted(do: Callable[[], bool], seconds: float) -> Iterator[None]:
+        repeated.append(do)
+        yield
+
+    monkeypatch.setattr("orchestrator.engine.announced.beside", noted)
+    whole = replace(made[0], experiment=replace(made[0].experiment, request=replace(made[0].request, store=store)))
+    run = store / "runs" / whole.run
+    (run / "results.json").unlink()
+    with ExitStack() as longer:
+        with announced([whole]):
+            longer.enter_context(announced([whole]))
+            (again,) = repeated
+            assert again()  # the other launch holds the lease
+        assert not again() and held(run)
+        age(run / "stages.json")
+        assert not find_waste(store)
+    assert not held(run)
+
+
 def test_every_launch_announces_itself(
     command: Command, made: tuple[Prepared, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -260,6 +287,16 @@ def test_ray_s_folder_goes_but_not_under_a_living_launch(store: Path) -> None:
     (store / "ray" / "processes-elsewhere-1.json").unlink()
     assert [one.path for one in remove(store, find_waste(store))] == [store / "ray"]
     assert not (store / "ray").exists()
+
+
+def test_a_process_that_ends_by_itself_while_it_is_to_be_killed_is_no_error(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = psutil.Popen(["true"])
+    ended.wait()
+    note = orphans.record(store)
+    write_json(note, {"driver": [2**22 + 1, 0.0], "processes": [[ended.pid, 0.0]]})
+    monkeypatch.setattr(orphans, "_living", lambda identity: ended if identity[0] == ended.pid else None)
+    orphans.reap(store)
+    assert not note.exists()
 
 
 def test_a_folder_that_is_no_store_is_refused(command: Command, tmp_path: Path) -> None:

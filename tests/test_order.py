@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from orchestrator.engine.order import run_plans
+from orchestrator.engine.order import StageGone, run_plans
 from orchestrator.planning.planned_stage import PlannedStage
 from training.loop import Stopped
 
@@ -76,6 +76,16 @@ def test_a_plan_that_fails_is_given_up_and_the_other_goes_on() -> None:
     failed, whole = run_plans([chain("a", "bad", "c"), chain("a", "d", "e")], make, look, room=1)
     assert isinstance(failed, ValueError) and whole is None
     assert made == ["a", "d", "e"]
+
+
+def test_a_plan_whose_result_is_discarded_before_it_is_read_has_an_error() -> None:
+    def finds(one: PlannedStage) -> None:
+        if one.key != "discarded":
+            look(one)
+
+    gone, whole = run_plans([chain("a", "discarded", "c"), chain("a", "d")], lambda one: None, finds, room=1)
+    assert isinstance(gone, StageGone) and "the result of discarded was made and is gone" in str(gone)
+    assert whole is None
 
 
 def test_a_stop_waits_for_running_steps_and_begins_no_other() -> None:

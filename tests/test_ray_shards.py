@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -177,3 +178,31 @@ def test_the_processes_of_a_stage_on_gpus_are_its_own_and_end_with_it(
     assert len(made) == 8 and len(told) == 1 and len(processes) == 2  # the second did all the others
     psutil.wait_procs([psutil.Process(one) for one in processes if psutil.pid_exists(one)], timeout=10)
     assert not [one for one in processes if psutil.pid_exists(one)]
+
+
+def test_a_process_of_a_stage_that_ends_by_itself_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = psutil.Popen(["true"])
+    ended.wait()
+    ended.info = {"environ": {ray_shards.STAGE: "0123"}}
+    monkeypatch.setattr(psutil, "process_iter", lambda fields: [ended])
+    ray_shards._end._function("0123")
+
+
+def test_ray_ends_if_the_note_of_its_processes_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from orchestrator.engine import ray_engine
+
+    told: list[str] = []
+
+    @contextmanager
+    def connected(*given: Any) -> Iterator[None]:
+        try:
+            yield
+        finally:
+            told.append("ended")
+
+    monkeypatch.setattr(ray_engine, "connected", connected)
+    monkeypatch.setattr(ray_engine.orphans, "record", lambda store: (tmp_path / "absent" / "note.json").write_text(""))
+    engine = ray_engine.RayEngine(tmp_path)
+    with pytest.raises(FileNotFoundError):
+        engine.__enter__()
+    assert told == ["ended"]

@@ -6,13 +6,15 @@ The keys count while the run's folder is leased.
 import os
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
+from imagesets.errors import WrongInput
 from orchestrator.planning.launch import Prepared
+from orchestrator.storage.beside import beside
 from orchestrator.storage.host import SILENCE
-from orchestrator.storage.lease import held, try_lease
+from orchestrator.storage.lease import HEARTBEAT, held, try_lease
 from orchestrator.storage.store import read_json, write_json
 
 PLANNED, RESULTS = "stages.json", "results.json"
@@ -28,13 +30,31 @@ def announced(runs: Iterable[Prepared], whole: bool = True) -> Iterator[None]:
     with ExitStack() as stack:
         for run in runs:
             folder = run.request.store / "runs" / run.run
-            others = read_json(folder / PLANNED) or () if held(folder) else ()
+            others = read_json(folder / PLANNED) or () if _counts(folder) else ()
             write_json(folder / PLANNED, list(dict.fromkeys([*others, *(key for step in run.steps for key in step.needs)])))
             if whole:
                 write_json(folder / PLAN, _plan(run))
+            stack.enter_context(_leased(folder))
             stack.callback(_touch, folder / PLANNED)
-            stack.enter_context(try_lease(folder))
         yield
+
+
+@contextmanager
+def _leased(folder: Path) -> Iterator[None]:
+    """Hold the lease of a run's folder during the block; if another launch of the run holds it, from the end of that one on."""
+    with ExitStack() as lease:
+
+        def wait() -> bool:
+            """Take the lease if it is free; returns whether another launch holds it."""
+            _touch(folder / PLANNED)  # the keys count also between the death of that launch and the next call
+            with suppress(OSError, WrongInput), ExitStack() as opened:  # a disk that is full or absent may be there again
+                if opened.enter_context(try_lease(folder)):
+                    lease.enter_context(opened.pop_all())
+                    return False
+            return True
+
+        with beside(wait, HEARTBEAT) if wait() else nullcontext():
+            yield
 
 
 def _plan(run: Prepared) -> dict[str, Any]:
@@ -63,12 +83,14 @@ def _touch(path: Path) -> None:
 
 def keys_of_running(store: Path) -> set[str]:
     """The announced keys of launches that run or ended less than a minute ago: results are written after the end."""
-    return {
-        key
-        for run, keys in _planned(store)
-        if held(run) or time.time() - (run / PLANNED).stat().st_mtime < SILENCE
-        for key in keys
-    }
+    return {key for run, keys in _planned(store) if _counts(run) for key in keys}
+
+
+def _counts(run: Path) -> bool:
+    """Whether the keys in a run's folder are those of a launch that runs or ended less than a minute ago."""
+    with suppress(FileNotFoundError):
+        return held(run) or time.time() - (run / PLANNED).stat().st_mtime < SILENCE
+    return False
 
 
 def keys_of_stopped(store: Path) -> dict[str, str]:

@@ -6,8 +6,12 @@ This process also ends if the stages have not ended GRACE seconds after the firs
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # commands start without it
+    import psutil
 
 # seconds; schedulers leave this time between SIGTERM and SIGKILL, and Ray gives a submitted job that of the variable
 GRACE = float(os.environ.get("RAY_JOB_STOP_WAIT_TIME_S", "30"))
@@ -50,11 +54,16 @@ def _give_up() -> None:
 
 def end_at_once(code: int) -> None:
     """Kill this process and all processes that it has started."""
-    import psutil  # here, so that commands start without it
+    import psutil
 
-    for child in psutil.Process().children(recursive=True):
-        try:
-            child.kill()
-        except psutil.NoSuchProcess:
-            continue
+    kill(psutil.Process().children(recursive=True))
     os._exit(code)
+
+
+def kill(processes: Iterable["psutil.Process"]) -> None:
+    """Kill processes, of which some may have ended by themselves."""
+    import psutil
+
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()

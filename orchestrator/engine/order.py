@@ -6,8 +6,13 @@ Plans are the runs of a launch or a trial. If a step fails, its plans end and th
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
+from imagesets.errors import WrongInput
 from orchestrator.planning.planned_stage import PlannedStage
 from training.loop import Stopped
+
+
+class StageGone(WrongInput):
+    """A result was discarded before the stages behind it could read it."""
 
 
 def run_plans(
@@ -18,7 +23,8 @@ def run_plans(
 ) -> list[Exception | None]:
     """Call `make` on one step of each key, up to `room` at once, in the order of the plans; returns each plan's error, or None.
 
-    `look` is then called on every step of that key. If a step raises Stopped, so does this, after all running steps have ended.
+    `look` is then called on every step of that key. A plan with a result that it does not find ends with StageGone. If a step
+    raises Stopped, so does this, after all running steps have ended.
     """
     failures: list[Exception | None] = [None] * len(plans)
     begun: set[str] = set()
@@ -30,7 +36,7 @@ def run_plans(
                     begun.add(step.key)
                     running[pool.submit(make, step)] = step
             if not running:
-                return failures
+                return [failure or _gone(plan) for plan, failure in zip(plans, failures, strict=True)]
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 _take(future, running.pop(future), plans, failures, look)
 
@@ -40,6 +46,17 @@ def _ready(plans: Sequence[Sequence[PlannedStage]], failures: Sequence[Exception
     steps = [step for plan, failure in zip(plans, failures, strict=True) if failure is None for step in plan]
     ready = {step.key: step for step in reversed(steps) if all(source.cached for source in step.inputs.values())}
     return [ready[key] for key in dict.fromkeys(step.key for step in steps) if key in ready and key not in begun]
+
+
+def _gone(plan: Sequence[PlannedStage]) -> StageGone | None:
+    """The error of a plan that has ended with a step missing: the first one was made, and its readers wait for it."""
+    missing = next((step for step in plan if not step.cached), None)
+    if missing is None:
+        return None
+    return StageGone(
+        f"the result of {missing.name} was made and is gone: another launch has discarded it, as with --force; the same command "
+        "makes it again"
+    )
 
 
 def _take(

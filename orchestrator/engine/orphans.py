@@ -8,6 +8,7 @@ from pathlib import Path
 
 import psutil
 
+from orchestrator.engine.interrupt import kill
 from orchestrator.storage.host import host
 from orchestrator.storage.store import read_json, write_json
 
@@ -27,8 +28,7 @@ def reap(store: Path) -> None:
         if found is None or _living(found["driver"]):
             continue
         left = [process for process in map(_living, found["processes"]) if process]
-        for process in left:
-            process.kill()
+        kill(left)
         psutil.wait_procs(left, timeout=10)
         note.unlink(missing_ok=True)
 

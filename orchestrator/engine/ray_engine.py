@@ -7,7 +7,7 @@ folder: a restarted worker group, a restarted driver and the local engine all co
 import logging
 import secrets
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -80,14 +80,15 @@ class RayEngine:
 
     def __enter__(self) -> "RayEngine":
         orphans.reap(self.store)
-        self.connection = connected(self.address, self.workers)
-        self.connection.__enter__()
-        self.note = orphans.record(self.store)
+        with ExitStack() as opened:  # which ends Ray if the note cannot be written
+            opened.enter_context(connected(self.address, self.workers))
+            self.note = orphans.record(self.store)
+            self.connection = opened.pop_all()
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self.connection.__exit__(None, None, None)
-        self.note.unlink(missing_ok=True)
+        self.connection.close()
+        self.note.unlink(missing_ok=True)  # if Ray did not end, the note stays, and a later launch ends what is left
 
     @property
     def room(self) -> int:

@@ -18,6 +18,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from orchestrator.engine.capacity import fitting, gpu_task, task_cpus
 from orchestrator.engine.failures import ran_out
+from orchestrator.engine.interrupt import kill
 from orchestrator.engine.job import RETRIES, Ask, Job, Tell, WorkerLost
 from orchestrator.engine.shard_work import run_shard
 from orchestrator.engine.spent import Spent
@@ -146,6 +147,4 @@ def _shard(job: Job, index: int, device: str, cpus: int) -> tuple[int, Spent]:
 
 @ray.remote(num_cpus=0, max_retries=0)
 def _end(token: str) -> None:
-    for process in psutil.process_iter(["environ"]):
-        if (process.info["environ"] or {}).get(STAGE) == token:
-            process.kill()
+    kill(one for one in psutil.process_iter(["environ"]) if (one.info["environ"] or {}).get(STAGE) == token)
