@@ -11,11 +11,11 @@ from orchestrator.reading.summary import Group, failure_in, group_name, group_of
 
 
 class Runs:
-    """The runs below `<store>/runs`, read once."""
+    """The runs below `<store>/runs`, read once, without those that are removed meanwhile."""
 
     def __init__(self, store: Path):
         self.store = store
-        self.results = {path.parent.name: read_results(path) for path in result_files(store)}
+        self.results = {path.parent.name: found for path in result_files(store) if (found := read_results(path))}
 
     def one(self, name: str) -> Mapping[str, Any]:
         """The results of the run called `name`."""

@@ -93,7 +93,7 @@ class FinishedRun:
     def result(self, stage: str) -> tuple[Path, dict[str, Any]]:
         """The folder and the manifest of a stage's result."""
         entry = next(entry for entry in self.results["stages"] if entry["stage"] == stage)
-        manifest = self.manifests()[stage]
+        manifest = read_manifest(self._folder(entry))
         if manifest is None:
             raise WrongInput(f"the result of {stage} of run {self.name} is no longer in the store; launch the run again")
         return self._folder(entry), manifest
@@ -109,7 +109,10 @@ def open_run(store: Path, name: str) -> FinishedRun:
         if name and (store / "runs" / name).is_dir():
             raise WrongInput(f"run {name} has no results yet; the command that launched it continues it")
         raise WrongInput(f"there is no finished run {name!r} in {store / 'runs'}{nearest(name, found) if found else ''}")
-    return FinishedRun(name, Store(store), current(read_results(found[name])))
+    results = read_results(found[name])
+    if not results:
+        raise WrongInput(f"run {name} was removed from {store / 'runs'} while this command read it")
+    return FinishedRun(name, Store(store), current(results))
 
 
 def result_files(store: Path) -> list[Path]:

@@ -1,0 +1,50 @@
+"""Finished runs that are opened by name: what is read of them, and those that are removed meanwhile."""
+
+from pathlib import Path
+
+import pytest
+
+from imagesets.errors import WrongInput
+from orchestrator.reading import groups, runs
+from orchestrator.reading.groups import Runs, find_run
+from orchestrator.reading.runs import open_run, result_files
+from tests.conftest import write_image_set
+from tests.finished_run import finished_run
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A store, and the name of the finished run in it."""
+    root = tmp_path_factory.mktemp("runs")
+    return root / "store", finished_run(root / "store", write_image_set(root / "images"), "cam+none")[2].name
+
+
+@pytest.fixture
+def removed(finished: tuple[Path, str], monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of another run, which is removed after the store was listed."""
+    store, _ = finished
+    listed = [*result_files(store), store / "runs" / "removed-0" / "results.json"]
+    for module in (groups, runs):
+        monkeypatch.setattr(module, "result_files", lambda store: listed)
+    return "removed-0"
+
+
+def test_a_run_that_is_removed_while_it_is_opened_is_told(finished: tuple[Path, str], removed: str) -> None:
+    for opened in (open_run, find_run):
+        with pytest.raises(WrongInput, match=r"run removed-0 was removed from .* while this command read it"):
+            opened(finished[0], removed)
+
+
+def test_groups_are_found_beside_a_run_that_is_removed(finished: tuple[Path, str], removed: str) -> None:
+    store, name = finished
+    assert Runs(store).results.keys() == {name}
+    assert Runs(store).group("cam+none").first["run"] == name == find_run(store, "cam+none").name
+    with pytest.raises(WrongInput, match="has no finished run of 'removed'"):
+        Runs(store).group("removed")
+
+
+def test_the_result_of_a_stage_reads_one_manifest(finished: tuple[Path, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[Path] = []
+    monkeypatch.setattr(runs, "read_manifest", lambda folder: read.append(folder) or {"digest": ""})
+    folder, _ = open_run(*finished).result("deeplabv2-predictions")
+    assert read == [folder]
