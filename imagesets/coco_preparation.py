@@ -5,6 +5,7 @@ The folder is in VOC layout, but the images stay where they are. An interrupted 
 
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -90,7 +91,8 @@ def _begin(folder: Path, note: Note) -> None:
     """Make the folders, and remove masks that were drawn from annotations which have changed or are gone."""
     earlier = read_note(folder)
     if earlier and not earlier.digests.items() <= note.digests.items():
-        shutil.rmtree(folder / MASKS)
+        with suppress(FileNotFoundError):  # a preparation that was killed here has removed them
+            shutil.rmtree(folder / MASKS)
     for made in (folder / MASKS, folder / LISTS):
         made.mkdir(parents=True, exist_ok=True)
     write_note(folder, note)

@@ -13,6 +13,7 @@ from imagesets.item import VOID
 from imagesets.side_by_side import side_by_side
 
 PAGED = ("TIFF", "WEBP")  # kinds of files that may hold several images; a JPEG's further ones are previews
+UPRIGHT = (0, 1)  # EXIF orientations of pixels that are stored as they are seen
 SMALLEST = 2  # pixels a side: at 0.5, the smallest published scale, one pixel must be left
 
 
@@ -36,7 +37,7 @@ def image_problems(path: Path, decode: bool, range: Range = NO_RULE) -> list[str
     problems = []
     if min(width, height) < SMALLEST:
         problems.append(f"{path} is {width}x{height}; an image must have at least {SMALLEST} pixels a side")
-    if orientation not in (0, 1):
+    if orientation not in UPRIGHT:
         problems.append(
             f"{path} is rotated by EXIF orientation {orientation}, which readers disagree on; store its pixels upright"
         )

@@ -16,7 +16,6 @@ from imagesets.lists import IMAGE_SUFFIXES, held_out
 
 MASKS = "SegmentationClass"
 TABLE = "image_labels.csv"
-UPRIGHT = (0, 1)  # EXIF orientations of pixels that are stored as they are seen
 ABOUT = """# What belongs where
 
 - `JPEGImages/`: the images. Their names without suffix are their ids, without blanks.
@@ -100,6 +99,8 @@ def _without_blanks(name: str) -> str:
 def _copy(source: Path, target: Path) -> None:
     """Copy a photograph; one that its camera held sideways is written upright."""
     from PIL import ExifTags, Image, ImageOps
+
+    from imagesets.file_check import UPRIGHT
 
     try:
         with Image.open(source) as file:

@@ -96,6 +96,13 @@ def test_changed_annotations_are_noticed_and_masks_are_drawn_anew(root: Path) ->
     assert open_coco14(root, settings("recam")).origin == second.origin
 
 
+def test_a_preparation_that_was_killed_after_it_removed_old_masks_goes_on(root: Path) -> None:
+    opened(root)
+    change(root, annotations=[annotation(1, DOG, [[0, 0, 5, 0, 5, 5, 0, 5]])])
+    shutil.rmtree(root / "prepared-coco14-recam/SegmentationClass")
+    assert opened(root).items("train", with_masks=True)[1].truth()[2, 2] == 17
+
+
 def test_a_list_that_comes_in_leaves_the_masks_of_the_others(root: Path) -> None:
     val = root / "annotations/instances_val2014.json"
     val.rename(root / "later.json")

@@ -104,9 +104,10 @@ def test_an_overlay_colours_the_foreground_alone(finished: tuple[Path, str], loa
     assert np.asarray(loaded.overlay(photograph(finished))).shape == (48, 48, 3)
 
 
-def on_its_side() -> Image.Image:
+def oriented(orientation: int) -> Image.Image:
+    """A picture with an EXIF orientation."""
     picture = Image.new("RGB", (8, 4))
-    picture.getexif()[0x0112] = 6
+    picture.getexif()[0x0112] = orientation
     return picture
 
 
@@ -115,7 +116,7 @@ def on_its_side() -> Image.Image:
     [
         (np.zeros((4, 4, 3), np.float32), r"must be uint8 \[H,W,3\].*float32 \[4, 4, 3\]"),
         (np.zeros((3, 4, 4), np.uint8), r"uint8 \[3, 4, 4\]"),
-        (on_its_side(), "rotated by its EXIF orientation"),
+        (oriented(6), "rotated by its EXIF orientation"),
         (Image.new("I;16", (8, 8)), "8 bits per channel.*I;16"),
         (Image.new("RGB", (1, 8)), "2 pixels a side.*1x8"),
         ("nowhere.jpg", "nowhere.jpg is missing"),
@@ -125,6 +126,13 @@ def on_its_side() -> Image.Image:
 def test_what_is_no_image_is_refused(loaded: Segmenter, image: object, sentence: str) -> None:
     with pytest.raises(WrongInput, match=sentence):
         loaded.predict(image)  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize("orientation", [0, 1])
+def test_an_upright_picture_is_taken_as_a_file_of_it_is(orientation: int, tmp_path: Path) -> None:
+    picture = oriented(orientation)
+    picture.save(tmp_path / "upright.png", exif=picture.getexif())
+    assert np.array_equal(module.pixels(picture), module.pixels(tmp_path / "upright.png"))
 
 
 def test_a_photograph_on_its_side_is_refused(loaded: Segmenter, tmp_path: Path) -> None:
