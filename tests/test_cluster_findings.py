@@ -1,6 +1,8 @@
 """The messages about a cluster's nodes and jobs, without a cluster."""
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -16,6 +18,7 @@ from imagesets.errors import WrongInput
 from orchestrator.cluster import following, probe
 from orchestrator.cluster.findings import problems
 from orchestrator.cluster.nodes import Node
+from orchestrator.engine.provenance import versions
 from tests.conftest import Command
 
 STORE = "/shared/store"
@@ -53,6 +56,23 @@ def test_nothing_is_wrong_with_a_node_like_the_driver() -> None:
 def test_each_thing_that_is_wrong_is_one_sentence(node: Node, sentence: str) -> None:
     (told,) = problems(DRIVER, [WHOLE, node], STORE)
     assert sentence in told
+
+
+def test_versions_tell_what_decodes_images_and_computes() -> None:
+    assert {"torch", "timm", "numpy", "scipy", "pillow"} < versions().keys()
+    assert any(name.startswith("opencv-python") for name in versions())
+
+
+def test_a_probe_runs_on_a_node_without_this_project() -> None:
+    cloudpickle = pytest.importorskip("ray").cloudpickle
+    cloudpickle.register_pickle_by_value(probe)
+    try:
+        sent = cloudpickle.dumps(probe.packages)
+    finally:
+        cloudpickle.unregister_pickle_by_value(probe)
+    there = "import pickle, sys; sys.modules['orchestrator'] = None; print(pickle.load(sys.stdin.buffer)())"
+    done = subprocess.run([sys.executable, "-c", there], input=sent, capture_output=True, check=True)
+    assert done.stdout.decode().strip() == str(probe.packages())
 
 
 def test_a_probe_reads_the_drivers_marker_and_writes_its_own(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """What one node of a cluster has and sees.
 
-This module needs only the standard library, and pyarrow for a store on S3. It is sent whole to the nodes, because some of
-them may have another version of this project or none.
+These functions need only the standard library, and pyarrow for a store on S3. They are sent whole to the nodes, with the
+constants that they read, because some nodes may have another version of this project or none.
 """
 
 import hashlib
@@ -17,12 +17,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-SCIENCE = ("methods", "refiners", "segmentation", "maps", "training", "imagesets", "backbones", "clustering", "metrics")
+from orchestrator.engine.provenance import PACKAGES
+from orchestrator.planning.code_version import PACKAGES as SCIENCE
+
 ROOMS = ("orchestrator", *SCIENCE, "recipes")  # the project's folders that a job needs
 KINDS = (".py", ".yaml", ".j2", ".css", ".js")  # suffixes of the project's files
 SHOWN = ("ray", "torch", "wsss-orch")  # shown in the table of nodes
-# all packages whose versions are compared, because results depend on them
-PACKAGES = (*SHOWN, "torchvision", "numpy", "scipy", "pillow", "opencv-python-headless", "opencv-python", "pydensecrf2")
 ASKED = "asked.txt"  # the name of the driver's marker in a folder of the store
 
 

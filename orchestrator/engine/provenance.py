@@ -8,7 +8,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("wsss-orch", "torch", "torchvision", "ray", "numpy", "opencv-python-headless", "pydensecrf2")
+OPENCV = ("opencv-python-headless", "opencv-python")  # two builds; a machine has one of them
+# the packages that results depend on
+PACKAGES = ("wsss-orch", "torch", "torchvision", "timm", "ray", "numpy", "scipy", "pillow", *OPENCV, "pydensecrf2")
 
 
 def circumstances() -> dict[str, Any]:
@@ -21,7 +23,7 @@ def circumstances() -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Versions of the packages that results depend on, without those that are not installed."""
+    """Versions of PACKAGES, without those that are not installed."""
     found = {}
     for package in PACKAGES:
         try:
