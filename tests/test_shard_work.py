@@ -1,11 +1,13 @@
 """The work of a shard around the stage's function: running sums, and advice if memory runs out."""
 
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from orchestrator.engine import makers
 from orchestrator.engine.failures import out_of_memory
 from orchestrator.engine.makers import OneByOne, images_at_once, maker_of
 from orchestrator.engine.pipeline import Pipeline
@@ -57,3 +59,18 @@ def test_the_setting_says_how_many_images_a_pipeline_computes_at_once() -> None:
         made.close()
     assert isinstance(maker_of("toy-maps", steps, str, {}, "cpu", cpus=0), OneByOne)
     assert isinstance(maker_of("toy-maps", steps.finish, str, {}, "cpu", cpus=2), OneByOne)
+
+
+def test_stages_that_alternate_in_a_process_each_compute_with_their_own_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    def job(threads: int) -> Any:
+        parts = {"name": "toy-maps", "recipe": SimpleNamespace(call=""), "name_of": str}
+        return type("Job", (), {**parts, "settings": {"extraction.threads": threads}})()
+
+    asked: list[int] = []
+    monkeypatch.setattr(makers, "set_threads", asked.append)
+    monkeypatch.setattr(makers, "resolve", lambda call: lambda given: str)
+    monkeypatch.setattr(makers, "context", lambda job, device: None)
+    monkeypatch.setattr(makers, "_kept", {})
+    one, two = job(1), job(2)
+    made = [makers.maker(each, "cpu", 0) for each in (one, two, one)]
+    assert asked == [1, 2, 1] and made[0] is made[2]

@@ -47,11 +47,11 @@ _kept: dict[tuple[Job, str, int], Maker] = {}
 
 def maker(job: Job, device: str, cpus: int) -> Maker:
     """What makes the records of a job, with its networks loaded."""
+    set_threads(job.settings.get("extraction.threads", 1))  # at every use: the kept stage before may have another number
     wanted = job, device, cpus
     if wanted not in _kept:
         if len(_kept) == KEPT:
             forget()
-        set_threads(job.settings.get("extraction.threads", 1))
         one = resolve(job.recipe.call)(context(job, device))
         _kept[wanted] = maker_of(job.name, one, job.name_of, job.settings, device, cpus)
     return _kept[wanted]
