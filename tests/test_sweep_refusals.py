@@ -1,4 +1,4 @@
-"""What a sweep refuses before its first stage, and what it says of chance."""
+"""What a sweep refuses before its first stage, and what it says of chance and of a new store."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -76,6 +76,17 @@ def test_a_sweep_that_would_score_nothing_is_refused_before_the_first_stage(
     vary = ("--vary", "cam.epochs=1,2", "--until", "cam-network")
     code, _, errors = command("sweep", *words, *assigned, *vary, "--store", tmp_path / "store")
     assert code == 2 and "no stage of this sweep is scored" in errors and not (tmp_path / "store").exists()
+
+
+def test_a_sweep_tells_that_its_store_is_new(
+    image_set: Path, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.sweeps.trials.Trials.run", lambda trials: None)
+    words = ("--method", "cam+none", "--images", f"folder:{image_set}", "--segmenter", "deeplabv2-small", "--track", "none")
+    assigned = [word for text in (*PLAIN, "training.workers=1") for word in ("--set", text)]
+    where = ("--vary", "cam.epochs=1,2", "--engine", "local", "--store", tmp_path / "store")
+    told = [f"a new store: {tmp_path / 'store'}" in command("sweep", *words, *assigned, *where)[1] for _ in range(2)]
+    assert told == [True, False]
 
 
 def test_what_depends_on_the_speed_of_trials_is_told(image_set: Path) -> None:

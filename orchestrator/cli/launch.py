@@ -179,8 +179,7 @@ def _forced(runs: Sequence[Prepared], force: str) -> dict[Path, str]:
 
 def _begin(console: Console, shared: Planner, forced: Mapping[Path, str]) -> None:
     """Open the store, and remove the results of forced stages, so that they are made again."""
-    if shared.store.open():
-        console.print(f"a new store: {shared.store.root}")
+    options.open_store(console, shared.store)
     shared.fingerprints.save()
     from orchestrator.storage.result import discard_stage  # loads numpy
 

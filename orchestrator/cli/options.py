@@ -13,6 +13,7 @@ from imagesets.errors import WrongInput
 from orchestrator.cli import complete, paths
 from orchestrator.storage.bucket import mirror_folder, noted_address, open_bucket
 from orchestrator.storage.remote import SCHEME, Address, address_of
+from orchestrator.storage.store import Store
 from orchestrator.tracking.tracking import VARIABLE, check_tracking
 
 Method = Annotated[
@@ -103,6 +104,12 @@ def drive(context: typer.Context, store: Path) -> None:
     if why := paths.unwritable(store):
         raise WrongInput(f"--store {store} cannot be written, because {why}")
     context.with_resource(driving(store))
+
+
+def open_store(console: Console, store: Store) -> None:
+    """Make the folders of a store, and tell if it is new: a person who expects an old one sees that it is not there."""
+    if store.open():
+        console.print(f"a new store: {store.root}")
 
 
 def seeds_of(random_seed: int, runs: int, random_seeds: str) -> list[int]:

@@ -110,7 +110,7 @@ def _run(console: Console, asked: Sweep, where: Where, at_once: int, tracked: st
         check(asked.stop_early, one.steps)
     warn(console, check_images(one))
     options.note(console, where.advice(one.steps))
-    shared.store.open()
+    options.open_store(console, shared.store)
     shared.fingerprints.save()
     log = asked.folder / "log.txt"
     workers = wanted.settings["training.workers"]

@@ -154,9 +154,7 @@ def _run(console: Console, asked: Asked, planned: Sequence[PlannedRow], where: W
     first = next(iter(runs.values()))
     steps = {step.key: step for run in runs.values() for step in run.steps}
     warn(console, check_images(replace(first, steps=list(steps.values()))))
-    store = first.planner.store
-    if store.open():
-        console.print(f"a new store: {store.root}")
+    options.open_store(console, first.planner.store)
     first.planner.fingerprints.save()
     if all(step.cached for step in steps.values()):
         console.print(f"nothing to do: all {len(steps)} stages of {asked.table.id} are cached in {asked.store}")
