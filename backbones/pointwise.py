@@ -35,13 +35,7 @@ class PointwiseConv2d(nn.Conv2d):
         return convolve(images, self.weight, self.bias)
 
 
-def quicken(network: nn.Module) -> None:
-    """Let all 1x1 convolutions of a network, such as those of a ResNet's bottlenecks, be computed by `convolve`."""
-    for module in network.modules():
-        if type(module) is nn.Conv2d and _is_pointwise(module):
-            module.__class__ = PointwiseConv2d
-
-
-def _is_pointwise(convolution: nn.Conv2d) -> bool:
+def is_pointwise(convolution: nn.Conv2d) -> bool:
+    """Whether `PointwiseConv2d` computes what it does."""
     plain = convolution.kernel_size == convolution.stride == (1, 1) and convolution.padding == (0, 0)
     return plain and convolution.groups == 1

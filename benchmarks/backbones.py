@@ -20,7 +20,7 @@ from torch import nn
 import backbones
 from backbones import Backbone
 from backbones.layout import move
-from backbones.pointwise import quicken
+from backbones.quickening import quicken
 from benchmarks.clock import measured
 from benchmarks.published.rounds import largest
 from orchestrator.engine.context import for_extraction

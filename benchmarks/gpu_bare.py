@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from backbones.layout import move
-from backbones.pointwise import quicken
 from backbones.precision import compute_in
+from backbones.quickening import quicken
 from benchmarks.gpu_images import CLASSES
 from methods import advcam, amn, cam
 from orchestrator.engine.context import for_extraction, settings_of

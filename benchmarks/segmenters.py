@@ -22,7 +22,7 @@ import torch
 from torch import nn
 
 from backbones.layout import move
-from backbones.pointwise import quicken
+from backbones.quickening import quicken
 from benchmarks.published.rounds import Stage, length, measure, timed
 from orchestrator.engine.context import for_extraction, settings_of
 from orchestrator.planning.launch import Request, experiment

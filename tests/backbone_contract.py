@@ -12,7 +12,7 @@ from torch import nn
 import backbones
 from backbones import Backbone
 from backbones.folding import fold_batch_norms
-from backbones.pointwise import quicken
+from backbones.quickening import quicken
 from imagesets.errors import WrongInput
 from methods import cam
 

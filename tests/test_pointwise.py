@@ -7,7 +7,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from backbones.pointwise import PointwiseConv2d, convolve, quicken
+from backbones.pointwise import PointwiseConv2d, convolve
+from backbones.quickening import quicken
 
 # [B,C,H,W]: by rows; by rows, with channels first; one row; too few rows; enough images
 SHAPES = [(2, 8, 24, 7), (1, 3, 16, 1), (15, 4, 2, 3), (1, 8, 1, 40), (2, 8, 7, 9), (16, 4, 5, 6)]

@@ -15,8 +15,8 @@ import torch
 from torch import nn
 
 from backbones.layout import move
-from backbones.pointwise import quicken
 from backbones.precision import compute_in
+from backbones.quickening import quicken
 from imagesets.errors import WrongInput
 from imagesets.item import Item
 from training import checkpoint

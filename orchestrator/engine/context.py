@@ -9,8 +9,8 @@ from torch import nn
 
 from backbones.folding import fold_batch_norms
 from backbones.layout import move
-from backbones.pointwise import quicken
 from backbones.precision import compute_in
+from backbones.quickening import quicken
 from imagesets.errors import WrongInput
 from imagesets.item import Item
 from maps.maps import StoredMaps
