@@ -29,7 +29,8 @@ import backbones
 from imagesets.crops import Crop, by_scale
 from imagesets.item import VOID, Item
 from imagesets.transforms import rescale
-from imagesets.views import Loaded, load, pairs
+from imagesets.views import Loaded, mirror_sum, pairs
+from maps.extraction import at_scales
 from maps.maps import Maps
 from maps.reading import EPSILON, summed
 from segmentation.aspp import ASPP
@@ -171,8 +172,8 @@ class LabelledCrop:
 
 def maps(context: Context) -> PerImage:
     """The logits of one image and its mirror at all scales; `read` makes the maps of the image's own classes from them."""
-    module, device, classes = context.inputs["network"], context.device, len(context.classes)
-    scales, labels = context.settings.scales, context.inputs["labels"]
+    module, labels = context.inputs["network"], context.inputs["labels"]
+    device, classes = context.device, len(context.classes)
 
     @torch.no_grad()
     def compute(batch: Sequence[Loaded]) -> list[list[torch.Tensor]]:
@@ -183,7 +184,7 @@ def maps(context: Context) -> PerImage:
     def finish(item: Item, rgb: np.ndarray, logits: Sequence[np.ndarray]) -> Record:
         return kept(item.labels, logits, labels[item.id]["label"]).arrays()
 
-    return PerImage(lambda item: load(item, scales if item.labels else (), device), compute, finish)
+    return at_scales(context, compute, finish)
 
 
 def _multi_hot(keys: torch.Tensor, classes: int) -> torch.Tensor:
@@ -194,5 +195,4 @@ def _multi_hot(keys: torch.Tensor, classes: int) -> torch.Tensor:
 def _logits(module: AMN, views: torch.Tensor, multi_hot: torch.Tensor) -> torch.Tensor:
     """Mean logits [B,K+1,h,w] of images and their mirrors [B,2,3,H,W] with multi-hot labels [B,K]."""
     logits = module(views.flatten(0, 1), multi_hot.repeat_interleave(2, dim=0))
-    image, mirror = logits.unflatten(0, (-1, 2)).unbind(dim=1)
-    return (image + mirror.flip(-1)) / 2
+    return mirror_sum(logits.unflatten(0, (-1, 2)), dim=1) / 2

@@ -33,6 +33,7 @@ from backbones.precision import MixedPrecision
 from backbones.resnet38d import ResNet38d, before_last_rectifier
 from imagesets.item import Item
 from imagesets.labelled_crop import LabelledCrop
+from imagesets.views import mirror_sum
 from maps.extraction import per_image
 from maps.maps import Maps
 from maps.reading import summed, unit_maximum
@@ -245,8 +246,7 @@ def maps(context: Context) -> PerImage:
     module = context.inputs["network"]
 
     def class_maps(features: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
-        image, mirror = module.masks(features)[:, keys]
-        return image + mirror.flip(-1)
+        return mirror_sum(module.masks(features)[:, keys])
 
     return per_image(context, class_maps)
 

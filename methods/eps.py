@@ -27,6 +27,7 @@ from imagesets.crops import Crop
 from imagesets.item import Item
 from imagesets.labelled_crop import LabelledCrop
 from imagesets.saliency import SaliencyMaps
+from imagesets.views import mirror_sum
 from maps.extraction import per_image
 from maps.maps import Maps
 from maps.reading import summed, unit_maximum
@@ -200,8 +201,7 @@ def maps(context: Context) -> PerImage:
     module = context.inputs["network"]
 
     def class_maps(features: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
-        image, mirror = module.classifier(features).softmax(dim=1)[:, keys]
-        return image + mirror.flip(-1)
+        return mirror_sum(module.classifier(features).softmax(dim=1)[:, keys])
 
     return per_image(context, class_maps)
 

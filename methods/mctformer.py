@@ -34,8 +34,8 @@ import backbones
 from backbones.augmenting import Augmentation
 from backbones.precision import MixedPrecision
 from imagesets.item import Item
-from imagesets.views import Loaded, load, pairs
-from maps.extraction import linear_maps
+from imagesets.views import Loaded, mirror_sum, pairs
+from maps.extraction import at_scales, linear_maps
 from maps.maps import Maps
 from maps.reading import summed
 from training import optimisers
@@ -226,11 +226,10 @@ def maps(context: Context) -> PerImage:
             # one pair after the other: the attention of all blocks takes 0.4 GB for a pair of 375 x 500
             for own, pair, labels in zip(grids, views, keys, strict=True):
                 whole = to_whole_patches(pair, module.backbone.strides[-1])
-                image, mirror = module.maps(whole, labels, settings)
-                own.append(image + mirror.flip(-1))
+                own.append(mirror_sum(module.maps(whole, labels, settings)))
         return grids
 
-    return PerImage(lambda item: load(item, settings.scales if item.labels else (), device), compute, linear_maps)
+    return at_scales(context, compute, linear_maps)
 
 
 def to_whole_patches(images: torch.Tensor, side: int) -> torch.Tensor:

@@ -17,6 +17,7 @@ conv6). Without initial weights, statistics are live and nothing is frozen, as f
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -28,7 +29,8 @@ import backbones
 from imagesets.item import Item
 from imagesets.labelled_crop import LabelledCrop
 from imagesets.transforms import scaled
-from imagesets.views import Loaded, load, pairs
+from imagesets.views import Loaded, mirror_sum, pairs
+from maps.extraction import at_scales, own_maps
 from maps.grids import resize
 from maps.maps import Maps
 from maps.normalising import competing, highest_alone, max_normalised, stretched, with_own_background
@@ -36,7 +38,7 @@ from maps.pixel_correlation import correlated
 from methods import cam
 from training import optimisers
 from training.parameter_groups import by_origin
-from training.stage import Context, Losses, Outputs, PerImage, Record, Settings, Training
+from training.stage import Context, Losses, Outputs, PerImage, Settings, Training
 
 HARDEST = 0.2  # the share of entries that ECR counts
 LOWEST = 4  # one in so many positions counts as background that the image has for certain
@@ -248,14 +250,11 @@ def maps(context: Context) -> PerImage:
         keys = nn.utils.rnn.pad_sequence([loaded.labels for loaded in batch], batch_first=True).to(device, non_blocking=True)
         for views in pairs(batch, device):
             refined = network.maps(views.flatten(0, 1), keys.repeat_interleave(2, dim=0))[1].unflatten(0, (-1, 2))
-            for loaded, own, (image, mirror) in zip(batch, grids, refined[:, :, 1:], strict=True):
-                own.append((image + mirror.flip(-1))[: len(loaded.labels)])
+            for loaded, own, both in zip(batch, grids, refined[:, :, 1:], strict=True):
+                own.append(mirror_sum(both)[: len(loaded.labels)])
         return grids
 
-    def finish(item: Item, rgb: np.ndarray, grids: Sequence[np.ndarray]) -> Record:
-        return Maps(np.array(item.labels, np.int64), rgb.shape[:2], tuple(grids), {"scales": np.array(scales)}).arrays()
-
-    return PerImage(lambda item: load(item, scales if item.labels else (), device), compute, finish)
+    return at_scales(context, compute, partial(own_maps, scales=np.array(scales)))
 
 
 def read(maps: Maps, full: bool) -> torch.Tensor:

@@ -38,7 +38,8 @@ import backbones
 from backbones.augmenting import rand_augmented
 from imagesets.item import Item
 from imagesets.transforms import rescale
-from imagesets.views import Loaded, load, pairs
+from imagesets.views import Loaded, mirror_sum, pairs
+from maps.extraction import at_scales, own_maps
 from maps.maps import Maps
 from maps.reading import summed
 from training import optimisers
@@ -245,8 +246,8 @@ def maps(context: Context) -> PerImage:
 
     With the setting `thresholds` = adaptive there are the thresholds of its classes as well.
     """
-    module, device, settings = context.inputs["network"], context.device, context.settings
-    adaptive = settings.thresholds == "adaptive"
+    module, device = context.inputs["network"], context.device
+    adaptive = context.settings.thresholds == "adaptive"
 
     @torch.no_grad()
     def compute(batch: Sequence[Loaded]) -> list[list[torch.Tensor]]:
@@ -259,13 +260,12 @@ def maps(context: Context) -> PerImage:
 
     def finish(item: Item, rgb: np.ndarray, arrays: Sequence[np.ndarray]) -> Record:
         extras = {"thresholds": arrays[0]} if adaptive and arrays else {}
-        return Maps(np.array(item.labels, np.int64), rgb.shape[:2], tuple(arrays[1:]), extras).arrays()
+        return own_maps(item, rgb, arrays[1:], **extras)
 
-    return PerImage(lambda item: load(item, settings.scales if item.labels else (), device), compute, finish)
+    return at_scales(context, compute, finish)
 
 
 def _both(module: SpatialBCE, views: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean logits and threshold logits [B,K,h,w] of images and their mirrors [B,2,3,H,W]."""
     logits, thresholds = (planes.unflatten(0, (-1, 2)) for planes in module(views.flatten(0, 1)))
-    mean = (logits[:, 0] + logits[:, 1].flip(-1)) / 2
-    return mean.clamp(-LARGE, LARGE), thresholds.mean(dim=1)
+    return (mirror_sum(logits, dim=1) / 2).clamp(-LARGE, LARGE), thresholds.mean(dim=1)

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from maps.maps import Maps
+from maps.reading import unit_maximum
 from methods import cam, sipe
 from tests import two_colours
 from tests.two_colours import CLASSES, SHARED, context, write_items
@@ -55,7 +56,7 @@ def test_maps_seeds_prototypes_losses_and_gradients_are_the_golden_ones():
     assert torch.equal(shown, data["valid_lowres"]) and torch.equal(own, data["seeds"])
     raw = sipe.specific_maps(hierarchy, found)
     pairs = {"norm_cam": general, "hie_fea": hierarchy, "prototypes": found, "IS_cam_raw": raw}
-    pairs |= {"IS_cam": sipe.to_unit_maxima(raw), "probs": sipe.overlaps(general, features).softmax(dim=1)}
+    pairs |= {"IS_cam": unit_maximum(raw), "probs": sipe.overlaps(general, features).softmax(dim=1)}
     for name, tensor in pairs.items():
         torch.testing.assert_close(tensor.detach(), data[name], rtol=1e-4, atol=1e-5)
     batch = {"image": taps, "labels": data["label"], "covered": data["valid_mask"][:, 0]}
