@@ -1,6 +1,5 @@
 """Initial weights of a backbone: none, ImageNet weights by torchvision or timm, or a local file."""
 
-import hashlib
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -35,12 +34,6 @@ def _of_backbone(state: State) -> State:
     """Of a whole network, such as a segmenter of torchvision's, of mmsegmentation's or of this project, its backbone."""
     own = {name.removeprefix(PREFIX): value for name, value in state.items() if name.startswith(PREFIX)}
     return own or state
-
-
-def weights_digest(path: str | Path) -> str:
-    """SHA-256 of a weights file, as hexadecimal."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _read(path: Path) -> State:

@@ -14,12 +14,11 @@ from backbones.state import load_state
 from imagesets.errors import WrongInput
 from imagesets.file_check import label_problems, size_of
 from imagesets.file_per_image import file_finder, folder_problems
+from imagesets.image_set import MASK_SUFFIXES
 from imagesets.item import Item, read_label_map
 from maps.files import SUFFIXES, read_maps
 from maps.files import map_problems as problems_of_maps
 from training.stage import Context, Settings
-
-MASK_SUFFIXES = (".png",)
 
 
 def masks(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:
