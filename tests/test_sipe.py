@@ -1,6 +1,3 @@
-from pathlib import Path
-
-import numpy as np
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,16 +7,12 @@ from maps.maps import Maps
 from maps.reading import unit_maximum
 from methods import cam, sipe
 from tests import two_colours
+from tests.golden_vectors import golden
 from tests.two_colours import CLASSES, SHARED, context, write_items
 from training import loop, optimisers
 from training.stage import Settings
 
-FOLDER = Path(__file__).parent / "golden"
 TRAINING = two_colours.TRAINING | {"epochs": 8, "lr": 3e-3, "head_lr": 3e-3, "clip": 1.0, "consistency": 1.0, "frozen": "layer2"}
-
-
-def golden(name: str) -> dict[str, torch.Tensor]:
-    return {key: torch.from_numpy(array) for key, array in np.load(FOLDER / f"sipe_{name}.npz").items()}
 
 
 class Taps(nn.Module):
@@ -46,7 +39,7 @@ def taps_of(data: dict[str, torch.Tensor], prefix: str = "") -> tuple[torch.Tens
 
 
 def test_maps_seeds_prototypes_losses_and_gradients_are_the_golden_ones():
-    data = golden("train")
+    data = golden("sipe_train")
     network, taps = golden_network(data), taps_of(data)
     _, features, hierarchy = network.three(taps)
     shown = sipe.where_shown(data["valid_mask"][:, 0], data["label"], features.shape[2:])
@@ -76,7 +69,7 @@ def test_maps_seeds_prototypes_losses_and_gradients_are_the_golden_ones():
 
 def test_fused_maps_of_scales_and_their_labels_are_the_golden_ones(monkeypatch):
     monkeypatch.setattr(sipe, "ROWS", 5)  # several blocks, the last of them smaller
-    data = golden("infer")
+    data = golden("sipe_infer")
     network, keys, grids = golden_network(data), data["keys"][data["keys"] > 0] - 1, []
     for scale in (0, 1):
         scores, _, hierarchy = network.three(taps_of(data, f"s{scale}_"))
