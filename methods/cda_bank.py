@@ -1,5 +1,4 @@
-"""The bank of objects of CDA (`methods.cda`): objects cut out of label maps of the training images, and a sample of a training
-that brings one with every image."""
+"""The bank of objects of CDA (`methods.cda`), cut out of label maps, and a training's sample, which brings one."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

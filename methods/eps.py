@@ -104,7 +104,7 @@ def overlaps(probabilities: torch.Tensor, saliency: torch.Tensor) -> torch.Tenso
 def sides(
     probabilities: torch.Tensor, saliency: torch.Tensor, labels: torch.Tensor, overlap: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The foreground [B,1,h,w], and what is not background [B,1,h,w], of probabilities [B,K+1,h,w], background last.
+    """The foreground and the complement of the background, each [B,1,h,w], of probabilities [B,K+1,h,w], background last.
 
     A class of `labels` [B,K] is foreground if its overlap with the saliency [B,1,h,w] exceeds `overlap`, else background.
     """

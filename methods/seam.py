@@ -10,8 +10,8 @@ cross regularisation, ECR). The refined maps are the seeds. We follow the public
 * gradient of refined maps reaches the layers of PCM alone; ECR counts the fifth of all entries that differ most.
 The published threshold of seeds is the best of a curve on ground truth. Ours is the 0.25 at which HFPL scores contours.
 
-The labels make all maps 0 but those of background and of the classes that an image shows. So the losses work on n classes of each
-image, n being the largest number of classes in an image of the batch; results are the same.
+Only the maps of background and of the image's own classes are not 0. So the losses work on n classes of each image, n being the
+largest number of classes in an image of the batch; results are the same.
 PCM compares what is in the image and in the two taps before the last, on the grid of the last (`resnet38d`: conv4, conv5 and
 conv6). Without initial weights, statistics are live and nothing is frozen, as for CAM.
 """
