@@ -105,7 +105,7 @@ def balanced_loss(logits: torch.Tensor, label: torch.Tensor, smoothing: float) -
     return (means[0] + means[1]) / 2
 
 
-def stretched(probabilities: torch.Tensor, confident: torch.Tensor) -> torch.Tensor:
+def normalised_where_confident(probabilities: torch.Tensor, confident: torch.Tensor) -> torch.Tensor:
     """Maps [n,H,W] from probabilities [n,H,W]: min-max normalised per class where `confident` [H,W], unchanged elsewhere."""
     low, high = probabilities.amin(dim=(1, 2), keepdim=True), probabilities.amax(dim=(1, 2), keepdim=True)
     return torch.where(confident, (probabilities - low) / (high - low + EPSILON), probabilities)
@@ -121,11 +121,11 @@ def kept(keys: Sequence[int], logits: Sequence[np.ndarray], label: np.ndarray) -
 
 
 def read(maps: Maps, full: bool) -> torch.Tensor:
-    """Read the kept maps: softmax over all labels of the mean over scales, stretched where labels are confident."""
+    """Read the kept maps: softmax over all labels of the mean over scales, normalised where labels are confident."""
     height, width = maps.size
     confident = np.unpackbits(maps.extras["confident"], count=height * width).reshape(height, width)
     probabilities = (summed(maps, full) / len(maps.grids)).softmax(dim=0)[maps.keys + 1]
-    return stretched(probabilities, torch.from_numpy(rescale(confident, maps.extent(full), bicubic=False) != 0))
+    return normalised_where_confident(probabilities, torch.from_numpy(rescale(confident, maps.extent(full), bicubic=False) != 0))
 
 
 def network(settings: Settings, classes: tuple[str, ...], weights: str = "none") -> AMN:
@@ -146,7 +146,7 @@ def training(context: Context) -> Training:
     return Training(
         network=module,
         objective=ConfidentLabelObjective(module, settings.smoothing),
-        sample=LabelledCrop(context.inputs["labels"], settings.scale_range, settings.crop, len(context.classes)),
+        sample=ConfidentLabelCrop(context.inputs["labels"], settings.scale_range, settings.crop, len(context.classes)),
         optimiser=optimisers.build("adam", groups),
         schedule=optimisers.constant,
         batch=settings.batch,
@@ -155,7 +155,7 @@ def training(context: Context) -> Training:
 
 
 @dataclass(frozen=True)
-class LabelledCrop:
+class ConfidentLabelCrop:
     """Makes one training example: image RGBA uint8 [4,crop,crop], label uint8 [crop,crop] and multi-hot labels float32 [K]."""
 
     labels: Records

@@ -94,7 +94,7 @@ class EDAM(nn.Module):
         return functional.normalize(scores, dim=1)[:, class_index] ** 2
 
 
-class PairObjective(nn.Module):
+class CommonClassObjective(nn.Module):
     """The binary cross-entropy of all classes in both images of all pairs."""
 
     def __init__(self, network: EDAM) -> None:
@@ -216,7 +216,7 @@ def training(context: Context) -> Training:
     steps = optimisers.steps(len(context.items), settings.batch, settings.epochs)
     return Training(
         network=module,
-        objective=PairObjective(module),
+        objective=CommonClassObjective(module),
         sample=_sample(settings, context),
         optimiser=optimisers.build(settings.optimiser, groups, settings.momentum),
         schedule=optimisers.warmed_up_poly(steps, settings.warm_up),
@@ -233,7 +233,7 @@ def retraining(context: Context) -> Training:
     if own.weights != "none":
         module.backbone.freeze(own.frozen)
     channels = module.backbone.channels[-1]
-    return recam.beside(context, module, channels, PairObjective(module), _sample(own, context), pairs)
+    return recam.beside(context, module, channels, CommonClassObjective(module), _sample(own, context), pairs)
 
 
 def retrained(settings: Settings, classes: tuple[str, ...]) -> EDAM:

@@ -33,7 +33,7 @@ from imagesets.views import Loaded, mirror_sum, pairs
 from maps.extraction import at_scales, own_maps
 from maps.grids import resize
 from maps.maps import Maps
-from maps.normalising import competing, highest_alone, max_normalised, stretched, with_own_background
+from maps.normalising import competing, highest_alone, max_normalised, min_max_normalised, with_own_background
 from maps.pixel_correlation import correlated
 from methods import cam
 from training import optimisers
@@ -93,7 +93,7 @@ class SEAM(nn.Module):
         # what PCM compares; the backbone gets no gradient from it
         parts = images, self.middle(middle.detach()).relu(), self.late(late.detach()).relu()
         compared = self.joint(torch.cat([resized(part, scores.shape[-2:]) for part in parts], dim=1))
-        return scores, correlated(of_classes(competing(scores), keys), compared)
+        return scores, correlated(own_planes(competing(scores), keys), compared)
 
 
 class View(NamedTuple):
@@ -129,8 +129,8 @@ def losses(first: View, second: View, labels: torch.Tensor, keys: torch.Tensor, 
     `classification` is that of the first view alone.
     """
     views, classes = (first, second), labels.shape[1]
-    maps = [normalised(of_classes(view.scores, keys)[:, 1:], view.size, second.size, shown) for view in views]
-    refined = [normalised(view.refined, view.size, second.size, with_background(shown)) for view in views]
+    maps = [normalised(own_planes(view.scores, keys)[:, 1:], view.size, second.size, shown) for view in views]
+    refined = [normalised(view.refined, view.size, second.size, shown_with_background(shown)) for view in views]
     certain = [with_own_background(highest_alone(own)).detach() for own in maps]
     return {
         "classification": classification(first, labels) / 2,
@@ -177,12 +177,12 @@ def own_classes(labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return keys, shown
 
 
-def with_background(shown: torch.Tensor) -> torch.Tensor:
+def shown_with_background(shown: torch.Tensor) -> torch.Tensor:
     """Which of [background, classes] an image shows, [B,1+n]: background always."""
     return torch.cat([torch.ones_like(shown[:, :1]), shown], dim=1)
 
 
-def of_classes(planes: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
+def own_planes(planes: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
     """The planes [B,1+n,h,w] of background and of n classes of each image, `keys` [B,n], from [B,1+K,h,w]."""
     places = torch.cat([torch.zeros_like(keys[:, :1]), keys + 1], dim=1)[:, :, None, None]
     return planes.gather(1, places.expand(-1, -1, *planes.shape[2:]))
@@ -264,4 +264,4 @@ def read(maps: Maps, full: bool) -> torch.Tensor:
     """
     views = (scaled(maps.size, scale) for scale in maps.extras["scales"])
     planes = [resize(resized(grid[None], view)[0], maps.extent(full)) for grid, view in zip(maps.tensors(), views, strict=True)]
-    return stretched(sum(planes[1:], planes[0])).clamp(min=0)
+    return min_max_normalised(sum(planes[1:], planes[0])).clamp(min=0)

@@ -173,7 +173,7 @@ def best_alone(maps: torch.Tensor) -> torch.Tensor:
     return torch.where(maps == maps.amax(dim=0), maps, 0) if len(maps) else maps
 
 
-def stretched(maps: torch.Tensor, thresholds: torch.Tensor, level: float) -> torch.Tensor:
+def with_thresholds_at(maps: torch.Tensor, thresholds: torch.Tensor, level: float) -> torch.Tensor:
     """Maps [n,h,w] in 0..1 whose `thresholds` [n] become `level`, and their maxima 1 where they lie above the threshold."""
     peaks, cuts = maps.amax(dim=(1, 2), keepdim=True), thresholds[:, None, None]
     higher = level + (1 - level) * (maps - cuts) / (peaks - cuts).clamp(min=TINY)
@@ -181,10 +181,10 @@ def stretched(maps: torch.Tensor, thresholds: torch.Tensor, level: float) -> tor
 
 
 def read(maps: Maps, full: bool) -> torch.Tensor:
-    """The reader: probabilities of the mean logit of all scales, the best class alone, divided by the maximum or stretched."""
+    """The reader: probabilities of the mean logit of all scales, the best class alone, divided by the maximum or moved."""
     found = best_alone((summed(maps, full) / len(maps.grids)).sigmoid())
     if "thresholds" in maps.extras:
-        return stretched(found, torch.from_numpy(maps.extras["thresholds"]), LEVEL)
+        return with_thresholds_at(found, torch.from_numpy(maps.extras["thresholds"]), LEVEL)
     return found / (found.amax(dim=(1, 2), keepdim=True) + TINY)
 
 

@@ -45,7 +45,7 @@ def training(context: Context) -> Training:
     steps = optimisers.steps(len(context.items), settings.batch, settings.epochs)
     return Training(
         network=irnet,
-        objective=PairObjective(irnet, len(context.classes), settings.pair_radius),
+        objective=InterPixelObjective(irnet, len(context.classes), settings.pair_radius),
         sample=GridLabelledCrop(context.inputs["labels"], settings.scale_range, settings.crop),
         optimiser=optimisers.build("sgd", optimisers.groups(settings.weight_decay, *parts), momentum=settings.momentum),
         schedule=optimisers.poly(steps),
@@ -71,7 +71,7 @@ class GridLabelledCrop:
         return {"image": torch.from_numpy(crop.image(rgb)), "label": torch.from_numpy(coarse.copy())}
 
 
-class PairObjective(nn.Module):
+class InterPixelObjective(nn.Module):
     """The four losses, which are means over the pairs of the batch (of a share, if workers or parts share the batch)."""
 
     def __init__(self, irnet: IRNet, classes: int, radius: int) -> None:

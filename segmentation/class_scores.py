@@ -73,7 +73,7 @@ def of_single_stage(context: Context) -> Scorer:
     def compute(images: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
         masks, classes = both_probabilities(network, images, settings.test_scales, settings.mirror, settings.enlarging)
         minimum = torch.tensor(settings.class_minimum, dtype=classes.dtype)
-        seeds = torch.stack([unit_maximum(mask[1:]) for mask in masks]) * (classes >= minimum)[..., None, None]
+        seeds = unit_maximum(masks[:, 1:]) * (classes >= minimum)[..., None, None]
         background = (1 - seeds.amax(dim=1, keepdim=True)) ** settings.background_power
         return torch.cat([background, seeds], dim=1)
 

@@ -139,10 +139,10 @@ def test_a_batch_without_any_decided_pixel_has_loss_and_gradient_zero():
 @given(st.integers(0, 10_000))
 def test_stretching_reaches_from_zero_to_one_where_confident_and_changes_nothing_elsewhere(seed):
     probabilities = torch.rand((3, 4, 5), generator=torch.Generator().manual_seed(seed))
-    everywhere = amn.stretched(probabilities, torch.ones(4, 5, dtype=torch.bool))
+    everywhere = amn.normalised_where_confident(probabilities, torch.ones(4, 5, dtype=torch.bool))
     torch.testing.assert_close(everywhere.amin(dim=(1, 2)), torch.zeros(3))
     torch.testing.assert_close(everywhere.amax(dim=(1, 2)), torch.ones(3), rtol=0, atol=1e-3)
-    assert torch.equal(amn.stretched(probabilities, torch.zeros(4, 5, dtype=torch.bool)), probabilities)
+    assert torch.equal(amn.normalised_where_confident(probabilities, torch.zeros(4, 5, dtype=torch.bool)), probabilities)
 
 
 def test_dropout_is_off_at_inference():
