@@ -32,7 +32,7 @@ from imagesets.transforms import rescale
 from imagesets.views import Loaded, mirror_sum, pairs
 from maps.extraction import at_scales
 from maps.maps import Maps
-from maps.reading import EPSILON, summed
+from maps.reading import summed, unit_range
 from segmentation.aspp import ASPP
 from segmentation.losses import shrunk
 from training import optimisers
@@ -107,8 +107,7 @@ def balanced_loss(logits: torch.Tensor, label: torch.Tensor, smoothing: float) -
 
 def normalised_where_confident(probabilities: torch.Tensor, confident: torch.Tensor) -> torch.Tensor:
     """Maps [n,H,W] from probabilities [n,H,W]: min-max normalised per class where `confident` [H,W], unchanged elsewhere."""
-    low, high = probabilities.amin(dim=(1, 2), keepdim=True), probabilities.amax(dim=(1, 2), keepdim=True)
-    return torch.where(confident, (probabilities - low) / (high - low + EPSILON), probabilities)
+    return torch.where(confident, unit_range(probabilities), probabilities)
 
 
 def kept(keys: Sequence[int], logits: Sequence[np.ndarray], label: np.ndarray) -> Maps:

@@ -37,7 +37,7 @@ from imagesets.item import Item
 from imagesets.views import Loaded, mirror_sum, pairs
 from maps.extraction import at_scales, linear_maps
 from maps.maps import Maps
-from maps.reading import summed
+from maps.reading import summed, unit_range
 from training import optimisers
 from training.optimisers import Schedule
 from training.stage import Context, Losses, Outputs, PerImage, Settings, Training
@@ -121,17 +121,9 @@ def refined(maps: torch.Tensor, affinity: torch.Tensor) -> torch.Tensor:
     return torch.einsum("bij,bnj->bni", affinity, maps.flatten(2)).view(maps.shape)
 
 
-def unit_range(maps: torch.Tensor) -> torch.Tensor:
-    """Each map of [n,H,W] from 0 at its minimum to 1 at its maximum."""
-    if len(maps) == 0:
-        return maps
-    low, high = maps.amin(dim=(1, 2), keepdim=True), maps.amax(dim=(1, 2), keepdim=True)
-    return (maps - low) / (high - low + EPSILON)
-
-
 def read(maps: Maps, full: bool) -> torch.Tensor:
     """Reads the stored maps: the sum over scales, from 0 to 1."""
-    return unit_range(summed(maps, full))
+    return unit_range(summed(maps, full), EPSILON)
 
 
 class TokenObjective(nn.Module):

@@ -41,7 +41,7 @@ from imagesets.transforms import rescale
 from imagesets.views import Loaded, mirror_sum, pairs
 from maps.extraction import at_scales, own_maps
 from maps.maps import Maps
-from maps.reading import summed
+from maps.reading import summed, unit_maximum
 from training import optimisers
 from training.stage import Context, Losses, Outputs, PerImage, Record, Records, Settings, Training
 
@@ -185,7 +185,7 @@ def read(maps: Maps, full: bool) -> torch.Tensor:
     found = best_alone((summed(maps, full) / len(maps.grids)).sigmoid())
     if "thresholds" in maps.extras:
         return with_thresholds_at(found, torch.from_numpy(maps.extras["thresholds"]), LEVEL)
-    return found / (found.amax(dim=(1, 2), keepdim=True) + TINY)
+    return unit_maximum(found, TINY)
 
 
 def network(settings: Settings, classes: Sequence[str], weights: str = "none") -> SpatialBCE:
