@@ -29,9 +29,11 @@ def by_part(network: Segmenter, lr: float, head_factor: float, weight_decay: flo
 
     Layer norms and position tables have no weight decay (Swin's configuration of mmsegmentation); no ResNet has any.
     """
-    backbone = list(network.backbone.named_parameters())
-    free = [value for name, value in backbone if any(part in name for part in UNDECAYED)]
-    decayed = [value for name, value in backbone if not any(part in name for part in UNDECAYED)]
+    # by kind as well: torchvision does not call the norm of Swin's patch embedding one
+    norms = {id(own) for module in network.backbone.modules() if isinstance(module, nn.LayerNorm) for own in module.parameters()}
+    free, decayed = list[nn.Parameter](), list[nn.Parameter]()
+    for name, value in network.backbone.named_parameters():
+        (free if id(value) in norms or any(part in name for part in UNDECAYED) else decayed).append(value)
     heads = [value for name, value in network.named_parameters() if not name.startswith("backbone.")]
     return [
         {"params": decayed, "lr": lr, "weight_decay": weight_decay},

@@ -6,6 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -20,14 +21,14 @@ from imagesets.transforms import normalise
 from segmentation.large_field_of_view import seam_head
 from segmentation.learning import MaskObjective
 from segmentation.losses import averaged_cross_entropy, cross_entropy
-from segmentation.masked_crop import MaskedCrop, is_varied
+from segmentation.masked_crop import MaskedCrop, fitted_crop, is_varied
 from segmentation.parameter_groups import by_part, with_faster_head
 from segmentation.schedules import staircase, warmed_up
 from segmentation.segmenter import FCNHead, Segmenter, build_backbone
 from segmentation.upernet import UperHead
 from tests.test_segmentation_deeplab_v2 import striped_images
 from training.optimisers import poly
-from training.stage import Settings
+from training.stage import Context, Settings
 
 GOLDEN = Path(__file__).parent / "golden"
 RATES = json.loads((GOLDEN / "lr_schedules.json").read_text())
@@ -96,7 +97,7 @@ def test_norms_and_position_tables_of_swin_do_not_decay_and_all_else_does() -> N
     free = {name for name, value in network.named_parameters() if any(value is own for own in groups[1]["params"])}
     layer_norms = {name for name, module in network.named_modules() if isinstance(module, nn.LayerNorm)}
     assert {name for name in free if "relative_position_bias_table" not in name} == {
-        f"{name}.{part}" for name in layer_norms if ".norm" in name for part in ("weight", "bias")
+        f"{name}.{part}" for name in layer_norms for part in ("weight", "bias")
     }
     assert sum("relative_position_bias_table" in name for name in free) == 12
     assert [group["weight_decay"] for group in groups] == [0.01, 0.0, 0.01]
@@ -170,6 +171,13 @@ def test_examples_of_seams_segmenter_are_the_golden_ones(
     np.testing.assert_allclose(found, SEAM[f"out_image_hwc{case}"], atol=1e-5)
 
 
+@pytest.mark.parametrize("factor", [0.61, 0.85, 1.37])
+def test_seams_segmenter_rescales_labels_by_the_factor_itself(factor: float) -> None:
+    label = np.random.default_rng(0).integers(0, 21, (83, 127), np.uint8)
+    expected = cv2.resize(label, None, fx=factor, fy=factor, interpolation=cv2.INTER_NEAREST)
+    assert np.array_equal(Between((0.5, 1.5))(label[..., None].repeat(3, 2), label, fixed(factor))[1], expected)
+
+
 def test_every_rule_of_colours_keeps_the_form_and_follows_its_generator() -> None:
     rgb = SEAM["image_rgb0"]
     for rule in filter(None, colour.RULES.values()):
@@ -221,6 +229,15 @@ def test_an_example_is_normalised_and_its_surroundings_are_zero(tmp_path: Path) 
     example = MaskedCrop(masks, 3, 80, Fitted((0, 0), (1.0, 1.0)), top_left=True)(item, fixed(1.0))
     np.testing.assert_allclose(example["image"][:, :64, :64], normalise(item.rgb()), atol=1e-6)
     assert not example["image"][:, 64:].any() and (example["label"][:, 64:] == 255).all()
+
+
+@pytest.mark.parametrize("mirror", [False, True])
+def test_mmsegmentation_pads_an_image_that_is_mirrored_on_the_right(tmp_path: Path, mirror: bool) -> None:
+    (item, *_), masks = striped_images(tmp_path, 4)
+    settings = Settings({"fit": [0, 0], "scale_range": [1.0, 1.0], "colour": "none", "largest_class": 1.0, "crop": 80})
+    context = Context(settings, ("a", "b"), (), (), torch.device("cpu"), {"masks": masks})
+    label = fitted_crop(context)(item, fixed(1.0, mirror=mirror))["label"].numpy()
+    assert (label[:, 64:] == 255).all() and np.array_equal(label[:64, :64], masks[item.id]["label"][:, :: -1 if mirror else 1])
 
 
 def test_the_backbones_batch_norms_are_constants_where_they_should_be() -> None:
