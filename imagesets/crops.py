@@ -51,8 +51,8 @@ class Crop:
         """A random crop of an image that is rescaled to `size`.
 
         Along a side longer than the canvas, the window is uniform in the image. Along a shorter side, the image has a uniform
-        offset in the canvas, or with `top_left` none. Half of all crops are mirrored, with `mirrors_canvas` after the image was put
-        into the canvas, so that an image at the left goes to the right.
+        offset in the canvas, or with `top_left` none. Half of all crops are mirrored, with `mirrors_canvas` as whole canvases: an
+        image at the left goes to the right.
         """
         (rows, canvas_rows), (columns, canvas_columns) = (_slices(extent, side, rng, top_left) for extent in size)
         mirror = bool(rng.random() < 0.5)

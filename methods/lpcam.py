@@ -56,7 +56,7 @@ def split(features: torch.Tensor, mask: torch.Tensor, threshold: float) -> tuple
 
 
 def class_prototypes(centres: torch.Tensor, probabilities: torch.Tensor, minimum: float) -> torch.Tensor:
-    """Foreground centres [N,C] whose probability [N] of the class exceeds mu_f = `minimum`, else the most probable one and its ties."""
+    """Foreground centres [N,C] whose probability [N] of the class exceeds mu_f = `minimum`, else the most probable."""
     kept = probabilities > minimum
     if len(centres) and not kept.any():
         kept = probabilities > probabilities.max() - TIE

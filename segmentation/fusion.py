@@ -26,7 +26,7 @@ class Rule:
     """`fuse(views, size)` gives scores [B,L,*size] in 0..1; `resizing` is how images are resized."""
 
     fuse: Callable[[Sequence[View], Sequence[int]], torch.Tensor]
-    resizing: Resizing = Resizing()
+    resizing: Resizing
 
 
 def max_logits(views: Sequence[View], size: Sequence[int]) -> torch.Tensor:
@@ -55,7 +55,7 @@ def max_softmax(views: Sequence[View], size: Sequence[int]) -> torch.Tensor:
 
 
 RULES: Mapping[str, Rule] = {
-    "max_logits": Rule(max_logits),  # kazuto1011/deeplab-pytorch
+    "max_logits": Rule(max_logits, Resizing()),  # kazuto1011/deeplab-pytorch
     "mean_logits": Rule(mean_logits, Resizing("bicubic", rounding="half even")),  # SEAM's segmenter, HFPL: OpenCV by a factor
     "mean_softmax": Rule(mean_softmax, Resizing(rounding="half up", by_factor=False)),  # mmsegmentation
     "mean_view_softmax": Rule(mean_view_softmax, Resizing(by_factor=False)),  # RecurSeed

@@ -44,7 +44,6 @@ class Resizing:
         return operator(images, size, self.align_corners, factor, factor)  # type: ignore[no-any-return]
 
 
-
 def at_scales(
     network: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor, scales: Sequence[float]
 ) -> list[torch.Tensor]:

@@ -18,6 +18,9 @@ from imagesets.crops import Crop
 from imagesets.errors import WrongInput
 from imagesets.rescaling import Between, Fitted, OneOf, fitted
 from imagesets.transforms import normalise
+from orchestrator.engine.context import settings_of
+from orchestrator.planning.launch import Request, experiment
+from segmentation import deeplab_v3plus
 from segmentation.large_field_of_view import seam_head
 from segmentation.learning import MaskObjective
 from segmentation.losses import averaged_cross_entropy, cross_entropy
@@ -103,6 +106,21 @@ def test_norms_and_position_tables_of_swin_do_not_decay_and_all_else_does() -> N
     assert [group["weight_decay"] for group in groups] == [0.01, 0.0, 0.01]
     assert [group["lr"] for group in groups] == [6e-5, 6e-5, 12e-5]
     assert sum(len(group["params"]) for group in groups) == len(list(network.parameters()))
+
+
+def test_only_the_last_convolution_of_seams_deeplabv3plus_is_faster(tmp_path: Path) -> None:
+    items, masks = striped_images(tmp_path, 2)
+    small = ("backbone=small", "weights=none", "width=8", "low_width=4", "batch=2", "crop=32")
+    assignments = tuple(f"deeplabv3plus.{setting}" for setting in small)
+    wanted = experiment(Request("supervised", "folder:x", "deeplabv3plus-seam", assignments=assignments))
+    (stage,) = (stage for stage in wanted.stages if stage.recipe.writes == "segmenter")
+    context = Context(settings_of(stage.settings), ("a", "b"), tuple(items), (), torch.device("cpu"), {"masks": masks})
+    made = deeplab_v3plus.training(context)
+    rates = {id(value): group["lr"] for group in made.optimiser.param_groups for value in group["params"]}
+    found = {name: rates[id(value)] for name, value in made.network.named_parameters()}
+    last = {name for name, rate in found.items() if rate == pytest.approx(0.07)}
+    assert last == {"decoder.merge.4.weight", "decoder.merge.4.bias"}
+    assert {rate for name, rate in found.items() if name not in last} == {0.007}
 
 
 class Decoders(nn.Module):
@@ -246,3 +264,6 @@ def test_the_backbones_batch_norms_are_constants_where_they_should_be() -> None:
         backbone = build_backbone(settings, "none", frozen, stride=16).train()
         norms = [module for module in backbone.modules() if isinstance(module, nn.BatchNorm2d)]
         assert norms and all(module.training == trains and module.weight.requires_grad == trains for module in norms)
+    backbone = build_backbone(Settings({"backbone": resnet.small, "weights": "imagenet"}), "none", True, True, stride=16).train()
+    norms = [module for module in backbone.modules() if isinstance(module, nn.BatchNorm2d)]
+    assert norms and all(module.training and not module.weight.requires_grad for module in norms)  # HFPL's training
