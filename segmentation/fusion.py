@@ -57,7 +57,7 @@ def max_softmax(views: Sequence[View], size: Sequence[int]) -> torch.Tensor:
 RULES: Mapping[str, Rule] = {
     "max_logits": Rule(max_logits, Resizing()),  # kazuto1011/deeplab-pytorch
     "mean_logits": Rule(mean_logits, Resizing("bicubic", rounding="half even")),  # SEAM's segmenter, HFPL: OpenCV by a factor
-    "mean_softmax": Rule(mean_softmax, Resizing(rounding="half up", by_factor=False)),  # mmsegmentation
+    "mean_softmax": Rule(mean_softmax, Resizing(rounding="half up", by_factor=False)),  # mmsegmentation, there on uint8
     "mean_view_softmax": Rule(mean_view_softmax, Resizing(by_factor=False)),  # RecurSeed
     "max_softmax": Rule(max_softmax, Resizing(align_corners=True)),  # MCTformer
 }
