@@ -12,7 +12,7 @@ from backbones.precision import MixedPrecision
 from backbones.state import State, load_state
 from imagesets.errors import WrongInput
 
-Dilated = bool | Literal["uniform"]
+Dilated = bool | Literal["uniform", "recurseed"]
 CLASSIFIERS = (
     "fc.",
     "classifier.",
@@ -96,9 +96,9 @@ def limit_stride(stages: Mapping[int, nn.Module], stride: int, dilated: Dilated)
 
     `dilated=False`: the stride is removed and nothing else (the CAM family). True: the later convolutions are dilated instead, so
     every filter sees the spacing of its training; the first spatial convolution of a stage keeps the spacing of the stage
-    before (torchvision). "uniform": that first convolution is dilated as well (DeepLab).
+    before (torchvision). "uniform": that first convolution is dilated as well (DeepLab). "recurseed": it is never dilated.
     """
-    dilation = 1
+    dilation = 1  # of the stage before
     for stage in (stage for reached, stage in stages.items() if reached > stride):
         convolutions = [module for module in stage.modules() if isinstance(module, nn.Conv2d)]
         for convolution in convolutions:
@@ -106,7 +106,8 @@ def limit_stride(stages: Mapping[int, nn.Module], stride: int, dilated: Dilated)
         if dilated:
             spatial = [convolution for convolution in convolutions if convolution.kernel_size > (1, 1)]
             for index, convolution in enumerate(spatial):
-                spacing = dilation if index == 0 and dilated != "uniform" else 2 * dilation
+                first = {"uniform": 2 * dilation, "recurseed": 1}.get(str(dilated), dilation)
+                spacing = 2 * dilation if index else first
                 convolution.dilation = (spacing, spacing)
                 convolution.padding = tuple(spacing * (side // 2) for side in convolution.kernel_size)
             dilation *= 2

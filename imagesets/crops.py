@@ -45,15 +45,18 @@ class Crop:
     mirror: bool
 
     @classmethod
-    def drawn(cls, size: Size, side: int, rng: np.random.Generator, top_left: bool = False) -> "Crop":
+    def drawn(
+        cls, size: Size, side: int, rng: np.random.Generator, top_left: bool = False, mirrors_canvas: bool = False
+    ) -> "Crop":
         """A random crop of an image that is rescaled to `size`.
 
         Along a side longer than the canvas, the window is uniform in the image. Along a shorter side, the image has a uniform
-        offset in the canvas, or with `top_left` none; a mirror then moves it to the right. Half of all crops are mirrored.
+        offset in the canvas, or with `top_left` none. Half of all crops are mirrored, with `mirrors_canvas` as whole canvases: an
+        image at the left goes to the right.
         """
         (rows, canvas_rows), (columns, canvas_columns) = (_slices(extent, side, rng, top_left) for extent in size)
         mirror = bool(rng.random() < 0.5)
-        if top_left and mirror:
+        if mirrors_canvas and mirror:
             canvas_columns = slice(side - canvas_columns.stop, side - canvas_columns.start)
         return cls(size, (rows, columns), (canvas_rows, canvas_columns), side, mirror)
 

@@ -34,7 +34,7 @@ class Between:
         factor = rng.uniform(self.scales[0], self.scales[1])
         factor = max(factor, 1 / min(label.shape))  # at least one pixel
         image = cv2.resize(rgb, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
-        return image, cv2.resize(label, image.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+        return image, cv2.resize(label, None, fx=factor, fy=factor, interpolation=cv2.INTER_NEAREST)
 
 
 @dataclass(frozen=True)

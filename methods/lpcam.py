@@ -39,6 +39,7 @@ from maps.extraction import per_image
 from training.stage import Context, PerImage, Records
 
 MATCHES = 3  # regions that are kept per prototype and shown in reports
+TIE = 1e-6  # centres whose probabilities differ by less are equally probable
 NORM_FLOOR = 1e-8  # in a cosine's denominator: the similarity to an all-zero vector is 0
 
 
@@ -55,10 +56,10 @@ def split(features: torch.Tensor, mask: torch.Tensor, threshold: float) -> tuple
 
 
 def class_prototypes(centres: torch.Tensor, probabilities: torch.Tensor, minimum: float) -> torch.Tensor:
-    """Foreground centres [N,C] whose probability [N] of the class exceeds mu_f = `minimum`, else the most probable one."""
+    """Foreground centres [N,C] whose probability [N] of the class exceeds mu_f = `minimum`, else the most probable."""
     kept = probabilities > minimum
     if len(centres) and not kept.any():
-        kept = probabilities == probabilities.max()
+        kept = probabilities > probabilities.max() - TIE
     return centres[kept]
 
 

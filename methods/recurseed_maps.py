@@ -1,9 +1,13 @@
 """RecurSeed's maps: its CAM, SCG's spread of it, that refined by PAMR, and the decoder's, all of one pass over the scales.
 
 As in the first release of the public code, rectified CAMs and features of all scales and mirror images are added up before SCG
-compares them. The decoder's map is the mean of its probabilities over scales and mirror images, each made on the grid of its
-logits (the code enlarges logits to the nearest first, which is the same). The stage `outputs` stores each map on its own grid,
-and the cheap stage `maps` picks one.
+compares them. The decoder's map is the mean of its probabilities over scales and mirror images. The stage `outputs` stores each
+map on its own grid, and the cheap stage `maps` picks one.
+
+Unlike the code: it makes the decoder's map at the size of the image. It enlarges logits to their view by nearest neighbour, makes
+probabilities of them and resizes those to the image. Ours go from the grid of the logits straight to the stored grid at stride 4,
+because maps at the size of the image take 16 times the space. The code's borders are steps of whole cells, ours are smooth.
+`segmentation.single_stage`, which stores no maps, segments validation images as the code does.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,14 +17,14 @@ import torch
 
 from imagesets.item import Item
 from imagesets.normalising import normalised
-from imagesets.views import Loaded, mirror_sum, pairs
-from maps.extraction import at_scales
+from imagesets.views import Loaded, images, load, mirror_sum
 from maps.grids import resize, strided
 from maps.maps import Maps
 from maps.reading import summed, unit_maximum
 from methods.recurseed import pamr_parameters
 from methods.recurseed_network import RecurSeed
 from refiners import pamr, scg
+from segmentation.fusion import RULES
 from training.stage import Context, PerImage, Record
 
 CAM_STRIDE, DECODER_STRIDE = 8, 4  # pixels per cell of the stored CAM (as published) and of the decoder's map
@@ -39,7 +43,9 @@ def outputs(context: Context) -> PerImage:
             return [[] for _ in batch]
         size = batch[0].rgb.shape[:2]
         grids = [strided(size, CAM_STRIDE), strided(size, DECODER_STRIDE), *[strided(size, stride)] * len(layers)]
-        views = (seen(network, pair, layers, grids) for pair in pairs(batch, device))
+        (whole,) = images(batch, device)
+        scaled = (RULES["mean_view_softmax"].resizing(whole, scale) for scale in scales)
+        views = (seen(network, torch.stack([view, view.flip(-1)], dim=1), layers, grids) for view in scaled)
         cams, decoded, *features = (sum(planes[1:], planes[0]) for planes in zip(*views, strict=True))
         found = []
         for place, loaded in enumerate(batch):
@@ -50,7 +56,7 @@ def outputs(context: Context) -> PerImage:
             found.append([cam, spread, decoded[place, 1 + keys] / (2 * len(scales))])
         return found
 
-    return at_scales(context, compute, _record)
+    return PerImage(lambda item: load(item, [1.0] if item.labels else (), device), compute, _record)
 
 
 def seen(network: RecurSeed, pair: torch.Tensor, layers: Sequence[int], grids: Sequence[tuple[int, int]]) -> list[torch.Tensor]:

@@ -15,7 +15,10 @@ from training.stage import Context
 
 
 def variation(values: np.ndarray, threshold: float, scale: float) -> float:
-    """`scale` times the standard deviation of the values above `threshold`, divided by their mean; 0 if none is above."""
+    """`scale` times the standard deviation of the values above `threshold`, divided by their mean; 0 if none is above.
+
+    Here and in `smoothed`, values are compared in their own precision.
+    """
     above = values[values > threshold].astype(np.float64)
     return float(scale * above.std() / (above + 1e-8).mean()) if above.size else 0.0
 
@@ -53,7 +56,7 @@ def masks(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:
         maps = context.inputs["maps"][item.id]
         if len(maps.keys) == 0:
             return {"label": np.zeros(maps.size, np.uint8)}
-        full = maps.full().numpy()
+        full = maps.full().numpy().astype(np.float16)  # the code stores maps like this, and compares in this precision
         bgr = item.rgb()[..., ::-1]  # the CRF is an approximation, in which the order of channels counts; the code has this one
         raised = [smoothed(values, settings.threshold, settings.smoothing) for values in full]
         scores = [np.stack([background(values, settings.alpha), values]) for values in raised]

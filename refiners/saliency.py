@@ -22,19 +22,20 @@ from refiners.threshold import to_labels
 from training.stage import Context
 
 PERCENT = 100  # what the threshold is multiplied by, though saliency goes to 255
-NOTHING, CERTAIN = 1e-6, 0.99999  # a class score below the first never wins, one above the second always does
+NOTHING, CERTAIN = 1e-6, 0.99999  # a class score below the first never wins, one above the second beats background
 
 
 def salient_labels(scores: torch.Tensor, saliency: torch.Tensor, keys: np.ndarray, threshold: float) -> np.ndarray:
     """A label map uint8 [H,W] from class scores [n,H,W] of the classes `keys` [n] and saliency uint8 [H,W].
 
-    The score of background is 1 where saliency is at most 100 * `threshold`, else 0; background wins a draw.
+    The score of background is 1 where saliency is at most 100 * `threshold`, else 0; background wins a draw. Of several classes
+    that are certain the first wins.
     """
     background = (saliency <= PERCENT * threshold).float()
     if not len(keys):
         return np.zeros(background.shape, np.uint8)
-    peak, index = scores.max(dim=0)
-    wins = (peak >= NOTHING) & ((peak > background) | (peak > CERTAIN))
+    peak, index = scores.masked_fill(scores > CERTAIN, 2.0).max(dim=0)
+    wins = (peak >= NOTHING) & (peak > background)
     return to_labels(torch.where(wins, index + 1, 0).numpy(), keys)
 
 

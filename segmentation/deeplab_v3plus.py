@@ -5,11 +5,13 @@ The papers' codes have plain convolutions and differ in the decoder, so its part
 """
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import nn
 from torch.nn import functional
 
+from backbones.backbone import Dilated
 from backbones.precision import MixedPrecision
 from backbones.vision_models import models
 from segmentation.learning import MaskObjective, learning
@@ -20,6 +22,7 @@ from training import optimisers
 from training.stage import Context, Settings, Training
 
 LOW = -4  # the tap at stride 4
+DILATED: dict[str, Dilated] = {"none": False, "torchvision": True, "recurseed": "recurseed"}  # the setting `dilated`
 
 
 class Decoder(MixedPrecision):
@@ -58,7 +61,8 @@ class Decoder(MixedPrecision):
 
 def network(settings: Settings, classes: Sequence[str], weights: str = "none") -> Segmenter:
     """The network, with initial `weights` as in `backbones.build`, or without any, for trained ones to be loaded into."""
-    backbone = build_backbone(settings, weights, settings.frozen_norms, stride=settings.stride, dilated=settings.dilated)
+    dilated = DILATED[settings.dilated]
+    backbone = build_backbone(settings, weights, settings.frozen_norms, stride=settings.stride, dilated=dilated)
     decoder = Decoder(
         (backbone.channels[LOW], backbone.channels[-1]),
         len(classes) + 1,
@@ -81,6 +85,13 @@ def training(context: Context) -> Training:
         module,
         MaskObjective(module, settings.averaging, align_corners=settings.align_corners),
         scaled_crop(context),
-        by_part(module, settings.lr, settings.head_factor, settings.weight_decay),
+        by_part(
+            module,
+            settings.lr,
+            settings.head_factor,
+            settings.weight_decay,
+            cast(Decoder, module.decoder).merge[-1],
+            settings.classifier_factor,
+        ),
         optimisers.poly(settings.iterations),
     )

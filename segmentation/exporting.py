@@ -4,7 +4,7 @@ TorchScript and ONNX record the operations on an example. What looks at sizes in
 so the parts that do so are replaced here by operations on tensors; they compute the same within rounding.
 """
 
-from typing import cast
+from typing import TypeGuard, cast
 
 import torch
 from torch import nn
@@ -13,8 +13,9 @@ from backbones.precision import MixedPrecision
 from imagesets.transforms import MEAN, STANDARD_DEVIATION
 from segmentation.aspp import ASPP
 from segmentation.class_scores import Compute
-from segmentation.fusion import RULES, Rule, View
+from segmentation.fusion import RULES, View
 from segmentation.inference import Fused
+from segmentation.multi_scale import Resizing
 
 
 class Exported(nn.Module):
@@ -36,8 +37,7 @@ class Exported(nn.Module):
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """One image; several sizes need no other module."""
         planes = (image.permute(2, 0, 1).float() * self.factor - self.shift)[None]
-        fitted = isinstance(self.compute, Fused) and all(self.compute.fit)
-        scores = _fitted(cast(Fused, self.compute), planes) if fitted else self.compute(planes, planes.shape[-2:])
+        scores = _fused(self.compute, planes) if _looks_at_sizes(self.compute) else self.compute(planes, planes.shape[-2:])
         return scores[0].max(0).indices.to(torch.uint8), scores[0]
 
 
@@ -89,50 +89,57 @@ class Cells(nn.Module):
         return inside / inside.sum(1, keepdim=True)
 
 
-def _fitted(compute: Fused, images: torch.Tensor) -> torch.Tensor:
-    """As `Fused`, where the factor on the size of the images [1,3,H,W] is computed from it."""
+def _looks_at_sizes(compute: Compute) -> TypeGuard[Fused]:
+    """Whether Python computes the sizes of the views."""
+    return isinstance(compute, Fused) and (all(compute.fit) or RULES[compute.fusion].resizing.rounding != "down")
+
+
+def _fused(compute: Fused, images: torch.Tensor) -> torch.Tensor:
+    """As `Fused`, where the sizes of the views are computed from that of the images [1,3,H,W] by operations on tensors."""
     rule, views = RULES[compute.fusion], list[View]()
     height, width = (_number(images, axis) for axis in (-2, -1))
-    # float64 as Python's numbers, because a size is a product rounded down; ONNX would make float32 of plain numbers
+    # float64 as Python's numbers, because a size is a rounded product; ONNX would make float32 of plain numbers
     longest, shortest, *scales = torch.tensor([*compute.fit, *compute.scales], dtype=torch.float64).unbind()
-    factor = torch.minimum(longest / torch.maximum(height, width), shortest / torch.minimum(height, width))
+    fitting = torch.minimum(longest / torch.maximum(height, width), shortest / torch.minimum(height, width))
+    factor = fitting if all(compute.fit) else torch.ones_like(height)
     for scale in scales:
-        scaled = _scaled(images, scale * factor, rule)
+        scaled = _scaled(images, scale * factor, rule.resizing)
         views.append(View(compute.segment(scaled), scaled.shape[-2:]))
         if compute.mirror:
-            mirrored = _scaled(images.flip(-1), scale * factor, rule)
+            mirrored = _scaled(images.flip(-1), scale * factor, rule.resizing)
             views.append(View(compute.segment(mirrored).flip(-1), scaled.shape[-2:]))
     return rule.fuse(views, images.shape[-2:])
 
 
-def _scaled(images: torch.Tensor, factor: torch.Tensor, rule: Rule) -> torch.Tensor:
-    """Images [1,3,H,W] resized by a factor, as `functional.interpolate` does it with a number."""
-    rows, columns = (_resizing(images, axis, factor, rule) for axis in (-2, -1))
+def _scaled(images: torch.Tensor, factor: torch.Tensor, how: Resizing) -> torch.Tensor:
+    """Images [1,3,H,W] resized by a factor, as `Resizing` does it with a number."""
+    rows, columns = (_shares(images, axis, factor, how) for axis in (-2, -1))
     return rows @ images @ columns.T
 
 
-def _resizing(images: torch.Tensor, axis: int, factor: torch.Tensor, rule: Rule) -> torch.Tensor:
+def _shares(images: torch.Tensor, axis: int, factor: torch.Tensor, how: Resizing) -> torch.Tensor:
     """The share [resized,n] of each of the n pixels along an axis in each resized pixel; rounded as torch rounds it."""
     length = _number(images, axis)
     one = torch.ones_like(images[0, 0, 0, 0])
-    place, position = _places(length, factor, rule, one), _counted(length, one)
+    place, position = _places(length, factor, how, one), _counted(length, one)
     first = place.floor()
     shares = torch.zeros_like(first[:, None] * position)
-    start, weigh = (-1, _cubic) if rule.mode == "bicubic" else (0, _linear)
+    start, weigh = (-1, _cubic) if how.mode == "bicubic" else (0, _linear)
     for offset, share in enumerate(weigh(place - first), start):
         pixel = (first + offset).clamp(min=0).minimum((length - 1).float())
         shares = shares + share[:, None] * (position == pixel[:, None])
     return shares
 
 
-def _places(length: torch.Tensor, factor: torch.Tensor, rule: Rule, one: torch.Tensor) -> torch.Tensor:
+def _places(length: torch.Tensor, factor: torch.Tensor, how: Resizing, one: torch.Tensor) -> torch.Tensor:
     """Where each pixel of a line of `length` pixels, resized by `factor`, lies in that line: [resized] of the kind of `one`."""
-    resized = (length * factor).floor()
+    exact = length * factor
+    resized = exact.round() if how.rounding == "half even" else (exact + 0.5 * (how.rounding == "half up")).floor()
     index = _counted(resized, one)
-    if rule.align_corners:
+    if how.align_corners:
         return index * ((length - 1) / (resized - 1).clamp(min=1)).float()
-    place = (index + 0.5) * (1 / factor).float() - 0.5
-    return place.clamp(min=0) if rule.mode == "bilinear" else place
+    place = (index + 0.5) * (1 / factor if how.by_factor else length / resized).float() - 0.5
+    return place.clamp(min=0) if how.mode == "bilinear" else place
 
 
 def _counted(count: torch.Tensor, one: torch.Tensor) -> torch.Tensor:

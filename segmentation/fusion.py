@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional
 
 from maps.grids import resize
-from segmentation.multi_scale import largest
+from segmentation.multi_scale import Resizing, largest
 
 
 @dataclass(frozen=True)
@@ -23,11 +23,10 @@ class View:
 
 @dataclass(frozen=True)
 class Rule:
-    """`fuse(views, size)` gives scores [B,L,*size] in 0..1; `mode` and `align_corners` are how images are resized."""
+    """`fuse(views, size)` gives scores [B,L,*size] in 0..1; `resizing` is how images are resized."""
 
     fuse: Callable[[Sequence[View], Sequence[int]], torch.Tensor]
-    mode: str = "bilinear"
-    align_corners: bool = False
+    resizing: Resizing
 
 
 def max_logits(views: Sequence[View], size: Sequence[int]) -> torch.Tensor:
@@ -56,11 +55,11 @@ def max_softmax(views: Sequence[View], size: Sequence[int]) -> torch.Tensor:
 
 
 RULES: Mapping[str, Rule] = {
-    "max_logits": Rule(max_logits),  # kazuto1011/deeplab-pytorch
-    "mean_logits": Rule(mean_logits, mode="bicubic"),  # SEAM's segmenter, HFPL
-    "mean_softmax": Rule(mean_softmax),  # mmsegmentation
-    "mean_view_softmax": Rule(mean_view_softmax),  # RecurSeed
-    "max_softmax": Rule(max_softmax, align_corners=True),  # MCTformer
+    "max_logits": Rule(max_logits, Resizing()),  # kazuto1011/deeplab-pytorch
+    "mean_logits": Rule(mean_logits, Resizing("bicubic", rounding="half even")),  # SEAM's segmenter, HFPL: OpenCV by a factor
+    "mean_softmax": Rule(mean_softmax, Resizing(rounding="half up", by_factor=False)),  # mmsegmentation, there on uint8
+    "mean_view_softmax": Rule(mean_view_softmax, Resizing(by_factor=False)),  # RecurSeed
+    "max_softmax": Rule(max_softmax, Resizing(align_corners=True)),  # MCTformer
 }
 
 

@@ -11,7 +11,6 @@ from imagesets.rescaling import fit_factor
 from imagesets.views import Loaded, images, load
 from refiners import crf
 from segmentation.fusion import RULES, View
-from segmentation.multi_scale import at_scale
 from training.stage import Context, PerImage, Record, Settings
 
 Segment = Callable[[torch.Tensor], torch.Tensor]  # normalised images [B,3,H,W] to logits [B,L,h,w], background first
@@ -102,7 +101,7 @@ def probabilities(segment: Segment, images: torch.Tensor, scales: Sequence[float
     rule, views = RULES[fusion], list[View]()
     batch = torch.cat([images, images.flip(-1)]) if mirror else images
     for scale in scales:
-        scaled = at_scale(batch, scale, rule.mode, rule.align_corners)
+        scaled = rule.resizing(batch, scale)
         plain, *mirrored = segment(scaled).split(len(images))
         views += [View(logits, scaled.shape[-2:]) for logits in (plain, *(logits.flip(-1) for logits in mirrored))]
     return rule.fuse(views, images.shape[-2:])

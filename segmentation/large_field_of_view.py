@@ -55,7 +55,8 @@ HEADS = {"seam": seam_head, "mctformer": mctformer_head}
 
 def network(settings: Settings, classes: Sequence[str], weights: str = "none") -> Segmenter:
     """The network, with initial `weights` as in `backbones.build`, or without any, for trained ones to be loaded into."""
-    backbone = build_backbone(settings, weights, settings.frozen_norms, stride=settings.stride, dilated=True)
+    norms = settings.frozen_norms, settings.batch_statistics
+    backbone = build_backbone(settings, weights, *norms, stride=settings.stride, dilated=True)
     backbone.freeze(settings.frozen if settings.weights != "none" else "none")
     head = HEADS[settings.head](backbone.channels[-1], len(classes) + 1, settings.width, settings.dilation)
     return with_momentum(Segmenter(backbone, head), settings.norm_momentum)

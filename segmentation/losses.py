@@ -1,8 +1,11 @@
 """Cross entropy on label maps with void."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 
+import numpy as np
 import torch
+from PIL import Image
 from torch.nn import functional
 
 from imagesets.item import VOID
@@ -21,14 +24,20 @@ def cross_entropy(logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
 def shrunk(label: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
     """A label map [B,H,W] on a grid of `size` (height, width) by nearest neighbour at pixel centres, as Pillow does it.
 
-    The source of output index i is floor((i + 1/2) * n_in / n_out), here in exact integers. Torch's "nearest" takes
-    floor(i * n_in / n_out), which shifts the labels against the logits by half a cell.
+    Torch's "nearest" takes floor(i * n_in / n_out), which shifts the labels against the logits by half a cell.
     """
-    rows, columns = (
-        (2 * torch.arange(to, device=label.device) + 1) * extent // (2 * to)
-        for extent, to in zip(label.shape[-2:], size, strict=True)
-    )
+    rows, columns = (sources(extent, to, label.device) for extent, to in zip(label.shape[-2:], size, strict=True))
     return label[:, rows[:, None], columns]
+
+
+@lru_cache(maxsize=64)  # trainings ask for few sizes, in every step
+def sources(extent: int, to: int, device: torch.device) -> torch.Tensor:
+    """The index in 0..`extent`-1 that Pillow's nearest neighbour reads for each of `to` pixels, int64 [to].
+
+    It is floor((i + 1/2) * extent / to), except that Pillow adds up floats, which may end just below a whole number.
+    """
+    line = Image.fromarray(np.arange(extent, dtype=np.int32)[None])
+    return torch.from_numpy(np.array(line.resize((to, 1), Image.Resampling.NEAREST))[0]).long().to(device)
 
 
 def averaged_cross_entropy(logits: torch.Tensor, label: torch.Tensor, averaging: str) -> torch.Tensor:

@@ -21,8 +21,9 @@ class MaskedCrop:
     """Makes one training example: image float32 [3,crop,crop] and label uint8 [crop,crop] in 0..`labels`-1 or void.
 
     The image gets other colours (`recolour`) and another size (`rescale`). If it is then smaller than the crop, it lies in the
-    corner or, unless `top_left`, anywhere. Mirroring comes last. With `largest_class` below 1, up to ten crops are drawn until
-    several classes are seen and none has that share of the pixels that are not void.
+    corner or, unless `top_left`, anywhere. Mirroring comes last, and moves the image in the crop only with `mirrors_canvas`. With
+    `largest_class` below 1, up to ten crops are drawn until several classes are seen and none has that share of the pixels that
+    are not void.
     """
 
     masks: Records
@@ -31,6 +32,7 @@ class MaskedCrop:
     rescale: Rescale
     recolour: Recolour | None = None
     top_left: bool = False
+    mirrors_canvas: bool = False
     largest_class: float = 1.0
 
     def __call__(self, item: Item, rng: np.random.Generator) -> dict[str, torch.Tensor]:
@@ -45,7 +47,7 @@ class MaskedCrop:
     def _drawn(self, label: np.ndarray, rng: np.random.Generator) -> tuple[Crop, np.ndarray]:
         """A crop, and what it shows of the label map."""
         for _ in range(DRAWS):
-            crop = Crop.drawn(label.shape, self.crop, rng, self.top_left)
+            crop = Crop.drawn(label.shape, self.crop, rng, self.top_left, self.mirrors_canvas)
             seen = crop.label(label)
             if self.largest_class == 1 or is_varied(seen, self.largest_class):
                 break
@@ -67,7 +69,7 @@ def fitted_crop(context: Context) -> MaskedCrop:
 
 def scaled_top_left_crop(context: Context) -> MaskedCrop:
     """The examples of a training as deeplab-pytorch has them."""
-    return _crop(context, OneOf(context.settings.scales), None, top_left=True)
+    return _crop(context, OneOf(context.settings.scales), None, top_left=True, mirrors_canvas=True)
 
 
 def _crop(context: Context, rescale: Rescale, recolour: Recolour | None, **how: Any) -> MaskedCrop:

@@ -24,17 +24,29 @@ def with_faster_head(backbone: nn.Module, head: nn.Module, lr: float, weight_dec
     ]
 
 
-def by_part(network: Segmenter, lr: float, head_factor: float, weight_decay: float) -> list[dict[str, Any]]:
-    """The backbone at the base rate and the decoders at `head_factor` times that.
+def by_part(
+    network: Segmenter,
+    lr: float,
+    head_factor: float,
+    weight_decay: float,
+    classifier: nn.Module | None = None,
+    classifier_factor: float = 1.0,
+) -> list[dict[str, Any]]:
+    """The backbone at the base rate, the decoders at `head_factor` times that, their part `classifier` at a multiple of theirs.
 
     Layer norms and position tables have no weight decay (Swin's configuration of mmsegmentation); no ResNet has any.
     """
-    backbone = list(network.backbone.named_parameters())
-    free = [value for name, value in backbone if any(part in name for part in UNDECAYED)]
-    decayed = [value for name, value in backbone if not any(part in name for part in UNDECAYED)]
-    heads = [value for name, value in network.named_parameters() if not name.startswith("backbone.")]
+    # by kind as well: torchvision does not call the norm of Swin's patch embedding one
+    norms = {id(own) for module in network.backbone.modules() if isinstance(module, nn.LayerNorm) for own in module.parameters()}
+    free, decayed = list[nn.Parameter](), list[nn.Parameter]()
+    for name, value in network.backbone.named_parameters():
+        (free if id(value) in norms or any(part in name for part in UNDECAYED) else decayed).append(value)
+    last = list(classifier.parameters()) if classifier else []
+    elsewhere = {id(value) for value in (*free, *decayed, *last)}
+    heads = [value for value in network.parameters() if id(value) not in elsewhere]
     return [
         {"params": decayed, "lr": lr, "weight_decay": weight_decay},
         {"params": free, "lr": lr, "weight_decay": 0.0},
         {"params": heads, "lr": head_factor * lr, "weight_decay": weight_decay},
+        *([{"params": last, "lr": classifier_factor * head_factor * lr, "weight_decay": weight_decay}] if last else []),
     ]

@@ -70,14 +70,14 @@ def with_momentum(network: Segmenter, momentum: float) -> Segmenter:
     return network
 
 
-def build_backbone(settings: Settings, weights: str, frozen: bool, **options: Any) -> Backbone:
+def build_backbone(settings: Settings, weights: str, frozen: bool, batch_statistics: bool = False, **options: Any) -> Backbone:
     """The backbone that the settings name, with initial `weights`.
 
-    With `frozen`, batch norms that come from trained weights are constants: scale and shift do not train either. Without trained
-    weights they train all the same.
+    With `frozen`, batch norms that come from trained weights are constants: scale and shift do not train either. With
+    `batch_statistics` scale and shift alone are constants. Without trained weights batch norms train all the same.
     """
     constant = frozen and settings.weights != "none"
-    backbone = backbones.build(settings.backbone, weights=weights, frozen_statistics=constant, **options)
+    backbone = backbones.build(settings.backbone, weights=weights, frozen_statistics=constant and not batch_statistics, **options)
     if constant:
         for module in backbone.modules():
             if isinstance(module, nn.BatchNorm2d):

@@ -6,6 +6,7 @@ Jo, Yu and Kim, RecurSeed and EdgePredictMix, arXiv 2204.06754; its text says li
 * the decoder's map of each class that is kept is divided by its maximum, the decoder's background is dropped, and the score of
   background is (1 - the highest of the maps) to a power;
 * the dense CRF decides between background and the classes that are kept.
+The code's script resizes probabilities by nearest neighbour too; ours are resized bilinearly, as its functions do by default.
 The code turns the normalised image back into grey levels for the CRF, some of them one too low; ours are the image's own.
 """
 
@@ -23,7 +24,7 @@ from maps.grids import resize
 from maps.reading import unit_maximum
 from refiners import crf
 from refiners.threshold import to_labels
-from segmentation.multi_scale import at_scale
+from segmentation.fusion import RULES
 from training.stage import Context, PerImage, Record
 
 
@@ -87,7 +88,7 @@ def both_probabilities(
     """
     batch, both = (torch.cat([images, images.flip(-1)]) if mirror else images), []
     for scale in scales:
-        view = at_scale(batch, scale)
+        view = RULES["mean_view_softmax"].resizing(batch, scale)
         cams, decoded, _ = network.both(view)
         enlarged = functional.interpolate(decoded, size=view.shape[-2:], mode=enlarging)
         plain, *mirrored = resize(enlarged.softmax(1), images.shape[-2:]).split(len(images))

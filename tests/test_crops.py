@@ -146,7 +146,7 @@ def test_deeplab_s_crops_are_the_golden_ones(case: int, scale: float, side: int,
     drawn = iter([begin for begin, extent in zip(start, by_factor(label.shape, scale), strict=True) if extent >= side])
     rng: Any = SimpleNamespace(choice=min, integers=lambda *_, **__: next(drawn), random=lambda: 0.0 if mirror else 1.0)
     image, label = OneOf((scale,))(image, label, rng)
-    crop = Crop.drawn(label.shape, side, rng, top_left=True)
+    crop = Crop.drawn(label.shape, side, rng, top_left=True, mirrors_canvas=True)
     assert np.array_equal(crop.label(label), DEEPLAB[f"out_label{case}"])
     pixels = (
         crop.float_image(image, as_it_is) * np.array(STANDARD_DEVIATION)[:, None, None] + np.array(MEAN)[:, None, None]

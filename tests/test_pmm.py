@@ -79,7 +79,7 @@ def test_a_window_has_the_labels_of_its_heat_or_of_its_image(heat: str | None, l
 def test_smoothing_backgrounds_and_masks_are_the_golden_ones() -> None:
     data = arrays("pmm_ppmg")
     threshold, scale, alpha = (float(data[name]) for name in ("cam_thresh", "cv_scale", "alpha"))
-    maps = data["cams"].astype(np.float32)
+    maps = data["cams"]
     np.testing.assert_allclose([ppmg.variation(own, threshold, scale) for own in maps], data["cov"], rtol=1e-5)
     smooth = np.stack([ppmg.smoothed(own, threshold, scale) for own in maps])
     background = ppmg.background(smooth, alpha)
@@ -96,6 +96,25 @@ def test_smoothing_backgrounds_and_masks_are_the_golden_ones() -> None:
 def test_a_map_of_one_value_is_not_smoothed() -> None:
     assert ppmg.variation(np.full((3, 4), 0.5), 0.05, 0.3) == 0
     assert ppmg.variation(np.zeros((3, 4)), 0.05, 0.3) == 0
+
+
+def test_a_value_that_equals_the_threshold_in_its_own_precision_is_kept() -> None:
+    values = np.array([[0.0499, 0.05, 0.7]], np.float16)
+    assert (ppmg.smoothed(values, 0.05, 0.3) > 0).tolist() == [[False, True, True]]
+    assert ppmg.variation(values, 0.05, 0.3) == 0  # one value is above the threshold
+
+
+def test_the_maps_of_a_run_are_compared_in_half_precision_as_the_code_stores_them() -> None:
+    item: Any = SimpleNamespace(id="it", rgb=lambda: np.zeros((2, 2, 3), np.uint8))
+    full = torch.tensor([[[0.05, 0.05], [0.05, 0.05]]], dtype=torch.float16).float()
+    maps = SimpleNamespace(keys=[3], size=(2, 2), full=lambda: full)
+    parameters = load_all()["crf"].table["pmm"]
+    settings = SimpleNamespace(threshold=0.05, smoothing=0.0, alpha=0.5, crf=parameters)
+    seen: list[np.ndarray] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(crf, "soft", lambda rgb, both, parameters: seen.append(both) or both)
+        ppmg.masks(SimpleNamespace(settings=settings, inputs={"maps": {"it": maps}}))(item)  # type: ignore[arg-type]
+    np.testing.assert_allclose(seen[0][1], np.float32(np.float16(0.05)))
 
 
 def test_an_overlap_goes_to_the_class_of_the_smaller_region() -> None:

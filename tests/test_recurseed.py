@@ -11,17 +11,19 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from torch import nn
 
 import backbones
 from backbones.resnet import small
-from imagesets.item import VOID
+from imagesets.item import VOID, Item
+from imagesets.transforms import normalise
 from maps.grids import resize
-from methods import recurseed, recurseed_targets
+from methods import recurseed, recurseed_maps, recurseed_targets
 from methods.recurseed import PlacedCrop, RecurSeedObjective, averaged
 from methods.recurseed_network import RecurSeed
 from methods.recurseed_targets import Making, in_cells, normalised_cams, pooled, recursion_loss, segmentation_loss, targets
-from orchestrator.engine.context import for_extraction, importing
+from orchestrator.engine.context import for_extraction, importing, settings_of
 from orchestrator.planning.launch import Request, experiment
 from orchestrator.planning.recipes import entries
 from orchestrator.planning.references import resolve
@@ -32,7 +34,7 @@ from segmentation.deeplab_v3plus import LOW, Decoder
 from tests.golden_vectors import golden
 from training.average import AveragedCopy, ramped
 from training.optimisers import poly
-from training.stage import Settings, Training
+from training.stage import Context, Settings, Training
 
 CLASSES, SIDE = 4, 32
 MAKING = Making(layers=(2, 1), stride=8)
@@ -225,6 +227,23 @@ def test_if_no_pixel_passes_certain_filter_all_losses_and_gradients_are_finite(l
     sum(losses.values()).backward()  # type: ignore[union-attr]
     assert all(torch.isfinite(own.grad).all() for own in network.parameters() if own.grad is not None)
     assert torch.isfinite(torch.stack([*losses.values()])).all()
+
+
+def test_the_views_of_maps_are_resized_as_the_code_resizes_them(tmp_path: Path) -> None:
+    rgb = np.random.default_rng(0).integers(0, 256, (37, 55, 3), np.uint8)
+    Image.fromarray(rgb).save(tmp_path / "a.png")
+    (stage,) = (one for one in experiment(Request("recurseed+none", "folder:x")).stages if one.recipe.writes == "outputs")
+    network, seen = a_network().eval(), list[torch.Tensor]()
+    both = network.both
+    network.both = lambda images: seen.append(images) or both(images)  # type: ignore[method-assign, func-returns-value]
+    settings = settings_of({**stage.settings, "scales": [1.0, 0.5, 1.5], "scg.layers": [5]})
+    context = Context(settings, ("a",) * CLASSES, (), (), torch.device("cpu"), {"network": network})
+    made = recurseed_maps.outputs(context)(Item("a", tmp_path / "a.png", (0, 2)))
+    assert made["decoder"].shape == (2, 10, 14)
+    whole = torch.from_numpy(normalise(rgb))[None]
+    for images, size in zip(seen, [(37, 55), (18, 27), (55, 82)], strict=True):
+        expected = nn.functional.interpolate(whole, size=size, mode="bilinear", align_corners=False)
+        close(images, torch.cat([expected, expected.flip(-1)]), 1e-5)
 
 
 def test_losses_begin_at_their_steps_and_outputs_are_those_of_the_contract() -> None:

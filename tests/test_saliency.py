@@ -60,6 +60,11 @@ def test_where_nothing_is_salient_only_a_certain_class_stays(seed: int, threshol
     assert not salient_labels(scores[:0], saliency, np.array([], int), threshold).any()
 
 
+def test_of_two_certain_classes_the_first_wins() -> None:
+    scores = torch.tensor([[[0.999995, 0.2]], [[1.0, 1.0]]])
+    assert salient_labels(scores, torch.zeros(1, 2, dtype=torch.uint8), np.array([1, 4]), 0.2).tolist() == [[2, 5]]
+
+
 def test_what_is_wrong_with_a_folder_is_told_at_once(tmp_path: Path) -> None:
     folder = tmp_path / "maps"
     folder.mkdir()

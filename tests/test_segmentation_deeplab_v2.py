@@ -86,6 +86,13 @@ def test_the_training_loss_is_the_public_codes(tiny, case):
     np.testing.assert_allclose(sum(terms), golden[f"loss_sum_{case}"], rtol=1e-4)
 
 
+@pytest.mark.parametrize(("extent", "to"), [(52, 6), (321, 41), (28, 3)])
+def test_labels_shrink_as_pillow_shrinks_them_where_two_pixels_are_as_near(extent, to):
+    label = np.random.default_rng(0).integers(0, 21, (extent, 9), np.uint8)
+    expected = np.asarray(Image.fromarray(label).resize((5, to), Image.Resampling.NEAREST))
+    assert np.array_equal(shrunk(torch.from_numpy(label)[None], (to, 5))[0], expected)
+
+
 class Features(nn.Module):
     """A backbone whose features are its input."""
 

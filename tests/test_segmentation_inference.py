@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -9,12 +10,13 @@ from PIL import Image
 from torch.nn import functional
 
 from imagesets.item import Item
+from imagesets.rescaling import fitted
 from maps.grids import resize
 from orchestrator.planning.recipes import load_all
 from refiners import crf
 from segmentation import inference
 from segmentation.fusion import RULES, View
-from segmentation.multi_scale import at_scale, at_scales, largest
+from segmentation.multi_scale import at_scales, largest
 from training.stage import Context, Settings
 
 GOLDEN = np.load(Path(__file__).parent / "golden" / "test_time_fusion.npz")
@@ -56,11 +58,26 @@ def test_recurseeds_test_is_that_of_its_code_from_the_image_on():
 
 def test_seams_test_resizes_images_as_its_code_does():
     image = torch.from_numpy(GOLDEN["seam|view2"])
-    rule = RULES["mean_logits"]
     for scale, view in ((0.5, "seam|view0"), (1.5, "seam|view4")):
-        np.testing.assert_allclose(at_scale(image, scale, rule.mode, rule.align_corners), GOLDEN[view], atol=1e-5)
+        np.testing.assert_allclose(RULES["mean_logits"].resizing(image, scale), GOLDEN[view], atol=1e-5)
     found = inference.probabilities(convolution, image, (0.5, 1.0, 1.5), True, "mean_logits")
     np.testing.assert_allclose(found, GOLDEN["seam|prob"], atol=1e-5)
+
+
+@pytest.mark.parametrize("scale", [0.37, 0.5, 1.25, 1.75])
+def test_sizes_and_places_of_each_test_are_those_of_its_code(scale):
+    image = torch.rand(1, 3, 37, 55, generator=torch.Generator().manual_seed(0))
+    plane = np.ascontiguousarray(image[0].permute(1, 2, 0))
+    opencv = cv2.resize(plane, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
+    np.testing.assert_allclose(RULES["mean_logits"].resizing(image, scale)[0].permute(1, 2, 0), opencv, atol=1e-5)
+    height, width = fitted((37, 55), (0, 0), scale)
+    mmcv = cv2.resize(plane, (width, height), interpolation=cv2.INTER_LINEAR)
+    np.testing.assert_allclose(RULES["mean_softmax"].resizing(image, scale)[0].permute(1, 2, 0), mmcv, atol=1e-5)
+    size = (int(37 * scale), int(55 * scale))
+    recurseed = functional.interpolate(image, size=size, mode="bilinear", align_corners=False)
+    torch.testing.assert_close(RULES["mean_view_softmax"].resizing(image, scale), recurseed)
+    deeplab = functional.interpolate(image, scale_factor=scale, mode="bilinear", align_corners=False)
+    assert torch.equal(RULES["max_logits"].resizing(image, scale), deeplab)
 
 
 def test_the_maximum_of_probabilities_is_not_divided_by_its_sum():
@@ -116,6 +133,9 @@ def test_an_image_is_fitted_before_it_is_scaled():
     assert seen == [(80, 104), (40, 52)] and found.shape[-2:] == (40, 52)
     inference.Fused(segment, (1.0,), False, "mean_softmax", fit=(104, 512))(image, (40, 52))
     assert seen[-1] == (80, 104)
+    inference.probabilities(segment, image, (0.7,), False, "mean_softmax", fit=(2048, 63))  # 44.1 and 57.33
+    inference.probabilities(segment, image, (0.75,), False, "mean_softmax", fit=(2048, 62))  # 46.5 and 60.45
+    assert seen[-2:] == [(44, 57), (47, 60)]
 
 
 def test_the_crf_decides_between_classes_that_are_probable_somewhere():

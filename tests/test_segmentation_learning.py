@@ -6,6 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -17,17 +18,20 @@ from imagesets.crops import Crop
 from imagesets.errors import WrongInput
 from imagesets.rescaling import Between, Fitted, OneOf, fitted
 from imagesets.transforms import normalise
+from orchestrator.engine.context import settings_of
+from orchestrator.planning.launch import Request, experiment
+from segmentation import deeplab_v3plus
 from segmentation.large_field_of_view import seam_head
 from segmentation.learning import MaskObjective
 from segmentation.losses import averaged_cross_entropy, cross_entropy
-from segmentation.masked_crop import MaskedCrop, is_varied
+from segmentation.masked_crop import MaskedCrop, fitted_crop, is_varied
 from segmentation.parameter_groups import by_part, with_faster_head
 from segmentation.schedules import staircase, warmed_up
 from segmentation.segmenter import FCNHead, Segmenter, build_backbone
 from segmentation.upernet import UperHead
 from tests.test_segmentation_deeplab_v2 import striped_images
 from training.optimisers import poly
-from training.stage import Settings
+from training.stage import Context, Settings
 
 GOLDEN = Path(__file__).parent / "golden"
 RATES = json.loads((GOLDEN / "lr_schedules.json").read_text())
@@ -96,12 +100,27 @@ def test_norms_and_position_tables_of_swin_do_not_decay_and_all_else_does() -> N
     free = {name for name, value in network.named_parameters() if any(value is own for own in groups[1]["params"])}
     layer_norms = {name for name, module in network.named_modules() if isinstance(module, nn.LayerNorm)}
     assert {name for name in free if "relative_position_bias_table" not in name} == {
-        f"{name}.{part}" for name in layer_norms if ".norm" in name for part in ("weight", "bias")
+        f"{name}.{part}" for name in layer_norms for part in ("weight", "bias")
     }
     assert sum("relative_position_bias_table" in name for name in free) == 12
     assert [group["weight_decay"] for group in groups] == [0.01, 0.0, 0.01]
     assert [group["lr"] for group in groups] == [6e-5, 6e-5, 12e-5]
     assert sum(len(group["params"]) for group in groups) == len(list(network.parameters()))
+
+
+def test_only_the_last_convolution_of_seams_deeplabv3plus_is_faster(tmp_path: Path) -> None:
+    items, masks = striped_images(tmp_path, 2)
+    small = ("backbone=small", "weights=none", "width=8", "low_width=4", "batch=2", "crop=32")
+    assignments = tuple(f"deeplabv3plus.{setting}" for setting in small)
+    wanted = experiment(Request("supervised", "folder:x", "deeplabv3plus-seam", assignments=assignments))
+    (stage,) = (stage for stage in wanted.stages if stage.recipe.writes == "segmenter")
+    context = Context(settings_of(stage.settings), ("a", "b"), tuple(items), (), torch.device("cpu"), {"masks": masks})
+    made = deeplab_v3plus.training(context)
+    rates = {id(value): group["lr"] for group in made.optimiser.param_groups for value in group["params"]}
+    found = {name: rates[id(value)] for name, value in made.network.named_parameters()}
+    last = {name for name, rate in found.items() if rate == pytest.approx(0.07)}
+    assert last == {"decoder.merge.4.weight", "decoder.merge.4.bias"}
+    assert {rate for name, rate in found.items() if name not in last} == {0.007}
 
 
 class Decoders(nn.Module):
@@ -170,6 +189,13 @@ def test_examples_of_seams_segmenter_are_the_golden_ones(
     np.testing.assert_allclose(found, SEAM[f"out_image_hwc{case}"], atol=1e-5)
 
 
+@pytest.mark.parametrize("factor", [0.61, 0.85, 1.37])
+def test_seams_segmenter_rescales_labels_by_the_factor_itself(factor: float) -> None:
+    label = np.random.default_rng(0).integers(0, 21, (83, 127), np.uint8)
+    expected = cv2.resize(label, None, fx=factor, fy=factor, interpolation=cv2.INTER_NEAREST)
+    assert np.array_equal(Between((0.5, 1.5))(label[..., None].repeat(3, 2), label, fixed(factor))[1], expected)
+
+
 def test_every_rule_of_colours_keeps_the_form_and_follows_its_generator() -> None:
     rgb = SEAM["image_rgb0"]
     for rule in filter(None, colour.RULES.values()):
@@ -223,9 +249,21 @@ def test_an_example_is_normalised_and_its_surroundings_are_zero(tmp_path: Path) 
     assert not example["image"][:, 64:].any() and (example["label"][:, 64:] == 255).all()
 
 
+@pytest.mark.parametrize("mirror", [False, True])
+def test_mmsegmentation_pads_an_image_that_is_mirrored_on_the_right(tmp_path: Path, mirror: bool) -> None:
+    (item, *_), masks = striped_images(tmp_path, 4)
+    settings = Settings({"fit": [0, 0], "scale_range": [1.0, 1.0], "colour": "none", "largest_class": 1.0, "crop": 80})
+    context = Context(settings, ("a", "b"), (), (), torch.device("cpu"), {"masks": masks})
+    label = fitted_crop(context)(item, fixed(1.0, mirror=mirror))["label"].numpy()
+    assert (label[:, 64:] == 255).all() and np.array_equal(label[:64, :64], masks[item.id]["label"][:, :: -1 if mirror else 1])
+
+
 def test_the_backbones_batch_norms_are_constants_where_they_should_be() -> None:
     for weights, frozen, trains in (("imagenet", True, False), ("imagenet", False, True), ("none", True, True)):
         settings = Settings({"backbone": resnet.small, "weights": weights})
         backbone = build_backbone(settings, "none", frozen, stride=16).train()
         norms = [module for module in backbone.modules() if isinstance(module, nn.BatchNorm2d)]
         assert norms and all(module.training == trains and module.weight.requires_grad == trains for module in norms)
+    backbone = build_backbone(Settings({"backbone": resnet.small, "weights": "imagenet"}), "none", True, True, stride=16).train()
+    norms = [module for module in backbone.modules() if isinstance(module, nn.BatchNorm2d)]
+    assert norms and all(module.training and not module.weight.requires_grad for module in norms)  # HFPL's training
