@@ -133,8 +133,8 @@ def test_an_image_is_fitted_before_it_is_scaled():
     assert seen == [(80, 104), (40, 52)] and found.shape[-2:] == (40, 52)
     inference.Fused(segment, (1.0,), False, "mean_softmax", fit=(104, 512))(image, (40, 52))
     assert seen[-1] == (80, 104)
-    inference.probabilities(segment, image, (0.7,), False, "mean_softmax", fit=(2048, 63))  # 44.1 and 57.33
-    inference.probabilities(segment, image, (0.75,), False, "mean_softmax", fit=(2048, 62))  # 46.5 and 60.45
+    inference.Fused(segment, (0.7,), False, "mean_softmax", fit=(2048, 63))(image, (40, 52))  # 44.1 and 57.33
+    inference.Fused(segment, (0.75,), False, "mean_softmax", fit=(2048, 62))(image, (40, 52))  # 46.5 and 60.45
     assert seen[-2:] == [(44, 57), (47, 60)]
 
 
