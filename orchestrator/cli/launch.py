@@ -94,7 +94,17 @@ def launch(
         *options.assignments(assign, saliency),
         *in_place.assignments(network=network, maps=maps_from, masks=masks_from),
     ]
-    request = Request(method, images, segmenter, recipe, tuple(assign), seeds[0], store.resolve(), exclude, bool(address))
+    request = Request(
+        method=method,
+        images=images,
+        segmenter=segmenter,
+        recipe=recipe,
+        assignments=tuple(assign),
+        random_seed=seeds[0],
+        store=store.resolve(),
+        exclude=exclude,
+        cluster=bool(address),
+    )
     wanted = experiment(request)
     warn(console, unread(wanted))
     for told in from_companions(wanted):

@@ -23,9 +23,10 @@ from orchestrator.planning.planned_stage import PlannedStage
 from orchestrator.planning.precision import by_machine
 from orchestrator.planning.recipe import Recipe, Setting
 from orchestrator.planning.recipes import find, load_all
-from orchestrator.planning.settings import declared, parse_assignments, read_file, resolve
+from orchestrator.planning.settings import declared, layered, parse_assignments, read_file
 from orchestrator.planning.stage import Stage, narrowed
 from orchestrator.planning.workers import WORKERS, dividing, room
+from orchestrator.storage.place import STORE
 from orchestrator.storage.store import Store, digest
 
 UNSAFE = re.compile(r"[^\w.-]+")  # in the name of a folder
@@ -41,7 +42,7 @@ class Request:
     recipe: str = ""  # name of a preset or path of a YAML file of settings
     assignments: tuple[str, ...] = ()
     random_seed: int = 0
-    store: Path = Path("wsss-store")
+    store: Path = STORE
     exclude: Path | None = None
     cluster: bool = False  # whether it runs on a cluster, of which nothing is known here
     room: int = (
@@ -164,7 +165,7 @@ def settings_given(request: Request) -> dict[str, Any]:
 def _resolved(request: Request) -> tuple[Recipe, list[Component], dict[str, Any]]:
     images_recipe = _images(request)
     chain = components(request.method, request.segmenter or _segmenter(request, images_recipe))
-    return images_recipe, chain, resolve(images_recipe, _layers(request, images_recipe, chain))
+    return images_recipe, chain, layered(images_recipe, _layers(request, images_recipe, chain))
 
 
 def _images(request: Request) -> Recipe:
@@ -256,7 +257,7 @@ def _layers(request: Request, images: Recipe, chain: list[Component]) -> list[Ma
     named = request.segmenter and not request.weak_segmenter
     middle = [preset, variants] if named else [variants, preset]
     weakest = {name: value for name, (value, _) in companions.given(chain).items()}
-    return [weakest, *image_layers(images), *middle, parse_assignments(list(request.assignments))]
+    return [weakest, *image_layers(images), *middle, parse_assignments(request.assignments)]
 
 
 def _preset(recipe: str) -> Mapping[str, Any]:

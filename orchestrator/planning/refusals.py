@@ -171,7 +171,7 @@ def overlaps(prepared: Prepared) -> Iterator[str]:
 
 def made_otherwise(prepared: Prepared) -> list[str]:
     """A sentence for each training that the store has with another number of workers, if the number was not asked for."""
-    if WORKERS in parse_assignments(list(prepared.request.assignments)):
+    if WORKERS in parse_assignments(prepared.request.assignments):
         return []
     return [note for step in prepared.steps for note in _made_otherwise(prepared, step)]
 
@@ -179,7 +179,7 @@ def made_otherwise(prepared: Prepared) -> list[str]:
 def unread(wanted: Experiment) -> Iterator[str]:
     """A sentence for each assigned setting that no stage of the run reads."""
     table = wanted.declared
-    for name, value in parse_assignments(list(wanted.request.assignments)).items():
+    for name, value in parse_assignments(wanted.request.assignments).items():
         of_data = name.startswith(("images.", "imported."))
         if name not in effective(wanted) | wanted.read and not (of_data and not table[name].needed):
             hint = "" if of_data else f"; the nearest setting that is read is {closest(name, wanted.used)}"

@@ -14,7 +14,7 @@ from orchestrator.planning.planned_stage import PlannedStage
 from orchestrator.planning.recipe import StageRecipe
 from orchestrator.planning.recipes import load_all
 from orchestrator.reading.protocol import ancestors, imports, owner, protocol
-from orchestrator.storage.place import place_of
+from orchestrator.storage.place import RESULTS, place_of
 from orchestrator.storage.store import read_json, write_json
 
 FORMAT = 3  # version of results.json
@@ -56,18 +56,26 @@ def subjects(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return [row["stage"] if len(stages[row["quantity"], row["component"]]) > 1 else row["component"] for row in rows]
 
 
+def entry(row: Mapping[str, Any], path: str) -> Any:
+    """The value at a path such as `errors.fn` in a row of results, None if there is none."""
+    found: Any = row
+    for name in path.split("."):
+        found = (found or {}).get(name)
+    return found
+
+
 def write_results(prepared: Prepared) -> tuple[dict[str, Any], Path]:
     """Gather and write `<store>/runs/<run>/results.json`; returns the results and the run's folder."""
     found = results(prepared)
     folder = prepared.request.store / "runs" / prepared.run
-    write_json(folder / "results.json", found)
+    write_json(folder / RESULTS, found)
     place_of(folder).remove(folder / FAILED)  # the note of an earlier failure
     return found, folder
 
 
 def whole(part: Prepared) -> Prepared:
     """A plan that was carried out up to one stage (`until`), completed by the later stages that the run's results list."""
-    known = read_json(part.request.store / "runs" / part.run / "results.json") or {}
+    known = read_json(part.request.store / "runs" / part.run / RESULTS) or {}
     listed = {entry["stage"]: entry["key"] for entry in known.get("stages", ())}
     made = {step.stage.name: step for step in part.steps}
     if set(listed.values()) <= {step.result for step in part.steps}:
