@@ -19,7 +19,7 @@ from orchestrator.planning.images import image_layers, images_recipe
 from orchestrator.planning.inherited import with_unnamed_methods
 from orchestrator.planning.nearest import nearest
 from orchestrator.planning.plan import Planner
-from orchestrator.planning.planned_stage import PlannedStage
+from orchestrator.planning.planned_stage import PlannedStage, ancestors
 from orchestrator.planning.precision import by_machine
 from orchestrator.planning.recipe import Recipe, Setting
 from orchestrator.planning.recipes import find, load_all
@@ -45,9 +45,8 @@ class Request:
     store: Path = STORE
     exclude: Path | None = None
     cluster: bool = False  # whether it runs on a cluster, of which nothing is known here
-    room: int = (
-        0  # the most workers of a training if no setting gives a number; 0: as many as fit this machine, or one on a cluster
-    )
+    # the most workers of a training if no setting gives a number; 0: as many as fit this machine, or one on a cluster
+    room: int = 0
     weak_segmenter: bool = False  # a preset overrides the segmenter's variant: a table named it, and not the user
 
 
@@ -174,7 +173,7 @@ def _images(request: Request) -> Recipe:
 
 def _with_refiners(request: Request, images: Recipe) -> Request:
     """The request, with the refiners that its network was published with on these images, if it needs some and names none."""
-    recipes = [recipe for word in request.method.split("+") if (recipe := load_all().get(word.strip()))]
+    recipes = _named(request)
     found = next((own for recipe in recipes if (own := recipe.published_refiners.get(images.name))), ())
     segmenter, _ = find(request.segmenter or _segmenter(request, images), ("segmenter",))
     if any(recipe.kind == "refiner" for recipe in recipes) or not learns_from_masks(segmenter):
@@ -184,9 +183,13 @@ def _with_refiners(request: Request, images: Recipe) -> Request:
 
 def _segmenter(request: Request, images: Recipe) -> str:
     """The segmenter of a request that names none: its network's published one on these images, or the images'."""
-    recipes = [recipe for word in request.method.split("+") if (recipe := load_all().get(word.strip()))]
-    published = (recipe.published_segmenter.get(images.name) for recipe in recipes)
+    published = (recipe.published_segmenter.get(images.name) for recipe in _named(request))
     return next(filter(None, published), images.segmenter)
+
+
+def _named(request: Request) -> list[Recipe]:
+    """The recipes of the words of a method that have one of that name."""
+    return [recipe for word in request.method.split("+") if (recipe := load_all().get(word.strip()))]
 
 
 def name_in_store(method: str, images: str, identity: object) -> str:
@@ -285,10 +288,7 @@ def select(steps: list[PlannedStage], only: str) -> list[PlannedStage]:
 
 def depending_on(steps: list[PlannedStage], name: str) -> list[PlannedStage]:
     """The stage called `name` and all stages that depend on it."""
-    if name not in {step.stage.name for step in steps}:
-        raise WrongInput(f"this run has no stage {name!r}{nearest(name, [step.stage.name for step in steps])}")
-    return [step for step in steps if name in _with_sources(step)]
-
-
-def _with_sources(step: PlannedStage) -> set[str]:
-    return {step.stage.name}.union(*(_with_sources(source) for source in step.inputs.values()))
+    named = {step.stage.name: step for step in steps}
+    if name not in named:
+        raise WrongInput(f"this run has no stage {name!r}{nearest(name, named)}")
+    return [step for step in steps if named[name].key in ancestors(step)]
