@@ -34,7 +34,7 @@ from orchestrator.planning.plan import Planner
 from orchestrator.planning.planned_stage import PlannedStage
 from orchestrator.planning.refusals import made_otherwise, problems, refuse_run, unread
 from orchestrator.planning.stage import narrowed
-from orchestrator.reading.results import whole, write_results
+from orchestrator.reading.results import completed, write_results
 from orchestrator.reading.summary import group_of, note_failure, sentence
 from orchestrator.reading.tables import group_table, print_plan, print_stages, result_table, terminal, warn
 from orchestrator.tracking.live import Live
@@ -235,7 +235,7 @@ def _report(console: Console, runs: Sequence[Prepared], failures: Sequence[Excep
         if failure:
             note_failure(folder, failure)
             continue
-        run = whole(run)
+        run = completed(run)
         made.append(write_results(run)[0])
         if len(runs) == 1:
             console.print(

@@ -18,7 +18,7 @@ from orchestrator.engine.execution import Execution, Where
 from orchestrator.planning.images import images_recipe, open_images
 from orchestrator.planning.launch import Experiment, Prepared, planner
 from orchestrator.planning.refusals import made_otherwise, refuse_run
-from orchestrator.reading.results import whole, write_results
+from orchestrator.reading.results import completed, write_results
 from orchestrator.reading.summary import note_failure, sentence
 from orchestrator.reading.tables import table as plain_table
 from orchestrator.reading.tables import terminal, warn
@@ -196,7 +196,7 @@ def _report(
 
     made = {name: run for name, run in runs_of(asked, planned).items() if name not in failures}
     for run in made.values():
-        write_results(whole(run))
+        write_results(completed(run))
     found = findings(asked, planned, failures)
     print_table(console, found)
     for path in [*to, *([] if any(path.suffix == ".html" for path in to) else [asked.folder / "table.html"])]:

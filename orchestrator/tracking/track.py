@@ -70,8 +70,7 @@ def experiment_of(store: Path, images: str, uri: str) -> Experiment:
 
 
 def begin(experiment: Experiment, store: Path, about: Beginning, title: str = "", sweep: str = "") -> list[str]:
-    """Open a run and that of its launch, which `title` names; below the run of `sweep`, if it is a trial. Returns the ids of
-    all of them, in this order.
+    """Open a run, that of its launch, which `title` names, and for a trial that of its `sweep`; returns their ids in this order.
 
     A run that was delivered before counts as delivered only in part from now on.
     """
