@@ -49,9 +49,9 @@ def row(shown: str) -> list[str]:
 def test_a_training_tells_its_step_and_the_time_left_at_its_own_speed(prepared: Prepared, command: Command) -> None:
     with making(prepared, "cam-network"):
         now = time.time()
-        note(prepared, "cam-network", step=30, steps=90, at=now, since=[now - 10, 10])
+        note(prepared, "cam-network", step=30, steps=90, at=now, since=[now - 1000, 10])
         code, shown, _ = command("status", "--store", prepared.request.store)
-    assert code == 0 and row(shown)[:6] == [prepared.run, "cam-network", "30/90", "steps", "30", "s"]
+    assert code == 0 and row(shown)[:6] == [prepared.run, "cam-network", "30/90", "steps", "50", "min"]
     assert "1 running in" in shown and "0 finished runs" in shown and f"0/{len(prepared.steps)}" in shown
 
 

@@ -15,9 +15,10 @@ from orchestrator.planning.launch import Prepared
 from orchestrator.storage.beside import beside
 from orchestrator.storage.host import SILENCE
 from orchestrator.storage.lease import HEARTBEAT, held, try_lease
+from orchestrator.storage.place import RESULTS
 from orchestrator.storage.store import read_json, write_json
 
-PLANNED, RESULTS = "stages.json", "results.json"
+PLANNED = "stages.json"
 PLAN = "plan.json"
 
 
