@@ -10,10 +10,11 @@ import numpy as np
 import typer
 
 from imagesets.errors import WrongInput
-from orchestrator.afterwards.command import as_text
 from orchestrator.afterwards.results import Results
 from orchestrator.cli import app
+from orchestrator.planning.values import as_text
 from orchestrator.reading.runs import open_run
+from orchestrator.storage.place import STORE
 
 USAGE: Any = typer.BadParameter.__mro__[1]  # click's UsageError; typer has a click of its own from some version on
 
@@ -23,7 +24,7 @@ def launch(
     images: str = "shapes",
     *,
     settings: Mapping[str, Any] | None = None,
-    store: str | Path = "wsss-store",
+    store: str | Path = STORE,
     quiet: bool = False,
     **options: Any,
 ) -> Results:

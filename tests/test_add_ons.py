@@ -11,7 +11,7 @@ from orchestrator.planning import recipes
 from orchestrator.planning.components import components
 from orchestrator.planning.expression import expand
 from orchestrator.planning.published import published
-from orchestrator.planning.settings import resolve
+from orchestrator.planning.settings import layered
 from orchestrator.planning.stage import Stage
 from tests.conftest import Command
 
@@ -78,7 +78,7 @@ pytestmark = pytest.mark.usefixtures("own_recipes")
 
 def stages(expression: str, segmenter: str = "deeplabv2", **backbones: str) -> dict[str, Stage]:
     changed = {f"{owner}.{'backbone' if owner == segmenter else 'name'}": name for owner, name in backbones.items()}
-    settings = resolve(recipes.find("shapes", ("images",))[0], [changed])
+    settings = layered(recipes.find("shapes", ("images",))[0], [changed])
     return {stage.name: stage for stage in expand(components(expression, segmenter), settings)}
 
 
@@ -136,7 +136,7 @@ def test_maps_with_a_background_of_their_own_need_no_threshold_and_maps_of_other
     assert (
         plan["none-masks"].settings["maps.seed_threshold"] is plan["painted-maps-score"].settings["maps.seed_threshold"] is None
     )
-    imported = resolve(recipes.find("shapes", ("images",))[0], [{"imported.maps": str(tmp_path)}])
+    imported = layered(recipes.find("shapes", ("images",))[0], [{"imported.maps": str(tmp_path)}])
     with pytest.raises(WrongInput, match="none cannot work on painted, which has no setting 'seed_threshold'"):
         expand(components("painted", "deeplabv2"), imported)
 

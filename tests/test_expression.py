@@ -7,10 +7,10 @@ from orchestrator.planning.components import components
 from orchestrator.planning.expression import expand
 from orchestrator.planning.launch import Request, experiment
 from orchestrator.planning.recipes import find
-from orchestrator.planning.settings import resolve
+from orchestrator.planning.settings import layered
 from orchestrator.planning.stage import Stage
 
-SETTINGS = resolve(find("shapes", ("images",))[0], [])
+SETTINGS = layered(find("shapes", ("images",))[0], [])
 
 
 def stages(expression: str, segmenter: str = "deeplabv2", **changed: object) -> dict[str, Stage]:

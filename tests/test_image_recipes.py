@@ -15,6 +15,7 @@ from orchestrator.cli.complete import image_sets
 from orchestrator.planning import recipes
 from orchestrator.planning.images import images_alone, open_images
 from orchestrator.planning.launch import Prepared, Request, experiment, prepare
+from orchestrator.planning.recipe import Recipe
 from orchestrator.planning.references import resolve
 from tests.conftest import CLASSES, Command, write_image_set
 
@@ -196,5 +197,5 @@ def test_the_example_files_of_the_docs_are_read_as_the_docs_say(image_set: Path)
 def test_the_example_recipe_of_the_documentation_is_one(tmp_path: Path) -> None:
     text = (ROOT / "docs/images.md").read_text().partition("names that function:\n\n")[2].partition("\n\n")[0]
     (tmp_path / "cityscapes.yaml").write_text(textwrap.dedent(text))
-    recipe = recipes.load(tmp_path / "cityscapes.yaml")
+    recipe = recipes.load(tmp_path / "cityscapes.yaml", Recipe, "cityscapes")
     assert recipe.open == "imagesets.cityscapes:open_cityscapes" and recipe.overrides == {"images.name": "cityscapes"}

@@ -27,8 +27,8 @@ from orchestrator.planning.in_place import assignments
 from orchestrator.planning.launch import Prepared, Request, experiment, prepare
 from orchestrator.planning.recipe import Reference
 from orchestrator.planning.recipes import find, load_all
-from orchestrator.planning.references import resolve as function
-from orchestrator.planning.settings import resolve
+from orchestrator.planning.references import resolve
+from orchestrator.planning.settings import layered
 from orchestrator.planning.stage import Stage
 from orchestrator.storage.shards import StoredRecords
 from tests.conftest import CLASSES, write_image_set
@@ -36,7 +36,7 @@ from tests.finished_run import finished_run
 from tests.launching import digests, launch
 from training.stage import Settings
 
-SETTINGS = resolve(find("shapes", ("images",))[0], [])
+SETTINGS = layered(find("shapes", ("images",))[0], [])
 SMALL = Settings({"backbone.name": resnet.small, "backbone.weights": "none"})
 IDS = [f"train_{number}" for number in range(6)]
 
@@ -177,8 +177,8 @@ NETWORKS = [recipe.name for recipe in load_all().values() if recipe.kind == "net
 @pytest.mark.parametrize("method", NETWORKS)
 def test_every_method_s_network_is_rebuilt_for_an_import(method: str) -> None:
     stage = stages(f"{method}+none" if method != "pmm" else method, imported__network="x")["imported-network"]
-    received = {name: function(value) if isinstance(value, Reference) else value for name, value in stage.settings.items()}
-    module = function(stage.recipe.network)(Settings(received), CLASSES)
+    received = {name: resolve(value) if isinstance(value, Reference) else value for name, value in stage.settings.items()}
+    module = resolve(stage.recipe.network)(Settings(received), CLASSES)
     assert isinstance(module, torch.nn.Module) and not any("epochs" in name for name in stage.settings)
 
 

@@ -14,7 +14,7 @@ from methods.pmm import Windows
 from orchestrator.planning.components import components
 from orchestrator.planning.expression import expand
 from orchestrator.planning.recipes import find, load_all
-from orchestrator.planning.settings import resolve
+from orchestrator.planning.settings import layered
 from orchestrator.planning.stage import Stage
 from refiners import crf, ppmg
 from segmentation.under_fitting import RULES, under_fitted_cross_entropy
@@ -119,7 +119,7 @@ def test_pretended_under_fitting_is_the_golden_one(level: str, rule: str) -> Non
 
 
 def stages(expression: str, segmenter: str = "pspnet", **values: Any) -> dict[str, Stage]:
-    settings = resolve(find("shapes", ("images",))[0], [{name.replace("__", "."): value for name, value in values.items()}])
+    settings = layered(find("shapes", ("images",))[0], [{name.replace("__", "."): value for name, value in values.items()}])
     return {stage.name: stage for stage in expand(components(expression, segmenter), settings)}
 
 

@@ -13,10 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.afterwards import reproduce as reproducing
-from orchestrator.afterwards.command import as_text, request_of
+from orchestrator.afterwards.command import request_of
 from orchestrator.planning.launch import experiment
 from orchestrator.planning.recipe import Setting
 from orchestrator.planning.settings import checked, parse_assignments
+from orchestrator.planning.values import as_text
 from orchestrator.reading.runs import open_run
 from orchestrator.storage.store import read_json, write_json
 from tests.conftest import Command

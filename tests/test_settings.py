@@ -11,14 +11,14 @@ from orchestrator.planning.launch import Request, experiment
 from orchestrator.planning.recipe import Setting
 from orchestrator.planning.recipes import find, load_all
 from orchestrator.planning.refusals import problems
-from orchestrator.planning.settings import checked, declared, parse_assignments, read_file, resolve
+from orchestrator.planning.settings import checked, declared, layered, parse_assignments, read_file
 
 SHAPES = find("shapes", ("images",))[0]
 
 
 def test_an_unknown_setting_names_the_nearest() -> None:
     with pytest.raises(WrongInput, match=r"did you mean 'cam.epochs'"):
-        resolve(SHAPES, [{"cam.epoch": 3}])
+        layered(SHAPES, [{"cam.epoch": 3}])
 
 
 def test_an_unknown_component_names_the_nearest() -> None:
@@ -28,13 +28,13 @@ def test_an_unknown_component_names_the_nearest() -> None:
 
 def test_every_problem_is_reported_in_one_go() -> None:
     with pytest.raises(WrongInput) as caught:
-        resolve(SHAPES, [{"cam.epoch": 3, "cam.batch": 0, "cam.lr": "fast", "cam.optimiser": "adagrad"}])
+        layered(SHAPES, [{"cam.epoch": 3, "cam.batch": 0, "cam.lr": "fast", "cam.optimiser": "adagrad"}])
     for part in ("cam.epoch'", "cam.batch=0", "cam.lr='fast'", "cam.optimiser=adagrad is not one of"):
         assert part in str(caught.value)
 
 
 def test_later_layers_win() -> None:
-    assert resolve(SHAPES, [{"cam.epochs": 3}, {"cam.epochs": 4}])["cam.epochs"] == 4
+    assert layered(SHAPES, [{"cam.epochs": 3}, {"cam.epochs": 4}])["cam.epochs"] == 4
 
 
 def test_a_segmenter_that_was_named_goes_before_a_preset_and_an_image_set_s_own_does_not(tmp_path: Path) -> None:
@@ -48,7 +48,7 @@ def test_a_missing_file_is_said_where_a_file_is_wanted() -> None:
         WrongInput,
         match=r"^backbone\.weights=nowhere\.pth is no existing file; it takes the path of a file, or imagenet or none$",
     ):
-        resolve(SHAPES, [{"backbone.weights": "nowhere.pth"}])
+        layered(SHAPES, [{"backbone.weights": "nowhere.pth"}])
 
 
 @given(st.integers(-100, 100))
@@ -58,12 +58,12 @@ def test_whole_numbers_are_taken_for_real_settings(number: int) -> None:
 
 @pytest.mark.parametrize("text", ["5e-4", "0.0005", "5.0E-04"])
 def test_rates_may_be_written_with_an_exponent(text: str) -> None:
-    assert resolve(SHAPES, [parse_assignments([f"cam.lr={text}"])])["cam.lr"] == 5e-4
+    assert layered(SHAPES, [parse_assignments([f"cam.lr={text}"])])["cam.lr"] == 5e-4
 
 
 def given_to(setting: str, text: str) -> object:
     """The value that `--set` reads from a text for a setting."""
-    return resolve(SHAPES, [parse_assignments([f"{setting}={text}"])])[setting]
+    return layered(SHAPES, [parse_assignments([f"{setting}={text}"])])[setting]
 
 
 def test_an_assignment_is_read_as_its_setting_s_type() -> None:
@@ -90,7 +90,7 @@ def test_lists_of_texts_stay_what_was_typed_too() -> None:
 def test_a_text_in_a_file_of_settings_stays_what_is_written_there(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text("images.training: 007\nimages.scoring: no\ncam.lr: 5e-4\ncam.scales: [1, 0.5]\nlpcam.contexts: no\n")
-    settings = resolve(SHAPES, [read_file(path)])
+    settings = layered(SHAPES, [read_file(path)])
     assert (settings["images.training"], settings["images.scoring"]) == ("007", ["no"])
     assert (settings["cam.lr"], settings["cam.scales"], settings["lpcam.contexts"]) == (5e-4, [1.0, 0.5], False)
 
@@ -135,7 +135,7 @@ LISTS = {
 @pytest.mark.parametrize("assignment", LISTS)
 def test_a_list_of_another_length_order_or_content_is_refused(assignment: str) -> None:
     with pytest.raises(WrongInput, match=LISTS[assignment]):
-        resolve(SHAPES, [parse_assignments([assignment])])
+        layered(SHAPES, [parse_assignments([assignment])])
 
 
 def test_every_list_of_every_recipe_refuses_to_be_empty_and_bounds_its_numbers() -> None:
@@ -163,23 +163,23 @@ def test_a_number_that_is_none_is_refused(text: str) -> None:
 def test_every_default_and_every_override_is_allowed_by_its_own_setting() -> None:
     for recipe in load_all().values():
         if recipe.kind == "images":
-            resolve(recipe, [{name: setting.default for name, setting in declared(recipe).items()}, recipe.overrides])
+            layered(recipe, [{name: setting.default for name, setting in declared(recipe).items()}, recipe.overrides])
         for variant in recipe.variants.values():
-            resolve(SHAPES, [{f"{recipe.name}.{name}": value for name, value in variant.items()}])
+            layered(SHAPES, [{f"{recipe.name}.{name}": value for name, value in variant.items()}])
 
 
 def test_the_settings_published_for_an_image_set_are_settings_of_their_recipe_within_bounds() -> None:
     published = [(recipe, values) for recipe in load_all().values() for values in recipe.published_settings.values()]
     assert published
     for recipe, values in published:
-        resolve(SHAPES, [{f"{recipe.name}.{name}": value for name, value in values.items()}])
+        layered(SHAPES, [{f"{recipe.name}.{name}": value for name, value in values.items()}])
 
 
 def test_a_part_to_freeze_is_one_of_the_chosen_backbone_s() -> None:
     for backbone in ("small", "mobilenetv2"):
-        assert resolve(SHAPES, [{"backbone.name": backbone, "cam.frozen": "layer3"}])["cam.frozen"] == "layer3"
+        assert layered(SHAPES, [{"backbone.name": backbone, "cam.frozen": "layer3"}])["cam.frozen"] == "layer3"
     with pytest.raises(WrongInput, match=r"^recam.frozen=layer5 is not one of none, stem, layer1, .*layer4$"):
-        resolve(SHAPES, [{"recam.frozen": "layer5"}])
+        layered(SHAPES, [{"recam.frozen": "layer5"}])
 
 
 def test_a_part_that_only_another_backbone_has_is_refused_with_the_plan(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -196,4 +196,4 @@ def test_a_stride_that_only_another_backbone_has_is_refused_with_the_plan() -> N
     told = "deeplabv2.stride=16 is no output stride of deeplabv2.backbone=resnet38d, which has 8"
     assert told in problems(wanted, wanted.stages, {})
     with pytest.raises(WrongInput, match=r"^deeplabv2.stride=12 is not one of 8, 16, 32$"):
-        resolve(SHAPES, [{"deeplabv2.stride": 12}])
+        layered(SHAPES, [{"deeplabv2.stride": 12}])

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from orchestrator.planning.launch import plan_with, planner
 from orchestrator.planning.score_recipe import Metric
 from orchestrator.reading.numbers import told_spread
-from orchestrator.reading.results import whole, write_results
+from orchestrator.reading.results import completed, write_results
 from orchestrator.reading.summary import Spread, failure_in, group_of, note_failure
 from tests.conftest import write_image_set
 from tests.finished_run import finished_run
@@ -112,11 +112,11 @@ def test_a_run_that_succeeds_later_is_no_longer_failed(tmp_path: Path) -> None:
 def test_a_launch_up_to_a_stage_keeps_the_results_of_later_stages_that_are_finished(image_set: Path, tmp_path: Path) -> None:
     full, results, folder = finished_run(tmp_path / "store", image_set, "cam+none", assignments=("backbone.weights=none",))
     part = plan_with(planner(full.experiment, full.images), full.experiment, until="cam-maps-score")
-    kept = write_results(whole(part))[0]
+    kept = write_results(completed(part))[0]
     assert len(part.steps) < len(full.steps) and (kept["rows"], kept["stages"]) == (results["rows"], results["stages"])
     (folder / "results.json").unlink()
-    assert whole(part) is part  # finished stages of other runs are not this run's results
+    assert completed(part) is part  # finished stages of other runs are not this run's results
     write_results(full)
     for path in (tmp_path / "store/stages").glob("deeplabv2-*/manifest.json"):
         path.unlink()
-    assert {row["quantity"] for row in write_results(whole(part))[0]["rows"]} == {"seed", "pseudo"}
+    assert {row["quantity"] for row in write_results(completed(part))[0]["rows"]} == {"seed", "pseudo"}

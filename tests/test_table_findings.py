@@ -213,11 +213,12 @@ def test_the_page_has_the_table_and_the_images_of_every_row(made: Made, tmp_path
 def test_a_figure_is_drawn_with_the_published_points(made: Made, tmp_path: Path) -> None:
     found, planned = made("voc12")
     rows = tuple(Row(label=f"{at}", expression="cam+none", at=at, line="CAM", values={SEED: 50.0}) for at in range(4))
-    table = structs.replace(TABLE, table="Figure 9", rows=rows, columns=(SEED,), axis="epochs")
+    table = structs.replace(TABLE, table="Figure 9", rows=rows, columns=(SEED,), axis="epochs", optimum={"cam.epochs": 3})
     drawn = [PlannedRow(row, old.runs, old.names) for row, old in zip(rows, planned, strict=False)]
     write_page(findings(replace(found.asked, table=table), drawn), tmp_path / "figure.html")
     text = (tmp_path / "figure.html").read_text()
     assert text.count("<svg") == 1 and ">epochs<" in text and ">published<" in text and ">CAM<" in text
+    assert "optimum: cam.epochs=3." in text
 
 
 def test_a_figure_without_an_axis_goes_from_column_to_column(made: Made) -> None:

@@ -23,6 +23,7 @@ from orchestrator.planning.settings import declared
 from orchestrator.planning.stage import Stage
 from orchestrator.reading.groups import find_run
 from orchestrator.reading.runs import FinishedRun, current
+from orchestrator.storage.place import MANIFEST, NETWORK, RESULTS
 from orchestrator.storage.result import Result
 from orchestrator.storage.store import Store, write_atomically
 
@@ -50,11 +51,11 @@ def write_bundle(run: FinishedRun, target: Path) -> list[str]:
         raise WrongInput(f"--to {target} exists; give a new file")
     networks = _networks(run)
     files = {MARK: _json({"format": FORMAT, "run": run.name}), "model_card.md": card(run).encode()}
-    files |= {f"runs/{run.name}/results.json": _json(_results(run, networks))}
+    files |= {f"runs/{run.name}/{RESULTS}": _json(_results(run, networks))}
     for stage in networks:
         folder, manifest = run.result(stage.name)
-        files[f"stages/{folder.name}/manifest.json"] = _json({name: manifest[name] for name in FACTS if name in manifest})
-        files[f"stages/{folder.name}/network.pt"] = Result(folder).file("network.pt").read_bytes()
+        files[f"stages/{folder.name}/{MANIFEST}"] = _json({name: manifest[name] for name in FACTS if name in manifest})
+        files[f"stages/{folder.name}/{NETWORK}"] = Result(folder).file(NETWORK).read_bytes()
     files[SUMS] = "".join(f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in files.items()).encode()
     target.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(target, _zipped(files))
@@ -82,7 +83,7 @@ def open_bundle(path: Path) -> FinishedRun:
     try:
         mark = json.loads(files[MARK])
         name, form = mark["run"], mark["format"]
-        results = json.loads(files[f"runs/{name}/results.json"])
+        results = json.loads(files[f"runs/{name}/{RESULTS}"])
     except (ValueError, LookupError, TypeError) as error:
         raise WrongInput(f"{path} names no run ({error!r}); it was not made by wsss-orch") from None
     if form != FORMAT:
@@ -127,7 +128,7 @@ class Bundle:
         made, manifest = self.run.result(found.name)
         target = folder / f"{found.name}-{manifest['digest'][:12]}.pt"
         folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(target, (made / "network.pt").read_bytes())
+        write_atomically(target, (made / NETWORK).read_bytes())
         return target
 
     def check(self, classes: Sequence[str]) -> None:

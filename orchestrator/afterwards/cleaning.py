@@ -16,7 +16,7 @@ from orchestrator.engine import orphans
 from orchestrator.engine.announced import keys_of_running, keys_of_stopped
 from orchestrator.reading.runs import read_results, result_files
 from orchestrator.storage.lease import held
-from orchestrator.storage.place import place_of
+from orchestrator.storage.place import MANIFEST, place_of
 from orchestrator.storage.result import discard_stage
 
 SHORT = 12  # a stage's folder ends in this number of characters of its key
@@ -73,7 +73,7 @@ def _stages(store: Path) -> Iterator[tuple[Path, str]]:
     for folder in sorted((store / "stages").iterdir()):
         ours = STAGE.fullmatch(folder.name) and not folder.name.startswith(".") and folder.is_dir() and not folder.is_symlink()
         if ours and folder.name[-SHORT:] not in needed and not held(folder):
-            state = "no run refers to it" if (folder / "manifest.json").exists() else "half finished, and nobody works on it"
+            state = "no run refers to it" if (folder / MANIFEST).exists() else "half finished, and nobody works on it"
             run = stopped.get(folder.name[-SHORT:])
             yield folder, f"{state}; the stopped run {run} would continue it" if run else state
 

@@ -3,11 +3,9 @@
 import shlex
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from orchestrator.planning.launch import Request, settings_given
+from orchestrator.planning.values import as_text
 from orchestrator.reading.runs import FinishedRun
 
 
@@ -17,7 +15,13 @@ def request_of(run: FinishedRun) -> Request:
     preset = "" if Path(command["recipe"]).suffix in (".yaml", ".yml") else command["recipe"]  # the file may have changed
     exclude = Path(command["exclude"]) if command["exclude"] else None
     bare = Request(
-        results["method"], command["images"], command["segmenter"], preset, (), results["random_seed"], run.store.root, exclude
+        method=results["method"],
+        images=command["images"],
+        segmenter=command["segmenter"],
+        recipe=preset,
+        random_seed=results["random_seed"],
+        store=run.store.root,
+        exclude=exclude,
     )
     given = settings_given(bare)
     assignments = [
@@ -37,8 +41,3 @@ def command_line(request: Request) -> str:
     words += ["--random-seed", str(request.random_seed)]
     words += ["--exclude", str(request.exclude)] if request.exclude else []
     return shlex.join(words)
-
-
-def as_text(value: Any) -> str:
-    """A setting's value in the form that `--set` reads."""
-    return yaml.safe_dump(value, default_flow_style=True, width=1 << 20).removesuffix("...\n").strip()

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from imagesets.deep_image import NO_RULE, DeepItem, Range
-from imagesets.errors import WrongInput, named
+from imagesets.errors import WrongInput, named, refuse
 from imagesets.file_check import file_problems, size_of
 from imagesets.item import Item
 from imagesets.lists import IMAGE_SUFFIXES
@@ -135,11 +135,7 @@ def images_of(folder: Path, range: Range = NO_RULE) -> list[Item]:
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
     if not paths:
         raise WrongInput(f"--images {folder} holds no image ({', '.join(IMAGE_SUFFIXES)})")
-    if problems := [*_doubled(paths), *file_problems(paths, range)]:
-        told = "\n".join(f"  {problem}" for problem in problems)
-        raise WrongInput(
-            f"nothing was segmented, because {folder} has {len(problems)} problem{'s' if len(problems) > 1 else ''}:\n{told}"
-        )
+    refuse([*_doubled(paths), *file_problems(paths, range)], str(folder), outcome=", nothing was segmented")
     return [DeepItem(path.stem, path, (), range=range) for path in paths]
 
 

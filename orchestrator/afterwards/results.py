@@ -20,6 +20,7 @@ from orchestrator.planning.nearest import nearest
 from orchestrator.reading.groups import Runs, find_run
 from orchestrator.reading.results import subjects
 from orchestrator.reading.runs import FinishedRun, open_run
+from orchestrator.storage.place import STORE
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -42,7 +43,7 @@ class Results:
         self.runs = tuple(runs)
 
     @classmethod
-    def load(cls, name: str, store: str | Path = "wsss-store") -> "Results":
+    def load(cls, name: str, store: str | Path = STORE) -> "Results":
         """The run called `name`, all runs of that launch, or those of a method expression's newest launch. Raises WrongInput."""
         root = Path(store).expanduser().resolve()
         first = find_run(root, name)

@@ -20,6 +20,7 @@ from orchestrator.engine.job import Input
 from orchestrator.planning.references import resolve
 from orchestrator.planning.stage import Stage
 from orchestrator.reading.runs import FinishedRun
+from orchestrator.storage.place import STORE
 from orchestrator.storage.result import Result
 from segmentation.class_scores import Scorer
 from segmentation.windows import in_windows
@@ -52,9 +53,7 @@ class Segmenter:
         self.scorer = scorer_of(run, self.device)
 
     @classmethod
-    def load(
-        cls, name: str | Path, store: str | Path = "wsss-store", device: str = "auto", threads: int | None = None
-    ) -> "Segmenter":
+    def load(cls, name: str | Path, store: str | Path = STORE, device: str = "auto", threads: int | None = None) -> "Segmenter":
         """The segmenter in the bundle at a path, or of a run, or of the newest run of a method expression, in `store`.
 
         `device` is one of torch's, such as cpu or cuda; "auto" takes a GPU if there is one. `threads` are those of torch on a CPU

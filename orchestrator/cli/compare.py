@@ -5,12 +5,9 @@ from typing import Annotated
 
 import typer
 
-from imagesets.errors import WrongInput
 from orchestrator.cli import complete, options, paths
+from orchestrator.cli.options import PLOT_ENDINGS
 from orchestrator.reading.tables import terminal
-
-ENDINGS = (".html", ".md", ".tex", ".csv")
-PLOT_ENDINGS = (".svg", ".png")
 
 
 def compare(
@@ -58,9 +55,7 @@ def compare(
     """
     if plot and not any(path.suffix in PLOT_ENDINGS for path in to):
         to = [*to, Path(f"{plot}.svg")]
-    for path in to:
-        if path.suffix not in ENDINGS + PLOT_ENDINGS:
-            raise WrongInput(f"--to {path} must end in one of {', '.join(ENDINGS + PLOT_ENDINGS)}")
+    options.check_endings(to)
     # imported here, so that other commands do not wait for them
     from orchestrator.reading.comparison import compare as compared
     from orchestrator.reading.formats import terminal_table, write

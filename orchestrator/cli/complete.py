@@ -1,10 +1,10 @@
 """Completion in a shell: methods, settings, image sets, segmenters, presets and runs, from the recipes and the store."""
 
 from collections.abc import Iterable
-from pathlib import Path
 
 from orchestrator.planning.recipe import ADD_ONS, AUTO, FOLD_ORDER, Recipe, Setting
 from orchestrator.planning.recipes import allowed, load_all
+from orchestrator.storage.place import STORE
 
 
 def methods(incomplete: str) -> list[str]:
@@ -49,8 +49,7 @@ def tables(incomplete: str) -> list[str]:
 
 def runs(incomplete: str) -> list[str]:
     """Runs and sweeps of the store in the working directory."""
-    store = Path("wsss-store")
-    return sorted(path.name for kind in ("runs", "sweeps") for path in (store / kind).glob(f"{incomplete}*"))
+    return sorted(path.name for kind in ("runs", "sweeps") for path in (STORE / kind).glob(f"{incomplete}*"))
 
 
 def _names(kinds: Iterable[str]) -> list[str]:

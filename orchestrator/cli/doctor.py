@@ -18,7 +18,7 @@ OPTIONAL = {"ray": "--engine local runs without it", "mlflow": "--track none run
 
 
 def doctor(
-    store: Annotated[Path, paths.option(help="The store to try, with its disk or its bucket and mirror.")] = Path("wsss-store"),
+    store: Annotated[Path, paths.option(help="The store to try, with its disk or its bucket and mirror.")] = options.STORE,
     ray: Annotated[bool, typer.Option("--ray", help="Start a private Ray and run a task on it.")] = False,
     address: Annotated[str, typer.Option(help="Try every node of this running cluster instead: auto or host:port.")] = "",
     timeout: Annotated[float, typer.Option(min=1, help="Seconds in which nodes must answer.")] = 60,

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from imagesets.errors import WrongInput
+from imagesets.errors import WrongInput, refuse
 from imagesets.image_set import ImageSet
 from imagesets.item import Item
 from orchestrator.cli import options, paths
@@ -58,9 +58,7 @@ def check_images(
     if bad is not None:
         bad.parent.mkdir(parents=True, exist_ok=True)
         bad.write_text("".join(f"{id}\n" for id in found.ids), encoding="utf-8")
-    if problems := found.problems:
-        shown = "\n".join(f"  {problem}" for problem in problems)
-        raise WrongInput(f"{len(problems)} problem{'s' if len(problems) > 1 else ''} in {spec}:\n{shown}")
+    refuse(found.problems, spec, outcome="")
     places = {"xml": ANNOTATIONS, "masks": "the masks", "folders": "the folders of the classes"}
     source = places.get(images.label_source) or list_of(images.root).name
     console.print(f"{spec} has no problems; its image-level labels come from {source}")

@@ -34,7 +34,7 @@ from orchestrator.planning.plan import Planner
 from orchestrator.planning.planned_stage import PlannedStage
 from orchestrator.planning.refusals import made_otherwise, problems, refuse_run, unread
 from orchestrator.planning.stage import narrowed
-from orchestrator.reading.results import whole, write_results
+from orchestrator.reading.results import completed, write_results
 from orchestrator.reading.summary import group_of, note_failure, sentence
 from orchestrator.reading.tables import group_table, print_plan, print_stages, result_table, terminal, warn
 from orchestrator.tracking.live import Live
@@ -94,7 +94,17 @@ def launch(
         *options.assignments(assign, saliency),
         *in_place.assignments(network=network, maps=maps_from, masks=masks_from),
     ]
-    request = Request(method, images, segmenter, recipe, tuple(assign), seeds[0], store.resolve(), exclude, bool(address))
+    request = Request(
+        method=method,
+        images=images,
+        segmenter=segmenter,
+        recipe=recipe,
+        assignments=tuple(assign),
+        random_seed=seeds[0],
+        store=store.resolve(),
+        exclude=exclude,
+        cluster=bool(address),
+    )
     wanted = experiment(request)
     warn(console, unread(wanted))
     for told in from_companions(wanted):
@@ -224,7 +234,7 @@ def _report(console: Console, runs: Sequence[Prepared], failures: Sequence[Excep
         if failure:
             note_failure(folder, failure)
             continue
-        run = whole(run)
+        run = completed(run)
         made.append(write_results(run)[0])
         if len(runs) == 1:
             console.print(

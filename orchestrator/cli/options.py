@@ -12,6 +12,7 @@ from rich.console import Console
 from imagesets.errors import WrongInput
 from orchestrator.cli import complete, paths
 from orchestrator.storage.bucket import mirror_folder, noted_address, open_bucket
+from orchestrator.storage.place import STORE as STORE
 from orchestrator.storage.remote import SCHEME, Address, address_of
 from orchestrator.storage.store import Store
 from orchestrator.tracking.tracking import VARIABLE, check_tracking
@@ -81,6 +82,13 @@ Samples = Annotated[int, typer.Option(min=1, help="Images of each list that the 
 TrackingUri = Annotated[str, typer.Option(envvar=VARIABLE, help="An MLflow server or database; the store's own by default.")]
 
 
+def check_endings(to: Sequence[Path]) -> None:
+    """Raise WrongInput for a file of `--to` whose ending says nothing of its form."""
+    for path in to:
+        if path.suffix not in ENDINGS + PLOT_ENDINGS:
+            raise WrongInput(f"--to {path} must end in one of {', '.join(ENDINGS + PLOT_ENDINGS)}")
+
+
 def note(console: Console, told: str) -> None:
     """Print a note, unless it is empty."""
     if told:
@@ -92,8 +100,8 @@ def ending(began: float, log: Path) -> str:
     return f"ran in {time.monotonic() - began:.0f} s; log {log}"
 
 
-STORE = Path("wsss-store")
 SAMPLES = 24
+ENDINGS, PLOT_ENDINGS = (".html", ".md", ".tex", ".csv"), (".svg", ".png")  # of the files that --to takes
 ELSEWHERE = "elsewhere"  # a key of typer's context: the command is only checked here and runs on a cluster
 
 
@@ -133,11 +141,11 @@ def tracking(track: str, uri: str) -> str | None:
         raise WrongInput(f"--track {track} is neither mlflow nor none")
     if track == "none":
         return None
-    check_uri(uri)
+    check_tracking_uri(uri)
     return uri
 
 
-def check_uri(uri: str) -> None:
+def check_tracking_uri(uri: str) -> None:
     """Raise WrongInput for a tracking URI that MLflow does not take; the message names the option or variable."""
     variable = f"{VARIABLE}="
     check_tracking(uri, variable if uri and uri == os.environ.get(VARIABLE) else "--tracking-uri ")

@@ -1,6 +1,7 @@
 """`wsss-orch status`: what runs in a store, or the jobs that `submit` has sent to a cluster."""
 
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -87,20 +88,13 @@ def _show_jobs(address: str) -> None:
     for job in jobs:
         began, ended = job.start_time or 0, job.end_time or 1000 * time.time()
         since = time.strftime("%d %b %H:%M", time.localtime(began / 1000))
-        made.add_row(
-            str(job.submission_id), job.status.value, since, _duration(ended - began), (job.metadata or {})[COMMAND], _told(job)
-        )
+        took = timedelta(seconds=int((ended - began) / 1000))
+        made.add_row(str(job.submission_id), job.status.value, since, str(took), (job.metadata or {})[COMMAND], _told(job))
     if jobs:
         console.print(made)
     else:
         console.print("no job was submitted to this cluster")
     console.print(used)
-
-
-def _duration(milliseconds: float) -> str:
-    """Hours, minutes, seconds."""
-    minutes, seconds = divmod(int(milliseconds / 1000), 60)
-    return f"{minutes // 60}:{minutes % 60:02}:{seconds:02}"
 
 
 def _told(job: "JobDetails") -> str:

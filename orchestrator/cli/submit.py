@@ -42,8 +42,8 @@ def submit(
     if words[0] not in COMMANDS:
         raise WrongInput(f"submit runs {', '.join(COMMANDS)}, not {words[0]!r}{nearest(words[0], COMMANDS)}")
     values = _values(context, words)
+    from orchestrator.cluster.jobs import connect
     from orchestrator.cluster.submission import Submission, send
-    from orchestrator.cluster.jobs import connect  # isort: skip
 
     if "runs" in values:
         options.seeds_of(values.get("random_seed", 0), values["runs"], values["random_seeds"])

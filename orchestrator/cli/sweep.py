@@ -71,9 +71,18 @@ def sweep(
     tracked = options.tracking(track, tracking_uri)
     axes, thresholds = split(vary)
     seeds = options.seeds_of(random_seed, runs, random_seeds)
-    given = tuple(options.assignments(assign, saliency))
-    request = Request(method, images, segmenter, recipe, given, seeds[0], store.resolve(), exclude, bool(address))
-    asked = Sweep(request, axes, thresholds, seeds, trials, until, search, by, stop_early)
+    request = Request(
+        method=method,
+        images=images,
+        segmenter=segmenter,
+        recipe=recipe,
+        assignments=tuple(options.assignments(assign, saliency)),
+        random_seed=seeds[0],
+        store=store.resolve(),
+        exclude=exclude,
+        cluster=bool(address),
+    )
+    asked = Sweep(request, axes, thresholds, seeds, trials=trials, until=until, search=search, by=by, stop_early=stop_early)
     asked.check()
     began, console, where = time.monotonic(), terminal(), Where(engine, address)
     where.check()

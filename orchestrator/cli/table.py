@@ -11,14 +11,14 @@ from rich.console import Console
 
 from imagesets.errors import WrongInput
 from orchestrator.cli import complete, options, paths
-from orchestrator.cli.compare import ENDINGS, PLOT_ENDINGS
+from orchestrator.cli.options import ENDINGS, PLOT_ENDINGS
 from orchestrator.engine.announced import announced
 from orchestrator.engine.checks import Weights, check_images, check_imports, weights_problems
 from orchestrator.engine.execution import Execution, Where
 from orchestrator.planning.images import images_recipe, open_images
 from orchestrator.planning.launch import Experiment, Prepared, planner
 from orchestrator.planning.refusals import made_otherwise, refuse_run
-from orchestrator.reading.results import whole, write_results
+from orchestrator.reading.results import completed, write_results
 from orchestrator.reading.summary import note_failure, sentence
 from orchestrator.reading.tables import table as plain_table
 from orchestrator.reading.tables import terminal, warn
@@ -93,16 +93,21 @@ def table(
     """
     began, console, where = time.monotonic(), terminal(), Where(engine, address)
     tracked = options.tracking(track, tracking_uri)
-    for path in to:
-        if path.suffix not in ENDINGS + PLOT_ENDINGS:
-            raise WrongInput(f"--to {path} must end in one of {', '.join(ENDINGS + PLOT_ENDINGS)}")
+    options.check_endings(to)
     kind = images_recipe(images).name
     seeds = options.seeds_of(0, runs or 1, random_seeds) if runs or random_seeds else []
-    given, found = options.assignments(assign, saliency), find_table(name, kind)
+    found = find_table(name, kind)
     if plots := [path for path in to if path.suffix in PLOT_ENDINGS and not found.is_figure]:
         raise WrongInput(f"--to {plots[0]}: {found.id} is no figure; it is written as {', '.join(ENDINGS)}")
     asked = Asked(
-        *(found, images, store.resolve(), segmenter, recipe, tuple(given), tuple(seeds), tuple(rows)),
+        table=found,
+        images=images,
+        store=store.resolve(),
+        segmenter=segmenter,
+        recipe=recipe,
+        assignments=tuple(options.assignments(assign, saliency)),
+        random_seeds=tuple(seeds),
+        patterns=tuple(rows),
         exclude=exclude,
         cluster=bool(address),
     )
@@ -189,7 +194,7 @@ def _report(
 
     made = {name: run for name, run in runs_of(asked, planned).items() if name not in failures}
     for run in made.values():
-        write_results(whole(run))
+        write_results(completed(run))
     found = findings(asked, planned, failures)
     print_table(console, found)
     for path in [*to, *([] if any(path.suffix == ".html" for path in to) else [asked.folder / "table.html"])]:

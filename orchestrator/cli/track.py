@@ -24,7 +24,7 @@ def track(
 
       wsss-orch track lpcam+amn-shapes-1a2b3c4d-0 --store /shared/store
     """
-    options.check_uri(tracking_uri)
+    options.check_tracking_uri(tracking_uri)
     console, added = terminal(), 0
     chosen = finished_runs(store, runs)
     for name in chosen:

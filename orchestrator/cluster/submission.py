@@ -105,8 +105,16 @@ class Submission:
         values, kind = self.values, self.values["images"].partition(":")[0]
         preset = "" if _is_file(values["recipe"]) else values["recipe"]
         assignments = tuple(text for text in values["assign"] if not self._file_of(text))
-        about = values["images"], values["store"], values["segmenter"], preset, assignments, (), tuple(values["rows"])
-        asked = Asked(find_table(values["name"], kind), *about, cluster=True)
+        asked = Asked(
+            table=find_table(values["name"], kind),
+            images=values["images"],
+            store=values["store"],
+            segmenter=values["segmenter"],
+            recipe=preset,
+            assignments=assignments,
+            patterns=tuple(values["rows"]),
+            cluster=True,
+        )
         asked.check()
         experiments(asked)
 

@@ -17,6 +17,7 @@ from maps.maps import StoredMaps
 from orchestrator.engine.job import Input, Job
 from orchestrator.planning.recipe import Reference, StageRecipe
 from orchestrator.planning.references import resolve
+from orchestrator.storage.place import NETWORK
 from orchestrator.storage.shards import StoredRecords
 from training.stage import Context, Records, Settings
 
@@ -61,14 +62,14 @@ def stored(folder: Path, read: str) -> Records | StoredMaps:
 
 def save_network(module: nn.Module, job: Job) -> None:
     """Write the network that a job delivers to its folder."""
-    with job.attempt.writing("network.pt") as file:
+    with job.attempt.writing(NETWORK) as file:
         torch.save(module.state_dict(), file)
 
 
 def load_network(source: Input, classes: tuple[str, ...], device: torch.device) -> nn.Module:
     """A finished training stage's network on `device`, in evaluation mode."""
     module = resolve(source.network)(settings_of(source.settings), classes)
-    path = source.result.file("network.pt")
+    path = source.result.file(NETWORK)
     try:
         module.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     except RuntimeError as error:

@@ -21,7 +21,7 @@ from orchestrator.engine.progress import Display
 from orchestrator.engine.spent import Meter, Spent
 from orchestrator.planning.references import resolve
 from orchestrator.storage.beside import beside
-from orchestrator.storage.place import PROGRESS, STOP
+from orchestrator.storage.place import HISTORY, NETWORK, PROGRESS, STOP
 from orchestrator.storage.shards import StoredRecords, shards_digest, summed, write_names
 from orchestrator.storage.store import digest, read_json
 from training.checkpoint import CHECKPOINT
@@ -75,15 +75,15 @@ class Making:
 
     def train(self, job: Job, name: str) -> dict[str, Any]:
         """Train a network. Raises Stopped if the training was asked to end before its last step."""
-        job.attempt.remove("network.pt")  # an earlier attempt's; with a file there, the one made elsewhere would not be brought
+        job.attempt.remove(NETWORK)  # an earlier attempt's; with a file there, the one made elsewhere would not be brought
         self.display.start(name, 1, "steps", note="the workers start")
         resumed = job.attempt.file(CHECKPOINT).exists()
         with beside(partial(self._watch, name, job.folder), LOOK), job.attempt.following():
             spent, lost = self._attempts(job, name)
-        path = job.attempt.file("network.pt")
+        path = job.attempt.file(NETWORK)
         if not path.exists():
             raise Stopped(f"{name} was stopped and checkpointed")
-        job.attempt.file("history.json")  # for the report
+        job.attempt.file(HISTORY)  # for the report
         return {"digest": digest(path.read_bytes()), "result": None, "partial": resumed or lost, **spent.figures()}
 
     def _attempts(self, job: Job, name: str) -> tuple[Spent, bool]:
@@ -108,7 +108,7 @@ class Making:
         self.display.start(name, 1, "file")
         meter = Meter(torch.device("cpu"))
         save_network(resolve(job.recipe.call)(importing(job.recipe, job.settings, job.classes, job.items)), job)
-        return {"digest": digest((job.folder / "network.pt").read_bytes()), "result": None, **meter.spent().figures()}
+        return {"digest": digest((job.folder / NETWORK).read_bytes()), "result": None, **meter.spent().figures()}
 
     def _watch(self, name: str, folder: Path) -> None:
         """Show the progress that a training writes to its folder, and ask it there to stop if it must."""

@@ -14,7 +14,7 @@ from orchestrator.planning.choosing import with_chosen
 from orchestrator.planning.plan import Planner
 from orchestrator.planning.planned_stage import PlannedStage, digest_of
 from orchestrator.storage.lease import Lease, LeaseLost, try_lease
-from orchestrator.storage.place import PROGRESS
+from orchestrator.storage.place import HISTORY, NETWORK, PROGRESS
 from orchestrator.storage.result import Attempt, Result
 from orchestrator.storage.trouble import patiently, require
 from training.checkpoint import CHECKPOINT
@@ -93,7 +93,7 @@ class Runner:
 
     def _make(self, step: PlannedStage, lease: Lease) -> None:
         job = self._job(step, lease)
-        job.attempt.begin(made=(CHECKPOINT, PROGRESS, "network.pt", "history.json"))
+        job.attempt.begin(made=(CHECKPOINT, PROGRESS, NETWORK, HISTORY))
         started = time.monotonic()
         if step.siblings:
             self.display.say(f"{step.name}: {step.taken_over} of its {len(step.items)} images are taken over")

@@ -17,7 +17,7 @@ from orchestrator.engine.context import context, save_network, settings_of
 from orchestrator.engine.job import Job, WorkerLost, blaming
 from orchestrator.engine.spent import Meter, Spent
 from orchestrator.planning.references import resolve
-from orchestrator.storage.place import PROGRESS, STOP
+from orchestrator.storage.place import HISTORY, PROGRESS, STOP
 from orchestrator.storage.store import write_atomically, write_json
 from training import loop
 from training.checkpoint import CHECKPOINT
@@ -65,7 +65,7 @@ def _run_training(job: Job, rank: int, world: int, device: str, cores: int) -> S
     if rank == 0:
         save_network(training.network, job)
         job.attempt.check()
-        write_json(job.folder / "history.json", history)
+        write_json(job.folder / HISTORY, history)
     return _of_all(meter.spent(), world, device)
 
 

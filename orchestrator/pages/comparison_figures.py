@@ -2,7 +2,6 @@
 quantity to the last, threshold curves, stage times.
 """
 
-import io
 from collections.abc import Iterator, Mapping, Sequence
 
 import matplotlib
@@ -10,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from imagesets.errors import WrongInput
-from orchestrator.pages.figures import COLOURS, SIZE, STYLE, STYLES, blank, grid, in_unit, svg
+from orchestrator.pages.figures import COLOURS, SIZE, STYLE, STYLES, blank, file_of, grid, in_unit, svg
 from orchestrator.planning import scores
 from orchestrator.planning.components import components
 from orchestrator.planning.score_recipe import Metric, Plot
@@ -80,9 +79,7 @@ def plot_file(comparison: Comparison, name: str, ending: str) -> bytes:
         axes.set_title(f"{scores.quantities()[place[0]].many}, {place[1]}", fontsize=9)
     named = {label: mark for axes in figure.axes for mark, label in zip(*axes.get_legend_handles_labels(), strict=True)}
     figure.legend(named.values(), named.keys(), loc="outside lower center", ncols=2 * len(panels), fontsize=8)
-    file = io.BytesIO()
-    figure.savefig(file, format=ending, dpi=200, metadata={"Date": None} if ending == "svg" else None)
-    return file.getvalue()
+    return file_of(figure, ending)
 
 
 @matplotlib.rc_context(STYLE)

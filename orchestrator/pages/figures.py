@@ -101,6 +101,13 @@ def grid(axes: Any, x: str, y: str) -> None:
     axes.grid(color="#8A8A8A", alpha=0.3, linewidth=0.5)
 
 
+def file_of(figure: Figure, ending: str) -> bytes:
+    """The figure as a file of type `ending` (svg, png); equal figures are equal files."""
+    file = io.BytesIO()
+    figure.savefig(file, format=ending, dpi=200, metadata={"Date": None} if ending == "svg" else None)
+    return file.getvalue()
+
+
 def svg(figure: Figure, name: str) -> str:
     """The figure as an <svg> element; `name` keeps its ids apart from those of other figures on the page."""
     file = io.StringIO()

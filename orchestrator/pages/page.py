@@ -1,15 +1,14 @@
 """HTML pages that need no network and no other file: their templates and their number formats."""
 
-from collections.abc import Mapping
 from itertools import cycle
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from orchestrator.pages.figures import COLOURS
 from orchestrator.planning import scores
 from orchestrator.reading.numbers import explained, heading, told
+from orchestrator.reading.results import entry
 from orchestrator.reading.tables import oracle, threshold
 
 
@@ -37,14 +36,6 @@ def template(name: str) -> Template:
         "entry": entry,
     }
     return environment.get_template(name)
-
-
-def entry(row: Mapping[str, Any], path: str) -> Any:
-    """The value at a path such as `errors.fn` in a row of results, None if there is none."""
-    found: Any = row
-    for name in path.split("."):
-        found = (found or {}).get(name)
-    return found
 
 
 def percent(value: float | None) -> str:

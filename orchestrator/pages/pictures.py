@@ -42,9 +42,9 @@ def heat_picture(values: np.ndarray) -> str:
     return data_uri(levels, "png", optimize=True, transparency=opaque.tobytes())
 
 
-def heat_scale(steps: int = 9) -> list[str]:
+def heat_scale() -> list[str]:
     """CSS colours of a heat map from 0 to 1."""
-    return [f"rgb({','.join(map(str, COLOURS[round(place), :3]))})" for place in np.linspace(0, 255, steps)]
+    return [f"rgb({','.join(map(str, COLOURS[round(place), :3]))})" for place in np.linspace(0, 255, 9)]
 
 
 def data_uri(picture: Image.Image, kind: str, **options: Any) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 from orchestrator.pages import figures
 from orchestrator.pages.confusion import matrices
-from orchestrator.pages.page import entry, template
+from orchestrator.pages.page import template
 from orchestrator.pages.regions import regions
 from orchestrator.pages.samples import Layer, sheet
 from orchestrator.planning import choosing, scores
@@ -23,7 +23,8 @@ from orchestrator.planning.references import resolve
 from orchestrator.planning.score_recipe import Details
 from orchestrator.reading.by_image import scores_of_images
 from orchestrator.reading.numbers import told_figures
-from orchestrator.reading.results import cost_unit, subjects, used_settings
+from orchestrator.reading.results import cost_unit, entry, subjects, used_settings
+from orchestrator.storage.place import HISTORY
 from orchestrator.storage.store import Store, read_json, read_manifest, write_atomically
 
 SAMPLES = 12  # images that are shown of each list
@@ -124,7 +125,7 @@ def _stage(step: PlannedStage) -> dict[str, Any]:
 
 def _histories(steps: Sequence[PlannedStage]) -> list[tuple[PlannedStage, list[dict[str, float]]]]:
     """The trainings with their losses per epoch."""
-    histories: list[Any] = [read_json(step.folder / "history.json") for step in steps]
+    histories: list[Any] = [read_json(step.folder / HISTORY) for step in steps]
     return [(step, history) for step, history in zip(steps, histories, strict=True) if history]
 
 

@@ -57,19 +57,24 @@ def sheet(title: str, items: ItemList, layers: Sequence[Layer], classes: Sequenc
     """Up to `count` of the `items` with their masks (if any), the label maps and the heat maps of `layers`, as JSON."""
     samples = [_Sample(item, layers) for item in choose(items, count, _judged(layers))]
     seen = sorted(set().union(*(sample.values for sample in samples)))
-    heats = [place for place, layer in enumerate(layers) if layer.read]
-    truth = [TRUTH] if any(sample.item.mask for sample in samples) else []
+    with_truth = any(sample.item.mask for sample in samples)
+    columns = [list(sample.columns(with_truth, classes)) for sample in samples]
     return {
         "title": title,
         "legend": [[_name(value, classes), f"rgb({','.join(map(str, PALETTE[value]))})"] for value in seen],
         "heat": heat_scale(),
-        "layers": [
-            *({"title": name} for name in truth),
-            *(_about(layer) for layer in layers),
-            *({"title": f"maps of {layers[place].title}", "heat": True} for place in heats),
-        ],
-        "samples": [sample.as_json(bool(truth), heats, seen, classes) for sample in samples],
+        "layers": [column.about for column in columns[0]],
+        "samples": [sample.as_json(shown, seen, classes) for sample, shown in zip(samples, columns, strict=True)],
     }
+
+
+@dataclass(frozen=True)
+class _Column:
+    """What the browser can lay over one image: what it is, its picture or a picture of each class, and its score."""
+
+    about: dict[str, Any]
+    picture: str | dict[str, str] | None
+    score: list[Any] | None = None
 
 
 class _Sample:
@@ -85,7 +90,19 @@ class _Sample:
         """All values of its label maps."""
         return {int(value) for label in self._labels() for value in np.unique(label)}
 
-    def as_json(self, with_truth: bool, heats: Sequence[int], seen: Sequence[int], classes: Sequence[str]) -> dict[str, Any]:
+    def columns(self, with_truth: bool, classes: Sequence[str]) -> Iterator[_Column]:
+        """The mask if any image of the page has one, the label map of each layer, then the maps of those that have some."""
+        if with_truth:
+            yield _Column({"title": TRUTH}, None if self.truth is None else label_picture(self.truth))
+        for layer, (label, _) in zip(self.layers, self.results, strict=True):
+            yield _Column(_about(layer), label_picture(label), self._score(layer))
+        for layer, (_, heats) in zip(self.layers, self.results, strict=True):
+            if layer.read:
+                about = {"title": f"maps of {layer.title}", "heat": True}
+                yield _Column(about, {classes[key]: heat_picture(heat) for key, heat in heats.items()})
+
+    def as_json(self, columns: Sequence[_Column], seen: Sequence[int], classes: Sequence[str]) -> dict[str, Any]:
+        """What the page has of it; `seen` are the values of the page's legend."""
         rgb = self.item.rgb()
         names = [classes[index] for index in self.item.labels]
         return {
@@ -94,12 +111,8 @@ class _Sample:
             "size": [rgb.shape[1], rgb.shape[0]],
             "photograph": photograph(rgb),
             "legend": [seen.index(value) for value in sorted(self.values)],
-            "pictures": [
-                *([None if self.truth is None else label_picture(self.truth)] if with_truth else []),
-                *(label_picture(label) for label, _ in self.results),
-                *({classes[key]: heat_picture(heat) for key, heat in self.results[place][1].items()} for place in heats),
-            ],
-            "scores": [*([None] if with_truth else []), *map(self._score, self.layers), *[None] * len(heats)],
+            "pictures": [column.picture for column in columns],
+            "scores": [column.score for column in columns],
         }
 
     def _labels(self) -> Iterator[np.ndarray]:

@@ -15,7 +15,7 @@ from orchestrator.reading.summary import Row
 from orchestrator.storage.store import write_atomically
 from orchestrator.sweeps.sweep_results import Findings, slices
 from orchestrator.sweeps.sweep_table import sweep_columns, sweep_rows
-from orchestrator.sweeps.trial import Trial
+from orchestrator.sweeps.trial import Trial, told
 
 
 def write_page(found: Findings, path: Path) -> None:
@@ -67,7 +67,7 @@ def _curves(trials: Sequence[tuple[Trial, Row]]) -> str:
     figure, axes = blank("threshold (background score)", axis(metric))
     for place, (trial, row) in reversed(list(enumerate(trials))):
         values = in_unit(row.about["curve"][scores.main(quantity)], metric)
-        label = ", ".join(f"{name.rpartition('.')[2]} {value}" for name, value in trial.values.items()) if place == 0 else None
+        label = told(trial.values) if place == 0 else None
         style = {"color": COLOURS[0], "linewidth": 1.6} if place == 0 else {"color": COLOURS[-1], "linewidth": 0.7}
         axes.plot(row.about["curve"]["threshold"], values, label=label, **style)
     if trials[0][0].values:  # without varied settings there is one curve, which needs no name

@@ -1,6 +1,5 @@
 """A table or a figure of a paper as one HTML page: ours beside the published values, curves, and the images of all rows."""
 
-import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from textwrap import fill
@@ -10,7 +9,20 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from orchestrator.pages.comparison_page import sheets
-from orchestrator.pages.figures import COLOURS, INK, SIZE, STYLE, STYLES, blank, grid, in_unit, scale_of, spread_line, svg
+from orchestrator.pages.figures import (
+    COLOURS,
+    INK,
+    SIZE,
+    STYLE,
+    STYLES,
+    blank,
+    file_of,
+    grid,
+    in_unit,
+    scale_of,
+    spread_line,
+    svg,
+)
 from orchestrator.pages.page import template
 from orchestrator.planning import scores
 from orchestrator.reading.comparison import Entry
@@ -85,9 +97,7 @@ def plot_file(found: Findings, ending: str) -> bytes:
     figure = Figure((SIZE[0] * max(len(panels), 1), SIZE[1]), layout="constrained")
     for axes, (column, panel, lines) in zip(figure.subplots(1, max(len(panels), 1), squeeze=False)[0], panels, strict=False):
         _draw(axes, found, column, panel, lines)
-    file = io.BytesIO()
-    figure.savefig(file, format=ending, dpi=200, metadata={"Date": None} if ending == "svg" else None)
-    return file.getvalue()
+    return file_of(figure, ending)
 
 
 def _draw(axes: Any, found: Findings, column: Column, panel: str, lines: Sequence[Line]) -> None:

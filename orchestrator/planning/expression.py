@@ -15,7 +15,7 @@ from orchestrator.planning.components import Component
 from orchestrator.planning.in_place import IMPORTED, in_place
 from orchestrator.planning.keeping import check_nothing_is_dropped, kept
 from orchestrator.planning.receiving import full_names, received
-from orchestrator.planning.recipe import Recipe, StageRecipe
+from orchestrator.planning.recipe import AddOn, Recipe, StageRecipe
 from orchestrator.planning.recipes import load_all
 from orchestrator.planning.stage import Stage
 
@@ -32,6 +32,11 @@ class _Part:
     recipe: StageRecipe
     add_ons: tuple[Recipe, ...] = ()
     replaced: "_Part | None" = None
+
+    @property
+    def additions(self) -> dict[str, AddOn]:
+        """What its add-ons do to it, by their names."""
+        return {add_on.name: add_on.adds for add_on in self.add_ons if add_on.adds}
 
 
 def expand(chain: Iterable[Component], settings: Mapping[str, Any]) -> list[Stage]:
@@ -107,20 +112,13 @@ def _stages_of(recipe: Recipe, written: Mapping[str, tuple[str, ...]], settings:
 
 
 def _bind(part: _Part, bound: Mapping[str, Stage], settings: Mapping[str, Any]) -> Stage:
-    recipe, add_ons = part.recipe, {add_on.name: add_on.adds for add_on in part.add_ons if add_on.adds}
-    reads = [*recipe.reads, *(word for word, when in recipe.reads_if.items() if when.items() <= settings.items())]
-    reads += [word for add_on in add_ons.values() for word in add_on.reads]
-    missing = [word for word in reads if word not in bound]
-    if missing:
-        raise WrongInput(f"{part.within.name} needs {' and '.join(missing)}, which nothing before it in the expression makes")
-    inputs = {word: bound[word] for word in reads}
-    owned = full_names(part.owner.name, recipe.settings, inputs, settings, reader=part.within.name)
-    if part.replaced and recipe.network:
-        owned |= full_names(part.replaced.owner.name, part.replaced.recipe.builds, inputs, settings)
+    """The stage of a part; `bound` has the stage that wrote each word last."""
+    recipe = part.recipe
+    inputs = _inputs(part, bound, settings)
+    owned = _owned(part, inputs, settings)
     inputs |= {word: bound[word] for word in choosing.words(owned, settings)}
-    for name, add_on in add_ons.items():
+    for name, add_on in part.additions.items():
         check_add_on(name, add_on, part.within.name, recipe, settings)
-        owned |= {f"{name}.{own}": f"{name}.{own}" for own in add_on.settings}
     check_requirements(part.within.name, part.owner.name, recipe, inputs, settings)
     source = inputs.get(recipe.settings_of)
     return Stage(
@@ -130,10 +128,27 @@ def _bind(part: _Part, bound: Mapping[str, Stage], settings: Mapping[str, Any]) 
         recipe=recipe,
         list_name=_list(recipe.list, settings),
         inputs=inputs,
-        add_ons=add_ons,
+        add_ons=part.additions,
         in_place_of=(source.in_place_of or source.component) if source else "",
         **received(owned, settings),
     )
+
+
+def _inputs(part: _Part, bound: Mapping[str, Stage], settings: Mapping[str, Any]) -> dict[str, Stage]:
+    """The stages that a part and its add-ons read, by word."""
+    reads = [*part.recipe.reads, *(word for word, when in part.recipe.reads_if.items() if when.items() <= settings.items())]
+    reads += [word for add_on in part.additions.values() for word in add_on.reads]
+    if missing := [word for word in reads if word not in bound]:
+        raise WrongInput(f"{part.within.name} needs {' and '.join(missing)}, which nothing before it in the expression makes")
+    return {word: bound[word] for word in reads}
+
+
+def _owned(part: _Part, inputs: Mapping[str, Stage], settings: Mapping[str, Any]) -> dict[str, str]:
+    """The full name of each setting that a part and its add-ons receive."""
+    owned = full_names(part.owner.name, part.recipe.settings, inputs, settings, reader=part.within.name)
+    if part.replaced and part.recipe.network:
+        owned |= full_names(part.replaced.owner.name, part.replaced.recipe.builds, inputs, settings)
+    return owned | {f"{name}.{own}": f"{name}.{own}" for name, add_on in part.additions.items() for own in add_on.settings}
 
 
 def _list(role: str, settings: Mapping[str, Any]) -> str:

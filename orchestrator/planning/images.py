@@ -1,7 +1,7 @@
 """The image set that a command names: its settings, its name, and opening it."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,8 @@ from imagesets.layout import name_of
 from orchestrator.planning.inherited import with_unnamed_methods
 from orchestrator.planning.recipe import Recipe
 from orchestrator.planning.recipes import find, load_all
-from orchestrator.planning.references import resolve as function
-from orchestrator.planning.settings import parse_assignments, resolve
+from orchestrator.planning.references import resolve
+from orchestrator.planning.settings import layered, parse_assignments
 
 
 def images_recipe(spec: str) -> Recipe:
@@ -43,10 +43,10 @@ def open_images(spec: str, settings: Mapping[str, Any], store: Path, make: bool,
         raise WrongInput(f"--images {spec}: {kind} is built in and takes no folder; write --images {kind}")
     if not recipe.make and not given:
         raise WrongInput(f"--images {kind} names no folder; write --images {kind}:PATH")
-    path = function(recipe.make)(store / "images", own, make) if recipe.make else given
+    path = resolve(recipe.make)(store / "images", own, make) if recipe.make else given
     if path is None:
         return None
-    images = function(recipe.open)(path, own)
+    images = resolve(recipe.open)(path, own)
     if exclude and not exclude.is_file():
         raise WrongInput(f"--exclude {exclude}: there is no such file; it holds one image id a line")
     return images.without(exclude) if exclude else images
@@ -62,16 +62,16 @@ def _own(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {name.removeprefix("images."): value for name, value in settings.items() if name.startswith("images.")}
 
 
-def prepare(spec: str, assignments: Sequence[str], given: Mapping[str, Any], *how: Any) -> list[str]:
+def prepare(spec: str, assignments: Sequence[str], given: Mapping[str, Any], spread: Callable, show: Callable) -> list[str]:
     """Prepare the image set `spec`, with further settings `given`; returns a sentence on each list.
 
-    `how` is the rest of what the recipe's function takes.
+    `spread` and `show` are as in `imagesets.coco_preparation`.
     """
     path, recipe = spec.partition(":")[2], images_recipe(spec)
     if not recipe.prepare or not path:
         able = [other.name for other in load_all().values() if other.prepare]
         raise WrongInput(f"there is nothing to prepare in {spec}; {', '.join(f'{name}:PATH' for name in able)} can be prepared")
-    return function(recipe.prepare)(path, {**_own(settings_alone(recipe, assignments)), **given}, *how)
+    return resolve(recipe.prepare)(path, {**_own(settings_alone(recipe, assignments)), **given}, spread, show)
 
 
 def unread_alone(assignments: Sequence[str], owners: Sequence[str] = ("images",)) -> list[str]:
@@ -83,7 +83,7 @@ def unread_alone(assignments: Sequence[str], owners: Sequence[str] = ("images",)
 
 def settings_alone(recipe: Recipe, assignments: Sequence[str]) -> dict[str, Any]:
     """The settings of a kind of image set, for commands that run no method."""
-    return resolve(recipe, [*image_layers(recipe), parse_assignments(list(assignments))])
+    return layered(recipe, [*image_layers(recipe), parse_assignments(assignments)])
 
 
 def images_alone(spec: str, assignments: Sequence[str], store: Path) -> tuple[ImageSet, Mapping[str, Any]]:

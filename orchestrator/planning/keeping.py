@@ -12,9 +12,10 @@ from orchestrator.planning.components import Component
 from orchestrator.planning.in_place import IMPORTED, wanted
 from orchestrator.planning.receiving import full_names, received
 from orchestrator.planning.recipe import Recipe
-from orchestrator.planning.stage import Stage
+from orchestrator.planning.stage import Stage, leading_to
 
-ASKED = "classification"  # the role of a list whose scores are made only if it names a list, then also of unnamed components
+# the role whose scores are made only if the user names a list for it; they are then made of unnamed components too
+ASKED = "classification"
 
 
 def kept(stages: Sequence[Stage], chain: Sequence[Component], last_import: int, settings: Mapping[str, Any]) -> list[Stage]:
@@ -23,27 +24,16 @@ def kept(stages: Sequence[Stage], chain: Sequence[Component], last_import: int, 
     A scored stage of a named component counts, unless an import has replaced the stages that would have read it.
     """
     named = {IMPORTED, *_named(chain)}
-    there: set[int] = set()
-
-    def keep(stage: Stage) -> None:
-        if id(stage) not in there:
-            there.add(id(stage))
-            for source in stage.inputs.values():
-                keep(source)
-
-    keep(stages[-1])
-    for place, stage in enumerate(stages):
-        if stage.recipe.scored and stage.component in named and place >= last_import:
-            keep(stage)
-            for choice in choosing.of(stage, stages):
-                keep(choice)
+    scored = [stage for stage in stages[max(last_import, 0) :] if stage.recipe.scored and stage.component in named]
+    ends = [stages[-1], *scored, *(choice for stage in scored for choice in choosing.of(stage, stages))]
+    there = {stage.name for stage in leading_to(ends)}
+    behind = [stage for stage in stages if stage.name in there]
     found = []
-    for stage in stages:
-        if id(stage) in there and not stage.recipe.chooses:
-            choices = [choice for choice in choosing.of(stage, stages) if id(choice) in there]
-            found += [stage, *choices]
+    for stage in behind:
+        if not stage.recipe.chooses:
+            choices = choosing.of(stage, behind)
             made = evaluations(stage, settings, choices)
-            found += [score for score in made if stage.component in named or score.recipe.list == ASKED]
+            found += [stage, *choices, *(score for score in made if stage.component in named or score.recipe.list == ASKED)]
     if settings[f"images.{ASKED}"] and not any(stage.recipe.list == ASKED for stage in found):
         raise WrongInput(f"images.{ASKED}={settings[f'images.{ASKED}']} is idle: no network of this run classifies images")
     return found
@@ -66,7 +56,10 @@ def evaluations(stage: Stage, settings: Mapping[str, Any], choices: Iterable[Sta
 
 
 def _suffix(stage: Stage, owner: Recipe, quantity: str) -> str:
-    """What tells a score of a stage from its others: nothing for the one by the recipe that declares the stage's own quantity."""
+    """The part of a score's name that says which recipe and quantity it has.
+
+    It is empty for the stage's own quantity by the recipe that declares it.
+    """
     if quantity != stage.recipe.scored:
         return f"-{owner.name}-{quantity}"
     return "" if quantity in owner.quantities else f"-{owner.name}"

@@ -19,13 +19,14 @@ from orchestrator.planning.images import image_layers, images_recipe
 from orchestrator.planning.inherited import with_unnamed_methods
 from orchestrator.planning.nearest import nearest
 from orchestrator.planning.plan import Planner
-from orchestrator.planning.planned_stage import PlannedStage
+from orchestrator.planning.planned_stage import PlannedStage, ancestors
 from orchestrator.planning.precision import by_machine
 from orchestrator.planning.recipe import Recipe, Setting
 from orchestrator.planning.recipes import find, load_all
-from orchestrator.planning.settings import declared, parse_assignments, read_file, resolve
+from orchestrator.planning.settings import declared, layered, parse_assignments, read_file
 from orchestrator.planning.stage import Stage, narrowed
 from orchestrator.planning.workers import WORKERS, dividing, room
+from orchestrator.storage.place import STORE
 from orchestrator.storage.store import Store, digest
 
 UNSAFE = re.compile(r"[^\w.-]+")  # in the name of a folder
@@ -41,12 +42,11 @@ class Request:
     recipe: str = ""  # name of a preset or path of a YAML file of settings
     assignments: tuple[str, ...] = ()
     random_seed: int = 0
-    store: Path = Path("wsss-store")
+    store: Path = STORE
     exclude: Path | None = None
     cluster: bool = False  # whether it runs on a cluster, of which nothing is known here
-    room: int = (
-        0  # the most workers of a training if no setting gives a number; 0: as many as fit this machine, or one on a cluster
-    )
+    # the most workers of a training if no setting gives a number; 0: as many as fit this machine, or one on a cluster
+    room: int = 0
     weak_segmenter: bool = False  # a preset overrides the segmenter's variant: a table named it, and not the user
 
 
@@ -164,7 +164,7 @@ def settings_given(request: Request) -> dict[str, Any]:
 def _resolved(request: Request) -> tuple[Recipe, list[Component], dict[str, Any]]:
     images_recipe = _images(request)
     chain = components(request.method, request.segmenter or _segmenter(request, images_recipe))
-    return images_recipe, chain, resolve(images_recipe, _layers(request, images_recipe, chain))
+    return images_recipe, chain, layered(images_recipe, _layers(request, images_recipe, chain))
 
 
 def _images(request: Request) -> Recipe:
@@ -173,7 +173,7 @@ def _images(request: Request) -> Recipe:
 
 def _with_refiners(request: Request, images: Recipe) -> Request:
     """The request, with the refiners that its network was published with on these images, if it needs some and names none."""
-    recipes = [recipe for word in request.method.split("+") if (recipe := load_all().get(word.strip()))]
+    recipes = _named(request)
     found = next((own for recipe in recipes if (own := recipe.published_refiners.get(images.name))), ())
     segmenter, _ = find(request.segmenter or _segmenter(request, images), ("segmenter",))
     if any(recipe.kind == "refiner" for recipe in recipes) or not learns_from_masks(segmenter):
@@ -183,9 +183,13 @@ def _with_refiners(request: Request, images: Recipe) -> Request:
 
 def _segmenter(request: Request, images: Recipe) -> str:
     """The segmenter of a request that names none: its network's published one on these images, or the images'."""
-    recipes = [recipe for word in request.method.split("+") if (recipe := load_all().get(word.strip()))]
-    published = (recipe.published_segmenter.get(images.name) for recipe in recipes)
+    published = (recipe.published_segmenter.get(images.name) for recipe in _named(request))
     return next(filter(None, published), images.segmenter)
+
+
+def _named(request: Request) -> list[Recipe]:
+    """The recipes of the words of a method that have one of that name."""
+    return [recipe for word in request.method.split("+") if (recipe := load_all().get(word.strip()))]
 
 
 def name_in_store(method: str, images: str, identity: object) -> str:
@@ -256,7 +260,7 @@ def _layers(request: Request, images: Recipe, chain: list[Component]) -> list[Ma
     named = request.segmenter and not request.weak_segmenter
     middle = [preset, variants] if named else [variants, preset]
     weakest = {name: value for name, (value, _) in companions.given(chain).items()}
-    return [weakest, *image_layers(images), *middle, parse_assignments(list(request.assignments))]
+    return [weakest, *image_layers(images), *middle, parse_assignments(request.assignments)]
 
 
 def _preset(recipe: str) -> Mapping[str, Any]:
@@ -284,10 +288,7 @@ def select(steps: list[PlannedStage], only: str) -> list[PlannedStage]:
 
 def depending_on(steps: list[PlannedStage], name: str) -> list[PlannedStage]:
     """The stage called `name` and all stages that depend on it."""
-    if name not in {step.stage.name for step in steps}:
-        raise WrongInput(f"this run has no stage {name!r}{nearest(name, [step.stage.name for step in steps])}")
-    return [step for step in steps if name in _with_sources(step)]
-
-
-def _with_sources(step: PlannedStage) -> set[str]:
-    return {step.stage.name}.union(*(_with_sources(source) for source in step.inputs.values()))
+    named = {step.stage.name: step for step in steps}
+    if name not in named:
+        raise WrongInput(f"this run has no stage {name!r}{nearest(name, named)}")
+    return [step for step in steps if named[name].key in ancestors(step)]

@@ -23,7 +23,7 @@ BACKBONE = re.compile(r"(backbone\.name|\S+\.backbone)=")  # a setting that name
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether an expression is expanded: why not, and the setting with which it is (`way`)."""
+    """Why an expression is refused (`why`, empty if it is not), and the setting with which it works (`way`)."""
 
     why: str = ""
     way: str = ""
@@ -98,9 +98,8 @@ def verdict(*parts: str) -> Verdict:
 def _refusal(expression: str, *assignments: str) -> str:
     """Why an expression is refused, without what is there instead; "" if it is expanded."""
     try:
-        experiment(
-            Request(expression, IMAGES, assignments=(*assignments, f"{WORKERS}=1"))
-        )  # a given number is one expansion less
+        # a given number of workers is one expansion less
+        experiment(Request(expression, IMAGES, assignments=(*assignments, f"{WORKERS}=1")))
     except WrongInput as error:
         return re.sub("; it provides [^;]*", "", str(error))
     return ""

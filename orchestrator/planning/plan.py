@@ -1,8 +1,8 @@
 """The plan of a run: every stage with its key, and whether its result exists, is missing or is stale, and why.
 
 A key is the hash of all that a stage's result depends on: its code, the settings it receives, the random seed, the images
-(and masks) it reads, and the keys of its inputs. Of a per-image stage its readers' keys hold the key without the images, its
-family's: they depend on the records of their own images alone. Planning only reads.
+(and masks) it reads, and the keys of its inputs. A reader's key holds the `family` of each per-image input: its key without the
+images, because each record depends on its own image alone. Planning only reads.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,7 @@
 """One stage of a plan: its key, its result if there is one, and in words why there is none."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,7 @@ class PlannedStage:
 
     @property
     def family(self) -> str:
-        """Of a per-image stage the key without the images, which its results over all lists share; else the key."""
+        """The key; for a per-image stage the key without the images, which is the same over all lists."""
         return digest_of({**self.identity, "images": None}) if self.stage.recipe.per_image else self.key
 
     @property
@@ -75,6 +75,14 @@ class PlannedStage:
         return self.manifest["digest"] if self.manifest else None
 
 
+def ancestors(step: PlannedStage) -> dict[str, PlannedStage]:
+    """All stages behind a stage, by key, and last the stage itself."""
+    found: dict[str, PlannedStage] = {}
+    for source in step.inputs.values():
+        found |= ancestors(source)
+    return found | {step.key: step}
+
+
 def digest_of(content: Any) -> str:
     """The digest of what JSON can hold."""
     return digest(json.dumps(content, sort_keys=True).encode())
@@ -90,22 +98,29 @@ def reason(step: PlannedStage, newest: Mapping[str, Any] | None) -> str:
     if newest["key"] == step.key:
         return "its inputs were made anew"
     before, now = newest["identity"], step.identity
-    old, new = before["settings"] | newest.get("names", {}), now["settings"] | step.stage.names
-    changed = [
-        f"{name} {old.get(name, 'unset')} -> {new.get(name, 'unset')}"
-        if old.get(name) != new.get(name)
-        else f"{name} {new[name]} changed"
-        for name in sorted({*old, *new})
-        if before["settings"].get(name) != now["settings"].get(name)
-    ]
-    names = {"code": "the code it runs", "classes": "the classes"}
-    if newest["list"] == step.stage.list_name:
-        names |= {"images": "the images or labels", "masks": "the masks"}
-    changed += [
-        f"{what} changed" for name, what in names.items() if before[name] != (list(now[name]) if name == "classes" else now[name])
-    ]
+    changed = [*_changed_settings(step, newest), *_changed_contents(step, newest)]
     if before["random_seed"] != now["random_seed"]:
         changed.append(f"random seed {before['random_seed']} -> {now['random_seed']}")
     if not changed and before["inputs"] != now["inputs"]:
         changed.append("its input " + " and ".join(waiting or step.inputs) + " changed")
     return "stale because " + ", ".join(changed) if changed else "not made yet"
+
+
+def _changed_settings(step: PlannedStage, newest: Mapping[str, Any]) -> Iterator[str]:
+    """The settings that differ; a file or a function whose content alone differs has kept its name."""
+    before, now = newest["identity"]["settings"], step.identity["settings"]
+    old, new = before | newest.get("names", {}), now | step.stage.names
+    for name in sorted({*old, *new}):
+        if old.get(name) != new.get(name):
+            yield f"{name} {old.get(name, 'unset')} -> {new.get(name, 'unset')}"
+        elif before.get(name) != now.get(name):
+            yield f"{name} {new[name]} changed"
+
+
+def _changed_contents(step: PlannedStage, newest: Mapping[str, Any]) -> Iterator[str]:
+    """Code, classes, and the files of the same list that differ."""
+    before, now = newest["identity"], {**step.identity, "classes": list(step.identity["classes"])}
+    names = {"code": "the code it runs", "classes": "the classes"}
+    if newest["list"] == step.stage.list_name:
+        names |= {"images": "the images or labels", "masks": "the masks"}
+    return (f"{what} changed" for name, what in names.items() if before[name] != now[name])

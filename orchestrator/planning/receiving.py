@@ -27,11 +27,16 @@ def full_names(
             continue
         writer = inputs[prefix].in_place_of or inputs[prefix].component if prefix in inputs else prefix
         full = f"{writer}.{own}" if dot else f"{owner}.{name}"
-        idle = prefix not in inputs or without in inputs[prefix].recipe.provides if without else optional and full not in settings
+        idle = _does_without(inputs.get(prefix), without) if without else optional and full not in settings
         if not idle and full not in settings and prefix in inputs:
             raise WrongInput(f"{reader or owner} cannot work on {writer}, which has no setting {own!r}")
         names[name] = "" if idle else full
     return names
+
+
+def _does_without(writer: Stage | None, capability: str) -> bool:
+    """Whether a stage needs no setting that stands in for a `capability`: no `writer` is read, or what it writes has that."""
+    return writer is None or capability in writer.recipe.provides
 
 
 def received(owned: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import msgspec
 
 from orchestrator.planning.score_recipe import Details, Metric, Plot, Quantity
 
-# the order in which the components of an expression are folded (design 4); `shared` and `images` hold settings only
+# the order in which the components of an expression are folded; `shared` and `images` hold settings only
 FOLD_ORDER = ("network", "reactivation", "extractor", "relearning", "refiner", "segmenter")
 ADD_ONS = ("addon", "mixing")  # these add to a training and have no place in the order
 Kind = Literal[
@@ -71,7 +71,7 @@ class Setting(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     order: Literal["", "ascending", "rising", "range"] = ""  # rising: no two alike, but in the default; range: start, stop, step
     at_least: Least | None = None
     needs: Needs | None = None
-    told_of: str = ""  # the setting of weights that this one tells of: what a file learnt from; other weights say it themselves
+    told_of: str = ""  # the setting of weights that this one describes; it says what a weights file was trained on
     weights_of: str = ""  # the setting of the same recipe that names the architecture whose weights these are
     file: bool = False
     folder: bool = False

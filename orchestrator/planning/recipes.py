@@ -5,7 +5,7 @@
 
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import yaml
@@ -15,12 +15,14 @@ from imagesets.errors import WrongInput
 from orchestrator.planning.nearest import nearest
 from orchestrator.planning.recipe import Recipe, Reference, Setting
 
+T = TypeVar("T")
+
 
 @cache
 def load_all() -> dict[str, Recipe]:
     """Every recipe of the package by name. A malformed recipe raises WrongInput with the file and the field."""
-    folder = Path(package.__file__).parent
-    found = [load(path) for path in sorted(folder.glob("*.yaml"))]
+    paths = sorted(Path(package.__file__).parent.glob("*.yaml"))
+    found = [load(path, Recipe, f"recipe {path.name}") for path in paths]
     return {recipe.name: recipe for recipe in found}
 
 
@@ -33,23 +35,26 @@ def entries(source: str) -> dict[str, Any]:
 
 def parts_of(backbone: str = "") -> tuple[str, ...]:
     """The parts of a backbone in the tables, or of all backbones."""
-    recipes = [recipe for recipe in load_all().values() if not backbone or backbone in recipe.table]
-    return tuple(dict.fromkeys(part for recipe in recipes for part in recipe.parts))
+    return tuple(dict.fromkeys(part for recipe in _holding(backbone) for part in recipe.parts))
 
 
 def strides_of(backbone: str = "") -> tuple[int, ...]:
     """The possible output strides of a backbone in the tables, or of all backbones."""
-    recipes = [recipe for recipe in load_all().values() if not backbone or backbone in recipe.table]
-    return tuple(sorted({stride for recipe in recipes for stride in recipe.strides}))
+    return tuple(sorted({stride for recipe in _holding(backbone) for stride in recipe.strides}))
 
 
-def load(path: Path) -> Recipe:
-    """Read and check one recipe file."""
+def _holding(backbone: str) -> list[Recipe]:
+    """The recipes with a backbone in their tables; all recipes if none is named."""
+    return [recipe for recipe in load_all().values() if not backbone or backbone in recipe.table]
+
+
+def load(path: Path, form: type[T], name: str) -> T:
+    """Read and check one YAML file; WrongInput calls a malformed one by `name`."""
     try:
-        table = yaml.load(path.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-        return msgspec.convert(table, Recipe)
+        content = yaml.load(path.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        return msgspec.convert(content, form)
     except (yaml.YAMLError, msgspec.ValidationError) as error:
-        raise WrongInput(f"recipe {path.name} is malformed: {' '.join(str(error).split())}") from error
+        raise WrongInput(f"{name} is malformed: {' '.join(str(error).split())}") from error
 
 
 def find(name: str, kinds: tuple[str, ...]) -> tuple[Recipe, dict[str, Any]]:

@@ -76,7 +76,7 @@ def _missing(wanted: Experiment, stage: Stage) -> Iterator[str]:
     """Files that a stage cannot do without, such as saliency maps."""
     table = wanted.declared
     for name in filter(None, stage.owned.values()):
-        if table[name].needed and wanted.settings[name] in SAW:
+        if table[name].needed and wanted.settings[name] == "none":
             yield f"{wanted.request.method} needs {table[name].needed}"
 
 
@@ -93,20 +93,12 @@ def _lacking(wanted: Experiment, stage: Stage) -> Iterator[str]:
 
 def _contradictions(wanted: Experiment, stage: Stage) -> Iterator[str]:
     """Settings that tell what weights saw, where the weights are no file."""
-    table = wanted.declared
     for name in filter(None, stage.owned.values()):
-        told_of = f"{name.partition('.')[0]}.{table[name].told_of}"
-        if (
-            table[name].told_of
-            and wanted.settings[told_of] in SAW
-            and wanted.settings[name]
-            not in (
-                table[name].default,
-                SAW[wanted.settings[told_of]],
-            )
-        ):
-            weights = wanted.settings[told_of]
-            yield f"{name}={wanted.settings[name]} tells of a file, and {told_of}={weights} is none; it saw {SAW[weights]}"
+        setting, value = wanted.declared[name], wanted.settings[name]
+        weights = f"{name.partition('.')[0]}.{setting.told_of}"
+        saw = SAW.get(wanted.settings[weights]) if setting.told_of else None
+        if saw is not None and value not in (setting.default, saw):
+            yield f"{name}={value} tells of a file, and {weights}={wanted.settings[weights]} is none; it saw {saw}"
 
 
 def _never(stage: Stage, counts: Mapping[str, int]) -> Iterator[str]:
@@ -114,8 +106,9 @@ def _never(stage: Stage, counts: Mapping[str, int]) -> Iterator[str]:
     settings, per_epoch = stage.settings, counts.get(stage.list_name, 0) // stage.settings.get("batch", 1)
     for name in stage.add_ons:
         begin = settings.get(f"{name}.begin", 0)
-        lengths = {"epochs": begin, "iterations": begin * per_epoch}  # how long the training is before the add-on begins
-        if own := next((own for own, before in lengths.items() if begin and before >= settings.get(own, before + 1)), None):
+        before = {"epochs": begin, "iterations": begin * per_epoch}  # how long the training is before the add-on begins
+        if too_short := [own for own in before if begin and own in settings and before[own] >= settings[own]]:
+            own = too_short[0]
             told = f"{stage.owned[own]}={settings[own]}"
             epochs = "" if own == "epochs" else f" times the {per_epoch} steps of an epoch"
             yield f"{name}.begin={begin}{epochs} must be below {told}, because {name} would never begin"
@@ -171,7 +164,7 @@ def overlaps(prepared: Prepared) -> Iterator[str]:
 
 def made_otherwise(prepared: Prepared) -> list[str]:
     """A sentence for each training that the store has with another number of workers, if the number was not asked for."""
-    if WORKERS in parse_assignments(list(prepared.request.assignments)):
+    if WORKERS in parse_assignments(prepared.request.assignments):
         return []
     return [note for step in prepared.steps for note in _made_otherwise(prepared, step)]
 
@@ -179,7 +172,7 @@ def made_otherwise(prepared: Prepared) -> list[str]:
 def unread(wanted: Experiment) -> Iterator[str]:
     """A sentence for each assigned setting that no stage of the run reads."""
     table = wanted.declared
-    for name, value in parse_assignments(list(wanted.request.assignments)).items():
+    for name, value in parse_assignments(wanted.request.assignments).items():
         of_data = name.startswith(("images.", "imported."))
         if name not in effective(wanted) | wanted.read and not (of_data and not table[name].needed):
             hint = "" if of_data else f"; the nearest setting that is read is {closest(name, wanted.used)}"

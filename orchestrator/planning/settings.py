@@ -4,7 +4,7 @@ variant, the preset, and `--set`.
 The result is one flat table "component.name" -> value. It is the only source of settings.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ def declared(images: Recipe) -> dict[str, Setting]:
     return table
 
 
-def parse_assignments(assignments: list[str]) -> dict[str, Typed]:
+def parse_assignments(assignments: Iterable[str]) -> dict[str, Typed]:
     """`--set key=value` strings as a table of typed texts; a setting's type decides how a text is read."""
     parsed = {}
     for text in assignments:
@@ -53,7 +53,7 @@ def read_file(path: Path) -> dict[str, Any]:
     return table
 
 
-def resolve(images: Recipe, layers: list[Mapping[str, Any]]) -> dict[str, Any]:
+def layered(images: Recipe, layers: list[Mapping[str, Any]]) -> dict[str, Any]:
     """The settings table after applying `layers` in order over the defaults; all problems are reported at once."""
     table = declared(images)
     values = {name: setting.default for name, setting in table.items()}

@@ -3,9 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import yaml
-
 from orchestrator.planning.recipes import find, load_all
+from orchestrator.planning.values import as_text
 
 FIRST = ("backbone", "training", "extraction", "cam", "irn", "upernet")  # what a first run uses
 ALSO = ("backbone.weights", "upernet.weights")  # what people without a network have to set
@@ -30,8 +29,4 @@ def _lines(owner: str, preset: Mapping[str, Any]) -> Iterator[str]:
     for name, setting in recipe.settings.items():
         full = f"{owner}.{name}"
         if full in preset or full in ALSO:
-            yield f"{full}: {_written(preset.get(full, setting.default))} # {' '.join(setting.help.split())}"
-
-
-def _written(value: Any) -> str:
-    return yaml.safe_dump(value, default_flow_style=True, width=1 << 20).removesuffix("...\n").strip()
+            yield f"{full}: {as_text(preset.get(full, setting.default))} # {' '.join(setting.help.split())}"

@@ -71,6 +71,15 @@ def _behind(stage: Stage) -> Iterator[Stage]:
 
 def over_what_is_read(stages: Sequence[Stage], holds: Holds) -> list[Stage]:
     """The stages in their order, each per-image stage over the lists of its readers, and over its own list if it has none."""
+    lists, made = _lists_read(stages, holds), dict[str, Stage]()
+    for stage in stages:
+        inputs = {word: made[source.name] for word, source in stage.inputs.items()}
+        made[stage.name] = replace(stage, list_name=lists[stage.name], inputs=inputs)
+    return list(made.values())
+
+
+def _lists_read(stages: Sequence[Stage], holds: Holds) -> dict[str, str]:
+    """The list, or the union of lists, that each stage goes over; the readers of a stage stand behind it."""
     lists: dict[str, str] = {}
     read: dict[str, list[str]] = {}  # the lists of a stage's readers
     for stage in reversed(stages):
@@ -78,11 +87,7 @@ def over_what_is_read(stages: Sequence[Stage], holds: Holds) -> list[Stage]:
         lists[stage.name] = union(wanted, holds, first=stage.list_name) if wanted else stage.list_name
         for source in stage.inputs.values():
             read.setdefault(source.name, []).insert(0, lists[stage.name])
-    made: dict[str, Stage] = {}
-    for stage in stages:
-        inputs = {word: made[source.name] for word, source in stage.inputs.items()}
-        made[stage.name] = replace(stage, list_name=lists[stage.name], inputs=inputs)
-    return list(made.values())
+    return lists
 
 
 def union(names: Sequence[str], holds: Holds, first: str = "") -> str:

@@ -35,6 +35,11 @@ def read(name: str, value: Any, setting: Setting) -> Any:
     return [_scalar(name, _unquoted(name, element), type(setting.default[0]), setting) for element in value]
 
 
+def as_text(value: Any) -> str:
+    """A setting's value in the form that `--set` and a YAML file of settings read."""
+    return yaml.safe_dump(value, default_flow_style=True, width=1 << 20).removesuffix("...\n").strip()
+
+
 def _unquoted(name: str, value: Any) -> Any:
     """The text without its quotes."""
     quoted = isinstance(value, Typed) and len(value) > 1 and value[0] == value[-1] and value[0] in "'\""

@@ -1,6 +1,4 @@
-"""Groups of runs side by side: scores with their spread, paired differences to the first group, published figures, and
-differences between protocols.
-"""
+"""Groups of runs side by side: scores, paired differences to the first group, published figures, differing protocols."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

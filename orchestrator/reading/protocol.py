@@ -6,7 +6,7 @@ from typing import Any
 
 from orchestrator.planning.in_place import IMPORTED
 from orchestrator.planning.launch import Prepared
-from orchestrator.planning.planned_stage import PlannedStage
+from orchestrator.planning.planned_stage import PlannedStage, ancestors
 from orchestrator.planning.recipe import AUTO, Recipe
 from orchestrator.planning.recipes import load_all
 from orchestrator.planning.settings import PRESETS, SAW
@@ -44,14 +44,6 @@ def way(protocol: Mapping[str, Any]) -> str:
 def measured(protocol: Mapping[str, Any]) -> dict[str, Any]:
     """A protocol without what the run itself has chosen, which its repeats may choose otherwise."""
     return {name: value for name, value in protocol.items() if name != "threshold" or THRESHOLD_BY not in protocol}
-
-
-def ancestors(step: PlannedStage) -> dict[str, PlannedStage]:
-    """All stages behind a stage, by key, and last the stage itself."""
-    found: dict[str, PlannedStage] = {}
-    for source in step.inputs.values():
-        found |= ancestors(source)
-    return found | {step.key: step}
 
 
 def imports(steps: Sequence[PlannedStage]) -> dict[str, str]:

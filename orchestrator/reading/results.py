@@ -10,11 +10,11 @@ from typing import Any
 from imagesets.errors import WrongInput
 from orchestrator.planning import scores
 from orchestrator.planning.launch import Prepared
-from orchestrator.planning.planned_stage import PlannedStage
+from orchestrator.planning.planned_stage import PlannedStage, ancestors
 from orchestrator.planning.recipe import StageRecipe
 from orchestrator.planning.recipes import load_all
-from orchestrator.reading.protocol import ancestors, imports, owner, protocol
-from orchestrator.storage.place import place_of
+from orchestrator.reading.protocol import imports, owner, protocol
+from orchestrator.storage.place import RESULTS, place_of
 from orchestrator.storage.store import read_json, write_json
 
 FORMAT = 3  # version of results.json
@@ -56,38 +56,51 @@ def subjects(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return [row["stage"] if len(stages[row["quantity"], row["component"]]) > 1 else row["component"] for row in rows]
 
 
+def entry(row: Mapping[str, Any], path: str) -> Any:
+    """The value at a path such as `errors.fn` in a row of results, None if there is none."""
+    found: Any = row
+    for name in path.split("."):
+        found = (found or {}).get(name)
+    return found
+
+
 def write_results(prepared: Prepared) -> tuple[dict[str, Any], Path]:
     """Gather and write `<store>/runs/<run>/results.json`; returns the results and the run's folder."""
     found = results(prepared)
     folder = prepared.request.store / "runs" / prepared.run
-    write_json(folder / "results.json", found)
+    write_json(folder / RESULTS, found)
     place_of(folder).remove(folder / FAILED)  # the note of an earlier failure
     return found, folder
 
 
-def whole(part: Prepared) -> Prepared:
-    """A plan that was carried out up to one stage (`until`), completed by the later stages that the run's results list."""
-    known = read_json(part.request.store / "runs" / part.run / "results.json") or {}
+def completed(part: Prepared) -> Prepared:
+    """A plan that was carried out up to one stage (`until`), with the later stages that the run's results list."""
+    known = read_json(part.request.store / "runs" / part.run / RESULTS) or {}
     listed = {entry["stage"]: entry["key"] for entry in known.get("stages", ())}
     made = {step.stage.name: step for step in part.steps}
     if set(listed.values()) <= {step.result for step in part.steps}:
         return part
     try:
         stages = part.planner.placed(part.experiment.stages)
-        steps = part.planner.plan([stage for stage in stages if stage.name in {*listed, *made}], part.request.random_seed)
+        whole = part.planner.plan([stage for stage in stages if stage.name in {*listed, *made}], part.request.random_seed)
     except WrongInput:  # a later list has lost its masks, so the later scores no longer hold
         return part
-    return replace(part, steps=list(filter(None, (_kept(step, made, set(listed.values())) for step in steps))))
+    kept = (_kept(step, made.get(step.stage.name), listed.values()) for step in whole)
+    return replace(part, steps=[step for step in kept if step])
 
 
-def _kept(step: PlannedStage, made: Mapping[str, PlannedStage], listed: Collection[str]) -> PlannedStage | None:
-    """The step of a whole plan, else the one that was carried out, which may be over fewer images; None if neither is there."""
-    own = made.get(step.stage.name)
-    if not (step.cached and all(source.cached for source in step.inputs.values())):
-        return own
-    if own and own.result == step.result:
-        return replace(step, reason=own.reason)  # why it was made now
-    return step if own or step.result in listed else None
+def _kept(step: PlannedStage, made: PlannedStage | None, listed: Collection[str]) -> PlannedStage | None:
+    """What stands for a stage in the results, of the `step` of the whole plan and the one that was `made`, if it was.
+
+    That is the step if its result is there, else the one that was made, which may be over fewer images. A result of an earlier
+    launch counts if the run's results have `listed` it.
+    """
+    there = step.cached and all(source.cached for source in step.inputs.values())
+    if there and made and made.result == step.result:
+        return replace(step, reason=made.reason)  # why it was made now
+    if there and (made or step.result in listed):
+        return step
+    return None if there else made
 
 
 def _command(prepared: Prepared) -> dict[str, str]:

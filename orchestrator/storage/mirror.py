@@ -60,7 +60,8 @@ class Mirror(Folder):
         infos = {info.base_name: info for info in listed if fnmatch(info.base_name, pattern)}
         here = {path.name: path for path in folder.glob(pattern) if path.name not in OWN}
         notes = {name: self._note(folder / name, infos[name]) for name in STAGE_NOTES if name in infos}
-        if notes != {name: _content_of(here[name]) for name in STAGE_NOTES if name in here}:  # of another result
+        of_another_result = notes != {name: _content_of(here[name]) for name in STAGE_NOTES if name in here}
+        if of_another_result:
             shutil.rmtree(folder, ignore_errors=True)
         for name in here.keys() - infos.keys():
             here[name].unlink(missing_ok=True)

@@ -17,6 +17,7 @@ from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 from imagesets.errors import WrongInput
 from orchestrator.planning import scores
 from orchestrator.planning.planned_stage import PlannedStage
+from orchestrator.storage.place import HISTORY, PROGRESS
 from orchestrator.storage.store import read_json
 
 KEPT = 3  # of this number of trials that have come as far, the best one goes on
@@ -94,8 +95,8 @@ def _history(step: PlannedStage) -> list[dict[str, float]]:
     """The mean losses of a training's finished epochs; the training may still run or be interrupted."""
     with suppress(OSError):  # the store fails for a moment; the next look will succeed
         if step.cached:
-            return json.loads((step.folder / "history.json").read_text(encoding="utf-8"))
-        return (read_json(step.folder / "progress.json") or {}).get("history", [])
+            return json.loads((step.folder / HISTORY).read_text(encoding="utf-8"))
+        return (read_json(step.folder / PROGRESS) or {}).get("history", [])
     return []
 
 

@@ -4,14 +4,14 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Any, Protocol
 
 from imagesets.errors import WrongInput
 from orchestrator.engine.announced import announced
 from orchestrator.engine.execution import Execution
 from orchestrator.planning.launch import Prepared, plan_with, repeat
 from orchestrator.planning.nearest import nearest
-from orchestrator.reading.results import whole, write_results
+from orchestrator.reading.results import completed, write_results
 from orchestrator.reading.summary import group_of, note_failure, sentence
 from orchestrator.storage.beside import beside
 from orchestrator.sweeps.early import Judge
@@ -88,11 +88,14 @@ class Trials:
         return [known for earlier in told if (known := self.ended[earlier]) is not None]
 
     def _run(self, number: int, values: Config) -> None:
+        self.ended[number] = self._outcome(number, values)
+
+    def _outcome(self, number: int, values: Config) -> Known | None:
+        """Run or continue a trial; returns what the search learns of it, None if all its runs have failed."""
         runs, before = self._planned(values), self.record.trials.get(number)
         if self.judge and before and before["stopped"]:
             self.judge.hear(number, runs[0].steps)
-            self.ended[number] = Known(values, None)
-            return
+            return Known(values, None)
         given_up = threading.Event()
         self.watcher.follow(runs, f"{self.sweep.request.method} {told(values)}".rstrip())
         try:
@@ -101,21 +104,26 @@ class Trials:
         except Stopped:
             self.watcher.end([run.run for run in runs], "KILLED")
             self.record.end(number, runs[0].group, {}, reasons[0])
-            self.ended[number] = Known(values, None)
-            return
-        made, failed = [], {}
-        for run, failure in zip(runs, failures, strict=True):
-            if failure is None:
-                with self.lock:
-                    finished = whole(run)
-                made.append(write_results(finished)[0])
-            else:
-                note_failure(run.request.store / "runs" / run.run, failure)
-                failed[run.request.random_seed] = sentence(failure)
-                self.watcher.end([run.run], "FAILED")
+            return Known(values, None)
+        made = [self._results(run) for run, failure in zip(runs, failures, strict=True) if failure is None]
+        failed = {
+            run.request.random_seed: self._failed(run, failure) for run, failure in zip(runs, failures, strict=True) if failure
+        }
         self.watcher.deliver([results["run"] for results in made])
         self.record.end(number, runs[0].group, failed, "")
-        self.ended[number] = Known(values, self._score(Trial(values, group_of(made)))) if made else None
+        return Known(values, self._score(Trial(values, group_of(made)))) if made else None
+
+    def _results(self, run: Prepared) -> dict[str, Any]:
+        """The results of a finished run, which are written too."""
+        with self.lock:
+            finished = completed(run)
+        return write_results(finished)[0]
+
+    def _failed(self, run: Prepared, failure: Exception) -> str:
+        """The sentence on a failed run, which is noted in its folder."""
+        note_failure(run.request.store / "runs" / run.run, failure)
+        self.watcher.end([run.run], "FAILED")
+        return sentence(failure)
 
     def _planned(self, values: Config) -> list[Prepared]:
         """The runs of a trial, one per random seed."""

@@ -80,15 +80,15 @@ class Asked:
         """What a row asks for, with the first random seed."""
         named = self.segmenter if row.segmenter != OWN else ""
         request = Request(
-            row.expression,
-            self.images,
-            named or row.segmenter or self.table.segmenter,
-            self.recipe or self.table.recipe,
-            self._given(row),
-            self.seeds(row)[0],
-            self.store,
-            self.exclude,
-            self.cluster,
+            method=row.expression,
+            images=self.images,
+            segmenter=named or row.segmenter or self.table.segmenter,
+            recipe=self.recipe or self.table.recipe,
+            assignments=self._given(row),
+            random_seed=self.seeds(row)[0],
+            store=self.store,
+            exclude=self.exclude,
+            cluster=self.cluster,
             weak_segmenter=not named,
         )
         return replace(request, assignments=(*self._lists, *request.assignments, *self._settings(row, request)))

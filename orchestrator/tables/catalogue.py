@@ -5,12 +5,10 @@ from fnmatch import fnmatch
 from functools import cache
 from pathlib import Path
 
-import msgspec
-import yaml
-
 import recipes as package
 from imagesets.errors import WrongInput
 from orchestrator.planning.nearest import nearest
+from orchestrator.planning.recipes import load
 from orchestrator.tables.table_recipe import Row, Table
 
 VARIANTS = ("voc12", "coco14")  # an id ends in one of these where a paper has the same table for both
@@ -19,17 +17,8 @@ VARIANTS = ("voc12", "coco14")  # an id ends in one of these where a paper has t
 @cache
 def load_tables() -> dict[str, Table]:
     """Every table by its id. A malformed file raises WrongInput with the file and the field."""
-    return {
-        table.id: table for path in sorted((Path(package.__file__).parent / "tables").glob("*.yaml")) for table in _load(path)
-    }
-
-
-def _load(path: Path) -> list[Table]:
-    try:
-        found = yaml.load(path.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-        return msgspec.convert(found, list[Table])
-    except (yaml.YAMLError, msgspec.ValidationError) as error:
-        raise WrongInput(f"tables/{path.name} is malformed: {' '.join(str(error).split())}") from error
+    paths = sorted((Path(package.__file__).parent / "tables").glob("*.yaml"))
+    return {table.id: table for path in paths for table in load(path, list[Table], f"tables/{path.name}")}
 
 
 def find_table(name: str, images: str) -> Table:

@@ -106,7 +106,7 @@ def notes(found: Findings) -> list[str]:
 
 
 def sentences(found: Findings) -> list[str]:
-    """What stands below the notes: whose values these are, the paper's note, how ours was measured, and the correlations."""
+    """What stands below the notes: whose values these are, how ours was measured, the paper's note and optimum, correlations."""
     about, told = found.asked.table, []
     if found.asked.elsewhere and about.columns:
         told.append(
@@ -117,7 +117,11 @@ def sentences(found: Findings) -> list[str]:
         told.append(f"Published values are means of {about.runs} runs.")
     if found.protocol:
         told.append(found.protocol)
-    return [*told, *([about.note] if about.note else []), *(_correlation(*known) for known in found.correlations().items())]
+    if about.note:
+        told.append(about.note)
+    if about.optimum:
+        told.append(f"The paper's optimum: {', '.join(f'{name}={value}' for name, value in about.optimum.items())}.")
+    return [*told, *(_correlation(*known) for known in found.correlations().items())]
 
 
 def _correlation(column: Column, known: tuple[float, int]) -> str:

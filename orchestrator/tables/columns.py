@@ -15,6 +15,7 @@ from typing import Any
 from orchestrator.planning import scores
 from orchestrator.planning.score_recipe import Metric
 from orchestrator.reading.numbers import NONE, form, heading, scale, told_spread
+from orchestrator.reading.results import entry
 from orchestrator.reading.summary import Group, Row, Spread
 from orchestrator.tables.table_recipe import Row as TableRow
 from orchestrator.tables.table_recipe import Table
@@ -97,7 +98,7 @@ class Column:
             return None
         if self.path.startswith("pixels."):
             return _inside(row, lambda result: _share(result["errors"], self.path.removeprefix("pixels.")))
-        return row.scores.get(self.path) or _inside(row, lambda result: _at(result, self.path))
+        return row.scores.get(self.path) or _inside(row, lambda result: entry(result, self.path))
 
     def classes(self, group: Group) -> Mapping[str, Spread]:
         """The scores of each class, by name."""
@@ -156,13 +157,6 @@ def _inside(row: Row, value: Callable[[Mapping[str, Any]], float | None]) -> Spr
 def _spread(values: Mapping[int, float | None]) -> Spread | None:
     known = {seed: value for seed, value in values.items() if value is not None}
     return Spread(known) if known else None
-
-
-def _at(result: Mapping[str, Any], path: str) -> float | None:
-    found: Any = result
-    for name in path.split("."):
-        found = (found or {}).get(name)
-    return found
 
 
 def _share(errors: Mapping[str, float | None], kind: str) -> float | None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.planning.launch import Prepared
-from orchestrator.reading.results import results, whole
+from orchestrator.reading.results import completed, results
 from orchestrator.reading.summary import Group, Spread, failure_in, group_of
 from orchestrator.tables.asked import Asked
 from orchestrator.tables.columns import SERVER, Column, Published, class_columns_of, columns_of
@@ -92,7 +92,7 @@ def _line(planned: PlannedRow, failures: Mapping[str, str], own: bool) -> Line:
         return Line(row, None, "quoted", marks)
     if planned.refusal:
         return Line(row, None, "refused", [*marks, f"refused: {' '.join(planned.refusal.split())}"])
-    made = [results(whole(run)) for run in planned.runs if run.steps and _complete(run)]
+    made = [results(completed(run)) for run in planned.runs if run.steps and _complete(run)]
     failed = dict(_failed(planned, failures))
     told = [*marks, *(f"random seed {seed} failed: {why}" for seed, why in failed.items())]
     if not made:

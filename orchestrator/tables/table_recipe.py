@@ -54,7 +54,6 @@ class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     classes: tuple[str, ...] = ()  # the order of lists of classes
     axis: str = ""  # of a figure: the title of its axis; panels have their own
     optimum: dict[str, Any] = {}  # of a figure: the settings that the paper found best
-    grid: dict[str, Any] = {}  # of a figure: the printed values of its axis
     recipe: str = ""  # of a table of our own: its preset
     segmenter: str = ""  # of a table of our own: the segmenter of its rows
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.reading.results import subjects, used_settings
+from orchestrator.storage.place import HISTORY
 from orchestrator.storage.store import Store, read_json, read_manifest
 
 PARAM_LENGTH = 6000  # MLflow cuts longer values; such a setting is only in results.json
@@ -129,7 +130,7 @@ def pictures(results: Mapping[str, Any], folders: Mapping[str, Path]) -> dict[st
 
 def _histories(folders: Mapping[str, Path]) -> dict[str, Any]:
     """The losses per epoch of the stages that train."""
-    return {stage: history for stage, folder in folders.items() if (history := read_json(folder / "history.json"))}
+    return {stage: history for stage, folder in folders.items() if (history := read_json(folder / HISTORY))}
 
 
 def allowed(name: str) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 from orchestrator.reading.summary import group_name
 from orchestrator.storage.host import locked
-from orchestrator.storage.place import place_of
+from orchestrator.storage.place import RESULTS, place_of
 from orchestrator.storage.store import Store, digest, read_json
 from orchestrator.tracking import logged, origin
 from orchestrator.tracking.mlflow_experiment import AT_ONCE, Experiment, Metric, Run, open_experiment
@@ -41,7 +41,7 @@ def track_run(store: Path, run: str, uri: str) -> Tracked:
     Raises the errors of MLflow, the database and the network.
     """
     folder = store / "runs" / run
-    results: Any = read_json(folder / "results.json")
+    results: Any = read_json(folder / RESULTS)
     mark = _mark(results)
     with _alone(store):
         experiment = _experiment(store, results["images"], uri)
@@ -70,8 +70,7 @@ def experiment_of(store: Path, images: str, uri: str) -> Experiment:
 
 
 def begin(experiment: Experiment, store: Path, about: Beginning, title: str = "", sweep: str = "") -> list[str]:
-    """Open a run and that of its launch, which `title` names; below the run of `sweep`, if it is a trial. Returns the ids of
-    all of them, in this order.
+    """Open a run, that of its launch, which `title` names, and for a trial that of its `sweep`; returns their ids in this order.
 
     A run that was delivered before counts as delivered only in part from now on.
     """
@@ -135,7 +134,7 @@ def _deliver(experiment: Experiment, store: Store, results: Mapping[str, Any], f
     experiment.log(
         child, logged.scores(results["rows"]) | logged.system(manifests), params, logged.tags(results) | source, losses
     )
-    for path in (folder / "results.json", folder / "report.html"):
+    for path in (folder / RESULTS, folder / "report.html"):
         if place_of(path).file(path).exists():
             experiment.client.log_artifact(child.info.run_id, str(path))
     for name, svg in pictures.items():
@@ -151,5 +150,5 @@ def _summary(experiment: Experiment, parent: Run, store: Store) -> dict[str, flo
     """Mean and deviation over the store's runs that are children of this parent."""
     children = experiment.find(PARENT, parent.info.run_id)
     names = sorted(child.data.tags["wsss.run"] for child in children)
-    found: list[Any] = [read_json(store.root / "runs" / name / "results.json") for name in names]
+    found: list[Any] = [read_json(store.root / "runs" / name / RESULTS) for name in names]
     return logged.summary([results for results in found if results])

@@ -16,7 +16,7 @@ from orchestrator.planning.fingerprint import Fingerprints
 from orchestrator.planning.images import image_layers, images_alone
 from orchestrator.planning.recipe import Recipe
 from orchestrator.planning.recipes import load_all
-from orchestrator.planning.settings import parse_assignments, resolve
+from orchestrator.planning.settings import layered, parse_assignments
 from tests.coco_images import write_coco
 from tests.contracts.images import write_images
 
@@ -68,7 +68,7 @@ class Opened:
     def __init__(self, recipe: Recipe, folder: Path) -> None:
         self.recipe, self.store, self.spec = recipe, folder / "store", recipe.name
         self.assignments = [f"images.{name}={TINY[name]}" for name in recipe.settings if name in TINY]
-        self.settings = resolve(recipe, [*image_layers(recipe), parse_assignments(self.assignments)])
+        self.settings = layered(recipe, [*image_layers(recipe), parse_assignments(self.assignments)])
         # the lists that a run on it reads, unless it is told of others
         self.training, self.scoring = self.settings["images.training"], self.settings["images.scoring"][0]
         self.validation = self.settings["images.validation"]
