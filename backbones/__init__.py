@@ -3,6 +3,5 @@
 from backbones.backbone import Backbone
 from backbones.build import build
 from backbones.tokens import TokenBackbone, Tokens
-from backbones.weights import weights_digest
 
-__all__ = ["Backbone", "TokenBackbone", "Tokens", "build", "weights_digest"]
+__all__ = ["Backbone", "TokenBackbone", "Tokens", "build"]

@@ -24,7 +24,8 @@ from PIL import Image
 from benchmarks.clock import costs, memory
 from benchmarks.simulated import LINKS
 from imagesets.coco_categories import IDS, NAMES
-from imagesets.coco_preparation import AT_ONCE, MASKS, Drawing, Labels, prepare_coco14
+from imagesets.coco_preparation import AT_ONCE, Drawing, Labels, prepare_coco14
+from imagesets.image_set import MASKS
 from imagesets.palette import save_label_map
 from orchestrator.engine.in_processes import in_processes
 from orchestrator.planning.images import open_images

@@ -3,13 +3,10 @@
 Run from the repository root: python -m benchmarks.random_walk (about two minutes, 3 GB, one thread)
 """
 
-import time
-from collections.abc import Callable
-from statistics import median
-
 import numpy as np
 import torch
 
+from benchmarks.clock import median_time
 from refiners.pair_geometry import path_minima
 from refiners.random_walk import neighbourhood, walk
 
@@ -40,27 +37,18 @@ def dense_walk(maps: torch.Tensor, boundary: torch.Tensor) -> torch.Tensor:
     return ((maps * (1 - boundary)).flatten(1) @ matrix).reshape(maps.shape)
 
 
-def seconds(function: Callable[..., object], *arguments: object, repeats: int = 1) -> float:
-    """Median CPU seconds of this process, which other load on the machine does not lengthen."""
-    spent = []
-    for _ in range(repeats):
-        start = time.process_time()
-        function(*arguments)
-        spent.append(time.process_time() - start)
-    return median(spent)
-
-
 def main() -> None:
     torch.set_num_threads(1)
     rng = np.random.default_rng(0)
     maps, boundary = example(SMALL, rng)
-    difference = (walk(maps, boundary) - dense_walk(maps, boundary)).abs().max().item()
-    small, small_dense = seconds(walk, maps, boundary, repeats=5), seconds(dense_walk, maps, boundary)
+    found, small = median_time(lambda: walk(maps, boundary))
+    expected, small_dense = median_time(lambda: dense_walk(maps, boundary), rounds=1)
+    difference = (found - expected).abs().max().item()
     print(f"{SMALL}: ours {small:.4f} s, dense {small_dense:.2f} s, {small_dense / small:.0f} times; differ by {difference:.1e}")
     maps, boundary = example(FULL, rng)
-    ours = seconds(walk, maps, boundary, repeats=9)
+    _, ours = median_time(lambda: walk(maps, boundary), rounds=9)
     matrix = transition(boundary)
-    squaring = seconds(torch.matmul, matrix, matrix)
+    _, squaring = median_time(lambda: matrix @ matrix, rounds=1)
     dense = EXP_TIMES * squaring
     print(
         f"{FULL}: ours {ours:.4f} s; one dense squaring {squaring:.1f} s, {EXP_TIMES} of them {dense:.0f} s (not run to the end)"

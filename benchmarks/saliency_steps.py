@@ -20,7 +20,7 @@ from torch.nn import functional
 import backbones
 from benchmarks.clock import median_time
 from methods.class_attention import ClassAttention, position_codes
-from methods.edam import EDAM, PairObjective, partners
+from methods.edam import EDAM, CommonClassObjective, partners
 from methods.eps import EPS, SaliencyObjective
 from orchestrator.planning.recipes import entries
 from orchestrator.planning.references import resolve
@@ -99,7 +99,7 @@ def built(name: str, options: argparse.Namespace, dropout: float) -> tuple[nn.Mo
     backbone = backbones.build(architecture, stride=options.stride, dilated=True, frozen_statistics=True)
     if name == "edam":
         pairs = EDAM(backbone, CLASSES, dropout=dropout).train()
-        return pairs, PairObjective(pairs), edam
+        return pairs, CommonClassObjective(pairs), edam
     salient = EPS(backbone, CLASSES).train()
     return salient, SaliencyObjective(salient, 0.4, 0.5), eps
 

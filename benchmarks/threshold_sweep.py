@@ -3,11 +3,11 @@
 Run from the repository root: python -m benchmarks.threshold_sweep
 """
 
-import time
-from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
+from benchmarks.clock import median_time
 from metrics import region, thresholds
 
 SIZE = (375, 500)  # a typical VOC image
@@ -36,25 +36,14 @@ def example(count: int, rng: np.random.Generator, size: tuple[int, int] = SIZE) 
     return maps, keys, truth
 
 
-def median_seconds(function: Callable[..., object], *arguments: object) -> float:
-    """Median wall time of a few calls."""
-    times = []
-    for _ in range(REPEATS):
-        started = time.perf_counter()
-        function(*arguments)
-        times.append(time.perf_counter() - started)
-    return float(np.median(times))
-
-
 def main() -> None:
     """Print one line per number of classes; fails where the matrices differ."""
     rng = np.random.default_rng(0)
     for count in (1, 2, 3):
-        maps, keys, truth = example(count, rng)
-        plain = one_pass_per_threshold(maps, keys, truth)
-        assert np.array_equal(plain, thresholds.sweep(maps, keys, truth, GRID, CLASSES))
-        slow = median_seconds(one_pass_per_threshold, maps, keys, truth)
-        fast = median_seconds(thresholds.sweep, maps, keys, truth, GRID, CLASSES)
+        given = example(count, rng)
+        expected, slow = median_time(partial(one_pass_per_threshold, *given), REPEATS)
+        found, fast = median_time(partial(thresholds.sweep, *given, GRID, CLASSES), REPEATS)
+        assert np.array_equal(expected, found)
         print(
             f"{count} classes, {len(GRID)} thresholds, {SIZE[0]}x{SIZE[1]}: one pass each {slow * 1e3:6.1f} ms, "
             f"one pass for all {fast * 1e3:5.1f} ms, ratio {slow / fast:.1f}"

@@ -2,10 +2,11 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from imagesets.files import replacing, sha256
 
 NAME = "prepared.json"
 
@@ -34,13 +35,13 @@ class Note:
         changed = (
             name for name, known in self.states.items() if (root / name).is_file() and _state(root / name) != known
         )  # a copy of the same file has another time, so its content decides
-        return next((name for name in changed if _digest(root / name) != self.digests[name]), "")
+        return next((name for name in changed if sha256(root / name) != self.digests[name]), "")
 
 
 def note_of(root: Path, rule: str, files: Iterable[Path]) -> Note:
     """The note for a preparation that begins."""
     names = {path.relative_to(root).as_posix(): path for path in files}
-    digests = {name: _digest(path) for name, path in names.items()}
+    digests = {name: sha256(path) for name, path in names.items()}
     return Note(rule, digests, {name: _state(path) for name, path in names.items()})
 
 
@@ -52,15 +53,9 @@ def read_note(folder: Path) -> Note | None:
 
 def write_note(folder: Path, note: Note) -> None:
     """Write the note, atomically."""
-    partial = folder / f".{NAME}.{os.getpid()}"
-    partial.write_text(json.dumps(asdict(note), indent=1), encoding="utf-8")
-    os.replace(partial, folder / NAME)
+    with replacing(folder / NAME) as partial:
+        partial.write_text(json.dumps(asdict(note), indent=1), encoding="utf-8")
 
 
 def _state(path: Path) -> list[int]:
     return [(stat := path.stat()).st_size, stat.st_mtime_ns]
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -22,12 +22,12 @@ from imagesets.coco_masks import RULES, Instance, label_map
 from imagesets.coco_note import Note, note_of, read_note, write_note
 from imagesets.errors import WrongInput
 from imagesets.folder import CLASSES, checked_classes
-from imagesets.image_set import LISTS
+from imagesets.image_set import LISTS, MASKS
 from imagesets.item import read_label_map
 from imagesets.labels import LABEL_LIST
+from imagesets.lists import write_lines
 from imagesets.palette import save_label_map
 
-MASKS = "SegmentationClass"
 EMPTY = (b"null", b"[]")  # as tools write an object of which they know only the box
 AT_ONCE = 32  # masks that a process draws before it says so
 
@@ -75,12 +75,12 @@ def _prepare(path: str, settings: Mapping[str, Any], spread: Spread, show: Show,
         found = read_list(root, name, file, official)
         if lists and found.classes != lists[0].classes:
             raise WrongInput(f"{file} has other categories than {next(iter(files.values()))}; all lists must have the same")
-        _write_lines(folder / LISTS / f"{name}.txt", found.images)
+        write_lines(folder / LISTS / f"{name}.txt", found.images)
         shown, drawn = draw_missing(found, folder / MASKS, note.rule, spread, partial(show, name))
         labels |= shown
         told.append(f"{name}: {len(found.images)} images; {drawn} masks written to {folder.name}/{MASKS}")
         lists.append(found._replace(images={}))  # nine tenths of a file are segmentations
-    _write_lines(folder / CLASSES, lists[0].classes)
+    write_lines(folder / CLASSES, lists[0].classes)
     _write_labels(folder / LABEL_LIST, labels, lists[0].classes)
     folders = dict.fromkeys(place for found in lists for place in found.folders)
     write_note(folder, replace(note, folders=tuple(folders), whole=True))
@@ -185,9 +185,5 @@ def _draw(rule: str, drawing: Drawing) -> tuple[int, ...]:
     return tuple(np.flatnonzero(np.bincount(label.ravel())[1:]) + 1)
 
 
-def _write_lines(path: Path, lines: Iterable[str]) -> None:
-    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-
-
 def _write_labels(path: Path, labels: Labels, classes: Sequence[str]) -> None:
-    _write_lines(path, ("\t".join((id, *(classes[value - 1] for value in own))) for id, own in labels.items()))
+    write_lines(path, ("\t".join((id, *(classes[value - 1] for value in own))) for id, own in labels.items()))

@@ -24,8 +24,9 @@ def file_problems(images: Sequence[Path], range: Range = NO_RULE, threads: int =
 
 
 def image_problems(path: Path, decode: bool, range: Range = NO_RULE) -> list[str]:
-    """What is wrong with one readable image file: size, EXIF rotation, several images in it, and more than eight bits without a
-    rule for them (`range`). Decoding errors are raised.
+    """What is wrong with one readable image file: its size, EXIF rotation, number of images, and bits without a rule (`range`).
+
+    Decoding errors are raised.
     """
     with Image.open(path) as file:
         width, height = file.size

@@ -1,7 +1,9 @@
-"""The files of a folder that are named after image ids, found by one listing."""
+"""Files by image id, found by one listing of a folder; a file's digest; and files that are written whole or not at all."""
 
+import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,3 +41,20 @@ def merged(folders: Sequence[Files]) -> Files:
             doubled[id] = [*found.doubled.get(id, [found.paths[id]]), *files.doubled.get(id, [files.paths[id]])]
         found = Files({**files.paths, **found.paths}, doubled)
     return found
+
+
+def sha256(path: str | Path) -> str:
+    """The SHA-256 of a file, as hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A file to write beside `path`, which becomes `path` at the end of the block; after an error it is removed."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        yield partial
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -18,6 +18,7 @@ from imagesets.lists import IMAGE_SUFFIXES, id_of, ids_of, read_lines
 
 IMAGES = "JPEGImages"
 LISTS = Path("ImageSets") / "Segmentation"
+MASKS = "SegmentationClass"  # the usual folder of masks
 UNION = " + "  # between the names of lists: the images of all of them
 MASK_SUFFIXES = (".png",)
 
@@ -109,12 +110,12 @@ class ImageSet:
 
     def masks(self) -> Files:
         """Every mask file by id, from the first folder that has it."""
-        found = Files({}, {})
+        paths, doubled = dict[str, str](), dict[str, list[str]]()
         for folder in reversed(self.mask_folders):
             files = by_id(self.root / folder, MASK_SUFFIXES)
-            found.paths.update(files.paths)
-            found = Files(found.paths, {id: of for id, of in found.doubled.items() if id not in files.paths} | files.doubled)
-        return found
+            paths |= files.paths
+            doubled = {id: of for id, of in doubled.items() if id not in files.paths} | files.doubled
+        return Files(paths, doubled)
 
     def image_problems(self, list_name: str, ids: Sequence[str], images: Files) -> list[str]:
         """Missing and doubled image files of a list."""

@@ -32,27 +32,35 @@ def read_csv(path: Path, classes: Sequence[str]) -> Names:
     with path.open(encoding="utf-8-sig", newline="") as file:
         rows = [row for row in csv.reader(file, delimiter=max(",;\t", key=first.count)) if any(cell.strip() for cell in row)]
     head = [cell.strip() for cell in rows[0]] if rows else []
-    image = _column(head, IMAGE_COLUMNS)
-    names = _column(head, LABEL_COLUMNS)
+    image, names, ticks = _columns(path, first, head, classes)
+    if short := next((row for row in rows if len(row) != len(head)), None):
+        raise WrongInput(f"{path} has the line {short} with {len(short)} cells; its first line names {len(head)} columns")
+
+    def of_row(row: Sequence[str]) -> Iterator[str]:
+        if ticks:
+            return (head[place] for place in ticks if _ticked(row[place], f"{path}, column {head[place]}, line {row}"))
+        return _split(row[names])
+
+    return _added((_id(row[image]), of_row(row)) for row in rows[1:])
+
+
+def _columns(path: Path, first: str, head: Sequence[str], classes: Sequence[str]) -> tuple[int, int, list[int]]:
+    """The columns of the image and of its class names, and those of the classes, which replace the names; -1 for no names.
+
+    `first` is the first line, `head` its cells.
+    """
+    image, names = _column(head, IMAGE_COLUMNS), _column(head, LABEL_COLUMNS)
     if not classes and names is None:  # then every other column is a class
         classes = [cell for place, cell in enumerate(head) if place != image]
     ticks = [place for place, cell in enumerate(head) if cell in classes]
-    if image is not None and ticks and (without := [name for name in classes if name not in head]):
-        raise WrongInput(f"{path} has no column for the class {without[0]!r}; its columns are {', '.join(head)}")
     if image is None or not (ticks or names is not None):
         raise WrongInput(
             f"{path} begins with {first!r}; its first line must name the column of the image (such as image or filename) and "
             "either a column label or a column for each class of classes.txt, with 0 and 1 in it"
         )
-
-    def of_row(row: Sequence[str]) -> Iterator[str]:
-        if ticks:
-            return (head[place] for place in ticks if _ticked(row[place], f"{path}, column {head[place]}, line {row}"))
-        return _split(row[names]) if names is not None else iter(())
-
-    if short := next((row for row in rows if len(row) != len(head)), None):
-        raise WrongInput(f"{path} has the line {short} with {len(short)} cells; its first line names {len(head)} columns")
-    return _added((_id(row[image]), of_row(row)) for row in rows[1:])
+    if ticks and (without := [name for name in classes if name not in head]):
+        raise WrongInput(f"{path} has no column for the class {without[0]!r}; its columns are {', '.join(head)}")
+    return image, -1 if names is None else names, ticks
 
 
 def read_label_studio(path: Path, classes: Sequence[str]) -> Names:

@@ -26,6 +26,11 @@ def read_list(path: Path) -> tuple[str, ...]:
     return tuple(ids_of(read_lines(path), path))
 
 
+def write_lines(path: Path, lines: Iterable[str]) -> None:
+    """Write a UTF-8 text file with these lines."""
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
 def held_out(ids: Iterable[str], share: float = 0.2) -> set[str]:
     """A share of the images, at least one, chosen by a hash of their names: the same images whatever their order."""
     by_hash = sorted(set(ids), key=lambda id: blake2b(id.encode()).digest())

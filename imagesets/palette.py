@@ -1,10 +1,11 @@
 """Label maps as palette PNGs and as colours: the palette of PASCAL VOC."""
 
-import os
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+from imagesets.files import replacing
 
 
 def voc_palette() -> np.ndarray:
@@ -30,9 +31,5 @@ def palette_image(label: np.ndarray) -> Image.Image:
 
 def save_label_map(path: Path, label: np.ndarray) -> None:
     """Write a uint8 [H,W] label map as a palette PNG, atomically: `path` never holds half a file."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        palette_image(label).save(temporary, format="PNG")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as partial:
+        palette_image(label).save(partial, format="PNG")

@@ -4,7 +4,6 @@ The list is VOC's train and all of SBD except VOC's val: 10,582 images. VOC's ow
 folder SegmentationClassAug; SBD's masks have no void border.
 """
 
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,15 +11,15 @@ from typing import Any
 import numpy as np
 
 from imagesets.errors import WrongInput, named
-from imagesets.image_set import LISTS
+from imagesets.files import replacing
+from imagesets.image_set import LISTS, MASKS
 from imagesets.layout import find_root
-from imagesets.lists import read_list
+from imagesets.lists import read_list, write_lines
 from imagesets.palette import save_label_map
 from imagesets.voc12 import CLASSES, FOLDER
 
 LIST = "train_aug"
-MASKS = "SegmentationClassAug"
-OFFICIAL = "SegmentationClass"
+AUGMENTED = "SegmentationClassAug"
 
 
 def prepare_voc12(path: str, settings: Mapping[str, Any], spread: object = None, show: object = None) -> list[str]:
@@ -30,7 +29,7 @@ def prepare_voc12(path: str, settings: Mapping[str, Any], spread: object = None,
             f"voc12:PATH gets its list {LIST} from the Semantic Boundaries Dataset; name it: --sbd benchmark_RELEASE"
         )
     listed, written = prepare(path, settings["sbd"])
-    return [f"{LIST}: {listed} images; {written} masks written to {MASKS}"]
+    return [f"{LIST}: {listed} images; {written} masks written to {AUGMENTED}"]
 
 
 def prepare(voc: str, sbd: Path) -> tuple[int, int]:
@@ -41,8 +40,8 @@ def prepare(voc: str, sbd: Path) -> tuple[int, int]:
     """
     root, dataset = find_root(voc, FOLDER), _dataset(sbd)
     ids = augmented(root, dataset)
-    _require("VOC's train", root / OFFICIAL, read_list(root / LISTS / "train.txt"), ".png")
-    there = {path.stem for folder in (OFFICIAL, MASKS) for path in (root / folder).glob("*.png")}
+    _require("VOC's train", root / MASKS, read_list(root / LISTS / "train.txt"), ".png")
+    there = {path.stem for folder in (MASKS, AUGMENTED) for path in (root / folder).glob("*.png")}
     wanted = [id for id in ids if id not in there]
     _require("SBD", dataset / "cls", wanted, ".mat")
     path = root / LISTS / f"{LIST}.txt"
@@ -50,13 +49,12 @@ def prepare(voc: str, sbd: Path) -> tuple[int, int]:
         raise WrongInput(
             f"{path} is there already, with other images than VOC's train and SBD without VOC's val; move it away first"
         )
-    (root / MASKS).mkdir(exist_ok=True)
+    (root / AUGMENTED).mkdir(exist_ok=True)
     for id in wanted:
-        save_label_map(root / MASKS / f"{id}.png", read_mask(dataset / "cls" / f"{id}.mat"))
+        save_label_map(root / AUGMENTED / f"{id}.png", read_mask(dataset / "cls" / f"{id}.mat"))
     if not path.is_file():
-        partial = path.with_name(f".{path.name}.{os.getpid()}")
-        partial.write_text("".join(f"{id}\n" for id in ids), encoding="utf-8")
-        os.replace(partial, path)  # written last: if the list exists, all masks exist
+        with replacing(path) as partial:  # written last: if the list exists, all masks exist
+            write_lines(partial, ids)
     return len(ids), len(wanted)
 
 

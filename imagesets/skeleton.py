@@ -3,18 +3,17 @@
 import csv
 import re
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from imagesets.errors import WrongInput, named
 from imagesets.files import by_id
 from imagesets.folder import CLASSES, checked_classes
-from imagesets.image_set import IMAGES, LISTS
+from imagesets.image_set import IMAGES, LISTS, MASKS
 from imagesets.label_files import Names
 from imagesets.labels import LABEL_LIST, reader_of
-from imagesets.lists import IMAGE_SUFFIXES, held_out
+from imagesets.lists import IMAGE_SUFFIXES, held_out, write_lines
 
-MASKS = "SegmentationClass"
 TABLE = "image_labels.csv"
 ABOUT = """# What belongs where
 
@@ -50,15 +49,15 @@ def write_skeleton(folder: Path, classes: Sequence[str], photographs: Path | Non
     apart = held_out(files)
     lists = {"train": [id for id in files if id not in apart], "val": [id for id in files if id in apart]}
     for name, ids in lists.items():
-        _write(folder / LISTS / f"{name}.txt", ids)
-    _write(folder / CLASSES, classes)
+        write_lines(folder / LISTS / f"{name}.txt", ids)
+    write_lines(folder / CLASSES, classes)
     if labels is None:
         with (folder / TABLE).open("w", encoding="utf-8", newline="") as table:
             csv.writer(table, lineterminator="\n").writerows(
                 [("image", *classes), *((id, *("" for _ in classes)) for id in files)]
             )
     else:
-        _write(folder / LABEL_LIST, (f"{id}\t{','.join(names)}" for id, names in _known(labels, files, photographs).items()))
+        write_lines(folder / LABEL_LIST, (f"{id}\t{','.join(names)}" for id, names in _known(labels, files, photographs).items()))
     (folder / "README.md").write_text(ABOUT, encoding="utf-8")
     return {name: len(ids) for name, ids in lists.items()}
 
@@ -110,7 +109,3 @@ def _copy(source: Path, target: Path) -> None:
                 ImageOps.exif_transpose(file).save(target, quality=95)
     except OSError as error:
         raise WrongInput(f"{source} cannot be copied: {error}") from None
-
-
-def _write(path: Path, lines: Iterable[str]) -> None:
-    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")

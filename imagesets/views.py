@@ -45,3 +45,12 @@ def pairs(batch: Sequence[Loaded], device: torch.device) -> Iterator[torch.Tenso
     """The normalised images of a batch and their mirror images at each scale, float32 [B,2,3,h,w] on `device`."""
     for scaled in images(batch, device):
         yield torch.stack([scaled, scaled.flip(-1)], dim=1)
+
+
+def mirror_sum(both: torch.Tensor, dim: int = 0) -> torch.Tensor:
+    """The sum of what a network makes of an image and of its mirror image, which is turned back.
+
+    `both` [..,2,..,w] has the two along the axis `dim`, which the sum lacks.
+    """
+    image, mirror = both.unbind(dim)
+    return image + mirror.flip(-1)

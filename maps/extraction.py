@@ -8,7 +8,7 @@ import torch
 from imagesets.item import Item
 from imagesets.views import Loaded, load, pairs
 from maps.maps import Maps
-from training.stage import Context, PerImage, Record
+from training.stage import Context, Finish, PerImage, Record
 
 # (features [2,C,h,w] of image and mirror, 0-based class indices [n] on their device) -> maps [n,h,w]
 ClassMaps = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -19,7 +19,7 @@ def per_image(context: Context, class_maps: ClassMaps) -> PerImage:
 
     It reads the word `network` (with `features`) and the setting `scales`. An image without labels has no maps.
     """
-    network, scales, device = context.inputs["network"], context.settings.scales, context.device
+    network, device = context.inputs["network"], context.device
 
     @torch.no_grad()
     def compute(batch: Sequence[Loaded]) -> list[list[torch.Tensor]]:
@@ -31,12 +31,28 @@ def per_image(context: Context, class_maps: ClassMaps) -> PerImage:
                 own.append(class_maps(pair, labels))
         return grids
 
-    return PerImage(lambda item: load(item, scales if item.labels else (), device), compute, linear_maps)
+    return at_scales(context, compute, linear_maps)
+
+
+def at_scales(
+    context: Context, compute: Callable[[Sequence[Loaded]], Sequence[Sequence[torch.Tensor]]], finish: Finish
+) -> PerImage:
+    """The function `one(item)` of a map stage that sees images at the `scales` of its settings; see `PerImage`.
+
+    An image without labels has no views.
+    """
+    scales, device = context.settings.scales, context.device
+    return PerImage(lambda item: load(item, scales if item.labels else (), device), compute, finish)
+
+
+def own_maps(item: Item, rgb: np.ndarray, grids: Sequence[np.ndarray], **extras: np.ndarray) -> Record:
+    """The record of one image: grids [n,h_r,w_r] of its own classes, or whatever its reader expects, and `extras` by name."""
+    return Maps(np.array(item.labels, np.int64), rgb.shape[:2], tuple(grids), extras).arrays()
 
 
 def linear_maps(item: Item, rgb: np.ndarray, grids: Sequence[np.ndarray]) -> Record:
     """The record of one image: the maps [n,h_r,w_r] of its own classes at each scale, to unit peaks."""
-    return Maps(np.array(item.labels, np.int64), rgb.shape[:2], to_unit_peaks(grids)).arrays()
+    return own_maps(item, rgb, to_unit_peaks(grids))
 
 
 def to_unit_peaks(grids: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:

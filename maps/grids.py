@@ -7,13 +7,14 @@ from torch.nn import functional
 
 
 def strided(size: tuple[int, int], stride: int = 4) -> tuple[int, int]:
-    """Height and width of a stride-4 grid over `size`: ceil(n / 4)."""
+    """Height and width of a grid over `size` with a cell for every `stride` pixels: ceil(n / stride)."""
     return (size[0] - 1) // stride + 1, (size[1] - 1) // stride + 1
 
 
-def rounded_up(size: tuple[int, int], stride: int = 16) -> tuple[int, int]:
+def rounded_up(size: tuple[int, int]) -> tuple[int, int]:
     """`size` rounded up to multiples of 16: the extent of a stride-16 feature grid."""
-    return ((size[0] - 1) // stride + 1) * stride, ((size[1] - 1) // stride + 1) * stride
+    height, width = strided(size, 16)
+    return 16 * height, 16 * width
 
 
 def resize(planes: torch.Tensor, size: Sequence[int]) -> torch.Tensor:

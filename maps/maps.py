@@ -40,6 +40,10 @@ class Maps:
         """float32 [n,H,W]."""
         return self._full[len(self._full) - len(self.keys) :]
 
+    def planes(self, full: bool) -> torch.Tensor:
+        """`full()` or `strided()`, behind the method's own background map if it has one: [n,h,w] or [1+n,h,w]."""
+        return self._full if full else self._strided
+
     def background(self, full: bool) -> torch.Tensor | None:
         """The method's own background map, float32 [H,W] or on the stride-4 grid; it replaces every constant threshold.
 
@@ -47,7 +51,7 @@ class Maps:
         """
         if len(self.keys) == 0:
             return torch.ones(self.extent(full))
-        planes = self._full if full else self._strided
+        planes = self.planes(full)
         return planes[0] if len(planes) > len(self.keys) else None
 
     def extent(self, full: bool) -> tuple[int, int]:
@@ -60,13 +64,13 @@ class Maps:
 
     @cached_property
     def _strided(self) -> torch.Tensor:
-        return self._planes(full=False)
+        return self._read(full=False)
 
     @cached_property
     def _full(self) -> torch.Tensor:
-        return self._planes(full=True)
+        return self._read(full=True)
 
-    def _planes(self, full: bool) -> torch.Tensor:
+    def _read(self, full: bool) -> torch.Tensor:
         if len(self.keys) == 0:
             return torch.zeros((0, *self.extent(full)))
         if self.read is None:

@@ -34,7 +34,7 @@ def highest_alone(maps: torch.Tensor) -> torch.Tensor:
     return torch.where(maps < maps.amax(dim=1, keepdim=True), 0, maps)
 
 
-def stretched(maps: torch.Tensor) -> torch.Tensor:
+def min_max_normalised(maps: torch.Tensor) -> torch.Tensor:
     """Inference: sums over scales and mirror images [n,h,w] to 0..1 by their maximum and minimum."""
     rectified = maps.relu()
     low, high = rectified.amin(dim=(-2, -1), keepdim=True), rectified.amax(dim=(-2, -1), keepdim=True)

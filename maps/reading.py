@@ -41,8 +41,12 @@ def _summed(maps: Maps, extent: tuple[int, int]) -> torch.Tensor:
 
 
 def unit_maximum(planes: torch.Tensor, epsilon: float = EPSILON) -> torch.Tensor:
-    """Each map of [n,h,w] divided by its own maximum (ReCAM Eq. 2, LPCAM Eq. 1); an all-zero map stays zero."""
-    if planes.shape[0] == 0:
-        return planes
-    peaks = planes.amax(dim=(1, 2), keepdim=True) + epsilon
+    """Each map of [..,h,w] divided by its own maximum (ReCAM Eq. 2, LPCAM Eq. 1); an all-zero map stays zero."""
+    peaks = planes.amax(dim=(-2, -1), keepdim=True) + epsilon
     return planes / peaks.clamp(min=torch.finfo(planes.dtype).tiny)
+
+
+def unit_range(planes: torch.Tensor, epsilon: float = EPSILON) -> torch.Tensor:
+    """Each map of [..,h,w] from 0 at its minimum to about 1 at its maximum; `epsilon` is added to the range."""
+    low, high = planes.amin(dim=(-2, -1), keepdim=True), planes.amax(dim=(-2, -1), keepdim=True)
+    return (planes - low) / (high - low + epsilon)

@@ -20,11 +20,11 @@ def score_map(network: nn.Module, outputs: Outputs) -> torch.Tensor:
     return outputs["logits"]
 
 
-def of_classes(scores: torch.Tensor, classes: int) -> torch.Tensor:
+def foreground_scores(scores: torch.Tensor, classes: int) -> torch.Tensor:
     """The scores [B,K,h,w] of the classes alone."""
     return scores[:, -classes:]
 
 
-def with_background(scores: torch.Tensor, classes: int) -> torch.Tensor:
+def with_background_score(scores: torch.Tensor, classes: int) -> torch.Tensor:
     """The scores [B,1+K,h,w], background first. Without a channel of its own it has the score 0, at which a logistic is 1/2."""
     return torch.cat([torch.zeros_like(scores[:, :1]), scores], dim=1) if scores.shape[1] == classes else scores

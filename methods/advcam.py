@@ -25,8 +25,8 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from imagesets.views import Loaded, load, pairs
-from maps.extraction import linear_maps
+from imagesets.views import Loaded, mirror_sum, pairs
+from maps.extraction import at_scales, linear_maps
 from training.stage import Context, PerImage
 
 Features = Callable[[torch.Tensor], torch.Tensor]  # normalised images [B,3,H,W] to features [B,C,h,w]
@@ -39,8 +39,7 @@ def attributions(logit_maps: torch.Tensor, weights: torch.Tensor) -> torch.Tenso
     positive = (logit_maps > 0).sum(dim=(2, 3))
     entries = positive.sum(dim=1) * (weights > 0).sum(dim=1)  # positive entries of the gradient at the features
     shares = positive / entries.clamp(min=1)[:, None]
-    image, mirror = (shares[:, :, None, None] * logit_maps.relu()).unbind(dim=1)
-    return image + mirror.flip(-1)
+    return mirror_sum(shares[:, :, None, None] * logit_maps.relu(), dim=1)
 
 
 def objectives(
@@ -121,4 +120,4 @@ def maps(context: Context) -> PerImage:
             for loaded in batch
         ]
 
-    return PerImage(lambda item: load(item, scales if item.labels else (), device), compute, linear_maps)
+    return at_scales(context, compute, linear_maps)

@@ -29,9 +29,10 @@ import backbones
 from imagesets.crops import Crop, by_scale
 from imagesets.item import VOID, Item
 from imagesets.transforms import rescale
-from imagesets.views import Loaded, load, pairs
+from imagesets.views import Loaded, mirror_sum, pairs
+from maps.extraction import at_scales
 from maps.maps import Maps
-from maps.reading import EPSILON, summed
+from maps.reading import summed, unit_range
 from segmentation.aspp import ASPP
 from segmentation.losses import shrunk
 from training import optimisers
@@ -104,10 +105,9 @@ def balanced_loss(logits: torch.Tensor, label: torch.Tensor, smoothing: float) -
     return (means[0] + means[1]) / 2
 
 
-def stretched(probabilities: torch.Tensor, confident: torch.Tensor) -> torch.Tensor:
+def normalised_where_confident(probabilities: torch.Tensor, confident: torch.Tensor) -> torch.Tensor:
     """Maps [n,H,W] from probabilities [n,H,W]: min-max normalised per class where `confident` [H,W], unchanged elsewhere."""
-    low, high = probabilities.amin(dim=(1, 2), keepdim=True), probabilities.amax(dim=(1, 2), keepdim=True)
-    return torch.where(confident, (probabilities - low) / (high - low + EPSILON), probabilities)
+    return torch.where(confident, unit_range(probabilities), probabilities)
 
 
 def kept(keys: Sequence[int], logits: Sequence[np.ndarray], label: np.ndarray) -> Maps:
@@ -120,11 +120,11 @@ def kept(keys: Sequence[int], logits: Sequence[np.ndarray], label: np.ndarray) -
 
 
 def read(maps: Maps, full: bool) -> torch.Tensor:
-    """Read the kept maps: softmax over all labels of the mean over scales, stretched where labels are confident."""
+    """Read the kept maps: softmax over all labels of the mean over scales, normalised where labels are confident."""
     height, width = maps.size
     confident = np.unpackbits(maps.extras["confident"], count=height * width).reshape(height, width)
     probabilities = (summed(maps, full) / len(maps.grids)).softmax(dim=0)[maps.keys + 1]
-    return stretched(probabilities, torch.from_numpy(rescale(confident, maps.extent(full), bicubic=False) != 0))
+    return normalised_where_confident(probabilities, torch.from_numpy(rescale(confident, maps.extent(full), bicubic=False) != 0))
 
 
 def network(settings: Settings, classes: tuple[str, ...], weights: str = "none") -> AMN:
@@ -145,7 +145,7 @@ def training(context: Context) -> Training:
     return Training(
         network=module,
         objective=ConfidentLabelObjective(module, settings.smoothing),
-        sample=LabelledCrop(context.inputs["labels"], settings.scale_range, settings.crop, len(context.classes)),
+        sample=ConfidentLabelCrop(context.inputs["labels"], settings.scale_range, settings.crop, len(context.classes)),
         optimiser=optimisers.build("adam", groups),
         schedule=optimisers.constant,
         batch=settings.batch,
@@ -154,7 +154,7 @@ def training(context: Context) -> Training:
 
 
 @dataclass(frozen=True)
-class LabelledCrop:
+class ConfidentLabelCrop:
     """Makes one training example: image RGBA uint8 [4,crop,crop], label uint8 [crop,crop] and multi-hot labels float32 [K]."""
 
     labels: Records
@@ -171,8 +171,8 @@ class LabelledCrop:
 
 def maps(context: Context) -> PerImage:
     """The logits of one image and its mirror at all scales; `read` makes the maps of the image's own classes from them."""
-    module, device, classes = context.inputs["network"], context.device, len(context.classes)
-    scales, labels = context.settings.scales, context.inputs["labels"]
+    module, labels = context.inputs["network"], context.inputs["labels"]
+    device, classes = context.device, len(context.classes)
 
     @torch.no_grad()
     def compute(batch: Sequence[Loaded]) -> list[list[torch.Tensor]]:
@@ -183,7 +183,7 @@ def maps(context: Context) -> PerImage:
     def finish(item: Item, rgb: np.ndarray, logits: Sequence[np.ndarray]) -> Record:
         return kept(item.labels, logits, labels[item.id]["label"]).arrays()
 
-    return PerImage(lambda item: load(item, scales if item.labels else (), device), compute, finish)
+    return at_scales(context, compute, finish)
 
 
 def _multi_hot(keys: torch.Tensor, classes: int) -> torch.Tensor:
@@ -194,5 +194,4 @@ def _multi_hot(keys: torch.Tensor, classes: int) -> torch.Tensor:
 def _logits(module: AMN, views: torch.Tensor, multi_hot: torch.Tensor) -> torch.Tensor:
     """Mean logits [B,K+1,h,w] of images and their mirrors [B,2,3,H,W] with multi-hot labels [B,K]."""
     logits = module(views.flatten(0, 1), multi_hot.repeat_interleave(2, dim=0))
-    image, mirror = logits.unflatten(0, (-1, 2)).unbind(dim=1)
-    return (image + mirror.flip(-1)) / 2
+    return mirror_sum(logits.unflatten(0, (-1, 2)), dim=1) / 2

@@ -23,6 +23,7 @@ from torch.nn import functional
 
 import backbones
 from imagesets.labelled_crop import LabelledCrop
+from imagesets.views import mirror_sum
 from maps.extraction import per_image
 from training import optimisers
 from training.stage import Context, Losses, Outputs, PerImage, Settings, Training
@@ -106,8 +107,7 @@ def class_maps(features: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
 
     `features` [2,C,h,w] are of the image and of its mirror, `weights` [n,C] of n classes; returns [n,h,w], unnormalised.
     """
-    image, mirror = torch.einsum("nc,bchw->bnhw", weights, features).relu()
-    return image + mirror.flip(-1)
+    return mirror_sum(torch.einsum("nc,bchw->bnhw", weights, features).relu())
 
 
 def network(settings: Settings, classes: tuple[str, ...]) -> Classifier:

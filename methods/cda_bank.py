@@ -1,5 +1,4 @@
-"""The bank of objects of CDA (`methods.cda`): objects cut out of label maps of the training images, and a sample of a training
-that brings one with every image."""
+"""The bank of objects of CDA (`methods.cda`), cut out of label maps, and a training's sample, which brings one."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ import torch
 
 from imagesets.file_check import label_problems
 from imagesets.file_per_image import file_finder, folder_problems
+from imagesets.image_set import MASK_SUFFIXES
 from imagesets.item import VOID, Item, read_label_map
 from imagesets.side_by_side import side_by_side
 from methods.cda_objects import Pose, tight
@@ -18,7 +18,6 @@ from methods.recurseed_targets import recursion_problems
 from training.examples import Example
 from training.stage import Context
 
-SUFFIXES = (".png",)
 THREADS = 4  # that read label maps
 
 
@@ -42,7 +41,7 @@ Bank = Mapping[int, Sequence[Entry]]  # class index -> objects
 
 def bank_of(folder: Path, items: Sequence[Item], areas: Sequence[float]) -> Bank:
     """The objects in a folder's label maps of the images `items`."""
-    file_of = file_finder(folder, SUFFIXES)
+    file_of = file_finder(folder, MASK_SUFFIXES)
     entries = [Entry(item, file_of(item.id)) for item in items]
     found: dict[int, list[Entry]] = {}
     classes = side_by_side(lambda entry: only_class(read_label_map(entry.path), areas), entries, THREADS)
@@ -63,7 +62,7 @@ def bank_problems(context: Context) -> list[str]:
         objects.append(only_class(label, settings.areas) is not None)
         return label_problems(path, label, item.image, classes)
 
-    problems = folder_problems(Path(settings.bank), context.items, SUFFIXES, look)
+    problems = folder_problems(Path(settings.bank), context.items, MASK_SUFFIXES, look)
     if not problems and not any(objects):
         needed = f"an image whose only class covers a share of it within cda.areas={settings.areas}"
         problems.append(f"the label maps in {settings.bank} have no object for cda, which is {needed}")

@@ -37,7 +37,7 @@ def drawn_classes(labels: torch.Tensor) -> list[torch.Tensor]:
     return [values[torch.randperm(len(values))[: len(values) // 2]] for values in kept]
 
 
-def of_classes(labels: torch.Tensor, drawn: list[torch.Tensor]) -> torch.Tensor:
+def drawn_mask(labels: torch.Tensor, drawn: list[torch.Tensor]) -> torch.Tensor:
     """Where labels [B,h,w] are one of each image's `drawn` values, bool [B,h,w]."""
     return torch.stack([torch.isin(image, values.to(image)) for image, values in zip(labels, drawn, strict=True)])
 
@@ -69,7 +69,7 @@ class ClassMix(nn.Module):
             return {}
         soft, inside = self.predicted(batch)
         labels = soft.argmax(dim=1).masked_fill(~inside, VOID)
-        order, mask = torch.arange(1, 1 + len(soft)) % len(soft), of_classes(labels, drawn_classes(labels))
+        order, mask = torch.arange(1, 1 + len(soft)) % len(soft), drawn_mask(labels, drawn_classes(labels))
         pseudo, highest = mixed_labels(soft, mask, order)
         shown = pasted(inside, inside[order], mask)
         certain = ((highest >= self.certainty) & shown).sum() / shown.sum().clamp(min=1)

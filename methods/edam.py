@@ -33,6 +33,7 @@ from backbones.precision import MixedPrecision
 from backbones.resnet38d import ResNet38d, before_last_rectifier
 from imagesets.item import Item
 from imagesets.labelled_crop import LabelledCrop
+from imagesets.views import mirror_sum
 from maps.extraction import per_image
 from maps.maps import Maps
 from maps.reading import summed, unit_maximum
@@ -93,7 +94,7 @@ class EDAM(nn.Module):
         return functional.normalize(scores, dim=1)[:, class_index] ** 2
 
 
-class PairObjective(nn.Module):
+class CommonClassObjective(nn.Module):
     """The binary cross-entropy of all classes in both images of all pairs."""
 
     def __init__(self, network: EDAM) -> None:
@@ -215,7 +216,7 @@ def training(context: Context) -> Training:
     steps = optimisers.steps(len(context.items), settings.batch, settings.epochs)
     return Training(
         network=module,
-        objective=PairObjective(module),
+        objective=CommonClassObjective(module),
         sample=_sample(settings, context),
         optimiser=optimisers.build(settings.optimiser, groups, settings.momentum),
         schedule=optimisers.warmed_up_poly(steps, settings.warm_up),
@@ -232,7 +233,7 @@ def retraining(context: Context) -> Training:
     if own.weights != "none":
         module.backbone.freeze(own.frozen)
     channels = module.backbone.channels[-1]
-    return recam.beside(context, module, channels, PairObjective(module), _sample(own, context), pairs)
+    return recam.beside(context, module, channels, CommonClassObjective(module), _sample(own, context), pairs)
 
 
 def retrained(settings: Settings, classes: tuple[str, ...]) -> EDAM:
@@ -245,8 +246,7 @@ def maps(context: Context) -> PerImage:
     module = context.inputs["network"]
 
     def class_maps(features: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
-        image, mirror = module.masks(features)[:, keys]
-        return image + mirror.flip(-1)
+        return mirror_sum(module.masks(features)[:, keys])
 
     return per_image(context, class_maps)
 

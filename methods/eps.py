@@ -27,6 +27,7 @@ from imagesets.crops import Crop
 from imagesets.item import Item
 from imagesets.labelled_crop import LabelledCrop
 from imagesets.saliency import SaliencyMaps
+from imagesets.views import mirror_sum
 from maps.extraction import per_image
 from maps.maps import Maps
 from maps.reading import summed, unit_maximum
@@ -103,7 +104,7 @@ def overlaps(probabilities: torch.Tensor, saliency: torch.Tensor) -> torch.Tenso
 def sides(
     probabilities: torch.Tensor, saliency: torch.Tensor, labels: torch.Tensor, overlap: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The foreground [B,1,h,w], and what is not background [B,1,h,w], of probabilities [B,K+1,h,w], background last.
+    """The foreground and the complement of the background, each [B,1,h,w], of probabilities [B,K+1,h,w], background last.
 
     A class of `labels` [B,K] is foreground if its overlap with the saliency [B,1,h,w] exceeds `overlap`, else background.
     """
@@ -200,8 +201,7 @@ def maps(context: Context) -> PerImage:
     module = context.inputs["network"]
 
     def class_maps(features: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
-        image, mirror = module.classifier(features).softmax(dim=1)[:, keys]
-        return image + mirror.flip(-1)
+        return mirror_sum(module.classifier(features).softmax(dim=1)[:, keys])
 
     return per_image(context, class_maps)
 

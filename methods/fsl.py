@@ -32,7 +32,7 @@ from imagesets.transforms import MEAN, STANDARD_DEVIATION
 from maps.feature_similarity import similarity_loss
 from maps.grids import resize
 from maps.normalising import max_normalised, with_own_background
-from maps.score_maps import of_classes, score_map, with_background
+from maps.score_maps import foreground_scores, score_map, with_background_score
 from training.stage import Context, Losses, Outputs, Settings, Training
 
 
@@ -79,8 +79,8 @@ def gated(scores: torch.Tensor, labels: torch.Tensor, gating: str, background: b
     """
     classes = labels.shape[1]
     if gating == "a":
-        return with_background(scores, classes).softmax(dim=1)
-    maps = GATINGS[gating](of_classes(scores, classes)) * labels[:, :, None, None]
+        return with_background_score(scores, classes).softmax(dim=1)
+    maps = GATINGS[gating](foreground_scores(scores, classes)) * labels[:, :, None, None]
     return with_own_background(maps) if background else maps
 
 

@@ -7,19 +7,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import nn
 
 from backbones.state import load_state
+from backbones.weights import read_state
 from imagesets.errors import WrongInput
 from imagesets.file_check import label_problems, size_of
 from imagesets.file_per_image import file_finder, folder_problems
+from imagesets.image_set import MASK_SUFFIXES
 from imagesets.item import Item, read_label_map
 from maps.files import SUFFIXES, read_maps
 from maps.files import map_problems as problems_of_maps
 from training.stage import Context, Settings
-
-MASK_SUFFIXES = (".png",)
 
 
 def masks(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:
@@ -63,7 +62,7 @@ def network(context: Context) -> nn.Module:
     backbone = settings.backbone.name if isinstance(settings.backbone, Settings) else settings.backbone
     own = f"the network on the backbone {backbone.__name__} and of {len(context.classes)} classes, entry by entry"
     renamed = getattr(module, "renamed", lambda state: state)
-    load_state(module, renamed(_state(context)), f"{settings.imported.network} does not fit {own}")
+    load_state(module, renamed(read_state(Path(settings.imported.network))), f"{settings.imported.network} does not fit {own}")
     return module
 
 
@@ -74,15 +73,3 @@ def network_problems(context: Context) -> list[str]:
     except WrongInput as error:
         return [str(error)]
     return []
-
-
-def _state(context: Context) -> dict[str, torch.Tensor]:
-    """The state dict in the file; no code in the file is run."""
-    path = Path(context.settings.imported.network)
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception:  # a file that is no state dict can raise anything
-        raise WrongInput(f"{path} cannot be read safely; it must be written by torch.save(network.state_dict(), FILE)") from None
-    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise WrongInput(f"{path} is not a plain state dict, which maps names to tensors and nothing else")
-    return state

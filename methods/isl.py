@@ -28,7 +28,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from maps.score_maps import of_classes, score_map, with_background
+from maps.score_maps import foreground_scores, score_map, with_background_score
 from training.stage import Context, Losses, Outputs, Settings, Training
 
 # the loss that a share is taken of. AMN has no loss on image-level labels: it classifies positions by confident labels, and ISL
@@ -58,13 +58,13 @@ def cross_entropy_of_logarithms(logarithms: torch.Tensor, labels: torch.Tensor, 
 
 POSTERIORS = {
     "binomial": Posterior(
-        lambda scores, classes: of_classes(scores, classes).flatten(2),
+        lambda scores, classes: foreground_scores(scores, classes).flatten(2),
         torch.sigmoid,
         functional.binary_cross_entropy_with_logits,
         guard=1e-5,
     ),
     "multinomial": Posterior(
-        lambda scores, classes: with_background(scores, classes).log_softmax(dim=1)[:, 1:].flatten(2),
+        lambda scores, classes: with_background_score(scores, classes).log_softmax(dim=1)[:, 1:].flatten(2),
         torch.exp,
         cross_entropy_of_logarithms,
         guard=1e-30,  # Eq. 7 has none; a class whose softmax is 0 everywhere in float32 is drawn evenly

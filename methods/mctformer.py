@@ -34,10 +34,10 @@ import backbones
 from backbones.augmenting import Augmentation
 from backbones.precision import MixedPrecision
 from imagesets.item import Item
-from imagesets.views import Loaded, load, pairs
-from maps.extraction import linear_maps
+from imagesets.views import Loaded, mirror_sum, pairs
+from maps.extraction import at_scales, linear_maps
 from maps.maps import Maps
-from maps.reading import summed
+from maps.reading import summed, unit_range
 from training import optimisers
 from training.optimisers import Schedule
 from training.stage import Context, Losses, Outputs, PerImage, Settings, Training
@@ -121,17 +121,9 @@ def refined(maps: torch.Tensor, affinity: torch.Tensor) -> torch.Tensor:
     return torch.einsum("bij,bnj->bni", affinity, maps.flatten(2)).view(maps.shape)
 
 
-def unit_range(maps: torch.Tensor) -> torch.Tensor:
-    """Each map of [n,H,W] from 0 at its minimum to 1 at its maximum."""
-    if len(maps) == 0:
-        return maps
-    low, high = maps.amin(dim=(1, 2), keepdim=True), maps.amax(dim=(1, 2), keepdim=True)
-    return (maps - low) / (high - low + EPSILON)
-
-
 def read(maps: Maps, full: bool) -> torch.Tensor:
     """Reads the stored maps: the sum over scales, from 0 to 1."""
-    return unit_range(summed(maps, full))
+    return unit_range(summed(maps, full), EPSILON)
 
 
 class TokenObjective(nn.Module):
@@ -226,11 +218,10 @@ def maps(context: Context) -> PerImage:
             # one pair after the other: the attention of all blocks takes 0.4 GB for a pair of 375 x 500
             for own, pair, labels in zip(grids, views, keys, strict=True):
                 whole = to_whole_patches(pair, module.backbone.strides[-1])
-                image, mirror = module.maps(whole, labels, settings)
-                own.append(image + mirror.flip(-1))
+                own.append(mirror_sum(module.maps(whole, labels, settings)))
         return grids
 
-    return PerImage(lambda item: load(item, settings.scales if item.labels else (), device), compute, linear_maps)
+    return at_scales(context, compute, linear_maps)
 
 
 def to_whole_patches(images: torch.Tensor, side: int) -> torch.Tensor:

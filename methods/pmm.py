@@ -26,9 +26,9 @@ from imagesets.colour import recoloured
 from imagesets.item import Item
 from imagesets.normalising import normalised
 from imagesets.transforms import rescale
-from imagesets.views import Loaded
+from imagesets.views import Loaded, mirror_sum
+from maps.extraction import own_maps
 from maps.grids import resize
-from maps.maps import Maps
 from maps.normalising import EPSILON
 from methods import seam
 from refiners import crf
@@ -181,10 +181,7 @@ def maps(context: Context) -> PerImage:
     def compute(batch: Sequence[Loaded]) -> list[list[torch.Tensor]]:
         return [[_merged_maps(network, loaded, windows, device)] if loaded.views else [] for loaded in batch]
 
-    def finish(item: Item, rgb: np.ndarray, found: Sequence[np.ndarray]) -> Record:
-        return Maps(np.array(item.labels, np.int64), rgb.shape[:2], tuple(found)).arrays()
-
-    return PerImage(load, compute, finish)
+    return PerImage(load, compute, own_maps)
 
 
 def _merged_maps(network: seam.SEAM, loaded: Loaded, windows: Windows, device: torch.device) -> torch.Tensor:
@@ -194,8 +191,8 @@ def _merged_maps(network: seam.SEAM, loaded: Loaded, windows: Windows, device: t
     for start in range(0, len(boxes), AT_ONCE):
         images = normalised(torch.stack(loaded.views[start : start + AT_ONCE]).to(device))
         both = torch.cat([images, images.flip(-1)])
-        plain, mirrored = network.maps(both, keys.expand(len(both), -1))[1][:, 1:].split(len(images))
-        found += seam.resized((plain + mirrored.flip(-1)) / 2, side)
+        refined = network.maps(both, keys.expand(len(both), -1))[1][:, 1:].unflatten(0, (2, -1))
+        found += seam.resized(mirror_sum(refined) / 2, side)
     sizes = [(bottom - top, right - left) for left, top, right, bottom in boxes]
     # the smallest values are 0 but for rounding
     return merged(size, boxes, [resize(own, extent) for own, extent in zip(found, sizes, strict=True)]).clamp(min=0)

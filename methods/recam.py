@@ -72,13 +72,8 @@ class ReactivationObjective(nn.Module):
 
 
 def class_features(features: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """Mean feature vector of an image under each class's normalised map (Eq. 4): [B,C,h,w] and weights [K,C] to [B,K,C].
-
-    Maps and features are contracted over positions, so no [B,K,C,h,w] is in memory.
-    """
-    maps = torch.einsum("kc,bchw->bkhw", weights, features).relu()
-    masks = unit_maximum(maps.flatten(0, 1)).reshape(maps.shape)
-    return torch.einsum("bkhw,bchw->bkc", masks, features) / masks[0, 0].numel()
+    """Mean feature vector of an image under each class's normalised map (Eq. 4): [B,C,h,w] and weights [K,C] to [B,K,C]."""
+    return masked_features(features, torch.einsum("kc,bchw->bkhw", weights, features).relu())
 
 
 def reactivation_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -136,8 +131,11 @@ class BesideObjective(nn.Module):
 
 
 def masked_features(features: torch.Tensor, maps: torch.Tensor) -> torch.Tensor:
-    """Mean feature vectors [B,K,C] of features [B,C,h,w] under each of maps [B,K,h,w], divided by its maximum (Eq. 4)."""
-    masks = unit_maximum(maps.flatten(0, 1)).reshape(maps.shape)
+    """Mean feature vectors [B,K,C] of features [B,C,h,w] under each of maps [B,K,h,w], divided by its maximum (Eq. 4).
+
+    Maps and features are contracted over positions, so no [B,K,C,h,w] is in memory.
+    """
+    masks = unit_maximum(maps)
     return torch.einsum("bkhw,bchw->bkc", masks, features) / masks[0, 0].numel()
 
 

@@ -78,7 +78,7 @@ class PlacedCrop(LabelledCrop):
 
 def network(settings: Settings, classes: tuple[str, ...]) -> RecurSeed:
     """The network that `training` delivers, for trained weights to be loaded into."""
-    return build(settings, classes, weights="none", frozen_norms=False)
+    return build(settings, classes, weights="none", frozen_statistics=False)
 
 
 def training(context: Context) -> Training:

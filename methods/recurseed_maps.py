@@ -13,7 +13,8 @@ import torch
 
 from imagesets.item import Item
 from imagesets.normalising import normalised
-from imagesets.views import Loaded, load, pairs
+from imagesets.views import Loaded, mirror_sum, pairs
+from maps.extraction import at_scales
 from maps.grids import resize, strided
 from maps.maps import Maps
 from maps.reading import summed, unit_maximum
@@ -49,7 +50,7 @@ def outputs(context: Context) -> PerImage:
             found.append([cam, spread, decoded[place, 1 + keys] / (2 * len(scales))])
         return found
 
-    return PerImage(lambda item: load(item, scales if item.labels else (), device), compute, _record)
+    return at_scales(context, compute, _record)
 
 
 def seen(network: RecurSeed, pair: torch.Tensor, layers: Sequence[int], grids: Sequence[tuple[int, int]]) -> list[torch.Tensor]:
@@ -59,13 +60,7 @@ def seen(network: RecurSeed, pair: torch.Tensor, layers: Sequence[int], grids: S
     """
     scores, decoded, taps = network.both(pair.flatten(0, 1))
     planes = scores.relu(), decoded.softmax(dim=1), *(taps[layer - 1] for layer in layers)
-    return [resize(_both_ways(plane), grid) for plane, grid in zip(planes, grids, strict=True)]
-
-
-def _both_ways(planes: torch.Tensor) -> torch.Tensor:
-    """Planes [2B,C,h,w] of images and, each behind its image, mirror images: the sum of both, [B,C,h,w]."""
-    image, mirror = planes.unflatten(0, (-1, 2)).unbind(1)
-    return image + mirror.flip(-1)
+    return [resize(mirror_sum(plane.unflatten(0, (-1, 2)), dim=1), grid) for plane, grid in zip(planes, grids, strict=True)]
 
 
 def _record(item: Item, rgb: np.ndarray, found: Sequence[np.ndarray]) -> Record:

@@ -58,9 +58,11 @@ class RecurSeed(Classifier):
         return state
 
 
-def build(settings: Settings, classes: Sequence[str], weights: str, frozen_norms: bool) -> RecurSeed:
-    """The network of the settings; `weights` as in `backbones.build`. With `frozen_norms` the backbone keeps its statistics."""
-    backbone = backbones.build(settings.backbone.name, stride=settings.stride, weights=weights, frozen_statistics=frozen_norms)
+def build(settings: Settings, classes: Sequence[str], weights: str, frozen_statistics: bool) -> RecurSeed:
+    """The network of the settings; `weights` and `frozen_statistics` (of the backbone alone) as in `backbones.build`."""
+    backbone = backbones.build(
+        settings.backbone.name, stride=settings.stride, weights=weights, frozen_statistics=frozen_statistics
+    )
     inputs = backbone.channels[LOW], backbone.channels[-1]
     decoder = Decoder(inputs, len(classes) + 1, settings.rates, low=(settings.low_width, 1), width=settings.width)
     return RecurSeed(backbone, len(classes), decoder)

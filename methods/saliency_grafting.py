@@ -17,7 +17,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from maps.score_maps import of_classes, score_map
+from maps.score_maps import foreground_scores, score_map
 from training.mixing import mixed_classification, mixing, pasted
 from training.stage import Context, Losses, Outputs, Training
 from training.transfer import Batch
@@ -59,7 +59,7 @@ def label_weight(below: torch.Tensor, grafted: torch.Tensor, cells: torch.Tensor
 def mix(batch: Batch, outputs: Outputs, network: nn.Module, probability: float, temperature: float) -> Losses:
     """The loss of the images of a batch, each with salient cells of another."""
     images, labels, order = batch["image"], batch["labels"], torch.randperm(len(batch["image"]))
-    below = saliency(of_classes(score_map(network, outputs), labels.shape[1]), labels)
+    below = saliency(foreground_scores(score_map(network, outputs), labels.shape[1]), labels)
     drawn = torch.rand(below.shape).to(below.device) < probability
     cells = grafted_cells(below[order], drawn, temperature)
     mask = functional.interpolate(cells[:, None].float(), size=images.shape[2:], mode="nearest")[:, 0] > 0

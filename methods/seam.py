@@ -10,13 +10,14 @@ cross regularisation, ECR). The refined maps are the seeds. We follow the public
 * gradient of refined maps reaches the layers of PCM alone; ECR counts the fifth of all entries that differ most.
 The published threshold of seeds is the best of a curve on ground truth. Ours is the 0.25 at which HFPL scores contours.
 
-The labels make all maps 0 but those of background and of the classes that an image shows. So the losses work on n classes of each
-image, n being the largest number of classes in an image of the batch; results are the same.
+Only the maps of background and of the image's own classes are not 0. So the losses work on n classes of each image, n being the
+largest number of classes in an image of the batch; results are the same.
 PCM compares what is in the image and in the two taps before the last, on the grid of the last (`resnet38d`: conv4, conv5 and
 conv6). Without initial weights, statistics are live and nothing is frozen, as for CAM.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -28,15 +29,16 @@ import backbones
 from imagesets.item import Item
 from imagesets.labelled_crop import LabelledCrop
 from imagesets.transforms import scaled
-from imagesets.views import Loaded, load, pairs
+from imagesets.views import Loaded, mirror_sum, pairs
+from maps.extraction import at_scales, own_maps
 from maps.grids import resize
 from maps.maps import Maps
-from maps.normalising import competing, highest_alone, max_normalised, stretched, with_own_background
+from maps.normalising import competing, highest_alone, max_normalised, min_max_normalised, with_own_background
 from maps.pixel_correlation import correlated
 from methods import cam
 from training import optimisers
 from training.parameter_groups import by_origin
-from training.stage import Context, Losses, Outputs, PerImage, Record, Settings, Training
+from training.stage import Context, Losses, Outputs, PerImage, Settings, Training
 
 HARDEST = 0.2  # the share of entries that ECR counts
 LOWEST = 4  # one in so many positions counts as background that the image has for certain
@@ -91,7 +93,7 @@ class SEAM(nn.Module):
         # what PCM compares; the backbone gets no gradient from it
         parts = images, self.middle(middle.detach()).relu(), self.late(late.detach()).relu()
         compared = self.joint(torch.cat([resized(part, scores.shape[-2:]) for part in parts], dim=1))
-        return scores, correlated(of_classes(competing(scores), keys), compared)
+        return scores, correlated(own_planes(competing(scores), keys), compared)
 
 
 class View(NamedTuple):
@@ -127,8 +129,8 @@ def losses(first: View, second: View, labels: torch.Tensor, keys: torch.Tensor, 
     `classification` is that of the first view alone.
     """
     views, classes = (first, second), labels.shape[1]
-    maps = [normalised(of_classes(view.scores, keys)[:, 1:], view.size, second.size, shown) for view in views]
-    refined = [normalised(view.refined, view.size, second.size, with_background(shown)) for view in views]
+    maps = [normalised(own_planes(view.scores, keys)[:, 1:], view.size, second.size, shown) for view in views]
+    refined = [normalised(view.refined, view.size, second.size, shown_with_background(shown)) for view in views]
     certain = [with_own_background(highest_alone(own)).detach() for own in maps]
     return {
         "classification": classification(first, labels) / 2,
@@ -175,12 +177,12 @@ def own_classes(labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return keys, shown
 
 
-def with_background(shown: torch.Tensor) -> torch.Tensor:
+def shown_with_background(shown: torch.Tensor) -> torch.Tensor:
     """Which of [background, classes] an image shows, [B,1+n]: background always."""
     return torch.cat([torch.ones_like(shown[:, :1]), shown], dim=1)
 
 
-def of_classes(planes: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
+def own_planes(planes: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
     """The planes [B,1+n,h,w] of background and of n classes of each image, `keys` [B,n], from [B,1+K,h,w]."""
     places = torch.cat([torch.zeros_like(keys[:, :1]), keys + 1], dim=1)[:, :, None, None]
     return planes.gather(1, places.expand(-1, -1, *planes.shape[2:]))
@@ -248,14 +250,11 @@ def maps(context: Context) -> PerImage:
         keys = nn.utils.rnn.pad_sequence([loaded.labels for loaded in batch], batch_first=True).to(device, non_blocking=True)
         for views in pairs(batch, device):
             refined = network.maps(views.flatten(0, 1), keys.repeat_interleave(2, dim=0))[1].unflatten(0, (-1, 2))
-            for loaded, own, (image, mirror) in zip(batch, grids, refined[:, :, 1:], strict=True):
-                own.append((image + mirror.flip(-1))[: len(loaded.labels)])
+            for loaded, own, both in zip(batch, grids, refined[:, :, 1:], strict=True):
+                own.append(mirror_sum(both)[: len(loaded.labels)])
         return grids
 
-    def finish(item: Item, rgb: np.ndarray, grids: Sequence[np.ndarray]) -> Record:
-        return Maps(np.array(item.labels, np.int64), rgb.shape[:2], tuple(grids), {"scales": np.array(scales)}).arrays()
-
-    return PerImage(lambda item: load(item, scales if item.labels else (), device), compute, finish)
+    return at_scales(context, compute, partial(own_maps, scales=np.array(scales)))
 
 
 def read(maps: Maps, full: bool) -> torch.Tensor:
@@ -265,4 +264,4 @@ def read(maps: Maps, full: bool) -> torch.Tensor:
     """
     views = (scaled(maps.size, scale) for scale in maps.extras["scales"])
     planes = [resize(resized(grid[None], view)[0], maps.extent(full)) for grid, view in zip(maps.tensors(), views, strict=True)]
-    return stretched(sum(planes[1:], planes[0])).clamp(min=0)
+    return min_max_normalised(sum(planes[1:], planes[0])).clamp(min=0)

@@ -29,13 +29,14 @@ import backbones
 from imagesets.crops import Crop
 from imagesets.item import Item
 from imagesets.labelled_crop import LabelledCrop
-from imagesets.views import Loaded, load, pairs
+from imagesets.views import Loaded, mirror_sum, pairs
+from maps.extraction import at_scales, own_maps
 from maps.grids import resize
 from maps.maps import Maps
 from maps.reading import EPSILON, summed, unit_maximum
 from methods import cam
 from training import optimisers
-from training.stage import Context, Losses, Outputs, PerImage, Record, Settings, Training
+from training.stage import Context, Losses, Outputs, PerImage, Settings, Training
 
 SIDES = (128, 128, 256, 256)  # channels that the last four feature maps give to the hierarchical feature
 BACKGROUND = 0.5  # the overlap of the background map counts by half
@@ -80,7 +81,7 @@ class PrototypeObjective(nn.Module):
         own = prototypes(seeds(general, features, shown), hierarchy)
         losses = {
             "classification": cam.classification_loss(logits, batch["labels"], "bce"),
-            "consistency": self.weight * (general - to_unit_maxima(specific_maps(hierarchy, own))).abs().mean(),
+            "consistency": self.weight * (general - unit_maximum(specific_maps(hierarchy, own))).abs().mean(),
         }
         return losses, {"features": features, "scores": scores, "logits": logits}
 
@@ -101,13 +102,8 @@ def where_shown(covered: torch.Tensor, labels: torch.Tensor, grid: Sequence[int]
 
 def general_maps(scores: torch.Tensor) -> torch.Tensor:
     """CAMs of scores [B,K,h,w], each divided by its maximum, behind the background's map, 1 - the largest: [B,1+K,h,w]."""
-    maps = to_unit_maxima(scores.relu())
+    maps = unit_maximum(scores.relu())
     return torch.cat([1 - maps.amax(dim=1, keepdim=True), maps], dim=1)
-
-
-def to_unit_maxima(maps: torch.Tensor) -> torch.Tensor:
-    """Maps [B,C,h,w], each divided by its own maximum + 1e-5."""
-    return unit_maximum(maps.flatten(0, 1)).view_as(maps)
 
 
 @torch.no_grad()
@@ -206,19 +202,14 @@ def maps(context: Context) -> PerImage:
         found = [maps_of_images(*_both(module, views), shown) for views in pairs(batch, device)]
         return [[planes[number, places] for planes in found] for number, places in enumerate(own)]
 
-    return PerImage(lambda item: load(item, context.settings.scales if item.labels else (), device), compute, _kept)
+    return at_scales(context, compute, own_maps)
 
 
 def _both(module: SIPE, views: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Scores [B,K,h,w] and hierarchical feature [B,D,h,w] of images and mirrors [B,2,3,H,W], added up."""
     scores, _, hierarchy = module.three(views.flatten(0, 1))
-    pairs_of = (planes.unflatten(0, (-1, 2)) for planes in (scores, hierarchy))
-    summed_up, features = (both[:, 0] + both[:, 1].flip(-1) for both in pairs_of)
-    return summed_up, features
-
-
-def _kept(item: Item, rgb: np.ndarray, grids: Sequence[np.ndarray]) -> Record:
-    return Maps(np.array(item.labels, np.int64), rgb.shape[:2], tuple(grids)).arrays()
+    scores, hierarchy = (mirror_sum(planes.unflatten(0, (-1, 2)), dim=1) for planes in (scores, hierarchy))
+    return scores, hierarchy
 
 
 def _of_unit_length(features: torch.Tensor) -> torch.Tensor:

@@ -38,9 +38,10 @@ import backbones
 from backbones.augmenting import rand_augmented
 from imagesets.item import Item
 from imagesets.transforms import rescale
-from imagesets.views import Loaded, load, pairs
+from imagesets.views import Loaded, mirror_sum, pairs
+from maps.extraction import at_scales, own_maps
 from maps.maps import Maps
-from maps.reading import summed
+from maps.reading import summed, unit_maximum
 from training import optimisers
 from training.stage import Context, Losses, Outputs, PerImage, Record, Records, Settings, Training
 
@@ -172,7 +173,7 @@ def best_alone(maps: torch.Tensor) -> torch.Tensor:
     return torch.where(maps == maps.amax(dim=0), maps, 0) if len(maps) else maps
 
 
-def stretched(maps: torch.Tensor, thresholds: torch.Tensor, level: float) -> torch.Tensor:
+def with_thresholds_at(maps: torch.Tensor, thresholds: torch.Tensor, level: float) -> torch.Tensor:
     """Maps [n,h,w] in 0..1 whose `thresholds` [n] become `level`, and their maxima 1 where they lie above the threshold."""
     peaks, cuts = maps.amax(dim=(1, 2), keepdim=True), thresholds[:, None, None]
     higher = level + (1 - level) * (maps - cuts) / (peaks - cuts).clamp(min=TINY)
@@ -180,11 +181,11 @@ def stretched(maps: torch.Tensor, thresholds: torch.Tensor, level: float) -> tor
 
 
 def read(maps: Maps, full: bool) -> torch.Tensor:
-    """The reader: probabilities of the mean logit of all scales, the best class alone, divided by the maximum or stretched."""
+    """The reader: probabilities of the mean logit of all scales, the best class alone, divided by the maximum or moved."""
     found = best_alone((summed(maps, full) / len(maps.grids)).sigmoid())
     if "thresholds" in maps.extras:
-        return stretched(found, torch.from_numpy(maps.extras["thresholds"]), LEVEL)
-    return found / (found.amax(dim=(1, 2), keepdim=True) + TINY)
+        return with_thresholds_at(found, torch.from_numpy(maps.extras["thresholds"]), LEVEL)
+    return unit_maximum(found, TINY)
 
 
 def network(settings: Settings, classes: Sequence[str], weights: str = "none") -> SpatialBCE:
@@ -245,8 +246,8 @@ def maps(context: Context) -> PerImage:
 
     With the setting `thresholds` = adaptive there are the thresholds of its classes as well.
     """
-    module, device, settings = context.inputs["network"], context.device, context.settings
-    adaptive = settings.thresholds == "adaptive"
+    module, device = context.inputs["network"], context.device
+    adaptive = context.settings.thresholds == "adaptive"
 
     @torch.no_grad()
     def compute(batch: Sequence[Loaded]) -> list[list[torch.Tensor]]:
@@ -259,13 +260,12 @@ def maps(context: Context) -> PerImage:
 
     def finish(item: Item, rgb: np.ndarray, arrays: Sequence[np.ndarray]) -> Record:
         extras = {"thresholds": arrays[0]} if adaptive and arrays else {}
-        return Maps(np.array(item.labels, np.int64), rgb.shape[:2], tuple(arrays[1:]), extras).arrays()
+        return own_maps(item, rgb, arrays[1:], **extras)
 
-    return PerImage(lambda item: load(item, settings.scales if item.labels else (), device), compute, finish)
+    return at_scales(context, compute, finish)
 
 
 def _both(module: SpatialBCE, views: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean logits and threshold logits [B,K,h,w] of images and their mirrors [B,2,3,H,W]."""
     logits, thresholds = (planes.unflatten(0, (-1, 2)) for planes in module(views.flatten(0, 1)))
-    mean = (logits[:, 0] + logits[:, 1].flip(-1)) / 2
-    return mean.clamp(-LARGE, LARGE), thresholds.mean(dim=1)
+    return (mirror_sum(logits, dim=1) / 2).clamp(-LARGE, LARGE), thresholds.mean(dim=1)

@@ -1,10 +1,10 @@
 """How well a network tells the classes of an image: F1, precision and recall of the image-level labels (RecurSeed Table 4).
 
-A class counts as told where its probability, the sigmoid of the network's logit of the whole image at its own size, reaches a
+A class is predicted where its probability, the sigmoid of the network's logit of the whole image at its own size, reaches a
 threshold. Precision and recall of each class are over the list; F1 is that of their means over the classes. As published, the
 threshold is the best for F1 of 0.05, 0.10, ..., 0.95 on this very list, so F1 is an oracle; F1 at 0.5 stands beside it.
-A class's 0 / 0 is 0. Counts are int64 [...,T,K,3] for each threshold and class: images told to show it, images labelled with
-it, and both.
+A class's 0 / 0 is 0. Counts are int64 [...,T,K,3] for each threshold and class: images predicted to show it, images labelled
+with it, and both.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -32,9 +32,9 @@ def score_network(context: Context) -> PerImage:
         return [[probabilities] for probabilities in network(scale).sigmoid()]
 
     def record(item: Item, rgb: np.ndarray, arrays: Sequence[np.ndarray]) -> Record:
-        told, labels = reached(arrays[0]), item.multi_hot(classes).astype(bool)
+        predicted, labels = reached(arrays[0]), item.multi_hot(classes).astype(bool)
         weights = np.ones((1, 1), np.int64)
-        return {"counts": counts_of(told[None], labels[None], weights)[0], "told": told, "labels": labels}
+        return {"counts": counts_of(predicted[None], labels[None], weights)[0], "told": predicted, "labels": labels}
 
     return PerImage(lambda item: load(item, (1.0,), device), compute, record)
 
@@ -61,8 +61,8 @@ def resampled(
 ) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
     """A function of weights [B,n] that gives the metrics [B]; see `metrics.evaluation.resampled`."""
     kept = list(records)
-    told, labels = (np.stack([record[name] for record in kept]) for name in ("told", "labels"))
-    return lambda weights: means(counts_of(told, labels, weights), protocol["miou"])
+    predicted, labels = (np.stack([record[name] for record in kept]) for name in ("told", "labels"))
+    return lambda weights: means(counts_of(predicted, labels, weights), protocol["miou"])
 
 
 def reached(probabilities: np.ndarray) -> np.ndarray:
@@ -70,26 +70,28 @@ def reached(probabilities: np.ndarray) -> np.ndarray:
     return np.searchsorted(GRID, probabilities.astype(np.float32), side="right").astype(np.uint8)
 
 
-def counts_of(told: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def counts_of(predicted: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """The counts [B,T,K,3] of B lists in which image i occurs weights[:,i] times, from `reached` and labels bool [n,K]."""
-    above = [told > threshold for threshold in range(len(GRID))]
-    of_threshold = [[weights @ plane for plane in (told_now, labels, told_now & labels)] for told_now in above]
+    above = [predicted > threshold for threshold in range(len(GRID))]
+    of_threshold = [[weights @ plane for plane in (now, labels, now & labels)] for now in above]
     return np.array(of_threshold).transpose(2, 0, 3, 1)
 
 
 def ratios(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Precision and recall [...,T,K] of each class."""
-    told, labelled, both = np.moveaxis(counts, -1, 0)
-    return both / np.maximum(told, 1), both / np.maximum(labelled, 1)
+    predicted, labelled, both = np.moveaxis(counts, -1, 0)
+    return both / np.maximum(predicted, 1), both / np.maximum(labelled, 1)
 
 
 def macro(counts: np.ndarray, convention: region.Convention = "union") -> tuple[np.ndarray, np.ndarray]:
     """Means [...,T] of precision and recall over the classes that `convention` names; 0 if there are none.
 
-    `union`: those told or labelled; `truth`: those labelled; `all`: every class, as published.
+    `union`: those predicted or labelled; `truth`: those labelled; `all`: every class, as published.
     """
-    told, labelled, _ = np.moveaxis(counts, -1, 0)
-    counted = {"union": (told > 0) | (labelled > 0), "truth": labelled > 0, "all": np.ones(told.shape, bool)}[convention]
+    predicted, labelled, _ = np.moveaxis(counts, -1, 0)
+    counted = {"union": (predicted > 0) | (labelled > 0), "truth": labelled > 0, "all": np.ones(predicted.shape, bool)}[
+        convention
+    ]
     precision, recall = ((ratio * counted).sum(-1) / np.maximum(counted.sum(-1), 1) for ratio in ratios(counts))
     return precision, recall
 

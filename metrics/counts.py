@@ -27,7 +27,7 @@ def means(counts: Counts, convention: region.Convention = "union") -> dict[str, 
     return {**found, "f": f, "jf": (found["miou"] + f) / 2, **sizes.means(counts["sizes"])}
 
 
-def of_classes(counts: Counts, class_names: Sequence[str]) -> dict[str, dict[str, float | None]]:
+def per_class(counts: Counts, class_names: Sequence[str]) -> dict[str, dict[str, float | None]]:
     """F and the IoU by size of each foreground class, as JSON."""
     values = np.column_stack([contour.f(counts["contour"]), sizes.iou(counts["sizes"])])
     names = ("f", *(f"iou_{size}" for size in sizes.SIZES))

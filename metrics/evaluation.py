@@ -90,7 +90,7 @@ def _result(settings: Settings, classes: Sequence[str], whole: np.ndarray, array
     """The scores of the summed counts, with the confusion matrix `whole`, and those of images with one label and with several."""
     scored = {"region": whole, "contour": arrays["contour"], "sizes": arrays["sizes"]}
     result = region.summary(whole, classes, settings.miou)
-    for name, values in counts.of_classes(scored, classes).items():
+    for name, values in counts.per_class(scored, classes).items():
         result["per_class"][name] |= values
     return result | {
         "metrics": {name: region.number(value) for name, value in counts.means(scored, settings.miou).items()},

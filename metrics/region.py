@@ -19,11 +19,11 @@ from imagesets.item import VOID
 Convention = Literal["union", "truth", "all"]
 
 
-def confusion(truth: np.ndarray, prediction: np.ndarray, classes: int, void_is_background: bool = True) -> np.ndarray:
+def confusion(truth: np.ndarray, prediction: np.ndarray, classes: int) -> np.ndarray:
     """The confusion matrix int64 [classes,classes] of two uint8 label maps of one size.
 
-    Pixels whose truth is 255 are left out. A predicted 255 counts as background (IRN, ReCAM), or is refused with
-    `void_is_background=False`. Raises WrongInput on sizes that differ and on labels outside 0..classes-1.
+    Pixels whose truth is 255 are left out. A predicted 255 counts as background (IRN, ReCAM). Raises WrongInput on sizes that
+    differ and on labels outside 0..classes-1.
     """
     if truth.dtype != np.uint8 or prediction.dtype != np.uint8:
         raise WrongInput(f"label maps must be uint8, not {truth.dtype} and {prediction.dtype}")
@@ -34,9 +34,8 @@ def confusion(truth: np.ndarray, prediction: np.ndarray, classes: int, void_is_b
     counts = np.bincount(joint.ravel(), minlength=1 << 16).reshape(256, 256)
     check_truth(counts.sum(1), classes)
     counts = counts[:classes]
-    if void_is_background:
-        counts[:, 0] += counts[:, VOID]
-        counts[:, VOID] = 0
+    counts[:, 0] += counts[:, VOID]
+    counts[:, VOID] = 0
     if counts[:, classes:].any():
         wrong = int(np.flatnonzero(counts.sum(0))[-1])
         raise WrongInput(f"a prediction holds label {wrong}; there are {classes} labels, 0 to {classes - 1}")

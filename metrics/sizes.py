@@ -52,14 +52,17 @@ def _of_class(true: np.ndarray, predicted: np.ndarray, counted: np.ndarray, pixe
     parts, part_of = cv2.connectedComponents(predicted, connectivity=8)
     part_of *= counted  # after the components were found, because an object's halo goes across its void border
     joint = part_of * objects + object_of
-    shared = np.bincount(joint.ravel(), minlength=parts * objects).reshape(parts, objects)  # row 0: none; column 0: no object
-    area, own_area, wrong = shared[:, 1:].sum(0), shared[1:].sum(1), shared[1:, 0].copy()
-    shared[:, 0] = 0
-    most = shared[1:].argmax(1)  # the object that a part covers most; 0: none
-    size = _size(area, pixels)
-    size_of_part = np.where(most > 0, np.append(0, size)[most], _size(own_area, pixels))
-    columns = (size, shared[1:, 1:].sum(0)), (size, area), (size_of_part, wrong), (size, None)
-    return np.stack([np.bincount(place, values, len(SIZES)) for place, values in columns], axis=1).astype(np.int64)
+    shared = np.bincount(joint.ravel(), minlength=parts * objects).reshape(parts, objects)  # row 0: no part; column 0: no object
+    area, area_of_part = shared[:, 1:].sum(0), shared[1:].sum(1)
+    inside, outside = shared[1:, 1:], shared[1:, 0]  # pixels of each part in each object, and in none
+    size, size_of_part = _size(area, pixels), _size(area_of_part, pixels)
+    if objects > 1:
+        size_of_part = np.where(inside.any(1), size[inside.argmax(1)], size_of_part)  # that of the object that it covers most
+    right = np.bincount(size, inside.sum(0), len(SIZES))
+    all_pixels = np.bincount(size, area, len(SIZES))
+    wrong = np.bincount(size_of_part, outside, len(SIZES))
+    number = np.bincount(size, minlength=len(SIZES))
+    return np.stack([right, all_pixels, wrong, number], axis=1).astype(np.int64)
 
 
 def _size(area: np.ndarray, pixels: int) -> np.ndarray:

@@ -5,6 +5,7 @@ The largest map and its class do not depend on t. One joint histogram over (trut
 below the value) therefore gives every threshold's confusion matrix as a cumulative sum.
 """
 
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -33,13 +34,12 @@ def sweep(
     labels = foreground_classes + 1
     value, winner = _largest(np.asarray(maps, np.float32))
     below = _thresholds_below(value, np.asarray(thresholds, np.float32), background)
-    slots, bins = max(len(maps), 1), len(thresholds) + 1
-    cell = (truth.ravel().astype(np.intp) * slots + winner.ravel()) * bins + below
-    counts = np.bincount(cell, minlength=256 * slots * bins).reshape(256, slots, bins)
+    shape = 256, max(len(maps), 1), len(thresholds) + 1
+    cell = np.ravel_multi_index((truth.ravel(), winner.ravel(), below), shape)
+    counts = np.bincount(cell, minlength=prod(shape)).reshape(shape)
     region.check_truth(counts.sum((1, 2)), labels)
     counts = counts[:labels]
-    # at threshold i a pixel is foreground where more than i thresholds lie below its value
-    foreground = counts[:, :, ::-1].cumsum(2)[:, :, -2::-1]
+    foreground = _exceeding(counts)
     matrices = np.zeros((len(thresholds), labels, labels), np.int64)
     matrices[:, :, np.asarray(keys, np.intp) + 1] = foreground[:, : len(maps)].transpose(2, 0, 1)
     matrices[:, :, 0] = (counts.sum((1, 2))[:, None] - foreground.sum(1)).T
@@ -58,6 +58,11 @@ def _thresholds_below(value: np.ndarray, thresholds: np.ndarray, background: np.
     if background is None:
         return np.searchsorted(thresholds, value.ravel(), side="left")
     return np.where(value > background, len(thresholds), 0).ravel()
+
+
+def _exceeding(counts: np.ndarray) -> np.ndarray:
+    """How many pixels exceed threshold i, [..., T], from counts [..., T+1] of pixels by the number of thresholds below them."""
+    return counts.sum(-1, keepdims=True) - counts.cumsum(-1)[..., :-1]
 
 
 def _largest(maps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

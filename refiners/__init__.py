@@ -1,1 +1,1 @@
-"""From maps to pseudo masks: thresholding, dense CRF, and IRN's boundary network with its random walk."""
+"""From maps to pseudo masks: a refiner makes better maps of maps, or label maps of them; one file each, and what they share."""

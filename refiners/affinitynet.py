@@ -98,7 +98,7 @@ def training(context: Context) -> Training:
     steps = optimisers.steps(len(context.items), settings.batch, settings.epochs)
     return Training(
         network=module,
-        objective=PairObjective(module, len(context.classes), settings.radius),
+        objective=AffinityObjective(module, len(context.classes), settings.radius),
         sample=ScoredCrop(context.inputs["scores"], settings.crop, RULES[settings.colour]),
         optimiser=optimisers.build(settings.optimiser, groups, settings.momentum),
         schedule=optimisers.poly(steps),
@@ -126,7 +126,7 @@ class ScoredCrop:
         return {"image": torch.from_numpy(crop.image(rgb)), "label": torch.from_numpy(label)}
 
 
-class PairObjective(nn.Module):
+class AffinityObjective(nn.Module):
     """The three losses of pairs, see `affinity_pairs.losses`."""
 
     def __init__(self, network: AffinityNet, classes: int, radius: int) -> None:

@@ -147,8 +147,8 @@ def masks_of_scores(context: Context) -> Callable[[Item], dict[str, np.ndarray]]
         found = context.inputs["maps"][item.id]
         if len(found.keys) == 0:
             return {"label": np.zeros(found.size, np.uint8)}
-        full, own = found.full().numpy(), found.background(full=True)
-        scores = with_background(full, power) if own is None else np.concatenate([own[None].numpy(), full])
+        planes = found.planes(full=True).numpy()
+        scores = planes if len(planes) > len(found.keys) else with_background(planes, power)
         return {"label": to_labels(soft(item.rgb(), scores, parameters).argmax(axis=0), found.keys)}
 
     return one

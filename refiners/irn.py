@@ -45,7 +45,7 @@ def training(context: Context) -> Training:
     steps = optimisers.steps(len(context.items), settings.batch, settings.epochs)
     return Training(
         network=irnet,
-        objective=PairObjective(irnet, len(context.classes), settings.pair_radius),
+        objective=InterPixelObjective(irnet, len(context.classes), settings.pair_radius),
         sample=GridLabelledCrop(context.inputs["labels"], settings.scale_range, settings.crop),
         optimiser=optimisers.build("sgd", optimisers.groups(settings.weight_decay, *parts), momentum=settings.momentum),
         schedule=optimisers.poly(steps),
@@ -71,7 +71,7 @@ class GridLabelledCrop:
         return {"image": torch.from_numpy(crop.image(rgb)), "label": torch.from_numpy(coarse.copy())}
 
 
-class PairObjective(nn.Module):
+class InterPixelObjective(nn.Module):
     """The four losses, which are means over the pairs of the batch (of a share, if workers or parts share the batch)."""
 
     def __init__(self, irnet: IRNet, classes: int, radius: int) -> None:
@@ -126,12 +126,10 @@ def masks(context: Context) -> PerImage:
         maps = context.inputs["maps"][item.id]
         if len(maps.keys) == 0:
             return {"label": np.zeros(maps.size, np.uint8)}
-        own, started = maps.background(full=False), maps.strided()
-        if own is not None:
-            started = torch.cat([own[None], started])  # the background map walks like a class
+        started = maps.planes(full=False)  # a background map walks like a class
         reach = settings.walk_radius, settings.beta, settings.exp_times
         walked = walk(started**settings.maps.walk_power, torch.from_numpy(edges[0]), *reach)
-        constant = settings.maps.walk_background if own is None else None
+        constant = settings.maps.walk_background if len(started) == len(maps.keys) else None
         return {"label": walked_labels(walked, maps.keys, maps.size, constant)}
 
     return PerImage(lambda item: load(item, [1.0] if item.labels else [], device), compute, finish)

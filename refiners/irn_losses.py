@@ -91,9 +91,9 @@ def lowest_cells(grid: torch.Tensor, kinds: torch.Tensor, radius: int) -> torch.
     # whole numbers select the lowest cell and not only its value: the least rank on a path, counted by kind, image and rank
     least = minima(ranks.view(grid.shape), radius)
     image = torch.arange(images, dtype=torch.int32, device=grid.device)[:, None, None]
-    where = kinds.int().mul_(images).add_(image).mul_(size).add_(least)
+    counter = kinds.int().mul_(images).add_(image).mul_(size).add_(least)  # of each pair: [kind, image, rank] in flat memory
     counts = torch.zeros(len(KINDS) * images * size, device=grid.device)
-    counts.index_add_(0, where.flatten(), counts.new_ones(()).expand(where.numel()))
+    counts.index_add_(0, counter.flatten(), counts.new_ones(()).expand(counter.numel()))
     by_rank = counts.view(len(KINDS), images, size)[BACKGROUND:]
     return by_rank.gather(2, ranks.long().expand(len(by_rank), -1, -1)).view(-1, *grid.shape)
 

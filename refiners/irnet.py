@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from backbones import Backbone
 from backbones.precision import MixedPrecision
+from imagesets.views import mirror_sum
 from maps.grids import resize, strided
 
 BOUNDARY_WIDTH = 32  # channels per tap of the boundary branch
@@ -112,5 +113,5 @@ def boundaries(network: IRNet, pairs: torch.Tensor, padding: int = 0) -> torch.T
     height, width = pairs.shape[-2:]
     padded = functional.pad(pairs.flatten(0, 1), (0, max(0, padding - width), 0, max(0, padding - height)))
     rows, columns = strided((height, width))
-    image, mirror = network.boundaries(padded)[:, 0, :rows, :columns].unflatten(0, (-1, 2)).unbind(dim=1)
-    return torch.sigmoid((image + mirror.flip(-1)) / 2)
+    both = network.boundaries(padded)[:, 0, :rows, :columns].unflatten(0, (-1, 2))
+    return torch.sigmoid(mirror_sum(both, dim=1) / 2)

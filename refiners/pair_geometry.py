@@ -10,7 +10,7 @@ other in memory, so a plane that is moved by (y, x) is a run of memory that star
 """
 
 from functools import cache, lru_cache
-from itertools import groupby
+from itertools import cycle, groupby, islice
 from typing import NamedTuple
 
 import torch
@@ -84,7 +84,7 @@ def minima(grid: torch.Tensor, radius: int) -> torch.Tensor:
     size, reach = grid.numel(), radius - 1
     count = 1 + len(directions(radius))
     # zeros around the planes: a moved plane may begin before the first one and end after the last one
-    memory = grid.new_zeros(reach + count * size + reach * (grid.shape[-1] + 1))
+    memory = grid.new_zeros(reach + count * size + _later((reach, reach), grid.shape[-1]))
     planes = memory[reach : reach + count * size].view(count, size)
     planes[0], known = grid.detach().flatten(), 1
     for first, *others in _part_starts(radius, grid.shape[-1], size, grid.device):
@@ -117,7 +117,7 @@ def anchors(size: tuple[int, ...], radius: int) -> tuple[slice, slice]:
 def partners(grid: torch.Tensor, radius: int) -> torch.Tensor:
     """`grid` [...,H,W] at the far end of every pair, as planes [directions,...,H,W]."""
     reach, width = radius - 1, grid.shape[-1]
-    padded = functional.pad(grid.flatten(), (reach, reach * (width + 1)))
+    padded = functional.pad(grid.flatten(), (reach, _later((reach, reach), width)))
     return _runs(padded, _partner_starts(radius, width, grid.device), grid.numel()).view(-1, *grid.shape)
 
 
@@ -127,10 +127,15 @@ def summed_at_partners(planes: torch.Tensor, radius: int) -> torch.Tensor:
     The planes are 0 at all pairs that start outside the anchors.
     """
     size, reach, width = planes[0].numel(), radius - 1, planes.shape[-1]
-    before = reach * (width + 1)
+    before = _later((reach, reach), width)
     moves = _partner_starts(radius, width, planes.device) - reach
     starts = before + size * torch.arange(len(planes), device=planes.device) - moves
     return _runs(functional.pad(planes.flatten(), (before, 0)), starts, size).sum(dim=0).view(planes.shape[1:])
+
+
+def _later(cell: Cell, width: int) -> int:
+    """How many values behind the start of a plane its cell (y, x) lies, in a grid of `width` columns."""
+    return cell[0] * width + cell[1]
 
 
 def _runs(memory: torch.Tensor, starts: torch.Tensor, length: int) -> torch.Tensor:
@@ -144,7 +149,7 @@ def _runs(memory: torch.Tensor, starts: torch.Tensor, length: int) -> torch.Tens
 @lru_cache(maxsize=32)
 def _partner_starts(radius: int, width: int, device: torch.device) -> torch.Tensor:
     """Where each direction's run starts in a grid with `radius` - 1 values before it."""
-    return torch.tensor([radius - 1 + dy * width + dx for dy, dx in directions(radius)], device=device)
+    return torch.tensor([radius - 1 + _later(direction, width) for direction in directions(radius)], device=device)
 
 
 @lru_cache(maxsize=32)  # the walk comes with images of many sizes
@@ -155,7 +160,7 @@ def _part_starts(radius: int, width: int, size: int, device: torch.device) -> tu
     for parts in path_parts(radius):
         most = max(map(len, parts.values()))
         starts = [
-            [radius - 1 + number[direction] * size + y * width + x for direction, (y, x) in (few * most)[:most]]
+            [radius - 1 + number[direction] * size + _later(start, width) for direction, start in islice(cycle(few), most)]
             for few in parts.values()
         ]
         tables.append(torch.tensor(starts, device=device).T.contiguous())

@@ -165,7 +165,7 @@ def maps(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:
 
     def one(item: Item) -> dict[str, np.ndarray]:
         found = context.inputs["maps"][item.id]
-        return Maps(found.keys, found.size, (_on(item.rgb(), _planes(found), context).numpy(),)).arrays()
+        return Maps(found.keys, found.size, (_on(item.rgb(), found.planes(full=True), context).numpy(),)).arrays()
 
     return one
 
@@ -177,7 +177,7 @@ def masks(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:
         found = context.inputs["maps"][item.id]
         if len(found.keys) == 0:
             return {"label": np.zeros(found.size, np.uint8)}
-        planes = resize(_on(item.rgb(), _planes(found), context), found.size)
+        planes = resize(_on(item.rgb(), found.planes(full=True), context), found.size)
         own = len(planes) - len(found.keys)
         background = planes[0] if own else context.settings.seed_threshold
         return {"label": label_map(planes[own:], found.keys, background)}
@@ -202,12 +202,6 @@ def masks_of_masks(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:
         return {"label": np.where(label == VOID, label, present[refined])}
 
     return one
-
-
-def _planes(maps: Maps) -> torch.Tensor:
-    """All maps at full size, a background map of the method's own first: [n,H,W] or [1+n,H,W]."""
-    own = maps.background(full=True)
-    return maps.full() if own is None or len(maps.keys) == 0 else torch.cat([own[None], maps.full()])
 
 
 def _on(rgb: np.ndarray, planes: torch.Tensor, context: Context) -> torch.Tensor:

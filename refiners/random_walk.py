@@ -77,12 +77,12 @@ def _polynomial(values: np.ndarray, neighbours: dia_array, inverse: np.ndarray, 
 
 
 @cache
-def power_coefficients(steps: int, error: float = ERROR) -> tuple[float, ...]:
-    """Chebyshev coefficients of x^steps on [-1, 1], cut where the rest is below `error`, scaled to sum to 1 (as x = 1 needs).
+def power_coefficients(steps: int) -> tuple[float, ...]:
+    """Chebyshev coefficients of x^steps on [-1, 1], cut where the rest is below `ERROR`, scaled to sum to 1 (as x = 1 needs).
 
-    x^s = 2^(1-s) sum_k binomial(s, (s-k)/2) T_k(x) over k of the parity of s, k = 0 counted half; degree sqrt(2 s log(2/error)).
+    x^s = 2^(1-s) sum_k binomial(s, (s-k)/2) T_k(x) over k of the parity of s, k = 0 counted half; degree sqrt(2 s log(2/ERROR)).
     """
-    degree = min(steps, ceil(sqrt(2 * steps * log(2 / error))))
+    degree = min(steps, ceil(sqrt(2 * steps * log(2 / ERROR))))
     found = [0.0 if (steps - order) % 2 else _coefficient(steps, order) for order in range(degree + 1)]
     return tuple(value / sum(found) for value in found)
 

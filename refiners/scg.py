@@ -22,15 +22,13 @@ and classes. A class without seeds has a map of zeros.
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 
-import numpy as np
 import torch
 
-from imagesets.item import Item
-from imagesets.views import Loaded, load, pairs
+from imagesets.views import Loaded, mirror_sum, pairs
+from maps.extraction import at_scales, own_maps
 from maps.grids import resize, strided
-from maps.maps import Maps
 from maps.reading import unit_maximum
-from training.stage import Context, PerImage, Record, Settings
+from training.stage import Context, PerImage, Settings
 
 EPSILON = 1e-10  # added to norms, sums and ranges (RecurSeed code)
 SPA_EPSILON = 1e-5  # added to the sums of S1 and S2 (SPA code)
@@ -186,7 +184,7 @@ def maps(context: Context) -> PerImage:
             found.append([spread([layer[place : place + 1] for layer in layers], own[None], parameters)[0]])
         return found
 
-    return PerImage(lambda item: load(item, settings.scales if item.labels else (), device), compute, _record)
+    return at_scales(context, compute, own_maps)
 
 
 def summed_layers(
@@ -199,11 +197,6 @@ def summed_layers(
     found: list[torch.Tensor] = []
     for scaled in views:
         taps = backbone(scaled.flatten(0, 1))
-        own = [resize(taps[number - 1], size).unflatten(0, (-1, 2)) for number in numbers]
-        both = [image + mirror.flip(-1) for image, mirror in (layer.unbind(1) for layer in own)]
+        both = [mirror_sum(resize(taps[number - 1], size).unflatten(0, (-1, 2)), dim=1) for number in numbers]
         found = [total.add_(layer) for total, layer in zip(found, both, strict=True)] if found else both
     return found
-
-
-def _record(item: Item, rgb: np.ndarray, grids: Sequence[np.ndarray]) -> Record:
-    return Maps(np.array(item.labels, np.int64), (rgb.shape[0], rgb.shape[1]), tuple(grids)).arrays()

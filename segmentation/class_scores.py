@@ -6,15 +6,15 @@ scores, after the CRF if the stage has one, is the label that the stage predicts
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 
 from imagesets.normalising import normalised
-from imagesets.rescaling import fit_factor
 from maps.reading import unit_maximum
 from refiners import crf
-from segmentation.inference import Segment, probabilities
+from segmentation.inference import Fused, Segment, candidates
 from segmentation.single_stage import both_probabilities
 from training.stage import Context, Settings
 
@@ -73,7 +73,7 @@ def of_single_stage(context: Context) -> Scorer:
     def compute(images: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
         masks, classes = both_probabilities(network, images, settings.test_scales, settings.mirror, settings.enlarging)
         minimum = torch.tensor(settings.class_minimum, dtype=classes.dtype)
-        seeds = torch.stack([unit_maximum(mask[1:]) for mask in masks]) * (classes >= minimum)[..., None, None]
+        seeds = unit_maximum(masks[:, 1:]) * (classes >= minimum)[..., None, None]
         background = (1 - seeds.amax(dim=1, keepdim=True)) ** settings.background_power
         return torch.cat([background, seeds], dim=1)
 
@@ -81,28 +81,11 @@ def of_single_stage(context: Context) -> Scorer:
     return Scorer(compute, context.device, (0, 0), _crf(settings), lambda highest: (highest > 0) | (np.arange(len(highest)) == 0))
 
 
-@dataclass(frozen=True)
-class Fused:
-    """A network at all test scales, with its mirror images, fused by a rule of `segmentation.fusion`."""
-
-    segment: Segment
-    scales: Sequence[float]
-    mirror: bool
-    fusion: str
-    fit: Sequence[int]
-
-    def __call__(self, images: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
-        """Normalised images [B,3,h,w], windows of images of `size`, to scores [B,L,h,w]."""
-        factor = fit_factor(size, self.fit)
-        return probabilities(self.segment, images, [scale * factor for scale in self.scales], self.mirror, self.fusion)
-
-
 def _fused(context: Context, segment: Segment) -> Scorer:
-    settings = context.settings
-    fit, parameters = settings.test_fit or (0, 0), _crf(settings)
+    settings, parameters = context.settings, _crf(context.settings)
     minimum = (settings.crf_minimum or 0.0) if parameters else 0.0
-    compute = Fused(segment, settings.test_scales, settings.mirror, settings.fusion, fit)
-    return Scorer(compute, context.device, fit, parameters, lambda highest: highest >= min(minimum, highest.max()))
+    compute = Fused.of(settings, segment)
+    return Scorer(compute, context.device, compute.fit, parameters, partial(candidates, minimum=minimum))
 
 
 def _crf(settings: Settings) -> crf.Parameters | None:

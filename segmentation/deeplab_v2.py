@@ -16,7 +16,7 @@ import backbones
 from segmentation.aspp import ASPP
 from segmentation.learning import learning
 from segmentation.losses import cross_entropy, shrunk
-from segmentation.masked_crop import top_left_crop
+from segmentation.masked_crop import scaled_top_left_crop
 from segmentation.multi_scale import at_scales, largest
 from segmentation.parameter_groups import with_faster_head
 from segmentation.schedules import staircase
@@ -81,7 +81,7 @@ def training(context: Context) -> Training:
         context,
         module,
         PseudoMaskObjective(module, MSC_SCALES if settings.msc else (1.0,)),
-        top_left_crop(context),
+        scaled_top_left_crop(context),
         with_faster_head(module.backbone, module.aspp, settings.lr, settings.weight_decay),
         decay(settings.iterations),
     )

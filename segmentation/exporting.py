@@ -12,8 +12,9 @@ from torch import nn
 from backbones.precision import MixedPrecision
 from imagesets.transforms import MEAN, STANDARD_DEVIATION
 from segmentation.aspp import ASPP
-from segmentation.class_scores import Compute, Fused
+from segmentation.class_scores import Compute
 from segmentation.fusion import RULES, Rule, View
+from segmentation.inference import Fused
 
 
 class Exported(nn.Module):
@@ -113,13 +114,8 @@ def _scaled(images: torch.Tensor, factor: torch.Tensor, rule: Rule) -> torch.Ten
 def _resizing(images: torch.Tensor, axis: int, factor: torch.Tensor, rule: Rule) -> torch.Tensor:
     """The share [resized,n] of each of the n pixels along an axis in each resized pixel; rounded as torch rounds it."""
     length = _number(images, axis)
-    resized = (length * factor).floor()
     one = torch.ones_like(images[0, 0, 0, 0])
-    index, position = (one.expand(cast(int, count.long())).cumsum(0) - 1 for count in (resized, length))
-    step = (length - 1) / (resized - 1).clamp(min=1) if rule.align_corners else 1 / factor
-    place = index * step.float() if rule.align_corners else (index + 0.5) * step.float() - 0.5
-    if rule.mode == "bilinear":
-        place = place.clamp(min=0)
+    place, position = _places(length, factor, rule, one), _counted(length, one)
     first = place.floor()
     shares = torch.zeros_like(first[:, None] * position)
     start, weigh = (-1, _cubic) if rule.mode == "bicubic" else (0, _linear)
@@ -127,6 +123,21 @@ def _resizing(images: torch.Tensor, axis: int, factor: torch.Tensor, rule: Rule)
         pixel = (first + offset).clamp(min=0).minimum((length - 1).float())
         shares = shares + share[:, None] * (position == pixel[:, None])
     return shares
+
+
+def _places(length: torch.Tensor, factor: torch.Tensor, rule: Rule, one: torch.Tensor) -> torch.Tensor:
+    """Where each pixel of a line of `length` pixels, resized by `factor`, lies in that line: [resized] of the kind of `one`."""
+    resized = (length * factor).floor()
+    index = _counted(resized, one)
+    if rule.align_corners:
+        return index * ((length - 1) / (resized - 1).clamp(min=1)).float()
+    place = (index + 0.5) * (1 / factor).float() - 0.5
+    return place.clamp(min=0) if rule.mode == "bilinear" else place
+
+
+def _counted(count: torch.Tensor, one: torch.Tensor) -> torch.Tensor:
+    """0, 1, ... below `count`, of the kind of `one`."""
+    return one.expand(cast(int, count.long())).cumsum(0) - 1
 
 
 def _linear(after: torch.Tensor) -> list[torch.Tensor]:

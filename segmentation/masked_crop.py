@@ -65,7 +65,7 @@ def fitted_crop(context: Context) -> MaskedCrop:
     return _crop(context, rescale, recolour, top_left=True, largest_class=settings.largest_class)
 
 
-def top_left_crop(context: Context) -> MaskedCrop:
+def scaled_top_left_crop(context: Context) -> MaskedCrop:
     """The examples of a training as deeplab-pytorch has them."""
     return _crop(context, OneOf(context.settings.scales), None, top_left=True)
 

@@ -17,7 +17,7 @@ from segmentation.masked_crop import fitted_crop
 from segmentation.parameter_groups import by_part
 from segmentation.pyramid_pooling import PyramidPooling
 from segmentation.schedules import warmed_up
-from segmentation.segmenter import FCNHead, Segmenter, build_backbone, classifier
+from segmentation.segmenter import DROPOUT, FCNHead, Segmenter, build_backbone, classifier
 from segmentation.under_fitting import UnderFittedObjective
 from training.stage import Context, Settings, Training
 
@@ -25,10 +25,10 @@ from training.stage import Context, Settings, Training
 class PSPHead(MixedPrecision):
     """Pyramid pooling on the last tap, dropout and a classifier."""
 
-    def __init__(self, inputs: int, labels: int, width: int, std: float = 0.01, dropout: float = 0.1) -> None:
+    def __init__(self, inputs: int, labels: int, width: int, std: float = 0.01) -> None:
         super().__init__()
         self.pooling = PyramidPooling(inputs, width)
-        self.classify = nn.Sequential(nn.Dropout2d(dropout), classifier(width, labels, std))
+        self.classify = nn.Sequential(nn.Dropout2d(DROPOUT), classifier(width, labels, std))
 
     def forward(self, *taps: torch.Tensor) -> torch.Tensor:
         """All taps of a backbone to logits [B,labels,h,w] on the last tap's grid."""

@@ -10,6 +10,8 @@ from backbones import Backbone
 from backbones.precision import MixedPrecision
 from training.stage import Settings
 
+DROPOUT = 0.1  # share of the channels before a head's classifier (mmsegmentation)
+
 
 class Segmenter(nn.Module):
     """A backbone and decoders. A decoder gets all taps, `decoder(*taps)`, and returns logits on a grid of its own.
@@ -34,8 +36,8 @@ class Segmenter(nn.Module):
 class FCNHead(MixedPrecision, nn.Sequential):
     """The auxiliary decoder of mmsegmentation: a 3x3 convolution, dropout and a classifier on the tap before the last."""
 
-    def __init__(self, inputs: int, labels: int, width: int, std: float = 0.01, dropout: float = 0.1) -> None:
-        super().__init__(*convolution(inputs, width, 3), nn.Dropout2d(dropout), classifier(width, labels, std))
+    def __init__(self, inputs: int, labels: int, width: int, std: float = 0.01) -> None:
+        super().__init__(*convolution(inputs, width, 3), nn.Dropout2d(DROPOUT), classifier(width, labels, std))
 
     def forward(self, *taps: torch.Tensor) -> torch.Tensor:
         """All taps of a backbone to logits [B,labels,h,w]."""

@@ -15,7 +15,7 @@ from segmentation.masked_crop import fitted_crop
 from segmentation.parameter_groups import by_part
 from segmentation.pyramid_pooling import PyramidPooling
 from segmentation.schedules import warmed_up
-from segmentation.segmenter import FCNHead, Segmenter, build_backbone, classifier, convolution
+from segmentation.segmenter import DROPOUT, FCNHead, Segmenter, build_backbone, classifier, convolution
 from training.stage import Context, Settings, Training
 
 LEVELS = 4  # taps at /4, /8, /16 and /32
@@ -24,14 +24,14 @@ LEVELS = 4  # taps at /4, /8, /16 and /32
 class UperHead(MixedPrecision):
     """Pyramid pooling on the coarsest tap, a feature pyramid from there to the finest, and all its levels merged at /4."""
 
-    def __init__(self, channels: Sequence[int], labels: int, width: int, std: float = 0.01, dropout: float = 0.1) -> None:
+    def __init__(self, channels: Sequence[int], labels: int, width: int, std: float = 0.01) -> None:
         super().__init__()
         *finer, coarsest = channels
         self.pooling = PyramidPooling(coarsest, width)
         self.lateral = nn.ModuleList(convolution(inputs, width, 1) for inputs in finer)
         self.smooth = nn.ModuleList(convolution(width, width, 3) for _ in finer)
         self.merge = convolution(LEVELS * width, width, 3)
-        self.classify = nn.Sequential(nn.Dropout2d(dropout), classifier(width, labels, std))
+        self.classify = nn.Sequential(nn.Dropout2d(DROPOUT), classifier(width, labels, std))
 
     def forward(self, *taps: torch.Tensor) -> torch.Tensor:
         """The taps [B,C,h,w], of which the last four count, finest first, to logits [B,labels,h,w] on the finest's grid."""

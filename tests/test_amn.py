@@ -1,6 +1,5 @@
 from dataclasses import replace
 from math import log
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -17,11 +16,11 @@ from imagesets.errors import WrongInput
 from maps.maps import Maps
 from methods import amn, cam
 from segmentation.losses import shrunk
+from tests.golden_vectors import golden
 from tests.two_colours import CLASSES, COLOURS, SHARED, context, write_items
 from training import loop, optimisers
 from training.stage import Settings
 
-FOLDER = Path(__file__).parent / "golden"
 TRAINING = {
     "epochs": 8,
     "batch": 4,
@@ -37,10 +36,6 @@ TRAINING = {
     "training.loaders": 0,
     "training.ema": 0.0,
 }
-
-
-def golden(name: str) -> dict[str, torch.Tensor]:
-    return {key: torch.from_numpy(array) for key, array in np.load(FOLDER / f"amn_{name}.npz").items()}
 
 
 class Features(nn.Module):
@@ -66,7 +61,7 @@ def golden_network(data: dict[str, torch.Tensor]) -> amn.AMN:
 
 
 def test_logits_gradient_and_three_steps_are_the_golden_ones():
-    data = golden("loss")
+    data = golden("amn_loss")
     network = golden_network(data)
     objective = amn.ConfidentLabelObjective(network, smoothing=0.4)
     batch = {"image": data["feat"], "label": data["label"], "labels": data["label_cls"]}
@@ -89,7 +84,7 @@ def test_logits_gradient_and_three_steps_are_the_golden_ones():
 
 
 def test_maps_are_the_golden_ones_without_the_background():
-    data = golden("maps")
+    data = golden("amn_maps")
     network = golden_network(data).eval()
     logits = []
     for scale in range(4):
@@ -144,10 +139,10 @@ def test_a_batch_without_any_decided_pixel_has_loss_and_gradient_zero():
 @given(st.integers(0, 10_000))
 def test_stretching_reaches_from_zero_to_one_where_confident_and_changes_nothing_elsewhere(seed):
     probabilities = torch.rand((3, 4, 5), generator=torch.Generator().manual_seed(seed))
-    everywhere = amn.stretched(probabilities, torch.ones(4, 5, dtype=torch.bool))
+    everywhere = amn.normalised_where_confident(probabilities, torch.ones(4, 5, dtype=torch.bool))
     torch.testing.assert_close(everywhere.amin(dim=(1, 2)), torch.zeros(3))
     torch.testing.assert_close(everywhere.amax(dim=(1, 2)), torch.ones(3), rtol=0, atol=1e-3)
-    assert torch.equal(amn.stretched(probabilities, torch.zeros(4, 5, dtype=torch.bool)), probabilities)
+    assert torch.equal(amn.normalised_where_confident(probabilities, torch.zeros(4, 5, dtype=torch.bool)), probabilities)
 
 
 def test_dropout_is_off_at_inference():
@@ -199,7 +194,7 @@ def test_a_network_of_another_kind_before_it_is_refused_with_what_to_set(labelle
 
 
 def test_a_vector_s_probability_is_the_head_s_answer_in_the_middle_of_a_constant_map():
-    network = golden_network(golden("loss")).eval()
+    network = golden_network(golden("amn_loss")).eval()
     vectors = torch.rand((3, 6), generator=torch.Generator().manual_seed(0))
     labels = torch.zeros((3, 20)).index_fill(1, torch.tensor([4]), 1.0)
     logits = network.head(vectors[:, :, None, None].expand(-1, -1, 49, 49), labels)[:, :, 24, 24]

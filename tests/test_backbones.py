@@ -202,7 +202,6 @@ def test_a_local_file_is_loaded_without_its_classifier(tmp_path):
     torch.save(state, tmp_path / "weights.pth")
     backbone = backbones.build(resnet18, weights=str(tmp_path / "weights.pth"), frozen_statistics=True)
     assert torch.equal(backbone.layer4[1].conv2.weight, reference.layer4[1].conv2.weight)
-    assert len(backbones.weights_digest(tmp_path / "weights.pth")) == 64
 
 
 def test_weights_come_from_safetensors_too(tmp_path):

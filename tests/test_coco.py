@@ -12,6 +12,7 @@ from PIL import Image
 
 from imagesets.check import check
 from imagesets.coco import open_coco, open_coco14
+from imagesets.coco_note import Note, read_note, write_note
 from imagesets.coco_preparation import Labels, prepare_coco, prepare_coco14
 from imagesets.errors import WrongInput
 from imagesets.item import read_label_map
@@ -80,6 +81,18 @@ def test_a_stopped_preparation_goes_on_and_cannot_be_opened_before(root: Path) -
     assert opened(root, "hfpl").items("train")[0].labels == (0,)
     told = prepare_coco14(str(root), settings("hfpl"))
     assert "; 0 masks written" in told[0] and open_coco14(root, settings("hfpl")).items("train")[0].labels == (0,)
+
+
+def test_a_full_disk_leaves_the_note_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def half_a_file(path: Path, text: str, **_: object) -> None:
+        path.write_bytes(b"{")
+        raise OSError("no space left")
+
+    write_note(tmp_path, Note("recam", {}, {}))
+    monkeypatch.setattr(Path, "write_text", half_a_file)
+    with pytest.raises(OSError, match="no space"):
+        write_note(tmp_path, Note("recam", {}, {}, whole=True))
+    assert len(list(tmp_path.iterdir())) == 1 and (note := read_note(tmp_path)) and not note.whole
 
 
 def test_changed_annotations_are_noticed_and_masks_are_drawn_anew(root: Path) -> None:

@@ -132,7 +132,7 @@ def network(classes: int = 3, channels: int = 6) -> edam.EDAM:
 def test_the_loss_of_one_pair_is_the_mean_over_both_images_and_all_classes() -> None:
     features, labels = torch.randn(2, 6, 4, 5), torch.tensor([[1.0, 0, 1], [0, 0, 1]])
     own = network()
-    losses, outputs = edam.PairObjective(own)({"image": features, "labels": labels}, 0)
+    losses, outputs = edam.CommonClassObjective(own)({"image": features, "labels": labels}, 0)
     (logits,) = own.pair_logits(features, own.masks(features), torch.tensor([[0, 1]]))
     torch.testing.assert_close(losses["classification"], functional.binary_cross_entropy_with_logits(logits, labels))
     torch.testing.assert_close(outputs["scores"].softmax(dim=1), own.masks(features).roll(1, dims=1) ** 2, rtol=1e-3, atol=1e-5)
@@ -151,7 +151,7 @@ def test_pairs_of_a_batch_do_not_change_one_another_s_logits() -> None:
 def test_an_image_without_a_partner_learns_from_itself(count: int) -> None:
     own, features = network(), torch.randn(count, 6, 4, 5)
     labels = torch.eye(3)[[0, 1, 2][:count]]  # no two share a class
-    losses, _ = edam.PairObjective(own)({"image": features, "labels": labels}, 0)
+    losses, _ = edam.CommonClassObjective(own)({"image": features, "labels": labels}, 0)
     assert losses["classification"].isfinite() and edam.partners(labels).tolist() == [[place, place] for place in range(count)]
 
 
@@ -196,7 +196,7 @@ def test_it_works_on_small_backbones(name: str) -> None:
     architecture = getattr(import_module(f"backbones.{module}"), function)
     backbone = backbones.build(architecture, stride=16, dilated=True, frozen_statistics=True)
     own = edam.EDAM(backbone, 2, 8)
-    losses, _ = edam.PairObjective(own)({"image": torch.randn(2, 3, 32, 32), "labels": torch.ones(2, 2)}, 0)
+    losses, _ = edam.CommonClassObjective(own)({"image": torch.randn(2, 3, 32, 32), "labels": torch.ones(2, 2)}, 0)
     losses["classification"].backward()
     assert all(value.grad is not None and value.grad.isfinite().all() for value in own.mask_branch.parameters())
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from imagesets.errors import WrongInput
 from methods import classmix
-from methods.classmix import ClassMix, drawn_classes, mixed_labels, of_classes
+from methods.classmix import ClassMix, drawn_classes, drawn_mask, mixed_labels
 from methods.edge_predict_mix import Learning, Predicting, Targets, foreground, mix, mixed, named
 from methods.recurseed_targets import Making, recursion_loss, recursion_problems
 from orchestrator.engine.checks import check_imports
@@ -186,7 +186,7 @@ def test_classmix_is_that_of_the_public_code() -> None:
     labels = ref["soft"].argmax(dim=1)
     assert torch.equal(labels.int(), ref["argmax"])
     drawn = [picks[picks >= 0].long() for picks in ref["classes_picked"]]
-    mask = of_classes(labels, drawn)
+    mask = drawn_mask(labels, drawn)
     assert torch.equal(mask.byte(), ref["mask"])
     order = torch.tensor([1, 2, 0])
     assert torch.equal(pasted(ref["image"], ref["image"][order], mask), ref["image_mix"])
@@ -203,7 +203,7 @@ def test_half_of_the_classes_of_an_image_are_drawn_and_all_of_them_give_the_imag
         present = set(labels.unique().tolist()) - {255}
         assert len(values) == len(present) // 2 and set(values.tolist()) <= present
     every = [labels.unique() for labels in own.labels]
-    found = mixed(own, order, of_classes(own.labels, every))
+    found = mixed(own, order, drawn_mask(own.labels, every))
     assert all(torch.equal(part, other) for part, other in zip(found[:3], own[:3], strict=True))
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from imagesets.normalising import normalised
 from maps.feature_similarity import _pull, nearness, pull, similarity_loss
-from maps.normalising import max_normalised, stretched
+from maps.normalising import max_normalised, min_max_normalised
 from methods.fsl import FeatureSimilarity, colours, gated
 from tests.golden_vectors import golden
 from tests.test_isl import Fixed
@@ -67,9 +67,9 @@ def test_maps_are_normalised_as_published() -> None:
     torch.testing.assert_close(gradient((maps * ref["upstream"]).sum(), scores), ref["grad"], rtol=1e-4, atol=1e-6)
     # HFPL draws maps over their maximum, not over their range; the rest of that rule is that of inference
     low, high = (bound(ref["s"].relu(), dim=(2, 3), keepdim=True) for bound in (torch.amin, torch.amax))
-    drawn = stretched(ref["s"]) * (high - low + 1e-5) / (high + 1e-5)
+    drawn = min_max_normalised(ref["s"]) * (high - low + 1e-5) / (high + 1e-5)
     torch.testing.assert_close(drawn.detach(), ref["r_numpy"], rtol=1e-5, atol=1e-6)
-    fused = stretched(ref["cam_list"].sum(dim=0))
+    fused = min_max_normalised(ref["cam_list"].sum(dim=0))
     torch.testing.assert_close(fused, ref["fused_norm_cam"], rtol=1e-5, atol=1e-6)
     lacking = 1 - fused[ref["present"].long()].amax(dim=0)
     torch.testing.assert_close(torch.stack([lacking**alpha for alpha in ref["bg_alpha"]]), ref["bg_score"], rtol=1e-5, atol=1e-6)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from backbones import resnet
 from imagesets.errors import WrongInput
@@ -18,7 +19,7 @@ from imagesets.palette import save_label_map
 from maps.grids import strided
 from maps.maps import Maps
 from maps.reading import divided_by_maximum
-from methods import cam
+from methods import cam, imported
 from orchestrator.engine.checks import check_images
 from orchestrator.planning.components import components
 from orchestrator.planning.expression import expand
@@ -34,7 +35,7 @@ from orchestrator.storage.shards import StoredRecords
 from tests.conftest import CLASSES, write_image_set
 from tests.finished_run import finished_run
 from tests.launching import digests, launch
-from training.stage import Settings
+from training.stage import Context, Settings
 
 SETTINGS = layered(find("shapes", ("images",))[0], [])
 SMALL = Settings({"backbone.name": resnet.small, "backbone.weights": "none"})
@@ -223,10 +224,9 @@ def test_everything_wrong_with_maps_is_told_at_once(image_set: Path, tmp_path: P
     [
         (lambda path: torch.save({"a": torch.zeros(1)}, path), "missing (first: backbone."),
         (lambda path: write_network(path, 3), "1 of another shape (first: classifier.weight [3, 256, 1, 1] for [2, 256, 1, 1])"),
-        (lambda path: path.write_bytes(b"nothing"), "cannot be read safely"),
-        (lambda path: torch.save({"state_dict": {}}, path), "is not a plain state dict"),
-        (lambda path: torch.save(cam.network(SMALL, ("a", "b")), path),
-         "cannot be read safely"),
+        (lambda path: path.write_bytes(b"nothing"), "is not a plain torch state dict"),
+        (lambda path: torch.save({"weights": {}}, path), "is not a plain state dict"),
+        (lambda path: torch.save(cam.network(SMALL, ("a", "b")), path), "is not a plain torch state dict"),
     ],
 )  # fmt: skip
 def test_a_network_that_does_not_fit_is_refused_in_a_sentence(
@@ -235,6 +235,17 @@ def test_a_network_that_does_not_fit_is_refused_in_a_sentence(
     write(tmp_path / "network.pt")
     told = refusal(planned(image_set, "cam+none", network=tmp_path / "network.pt"))
     assert told.startswith("1 problem in") and sentence in told
+
+
+def test_a_network_may_be_a_safetensors_file_or_under_the_key_of_its_authors(tmp_path: Path) -> None:
+    own = cam.network(SMALL, CLASSES)
+    save_file(own.state_dict(), tmp_path / "own.safetensors")
+    torch.save({"epoch": 3, "state_dict": own.state_dict()}, tmp_path / "own.pt")
+    for path in tmp_path.iterdir():
+        settings = Settings({**SMALL.values, "imported.network": str(path)})
+        inputs = {"network": cam.network(SMALL, CLASSES)}
+        found = imported.network(Context(settings, CLASSES, [], (), torch.device("cpu"), inputs))
+        assert all(torch.equal(value, found.state_dict()[name]) for name, value in own.state_dict().items())
 
 
 def test_a_path_that_is_not_there_is_named(image_set: Path, tmp_path: Path) -> None:

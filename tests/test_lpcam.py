@@ -1,6 +1,5 @@
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,10 +15,10 @@ from maps.extraction import to_unit_peaks
 from maps.maps import Maps
 from maps.reading import divided_by_maximum, summed_as_irn, unit_maximum
 from methods import cam, lpcam
+from tests.golden_vectors import golden
 from tests.two_colours import CLASSES, SHARED, context, write_items
 from training.stage import Settings
 
-FOLDER = Path(__file__).parent / "golden"
 PROTOTYPES = {
     "clusters": 4,
     "tolerance": 1e-4,
@@ -32,10 +31,6 @@ PROTOTYPES = {
     "context_maximum": 0.9,
     "contexts": True,
 }
-
-
-def golden(name: str) -> dict[str, torch.Tensor]:
-    return {key: torch.from_numpy(array) for key, array in np.load(FOLDER / f"lpcam_{name}.npz").items()}
 
 
 def classifier(weights: torch.Tensor) -> cam.Classifier:
@@ -58,7 +53,7 @@ def pair(seed: int) -> torch.Tensor:
 
 @pytest.mark.parametrize("images", ["voc", "coco"])
 def test_selection_keeps_the_golden_centres(images):
-    data = golden("select")
+    data = golden("lpcam_select")
     weights = data["W20" if images == "voc" else "W80"]
     bounds = (0.05, 0.9) if images == "voc" else (0.0, 0.5)
     for index in range(3):
@@ -75,7 +70,7 @@ def test_selection_keeps_the_golden_centres(images):
 
 
 def test_maps_are_the_golden_ones_with_and_without_contexts():
-    data = golden("map")
+    data = golden("lpcam_map")
     directions = torch.stack([lpcam.direction(data[f"proto_{key}"], data[f"context_{key}"]) for key in data["keys"].tolist()])
     grids = tuple(lpcam.class_maps(data[f"feat{scale}"], directions).numpy() for scale in range(4))
     maps = Maps(data["keys"].numpy(), tuple(data["size"].tolist()), grids)
@@ -90,7 +85,7 @@ def test_maps_are_the_golden_ones_with_and_without_contexts():
 
 @pytest.mark.parametrize("index", [0, 1, 2])
 def test_prototypes_from_features_and_masks_are_the_golden_ones(index):
-    data = golden("cluster_full")
+    data = golden("lpcam_cluster_full")
     having = [image for image in range(8) if data["label"][image, index]]
     masks = [data[f"mask{image}_u8"][data[f"keys{image}"] == index][0] / 100 for image in having]
     sets = zip(

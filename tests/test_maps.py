@@ -208,6 +208,13 @@ def test_a_background_map_of_the_method_s_own_is_read_at_both_sizes():
     whole = stored(Maps(np.array([0, 1, 2]), (15, 23), (grid,), read=divided_by_maximum))
     assert torch.equal(maps.background(full=True), whole.full()[0]) and torch.equal(maps.full(), whole.full()[1:])
     assert torch.equal(maps.background(full=False), whole.strided()[0]) and torch.equal(maps.strided(), whole.strided()[1:])
+    assert all(torch.equal(maps.planes(full), whole.planes(full)) for full in (True, False))
+
+
+def test_maps_of_a_batch_have_the_unit_maxima_of_each_image():
+    batch = torch.rand(2, 3, 4, 5) - 0.5
+    assert torch.equal(unit_maximum(batch), torch.stack([unit_maximum(own) for own in batch]))
+    assert unit_maximum(torch.zeros(0, 4, 5)).shape == (0, 4, 5)
 
 
 def test_an_image_s_maps_are_read_once_a_size():

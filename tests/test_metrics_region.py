@@ -205,8 +205,6 @@ def test_a_stack_of_matrices_scores_as_each_of_them(stack):
 def test_void_is_not_counted_in_the_truth_and_is_background_in_a_prediction():
     truth, prediction = np.array([[0, 1, 255]], np.uint8), np.array([[255, 255, 1]], np.uint8)
     assert region.confusion(truth, prediction, 2).tolist() == [[1, 0], [1, 0]]
-    with pytest.raises(WrongInput, match="label 255"):
-        region.confusion(truth, prediction, 2, void_is_background=False)
 
 
 def test_labels_out_of_range_and_sizes_that_differ_are_refused():

@@ -63,6 +63,18 @@ def test_a_second_call_writes_nothing_and_one_that_was_stopped_goes_on(voc: Path
     assert prepare(str(voc), sbd) == (4, 1)
 
 
+def test_a_full_disk_leaves_no_part_of_the_list(voc: Path, sbd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def half_a_file(path: Path, text: str, **_: object) -> None:
+        path.write_bytes(b"2007")
+        raise OSError("no space left")
+
+    before = sorted((voc / "ImageSets/Segmentation").iterdir())
+    monkeypatch.setattr(Path, "write_text", half_a_file)
+    with pytest.raises(OSError, match="no space"):
+        prepare(str(voc), sbd)
+    assert sorted((voc / "ImageSets/Segmentation").iterdir()) == before
+
+
 def test_what_is_not_whole_is_refused_before_anything_is_written(voc: Path, sbd: Path, tmp_path: Path) -> None:
     with pytest.raises(WrongInput, match="is not SBD; it needs the folder cls"):
         prepare(str(voc), tmp_path / "VOCdevkit")

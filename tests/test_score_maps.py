@@ -5,7 +5,7 @@ import torch
 
 import backbones
 from backbones.resnet import small
-from maps.score_maps import of_classes, score_map, with_background
+from maps.score_maps import foreground_scores, score_map, with_background_score
 from methods import amn, cam, recam
 from training.stage import Outputs
 
@@ -37,7 +37,7 @@ def test_amn_s_score_map_is_its_logits_with_background() -> None:
     batch = BATCH | {"label": torch.zeros(2, 48, 48, dtype=torch.uint8)}
     scores = score_map(network, outputs_of(amn.ConfidentLabelObjective(network, 0.4), batch))
     torch.testing.assert_close(scores, network(batch["image"], batch["labels"]))
-    assert scores.shape[1] == 4 and of_classes(scores, 3).shape[1] == 3
+    assert scores.shape[1] == 4 and foreground_scores(scores, 3).shape[1] == 3
 
 
 def test_scores_that_an_objective_gives_are_the_score_map() -> None:
@@ -47,6 +47,6 @@ def test_scores_that_an_objective_gives_are_the_score_map() -> None:
 
 def test_background_of_a_network_without_one_has_the_score_zero() -> None:
     scores = torch.tensor([[[[2.0]], [[-1.0]]]])
-    assert with_background(scores, 2).flatten().tolist() == [0, 2, -1]
+    assert with_background_score(scores, 2).flatten().tolist() == [0, 2, -1]
     with_own = torch.cat([torch.full((1, 1, 1, 1), 5.0), scores], dim=1)
-    assert with_background(with_own, 2) is with_own
+    assert with_background_score(with_own, 2) is with_own

@@ -100,7 +100,7 @@ def test_evaluation_gives_the_metrics_that_its_recipe_declares() -> None:
     assert list(scores.metrics(["seed"], "tables")) == ["miou", "f", "iou_small", "precision", "recall", "fp", "fn"]
     assert list(scores.metrics(["seed"], "pages")) == ["miou", "f", "jf", "iou_small", "precision", "recall", "fp", "fn"]
     assert {name for name, (_, metric) in scores.class_metrics(["seed"]).items() if metric.better == "lower"} == {"fp", "fn"}
-    of_class = region.summary(np.eye(2), ["cat"])["per_class"]["cat"] | counts.of_classes(counted, ["cat"])["cat"]
+    of_class = region.summary(np.eye(2), ["cat"])["per_class"]["cat"] | counts.per_class(counted, ["cat"])["cat"]
     assert set(scores.class_metrics(["seed"])) == of_class.keys() - {"iou_medium", "iou_large"}
 
 

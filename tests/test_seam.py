@@ -69,15 +69,15 @@ def test_a_network_refines_the_classes_that_it_is_asked_for_as_it_does_among_all
     data = golden("seam_pcm")
     network, keys = golden_network(data), torch.tensor([[3, 17], [0, 5]])
     every = network.maps(data["img"], torch.arange(20).expand(2, 20))[1]
-    close(network.maps(data["img"], keys)[1], seam.of_classes(every, keys))
+    close(network.maps(data["img"], keys)[1], seam.own_planes(every, keys))
 
 
 def golden_step() -> tuple[dict[str, torch.Tensor], list[torch.Tensor], View, View, torch.Tensor, torch.Tensor]:
     data = golden("seam_step")
     inputs = [data[name].requires_grad_() for name in ("logits1", "pcm1", "logits2", "pcm2")]
     keys, shown = seam.own_classes(data["label"])
-    first = View(inputs[0], seam.of_classes(inputs[1], keys), (80, 80))
-    second = View(inputs[2], seam.of_classes(inputs[3], keys), (24, 24))
+    first = View(inputs[0], seam.own_planes(inputs[1], keys), (80, 80))
+    second = View(inputs[2], seam.own_planes(inputs[3], keys), (24, 24))
     return data, inputs, first, second, keys, shown
 
 

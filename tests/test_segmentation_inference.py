@@ -112,9 +112,9 @@ def test_an_image_is_fitted_before_it_is_scaled():
         seen.append(tuple(images.shape[-2:]))
         return convolution(images)
 
-    found = inference.probabilities(segment, image, (1.0, 0.5), False, "mean_softmax", fit=(2048, 80))
+    found = inference.Fused(segment, (1.0, 0.5), False, "mean_softmax", fit=(2048, 80))(image, (40, 52))
     assert seen == [(80, 104), (40, 52)] and found.shape[-2:] == (40, 52)
-    inference.probabilities(segment, image, (1.0,), False, "mean_softmax", fit=(104, 512))
+    inference.Fused(segment, (1.0,), False, "mean_softmax", fit=(104, 512))(image, (40, 52))
     assert seen[-1] == (80, 104)
 
 

@@ -1,24 +1,18 @@
-from pathlib import Path
-
-import numpy as np
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
 from maps.maps import Maps
+from maps.reading import unit_maximum
 from methods import cam, sipe
 from tests import two_colours
+from tests.golden_vectors import golden
 from tests.two_colours import CLASSES, SHARED, context, write_items
 from training import loop, optimisers
 from training.stage import Settings
 
-FOLDER = Path(__file__).parent / "golden"
 TRAINING = two_colours.TRAINING | {"epochs": 8, "lr": 3e-3, "head_lr": 3e-3, "clip": 1.0, "consistency": 1.0, "frozen": "layer2"}
-
-
-def golden(name: str) -> dict[str, torch.Tensor]:
-    return {key: torch.from_numpy(array) for key, array in np.load(FOLDER / f"sipe_{name}.npz").items()}
 
 
 class Taps(nn.Module):
@@ -45,7 +39,7 @@ def taps_of(data: dict[str, torch.Tensor], prefix: str = "") -> tuple[torch.Tens
 
 
 def test_maps_seeds_prototypes_losses_and_gradients_are_the_golden_ones():
-    data = golden("train")
+    data = golden("sipe_train")
     network, taps = golden_network(data), taps_of(data)
     _, features, hierarchy = network.three(taps)
     shown = sipe.where_shown(data["valid_mask"][:, 0], data["label"], features.shape[2:])
@@ -55,7 +49,7 @@ def test_maps_seeds_prototypes_losses_and_gradients_are_the_golden_ones():
     assert torch.equal(shown, data["valid_lowres"]) and torch.equal(own, data["seeds"])
     raw = sipe.specific_maps(hierarchy, found)
     pairs = {"norm_cam": general, "hie_fea": hierarchy, "prototypes": found, "IS_cam_raw": raw}
-    pairs |= {"IS_cam": sipe.to_unit_maxima(raw), "probs": sipe.overlaps(general, features).softmax(dim=1)}
+    pairs |= {"IS_cam": unit_maximum(raw), "probs": sipe.overlaps(general, features).softmax(dim=1)}
     for name, tensor in pairs.items():
         torch.testing.assert_close(tensor.detach(), data[name], rtol=1e-4, atol=1e-5)
     batch = {"image": taps, "labels": data["label"], "covered": data["valid_mask"][:, 0]}
@@ -75,7 +69,7 @@ def test_maps_seeds_prototypes_losses_and_gradients_are_the_golden_ones():
 
 def test_fused_maps_of_scales_and_their_labels_are_the_golden_ones(monkeypatch):
     monkeypatch.setattr(sipe, "ROWS", 5)  # several blocks, the last of them smaller
-    data = golden("infer")
+    data = golden("sipe_infer")
     network, keys, grids = golden_network(data), data["keys"][data["keys"] > 0] - 1, []
     for scale in (0, 1):
         scores, _, hierarchy = network.three(taps_of(data, f"s{scale}_"))

@@ -95,7 +95,7 @@ def test_a_threshold_without_scale_is_the_golden_one_and_lies_at_the_level_of_a_
     above = given_maps > cuts[:, None, None]
     found = torch.where(above, given_maps - cuts[:, None, None], -1)
     torch.testing.assert_close(found, GOLDEN["conv_cam_out"], rtol=0, atol=1e-5)
-    maps = spatial_bce.stretched(given_maps, cuts, 0.3)
+    maps = spatial_bce.with_thresholds_at(given_maps, cuts, 0.3)
     assert torch.equal(maps > 0.3, above) and (maps.amax(dim=(1, 2)) == 1).all() and (maps >= 0).all()
     assert torch.equal(maps.flatten(1).argsort(), given_maps.flatten(1).argsort())  # the order stays
 

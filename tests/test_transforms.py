@@ -12,7 +12,7 @@ from PIL import Image
 from imagesets.item import VOID, Item
 from imagesets.normalising import normalised
 from imagesets.transforms import normalise, rescale, scaled, top_left_crop
-from imagesets.views import load, pairs
+from imagesets.views import load, mirror_sum, pairs
 from maps.grids import rounded_up, strided
 
 GOLDEN = dict(np.load(Path(__file__).parent / "golden" / "preproc.npz"))
@@ -73,6 +73,12 @@ def test_pairs_are_the_images_of_a_batch_and_their_mirrors_at_each_scale(tmp_pat
         for loaded, pair in zip(batch, found, strict=True):
             np.testing.assert_array_equal(pair[0], normalise(rescale(loaded.rgb, scale)))
             np.testing.assert_array_equal(pair[0], pair[1].flip(-1))
+
+
+def test_the_sum_with_the_mirror_turns_the_mirror_back():
+    both = torch.stack([torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([[10.0, 20.0, 30.0]])])
+    assert mirror_sum(both).tolist() == [[31, 22, 13]]
+    assert torch.equal(mirror_sum(both[None].expand(4, -1, -1, -1), dim=1), mirror_sum(both).expand(4, -1, -1))
 
 
 def test_without_scales_there_is_nothing_to_compute(tmp_path):

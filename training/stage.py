@@ -54,7 +54,7 @@ class Context:
     `items` are the images of the stage's list; a per-image stage gets none, because its records may count for other lists.
     `purpose` names the stage's random numbers: the random seed and the stage.
     `inputs` holds, for each word the stage reads, `Records` of a map stage (for `maps`, a `Maps` by image id) or, for
-    `network` and `segmenter`, the trained module on `device` in evaluation mode.
+    `network`, `affinity` and `segmenter`, the trained module on `device` in evaluation mode.
     """
 
     settings: Settings

@@ -5,18 +5,20 @@
 * One to three classes, several objects per image; edges in colour and in texture, light falloff and noise.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from imagesets import folder
 from imagesets.drawing import creatures, scenery
 from imagesets.drawing.creatures import Look, Pose
-from imagesets.image_set import IMAGES, LISTS
+from imagesets.image_set import IMAGES, LISTS, MASKS
 from imagesets.item import VOID
 from imagesets.labels import LABEL_LIST
+from imagesets.lists import write_lines
 from imagesets.palette import save_label_map
 
 # class name -> what it looks like and its typical context; two classes of a family differ in the face alone
@@ -29,7 +31,6 @@ CLASSES = {
     "tealgoat": (Look("goat", "spots", ((16, 168, 156), (250, 250, 210))), "meadow"),
 }
 NAMES = tuple(CLASSES)
-MASKS = "SegmentationClass"
 CLASSES_PER_IMAGE = (0.5, 0.38, 0.12)  # probability of one, two and three classes
 TYPICAL_CONTEXT = 0.75  # probability that an image shows the typical context of its first class
 SECOND_OBJECT = 0.3  # probability that a class shows two objects
@@ -102,13 +103,9 @@ def write_image_set(root: Path, settings: Mapping[str, Any]) -> None:
             # each scene has its own generator, so more images never change the earlier ones
             rng = np.random.default_rng([settings["drawing_seed"], number, index])
             lines.append([id, *_write_scene(root, id, *scene(index, settings["size"], rng))])
-        _write_lines(root / LISTS / f"{split}.txt", ids)
-    _write_lines(root / "classes.txt", NAMES)
-    _write_lines(root / LABEL_LIST, [" ".join(line) for line in lines])
-
-
-def _write_lines(path: Path, lines: Iterable[str]) -> None:
-    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        write_lines(root / LISTS / f"{split}.txt", ids)
+    write_lines(root / folder.CLASSES, NAMES)
+    write_lines(root / LABEL_LIST, [" ".join(line) for line in lines])
 
 
 def _write_scene(root: Path, id: str, rgb: np.ndarray, label: np.ndarray) -> list[str]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from imagesets.files import sha256
 from orchestrator.planning.in_place import IMPORTED
 from orchestrator.planning.launch import Prepared
 from orchestrator.planning.planned_stage import PlannedStage, ancestors
@@ -59,9 +60,7 @@ def shown(value: Any) -> Any:
     """A setting in a protocol; a file of weights is shown by its name and its content."""
     if not isinstance(value, str) or value in PRESETS or not Path(value).is_file():
         return value
-    from backbones import weights_digest  # loads torch
-
-    return f"{Path(value).name} (sha256 {weights_digest(value)[:DIGITS]})"
+    return f"{Path(value).name} (sha256 {sha256(value)[:DIGITS]})"
 
 
 def _told(prepared: Prepared, name: str) -> Any:
