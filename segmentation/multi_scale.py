@@ -24,5 +24,11 @@ def largest(logits: Sequence[torch.Tensor]) -> torch.Tensor:
 
 
 def at_scale(images: torch.Tensor, scale: float, mode: str = "bilinear", align_corners: bool = False) -> torch.Tensor:
-    """Images [B,3,H,W] resized by a factor, sizes rounded down; at scale 1 the images themselves."""
-    return images if scale == 1 else functional.interpolate(images, scale_factor=scale, mode=mode, align_corners=align_corners)
+    """Images [B,3,H,W] resized by a factor, sizes rounded down to at least one pixel; at scale 1 the images themselves."""
+    if scale == 1:
+        return images
+    # a recording (segmentation.exporting) holds for any size, so it must not depend on the size of its example
+    if not torch.jit.is_tracing() and min(images.shape[-2:]) * scale < 1:
+        size = [max(1, int(side * scale)) for side in images.shape[-2:]]
+        return functional.interpolate(images, size, mode=mode, align_corners=align_corners)
+    return functional.interpolate(images, scale_factor=scale, mode=mode, align_corners=align_corners)

@@ -63,6 +63,13 @@ def test_seams_test_resizes_images_as_its_code_does():
     np.testing.assert_allclose(found, GOLDEN["seam|prob"], atol=1e-5)
 
 
+@pytest.mark.parametrize("fusion", RULES)
+def test_a_side_has_at_least_one_pixel_at_every_scale(fusion):
+    rule = RULES[fusion]
+    assert at_scale(torch.rand(1, 3, 2, 60), 0.1, rule.mode, rule.align_corners).shape == (1, 3, 1, 6)
+    assert inference.probabilities(convolution, torch.rand(1, 3, 2, 60), [0.1], True, fusion).shape[-2:] == (2, 60)
+
+
 def test_the_maximum_of_probabilities_is_not_divided_by_its_sum():
     views = golden_views("mmseg")[::2]
     found = RULES["max_softmax"].fuse(views, SIZE)
