@@ -59,8 +59,8 @@ class ImageSet:
             known = sorted(file.stem for file in path.parent.glob("*.txt"))
             raise WrongInput(
                 f"image set {self.name} has no list {list_name!r} in {path.parent}; it has {', '.join(known) or 'none'}; "
-                f"{path.name} would hold one image id a line, --set images.training=LIST or images.validation=LIST names another "
-                "list, and `wsss-orch images split` makes train and val of one"
+                f"{path.name} would hold one image id a line; --set images.training=LIST or images.validation=LIST (--list LIST "
+                "of a command that has it) names another list, and `wsss-orch images split` makes train and val of one"
             )
         return self._read(path)
 

@@ -1,6 +1,6 @@
 """One network on an image at several scales: DeepLab trains and tests like this ("MSC"), other segmenters test like this."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import floor
 
@@ -9,12 +9,14 @@ from torch.nn import functional
 
 from maps.grids import resize
 
+ROUNDING: Mapping[str, Callable[[float], int]] = {"down": floor, "half up": lambda side: floor(side + 0.5), "half even": round}
+
 
 @dataclass(frozen=True)
 class Resizing:
     """How a public code resizes images by a factor: the mode of interpolation, and how a size times the factor is rounded.
 
-    `rounding` is "down", "half up" or "half even". With `by_factor` the places that are read lie 1 / factor apart, whatever the
+    `rounding` is one of `ROUNDING`. With `by_factor` the places that are read lie 1 / factor apart, whatever the
     rounding did to the size; without it, the ratio of the sizes apart.
     """
 
@@ -24,10 +26,11 @@ class Resizing:
     by_factor: bool = True
 
     def __call__(self, images: torch.Tensor, factor: float) -> torch.Tensor:
-        """Images [B,3,H,W] at `factor` times their size; at 1 the images themselves."""
+        """Images [B,3,H,W] at `factor` times their size, a side at least 1; at 1 the images themselves."""
         if factor == 1:
             return images
-        if self.rounding == "down":  # a recording of it holds for any size (segmentation.exporting)
+        exact = [side * factor for side in images.shape[-2:]]
+        if self.rounding == "down" and min(exact) >= 1:  # a recording of it holds for any size (segmentation.exporting)
             return functional.interpolate(
                 images,
                 scale_factor=factor,
@@ -35,8 +38,7 @@ class Resizing:
                 align_corners=self.align_corners,
                 recompute_scale_factor=not self.by_factor,
             )
-        exact = [side * factor for side in images.shape[-2:]]
-        size = [max(1, round(side) if self.rounding == "half even" else floor(side + 0.5)) for side in exact]
+        size = [max(1, ROUNDING[self.rounding](side)) for side in exact]
         if not self.by_factor:
             return functional.interpolate(images, size, mode=self.mode, align_corners=self.align_corners)
         # functional.interpolate takes a size or a factor; this operator takes both

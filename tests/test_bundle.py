@@ -124,6 +124,17 @@ def test_no_damage_is_taken_for_a_bundle(bundle: Path, tmp_path: Path) -> None:
             assert "\n" not in str(error)
 
 
+def test_a_damaged_network_is_neither_bundled_nor_read(run: FinishedRun, tmp_path: Path) -> None:
+    shutil.copytree(run.store.root, tmp_path / "store")
+    damaged = open_run(tmp_path / "store", run.name)
+    network = damaged.result("deeplabv2-segmenter")[0] / "network.pt"
+    network.write_bytes(network.read_bytes()[:1000])
+    for use in (lambda: write_bundle(damaged, tmp_path / "b.zip"), lambda: Segmenter(damaged)):
+        with pytest.raises(WrongInput, match=r"^[^\n]*network.pt is damaged; launch its run again with --force[^\n]*$"):
+            use()
+    assert not (tmp_path / "b.zip").exists()
+
+
 def test_a_bundle_is_a_new_file(run: FinishedRun, bundle: Path, tmp_path: Path) -> None:
     with pytest.raises(WrongInput, match="exists; give a new file"):
         write_bundle(run, bundle)

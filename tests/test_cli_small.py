@@ -189,9 +189,9 @@ def spoil(path: Path, label: np.ndarray, mode: str) -> None:
     [
         ("missing", "1 of 3 images have no PNG in"),
         ("colour", "is a RGB image"),
-        ("size", "a prediction of size (48, 40) cannot be scored on a mask of size (48, 48)"),
-        ("range", "a prediction holds label 9; there are 3 labels, 0 to 2"),
-        ("broken", "cannot be scored"),
+        ("size", "is 40x48 but its image"),
+        ("range", "holds the labels [9]; 2 classes allow 0 to 2"),
+        ("broken", "cannot be read"),
     ],
 )
 def test_a_wrong_prediction_is_refused_in_one_sentence(
@@ -201,7 +201,24 @@ def test_a_wrong_prediction_is_refused_in_one_sentence(
     spoil(path, np.asarray(Image.open(path)), mode)
     code, shown, errors = command("evaluate", "--masks", predictions, "--images", f"folder:{image_set}")
     assert code == 2 and not shown
-    assert sentence in errors and "val_1.png" in errors and errors.partition("next: ")[0].count("\n") == 1
+    assert sentence in errors and "val_1.png" in errors and errors.startswith("error: 1 problem in --masks")
+    assert errors.partition("next: ")[0].count("\n") == 2
+
+
+def test_all_wrong_predictions_are_told_before_any_is_scored(
+    command: Command, image_set: Path, predictions: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.cli.evaluate._evaluated", lambda *_: pytest.fail("scored"))
+    for number, mode in enumerate(("missing", "size", "broken")):
+        path = predictions / f"val_{number}.png"
+        spoil(path, np.asarray(Image.open(path)), mode)
+    _, _, errors = command("evaluate", "--masks", predictions, "--images", f"folder:{image_set}")
+    assert "3 problems" in errors and all(f"val_{number}.png" in errors for number in range(3))
+
+
+def test_a_missing_list_is_told_with_the_option_that_names_another(command: Command, image_set: Path, predictions: Path) -> None:
+    words = ("--images", f"folder:{image_set}", "--masks", predictions, "--list", "nolist")
+    assert "--list LIST" in command("evaluate", *words)[2]
 
 
 def test_a_folder_of_predictions_that_is_not_there_is_named(command: Command, image_set: Path, tmp_path: Path) -> None:

@@ -75,6 +75,23 @@ def test_a_folder_without_permission_cannot_be_written(tmp_path: Path) -> None:
     assert paths.unwritable(tmp_path / "a" / "b") == f"{tmp_path} is not writable"
 
 
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="there is no /proc")
+def test_a_folder_whose_permissions_promise_too_much_cannot_be_written() -> None:
+    assert paths.unwritable(Path("/proc/a")) == "/proc is not writable"
+
+
+def test_a_link_that_leads_nowhere_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    assert paths.unwritable(tmp_path / "link" / "a") == f"{tmp_path / 'link'} is a link that leads nowhere"
+    assert not list(tmp_path.glob("nowhere")) and paths.unwritable(tmp_path / "a" / "b") == ""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_a_full_disk_under_standard_output_is_told(tmp_path: Path) -> None:
+    ended = subprocess.run(["bash", "-c", f"{shlex.quote(str(PROGRAM))} ls > /dev/full"], capture_output=True, text=True)
+    assert ended.returncode == 2 and ended.stderr.startswith("error: standard output cannot be written: No space left")
+
+
 def test_a_store_below_a_file_is_refused_in_one_sentence(command: Command, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for words in (("launch", "--method", "cam"), ("compare", "cam"), ("clean",)):

@@ -12,7 +12,7 @@ import pytest
 from imagesets.errors import WrongInput
 from orchestrator.engine import checks
 from orchestrator.planning import refusals
-from orchestrator.planning.launch import prepare
+from orchestrator.planning.launch import against_names, prepare
 from orchestrator.planning.refusals import problems, refuse_run, unread
 from tests.conftest import Command
 from tests.finished_run import finished_run
@@ -117,6 +117,20 @@ def test_a_setting_that_nothing_reads_is_told_with_the_nearest_that_is(
     assert told.startswith(f"nothing in cam+irn reads {assignment}; the nearest setting that is read is {near or ''}")
 
 
+def test_a_file_that_excludes_nothing_is_told(image_set: Path, tmp_path: Path) -> None:
+    (tmp_path / "bad.txt").touch()
+    (told,) = unread(planned(image_set, exclude=tmp_path / "bad.txt").experiment)
+    assert told == f"--exclude {tmp_path / 'bad.txt'} is empty, so no image is left out"
+
+
+def test_a_setting_against_a_named_variant_is_told(image_set: Path) -> None:
+    other = "deeplabv2.backbone=resnet50"
+    (told,) = against_names(planned(image_set, other, segmenter="deeplabv2-small").experiment)
+    assert told == f"{other} replaces the small of deeplabv2-small"
+    assert not list(against_names(planned(image_set, segmenter="deeplabv2-small").experiment))
+    assert not list(against_names(planned(image_set, other, segmenter="").experiment))  # nobody named the variant
+
+
 def test_settings_that_are_read_are_not_told(image_set: Path) -> None:
     read = ("images.training=train", "cam.epochs=2", "evaluation.miou=truth", "deeplabv2.crf=none", "crf.parameters=seam")
     assert list(unread(planned(image_set, *read).experiment)) == []
@@ -155,8 +169,17 @@ CONTRADICTIONS = {
     "--force nosuch": "this run has no stage 'nosuch'",
     "--until nosuch": "this run has no stage 'nosuch'",
     "--store file": "--store file is a file",
-    "--store ''": "the path is empty",
-    "--exclude ''": "the path is empty",
+    "--store loop": "--store loop is a link that leads nowhere",
+    "--store ''": "--store is empty; is it a variable that is not set?",
+    "--exclude ''": "--exclude is empty; is it",
+    "--random-seeds ''": "--random-seeds is empty; is it",
+    "--until=": "--until is empty; is it",
+    "--runs 100000": "100000 random seeds are too many",
+    "--tracking-uri http://x": "--tracking-uri http://x is not read with --track none",
+    "--exclude train.ids": "train.txt are excluded; a list must name at least one image",
+    "--exclude val.ids": "val.txt are excluded; a list must name at least one image",
+    "--recipe twice.yaml": "twice.yaml has the setting cam.epochs twice",
+    "--recipe nested.yaml": "nested.yaml has settings below 'cam'; a setting is one line, such as cam.epochs: VALUE",
     "--recipe bad.yaml": "bad.yaml is no YAML file",
     "--set backbone.weights=": "is no existing file; it takes",
     "--set imported.maps=": "is no existing folder; it takes",
@@ -170,6 +193,11 @@ def test_options_that_contradict_or_hold_nothing_are_refused(
 ) -> None:
     Path("file").write_text("")
     Path("bad.yaml").write_text("a: [1")
+    Path("twice.yaml").write_text("cam.epochs: 2\ncam.lr: 1\ncam.epochs: 3\n")
+    Path("nested.yaml").write_text("cam:\n  epochs: 2\n")
+    Path("loop").symlink_to("loop")
+    for name in ("train", "val"):
+        Path(f"{name}.ids").write_bytes((image_set / "ImageSets" / "Segmentation" / f"{name}.txt").read_bytes())
     fit = [word for name in ("cam.batch=4", "irn.batch=4", "deeplabv2.batch=4") for word in ("--set", name)]
     words = ("--images", f"folder:{image_set}", "--set", "backbone.weights=none", "--set", "deeplabv2.weights=none", *fit)
     code, _, errors = command("launch", "--method", "cam+irn", *words, "--track", "none", *shlex.split(options), *plan)

@@ -50,6 +50,11 @@ def written(tmp_path: Path, text: str) -> Path:
     return path
 
 
+def test_an_unknown_plot_is_refused_before_anything_is_compared(store: Path, command: Command) -> None:
+    code, shown, errors = command("compare", "cam+irn", "--store", store, "--plot", "xx")
+    assert code == 2 and not shown and errors.startswith("error: --plot xx is not jf\n")
+
+
 def test_rows_of_a_file_stand_after_the_runs_of_the_same_quantity_and_list(store: Path, published: Path) -> None:
     comparison = compared(store, published)
     heads = [head.removeprefix(">") for head in columns(comparison)]
@@ -137,7 +142,7 @@ def test_what_is_no_such_table_is_refused_in_one_sentence(tmp_path: Path, text: 
 
 def test_a_missing_file_and_one_that_is_no_text_are_refused(store: Path, tmp_path: Path, command: Command) -> None:
     code, _, errors = command("compare", "cam+irn", "--store", store, "--with", tmp_path / "none.csv")
-    assert code == 2 and f"--with {tmp_path / 'none.csv'} cannot be read as CSV" in errors
+    assert code == 2 and f"--with {tmp_path / 'none.csv'}: there is no such file" in errors
     (tmp_path / "image.csv").write_bytes(b"\x89PNG\xff\xfe")
     code, _, errors = command("compare", "cam+irn", "--store", store, "--with", tmp_path / "image.csv")
     assert code == 2 and "cannot be read as CSV" in errors

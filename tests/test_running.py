@@ -108,3 +108,8 @@ def test_earlier_results_tell_the_time_of_all_stages(tmp_path: Path) -> None:
 def test_a_store_that_is_not_there_is_refused(command: Command, tmp_path: Path) -> None:
     code, _, errors = command("status", "--store", tmp_path / "nowhere")
     assert code == 2 and f"there is no store at {tmp_path / 'nowhere'}; --store names another folder" in errors
+    for words in (("status",), ("clean",), ("compare", "cam")):
+        code, _, errors = command(*words, "--store", write_image_set(tmp_path / words[0]))
+        assert code == 2 and "is no store, as it has no folder stages" in errors
+    code, _, errors = command("export", "cam", "--store", tmp_path / "nowhere", "--to", "new")
+    assert code == 2 and f"there is no store at {tmp_path / 'nowhere'}" in errors

@@ -1,5 +1,6 @@
 """Finished runs that are opened by name: what is read of them, and those that are removed meanwhile."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,20 @@ def test_groups_are_found_beside_a_run_that_is_removed(finished: tuple[Path, str
     assert Runs(store).group("cam+none").first["run"] == name == find_run(store, "cam+none").name
     with pytest.raises(WrongInput, match="has no finished run of 'removed'"):
         Runs(store).group("removed")
+
+
+def test_an_expression_is_its_newest_run_that_has_what_is_asked_for(finished: tuple[Path, str], tmp_path: Path) -> None:
+    whole = json.loads((finished[0] / "runs" / finished[1] / "results.json").read_text())
+    stages = [entry for entry in whole["stages"] if entry["stage"] in ("cam-network", "cam-maps", "cam-maps-score")]
+    rows = [row for row in whole["rows"] if row["quantity"] == "seed"]
+    part = {**whole, "run": "cam+none-images-part-0", "finished": whole["finished"] + 1, "stages": stages, "rows": rows}
+    for results in (whole, part):
+        folder = tmp_path / "runs" / results["run"]
+        folder.mkdir(parents=True)
+        (folder / "results.json").write_text(json.dumps(results))
+    assert find_run(tmp_path, "cam+none").name == find_run(tmp_path, "cam+none", "seed").name == part["run"]
+    assert find_run(tmp_path, "cam+none", "seg").name == find_run(tmp_path, "cam+none", "pseudo").name == whole["run"]
+    assert find_run(tmp_path, "cam+none", "nosuch").name == part["run"]  # of which the message tells
 
 
 def test_the_result_of_a_stage_reads_one_manifest(finished: tuple[Path, str], monkeypatch: pytest.MonkeyPatch) -> None:

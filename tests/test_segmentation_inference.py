@@ -80,6 +80,12 @@ def test_sizes_and_places_of_each_test_are_those_of_its_code(scale):
     assert torch.equal(RULES["max_logits"].resizing(image, scale), deeplab)
 
 
+@pytest.mark.parametrize("fusion", RULES)
+def test_a_side_has_at_least_one_pixel_at_every_scale(fusion):
+    assert RULES[fusion].resizing(torch.rand(1, 3, 2, 64), 0.1).shape == (1, 3, 1, 6)
+    assert inference.probabilities(convolution, torch.rand(1, 3, 2, 60), [0.1], True, fusion).shape[-2:] == (2, 60)
+
+
 def test_the_maximum_of_probabilities_is_not_divided_by_its_sum():
     views = golden_views("mmseg")[::2]
     found = RULES["max_softmax"].fuse(views, SIZE)

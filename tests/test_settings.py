@@ -109,6 +109,7 @@ LISTS = {
     "cam.long_side=[64,80,90]": "must hold 2 values",
     "cam.long_side=[64.5,80]": "must be a list",
     "cam.long_side=[0,64]": "must be at least 16",
+    "cam.epochs=0": "must be at least 1$",
     "cam.scales=[]": "must hold at least one value",
     "cam.scales=[0]": "must be between 0.1 and 8",
     "cam.scales=[-1.0]": "must be between 0.1 and 8",

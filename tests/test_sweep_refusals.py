@@ -54,6 +54,11 @@ def test_a_sweep_of_what_no_trial_reads_is_refused(image_set: Path) -> None:
     sweep_of(image_set, "irn.beta=1,2", "seed.threshold=0.1:0.5:0.1").check()
 
 
+def test_a_setting_that_is_given_and_varied_is_refused(image_set: Path) -> None:
+    with pytest.raises(WrongInput, match=r"--vary and --set both give cam\.batch"):
+        sweep_of(image_set, "cam.batch=2,4").check()
+
+
 def test_a_sweep_refuses_the_weights_of_any_trial_before_the_first_stage(
     image_set: Path, tmp_path: Path, command: Command
 ) -> None:
@@ -61,7 +66,8 @@ def test_a_sweep_refuses_the_weights_of_any_trial_before_the_first_stage(
 
     torch.save({"weight": torch.zeros(1)}, tmp_path / "other.pth")
     words = ("--method", "cam+none", "--images", f"folder:{image_set}", "--segmenter", "deeplabv2-small", "--track", "none")
-    assigned = [word for text in (*PLAIN, "backbone.name=small", "training.workers=1") for word in ("--set", text)]
+    given = ("irn.batch=4", "deeplabv2.batch=4", "backbone.name=small", "training.workers=1")
+    assigned = [word for text in given for word in ("--set", text)]
     vary = ("--vary", f"backbone.weights=none,{tmp_path / 'other.pth'}", "--vary", "cam.batch=4,64")
     code, _, errors = command("sweep", *words, *assigned, *vary, "--store", tmp_path / "store")
     assert code == 2 and "do not fit backbone small" in errors and "cam.batch=64 is larger" in errors

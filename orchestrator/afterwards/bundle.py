@@ -18,6 +18,8 @@ from typing import Any
 
 from imagesets.errors import WrongInput
 from orchestrator.afterwards.model_card import card
+from orchestrator.engine.context import damaged
+from orchestrator.planning import scores
 from orchestrator.planning.recipes import find, load_all
 from orchestrator.planning.settings import declared
 from orchestrator.planning.stage import Stage
@@ -25,7 +27,7 @@ from orchestrator.reading.groups import find_run
 from orchestrator.reading.runs import FinishedRun, current
 from orchestrator.storage.place import MANIFEST, NETWORK, RESULTS
 from orchestrator.storage.result import Result
-from orchestrator.storage.store import Store, write_atomically
+from orchestrator.storage.store import Store, digest, write_atomically
 
 MARK = "bundle.json"
 FORMAT = 1  # of bundles
@@ -55,21 +57,27 @@ def write_bundle(run: FinishedRun, target: Path) -> list[str]:
     for stage in networks:
         folder, manifest = run.result(stage.name)
         files[f"stages/{folder.name}/{MANIFEST}"] = _json({name: manifest[name] for name in FACTS if name in manifest})
-        files[f"stages/{folder.name}/{NETWORK}"] = Result(folder).file(NETWORK).read_bytes()
+        path = Result(folder).file(NETWORK)
+        files[f"stages/{folder.name}/{NETWORK}"] = content = path.read_bytes()
+        if digest(content) != manifest["digest"]:
+            raise damaged(path)
     files[SUMS] = "".join(f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in files.items()).encode()
     target.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(target, _zipped(files))
     return [stage.name for stage in networks]
 
 
-def open_model(store: Path, name: str) -> FinishedRun:
-    """The run in the bundle at the path `name`; else the run, or the newest run of a method expression, in the store."""
+def open_model(store: Path, name: str, quantity: str = "") -> FinishedRun:
+    """The run in the bundle at the path `name`; else the run, or the newest run of a method expression, in the store.
+
+    Of an expression it is the newest run with `quantity`, by default with segmentations.
+    """
     path = Path(name).expanduser()
     if path.is_file():
         return open_bundle(path)
     if path.suffix == SUFFIX:
         raise WrongInput(f"{name}: there is no such file")
-    return find_run(store, name)
+    return find_run(store, name, quantity or scores.of_word("predictions"))
 
 
 def open_bundle(path: Path) -> FinishedRun:

@@ -18,6 +18,7 @@ from orchestrator.reading.runs import read_results, result_files
 from orchestrator.storage.lease import held
 from orchestrator.storage.place import MANIFEST, place_of
 from orchestrator.storage.result import discard_stage
+from orchestrator.storage.store import check_store
 
 SHORT = 12  # a stage's folder ends in this number of characters of its key
 STAGE = re.compile(rf".+-[0-9a-f]{{{SHORT}}}")
@@ -43,8 +44,7 @@ class Waste:
 
 def find_waste(store: Path) -> list[Waste]:
     """All that is not needed in a store; WrongInput if the folder is no store or a run's results cannot be read."""
-    if not (store / "stages").is_dir():
-        raise WrongInput(f"{store} is no store, as it has no folder stages; --store names one")
+    check_store(store)
     found = {**dict(_stages(store)), **dict(_ray(store))}
     found |= {path: why for path, why in _temporary(store) if found.keys().isdisjoint(path.parents)}
     return [Waste(path, why, place_of(path).size(path)) for path, why in found.items()]
@@ -70,7 +70,7 @@ def needed_keys(store: Path) -> set[str]:
 def _stages(store: Path) -> Iterator[tuple[Path, str]]:
     needed = {key[:SHORT] for key in needed_keys(store)}
     stopped = {key[:SHORT]: run for key, run in keys_of_stopped(store).items()}
-    for folder in sorted((store / "stages").iterdir()):
+    for folder in sorted((store / "stages").glob("*")):
         ours = STAGE.fullmatch(folder.name) and not folder.name.startswith(".") and folder.is_dir() and not folder.is_symlink()
         if ours and folder.name[-SHORT:] not in needed and not held(folder):
             state = "no run refers to it" if (folder / MANIFEST).exists() else "half finished, and nobody works on it"

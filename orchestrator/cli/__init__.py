@@ -2,10 +2,13 @@
 
 import io
 import os
+import re
 import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import TextIO
 
 import typer
 from rich.console import Console
@@ -40,6 +43,7 @@ from orchestrator.reading.summary import sentence
 from orchestrator.reading.tables import terminal
 
 CLUSTER = "Cluster"
+NOTHING_GIVEN = re.compile(r"--[\w-]+=")  # an option with an empty value
 
 app = typer.Typer(
     cls=Grouped,
@@ -77,6 +81,7 @@ def main() -> None:
         sys.argv.remove("--debug")
     try:
         _refuse_other_bytes(sys.argv)
+        _refuse_empty(sys.argv)
         app()
     except WrongInput as error:
         code = _tell(errors, str(error), 2, debug)
@@ -85,6 +90,8 @@ def main() -> None:
             raise
         code = _tell(errors, f"interrupted; the same command continues: {given}", INTERRUPTED, debug)
     except Exception as error:
+        if isinstance(error, OSError) and _is_lost(sys.stdout):
+            sys.exit(_tell(errors, f"standard output cannot be written: {error.strerror}", 2, debug))
         log = getattr(error, "log", None)
         more = f"; the log has the details: {log}" if log else "; the same command with --debug shows where"
         code = _tell(errors, f"{sentence(error)}{more}", 1, debug)
@@ -114,6 +121,14 @@ def _refuse_other_bytes(words: Sequence[str]) -> None:
             raise WrongInput(f"{shown} is not UTF-8; rename that file or folder")
 
 
+def _refuse_empty(words: Sequence[str]) -> None:
+    """Raise WrongInput for an empty word: it would read as an option that was not given."""
+    for before, word in pairwise(words):
+        if not word or NOTHING_GIVEN.fullmatch(word):
+            given = word.rstrip("=") or (before if before.startswith("-") else f"the word after {before}")
+            raise WrongInput(f"{given} is empty; is it a variable that is not set?")
+
+
 def _open_streams() -> None:
     """Open standard streams that lead nowhere for a process that was started without them (`>&-`, some service managers).
 
@@ -126,6 +141,16 @@ def _open_streams() -> None:
                 os.dup2(nowhere, number)
                 os.close(nowhere)
             setattr(sys, name, os.fdopen(number, mode, closefd=False, encoding="utf-8"))
+
+
+def _is_lost(stream: TextIO) -> bool:
+    """Whether what was printed cannot be written, such as to a full disk; it then leads nowhere, so that Python ends in peace."""
+    try:
+        print(file=stream, flush=True)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        return True
+    return False
 
 
 def _interrupted(error: BaseException | None) -> bool:

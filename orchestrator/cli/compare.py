@@ -5,8 +5,10 @@ from typing import Annotated
 
 import typer
 
+from imagesets.errors import WrongInput
 from orchestrator.cli import complete, options, paths
 from orchestrator.cli.options import PLOT_ENDINGS
+from orchestrator.planning import scores
 from orchestrator.reading.tables import terminal
 
 
@@ -56,6 +58,8 @@ def compare(
     if plot and not any(path.suffix in PLOT_ENDINGS for path in to):
         to = [*to, Path(f"{plot}.svg")]
     options.check_endings(to)
+    if plot and plot not in (known := scores.plot_names()):
+        raise WrongInput(f"--plot {plot} is not {' or '.join(known)}")
     # imported here, so that other commands do not wait for them
     from orchestrator.reading.comparison import compare as compared
     from orchestrator.reading.formats import terminal_table, write

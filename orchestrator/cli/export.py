@@ -74,7 +74,7 @@ def export(
     from orchestrator.afterwards.bundle import BundledRun, open_model, write_bundle  # loads torch
 
     fixed = _size(size, what)
-    opened = open_model(store.resolve(), run)
+    opened = open_model(store.resolve(), run, "" if what in (MODEL, BUNDLE) else what)
     if what == BUNDLE:
         if form:
             raise WrongInput(f"--format {form} is for label maps and models; a bundle has one format, so leave it out")

@@ -22,6 +22,7 @@ from orchestrator.planning.launch import (
     Experiment,
     Prepared,
     Request,
+    against_names,
     depending_on,
     experiment,
     from_companions,
@@ -107,7 +108,7 @@ def launch(
     )
     wanted = experiment(request)
     warn(console, unread(wanted))
-    for told in from_companions(wanted):
+    for told in [*from_companions(wanted), *against_names(wanted)]:
         console.print(f"note: {told}")
     if not plan:
         where.check()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from orchestrator.planning.recipes import load_all
 
-MISSPELT = re.compile(r"'([^']+)'; did you mean '([^']+)'\?")
+MISSPELT = re.compile(r"(setting )?'([^']+)'; did you mean '([^']+)'\?")
 OTHER_IMAGES = re.compile(r"[;,] did you mean ((?:folder|folder-per-class|coco):[^?]+)\?")
 NO_RUN = re.compile(r"no finished run .* in (.*?/runs)\b|^(.*) has no finished run of ")
 CLUSTER = ("submit", "status", "logs", "stop")
@@ -31,9 +31,11 @@ def _command(words: list[str], message: str) -> list[str]:
     if place and (other := OTHER_IMAGES.search(message)):
         return [*words[:place], other[1], *words[place + 1 :]]
     if found := MISSPELT.search(message):
-        name = re.compile(rf"(?<![\w-]){re.escape(found[1])}(?![\w-])")  # never a part of a path
+        setting, wrong, right = found.groups()
+        # a whole part of a word, which is never a part of a path; of a setting the part before its value
+        name = re.compile(rf"(?<![^=]){re.escape(wrong)}(?==)" if setting else rf"(?<![^+=:,]){re.escape(wrong)}(?![^+=:,])")
         if (first := next((word for word in words if name.search(word)), None)) is not None:
-            return [name.sub(found[2], word) if word is first else word for word in words]
+            return [name.sub(right, word) if word is first else word for word in words]
     kind, colon, path = words[place].partition(":") if place else ("", "", "")
     if colon and words[0] != "images" and path.rstrip("/") in message:
         return ["images", "check", f"{kind}:{path}"]

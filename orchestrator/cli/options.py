@@ -56,8 +56,8 @@ def store_root(context: typer.Context, store: Path) -> Path:
         return store
     if address := s3_address(store):
         return open_bucket(mirror_folder(address), address)
-    if file := next((place for place in (store, *store.parents) if place.exists() and not place.is_dir()), None):
-        raise WrongInput(f"--store {file} is a file; results are kept in a folder")
+    if why := paths.no_folder(store):
+        raise WrongInput(f"--store {why}; results are kept in a folder")
     if address := noted_address(store):
         return open_bucket(store.resolve(), address)
     return store
@@ -101,6 +101,7 @@ def ending(began: float, log: Path) -> str:
 
 
 SAMPLES = 24
+MOST_SEEDS = 1000  # of one command: planning takes some 20 ms for each
 ENDINGS, PLOT_ENDINGS = (".html", ".md", ".tex", ".csv"), (".svg", ".png")  # of the files that --to takes
 ELSEWHERE = "elsewhere"  # a key of typer's context: the command is only checked here and runs on a cluster
 
@@ -124,12 +125,16 @@ def seeds_of(random_seed: int, runs: int, random_seeds: str) -> list[int]:
     """The random seeds that --random-seed, --runs and --random-seeds ask for."""
     if random_seed < 0:
         raise WrongInput(f"--random-seed {random_seed} is below 0; random seeds are whole numbers from 0")
-    if not random_seeds:
-        return list(range(random_seed, random_seed + runs))
     try:
-        seeds = [int(seed) for seed in random_seeds.split(",")]
+        seeds = list(map(int, random_seeds.split(",") if random_seeds else range(random_seed, random_seed + runs)))
     except ValueError:
         raise WrongInput(f"--random-seeds {random_seeds} is not a list of whole numbers such as 0,1,2") from None
+    if len(seeds) > MOST_SEEDS:
+        raise WrongInput(
+            f"{len(seeds)} random seeds are too many, as each is a planned and printed run; {MOST_SEEDS} are the most"
+        )
+    if not random_seeds:
+        return seeds
     if runs > 1 or random_seed or len(set(seeds)) < len(seeds) or min(seeds) < 0:
         raise WrongInput("--random-seeds takes each number from 0 once, and excludes --runs and --random-seed")
     return seeds
@@ -140,6 +145,8 @@ def tracking(track: str, uri: str) -> str | None:
     if track not in ("mlflow", "none"):
         raise WrongInput(f"--track {track} is neither mlflow nor none")
     if track == "none":
+        if uri and uri != os.environ.get(VARIABLE):
+            raise WrongInput(f"--tracking-uri {uri} is not read with --track none; give one of them")
         return None
     check_tracking_uri(uri)
     return uri

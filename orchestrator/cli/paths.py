@@ -3,15 +3,14 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import typer
 
 
 def expanded(given: str | Path) -> Path:
-    """The path with its `~` or `~name` expanded; an error of the option if there is no such user or the path is empty."""
-    if given == "":
-        raise typer.BadParameter("the path is empty; is it a variable that is not set?")
+    """The path with its `~` or `~name` expanded; an error of the option if there is no such user."""
     try:
         return Path(given).expanduser()
     except RuntimeError:
@@ -28,10 +27,22 @@ def writable(given: str | Path) -> Path:
 
 def unwritable(folder: Path) -> str:
     """Why nothing can be written to an absolute folder, which may have to be made first; "" if something can."""
-    there = next(place for place in (folder, *folder.parents) if place.exists())
-    if not there.is_dir():
-        return f"{there} is a file"
-    return "" if os.access(there, os.W_OK) else f"{there} is not writable"
+    if why := no_folder(folder):
+        return why
+    there = next(place for place in (folder, *folder.parents) if place.is_dir())
+    try:
+        with TemporaryFile(dir=there):  # it leaves no trace; permissions do not tell of folders such as /proc
+            return ""
+    except OSError:
+        return f"{there} is not writable"
+
+
+def no_folder(path: Path) -> str:
+    """Why a path can be no folder; "" if it is one or can be made one."""
+    there = next((place for place in (path, *path.parents) if os.path.lexists(place)), None)
+    if there is None or there.is_dir():
+        return ""
+    return f"{there} is a {'file' if there.exists() else 'link that leads nowhere'}"
 
 
 def file(given: str | Path) -> Path:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from imagesets.errors import WrongInput
 from orchestrator.cli import options
 from orchestrator.reading.runs import result_files
 from orchestrator.reading.tables import duration, fitting, table, terminal
+from orchestrator.storage.store import check_store
 
 if TYPE_CHECKING:
     from ray.dashboard.modules.job.pydantic_models import JobDetails
@@ -46,8 +46,7 @@ def _show_store(store: Path) -> None:
     """Print the runs of a store that have no results yet."""
     from orchestrator.reading.running import unfinished  # loads numpy
 
-    if not store.is_dir():
-        raise WrongInput(f"there is no store at {store}; --store names another folder")
+    check_store(store)
     console, found = terminal(), list(unfinished(store))
     columns = ("run", "now", "how far", ">left", ">stages", ">all left", "since", "where")
     rows = [row for one in found for row in _rows(one)]

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -71,12 +72,21 @@ def load_network(source: Input, classes: tuple[str, ...], device: torch.device) 
     module = resolve(source.network)(settings_of(source.settings), classes)
     path = source.result.file(NETWORK)
     try:
-        module.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, UnpicklingError) as error:
+        raise damaged(path) from error
+    try:
+        module.load_state_dict(state)
     except RuntimeError as error:
         raise WrongInput(
             f"{path} does not hold the network that {source.network} builds: {str(error).splitlines()[0]}"
         ) from error
     return move(module, device).eval().requires_grad_(False)
+
+
+def damaged(network: Path) -> WrongInput:
+    """The error for a file in the store that is no whole network."""
+    return WrongInput(f"{network} is damaged; launch its run again with --force and the name of the stage to train it anew")
 
 
 def for_extraction(network: nn.Module, precision: str, device: torch.device) -> nn.Module:

@@ -70,8 +70,8 @@ def plot_file(comparison: Comparison, name: str, ending: str) -> bytes:
         if found[2].name == name and any(_has(line, found[2]) for line in lines)
     ]
     if not panels:
-        known = sorted({plot.name for quantity in scores.quantities() for *_, plot in scores.plots(quantity) if plot.name})
-        raise WrongInput(f"--plot {name}: no run here has the scores of such a plot; there are {', '.join(known)}")
+        known = ", ".join(scores.plot_names())
+        raise WrongInput(f"--plot {name}: no run here has the scores of such a plot; there are {known}")
     figure = Figure((SIZE[0] * len(panels), SIZE[1] * 1.3), layout="constrained")
     for axes, (place, lines, (x, y, plot)) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         grid(axes, axis(x), axis(y))

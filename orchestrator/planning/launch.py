@@ -156,6 +156,17 @@ def from_companions(wanted: Experiment) -> Iterator[str]:
             yield f"{name}={settings[name]} is the default that {giver} gives"
 
 
+def against_names(wanted: Experiment) -> Iterator[str]:
+    """A sentence for each assigned setting of a named variant, such as the backbone of deeplabv2-resnet50, that is another."""
+    assigned = parse_assignments(wanted.request.assignments)
+    for word in filter(None, [*wanted.request.method.split("+"), wanted.request.segmenter]):
+        recipe, values = find(word.strip(), companions.NAMED)
+        for name, setting in recipe.settings.items():
+            full, value = f"{recipe.name}.{name}", values.get(name, setting.default)
+            if word.strip() == f"{recipe.name}-{value}" and full in assigned and wanted.settings[full] != value:
+                yield f"{full}={wanted.settings[full]} replaces the {value} of {word.strip()}"
+
+
 def settings_given(request: Request) -> dict[str, Any]:
     """All settings of a request; None for settings that follow the machine."""
     return _resolved(request)[2]
@@ -164,7 +175,8 @@ def settings_given(request: Request) -> dict[str, Any]:
 def _resolved(request: Request) -> tuple[Recipe, list[Component], dict[str, Any]]:
     images_recipe = _images(request)
     chain = components(request.method, request.segmenter or _segmenter(request, images_recipe))
-    return images_recipe, chain, layered(images_recipe, _layers(request, images_recipe, chain))
+    used = [recipe.name for part in chain for recipe in (part.recipe, *part.add_ons)]
+    return images_recipe, chain, layered(images_recipe, _layers(request, images_recipe, chain), used)
 
 
 def _images(request: Request) -> Recipe:

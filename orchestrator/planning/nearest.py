@@ -19,8 +19,7 @@ def nearest(word: str, known: Iterable[str], see: str = "wsss-orch ls") -> str:
     names = sorted(known)
     if not names:
         return ""
-    close = difflib.get_close_matches(word, names, cutoff=0.5)
-    if close:
+    if close := difflib.get_close_matches(word, names, cutoff=0.5) or difflib.get_close_matches(word.lower(), names, cutoff=0.5):
         # of equally near names, one with the same beginning: people mistype the end of a word more often
         best = max(close, key=lambda name: (difflib.SequenceMatcher(None, word, name).ratio(), name[:1] == word[:1]))
         return f"; did you mean {best!r}?"

@@ -56,10 +56,12 @@ class Planner:
         return over_what_is_read(left, self.holds)
 
     def items(self, list_name: str, with_masks: bool) -> ItemList:
-        """The items of a list."""
+        """The items of a list; WrongInput if it has none, because a stage over no images makes no result."""
         wanted = (list_name, with_masks)
         if wanted not in self._items:
             bare = self.images.items(list_name) if not with_masks else self.items(list_name, with_masks=False)
+            if not bare:
+                raise WrongInput(f"the list {list_name} has no images")
             self._items[wanted] = self.images.masked(list_name, bare) if with_masks else bare
         return self._items[wanted]
 

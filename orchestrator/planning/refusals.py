@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from imagesets.errors import refuse
+from imagesets.lists import read_lines
 from orchestrator.planning.capabilities import provided_by_entry
 from orchestrator.planning.launch import Experiment, Prepared
 from orchestrator.planning.nearest import closest
@@ -170,7 +171,10 @@ def made_otherwise(prepared: Prepared) -> list[str]:
 
 
 def unread(wanted: Experiment) -> Iterator[str]:
-    """A sentence for each assigned setting that no stage of the run reads."""
+    """A sentence for each assigned setting that no stage of the run reads, and for a file of --exclude without any id."""
+    exclude = wanted.request.exclude
+    if exclude and exclude.is_file() and not read_lines(exclude):
+        yield f"--exclude {exclude} is empty, so no image is left out"
     table = wanted.declared
     for name, value in parse_assignments(wanted.request.assignments).items():
         of_data = name.startswith(("images.", "imported."))

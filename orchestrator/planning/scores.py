@@ -66,6 +66,11 @@ def plots(quantity: str) -> list[tuple[Metric, Metric, Plot]]:
     return [(known[plot.x], known[plot.y], plot) for recipe, _ in stages(quantity) for plot in recipe.plots]
 
 
+def plot_names() -> list[str]:
+    """The names of the plots that `compare --plot` draws."""
+    return sorted({plot.name for quantity in quantities() for *_, plot in plots(quantity) if plot.name})
+
+
 def main(quantity: str) -> str:
     """The name of a quantity's main metric."""
     return quantities()[quantity].main

@@ -4,7 +4,8 @@ variant, the preset, and `--set`.
 The result is one flat table "component.name" -> value. It is the only source of settings.
 """
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,23 +46,33 @@ def parse_assignments(assignments: Iterable[str]) -> dict[str, Typed]:
 def read_file(path: Path) -> dict[str, Any]:
     """The settings of a YAML file that maps names to values, as they are written; WrongInput for any other file."""
     try:
-        table = yaml.load(path.read_text(encoding="utf-8"), yaml.BaseLoader)
+        text = path.read_text(encoding="utf-8")
+        table, written = yaml.load(text, yaml.BaseLoader), yaml.compose(text, yaml.BaseLoader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise WrongInput(f"--recipe {path} is no YAML file: {' '.join(str(error).split())}") from error
-    if not isinstance(table, dict):
+    if not isinstance(written, yaml.MappingNode):
         raise WrongInput(f"--recipe {path} must map settings to values, such as cam.epochs: 3")
+    if twice := [name for name, count in Counter(key.value for key, _ in written.value).items() if count > 1]:
+        raise WrongInput(f"--recipe {path} has the setting {twice[0]} twice; once is right")
+    if nested := next((name for name, value in table.items() if isinstance(value, dict)), None):
+        example = f"{nested}.{next(iter(table[nested]), 'name')}"
+        raise WrongInput(f"--recipe {path} has settings below {nested!r}; a setting is one line, such as {example}: VALUE")
     return table
 
 
-def layered(images: Recipe, layers: list[Mapping[str, Any]]) -> dict[str, Any]:
-    """The settings table after applying `layers` in order over the defaults; all problems are reported at once."""
+def layered(images: Recipe, layers: list[Mapping[str, Any]], used: Collection[str] = ()) -> dict[str, Any]:
+    """The settings table after applying `layers` in order over the defaults; all problems are reported at once.
+
+    A name without a component is told the nearest setting of the components `used`.
+    """
     table = declared(images)
     values = {name: setting.default for name, setting in table.items()}
     problems = []
     for layer in layers:
         for name, value in layer.items():
             if name not in table:
-                problems.append(f"there is no setting {name!r}{nearest(name, table)}")
+                own = [full for full in table if "." not in name and full.partition(".")[0] in used]
+                problems.append(f"there is no setting {name!r}{nearest(name, own or table)}")
                 continue
             try:
                 values[name] = checked(name, value, table[name])

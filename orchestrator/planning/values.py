@@ -83,9 +83,8 @@ def bounded(name: str, number: Any, setting: Setting) -> None:
         raise WrongInput(f"{name}={number} must be a finite number")
     low, high = setting.minimum, setting.maximum
     if (low is not None and number < low) or (high is not None and number > high):
-        allowed = (
-            f"between {low} and {high}" if None not in (low, high) else f"at least {low}" if high is None else f"at most {high}"
-        )
+        least, most = ("" if bound is None else f"{bound:g}" for bound in (low, high))
+        allowed = f"between {least} and {most}" if least and most else f"at least {least}" if least else f"at most {most}"
         raise WrongInput(f"{name}={number} must be {allowed}")
 
 

@@ -1,6 +1,7 @@
 """Groups of finished runs, found by name."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from imagesets.errors import WrongInput
 from orchestrator.planning.nearest import nearest
 from orchestrator.reading.runs import FinishedRun, current, open_run, read_results, result_files
 from orchestrator.reading.summary import Group, failure_in, group_name, group_of
+from orchestrator.storage.store import check_store
 
 
 class Runs:
@@ -20,6 +22,7 @@ class Runs:
     def one(self, name: str) -> Mapping[str, Any]:
         """The results of the run called `name`."""
         if name not in self.results:
+            check_store(self.store)
             raise WrongInput(f"{self.store} has no finished run {name!r}{nearest(name, self.results)}")
         return current(self.results[name])
 
@@ -32,9 +35,22 @@ class Runs:
             name = group_name(max(of_method, key=lambda results: results["finished"])["run"])
         found = [self.one(run) for run in self.results if group_name(run) == name]
         if not found:
+            check_store(self.store)
             known = {*self.results, *map(group_name, self.results), *(results["method"] for results in self.results.values())}
             raise WrongInput(f"{self.store} has no finished run of {name!r}{nearest(name, known)}")
         return group_of(found, self._failed(name))
+
+    def newest(self, name: str, quantity: str = "") -> FinishedRun:
+        """The first run of a launch or of a method expression's newest launch that has made `quantity`, or else of the newest."""
+        of_method = [results for results in self.results.values() if results["method"] == name]
+        ordered = sorted(of_method, key=lambda results: results["finished"], reverse=True)
+        launches = dict.fromkeys(group_name(results["run"]) for results in ordered) or [name]
+        runs = (open_run(self.store, self.group(launch).first["run"]) for launch in launches)
+        newest = next(runs)
+        if quantity and not newest.has(quantity):
+            with suppress(WrongInput):  # an earlier version made a run
+                return next((run for run in runs if run.has(quantity)), newest)
+        return newest
 
     def _failed(self, group: str) -> dict[int, str]:
         folders = [path for path in (self.store / "runs").iterdir() if group_name(path.name) == group]
@@ -42,10 +58,13 @@ class Runs:
         return {seed: note for seed, note in notes.items() if note is not None}
 
 
-def find_run(store: Path, name: str) -> FinishedRun:
-    """The run called `name`, or the run of the lowest random seed of a launch or of a method expression's newest launch."""
+def find_run(store: Path, name: str, quantity: str = "") -> FinishedRun:
+    """The run called `name`, or the run of the lowest random seed of a launch or of a method expression's newest launch.
+
+    With `quantity`, it is the newest launch that has made it: another may have ended earlier by `--until`.
+    """
     if not any(path.parent.name == name for path in result_files(store)):
         known = Runs(store)
         if name in {word for run, about in known.results.items() for word in (group_name(run), about["method"])}:
-            return open_run(store, known.group(name).first["run"])
+            return known.newest(name, quantity)
     return open_run(store, name)

@@ -69,6 +69,8 @@ def _read(path: Path, images: str) -> dict[Scored, list[GivenRow]]:
 
 def _lines(path: Path) -> list[dict[str, str]]:
     """The lines of a file by column; all have the needed columns and a known quantity."""
+    if not path.is_file():
+        raise WrongInput(f"--with {path}: there is no such file")
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             lines = [{name: (value or "").strip() for name, value in line.items() if name} for line in csv.DictReader(file)]

@@ -15,7 +15,7 @@ from orchestrator.planning.nearest import nearest
 from orchestrator.planning.recipes import load_all
 from orchestrator.planning.stage import Stage
 from orchestrator.reading.results import FORMAT
-from orchestrator.storage.store import Store, read_json, read_manifest
+from orchestrator.storage.store import Store, check_store, read_json, read_manifest
 
 
 @dataclass(frozen=True)
@@ -78,13 +78,22 @@ class FinishedRun:
         if rows:
             row = next(row for row in rows if row["stage"] == rows[-1]["stage"])
             return self.stages[row["stage"]], row
-        listed = {entry["stage"] for entry in self.results["stages"]}
-        makers = {name: stage for stage in self.stages.values() if stage.name in listed for name in scores.of_stage(stage.recipe)}
+        makers = self._makers
         if quantity not in makers:
             files = [name for name, about in scores.quantities().items() if about.label_maps or about.threshold]
             there = ", ".join(name for name in files if name in makers) or "nothing"
             raise WrongInput(f"run {self.name} has no {quantity}; it has {there}")
         return makers[quantity], None
+
+    @cached_property
+    def _makers(self) -> dict[str, Stage]:
+        """The last stage that makes each quantity."""
+        listed = {entry["stage"] for entry in self.results["stages"]}
+        return {name: stage for stage in self.stages.values() if stage.name in listed for name in scores.of_stage(stage.recipe)}
+
+    def has(self, quantity: str) -> bool:
+        """Whether a stage of the run makes `quantity`."""
+        return quantity in self._makers
 
     def manifests(self) -> dict[str, dict[str, Any] | None]:
         """The manifest of every stage by its name in this run; None if its result is no longer in the store."""
@@ -108,6 +117,7 @@ def open_run(store: Path, name: str) -> FinishedRun:
     if name not in found:
         if name and (store / "runs" / name).is_dir():
             raise WrongInput(f"run {name} has no results yet; the command that launched it continues it")
+        check_store(store)
         raise WrongInput(f"there is no finished run {name!r} in {store / 'runs'}{nearest(name, found) if found else ''}")
     results = read_results(found[name])
     if not results:

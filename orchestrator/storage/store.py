@@ -55,6 +55,14 @@ class Store:
         return max(self.results(name), key=lambda manifest: manifest["finished"], default=None)
 
 
+def check_store(root: Path) -> None:
+    """Raise WrongInput for a folder that is no store."""
+    if not root.is_dir():
+        raise WrongInput(f"there is no store at {root}; --store names another folder")
+    if not ((root / MARKER).exists() or (root / "stages").is_dir()):
+        raise WrongInput(f"{root} is no store, as it has no folder stages; --store names one")
+
+
 def read_manifest(folder: Path) -> dict[str, Any] | None:
     """The manifest of a finished stage, or None."""
     return read_json(folder / MANIFEST)

@@ -18,6 +18,7 @@ from orchestrator.planning.images import images_name
 from orchestrator.planning.launch import Experiment, Request, experiment, name_in_store, room_of, settings_given
 from orchestrator.planning.nearest import nearest
 from orchestrator.planning.refusals import effective, problems
+from orchestrator.planning.settings import parse_assignments
 from orchestrator.planning.stage import narrowed
 from orchestrator.planning.workers import dividing
 from orchestrator.sweeps.axes import THRESHOLD, Axis
@@ -135,7 +136,10 @@ class Sweep:
     def _misused(self) -> list[str]:
         """What is wrong with the options for searching and stopping."""
         drawn = self.search != "grid" or any(axis.distribution for axis in self.axes)
+        assigned = parse_assignments(self.request.assignments)
+        varied = [*(axis.name for axis in self.axes), *([THRESHOLDS] if self.thresholds else [])]
         wrong = {
+            **{f"--vary and --set both give {name}; give one of them": name in assigned for name in varied},
             f"--search {self.search} is none of {', '.join(SEARCHES)}": self.search not in SEARCHES,
             f"--stop-early {self.stop_early} is neither loss nor score": self.stop_early not in STOPS,
             f"--search {self.search} needs a budget of several trials, such as --trials 20": self.learns and self.trials < 2,
