@@ -51,7 +51,7 @@ def read_state(path: Path) -> State:
         ) from error
     if isinstance(state, Mapping):
         state = next((state[wrapper] for wrapper in WRAPPERS if isinstance(state.get(wrapper), Mapping)), state)
-    if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+    if not isinstance(state, Mapping) or not all(isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in state.items()):
         raise WrongInput(f"weights file {path} is not a plain state dict (parameter name to tensor) as torchvision saves it")
     return state
 

@@ -7,12 +7,15 @@ from pathlib import Path
 
 import numpy as np
 
-from imagesets.errors import WrongInput
+from imagesets.errors import WrongInput, named
 from imagesets.file_check import attempt, image_problems, label_problems
-from imagesets.files import Files
+from imagesets.files import Files, by_id
 from imagesets.findings import Findings, grouped
 from imagesets.image_set import ImageSet
 from imagesets.item import VOID, read_label_map
+from imagesets.label_files import unused_columns
+from imagesets.labels import list_of
+from imagesets.lists import unread_images
 from imagesets.side_by_side import side_by_side
 from imagesets.suspicions import Classes, Suspicions
 
@@ -38,7 +41,7 @@ def check(
     images, masks = image_set.images(), image_set.masks()
     masked = {name for name in masks_of if any(id in masks.paths for id in ids.get(name, ()))}
     for name, members in ids.items():
-        problems += _list_problems(image_set, name, members) + image_set.image_problems(name, members, images)
+        problems += list_problems(image_set, name, members) + image_set.image_problems(name, members, images)
         problems += image_set.mask_problems(name, members, masks) if name in masked else []
     problems += _overlaps(image_set, ids, learnt, held_out)
     everything = dict.fromkeys(id for members in ids.values() for id in members)
@@ -50,6 +53,7 @@ def check(
         suspicions.see(look.id, look.labels, look.mask)
         found += ((look.id, problem) for problem in look.problems)
     warnings = suspicions.told() + [_unscored(image_set, name) for name in masks_of if ids.get(name) and name not in masked]
+    warnings += _unread(image_set)
     warnings += [f"list {name} is both learnt from and held out" for name in ids if name in learnt and name in held_out]
     return Findings(problems + grouped(found), warnings, tuple(dict.fromkeys((*bad, *(id for id, _ in found)))))
 
@@ -112,7 +116,8 @@ def _read_lists(image_set: ImageSet, lists: Sequence[str]) -> tuple[dict[str, tu
     return ids, problems
 
 
-def _list_problems(image_set: ImageSet, name: str, ids: Sequence[str]) -> list[str]:
+def list_problems(image_set: ImageSet, name: str, ids: Sequence[str]) -> list[str]:
+    """What is wrong with the ids of one list: there are none, or there is one of them twice."""
     path = image_set.list_path(name)
     if not ids and replace(image_set, excluded=frozenset()).ids(name):
         return [f"all images of {path} are excluded; a list must name at least one image"]
@@ -124,7 +129,7 @@ def _list_problems(image_set: ImageSet, name: str, ids: Sequence[str]) -> list[s
 
 def _overlaps(image_set: ImageSet, ids: Lists, learnt: Collection[str], held_out: Collection[str]) -> list[str]:
     found = []
-    for one, other in ((one, other) for one in learnt for other in held_out if one != other):
+    for one, other in dict.fromkeys((one, other) for one in learnt for other in held_out if one != other):
         if shared := sorted(set(ids.get(one, ())).intersection(ids.get(other, ()))):
             where = f"{image_set.list_path(one)} and {image_set.list_path(other)}"
             found.append(f"{where} share {len(shared)} images (first: {shared[0]}); a held-out list must share none")
@@ -133,4 +138,17 @@ def _overlaps(image_set: ImageSet, ids: Lists, learnt: Collection[str], held_out
 
 def _unscored(image_set: ImageSet, name: str) -> str:
     folders = " or ".join(image_set.mask_folders)
-    return f"no image of list {name} has a mask in {folders}, so nothing can be scored on it"
+    lossy = [
+        file for folder in image_set.mask_folders for file in by_id(image_set.root / folder, (".jpg", ".jpeg")).paths.values()
+    ]
+    told = f"; {min(lossy)} is a JPEG, which changes labels; a mask must be a PNG" if lossy else ""
+    return f"no image of list {name} has a mask in {folders}, so nothing can be scored on it{told}"
+
+
+def _unread(image_set: ImageSet) -> list[str]:
+    """What lies in the image set, looks like images or labels, and is not read."""
+    found = [sentence for folder in image_set.image_folders for sentence in unread_images(image_set.root / folder)]
+    table = list_of(image_set.root)
+    if image_set.label_source == "list" and table.suffix == ".csv" and (names := unused_columns(table, image_set.classes)):
+        found.append(f"{table} has columns of 0 and 1 that are no class and are not read: {named(names)}")
+    return found

@@ -19,14 +19,14 @@ SMALLEST = 2  # pixels a side: at 0.5, the smallest published scale, one pixel m
 
 def file_problems(images: Sequence[Path], range: Range = NO_RULE, threads: int = 4) -> list[str]:
     """What is wrong with image files that belong to no image set, each decoded in full; bad data never raises an error."""
-    found = side_by_side(lambda path: attempt(path, lambda: image_problems(path, True, range)), images, threads)
+    found = side_by_side(lambda path: attempt(path, lambda: image_problems(path, True, range, of_set=False)), images, threads)
     return grouped((path.stem, problem) for path, of_image in zip(images, found, strict=True) for problem in of_image)
 
 
-def image_problems(path: Path, decode: bool, range: Range = NO_RULE) -> list[str]:
+def image_problems(path: Path, decode: bool, range: Range = NO_RULE, of_set: bool = True) -> list[str]:
     """What is wrong with one readable image file: its size, EXIF rotation, number of images, and bits without a rule (`range`).
 
-    Decoding errors are raised.
+    A rule can be set for an image set alone (`of_set`). Decoding errors are raised.
     """
     with Image.open(path) as file:
         width, height = file.size
@@ -46,20 +46,21 @@ def image_problems(path: Path, decode: bool, range: Range = NO_RULE) -> list[str
         problems.append(f"{path} holds {count} images; it must hold one")
     if not deep and mode not in EIGHT_BIT_MODES:
         problems.append(f"{path} has the colours {mode}; an image must be RGB, CMYK, YCbCr, grey or of a palette")
-    return problems + (_deep_problems(path, decode, range) if deep else [])
+    return problems + (_deep_problems(path, decode, range, of_set) if deep else [])
 
 
-def _deep_problems(path: Path, decode: bool, range: Range) -> list[str]:
+def _deep_problems(path: Path, decode: bool, range: Range, of_set: bool) -> list[str]:
     """What is wrong with an image of more than 8 bits per channel."""
     if not decode and range != NO_RULE:
         return []
     values = read_values(path)
     low, high = np.nanmin(values), np.nanmax(values)
     if range == NO_RULE:
-        return [
-            f"{path} has more than 8 bits per channel, with values from {low:g} to {high:g}; which values of the set are "
-            f"black and white? Say it by --set images.range=LOW,HIGH, such as images.range={low:g},{high:g}"
-        ]
+        example = f", such as images.range={low:g},{high:g}" if low < high else ""
+        rule = f"which values of the set are black and white? Say it by --set images.range=LOW,HIGH{example}"
+        none = "the run has no rule for such images (images.range=0,0), so convert it to 8 bits"
+        told = f"{path} has more than 8 bits per channel, with values from {low:g} to {high:g}"
+        return [f"{told}; {rule if of_set else none}"]
     if high < range[0] or low > range[1]:
         return [f"{path} has values from {low:g} to {high:g}, of which images.range={range[0]:g},{range[1]:g} shows nothing"]
     return []

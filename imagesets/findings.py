@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from imagesets.errors import named
 
 APART = 3  # up to this number, findings of one kind get a sentence each
-NUMBER = re.compile(r"\d+")
+NUMBER = re.compile(r"-?\d+(\.\d+)?(e[-+]?\d+)?")
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from imagesets.lists import IMAGE_SUFFIXES, held_out
 
 MASKS = "masks"
 NONE = {"none", *NO_CLASS}  # folders of images that show no class
+NO_IMAGES = {MASKS, "__MACOSX"}  # macOS puts the latter, with notes on each file, into the archives that it makes
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ def _folders(root: Path) -> list[tuple[str, Path]]:
 
 
 def _below(folder: Path) -> list[Path]:
-    return [path for path in sorted(folder.iterdir()) if path.is_dir() and path.name != MASKS and path.name[0] != "."]
+    return [path for path in sorted(folder.iterdir()) if path.is_dir() and path.name not in NO_IMAGES and path.name[0] != "."]
 
 
 def _pictures(folders: list[tuple[str, Path]]) -> Iterator[Picture]:

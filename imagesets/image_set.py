@@ -59,8 +59,8 @@ class ImageSet:
             known = sorted(file.stem for file in path.parent.glob("*.txt"))
             raise WrongInput(
                 f"image set {self.name} has no list {list_name!r} in {path.parent}; it has {', '.join(known) or 'none'}; "
-                f"{path.name} would hold one image id a line; --set images.training=LIST or images.validation=LIST (--list LIST "
-                "of a command that has it) names another list, and `wsss-orch images split` makes train and val of one"
+                f"{path.name} would hold one image id a line, --list or, for a run, --set images.training=LIST or "
+                "images.validation=LIST names another list, and `wsss-orch images split` makes train and val of one"
             )
         return self._read(path)
 
@@ -154,7 +154,7 @@ class ImageSet:
     def _read(self, path: Path) -> tuple[str, ...]:
         """The ids of a list file; an id with a blank is refused, not cut off."""
         lines = read_lines(path)
-        spaced = {id_of(line) for line in lines if len(line.split()) > 1}
+        spaced = {id for line in lines if len((id := id_of(line)).split()) > 1}
         if spaced and (there := sorted(spaced & self.images().paths.keys())):
             raise WrongInput(f"{path} names the image {there[0]!r}, but an id must not hold blanks; rename such files")
         return tuple(ids_of(lines, path))
@@ -162,6 +162,7 @@ class ImageSet:
     def _from_list(self) -> Callable[[str], tuple[int, ...]]:
         path, known = labels.list_of(self.root), dict[tuple[str, ...], tuple[int, ...]]()  # by names: many images share them
         first = cache(lambda: next(iter(read_lines(path)), ""))
+        told = f", such as {named(sorted(self.listed))}" if self.listed else ""
 
         def of_one(id: str) -> tuple[int, ...]:
             names = self.listed.get(id)
@@ -170,7 +171,7 @@ class ImageSet:
                     f"{path} has no line for the image {id}; its first line is {first()!r}, and right would be the "
                     "id and the class names, such as '0001 cat,dog', or the id alone for an image that shows no class"
                     if path.name == labels.LABEL_LIST
-                    else f"{path} names no image {id}; it names {len(self.listed)} images, such as {named(sorted(self.listed))}"
+                    else f"{path} names no image {id}; it names {len(self.listed)} images{told}"
                 )
             if names not in known:
                 known[names] = labels.from_names(names, self.classes, f"{path}, image {id},")

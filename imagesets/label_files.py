@@ -28,10 +28,7 @@ def read_csv(path: Path, classes: Sequence[str]) -> Names:
 
     Several names in a cell have a comma, a semicolon or | between them; several lines of one image are added up.
     """
-    first = next(iter(read_lines(path)), "")
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = [row for row in csv.reader(file, delimiter=max(",;\t", key=first.count)) if any(cell.strip() for cell in row)]
-    head = [cell.strip() for cell in rows[0]] if rows else []
+    first, head, rows = _table(path)
     image, names, ticks = _columns(path, first, head, classes)
     if short := next((row for row in rows if len(row) != len(head)), None):
         raise WrongInput(f"{path} has the line {short} with {len(short)} cells; its first line names {len(head)} columns")
@@ -41,7 +38,24 @@ def read_csv(path: Path, classes: Sequence[str]) -> Names:
             return (head[place] for place in ticks if _ticked(row[place], f"{path}, column {head[place]}, line {row}"))
         return _split(row[names])
 
-    return _added((_id(row[image]), of_row(row)) for row in rows[1:])
+    return _added((_id(row[image]), of_row(row)) for row in rows)
+
+
+def unused_columns(path: Path, classes: Sequence[str]) -> list[str]:
+    """The columns of a readable table that tick images as those of the classes do, and are none of the classes."""
+    first, head, rows = _table(path)
+    image, _, ticks = _columns(path, first, head, classes)
+    others = [place for place, name in enumerate(head) if ticks and place != image and name not in classes]
+    cells = {head[place]: {row[place].strip().lower() for row in rows} for place in others}
+    return [name for name, own in cells.items() if own <= {*YES, *NO} and own & {*YES}]
+
+
+def _table(path: Path) -> tuple[str, list[str], list[list[str]]]:
+    """The first line of a table, its cells, and those of the other lines."""
+    first = next(iter(read_lines(path)), "")
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = [row for row in csv.reader(file, delimiter=max(",;\t", key=first.count)) if any(cell.strip() for cell in row)]
+    return first, [cell.strip() for cell in rows[0]] if rows else [], rows[1:]
 
 
 def _columns(path: Path, first: str, head: Sequence[str], classes: Sequence[str]) -> tuple[int, int, list[int]]:
@@ -58,8 +72,11 @@ def _columns(path: Path, first: str, head: Sequence[str], classes: Sequence[str]
             f"{path} begins with {first!r}; its first line must name the column of the image (such as image or filename) and "
             "either a column label or a column for each class of classes.txt, with 0 and 1 in it"
         )
-    if ticks and (without := [name for name in classes if name not in head]):
-        raise WrongInput(f"{path} has no column for the class {without[0]!r}; its columns are {', '.join(head)}")
+    if ticks and (wrong := [name for name in classes if head.count(name) != 1]):
+        count = f"{head.count(wrong[0])} columns" if wrong[0] in head else "no column"
+        raise WrongInput(f"{path} has {count} for the class {wrong[0]!r}; its columns are {', '.join(head)}")
+    if ticks and names is not None:
+        raise WrongInput(f"{path} has the column {head[names]!r} of class names and columns of classes; keep one of the two")
     return image, -1 if names is None else names, ticks
 
 
@@ -70,23 +87,35 @@ def read_label_studio(path: Path, classes: Sequence[str]) -> Names:
     """
     try:
         tasks = json.loads(path.read_text(encoding="utf-8-sig"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise WrongInput(f"{path} is no JSON file: {error}") from None
     if not isinstance(tasks, list) or not all(isinstance(task, dict) for task in tasks):
         raise WrongInput(f"{path} is no export of Label Studio in the form JSON or JSON-MIN, which is a list of tasks")
-    found = [one for task in tasks for one in _of_task(task, path, classes)]
+    found: list[tuple[str, Iterable[str]]] = []
+    for number, task in enumerate(tasks, 1):
+        where = f"{path}, task {task.get('id', number)}"
+        try:
+            found += _of_task(task, where, classes)
+        except (AttributeError, TypeError):
+            raise WrongInput(
+                f"{where}: not in the form of Label Studio, where data, annotations, results and values have keys, and choices "
+                "and labels are lists of texts"
+            ) from None
     if found and not any(names for _, names in found):
         keys = ", ".join(dict.fromkeys(key for task in tasks for key in task))
         raise WrongInput(f"{path} names no class of any image; its tasks have {keys}; name the classes to recognise them")
     return _added(found)
 
 
-def _of_task(task: dict[str, Any], path: Path, classes: Sequence[str]) -> Iterator[tuple[str, Iterable[str]]]:
-    """The image of a task with the class names of each of its annotations."""
+def _of_task(task: dict[str, Any], where: str, classes: Sequence[str]) -> Iterator[tuple[str, Iterable[str]]]:
+    """The image of a task with the class names of each of its annotations; `where` is its place, for messages.
+
+    AttributeError or TypeError for a task in another form.
+    """
     data = task.get("data", task)  # JSON-MIN has the data and the results side by side
     images = [value for value in data.values() if isinstance(value, str) and id_of(_file(value)) != _file(value)]
     if len(images) != 1:
-        raise WrongInput(f"{path} has the task {task.get('id')} with {len(images)} images in its data; a task must have one")
+        raise WrongInput(f"{where}: its data have {len(images)} images; a task must have one")
     id = UPLOADED.sub("", _id(images[0]))
     if "data" in task:
         for annotation in task.get("annotations", []):
@@ -100,13 +129,15 @@ def _of_task(task: dict[str, Any], path: Path, classes: Sequence[str]) -> Iterat
 
 
 def _named(value: Any) -> Iterator[str]:
-    """The class names in a result: the texts of all lists whose key is choices or ends in labels."""
+    """The class names in a result: the texts of all lists whose key is choices or ends in labels; TypeError for others there."""
     if isinstance(value, list):
         for one in value:
             yield from _named(one)
     elif isinstance(value, dict):
         for key, names in value.items():
-            if isinstance(names, list) and (key == "choices" or key.endswith("labels")):
+            if key == "choices" or key.endswith("labels"):
+                if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+                    raise TypeError
                 yield from names
 
 
@@ -119,6 +150,8 @@ def read_cvat(path: Path, classes: Sequence[str]) -> Names:
     images = root.findall("image")
     if root.tag != "annotations" or not images:
         raise WrongInput(f"{path} is no export of CVAT in the form 'CVAT for images', which has <annotations> with <image>s")
+    if nameless := sum(not image.get("name") for image in images):
+        raise WrongInput(f"{path} has {nameless} <image>s without a name; the name of its file tells which image it is")
     return _added(
         (_id(image.get("name", "")), [mark.get("label", "") for mark in image if mark.get("label")]) for image in images
     )

@@ -68,11 +68,17 @@ def from_names(names: Iterable[str], classes: Sequence[str], where: object) -> t
 
 
 def from_annotation(path: Path, classes: Sequence[str]) -> tuple[int, ...]:
-    """Classes of the objects in a VOC annotation, `difficult` ones included; names that are no class (parts) do not count."""
+    """Classes of the objects in a VOC annotation, `difficult` ones included; names that are no class (parts) do not count.
+
+    Raises WrongInput for a name that differs from a class in capitals alone.
+    """
     try:
-        found = {element.text for element in ElementTree.parse(path).iterfind("object/name")}
+        found = {(element.text or "").strip() for element in ElementTree.parse(path).iterfind("object/name")}
     except ElementTree.ParseError as error:
         raise WrongInput(f"{path} is not a VOC annotation: {error}") from None
+    small = {name.lower(): name for name in classes}
+    if near := next((name for name in sorted(found.difference(classes)) if name.lower() in small), None):
+        raise WrongInput(f"{path} names {near!r}; the class is {small[near.lower()]!r}, with these capitals")
     return tuple(index for index, name in enumerate(classes) if name in found)
 
 

@@ -8,19 +8,23 @@ from typing import Any
 from imagesets import labels
 from imagesets.deep_image import NO_RULE
 from imagesets.errors import WrongInput
-from imagesets.image_set import IMAGES, LISTS, ImageSet
+from imagesets.image_set import IMAGES, LISTS, MASKS, ImageSet
 from imagesets.lists import IMAGE_SUFFIXES
+
+USUAL_MASKS = (MASKS, "SegmentationClassAug")  # the default, which an image set need not have
 
 
 def open_layout(root: Path, settings: Mapping[str, Any], classes: Sequence[str]) -> ImageSet:
     """The image set in VOC layout at `root`.
 
     `settings` are those of its recipe by their bare names: `labels`, `masks` and perhaps `name`. Raises
-    WrongInput if there are no image-level labels.
+    WrongInput if there are no image-level labels, or a folder of masks that the user names is missing.
     """
     folders = tuple(settings["masks"])
     if not folders:
         raise WrongInput("images.masks is empty; it must name at least one folder, such as SegmentationClass")
+    if missing := next((folder for folder in folders if folder not in USUAL_MASKS and not (root / folder).is_dir()), None):
+        raise WrongInput(f"images.masks={missing}: there is no such folder in {root}")
     source = labels.find_source(root, settings["labels"], folders)
     listed = labels.read_label_list(labels.list_of(root), classes) if source == "list" else {}
     rule = settings.get("range", NO_RULE)

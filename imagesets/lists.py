@@ -6,10 +6,18 @@ from collections.abc import Iterable
 from hashlib import blake2b
 from pathlib import Path
 
-from imagesets.errors import WrongInput
+from imagesets.errors import WrongInput, named
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff")
+# images of cameras and of the web that are not read
+OTHER_SUFFIXES = (".heic", ".heif", ".avif", ".gif", ".jp2", ".jxl", ".svg", ".psd", ".dng", ".cr2", ".cr3", ".nef", ".arw")
 NUMBER = re.compile(r"[-+]?\d+(\.\d+)?")
+
+
+def unread_images(folder: Path) -> list[str]:
+    """One sentence on the images of a folder in formats that are not read, or none."""
+    names = sorted(name for name in os.listdir(folder) if name.lower().endswith(OTHER_SUFFIXES)) if folder.is_dir() else []
+    return [f"images in {folder} in formats that are not read: {len(names)} ({named(names)})"] if names else []
 
 
 def read_lines(path: Path) -> list[str]:
@@ -40,8 +48,8 @@ def held_out(ids: Iterable[str], share: float = 0.2) -> set[str]:
 def ids_of(lines: Iterable[str], path: Path) -> Iterable[str]:
     """The ids in the lines of a list: a line is a plain id, or the path of the image (and of its mask), which gives the id.
 
-    Numbers may follow, as in VOC's lists of one class. Raises WrongInput for a line with any other word, such as the second
-    half of an id with a blank.
+    Numbers may follow, except a negative one: VOC's lists of one class say with it that the image does not show the class.
+    Raises WrongInput for this, and for a line with any other word, such as the second half of an id with a blank.
     """
     for line in lines:
         first, *more = line.split()
@@ -49,6 +57,10 @@ def ids_of(lines: Iterable[str], path: Path) -> Iterable[str]:
             raise WrongInput(
                 f"{path} has the line {line!r} with the word {other[0]!r}; a line has one id, without blanks in it, "
                 "or the path of an image and of its mask"
+            )
+        if any(word.startswith("-") for word in more):
+            raise WrongInput(
+                f"{path} has the line {line!r}, as in VOC's lists of one class; a list has the ids of its images alone"
             )
         yield id_of(first)
 

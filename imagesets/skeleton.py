@@ -11,8 +11,8 @@ from imagesets.files import by_id
 from imagesets.folder import CLASSES, checked_classes
 from imagesets.image_set import IMAGES, LISTS, MASKS
 from imagesets.label_files import Names
-from imagesets.labels import LABEL_LIST, reader_of
-from imagesets.lists import IMAGE_SUFFIXES, held_out, write_lines
+from imagesets.labels import LABEL_LIST, from_names, reader_of
+from imagesets.lists import IMAGE_SUFFIXES, held_out, unread_images, write_lines
 
 TABLE = "image_labels.csv"
 ABOUT = """# What belongs where
@@ -35,13 +35,16 @@ def read_labels(path: Path, classes: Sequence[str]) -> tuple[Names, tuple[str, .
     return names, checked_classes(found, path)
 
 
-def write_skeleton(folder: Path, classes: Sequence[str], photographs: Path | None, labels: Names | None) -> dict[str, int]:
+def write_skeleton(folder: Path, classes: Sequence[str], files: Mapping[str, Path], labels: Names | None) -> dict[str, int]:
     """Fill the empty `folder` with an image set; returns the number of images by list.
 
-    Photographs are copied, upright and with underscores for blanks in their names; a fifth of them, chosen by their names, is
-    the list val. Without `labels` there is a table to fill in. Raises WrongInput for labels of other images.
+    The photographs `files`, by id, are copied, upright; a fifth of them, chosen by their names, is the list val. Without
+    `labels` there is a table to fill in. Raises WrongInput for labels of other images or classes.
     """
-    files = _photographs(photographs) if photographs else {}
+    if labels is not None:
+        labels = _known(labels, files)
+        for id, names in labels.items():
+            from_names(names, classes, f"--labels, image {id},")
     for name in (IMAGES, MASKS, str(LISTS)):
         (folder / name).mkdir(parents=True)
     for id, path in files.items():
@@ -57,13 +60,13 @@ def write_skeleton(folder: Path, classes: Sequence[str], photographs: Path | Non
                 [("image", *classes), *((id, *("" for _ in classes)) for id in files)]
             )
     else:
-        write_lines(folder / LABEL_LIST, (f"{id}\t{','.join(names)}" for id, names in _known(labels, files, photographs).items()))
+        write_lines(folder / LABEL_LIST, (f"{id}\t{','.join(names)}" for id, names in labels.items()))
     (folder / "README.md").write_text(ABOUT, encoding="utf-8")
     return {name: len(ids) for name, ids in lists.items()}
 
 
-def _photographs(folder: Path) -> dict[str, Path]:
-    """The photographs of a folder by id, in order."""
+def photographs_in(folder: Path) -> dict[str, Path]:
+    """The photographs of a folder by id, with underscores for blanks, in order; WrongInput for fewer than two."""
     if not folder.is_dir():
         raise WrongInput(f"--photographs {folder}: there is no such folder")
     files = by_id(folder, IMAGE_SUFFIXES)
@@ -73,12 +76,16 @@ def _photographs(folder: Path) -> dict[str, Path]:
         if stem in files.doubled or id in found:
             raise WrongInput(f"--photographs {folder} has several files of one name, {stem}, without suffix; rename one of them")
         found[id] = Path(files.paths[stem])
-    if not found:
-        raise WrongInput(f"--photographs {folder} holds no image ({', '.join(IMAGE_SUFFIXES)})")
+    if len(found) < 2:
+        rest = "".join(f"; {sentence}" for sentence in unread_images(folder))
+        raise WrongInput(
+            f"--photographs {folder} holds {len(found) or 'no'} image ({', '.join(IMAGE_SUFFIXES)}); an image set needs two, one "
+            f"for each of train and val{rest}"
+        )
     return found
 
 
-def _known(labels: Names, files: Mapping[str, Path], photographs: Path | None) -> Names:
+def _known(labels: Names, files: Mapping[str, Path]) -> Names:
     """The labels of the photographs; all labels if there are no photographs yet."""
     found = {_without_blanks(id): names for id, names in labels.items()}
     if not files:
@@ -86,7 +93,7 @@ def _known(labels: Names, files: Mapping[str, Path], photographs: Path | None) -
     if missing := [id for id in files if id not in found]:
         raise WrongInput(
             f"--labels names {len(found)} images, such as {named(list(found), 1)}, but not {len(missing)} of the {len(files)} in "
-            f"{photographs}, such as {named(missing)}; an image that shows no class is named without one"
+            f"{files[missing[0]].parent}, such as {named(missing)}; an image that shows no class is named without one"
         )
     return {id: found[id] for id in files}
 

@@ -15,10 +15,10 @@ from imagesets.errors import WrongInput
 from imagesets.file_check import label_problems, size_of
 from imagesets.file_per_image import file_finder, folder_problems
 from imagesets.image_set import MASK_SUFFIXES
-from imagesets.item import Item, read_label_map
+from imagesets.item import VOID, Item, read_label_map
 from maps.files import SUFFIXES, read_maps
 from maps.files import map_problems as problems_of_maps
-from training.stage import Context, Settings
+from training.stage import Context, Records, Settings
 
 
 def masks(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:
@@ -28,13 +28,25 @@ def masks(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:
 
 
 def mask_problems(context: Context) -> list[str]:
-    """What is wrong with the folder of masks: missing ids, colour images, sizes, labels above the classes."""
-    classes = len(context.classes)
+    """What is wrong with the folder of masks: missing ids, colour images, sizes, labels above the classes, void alone."""
+    folder, labelled = Path(context.settings.imported.masks), list[bool]()
 
     def look(path: Path, item: Item) -> list[str]:
-        return label_problems(path, read_label_map(path), item.image, classes)
+        label = read_label_map(path)
+        labelled.append(bool((label != VOID).any()))
+        return label_problems(path, label, item.image, len(context.classes))
 
-    return folder_problems(Path(context.settings.imported.masks), context.items, MASK_SUFFIXES, look)
+    problems = folder_problems(folder, context.items, MASK_SUFFIXES, look)
+    if labelled and not any(labelled):
+        problems.append(f"no mask in {folder} has a labelled pixel: all are {VOID}, which is void")
+    return problems
+
+
+def without_foreground(records: Records) -> list[str]:
+    """A sentence if no mask shows a class; a segmenter can learn nothing but background from such masks."""
+    if any(np.isin(records[id]["label"], (0, VOID), invert=True).any() for id in records):
+        return []
+    return [f"none of the {len(records)} imported masks shows a class: every pixel is background or void"]
 
 
 def maps(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:

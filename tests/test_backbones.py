@@ -226,6 +226,13 @@ def test_weights_that_do_not_fit_name_the_first_mismatches(tmp_path):
     torch.save({"optimiser": {}}, path)
     with pytest.raises(WrongInput, match="not a plain state dict"):
         backbones.build(resnet50, weights=path, frozen_statistics=True)
+    torch.save({0: torch.zeros(1)}, path)
+    with pytest.raises(WrongInput, match="not a plain state dict"):
+        backbones.build(resnet50, weights=path, frozen_statistics=True)
+    torch.save(models.resnet18(weights=None).state_dict(), path)
+    Path(path).write_bytes(Path(path).read_bytes()[:-100])
+    with pytest.raises(WrongInput, match="not a plain torch state dict"):
+        backbones.build(resnet50, weights=path, frozen_statistics=True)
     Path(path).write_text("weights")
     with pytest.raises(WrongInput, match="not a plain torch state dict"):
         backbones.build(resnet50, weights=path, frozen_statistics=True)

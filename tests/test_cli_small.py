@@ -128,8 +128,12 @@ def test_a_list_is_divided_the_same_way_every_time_and_nothing_is_overwritten(co
     (lists / "train.txt").write_text("\n".join(reversed([*learn, *holdout])))
     assert command(*words, "--into", "a,b", "--share", 0.34)[0] == 0
     assert set((lists / "b.txt").read_text().split()) == set(holdout)
-    for into in ("a", "a,a", "a,b/c"):
+    for into in ("a", "a,a", "a,b/c", "../x,y", ",y"):
         assert "must name two lists" in command(*words, "--into", into)[2]
+    assert "--share nan of the 6 images of train leaves one" in command(*words, "--into", "c,d", "--share", "nan")[2]
+    (lists / "train.txt").write_text("train_0\ntrain_1\ntrain_0\n")
+    assert "names the image train_0 2 times; once is right" in command(*words, "--into", "c,d")[2]
+    assert not list(lists.parent.glob("*.txt")) and not (lists / "c.txt").exists()
     code, _, errors = command("images", "check", f"folder:{image_set}", "--set", "images.validation=nothing")
     assert code == 2 and "`wsss-orch images split` makes train and val of one" in errors
 
@@ -147,6 +151,20 @@ def test_a_contact_sheet_shows_images_beside_their_masks(
             (128, 0, 0) in {colour for _, colour in sheet.getcolors(1 << 24) or []}
         ) == with_masks  # the palette's first class
         assert sheet.width == 3 * (4 + 164 * (2 if with_masks else 1))
+
+
+@pytest.mark.parametrize("folder", ["JPEGImages", "SegmentationClass"])
+def test_a_contact_sheet_of_a_damaged_file_is_refused(command: Command, image_set: Path, folder: str) -> None:
+    path = image_set / folder / "train_1.png"
+    path.write_bytes(path.read_bytes()[:60])
+    code, _, errors = command("images", "show", f"folder:{image_set}", "--output", "sheet.png")
+    assert code == 2 and f"{path} cannot be shown: " in errors and not Path("sheet.png").exists()
+    path.unlink()
+    path.symlink_to("nowhere")
+    code, _, errors = command("images", "show", f"folder:{image_set}", "--output", "sheet.png")
+    assert code == 2 and f"{path} cannot be shown: " in errors
+    code, _, errors = command("images", "show", f"folder:{image_set}", "--list", "x", "--output", "sheet.png")
+    assert code == 2 and "has no list 'x'" in errors and "--list or, for a run, --set images.training=LIST" in errors
 
 
 def test_the_truth_as_a_prediction_scores_100(command: Command, image_set: Path, predictions: Path, tmp_path: Path) -> None:

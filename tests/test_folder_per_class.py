@@ -101,6 +101,13 @@ def test_images_in_other_places_are_refused(root: Path, place: str, said: str) -
         opened(root)
 
 
+def test_what_macos_adds_to_an_archive_is_no_class(root: Path) -> None:
+    before = opened(root)
+    (root / "__MACOSX").mkdir()
+    (root / "__MACOSX/._1.jpg").write_bytes(b"")
+    assert opened(root) == before
+
+
 def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
     (tmp_path / "cat").mkdir()
     with pytest.raises(WrongInput, match=r"has no images in .*/CLASS nor in .*/LIST/CLASS"):

@@ -12,6 +12,7 @@ from PIL import Image
 from imagesets.check import check
 from imagesets.deep_image import NO_RULE, Range, read_rgb
 from imagesets.errors import WrongInput
+from imagesets.file_check import file_problems
 from imagesets.folder import open_folder
 from imagesets.lists import IMAGE_SUFFIXES, id_of
 from orchestrator.planning.fingerprint import Fingerprints
@@ -86,6 +87,12 @@ def test_colours_that_readers_disagree_on_are_refused(image_set: Path) -> None:
         assert "has the colours LAB; an image must be RGB" in told
 
 
+def test_black_alone_gives_no_example_of_a_rule(image_set: Path) -> None:
+    write(replaced(image_set, "train_1.png"), np.zeros((48, 48), np.uint16))
+    (told,) = check(images(image_set), ["train"]).problems
+    assert told.endswith("Say it by --set images.range=LOW,HIGH")
+
+
 @pytest.mark.parametrize("name", DEEP)
 def test_more_than_8_bits_are_refused_without_a_rule_and_read_by_the_rule(image_set: Path, name: str) -> None:
     path = replaced(image_set, f"train_1{Path(name).suffix}")
@@ -93,6 +100,8 @@ def test_more_than_8_bits_are_refused_without_a_rule_and_read_by_the_rule(image_
     (told,) = check(images(image_set), ["train"]).problems
     assert "more than 8 bits per channel, with values from" in told and "--set images.range=LOW,HIGH" in told
     assert check(images(image_set), ["train"], decode=False).problems == [told]
+    (told,) = file_problems([path])  # of a plain folder, where no setting can be given
+    assert "the run has no rule for such images (images.range=0,0), so convert it to 8 bits" in told and "--set" not in told
     ruled = images(image_set, (100.0, 3000.0))
     assert check(ruled, ["train"]).problems == []
     values = np.clip((DEEP[name].astype(float) - 100) / 2900, 0, 1) * 255

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -52,7 +53,7 @@ def test_annotations_give_the_labels_of_the_public_code(tmp_path):
 
 @pytest.mark.parametrize(
     "line",
-    ["{}", "/JPEGImages/{}.jpg /SegmentationClass/{}.png", "JPEGImages/{}.jpg", "{}.jpg", "  {}  ", "{}\r", "\ufeff{}", "{} -1"],
+    ["{}", "/JPEGImages/{}.jpg /SegmentationClass/{}.png", "JPEGImages/{}.jpg", "{}.jpg", "  {}  ", "{}\r", "\ufeff{}", "{} 1"],
 )
 def test_every_list_format_reads_equal(tmp_path, line):
     path = tmp_path / "list.txt"
@@ -212,6 +213,27 @@ def test_a_line_with_further_words_is_refused_where_they_are_no_numbers_or_paths
     (tmp_path / "list.txt").write_text("a 1\nb cat\n")
     with pytest.raises(WrongInput, match="has the line 'b cat' with the word 'cat'; a line has one id, without blanks"):
         read_list(tmp_path / "list.txt")
+
+
+def test_a_list_of_one_class_in_voc_s_form_is_refused(tmp_path):
+    (tmp_path / "list.txt").write_text("a  1\nb -1\n")
+    with pytest.raises(WrongInput, match="has the line 'b -1', as in VOC's lists of one class"):
+        read_list(tmp_path / "list.txt")
+
+
+@pytest.mark.parametrize("line", ["/JPEGImages/{}.png /SegmentationClass/{}.png", "JPEGImages/{}.png SegmentationClass/{}.png"])
+def test_a_list_of_images_and_masks_names_the_images(image_set, line):
+    (image_set / "ImageSets/Segmentation/train.txt").write_text(line.replace("{}", "train_1") + "\n")
+    images = open_folder(image_set, SETTINGS)
+    assert images.ids("train") == ("train_1",)
+    assert images.without(image_set / "ImageSets/Segmentation/train.txt").ids("train") == ()
+
+
+def test_a_named_folder_of_masks_must_be_there(image_set):
+    with pytest.raises(WrongInput, match=r"images.masks=Nope: there is no such folder in"):
+        open_folder(image_set, SETTINGS | {"masks": ["Nope"]})
+    shutil.rmtree(image_set / "SegmentationClass")
+    open_folder(image_set, SETTINGS)  # an image set without masks is legal
 
 
 def test_an_excluded_id_must_be_one_of_the_image_set(image_set):

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from imagesets.check import check
-from imagesets.findings import Findings
+from imagesets.findings import Findings, grouped
 from imagesets.folder import open_folder
 from imagesets.item import read_label_map
 from imagesets.palette import save_label_map
@@ -47,6 +47,7 @@ def mask_of(root: Path, array: np.ndarray) -> None:
     save_label_map(root / "SegmentationClass/train_1.png", array.astype(np.uint8))
 
 
+NUMBERS = [("a", "-1", "49"), ("b", "-0.25", "1.5e+03"), ("c", "0", "2.5"), ("d", "1e-05", "4")]
 TRAIN = "ImageSets/Segmentation/train.txt"
 DAMAGES = {
     "1 of 6 images of list train have no file in JPEGImages .*such as train_1;": lambda root: (
@@ -161,13 +162,47 @@ def test_a_class_that_no_image_or_every_image_shows_is_suspicious(image_set):
     assert told.endswith("such as images that show no class: they have a line with their id alone")
 
 
-def test_annotations_in_another_spelling_are_suspicious(image_set):
+def test_annotations_in_another_spelling_are_refused(image_set):
     (image_set / "image_labels.txt").unlink()
     (image_set / "Annotations").mkdir()
     for path in (image_set / "JPEGImages").iterdir():
-        xml = "<annotation><object><name>Disc</name></object></annotation>"
+        xml = "<annotation><object><name>Disc</name></object><object><name> bar </name></object></annotation>"
         (image_set / f"Annotations/{path.stem}.xml").write_text(xml)
-    assert "no image of list train shows disc, bar (labels from xml)" in warnings_of(image_set)
+    (told,) = problems_of(image_set)
+    assert "train_0.xml names 'Disc'; the class is 'disc', with these capitals (and 8 more" in told
+    for path in (image_set / "Annotations").iterdir():
+        path.write_text(path.read_text().replace("Disc", "disc"))
+    assert problems_of(image_set) == [] and not any("no image of list" in warning for warning in warnings_of(image_set))
+
+
+def test_an_overlap_is_told_once(image_set):
+    append(image_set, "ImageSets/Segmentation/val.txt", "train_1")
+    found = check(open_folder(image_set, SETTINGS), ["train", "val"], learnt=["train", "train"], held_out=["val"]).problems
+    assert len(found) == 1 and "share 1 images" in found[0]
+
+
+def test_problems_that_differ_in_numbers_alone_are_one_kind():
+    found = [(id, f"{id}.npy holds values from {low} to {high}") for id, low, high in NUMBERS]
+    assert grouped(found) == ["a.npy holds values from -1 to 49 (and 3 more of the kind: b, c, d)"]
+
+
+def test_files_that_are_not_read_are_told(image_set):
+    for name in ("a.heic", "b.GIF"):
+        (image_set / "JPEGImages" / name).write_bytes(b"")
+    for path in (image_set / "SegmentationClass").iterdir():
+        path.rename(path.with_suffix(".jpg"))
+    told = warnings_of(image_set)
+    assert f"images in {image_set / 'JPEGImages'} in formats that are not read: 2 (a.heic, b.GIF)" in told
+    assert "nothing can be scored on it; " in told[0] and "train_0.jpg is a JPEG, which changes labels" in told[0]
+
+
+def test_a_column_of_0_and_1_that_is_no_class_is_told(image_set):
+    (image_set / "image_labels.txt").unlink()
+    ids = [path.stem for path in (image_set / "JPEGImages").iterdir()]
+    rows = [f"{id},{number % 2},{(number + 1) % 2},{number % 2},{number}" for number, id in enumerate(ids)]
+    (image_set / "image_labels.csv").write_text("\n".join(["image,disc,bar,ring,number", *rows]))
+    told = f"{image_set / 'image_labels.csv'} has columns of 0 and 1 that are no class and are not read: ring"
+    assert told in warnings_of(image_set)
 
 
 def test_a_list_without_any_mask_needs_none_and_a_list_without_some_does(image_set):

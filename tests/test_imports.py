@@ -333,3 +333,22 @@ def test_a_run_from_exported_maps_scores_as_the_one_they_come_from(finished: tup
 def rows(store: Path) -> dict[str, Any]:
     (path,) = (store / "runs").glob("*/results.json")
     return {row["quantity"]: row for row in json.loads(path.read_text())["rows"]}
+
+
+def test_masks_without_a_labelled_pixel_are_refused(image_set: Path) -> None:
+    folder = write_masks(image_set, image_set / "pseudo")
+    for path in folder.iterdir():
+        save_label_map(path, np.full((48, 48), 255, np.uint8))
+    prepared = planned(image_set, "cam+irn", masks=folder)
+    with pytest.raises(WrongInput, match=r"no mask in .*pseudo has a labelled pixel: all are 255, which is void"):
+        check_images(prepared)
+    save_label_map(folder / "train_1.png", np.zeros((48, 48), np.uint8))
+    check_images(prepared)
+
+
+def test_masks_without_a_class_are_told() -> None:
+    records = {id: {"label": np.full((2, 2), value)} for id, value in (("a", 0), ("b", 255))}
+    told = "none of the 2 imported masks shows a class: every pixel is background or void"
+    assert imported.without_foreground(records) == [told]
+    assert imported.without_foreground({**records, "c": {"label": np.array([[0, 2]])}}) == []
+    assert load_all()["imported"].stages[-1].warnings == "methods.imported:without_foreground"

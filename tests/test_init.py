@@ -66,9 +66,18 @@ def test_an_empty_image_set_says_what_belongs_where(command: Command) -> None:
     ("words", "said"),
     [
         (("--labels", "nothing.csv"), "--labels nothing.csv: there is no such file"),
-        (("--photographs", "nothing"), "what do the photographs show"),
+        (("--photographs", "photographs"), "what do the photographs show"),
+        (("--photographs", "nothing"), "--photographs nothing: there is no such folder"),
         (("--photographs", "nothing", "--classes", "cat"), "--photographs nothing: there is no such folder"),
         (("--photographs", "empty", "--classes", "cat"), "--photographs empty holds no image"),
+        (
+            ("--photographs", "one", "--classes", "cat"),
+            "; an image set needs two, one for each of train and val; images in one in f",
+        ),
+        (
+            ("--photographs", "photographs", "--labels", "labels.csv", "--classes", "cat"),
+            "image 2, names the class 'dog'; the clas",
+        ),
         (("--photographs", "photographs", "--classes", "cat,cat"), "must hold 1 to 254 different class names"),
         (("--photographs", "photographs", "--labels", "few.csv"), "but not 4 of the 5 in photographs, such as 3, 4, 5, ...;"),
         (("--photographs", "broken", "--classes", "cat"), "1.jpg cannot be copied"),
@@ -78,8 +87,9 @@ def test_what_cannot_be_is_refused_and_nothing_is_written(
     words: tuple[str, ...], said: str, command: Command, photographs: Path
 ) -> None:
     Path("empty").mkdir()
-    Path("broken").mkdir()
-    Path("broken/1.jpg").write_bytes(b"no image")
+    for name in ("broken/1.jpg", "broken/2.jpg", "one/1.jpg", "one/2.heic"):
+        Path(name).parent.mkdir(exist_ok=True)
+        Path(name).write_bytes(b"no image")
     Path("few.csv").write_text("image,label\n2,cat\n")
     code, _, errors = command("init", "pets", *words)
     assert code == 2 and said in errors and not Path("pets").exists()

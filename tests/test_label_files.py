@@ -46,6 +46,14 @@ SMALL_TASKS = [
     {"image": "b.jpg", "id": 2, "animal": "cat", "others": {"choices": ["sea lion"]}, "note": "blurred"},
     {"image": "c.jpg", "id": 3, "box": []},
 ]
+IMAGE = {"data": {"image": "a.jpg"}}
+ODD_TASKS: list[dict] = [
+    {"data": None},
+    IMAGE | {"annotations": None},
+    IMAGE | {"annotations": [12]},
+    *(IMAGE | {"annotations": [{"result": result}]} for result in (None, ["x"], [{"value": None}, "x"])),
+    *(IMAGE | {"annotations": [{"result": [{"value": {"choices": names}}]}]} for names in ("cat", [["cat"]], [1], None)),
+]
 CVAT = """<?xml version="1.0" encoding="utf-8"?>
 <annotations><version>1.1</version><meta><task><labels><label><name>cat</name></label></labels></task></meta>
   <image id="0" name="photographs/a.jpg" width="64" height="48"><tag label="cat" source="manual"></tag></image>
@@ -88,7 +96,12 @@ def test_exports_are_read(tmp_path: Path, name: str, text: str) -> None:
             '[{"id": 7, "image": "a.jpg", "animal": "wolf"}]',
             "names no class of any image; its tasks have id, image, animal",
         ),
-        ("json", '[{"id": 7, "data": {"text": "hello"}}]', "has the task 7 with 0 images"),
+        ("json", '[{"id": 7, "data": {"text": "hello"}}]', "task 7: its data have 0 images"),
+        ("csv", "image,cat,cat,sea lion\na,0,1,0\n", "has 2 columns for the class 'cat'"),
+        ("csv", "image,label,cat,sea lion\na,cat,0,0\n", "has the column 'label' of class names and columns of classes"),
+        ("json", "[" * 100_000, "is no JSON file"),
+        *(("json", json.dumps([{"id": 7, **task}]), "task 7: not in the form of Label Studio") for task in ODD_TASKS),
+        ("xml", "<annotations><image/></annotations>", "1 <image>s without a name"),
         ("xml", "<annotations>", "is no XML file"),
         ("xml", "<annotation><object/></annotation>", "no export of CVAT"),
     ],

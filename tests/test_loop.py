@@ -2,9 +2,12 @@
 
 import itertools
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -14,6 +17,9 @@ from torch import nn
 from backbones.precision import MixedPrecision
 from imagesets.errors import WrongInput
 from imagesets.item import Item
+from orchestrator.engine.spent import Spent
+from orchestrator.engine.stage_kinds import Making
+from orchestrator.storage.place import NETWORK
 from training import checkpoint, loop
 from training.stage import Losses, Outputs, Settings, Training
 
@@ -343,3 +349,29 @@ def test_checkpoints_lie_apart_by_the_seconds_asked_for(tmp_path: Path) -> None:
     assert (often / checkpoint.CHECKPOINT).exists()
     assert not (seldom / checkpoint.CHECKPOINT).exists()
     assert histories[0] == histories[1]
+
+
+def test_a_training_with_a_damaged_checkpoint_begins_anew_and_tells_it(tmp_path: Path) -> None:
+    loop.train(training(), ITEMS, run(tmp_path))
+    path = tmp_path / checkpoint.CHECKPOINT
+    whole = path.read_bytes()
+    assert not checkpoint.damaged(path)
+    changed = bytearray(whole)
+    changed[len(whole) // 2] ^= 1
+    for content in (whole[:500], b"", whole[:-1], whole[: len(whole) // 2], changed):
+        path.write_bytes(content)
+        assert checkpoint.damaged(path)
+
+    def train(job: Any) -> Spent:
+        assert not path.exists()
+        (tmp_path / NETWORK).write_bytes(b"network")
+        return Spent()
+
+    told: list[str] = []
+    attempt = SimpleNamespace(file=tmp_path.__truediv__, remove=lambda name: (tmp_path / name).unlink(missing_ok=True))
+    attempt.following = nullcontext
+    display = SimpleNamespace(start=lambda *_, **__: None, update=lambda *_: None, say=told.append)
+    making = Making(cast(Any, SimpleNamespace(train=train)), cast(Any, display))
+    figures = making.train(cast(Any, SimpleNamespace(attempt=attempt, folder=tmp_path)), "cam-network")
+    assert told == [f"warning: cam-network: the checkpoint {path} is damaged, so the training begins anew"]
+    assert not figures["partial"]

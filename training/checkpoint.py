@@ -1,6 +1,7 @@
 """The checkpoint of a training: how far it has come, and the state of all that goes on from there."""
 
 import os
+import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -47,6 +48,17 @@ class Progress:
         """Close the present epoch with its mean losses."""
         self.history.append({"epoch": len(self.history) + 1, **means})
         self.done, self.seen = 0, {}
+
+
+def damaged(path: Path) -> bool:
+    """Whether a checkpoint is no whole file of torch.save: the disk or a copy has cut or changed it."""
+    try:
+        with zipfile.ZipFile(path) as file:  # torch.save makes a zip file, which has a checksum of each part
+            return file.testzip() is not None
+    except OSError:  # the disk fails now, which is no reason to begin anew
+        raise
+    except Exception:  # a changed byte can make the reader raise anything
+        return True
 
 
 def load(kept: Mapping[str, Stateful], run: Run) -> Progress:

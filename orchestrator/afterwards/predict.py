@@ -17,7 +17,7 @@ from imagesets.deep_image import NO_RULE, DeepItem, Range
 from imagesets.errors import WrongInput, named, refuse
 from imagesets.file_check import file_problems, size_of
 from imagesets.item import Item
-from imagesets.lists import IMAGE_SUFFIXES
+from imagesets.lists import IMAGE_SUFFIXES, unread_images
 from imagesets.overlay import legend, overlay
 from orchestrator.afterwards.export import about_run, check_form, write
 from orchestrator.afterwards.new_folder import new_folder, refuse_used
@@ -65,6 +65,8 @@ def predict(
     check_tile(also.tile, "--tile ")
     refuse_used(target)
     items = images_of(images, range_of(run))
+    for sentence in unread_images(images):
+        display.say(f"warning: {sentence}")
     stage = run.prediction_stage
     source = run.network_stage
     _, manifest = run.result(source.name)
@@ -134,7 +136,7 @@ def images_of(folder: Path, range: Range = NO_RULE) -> list[Item]:
         raise WrongInput(f"--images {folder}: there is no such folder")
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
     if not paths:
-        raise WrongInput(f"--images {folder} holds no image ({', '.join(IMAGE_SUFFIXES)})")
+        raise WrongInput("; ".join([f"--images {folder} holds no image ({', '.join(IMAGE_SUFFIXES)})", *unread_images(folder)]))
     refuse([*_doubled(paths), *file_problems(paths, range)], str(folder), outcome=", nothing was segmented")
     return [DeepItem(path.stem, path, (), range=range) for path in paths]
 

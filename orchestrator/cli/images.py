@@ -2,6 +2,7 @@
 
 import os
 from collections import Counter
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -134,17 +135,19 @@ def split_list(
 
       wsss-orch images split coco:PATH --list result --share 0.25
     """
+    from imagesets.check import list_problems
     from imagesets.lists import held_out
 
     images, _ = images_alone(spec, assign, store.resolve())
     names = [name.strip() for name in into.split(",")]
     files = [images.list_path(name) for name in names]
-    if len(set(names)) != 2 or any(file.suffix != ".txt" or not file.parent.is_dir() for file in files):
+    if len(set(names)) != 2 or [(file.stem, file.suffix) for file in files] != [(name, ".txt") for name in names]:
         raise WrongInput(f"--into {into} must name two lists of {spec}, which are text files, such as train,val")
     if there := next((file for file in files if file.exists()), None):
         raise WrongInput(f"{there} is there already; move it away, or name other lists by --into")
     ids = images.ids(list_name)
-    if not 0 < round(share * len(ids)) < len(ids):
+    refuse(list_problems(images, list_name, ids), spec, outcome=", nothing was written")
+    if not 0 < share < 1 or not 0 < round(share * len(ids)) < len(ids):  # a share may be nan
         raise WrongInput(f"--share {share} of the {len(ids)} images of {list_name} leaves one of the two lists empty")
     apart = held_out(ids, share)
     for file, wanted in zip(files, (False, True), strict=True):
@@ -192,9 +195,15 @@ def _draw(items: list[Item], classes: tuple[str, ...], output: Path) -> None:
     from imagesets.palette import colourise
     from imagesets.picture import contact_sheet
 
+    def read(path: Path, picture: Callable[[], np.ndarray]) -> np.ndarray:
+        try:
+            return picture()
+        except Exception as error:  # a damaged file can make its decoder raise anything
+            raise WrongInput(f"{path} cannot be shown: {error}; `wsss-orch images check` finds all such files") from None
+
     blocks = []
     for item in items:
-        pictures = [item.rgb(), *([colourise(item.truth())] if item.mask else [])]
+        pictures = [read(item.image, item.rgb), *([colourise(read(item.mask, item.truth))] if item.mask else [])]
         caption = f"{item.id}: {', '.join(classes[index] for index in item.labels)}"
         blocks.append(contact_sheet([pictures], captions=[caption]))
     blocks += [np.full_like(blocks[0], 255)] * (-len(blocks) % COLUMNS)

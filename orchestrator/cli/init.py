@@ -11,7 +11,7 @@ from imagesets.folder import checked_classes
 from orchestrator.afterwards.new_folder import new_folder, refuse_used
 from orchestrator.cli import paths
 from orchestrator.planning.settings_file import commented_settings
-from orchestrator.reading.tables import terminal
+from orchestrator.reading.tables import terminal, warn
 
 EXAMPLE = ("cat", "dog")
 
@@ -38,9 +38,11 @@ def init(
 
       wsss-orch init pets
     """
-    from imagesets.skeleton import TABLE, read_labels, write_skeleton
+    from imagesets.lists import unread_images
+    from imagesets.skeleton import TABLE, photographs_in, read_labels, write_skeleton
 
     refuse_used(folder, str(folder))
+    files = photographs_in(photographs) if photographs else {}
     given = tuple(name.strip() for name in classes.split(",") if name.strip())
     names = None
     if labels is not None:
@@ -52,9 +54,10 @@ def init(
     elif photographs is not None:
         raise WrongInput("what do the photographs show? Give --labels FILE, or --classes cat,dog for a table to fill in")
     with new_folder(folder) as made:
-        counts = write_skeleton(made, given or EXAMPLE, photographs, names)
+        counts = write_skeleton(made, given or EXAMPLE, files, names)
         (made / "settings.yaml").write_text(commented_settings(), encoding="utf-8")
     console = terminal()
+    warn(console, unread_images(photographs) if photographs else [])
     told = ", ".join(f"{count} images in {name}" for name, count in counts.items())
     console.print(f"written  {folder} ({told}; classes {', '.join(given or EXAMPLE)}); README.md in it says what belongs where")
     if photographs is None:

@@ -24,7 +24,7 @@ from orchestrator.storage.beside import beside
 from orchestrator.storage.place import HISTORY, NETWORK, PROGRESS, STOP
 from orchestrator.storage.shards import StoredRecords, shards_digest, summed, write_names
 from orchestrator.storage.store import digest, read_json
-from training.checkpoint import CHECKPOINT
+from training.checkpoint import CHECKPOINT, damaged
 from training.loop import Stopped
 
 LOOK = 0.5  # seconds between two looks at a training's progress
@@ -77,7 +77,11 @@ class Making:
         """Train a network. Raises Stopped if the training was asked to end before its last step."""
         job.attempt.remove(NETWORK)  # an earlier attempt's; with a file there, the one made elsewhere would not be brought
         self.display.start(name, 1, "steps", note="the workers start")
-        resumed = job.attempt.file(CHECKPOINT).exists()
+        resumed = (checkpoint := job.attempt.file(CHECKPOINT)).exists()
+        if resumed and damaged(checkpoint):
+            self.tell(f"warning: {name}: the checkpoint {checkpoint} is damaged, so the training begins anew")
+            job.attempt.remove(CHECKPOINT)
+            resumed = False
         with beside(partial(self._watch, name, job.folder), LOOK), job.attempt.following():
             spent, lost = self._attempts(job, name)
         path = job.attempt.file(NETWORK)
