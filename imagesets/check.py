@@ -148,7 +148,7 @@ def _unscored(image_set: ImageSet, name: str) -> str:
 def _unread(image_set: ImageSet) -> list[str]:
     """What lies in the image set, looks like images or labels, and is not read."""
     found = [sentence for folder in image_set.image_folders for sentence in unread_images(image_set.root / folder)]
-    table = list_of(image_set.root)
-    if image_set.label_source == "list" and table.suffix == ".csv" and (names := unused_columns(table, image_set.classes)):
+    table = list_of(image_set.root) if image_set.label_source == "list" else Path()
+    if table.suffix == ".csv" and (names := unused_columns(table, image_set.classes)):
         found.append(f"{table} has columns of 0 and 1 that are no class and are not read: {named(names)}")
     return found
