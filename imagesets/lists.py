@@ -48,8 +48,8 @@ def held_out(ids: Iterable[str], share: float = 0.2) -> set[str]:
 def ids_of(lines: Iterable[str], path: Path) -> Iterable[str]:
     """The ids in the lines of a list: a line is a plain id, or the path of the image (and of its mask), which gives the id.
 
-    Numbers may follow, except a negative one: VOC's lists of one class say with it that the image does not show the class.
-    Raises WrongInput for this, and for a line with any other word, such as the second half of an id with a blank.
+    Numbers may follow, as in VOC's lists of one class. They are not read, so an image with -1 is in the list too.
+    Raises WrongInput for a line with any other word, such as the second half of an id with a blank.
     """
     for line in lines:
         first, *more = line.split()
@@ -57,10 +57,6 @@ def ids_of(lines: Iterable[str], path: Path) -> Iterable[str]:
             raise WrongInput(
                 f"{path} has the line {line!r} with the word {other[0]!r}; a line has one id, without blanks in it, "
                 "or the path of an image and of its mask"
-            )
-        if any(word.startswith("-") for word in more):
-            raise WrongInput(
-                f"{path} has the line {line!r}, as in VOC's lists of one class; a list has the ids of its images alone"
             )
         yield id_of(first)
 
