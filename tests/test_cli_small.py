@@ -236,7 +236,7 @@ def test_all_wrong_predictions_are_told_before_any_is_scored(
 
 def test_a_missing_list_is_told_with_the_option_that_names_another(command: Command, image_set: Path, predictions: Path) -> None:
     words = ("--images", f"folder:{image_set}", "--masks", predictions, "--list", "nolist")
-    assert "--list LIST" in command("evaluate", *words)[2]
+    assert "--list or, for a run, --set images.training=LIST" in command("evaluate", *words)[2]
 
 
 def test_a_folder_of_predictions_that_is_not_there_is_named(command: Command, image_set: Path, tmp_path: Path) -> None:

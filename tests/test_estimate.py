@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from orchestrator.planning.estimate import estimate
 from orchestrator.planning.launch import Prepared
@@ -118,7 +119,7 @@ def test_a_result_that_an_earlier_attempt_began_says_that_its_seconds_are_of_a_p
     assert not any(_manifest(folder)["partial"] for folder in folders.values())
     for name in ("cam-network", "cam-maps"):
         (folders[name] / "manifest.json").unlink()
-    (folders["cam-network"] / "checkpoint.pt").touch()
+    torch.save({}, folders["cam-network"] / "checkpoint.pt")
     finished_run(image_set.parent / "store", image_set, "cam+irn")
     assert {name for name, folder in folders.items() if _manifest(folder)["partial"]} == {"cam-network", "cam-maps"}
 

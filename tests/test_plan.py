@@ -107,6 +107,7 @@ def readers(stages: list[Stage], name: str) -> set[str]:
 def test_every_setting_in_turn_changes_exactly_its_readers_and_what_they_feed(image_set: Path, method: str, least: int) -> None:
     fixed = ("backbone.weights=none", "training.workers=1")  # by default the number follows the batches of all trainings
     before = prepare(request(image_set, method=method, assignments=fixed))
+    shared = before.planner  # which looks at the images once
     table = declared(find("folder", ("images",))[0])
     tried = 0
     for name, setting in table.items():
@@ -115,7 +116,7 @@ def test_every_setting_in_turn_changes_exactly_its_readers_and_what_they_feed(im
         if (allowed(setting) and len(allowed(setting)) == 1) or name == "lpcam.on":
             continue  # nothing to change; another order of stages (tests/test_expression.py)
         value = another(setting, before.settings[name], image_set)
-        after = prepare(request(image_set, method=method, assignments=(*fixed, f"{name}={value}")))
+        after = plan_with(shared, experiment(request(image_set, method=method, assignments=(*fixed, f"{name}={value}"))))
         assert after.settings[name] != before.settings[name], name
         expected = descendants(stages_of(before), readers(stages_of(before), name)) if setting.keyed else set()
         assert changed(before, after) == expected, name
