@@ -33,6 +33,9 @@ def read_csv(path: Path, classes: Sequence[str]) -> Names:
     if short := next((row for row in rows if len(row) != len(head)), None):
         raise WrongInput(f"{path} has the line {short} with {len(short)} cells; its first line names {len(head)} columns")
 
+    if ticks and names >= 0 and any(name in classes for row in rows for name in _split(row[names])):
+        raise WrongInput(f"{path} has the column {head[names]!r} of class names and columns of classes; keep one of the two")
+
     def of_row(row: Sequence[str]) -> Iterator[str]:
         if ticks:
             return (head[place] for place in ticks if _ticked(row[place], f"{path}, column {head[place]}, line {row}"))
@@ -63,7 +66,7 @@ def _columns(path: Path, first: str, head: Sequence[str], classes: Sequence[str]
 
     `first` is the first line, `head` its cells.
     """
-    image, names = _column(head, IMAGE_COLUMNS), _column(head, LABEL_COLUMNS)
+    image, names = _column(head, IMAGE_COLUMNS), _column(head, LABEL_COLUMNS, classes)
     if not classes and names is None:  # then every other column is a class
         classes = [cell for place, cell in enumerate(head) if place != image]
     ticks = [place for place, cell in enumerate(head) if cell in classes]
@@ -75,8 +78,6 @@ def _columns(path: Path, first: str, head: Sequence[str], classes: Sequence[str]
     if ticks and (wrong := [name for name in classes if head.count(name) != 1]):
         count = f"{head.count(wrong[0])} columns" if wrong[0] in head else "no column"
         raise WrongInput(f"{path} has {count} for the class {wrong[0]!r}; its columns are {', '.join(head)}")
-    if ticks and names is not None:
-        raise WrongInput(f"{path} has the column {head[names]!r} of class names and columns of classes; keep one of the two")
     return image, -1 if names is None else names, ticks
 
 
@@ -129,13 +130,13 @@ def _of_task(task: dict[str, Any], where: str, classes: Sequence[str]) -> Iterat
 
 
 def _named(value: Any) -> Iterator[str]:
-    """The class names in a result: the texts of all lists whose key is choices or ends in labels; TypeError for others there."""
+    """The class names in a result: the texts of all lists whose key is choices or ends in labels; TypeError for other ones."""
     if isinstance(value, list):
         for one in value:
             yield from _named(one)
     elif isinstance(value, dict):
         for key, names in value.items():
-            if key == "choices" or key.endswith("labels"):
+            if key == "choices" or (key.endswith("labels") and isinstance(names, list)):
                 if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
                     raise TypeError
                 yield from names
@@ -157,9 +158,9 @@ def read_cvat(path: Path, classes: Sequence[str]) -> Names:
     )
 
 
-def _column(head: Sequence[str], names: Sequence[str]) -> int | None:
-    """The first column with one of these names."""
-    return next((place for place, cell in enumerate(head) if cell.lower() in names), None)
+def _column(head: Sequence[str], names: Sequence[str], others: Sequence[str] = ()) -> int | None:
+    """The first column with one of these names, but none of `others`."""
+    return next((place for place, cell in enumerate(head) if cell.lower() in names and cell not in others), None)
 
 
 def _ticked(cell: str, where: str) -> bool:

@@ -91,7 +91,10 @@ class Cells(nn.Module):
 
 def _looks_at_sizes(compute: Compute) -> TypeGuard[Fused]:
     """Whether Python computes the sizes of the views."""
-    return isinstance(compute, Fused) and (all(compute.fit) or RULES[compute.fusion].resizing.rounding != "down")
+    if not isinstance(compute, Fused):
+        return False
+    how = RULES[compute.fusion].resizing
+    return all(compute.fit) or how.rounding != "down" or not how.by_factor
 
 
 def _fused(compute: Fused, images: torch.Tensor) -> torch.Tensor:
@@ -135,6 +138,7 @@ def _places(length: torch.Tensor, factor: torch.Tensor, how: Resizing, one: torc
     """Where each pixel of a line of `length` pixels, resized by `factor`, lies in that line: [resized] of the kind of `one`."""
     exact = length * factor
     resized = exact.round() if how.rounding == "half even" else (exact + 0.5 * (how.rounding == "half up")).floor()
+    resized = resized.clamp(min=1)
     index = _counted(resized, one)
     if how.align_corners:
         return index * ((length - 1) / (resized - 1).clamp(min=1)).float()

@@ -19,6 +19,7 @@ TABLES = {
     "a line each": "id,label\na,cat\nb,cat\nb,sea lion\nc,\n",
     "tabs": "image\tlabel\na\tcat\nb\tcat;sea lion\nc\t\n",
     "ticks": "image,sea lion,cat\na,0,1\nb,1,1.0\nc,,0\n",
+    "ticks and other words": "image,sea lion,cat,tags\na,0,1,outdoor\nb,1,1,\nc,0,0,indoor\n",
     "a mark and Windows ends": "\ufeffImage,cat,sea lion\r\na,True,false\r\nb,yes,x\r\nc,no,0\r\n\r\n",
 }
 
@@ -44,7 +45,7 @@ TASKS = [
 SMALL_TASKS = [
     {"image": "/data/upload/1/0a1b2c3d-a.jpg", "id": 1, "choice": "cat", "annotator": 1, "lead_time": 3.5},
     {"image": "b.jpg", "id": 2, "animal": "cat", "others": {"choices": ["sea lion"]}, "note": "blurred"},
-    {"image": "c.jpg", "id": 3, "box": []},
+    {"image": "c.jpg", "id": 3, "box": [{"rectanglelabels": None}], "meta": {"labels": "none"}},
 ]
 IMAGE = {"data": {"image": "a.jpg"}}
 ODD_TASKS: list[dict] = [

@@ -358,7 +358,9 @@ def test_a_training_with_a_damaged_checkpoint_begins_anew_and_tells_it(tmp_path:
     assert not checkpoint.damaged(path)
     changed = bytearray(whole)
     changed[len(whole) // 2] ^= 1
-    for content in (whole[:500], b"", whole[:-1], whole[: len(whole) // 2], changed):
+    places = bytearray(whole)
+    places[-44] ^= 1  # the place of the end record, which then lies before the file
+    for content in (places, whole[:500], b"", whole[:-1], whole[: len(whole) // 2], changed):
         path.write_bytes(content)
         assert checkpoint.damaged(path)
 

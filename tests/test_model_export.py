@@ -152,6 +152,13 @@ def test_wrong_options_are_refused(
     assert code == 2 and sentence in errors and not (tmp_path / "out").exists()
 
 
+def test_tiny_images_keep_a_pixel_in_an_export() -> None:
+    images = torch.rand(1, 3, 4, 300)
+    for rule in RULES.values():
+        found = _scaled(images, torch.tensor(0.1, dtype=torch.float64), rule.resizing)
+        assert found.shape == rule.resizing(images, 0.1).shape == (1, 3, 1, 30)
+
+
 @pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
 @pytest.mark.parametrize("factor", [0.37, 1.0, 2.0 / 3, 1.6180339887])
 def test_resizing_by_a_factor_that_is_a_tensor_is_that_by_a_number(rule: Rule, factor: float) -> None:

@@ -95,6 +95,7 @@ def test_what_is_not_there_is_refused_with_the_nearest(store: Path) -> None:
             ("--method", "cam+none", "--engine", "local", "--address", "head"),
             "give one of them",
         ),
+        ({"method": "cam+none", "masks_from": ""}, ("--method", "cam+none", "--masks-from", ""), "empty; is it a variable"),
         ({"method": "cam+none", "runs": 0}, ("--method", "cam+none", "--runs", "0"), "0 is not in the range"),
     ],
 )

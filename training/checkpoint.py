@@ -1,5 +1,6 @@
 """The checkpoint of a training: how far it has come, and the state of all that goes on from there."""
 
+import errno
 import os
 import zipfile
 from collections.abc import Callable, Mapping
@@ -55,8 +56,10 @@ def damaged(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as file:  # torch.save makes a zip file, which has a checksum of each part
             return file.testzip() is not None
-    except OSError:  # the disk fails now, which is no reason to begin anew
-        raise
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # the disk fails now, which is no reason to begin anew
+            raise
+        return True  # a changed byte can also name a place before the file
     except Exception:  # a changed byte can make the reader raise anything
         return True
 

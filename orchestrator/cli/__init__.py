@@ -1,5 +1,6 @@
 """The command line: one file per group of commands. A mistake that the user can correct is one sentence and exit code 2."""
 
+import errno
 import io
 import os
 import re
@@ -43,6 +44,7 @@ from orchestrator.reading.summary import sentence
 from orchestrator.reading.tables import terminal
 
 CLUSTER = "Cluster"
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EBADF)
 NOTHING_GIVEN = re.compile(r"--[\w-]+=")  # an option with an empty value
 
 app = typer.Typer(
@@ -90,7 +92,7 @@ def main() -> None:
             raise
         code = _tell(errors, f"interrupted; the same command continues: {given}", INTERRUPTED, debug)
     except Exception as error:
-        if isinstance(error, OSError) and _is_lost(sys.stdout):
+        if isinstance(error, OSError) and error.errno in UNWRITABLE and _is_lost(sys.stdout):
             sys.exit(_tell(errors, f"standard output cannot be written: {error.strerror}", 2, debug))
         log = getattr(error, "log", None)
         more = f"; the log has the details: {log}" if log else "; the same command with --debug shows where"
@@ -122,9 +124,12 @@ def _refuse_other_bytes(words: Sequence[str]) -> None:
 
 
 def _refuse_empty(words: Sequence[str]) -> None:
-    """Raise WrongInput for an empty word: it would read as an option that was not given."""
+    """Raise WrongInput for an empty word: it would read as an option that was not given.
+
+    `--tracking-uri ""` means the store's own database, whatever MLFLOW_TRACKING_URI says.
+    """
     for before, word in pairwise(words):
-        if not word or NOTHING_GIVEN.fullmatch(word):
+        if "--tracking-uri" not in (before, word.rstrip("=")) and (not word or NOTHING_GIVEN.fullmatch(word)):
             given = word.rstrip("=") or (before if before.startswith("-") else f"the word after {before}")
             raise WrongInput(f"{given} is empty; is it a variable that is not set?")
 

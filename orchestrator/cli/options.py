@@ -125,14 +125,15 @@ def seeds_of(random_seed: int, runs: int, random_seeds: str) -> list[int]:
     """The random seeds that --random-seed, --runs and --random-seeds ask for."""
     if random_seed < 0:
         raise WrongInput(f"--random-seed {random_seed} is below 0; random seeds are whole numbers from 0")
+    given = random_seeds.split(",") if random_seeds else range(random_seed, random_seed + runs)
+    if len(given) > MOST_SEEDS:
+        raise WrongInput(
+            f"{len(given)} random seeds are too many, as each is a planned and printed run; {MOST_SEEDS} are the most"
+        )
     try:
-        seeds = list(map(int, random_seeds.split(",") if random_seeds else range(random_seed, random_seed + runs)))
+        seeds = list(map(int, given))
     except ValueError:
         raise WrongInput(f"--random-seeds {random_seeds} is not a list of whole numbers such as 0,1,2") from None
-    if len(seeds) > MOST_SEEDS:
-        raise WrongInput(
-            f"{len(seeds)} random seeds are too many, as each is a planned and printed run; {MOST_SEEDS} are the most"
-        )
     if not random_seeds:
         return seeds
     if runs > 1 or random_seed or len(set(seeds)) < len(seeds) or min(seeds) < 0:

@@ -10,7 +10,9 @@ import typer
 
 
 def expanded(given: str | Path) -> Path:
-    """The path with its `~` or `~name` expanded; an error of the option if there is no such user."""
+    """The path with its `~` or `~name` expanded; an error of the option if it is empty or there is no such user."""
+    if given == "":  # as from Python; pathlib would take the current folder
+        raise typer.BadParameter("the path is empty; is it a variable that is not set?")
     try:
         return Path(given).expanduser()
     except RuntimeError:
