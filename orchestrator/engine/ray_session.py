@@ -52,6 +52,8 @@ def connected(address: str = "", cpus: int = 1) -> Iterator[None]:
             with chdir(empty):
                 ray.init(address=address or "local", **options)
             _tell_the_log()
+            if not address:  # the process that asks an autoscaler for nodes, 50 MB
+                worker._global_node.kill_monitor(check_alive=False)  # type: ignore[attr-defined]  # it is there after init
         except (AuthenticationError, ConnectionError, RuntimeError, ValueError) as error:
             if not address:
                 raise
