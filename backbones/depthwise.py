@@ -1,9 +1,9 @@
 """Depthwise convolutions whose gradients are slow in bfloat16; they are computed in float32 where gradients are needed.
 
-Measured with torch 2.13 on an AMD EPYC (Zen 5, avx512_bf16), one thread, forward and backward with the conversions (`python -m
-benchmarks.depthwise`): a 3x3 filter of stride 2 on 16 images of 144 channels of 56x56 takes 52 ms in bfloat16 and 8 ms this way, a
-5x5 filter of stride 1 on 240 channels of 28x28 46 and 22 ms, a dilated 3x3 one on 576 channels of 20x20 (8 images) 32 and 15 ms. A
-plain 3x3 filter of stride 1 is as quick in bfloat16, and so is every forward pass.
+Measured with torch 2.13 on an AMD EPYC (Zen 5, avx512_bf16), one thread, forward and backward with the conversions (by
+`python -m benchmarks.depthwise`): a 3x3 filter of stride 2 on 16 images of 144 channels of 56x56 takes 52 ms in bfloat16 and 8 ms
+this way, a 5x5 filter of stride 1 on 240 channels of 28x28 46 and 22 ms, a dilated 3x3 one on 576 channels of 20x20 (8 images) 32
+and 15 ms. A plain 3x3 filter of stride 1 is as quick in bfloat16, and so is every forward pass.
 """
 
 import torch

@@ -19,6 +19,7 @@ from imagesets.lists import IMAGE_SUFFIXES, id_of, ids_of, read_lines
 IMAGES = "JPEGImages"
 LISTS = Path("ImageSets") / "Segmentation"
 MASKS = "SegmentationClass"  # the usual folder of masks
+AUGMENTED = "SegmentationClassAug"  # and that of masks from SBD
 UNION = " + "  # between the names of lists: the images of all of them
 MASK_SUFFIXES = (".png",)
 

@@ -8,10 +8,10 @@ from typing import Any
 from imagesets import labels
 from imagesets.deep_image import NO_RULE
 from imagesets.errors import WrongInput
-from imagesets.image_set import IMAGES, LISTS, MASKS, ImageSet
+from imagesets.image_set import AUGMENTED, IMAGES, LISTS, MASKS, ImageSet
 from imagesets.lists import IMAGE_SUFFIXES
 
-USUAL_MASKS = (MASKS, "SegmentationClassAug")  # the default, which an image set need not have
+USUAL_MASKS = (MASKS, AUGMENTED)  # the default, which an image set need not have
 
 
 def open_layout(root: Path, settings: Mapping[str, Any], classes: Sequence[str]) -> ImageSet:

@@ -12,14 +12,13 @@ import numpy as np
 
 from imagesets.errors import WrongInput, named
 from imagesets.files import replacing
-from imagesets.image_set import LISTS, MASKS
+from imagesets.image_set import AUGMENTED, LISTS, MASKS
 from imagesets.layout import find_root
 from imagesets.lists import read_list, write_lines
 from imagesets.palette import save_label_map
 from imagesets.voc12 import CLASSES, FOLDER
 
 LIST = "train_aug"
-AUGMENTED = "SegmentationClassAug"
 
 
 def prepare_voc12(path: str, settings: Mapping[str, Any], spread: object = None, show: object = None) -> list[str]:
