@@ -34,5 +34,5 @@ matrix: install ## docs/matrix.md: which components go together
 benchmarks: demo ## each computation and the published procedure; the start-up times need the store of the demo (a few others need a commit, a store or a GPU)
 	for file in $(filter-out benchmarks/gpu%.py benchmarks/same_losses.py benchmarks/seed_thresholds.py,$(wildcard benchmarks/*.py)) benchmarks/published; do $(BIN)/python -m benchmarks.$$(basename $$file .py) || exit 1; done
 
-benchmark-gpu: install ## on a machine with a GPU, in under four minutes: every stage beside its bare network
+benchmark-gpu: install ## on a machine with a GPU, in some minutes: every stage beside its bare network
 	$(BIN)/python -m benchmarks.gpu

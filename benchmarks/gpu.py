@@ -1,6 +1,6 @@
 """Every stage on a GPU: its images a second beside those of its bare network, its memory, and how long the GPU is idle.
 
-Run from the repository root: python -m benchmarks.gpu [--precision bfloat16]   (under four minutes on one card)
+Run from the repository root: python -m benchmarks.gpu [--precision bfloat16]   (some minutes, most of them on CPU cores)
 
 It needs neither Ray nor MLflow nor data. Real launches (`--engine local --track none`) of `lpcam+amn` with DeepLabV2 and of
 AdvCAM (two iterations) run on synthetic images of 375x500, with networks of full size without weights. Predictions are made
@@ -20,7 +20,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -65,8 +65,8 @@ SET = {
     **{"backbone.weights": "none", "deeplabv2.weights": "none", "lpcam.prototype_probability": "0"},
     **{"deeplabv2.crf": "none", "crf.parameters": "hfpl"},  # the labels are not measured; one iteration is quick
 }
-LONGER = {"cam.epochs": "8", "amn.epochs": "8", "irn.epochs": "6", "deeplabv2.iterations": "60"}  # some seconds each
-FULL = Configuration({"train": 96, "val": 64}, (375, 500), {**SET, **LONGER, "advcam.iterations": "2"})
+LONGER = {"cam.epochs": "16", "amn.epochs": "12", "irn.epochs": "16", "deeplabv2.iterations": "80"}  # some seconds each
+FULL = Configuration({"train": 128, "val": 96}, (375, 500), {**SET, **LONGER, "advcam.iterations": "2"})
 TINY_SETTINGS = {
     **{"backbone.name": "small", "deeplabv2.backbone": "small", "deeplabv2.msc": "false", "deeplabv2.rates": "[1,2]"},
     **{f"{part}.crop": "48" for part in ("cam", "amn", "deeplabv2")},
@@ -88,7 +88,7 @@ class Watch:
 
 
 def main() -> None:
-    """Prints one table."""
+    """Prints one table, row by row."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
@@ -100,10 +100,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         store = Path(folder, "store")
         images = write_images(Path(folder, "images"), configuration.images, configuration.size)
-        with watched(store, device) as watch:
-            for method, until in LAUNCHES:
+        print(f"{'stage':24}{'images/s':>10}{'bare':>10}{'share':>8}{'memory':>10}{'idle':>7}")
+        reported: set[str] = set()
+        for method, until in LAUNCHES:
+            with watched(store, device) as watch:
                 launch(images, store, method, until, configuration, asked.precision, device)
-        report(store, watch, configuration, device)
+            reported |= report(store, watch, configuration, device, reported)
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU, tiny networks: no figure means anything"
+    print(f"goal: {GOAL}% of the bare network; {asked.precision}; {name}; torch {torch.__version__}")
 
 
 def launch(
@@ -160,28 +164,28 @@ def _sample_use(watch: Watch, over: threading.Event) -> None:
         watch.use.append((time.time(), share))
 
 
-def report(store: Path, watch: Watch, configuration: Configuration, device: torch.device) -> None:
-    """Measure the bare networks and print the table."""
+def report(store: Path, watch: Watch, configuration: Configuration, device: torch.device, reported: Collection[str]) -> set[str]:
+    """Measure the bare networks of the stages that are not yet `reported` and print their rows; returns their names."""
     folders = {
         found["stage"]: path.parent for path in store.glob("stages/*/manifest.json") if (found := read_manifest(path.parent))
     }
     manifests = {stage: read_manifest(folder) or {} for stage, folder in folders.items()}
-    moments = {stage: seen(folder, manifests[stage], watch) for stage, folder in folders.items()}
-    starts = [start for stage in EXTRACTIONS if (start := start_up(manifests[stage], moments[stage])) is not None]
-    print(f"{'stage':24}{'images/s':>10}{'bare':>10}{'share':>8}{'memory':>10}{'idle':>7}")
+    stages = [stage for stage in (*TRAININGS, *EXTRACTIONS) if stage in folders and stage not in reported]
+    moments = {stage: seen(folders[stage], manifests[stage], watch) for stage in stages}
+    starts = [start_up(manifests[stage], moments[stage]) for stage in stages if stage in EXTRACTIONS]
+    start = median(known) if (known := [own for own in starts if own is not None]) else 0.0
     torch.backends.cudnn.benchmark = True
     torch.set_num_threads(1)  # as in stages
-    for stage in (*TRAININGS, *EXTRACTIONS):
-        own = rate(manifests[stage], moments[stage], median(starts))
+    for stage in stages:
+        own = rate(manifests[stage], moments[stage], start)
         if stage in TRAININGS:
             bare = trained(manifests[stage], device)
         else:
             bare = extracted(manifests[EXTRACTIONS[stage]], manifests[stage], configuration.size, device)
         memory = f"{(manifests[stage]['gpu_memory'] or 0) / 1e9:.1f} GB"
         idle = _idle(manifests[stage], moments[stage], watch)
-        print(f"{stage:24}{own:10.1f}{bare:10.1f}{100 * own / bare:7.0f}%{memory:>10}{idle:>7}")
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU, tiny networks: no figure means anything"
-    print(f"goal: {GOAL}% of the bare network; {name}; torch {torch.__version__}")
+        print(f"{stage:24}{own:10.1f}{bare:10.1f}{100 * own / bare:7.0f}%{memory:>10}{idle:>7}", flush=True)
+    return set(stages)
 
 
 def seen(folder: Path, manifest: dict[str, Any], watch: Watch) -> list[Moment]:

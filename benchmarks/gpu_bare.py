@@ -26,7 +26,7 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "deeplabv2-segmenter": deeplab_v2.network,
 }
 AT_ONCE = 8  # images of a batch in extraction, each with its mirror image
-SECONDS = 2.0  # of measuring, after as many warm calls as AT_LEAST
+SECONDS = 1.0  # of measuring, after as many warm calls as AT_LEAST
 AT_LEAST = 3
 
 

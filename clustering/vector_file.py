@@ -1,6 +1,6 @@
 """Float32 vectors on disk, written once and then read in passes: memory does not grow with their number."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import IO
 
 import numpy as np
@@ -32,6 +32,13 @@ class VectorFile:
         """One pass over all vectors in the order of writing, [chunk_rows,C] at a time; each chunk is unmapped after use."""
         for start in range(0, self.count, self.chunk_rows):
             yield self.span(start, min(self.chunk_rows, self.count - start))
+
+    def chunks_on(self, device: torch.device) -> Callable[[], Iterable[torch.Tensor]]:
+        """What begins a pass for `device`. A GPU keeps all chunks if half of its free memory holds them."""
+        if device.type != "cuda" or 4 * self.channels * self.count > torch.cuda.mem_get_info(device)[0] / 2:
+            return self.chunks
+        kept = [chunk.to(device) for chunk in self.chunks()]
+        return lambda: kept
 
     def rows(self, indices: Iterable[int]) -> torch.Tensor:
         """The vectors at `indices`, [n,C]."""

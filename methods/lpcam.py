@@ -34,7 +34,7 @@ from clustering.kmeans import initial_rows, lloyd
 from clustering.vector_file import VectorFile
 from imagesets.errors import named
 from imagesets.item import Item
-from imagesets.transforms import normalise
+from imagesets.views import images, load
 from maps.extraction import per_image
 from training.stage import Context, PerImage, Records
 
@@ -191,7 +191,7 @@ def _images(context: Context, class_index: int) -> list[Item]:
 
 def _features(context: Context, item: Item) -> torch.Tensor:
     """Features [C,h,w] at scale 1, without the mirror image."""
-    image = torch.from_numpy(normalise(item.rgb()))[None].to(context.device)
+    (image,) = images([load(item, [1.0], context.device)], context.device)
     return context.inputs["network"].features(image)[0].cpu()
 
 
@@ -205,4 +205,4 @@ def _cluster(context: Context, vectors: VectorFile, *purpose: str) -> torch.Tens
     """Cluster centres [min(N, clusters),C] from initial centres drawn for this class and set."""
     settings, rng = context.settings, context.generator(*purpose)
     first = vectors.rows(initial_rows(len(vectors), settings.clusters, rng)).to(context.device)
-    return lloyd(vectors.chunks, first, settings.tolerance, settings.max_iterations)[0].cpu()
+    return lloyd(vectors.chunks_on(context.device), first, settings.tolerance, settings.max_iterations)[0].cpu()

@@ -9,7 +9,7 @@ from imagesets.errors import WrongInput
 Nodes = Sequence[Mapping[str, float]]  # the resources of each living node, by Ray's names
 ON_A_GPU = 2  # per-item tasks that share a GPU: one computes while the other loads its network, or writes its shard
 BESIDE = 3  # CPUs of such a task: one launches kernels, the others load images and finish records
-LOADERS = 8  # the most by default; a GPU that trains a ResNet-50 on crops of 512 pixels keeps two or three busy
+LOADERS = 8  # the most by default; on the 16 cores of an H200 more of them did not make batches come sooner
 SHARED = Path("/dev/shm")  # where loaders leave their batches
 OF_A_LOADER = 128 << 20  # bytes there: the batches that it holds ready
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from backbones.folding import fold_batch_norms
 from backbones.layout import move
-from backbones.precision import compute_in
+from backbones.precision import compute_in, keep_weights
 from backbones.quickening import quicken
 from imagesets.errors import WrongInput
 from imagesets.item import Item
@@ -90,8 +90,9 @@ def damaged(network: Path) -> WrongInput:
 
 
 def for_extraction(network: nn.Module, precision: str, device: torch.device) -> nn.Module:
-    """A network that is only read, made quick on `device`: batch norms folded into convolutions, computing in `precision`."""
+    """A network that is only read, made quick on `device`: batch norms folded into convolutions, in `precision`."""
     fold_batch_norms(network)
     quicken(network)
     compute_in(network, precision)
+    keep_weights(network)
     return move(network, device)
