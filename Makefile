@@ -11,7 +11,7 @@ install: .venv/installed ## the project and its tools in .venv
 # pydensecrf2 asks for a Cython that is too old for Python 3.13; newer ones compile it too
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --constraint constraints.txt setuptools wheel cython
+	$(BIN)/pip install --quiet --constraint constraints.txt setuptools cython
 	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps --no-build-isolation pydensecrf2
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from backbones.depthwise import DepthwiseConv2d
 from backbones.precision import MixedPrecision
 from backbones.state import State, load_state
 from imagesets.errors import WrongInput
@@ -71,6 +72,15 @@ class Backbone(MixedPrecision, ABC):
                 member.requires_grad_(False)
             if name == part:
                 return
+
+    def keep_weights(self) -> None:
+        """Keep the weights of layers in this backbone's precision, if it is only read: autocast would convert them at every pass.
+
+        The taps have the same bits. Depthwise convolutions keep float32, in which they compute where gradients are needed.
+        """
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d | nn.Linear) and not isinstance(module, DepthwiseConv2d):
+                module.to(self.precision)
 
     def adopt(self, network: nn.Module) -> None:
         """Take the weights of the backbone of a trained `network`, in place of initial weights."""

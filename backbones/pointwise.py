@@ -21,7 +21,7 @@ ENOUGH = 16  # images; torch takes oneDNN for as many
 
 def convolve(images: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
     """Images [B,C,H,W] and 1x1 filters [outputs,C,1,1] to [B,outputs,H,W], as `conv2d` does it."""
-    if is_half_on_gpu(images):
+    if is_half_on_gpu(images) and not weight.requires_grad:
         return functional.linear(images.permute(0, 2, 3, 1), weight.flatten(1), bias).permute(0, 3, 1, 2)
     batch, channels, height, width = images.shape
     slow = images.device.type == "cpu" and images.dtype is torch.float32 and torch.get_num_threads() == 1
@@ -33,7 +33,10 @@ def convolve(images: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | No
 
 
 def is_half_on_gpu(images: torch.Tensor) -> bool:
-    """Whether images are in half precision on a GPU with channels last, where one row for each pixel is a view."""
+    """Whether images are in half precision on a GPU with channels last, where one row for each pixel is a view.
+
+    Networks with depthwise convolutions have channels first there (`backbones.layout`).
+    """
     return images.is_cuda and images.element_size() == 2 and images.is_contiguous(memory_format=torch.channels_last)
 
 

@@ -46,17 +46,6 @@ def compute_in(network: nn.Module, precision: str) -> None:
         part.precision = getattr(torch, precision)
 
 
-def keep_weights(network: nn.Module) -> None:
-    """Keep the weights of convolutions and matrix products in the precision of their part, for a network that is only read.
-
-    Autocast would convert them at every pass, with the same result.
-    """
-    for part in [module for module in network.modules() if isinstance(module, MixedPrecision)]:
-        for module in part.modules():
-            if isinstance(module, nn.Conv2d | nn.Linear):
-                module.to(part.precision)
-
-
 def _as_float32(made: Any) -> Any:
     if isinstance(made, torch.Tensor):
         return made.float() if made.is_floating_point() else made

@@ -185,6 +185,8 @@ def report(store: Path, watch: Watch, configuration: Configuration, device: torc
         memory = f"{(manifests[stage]['gpu_memory'] or 0) / 1e9:.1f} GB"
         idle = _idle(manifests[stage], moments[stage], watch)
         print(f"{stage:24}{own:10.1f}{bare:10.1f}{100 * own / bare:7.0f}%{memory:>10}{idle:>7}", flush=True)
+    if device.type == "cuda":
+        torch.cuda.empty_cache()  # the next launch is another process
     return set(stages)
 
 

@@ -12,7 +12,7 @@ from torch import nn
 import backbones
 from backbones import Backbone
 from backbones.folding import fold_batch_norms
-from backbones.precision import compute_in, keep_weights
+from backbones.precision import compute_in
 from backbones.quickening import quicken
 from imagesets.errors import WrongInput
 from methods import cam
@@ -125,12 +125,19 @@ class Contract:
             torch.testing.assert_close(tap, expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
 
     def test_weights_that_are_kept_in_bfloat16_give_the_same_bits(self, architecture: Architecture) -> None:
-        backbone, images = built(architecture).eval().requires_grad_(False), torch.randn(2, 3, 70, 97)
+        backbone = built(architecture).eval().requires_grad_(False)
+        quicken(backbone)
         compute_in(backbone, "bfloat16")
         kept = deepcopy(backbone)
-        keep_weights(kept)
+        kept.keep_weights()
         assert any(weights.dtype is torch.bfloat16 for weights in kept.parameters())
-        assert all(map(torch.equal, kept(images), backbone(images)))
+        images = torch.randn(2, 3, 70, 97)
+        with torch.no_grad():
+            assert all(map(torch.equal, kept(images), backbone(images)))
+        first, second = images.clone().requires_grad_(), images.clone().requires_grad_()  # as AdvCAM climbs
+        for network, given in ((backbone, first), (kept, second)):
+            network(given)[-1].square().mean().backward()
+        assert torch.equal(first.grad, second.grad)
 
     def test_quickened_it_trains_as_before_under_the_same_names(self, architecture: Architecture) -> None:
         torch.manual_seed(0)

@@ -8,6 +8,8 @@ import backbones
 from backbones.precision import MixedPrecision, compute_in
 from backbones.resnet import small
 from imagesets.errors import WrongInput
+from methods import amn
+from orchestrator.engine.context import for_extraction
 from tests.tiny_vit import tiny_vit
 
 
@@ -22,6 +24,14 @@ class Heavy(MixedPrecision):
         made = self.layer(values)
         self.seen = made.dtype
         return made, [made, values.long()]
+
+
+def test_a_network_that_is_only_read_keeps_float32_weights_in_its_heads_which_read_them():
+    network = amn.AMN(backbones.build(small, frozen_statistics=True), 3, dropout=0.0).eval().requires_grad_(False)
+    read = for_extraction(network, "bfloat16", torch.device("cpu"))
+    assert any(weights.dtype is torch.bfloat16 for weights in read.backbone.parameters())
+    assert {weights.dtype for weights in read.aspp.parameters()} == {torch.float32}
+    assert read.probability(torch.randn(5, read.backbone.channels[-1]), 1).isfinite().all()
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])

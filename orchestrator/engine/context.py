@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from backbones import Backbone
 from backbones.folding import fold_batch_norms
 from backbones.layout import move
-from backbones.precision import compute_in, keep_weights
+from backbones.precision import compute_in
 from backbones.quickening import quicken
 from imagesets.errors import WrongInput
 from imagesets.item import Item
@@ -90,9 +91,11 @@ def damaged(network: Path) -> WrongInput:
 
 
 def for_extraction(network: nn.Module, precision: str, device: torch.device) -> nn.Module:
-    """A network that is only read, made quick on `device`: batch norms folded into convolutions, in `precision`."""
+    """A network that is only read, made quick on `device`: batch norms folded into convolutions, computing in `precision`."""
     fold_batch_norms(network)
     quicken(network)
     compute_in(network, precision)
-    keep_weights(network)
+    for module in network.modules():
+        if isinstance(module, Backbone):
+            module.keep_weights()
     return move(network, device)
