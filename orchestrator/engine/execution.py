@@ -151,7 +151,8 @@ def _logging_to(path: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        handler.close()
+        with contextlib.suppress(OSError):  # it writes what is left: a full disk must not hide what ended the block
+            handler.close()
         root.handlers[:] = before
         root.setLevel(level)
         logging.raiseExceptions = raising
