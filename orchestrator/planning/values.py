@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import cache
 from itertools import pairwise
 from typing import Any
 
@@ -55,9 +56,14 @@ def _elements(name: str, text: str) -> list[Any]:
 
 def _yaml(name: str, text: str) -> Any:
     try:
-        return yaml.load(text, yaml.BaseLoader)  # this loader keeps all scalars as text
+        return _parsed(text)
     except yaml.YAMLError:
         raise WrongInput(f"{name}={text} cannot be read; a list is written 1.0,0.5, and a text without quotes") from None
+
+
+@cache  # a table plans hundreds of runs with the same few texts
+def _parsed(text: str) -> Any:
+    return yaml.load(text, yaml.BaseLoader)  # this loader keeps all scalars as text
 
 
 def _scalar(name: str, value: Any, kind: type, setting: Setting) -> Any:

@@ -155,6 +155,7 @@ class Laboratory:
 
     def __init__(self, store: Path, images: Path, device: str = "cpu") -> None:
         self.store, self.images, self.engine = store, images, Engine(device)
+        self._plans, self._made = dict[tuple[object, ...], Prepared](), dict[tuple[object, ...], Made]()
 
     def plan(self, case: Case, random_seed: int = 0, *changed: str) -> Prepared:
         """The plan of a case's expression."""
@@ -165,17 +166,27 @@ class Laboratory:
         assert opened is not None
         return prepare(wanted, opened)
 
+    def planned(self, case: Case) -> Prepared:
+        """The plan of a case's expression, made once."""
+        known_as = case.expression, case.segmenter, case.further
+        if known_as not in self._plans:
+            self._plans[known_as] = self.plan(case)
+        return self._plans[known_as]
+
     def made(self, case: Case) -> Made:
-        """The case's stage, run with all that it is made from."""
-        plan = self.plan(case)
-        plan.planner.store.open()
-        (step,) = (step for step in plan.steps if step.stage.name == case.stage.name)
-        self._run(step, Runner(self.engine, plan.planner, Display(Console(file=io.StringIO()))))
-        return Made(self.engine.jobs[step.folder])
+        """The case's stage, run once with all that it is made from."""
+        known_as = case.expression, case.segmenter, case.further, case.stage.name
+        if known_as not in self._made:
+            plan = self.planned(case)
+            plan.planner.store.open()
+            (step,) = (step for step in plan.steps if step.stage.name == case.stage.name)
+            self._run(step, Runner(self.engine, plan.planner, Display(Console(file=io.StringIO()))))
+            self._made[known_as] = Made(self.engine.jobs[step.folder])
+        return self._made[known_as]
 
     def readers(self, case: Case) -> list[Case]:
         """The per-image stages of the case's expression that read what its stage writes."""
-        stages = [step.stage for step in self.plan(case).steps]
+        stages = [step.stage for step in self.planned(case).steps]
         return [
             replace(case, stage=stage)
             for stage in stages

@@ -95,14 +95,14 @@ def test_each_function_that_it_names_is_there(recipe: Recipe) -> None:
 
 def test_a_second_plan_has_the_keys_of_the_first(laboratory: Laboratory, cases: tuple[Case, ...]) -> None:
     for case in cases:
-        assert keys(laboratory.plan(case)) == keys(laboratory.plan(case)), case.name
+        assert keys(laboratory.plan(case)) == keys(laboratory.planned(case)), case.name
 
 
 def test_a_setting_that_no_stage_of_it_reads_changes_no_key(
     laboratory: Laboratory, cases: tuple[Case, ...], tmp_path: Path
 ) -> None:
     for case in cases:
-        before = laboratory.plan(case)
+        before = laboratory.planned(case)
         placing = {f"{other.name}.{other.after}" for other in load_all().values() if other.after}
         others = {
             name: another(setting, before.settings[name], tmp_path)
@@ -115,4 +115,4 @@ def test_a_setting_that_no_stage_of_it_reads_changes_no_key(
 
 def test_another_random_seed_changes_every_key(laboratory: Laboratory, cases: tuple[Case, ...]) -> None:
     for case in cases:
-        assert not set(keys(laboratory.plan(case)).values()) & set(keys(laboratory.plan(case, 1)).values()), case.name
+        assert not set(keys(laboratory.planned(case)).values()) & set(keys(laboratory.plan(case, 1)).values()), case.name

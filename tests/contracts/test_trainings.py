@@ -1,5 +1,6 @@
 """Tests for every training of a network."""
 
+import copy
 import pickle
 from pathlib import Path
 
@@ -9,21 +10,28 @@ import torch
 
 from backbones import Backbone
 from tests.contracts.cases import Case, every
-from tests.contracts.laboratory import Laboratory, Made, check_alike, same
+from tests.contracts.laboratory import Laboratory, Made, Trained, check_alike, same
 from tests.contracts.two_processes import train_in_two
 from training.loop import Stopped
 
 CASES = every("train")
 
 
-@pytest.fixture(params=CASES, ids=lambda case: case.name)
+@pytest.fixture(scope="module", params=CASES, ids=lambda case: case.name)
 def case(request: pytest.FixtureRequest) -> Case:
     return request.param
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def made(laboratory: Laboratory, case: Case) -> Made:
     return laboratory.made(case)
+
+
+@pytest.fixture(scope="module")
+def again(made: Made, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """The training once more, in a process that has drawn other random numbers before."""
+    torch.manual_seed(99)
+    return made.again(tmp_path_factory.mktemp("again"))
 
 
 def check_history(history: list[dict[str, float]]) -> None:
@@ -33,9 +41,7 @@ def check_history(history: list[dict[str, float]]) -> None:
     assert all(np.isfinite(value) for value in row.values()), row
 
 
-def test_the_same_random_seed_gives_the_same_weights(made: Made, tmp_path: Path) -> None:
-    torch.manual_seed(99)  # whatever the process did before
-    again = made.again(tmp_path)
+def test_the_same_random_seed_gives_the_same_weights(made: Made, again: Trained) -> None:
     assert same(again.weights, made.weights) and again.history == made.history
     check_history(again.history)
 
@@ -44,8 +50,8 @@ def test_another_random_seed_gives_other_weights(made: Made, tmp_path: Path) -> 
     assert not same(made.again(tmp_path, random_seed=1).weights, made.weights)
 
 
-def test_it_learns_what_its_recipe_trains_and_nothing_that_is_not_finite(made: Made, tmp_path: Path) -> None:
-    training = made.again(tmp_path).training
+def test_it_learns_what_its_recipe_trains_and_nothing_that_is_not_finite(again: Trained) -> None:
+    training = again.training
     trained = {id(value) for group in training.optimiser.param_groups for value in group["params"]}
     own = {name: value for name, value in training.network.named_parameters() if id(value) in trained}
     assert own, "the optimiser holds nothing of the network that is delivered"
@@ -61,16 +67,16 @@ def test_stopped_after_one_step_and_resumed_it_ends_bit_equal(made: Made, tmp_pa
 
 
 def test_its_readers_get_the_same_from_the_network_that_was_saved(
-    laboratory: Laboratory, case: Case, made: Made, tmp_path: Path
+    laboratory: Laboratory, case: Case, made: Made, again: Trained
 ) -> None:
-    kept = made.again(tmp_path).training.network.eval().requires_grad_(False)
+    kept = copy.deepcopy(again.training.network).eval().requires_grad_(False)
     assert same(made.network().state_dict(), made.weights)
     for reader in laboratory.readers(case):
         stage = laboratory.made(reader)
         word = next(word for word, source in reader.stage.inputs.items() if source.name == case.stage.name)
-        one = stage.one(**{word: kept})
+        saved, one = stage.one(), stage.one(**{word: kept})  # the saved one with its batch norms folded
         for part in list(stage.job.parts())[:3]:
-            check_alike(stage.one()(part), one(part))  # its readers get it with its batch norms folded
+            check_alike(saved(part), one(part))
 
 
 def test_its_network_can_do_what_its_recipe_says(made: Made) -> None:
@@ -93,8 +99,8 @@ def test_its_network_can_do_what_its_recipe_says(made: Made) -> None:
             assert logits.ndim == 4 and logits.shape[:2] == (2, classes + 1)
 
 
-def test_its_samples_can_be_sent_to_the_processes_that_load_images(made: Made, tmp_path: Path) -> None:
-    training = made.again(tmp_path).training
+def test_its_samples_can_be_sent_to_the_processes_that_load_images(made: Made, again: Trained) -> None:
+    training = again.training
     sent = pickle.loads(pickle.dumps(training.sample))
     for example in training.examples(made.job.items, np.random.default_rng(0)):
         assert same(*(sample(example, np.random.default_rng(1)) for sample in (training.sample, sent)))
