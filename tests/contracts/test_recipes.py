@@ -3,13 +3,15 @@
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from imagesets.errors import WrongInput
 from orchestrator.planning.launch import Prepared
 from orchestrator.planning.recipe import Recipe
-from orchestrator.planning.recipes import load_all
+from orchestrator.planning.recipes import load, load_all
 from orchestrator.planning.references import resolve
 from orchestrator.planning.settings import declared
 from orchestrator.planning.stage import Stage
@@ -38,6 +40,7 @@ def waits_for(recipe: Recipe) -> set[str]:
     return (wanted | set(recipe.adds.requires if recipe.adds else ())) - offered
 
 
+ROOT = Path(__file__).parents[2]
 RECIPES = [pytest.param(recipe, id=recipe.name) for recipe in components()]
 
 
@@ -116,3 +119,9 @@ def test_a_setting_that_no_stage_of_it_reads_changes_no_key(
 def test_another_random_seed_changes_every_key(laboratory: Laboratory, cases: tuple[Case, ...]) -> None:
     for case in cases:
         assert not set(keys(laboratory.planned(case)).values()) & set(keys(laboratory.plan(case, 1)).values()), case.name
+
+
+def test_every_recipe_reads_the_same_where_pyyaml_was_built_without_libyaml(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = {path: load(path, Any, path.name) for path in sorted((ROOT / "recipes").rglob("*.yaml"))}
+    monkeypatch.delattr(yaml, "CSafeLoader", raising=False)
+    assert expected and {path: load(path, Any, path.name) for path in expected} == expected
