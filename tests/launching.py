@@ -34,10 +34,11 @@ def command(images: Path, store: Path | str, *options: str, method: str = METHOD
 
 
 def launch(
-    images: Path, store: Path | str, *options: str, method: str = METHOD, cwd: Path | None = None
+    images: Path, store: Path | str, *options: str, method: str = METHOD, cwd: Path | None = None, **environment: str
 ) -> subprocess.CompletedProcess[str]:
     """Run a launch to its end."""
-    return subprocess.run(command(images, store, *options, method=method), capture_output=True, text=True, cwd=cwd, timeout=600)
+    words = command(images, store, *options, method=method)
+    return subprocess.run(words, env=os.environ | environment, capture_output=True, text=True, cwd=cwd, timeout=600)
 
 
 def start(images: Path, store: Path | str, *options: str, method: str = METHOD) -> subprocess.Popen[str]:

@@ -19,7 +19,10 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, str]:
-    """Image set, store and output of a finished launch on Ray that was started in a folder with packages named like ours."""
+    """Image set, store and output of a finished launch on Ray, started in an awkward place.
+
+    The working directory has packages named like ours, there is no home folder, and the path of temporary files is long.
+    """
     from tests.conftest import write_image_set
 
     root = tmp_path_factory.mktemp("run")
@@ -27,7 +30,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, str]
         (root / "here" / name).mkdir(parents=True)
         (root / "here" / name / "__init__.py").write_text("raise RuntimeError('a folder of the user was imported')\n")
     images = write_image_set(root / "images", train=40)
-    done = launch(images, root / "store", cwd=root / "here")
+    temporary = root / ("temporary" * 12)
+    temporary.mkdir()
+    done = launch(images, root / "store", cwd=root / "here", TMPDIR=str(temporary), HOME=str(root / "none"))
     assert done.returncode == 0, done.stdout + done.stderr
     return images, root / "store", done.stdout
 

@@ -6,11 +6,13 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import chdir, contextmanager
 from typing import Any
+from uuid import uuid4
 
 import grpc
 import ray
 from ray._private import services, worker
 from ray._private.authentication.http_token_authentication import get_auth_headers_if_auth_enabled
+from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]  # Cython code without types
 from ray.exceptions import AuthenticationError
 
 from imagesets.errors import WrongInput
@@ -26,6 +28,7 @@ REPORTS = logging.getLogger("raylet")  # gets the messages of Ray's servers
 QUESTION = "/ray.rpc.NodeInfoGcsService/CheckAlive"  # the request of `ray health-check`
 PATIENCE = 10  # seconds for an answer
 OBJECT_STORE = 256 << 20  # bytes; only jobs and figures pass through the object store of a private Ray
+LONGEST = 28  # bytes of the path of a folder for Ray's session; the paths of its sockets are 79 longer and have at most 107
 
 
 @contextmanager
@@ -45,9 +48,12 @@ def connected(address: str = "", cpus: int = 1) -> Iterator[None]:
         os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # a process that asks whether a cloud takes nodes back
         room = max(os.cpu_count() or 1, cpus)
         options |= {"include_dashboard": False, "num_cpus": room, "object_store_memory": OBJECT_STORE}
+        _ensure_token()
     # workers import from the driver's working directory; in an empty one they cannot import a user's folder called metrics/
     # (Ray's own `working_dir` can be deleted for a worker when another worker has ended)
-    with tempfile.TemporaryDirectory(prefix="wsss-orch-") as empty:
+    with tempfile.TemporaryDirectory(prefix="ray-", dir=None if address else _folder(), ignore_cleanup_errors=True) as empty:
+        if not address:  # the session's files lie where no other user's can be, and end with it
+            options["_temp_dir"] = empty
         try:
             with chdir(empty):
                 ray.init(address=address or "local", **options)
@@ -65,6 +71,27 @@ def connected(address: str = "", cpus: int = 1) -> Iterator[None]:
             yield
         finally:
             ray.shutdown()
+
+
+def _folder() -> str:
+    """Where temporary files lie; /tmp if Ray cannot name its sockets there. Raises WrongInput if RAY_TMPDIR has a fault."""
+    asked = os.environ.get("RAY_TMPDIR")
+    folder = asked or tempfile.gettempdir()
+    if asked and not os.access(asked, os.W_OK):
+        raise WrongInput(f"RAY_TMPDIR={asked} must be a folder that can be written to")
+    if len(os.fsencode(folder)) <= LONGEST:
+        return folder
+    if asked:
+        raise WrongInput(f"RAY_TMPDIR={asked} is too long for the paths of Ray's sockets; {LONGEST} bytes are the most")
+    return "/tmp"
+
+
+def _ensure_token() -> None:
+    """Have a token of a private Ray. Ray would write it to the home folder, which a container may lack or protect."""
+    tokens = AuthenticationTokenLoader.instance()
+    if not tokens.has_token(ignore_auth_mode=True):
+        os.environ["RAY_AUTH_TOKEN"] = uuid4().hex
+        tokens.reset_cache()
 
 
 def _tell_the_log() -> None:
