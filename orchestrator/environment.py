@@ -12,6 +12,7 @@ import tempfile
 from importlib import metadata
 from pathlib import Path
 
+from orchestrator.cores import cores
 from orchestrator.planning.precision import of_this_machine, processor_has_bfloat16
 from orchestrator.storage.remote import SHORT, Address, Remote, refuse_unusable
 
@@ -31,13 +32,9 @@ def machine() -> str:
     import psutil
 
     memory = psutil.virtual_memory()
-    cores = (
-        f"{len(os.sched_getaffinity(0))} of {os.cpu_count()} cores"
-        if hasattr(os, "sched_getaffinity")
-        else f"{os.cpu_count()} cores"
-    )
     free = f"{memory.available / GIGABYTE:.1f} of {memory.total / GIGABYTE:.1f} GB of memory free"
-    return f"Python {sys.version.split()[0]}, {platform.system()} {platform.release()} {platform.machine()}, {cores}, {free}"
+    system = f"{platform.system()} {platform.release()} {platform.machine()}"
+    return f"Python {sys.version.split()[0]}, {system}, {cores()} of {os.cpu_count()} cores, {free}"
 
 
 def convolution() -> str:

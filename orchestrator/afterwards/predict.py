@@ -1,6 +1,5 @@
 """Segmentations of the images of a plain folder by a finished run's segmenter."""
 
-import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -33,6 +32,7 @@ from orchestrator.afterwards.segmenter import (
     segmented,
     side_of,
 )
+from orchestrator.cores import cores
 from orchestrator.engine.makers import Maker, maker_of
 from orchestrator.engine.progress import Display
 from orchestrator.planning import scores
@@ -143,7 +143,7 @@ def images_of(folder: Path, range: Range = NO_RULE) -> list[Item]:
 
 def _place() -> tuple[str, int]:
     """The device that computes, and the cores of a pipeline beside it."""
-    return ("cuda", len(os.sched_getaffinity(0))) if torch.cuda.is_available() else ("cpu", 0)
+    return ("cuda", cores()) if torch.cuda.is_available() else ("cpu", 0)
 
 
 def predictor(run: FinishedRun, device: str, cpus: int) -> Maker:

@@ -1,6 +1,5 @@
 """`wsss-orch images`: checks an image set, counts and shows its images, and prepares image sets of other files."""
 
-import os
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
@@ -14,6 +13,7 @@ from imagesets.errors import WrongInput, refuse
 from imagesets.image_set import ImageSet
 from imagesets.item import Item
 from orchestrator.cli import options, paths
+from orchestrator.cores import cores
 from orchestrator.engine.progress import Display
 from orchestrator.planning.images import images_alone, prepare, unread_alone
 from orchestrator.reading.tables import table, terminal, warn
@@ -113,7 +113,7 @@ def prepare_images(
                 display.start(name, total, "masks")
             display.update(name, done)
 
-        told = prepare(spec, assign, {"sbd": sbd}, partial(in_processes, len(os.sched_getaffinity(0))), show)
+        told = prepare(spec, assign, {"sbd": sbd}, partial(in_processes, cores()), show)
     for sentence in told:
         console.print(sentence)
 

@@ -13,6 +13,7 @@ import torch
 from torch.multiprocessing import ProcessExitedException, ProcessRaisedException, spawn
 
 from imagesets.errors import WrongInput
+from orchestrator.cores import cores
 from orchestrator.engine.failures import counting, hand_over, handed_over
 from orchestrator.engine.job import Ask, Job, Tell, WorkerLost
 from orchestrator.engine.makers import forget
@@ -103,5 +104,5 @@ def _device(rank: int) -> str:
 
 
 def _cores() -> int:
-    """The cores of this machine for each of its GPUs."""
-    return len(os.sched_getaffinity(0)) // max(torch.cuda.device_count(), 1)
+    """The cores for each of this machine's GPUs."""
+    return cores() // max(torch.cuda.device_count(), 1)

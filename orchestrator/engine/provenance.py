@@ -1,12 +1,13 @@
 """What a result was made with: this machine, the versions of packages, and the commit of this code."""
 
-import os
 import socket
 import subprocess
 from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+from orchestrator.cores import cores
 
 OPENCV = ("opencv-python-headless", "opencv-python")  # two builds; a machine has one of them
 # the packages that results depend on
@@ -18,7 +19,7 @@ def circumstances() -> dict[str, Any]:
     import torch  # here, because `doctor` must report a torch that cannot be imported
 
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
-    here = {"host": socket.gethostname(), "cores": os.cpu_count(), "device": device}
+    here = {"host": socket.gethostname(), "cores": cores(), "device": device}
     return {**here, "versions": versions(), "commit": git_commit()}
 
 

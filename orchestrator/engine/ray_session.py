@@ -16,6 +16,7 @@ from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined] 
 from ray.exceptions import AuthenticationError
 
 from imagesets.errors import WrongInput
+from orchestrator.cores import cores
 from orchestrator.engine.address import token_refused
 
 DEFAULTS = {  # environment variables of Ray, unless the user's shell has set them
@@ -46,7 +47,7 @@ def connected(address: str = "", cpus: int = 1) -> Iterator[None]:
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if not address:
         os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # a process that asks whether a cloud takes nodes back
-        room = max(os.cpu_count() or 1, cpus)
+        room = max(cores(), cpus)
         options |= {"include_dashboard": False, "num_cpus": room, "object_store_memory": OBJECT_STORE}
         _ensure_token()
     # workers import from the driver's working directory; in an empty one they cannot import a user's folder called metrics/

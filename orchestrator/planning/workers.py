@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import metadata
 
+from orchestrator.cores import cores
 from orchestrator.planning.stage import Stage
 
 WORKERS = "training.workers"
@@ -12,7 +13,7 @@ WORKERS = "training.workers"
 
 def room() -> int:
     """The number of this machine's GPUs, or of its cores if it has no GPU."""
-    return gpus() or len(os.sched_getaffinity(0))
+    return gpus() or cores()
 
 
 def gpus(environment: Mapping[str, str] = os.environ) -> int:
