@@ -17,12 +17,12 @@ def cores(groups: Path = GROUPS, own: Path = OWN) -> int:
 
 def _quotas(groups: Path, own: Path) -> Iterator[float]:
     """The quotas, in cores, of this process's control group and those above it (version 2) and of its container (version 1)."""
-    lines = own.read_text().splitlines() if own.is_file() else []
+    lines = own.read_text(encoding="utf-8").splitlines() if own.is_file() else []
     place = groups / next((line.removeprefix("0::/") for line in lines if line.startswith("0::")), "")
     for folder in (place, *place.parents):
         if folder.is_relative_to(groups) and (limit := folder / "cpu.max").is_file():
-            quota, period = limit.read_text().split()
+            quota, period = limit.read_text(encoding="utf-8").split()
             if quota != "max":
                 yield int(quota) / int(period)
-    if (limit := groups / "cpu/cpu.cfs_quota_us").is_file() and (share := int(limit.read_text())) > 0:
-        yield share / int(limit.with_name("cpu.cfs_period_us").read_text())
+    if (limit := groups / "cpu/cpu.cfs_quota_us").is_file() and (share := int(limit.read_text(encoding="utf-8"))) > 0:
+        yield share / int(limit.with_name("cpu.cfs_period_us").read_text(encoding="utf-8"))
