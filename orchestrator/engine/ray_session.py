@@ -50,13 +50,13 @@ def connected(address: str = "", cpus: int = 1) -> Iterator[None]:
         room = max(cores(), cpus)
         options |= {"include_dashboard": False, "num_cpus": room, "object_store_memory": OBJECT_STORE}
         _ensure_token()
-    # workers import from the driver's working directory; in an empty one they cannot import a user's folder called metrics/
+    # workers import from the driver's working directory; from one without modules they cannot import a user's folder metrics/
     # (Ray's own `working_dir` can be deleted for a worker when another worker has ended)
-    with tempfile.TemporaryDirectory(prefix="ray-", dir=None if address else _folder(), ignore_cleanup_errors=True) as empty:
-        if not address:  # the session's files lie where no other user's can be, and end with it
-            options["_temp_dir"] = empty
+    with tempfile.TemporaryDirectory(prefix="ray-", dir=None if address else _folder(), ignore_cleanup_errors=True) as folder:
+        if not address:  # instead of /tmp/ray, which may be another user's and keeps the files of all sessions
+            options["_temp_dir"] = folder
         try:
-            with chdir(empty):
+            with chdir(folder):
                 ray.init(address=address or "local", **options)
             _tell_the_log()
             if not address:  # the process that asks an autoscaler for nodes, 50 MB
