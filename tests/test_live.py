@@ -28,9 +28,7 @@ from tests.test_sweep_trials import Engine, executing, sweep_of, until
 mlflow = pytest.importorskip("mlflow")
 from orchestrator.tracking.mlflow_experiment import open_client  # noqa: E402
 from orchestrator.tracking.tracking import (  # noqa: E402 (needs MLflow)
-    LIMITS,
     NotDelivered,
-    bounded,
     database,
     deliver,
     deliver_or_say,
@@ -206,14 +204,17 @@ def test_nothing_is_copied_without_tracking(images: Path, store: Path) -> None:
     assert not runs(store)
 
 
-def test_the_limits_of_requests_hold_until_the_last_of_several_blocks_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in LIMITS:
-        monkeypatch.delenv(name, raising=False)
-    with bounded():
-        with bounded():
-            pass
-        assert LIMITS.items() <= os.environ.items()
-    assert not LIMITS.keys() & os.environ.keys()
+def test_the_environment_does_not_change_while_runs_are_followed(
+    images: Path, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trainings in the same process read it in native code, and a change at that moment would end the process."""
+    changes = list[tuple[object, ...]]()
+    monkeypatch.setattr(os, "putenv", lambda *change: changes.append(change))
+    monkeypatch.setattr(os, "unsetenv", lambda *change: changes.append(change))
+    with Live(store, "") as watching:
+        watching.follow([planned(images, method="cam+none", store=store)])
+        until(lambda: watching.reached, 60)
+    assert not changes
 
 
 @pytest.mark.slow

@@ -32,7 +32,6 @@ def ui(
         raise WrongInput(f"there is no MLflow database in {store} yet; `wsss-orch launch` and `wsss-orch track` make it")
     _require_free(port)
     print(f"MLflow on http://{HOST}:{port}, of {path}; Ctrl-C ends it", flush=True)
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")  # processes that these pages do not need
     os.chdir(path.parent)  # it imports from its folder; the user's may hold a folder mlflow/
     options = ["--backend-store-uri", database_uri(store), "--host", HOST, "--port", str(port), "--workers", "1"]

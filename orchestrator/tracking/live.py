@@ -20,7 +20,7 @@ from orchestrator.reading.hidden import hidden
 from orchestrator.storage.place import PROGRESS
 from orchestrator.storage.store import read_json
 from orchestrator.tracking.points import Note, points
-from orchestrator.tracking.tracking import bounded, database_uri
+from orchestrator.tracking.tracking import database_uri
 
 EVERY = 2.0  # seconds between two looks
 PAUSE = 60.0  # seconds until a server that failed is asked again
@@ -98,10 +98,9 @@ class Live:
         while not last:
             last = self.ended.wait(EVERY)  # after the end comes one more look
             try:
-                with bounded():
-                    self._look()
-                    if last:
-                        self._close()
+                self._look()
+                if last:
+                    self._close()
             except Exception as error:  # no failure here may spoil hours of computing
                 logging.info("live metrics are not delivered: %s", hidden("".join(traceback.format_exception(error))))
                 last = last or self.ended.wait(PAUSE)

@@ -1,12 +1,9 @@
 """An experiment in MLflow whose runs are found by a tag, so nothing is logged twice."""
 
 import logging
-import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 import sqlalchemy
 from mlflow import MlflowClient

@@ -8,10 +8,8 @@ import logging
 import os
 import shlex
 import socket
-import threading
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 from imagesets.errors import WrongInput
@@ -21,13 +19,16 @@ from orchestrator.reading.runs import result_files
 
 VARIABLE = "MLFLOW_TRACKING_URI"  # MLflow's own
 SERVERS, DATABASES = ("http", "https"), ("sqlite", "postgresql", "mysql", "mssql")
-LIMITS = {  # only for our calls, and only if the user has not set them
+LIMITS = {  # of MLflow's requests
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",  # seconds for one request; MLflow's default is 120
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # default 7; a repeated "create this run" makes two, a repeated delivery not
     "PGCONNECT_TIMEOUT": "10",  # seconds
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # we print the address ourselves
 }
-_lock, _blocks, _ours = threading.Lock(), 0, dict[str, str]()  # of `bounded`: the blocks that run, and what they have set
+# Set where this module is imported, thus before other threads compute, and never taken back: native code, such as oneDNN's, reads
+# the environment without a lock, so a change at that moment ends the process without a message.
+for _name, _value in {**LIMITS, "MLFLOW_DISABLE_TELEMETRY": "true"}.items():
+    os.environ.setdefault(_name, _value)  # a user's own values win
 
 
 class NotDelivered(Exception):
@@ -96,10 +97,9 @@ def deliver(store: Path, run: str, uri: str = "") -> tuple[str, bool]:
     `uri` is a server or a database, by default the store's own database. Raises NotDelivered for any failure.
     """
     try:
-        with bounded():
-            from orchestrator.tracking.track import track_run
+        from orchestrator.tracking.track import track_run
 
-            tracked = track_run(store, run, uri or database_uri(store))
+        tracked = track_run(store, run, uri or database_uri(store))
     except Exception as error:  # no failure here may spoil hours of computing
         target = hidden_uri(uri) or database(store)
         raise NotDelivered(f"the results of {run} were not delivered to {target}: {_reason(error)}") from error
@@ -112,10 +112,9 @@ def deliver(store: Path, run: str, uri: str = "") -> tuple[str, bool]:
 def deliver_sweep(store: Path, sweep: str, uri: str = "") -> None:
     """Put the delivered trials of a sweep below one run in MLflow, with the sweep's page. Raises NotDelivered for any failure."""
     try:
-        with bounded():
-            from orchestrator.tracking.track_sweep import track_sweep
+        from orchestrator.tracking.track_sweep import track_sweep
 
-            track_sweep(store, sweep, uri or database_uri(store))
+        track_sweep(store, sweep, uri or database_uri(store))
     except Exception as error:
         target = hidden_uri(uri) or database(store)
         raise NotDelivered(f"the sweep {sweep} was not delivered to {target}: {_reason(error)}") from error
@@ -139,24 +138,6 @@ def deliver_or_say(store: Path, runs: Sequence[str], uri: str = "", sweep: str =
             later = ["wsss-orch", "track", *missing, *(["--tracking-uri", hidden_uri(uri)] if uri else []), "--store", str(store)]
             return f"{error}; `{shlex.join(later)}` delivers them"
     return where
-
-
-@contextmanager
-def bounded() -> Iterator[None]:
-    """Limit the time of MLflow's requests while the block runs; several threads may run such blocks."""
-    global _blocks, _ours
-    with _lock:
-        if not _blocks:
-            _ours = {name: value for name, value in LIMITS.items() if name not in os.environ}
-            os.environ.update(_ours)
-        _blocks += 1
-    try:
-        yield
-    finally:
-        with _lock:
-            _blocks -= 1
-            for name in () if _blocks else _ours:
-                del os.environ[name]
 
 
 def _reason(error: BaseException) -> str:
