@@ -142,9 +142,17 @@ def test_bytes_are_never_taken_for_objects() -> None:
 
 
 @pytest.mark.parametrize(
-    ("offset", "size", "stride"), [(0, (100,), (1,)), (11, (2,), (1,)), (-1, (2,), (1,)), (0, (2,), (-1,)), (0, (1 << 40,), (0,))]
+    ("offset", "size", "stride"),
+    [
+        (0, (100,), (1,)),
+        (11, (2,), (1,)),
+        (-1, (2,), (1,)),
+        (0, (2,), (-1,)),
+        (0, (1 << 40,), (0,)),
+        (0, (4, 4, 4), (1, 1, 1)),
+    ],
 )
-def test_a_tensor_never_reaches_beyond_its_storage(offset: int, size: tuple, stride: tuple) -> None:
+def test_a_tensor_has_no_more_numbers_than_its_storage(offset: int, size: tuple, stride: tuple) -> None:
     storage = torch.arange(12.0).untyped_storage()
     typed = torch.storage.TypedStorage(wrap_storage=storage, dtype=torch.float32, _internal=True)
     pickled = pickle.dumps(Calls(torch._utils._rebuild_tensor_v2, typed, offset, size, stride, False, OrderedDict()))
