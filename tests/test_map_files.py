@@ -184,6 +184,19 @@ def test_a_broken_file_is_refused_in_a_sentence(tmp_path: Path, content: bytes, 
         read_maps(path)
 
 
+def test_values_just_outside_0_to_1_are_read_as_0_and_1(tmp_path: Path) -> None:
+    """Powers follow: a negative value would become NaN, and so would 1 - a value above 1."""
+    found = arrays()
+    for name in ("cam", "high_res"):
+        found[name][:, 0, :2] = -0.0005, 1.0005
+    np.savez(tmp_path / "a.npz", **found)
+    assert map_problems(tmp_path / "a.npz", SIZE, 3) == []
+    maps = read_maps(tmp_path / "a.npz")
+    for planes, name in ((maps.strided(), "cam"), (maps.full(), "high_res")):
+        assert (planes[:, 0, 0] == 0).all() and (planes[:, 0, 1] == 1).all()
+        assert np.array_equal(planes[:, 1:], found[name][:, 1:])
+
+
 def test_maps_that_do_not_fit_their_image_are_all_told(tmp_path: Path) -> None:
     wrong = arrays((1, 7)) | {"high_res": arrays()["high_res"] * 3}
     told = " ".join(map_problems(save_object(tmp_path / "a.npy", wrong), (9, 9), 3))
