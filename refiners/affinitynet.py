@@ -26,12 +26,12 @@ from imagesets.colour import RULES, Recolour
 from imagesets.crops import Crop
 from imagesets.item import VOID, Item
 from imagesets.views import Loaded, images, load
+from maps.labelling import to_labels
 from maps.maps import Maps
 from refiners import crf
 from refiners.affinity_network import AffinityNet
 from refiners.affinity_pairs import affinities, kinds_of_pairs, losses, reachable
 from refiners.affinity_walk import filled_up, pooled, walk, walked_labels
-from refiners.threshold import to_labels
 from training import optimisers
 from training.parameter_groups import by_origin
 from training.stage import Context, Losses, Outputs, PerImage, Record, Records, Settings, Training

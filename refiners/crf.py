@@ -15,8 +15,9 @@ import torch
 
 from imagesets.errors import WrongInput
 from imagesets.item import VOID, Item
+from maps.labelling import Background, to_labels, winners
 from maps.maps import Maps
-from refiners.threshold import Background, seed_background, to_labels, winners
+from refiners.threshold import seed_background
 from training.stage import Context, Settings
 
 CLIP = 1e-5  # smallest probability of a soft unary: -log stays finite (pydensecrf's own default)

@@ -17,8 +17,8 @@ from imagesets.item import Item
 from imagesets.saliency import SaliencyMaps
 from imagesets.saliency import saliency_problems as problems_of
 from imagesets.transforms import rescale
+from maps.labelling import to_labels
 from refiners import crf
-from refiners.threshold import to_labels
 from training.stage import Context
 
 PERCENT = 100  # what the threshold is multiplied by, though saliency goes to 255

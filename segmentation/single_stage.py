@@ -21,9 +21,9 @@ from torch.nn import functional
 from imagesets.item import Item
 from imagesets.views import Loaded, images, load
 from maps.grids import resize
+from maps.labelling import to_labels
 from maps.reading import unit_maximum
 from refiners import crf
-from refiners.threshold import to_labels
 from segmentation.fusion import RULES
 from training.stage import Context, PerImage, Record
 
