@@ -28,8 +28,9 @@ from imagesets.item import Item
 from imagesets.labelled_crop import LabelledCrop
 from methods.cam import pretrained
 from methods.recurseed_network import RecurSeed, build
-from methods.recurseed_targets import Making, pooled, recursion_loss, segmentation_loss, targets
+from methods.recurseed_targets import Making, pooled, recursion_loss, targets
 from refiners import pamr, scg
+from segmentation.losses import cross_entropy
 from training import optimisers
 from training.average import AveragedCopy
 from training.parameter_groups import by_origin
@@ -62,7 +63,7 @@ class RecurSeedObjective(nn.Module):
             recursion, target = targets(taps, scores, images, labels, valid, decoded.shape[-2:], self.making)
             outputs |= {"recursion": recursion, "target": target.long()}
         if "seg" in active:
-            losses["segmentation"] = segmentation_loss(decoded, outputs["target"])
+            losses["segmentation"] = cross_entropy(decoded, outputs["target"])
         if "rec" in active:
             losses["recursion"] = recursion_loss(scores, outputs["recursion"], labels, *self.recursion)
         return losses, outputs
