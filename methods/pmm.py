@@ -29,7 +29,7 @@ from imagesets.transforms import rescale
 from imagesets.views import Loaded, mirror_sum
 from maps.extraction import own_maps
 from maps.grids import resize
-from maps.normalising import EPSILON
+from maps.normalising import EPSILON, with_own_background
 from methods import seam
 from refiners import crf
 from training.stage import Context, PerImage, Record, Records, Settings, Training
@@ -110,9 +110,8 @@ def heat(context: Context) -> Callable[[Item], Record]:
         maps = context.inputs["maps"][item.id]
         if len(maps.keys) == 0:
             return {"sure": np.zeros(0, np.uint8)}
-        full = maps.full()
-        background = (1 - full.amax(dim=0)).clamp(min=0) ** settings.heat_alpha
-        return {"sure": np.packbits(crf.refined(item.rgb(), full, background, parameters) > SURE)}
+        scores = with_own_background(maps.full(), settings.heat_alpha).numpy()
+        return {"sure": np.packbits(crf.soft(item.rgb(), scores, parameters)[1:] > SURE)}
 
     return one
 

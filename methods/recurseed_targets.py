@@ -16,6 +16,7 @@ import torch
 
 from imagesets.item import VOID
 from maps.grids import resize, strided
+from maps.reading import unit_maximum
 from methods.seam import own_classes
 from refiners import pamr, scg
 from refiners.certain_filter import certain
@@ -48,9 +49,7 @@ def normalised_cams(scores: torch.Tensor, labels: torch.Tensor, detached: bool =
 
     With `detached` the maximum is a constant.
     """
-    rectified = scores.relu()
-    peaks = rectified.amax(dim=(2, 3), keepdim=True)
-    return rectified / ((peaks.detach() if detached else peaks) + EPSILON) * labels[:, :, None, None]
+    return unit_maximum(scores.relu(), EPSILON, detached) * labels[:, :, None, None]
 
 
 @torch.no_grad()

@@ -33,6 +33,7 @@ from imagesets.views import Loaded, mirror_sum, pairs
 from maps.extraction import at_scales, own_maps
 from maps.grids import resize
 from maps.maps import Maps
+from maps.normalising import with_own_background
 from maps.reading import EPSILON, summed, unit_maximum
 from methods import cam
 from training import optimisers
@@ -102,8 +103,7 @@ def where_shown(covered: torch.Tensor, labels: torch.Tensor, grid: Sequence[int]
 
 def general_maps(scores: torch.Tensor) -> torch.Tensor:
     """CAMs of scores [B,K,h,w], each divided by its maximum, behind the background's map, 1 - the largest: [B,1+K,h,w]."""
-    maps = unit_maximum(scores.relu())
-    return torch.cat([1 - maps.amax(dim=1, keepdim=True), maps], dim=1)
+    return with_own_background(unit_maximum(scores.relu()))
 
 
 @torch.no_grad()

@@ -41,6 +41,7 @@ from imagesets.transforms import rescale
 from imagesets.views import Loaded, mirror_sum, pairs
 from maps.extraction import at_scales, own_maps
 from maps.maps import Maps
+from maps.normalising import highest_alone
 from maps.reading import summed, unit_maximum
 from training import optimisers
 from training.stage import Context, Losses, Outputs, PerImage, Record, Records, Settings, Training
@@ -168,11 +169,6 @@ def unscaled_thresholds(thresholds: torch.Tensor, temperature: torch.Tensor) -> 
     return (thresholds / temperature.exp()).sigmoid()
 
 
-def best_alone(maps: torch.Tensor) -> torch.Tensor:
-    """Maps [n,h,w], 0 where another of them is higher."""
-    return torch.where(maps == maps.amax(dim=0), maps, 0) if len(maps) else maps
-
-
 def with_thresholds_at(maps: torch.Tensor, thresholds: torch.Tensor, level: float) -> torch.Tensor:
     """Maps [n,h,w] in 0..1 whose `thresholds` [n] become `level`, and their maxima 1 where they lie above the threshold."""
     peaks, cuts = maps.amax(dim=(1, 2), keepdim=True), thresholds[:, None, None]
@@ -182,7 +178,7 @@ def with_thresholds_at(maps: torch.Tensor, thresholds: torch.Tensor, level: floa
 
 def read(maps: Maps, full: bool) -> torch.Tensor:
     """The reader: probabilities of the mean logit of all scales, the best class alone, divided by the maximum or moved."""
-    found = best_alone((summed(maps, full) / len(maps.grids)).sigmoid())
+    found = highest_alone((summed(maps, full) / len(maps.grids)).sigmoid())
     if "thresholds" in maps.extras:
         return with_thresholds_at(found, torch.from_numpy(maps.extras["thresholds"]), LEVEL)
     return unit_maximum(found, TINY)

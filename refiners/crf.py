@@ -17,6 +17,7 @@ from imagesets.errors import WrongInput
 from imagesets.item import VOID, Item
 from maps.labelling import Background, to_labels, winners
 from maps.maps import Maps
+from maps.normalising import with_own_background
 from refiners.threshold import seed_background
 from training.stage import Context, Settings
 
@@ -148,16 +149,11 @@ def masks_of_scores(context: Context) -> Callable[[Item], dict[str, np.ndarray]]
         found = context.inputs["maps"][item.id]
         if len(found.keys) == 0:
             return {"label": np.zeros(found.size, np.uint8)}
-        planes = found.planes(full=True).numpy()
-        scores = planes if len(planes) > len(found.keys) else with_background(planes, power)
-        return {"label": to_labels(soft(item.rgb(), scores, parameters).argmax(axis=0), found.keys)}
+        planes = found.planes(full=True)
+        scores = planes if len(planes) > len(found.keys) else with_own_background(planes, power)
+        return {"label": to_labels(soft(item.rgb(), scores.numpy(), parameters).argmax(axis=0), found.keys)}
 
     return one
-
-
-def with_background(maps: np.ndarray, power: float) -> np.ndarray:
-    """Maps [n,H,W] with the score of background before them, (1 - their maximum)^power: [1+n,H,W]."""
-    return np.concatenate([(1 - maps.max(axis=0, keepdims=True, initial=0)) ** power, maps])
 
 
 def masks_of_masks(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:
