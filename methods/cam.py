@@ -26,6 +26,7 @@ from imagesets.labelled_crop import LabelledCrop
 from imagesets.views import mirror_sum
 from maps.extraction import per_image
 from training import optimisers
+from training.over_epochs import over_epochs
 from training.stage import Context, Losses, Outputs, PerImage, Settings, Training
 
 
@@ -123,16 +124,8 @@ def training(context: Context) -> Training:
         classifier.backbone.freeze(settings.frozen)
     parts = (classifier.backbone.parameters(), settings.lr), (classifier.classifier.parameters(), settings.head_lr)
     groups = optimisers.groups(settings.weight_decay, *parts)
-    steps = optimisers.steps(len(context.items), settings.batch, settings.epochs)
-    return Training(
-        network=classifier,
-        objective=ClassificationObjective(classifier, settings.loss),
-        sample=LabelledCrop(settings.long_side, settings.crop, len(context.classes)),
-        optimiser=optimisers.build(settings.optimiser, groups, settings.momentum),
-        schedule=optimisers.poly(steps),
-        batch=settings.batch,
-        steps=steps,
-    )
+    sample = LabelledCrop(settings.long_side, settings.crop, len(context.classes))
+    return over_epochs(context, classifier, ClassificationObjective(classifier, settings.loss), sample, groups)
 
 
 def maps(context: Context) -> PerImage:

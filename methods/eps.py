@@ -172,7 +172,7 @@ def retraining(context: Context) -> Training:
     if cam.pretrained(context.settings):
         module.backbone.freeze(own.frozen)
     objective = SaliencyObjective(module, own.overlap, own.share)
-    return recam.beside(context, module, module.backbone.channels[-1], objective, SalientCrop.of(context, own))
+    return recam.with_reactivation(context, module, objective, SalientCrop.of(context, own))
 
 
 def retrained(settings: Settings, classes: tuple[str, ...]) -> EPS:

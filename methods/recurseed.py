@@ -33,6 +33,7 @@ from refiners import pamr, scg
 from segmentation.losses import cross_entropy
 from training import optimisers
 from training.average import AveragedCopy
+from training.over_epochs import over_epochs
 from training.parameter_groups import by_origin
 from training.stage import Context, Losses, Outputs, Settings, Training
 
@@ -95,15 +96,8 @@ def training(context: Context) -> Training:
         settings.pooling,
         (settings.recursion, settings.recursion_over),
     )
-    own = Training(
-        network=module,
-        objective=objective,
-        sample=PlacedCrop(settings.long_side, settings.crop, len(context.classes), settings.colour),
-        optimiser=optimisers.build(settings.optimiser, groups(module, settings), settings.momentum),
-        schedule=optimisers.poly(length(settings.epochs)),
-        batch=settings.batch,
-        steps=length(settings.epochs),
-    )
+    sample = PlacedCrop(settings.long_side, settings.crop, len(context.classes), settings.colour)
+    own = over_epochs(context, module, objective, sample, groups(module, settings))
     return averaged(own, settings.ema, settings.ema_ramp)
 
 

@@ -36,7 +36,7 @@ from maps.maps import Maps
 from maps.normalising import competing, highest_alone, max_normalised, min_max_normalised, with_own_background
 from maps.pixel_correlation import correlated
 from methods import cam
-from training import optimisers
+from training.over_epochs import over_epochs
 from training.parameter_groups import by_origin
 from training.stage import Context, Losses, Outputs, PerImage, Settings, Training
 
@@ -228,16 +228,7 @@ def learning(context: Context, sample: Callable[[Item, np.random.Generator], dic
     if cam.pretrained(settings):
         module.backbone.freeze(settings.frozen)
     groups = by_origin(module, module.backbone, settings.lr, settings.head_lr, settings.weight_decay)
-    steps = optimisers.steps(len(context.items), settings.batch, settings.epochs)
-    return Training(
-        network=module,
-        objective=EquivarianceObjective(module, settings.view_scale),
-        sample=sample,
-        optimiser=optimisers.build(settings.optimiser, groups, settings.momentum),
-        schedule=optimisers.poly(steps),
-        batch=settings.batch,
-        steps=steps,
-    )
+    return over_epochs(context, module, EquivarianceObjective(module, settings.view_scale), sample, groups)
 
 
 def maps(context: Context) -> PerImage:

@@ -19,6 +19,7 @@ On COCO the public code makes masks by the CRF on confident labels instead of IR
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -37,6 +38,7 @@ from maps.normalising import with_own_background
 from maps.reading import EPSILON, summed, unit_maximum
 from methods import cam
 from training import optimisers
+from training.over_epochs import over_epochs
 from training.stage import Context, Losses, Outputs, PerImage, Settings, Training
 
 SIDES = (128, 128, 256, 256)  # channels that the last four feature maps give to the hierarchical feature
@@ -171,17 +173,10 @@ def training(context: Context) -> Training:
         module.backbone.freeze(settings.frozen)
     heads = [*module.classifier.parameters(), *module.sides.parameters()]
     parts = (module.backbone.parameters(), settings.lr), (heads, settings.head_lr)
-    optimiser = optimisers.build(settings.optimiser, optimisers.groups(settings.weight_decay, *parts), settings.momentum)
-    steps = optimisers.steps(len(context.items), settings.batch, settings.epochs)
-    return Training(
-        network=module,
-        objective=PrototypeObjective(module, settings.consistency),
-        sample=CoveredCrop(settings.long_side, settings.crop, len(context.classes)),
-        optimiser=optimisers.clipped(optimiser, settings.clip),
-        schedule=optimisers.poly(steps),
-        batch=settings.batch,
-        steps=steps,
-    )
+    groups = optimisers.groups(settings.weight_decay, *parts)
+    sample = CoveredCrop(settings.long_side, settings.crop, len(context.classes))
+    own = over_epochs(context, module, PrototypeObjective(module, settings.consistency), sample, groups)
+    return replace(own, optimiser=optimisers.clipped(own.optimiser, settings.clip))
 
 
 class CoveredCrop(LabelledCrop):

@@ -44,6 +44,7 @@ from maps.maps import Maps
 from maps.normalising import highest_alone
 from maps.reading import summed, unit_maximum
 from training import optimisers
+from training.over_epochs import over_epochs
 from training.stage import Context, Losses, Outputs, PerImage, Record, Records, Settings, Training
 
 WIDTH = 128  # channels between the features and the classifier
@@ -210,16 +211,8 @@ def training(context: Context) -> Training:
         settings.weight_decay, (module.backbone.parameters(), settings.lr), (heads, settings.head_lr), branch
     )
     groups += optimisers.groups(0.0, ([module.temperature], settings.head_lr))
-    steps = optimisers.steps(len(context.items), settings.batch, settings.epochs)
-    return Training(
-        network=module,
-        objective=PositionObjective(module, settings.area_weight),
-        sample=AugmentedSquare(context.inputs["areas"], settings.side, len(context.classes)),
-        optimiser=optimisers.build(settings.optimiser, groups, settings.momentum),
-        schedule=optimisers.poly(steps),
-        batch=settings.batch,
-        steps=steps,
-    )
+    sample = AugmentedSquare(context.inputs["areas"], settings.side, len(context.classes))
+    return over_epochs(context, module, PositionObjective(module, settings.area_weight), sample, groups)
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ from refiners import crf
 from refiners.affinity_network import AffinityNet
 from refiners.affinity_pairs import affinities, kinds_of_pairs, losses, reachable
 from refiners.affinity_walk import filled_up, pooled, walk, walked_labels
-from training import optimisers
+from training.over_epochs import over_epochs
 from training.parameter_groups import by_origin
 from training.stage import Context, Losses, Outputs, PerImage, Record, Records, Settings, Training
 
@@ -96,16 +96,9 @@ def training(context: Context) -> Training:
             module.backbone.adopt(context.inputs["network"])
         module.backbone.freeze(settings.frozen)
     groups = by_origin(module, module.backbone, settings.lr, 10 * settings.lr, settings.weight_decay)
-    steps = optimisers.steps(len(context.items), settings.batch, settings.epochs)
-    return Training(
-        network=module,
-        objective=AffinityObjective(module, len(context.classes), settings.radius),
-        sample=ScoredCrop(context.inputs["scores"], settings.crop, RULES[settings.colour]),
-        optimiser=optimisers.build(settings.optimiser, groups, settings.momentum),
-        schedule=optimisers.poly(steps),
-        batch=settings.batch,
-        steps=steps,
-    )
+    objective = AffinityObjective(module, len(context.classes), settings.radius)
+    sample = ScoredCrop(context.inputs["scores"], settings.crop, RULES[settings.colour])
+    return over_epochs(context, module, objective, sample, groups)
 
 
 @dataclass(frozen=True)
