@@ -75,7 +75,9 @@ class ClassMix(nn.Module):
         certain = ((highest >= self.certainty) & shown).sum() / shown.sum().clamp(min=1)
         own = Targets(batch["image"], labels, outputs["recursion"], batch["labels"])
         losses = self.learning(mixed(own, order, mask)._replace(labels=pseudo.masked_fill(~shown, VOID)))
-        return losses | {name: certain * loss for name, loss in losses.items() if name == "mixed_segmentation"}
+        if "mixed_segmentation" in losses:
+            losses["mixed_segmentation"] = certain * losses["mixed_segmentation"]
+        return losses
 
     @torch.no_grad()
     def predicted(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
