@@ -97,7 +97,7 @@ def training(context: Context) -> Training:
     settings = context.settings
     module = network(settings, context.classes)
     told = "recam starts from the network before it in the expression, and this one is not a network that recam can start from"
-    load_state(module, context.inputs["network"].state_dict(), told, own=("reactivation.",))  # all except FC2
+    load_state(module, context.inputs["network"].state_dict(), told, without=("reactivation.",))  # all except FC2
     if cam.pretrained(settings):
         module.backbone.freeze(settings.frozen)
     converged = [*module.backbone.parameters(), *module.classifier.parameters()]
