@@ -30,7 +30,7 @@ import backbones
 from imagesets.crops import Crop
 from imagesets.item import Item
 from imagesets.labelled_crop import LabelledCrop
-from imagesets.views import Loaded, mirror_sum, pairs
+from imagesets.views import Loaded, pairs, sum_of_pairs
 from maps.extraction import at_scales, own_maps
 from maps.grids import resize
 from maps.maps import Maps
@@ -56,7 +56,7 @@ class SIPE(cam.Classifier):
             nn.Conv2d(width, side, 1, bias=False) for width, side in zip(inputs, SIDES[-len(inputs) :], strict=True)
         )
 
-    def three(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def scores_and_features(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Normalised images [B,3,H,W] to scores [B,K,h,w], the last feature map [B,C,h,w] and the hierarchical feature [B,D,h,w].
 
         The hierarchical feature sends no gradient to the backbone.
@@ -78,7 +78,7 @@ class PrototypeObjective(nn.Module):
 
         Outputs are features [B,C,h,w], scores [B,K,h,w] and their means, logits [B,K].
         """
-        scores, features, hierarchy = self.network.three(batch["image"])
+        scores, features, hierarchy = self.network.scores_and_features(batch["image"])
         logits, shown = scores.mean(dim=(2, 3)), where_shown(batch["covered"], batch["labels"], scores.shape[2:])
         general = general_maps(scores) * shown
         own = prototypes(seeds(general, features, shown), hierarchy)
@@ -194,17 +194,16 @@ def maps(context: Context) -> PerImage:
     def compute(batch: Sequence[Loaded]) -> list[list[torch.Tensor]]:
         own = [functional.pad(loaded.labels.to(device, non_blocking=True) + 1, (1, 0)) for loaded in batch]
         shown = torch.stack([torch.zeros(1 + classes, device=device).index_fill_(0, places, 1) for places in own])
-        found = [maps_of_images(*_both(module, views), shown) for views in pairs(batch, device)]
+        found = [maps_of_images(*_sums(module, views), shown) for views in pairs(batch, device)]
         return [[planes[number, places] for planes in found] for number, places in enumerate(own)]
 
     return at_scales(context, compute, own_maps)
 
 
-def _both(module: SIPE, views: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def _sums(module: SIPE, views: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Scores [B,K,h,w] and hierarchical feature [B,D,h,w] of images and mirrors [B,2,3,H,W], added up."""
-    scores, _, hierarchy = module.three(views.flatten(0, 1))
-    scores, hierarchy = (mirror_sum(planes.unflatten(0, (-1, 2)), dim=1) for planes in (scores, hierarchy))
-    return scores, hierarchy
+    scores, _, hierarchy = module.scores_and_features(views.flatten(0, 1))
+    return sum_of_pairs(scores), sum_of_pairs(hierarchy)
 
 
 def _of_unit_length(features: torch.Tensor) -> torch.Tensor:

@@ -38,7 +38,7 @@ import backbones
 from backbones.augmenting import rand_augmented
 from imagesets.item import Item
 from imagesets.transforms import rescale
-from imagesets.views import Loaded, mirror_sum, pairs
+from imagesets.views import Loaded, pairs, sum_of_pairs
 from maps.extraction import at_scales, own_maps
 from maps.maps import Maps
 from maps.normalising import highest_alone
@@ -240,7 +240,7 @@ def maps(context: Context) -> PerImage:
 
     @torch.no_grad()
     def compute(batch: Sequence[Loaded]) -> list[list[torch.Tensor]]:
-        found = [_both(module, views) for views in pairs(batch, device)]
+        found = [_means(module, views) for views in pairs(batch, device)]
         if not found:
             return [[] for _ in batch]
         means = torch.stack([thresholds.mean(dim=(2, 3)) for _, thresholds in found]).mean(dim=0)
@@ -254,7 +254,7 @@ def maps(context: Context) -> PerImage:
     return at_scales(context, compute, finish)
 
 
-def _both(module: SpatialBCE, views: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def _means(module: SpatialBCE, views: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean logits and threshold logits [B,K,h,w] of images and their mirrors [B,2,3,H,W]."""
-    logits, thresholds = (planes.unflatten(0, (-1, 2)) for planes in module(views.flatten(0, 1)))
-    return (mirror_sum(logits, dim=1) / 2).clamp(-LARGE, LARGE), thresholds.mean(dim=1)
+    logits, thresholds = module(views.flatten(0, 1))
+    return (sum_of_pairs(logits) / 2).clamp(-LARGE, LARGE), thresholds.unflatten(0, (-1, 2)).mean(dim=1)

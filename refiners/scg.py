@@ -24,7 +24,7 @@ from dataclasses import dataclass, fields
 
 import torch
 
-from imagesets.views import Loaded, mirror_sum, pairs
+from imagesets.views import Loaded, pairs, sum_of_pairs
 from maps.extraction import at_scales, own_maps
 from maps.grids import resize, strided
 from maps.reading import unit_maximum
@@ -197,6 +197,6 @@ def summed_layers(
     found: list[torch.Tensor] = []
     for scaled in views:
         taps = backbone(scaled.flatten(0, 1))
-        both = [mirror_sum(resize(taps[number - 1], size).unflatten(0, (-1, 2)), dim=1) for number in numbers]
+        both = [sum_of_pairs(resize(taps[number - 1], size)) for number in numbers]
         found = [total.add_(layer) for total, layer in zip(found, both, strict=True)] if found else both
     return found
