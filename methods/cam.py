@@ -31,7 +31,10 @@ from training.stage import Context, Losses, Outputs, PerImage, Settings, Trainin
 
 
 class Classifier(nn.Module):
-    """Multi-label classifier: a bias-free 1x1 convolution on the global average of the last feature map."""
+    """Multi-label classifier: a bias-free 1x1 convolution on the global average of the last feature map.
+
+    Networks with further channels, such as one for background, have other `weights`.
+    """
 
     def __init__(self, backbone: backbones.Backbone, classes: int) -> None:
         super().__init__()
@@ -58,7 +61,7 @@ class Classifier(nn.Module):
     def chosen_weights(self, choice: str | None = None) -> torch.Tensor:
         """The weights [K,C] that make maps; a network with one classifier offers no choice."""
         if choice is not None:
-            raise ValueError(f"a plain CAM network has no weights {choice!r}")
+            raise ValueError(f"{type(self).__name__} has no weights {choice!r}")
         return self.weights
 
 
