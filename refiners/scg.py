@@ -71,16 +71,6 @@ def spread(features: Sequence[torch.Tensor], cams: torch.Tensor, parameters: Par
     return found
 
 
-def first_order(vectors: torch.Tensor, parameters: Parameters, epsilon: float = EPSILON) -> torch.Tensor:
-    """S1 [N,N] of vectors [C,N]."""
-    return _by_columns(_similar(vectors, parameters), epsilon)
-
-
-def second_order(vectors: torch.Tensor, parameters: Parameters, epsilon: float = EPSILON) -> torch.Tensor:
-    """S2 [N,N] of vectors [C,N]."""
-    return _second(_similar(vectors, parameters), parameters, epsilon)
-
-
 def correlation(vectors: torch.Tensor, parameters: Parameters) -> torch.Tensor:
     """One layer's part of H [N,N] from its vectors [C,N], as RecurSeed's authors have it."""
     return _by_columns(_larger(vectors, parameters, EPSILON))
