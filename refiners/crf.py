@@ -166,13 +166,13 @@ def _parameters(settings: Settings) -> Parameters:
     return Parameters(**settings.parameters)
 
 
-def _hard(rgb: np.ndarray, maps: Sequence[np.ndarray], n: int, parameters: Parameters) -> list[np.ndarray]:
+def _hard(rgb: np.ndarray, label_maps: Sequence[np.ndarray], n: int, parameters: Parameters) -> list[np.ndarray]:
     """Label maps [H,W] of values 0..n-1, each refined: uint8 [H,W]."""
-    refined = [labels.astype(np.uint8) for labels in maps]
+    refined = [labels.astype(np.uint8) for labels in label_maps]
     # if all pixels agree, every message favours their label and nothing can change (n = 1 has no other label)
-    mixed = [place for place, labels in enumerate(maps) if labels.min() != labels.max()]
+    mixed = [place for place, labels in enumerate(label_maps) if labels.min() != labels.max()]
     if mixed:
-        energies = np.stack([_energy(maps[place], n, parameters.certainty) for place in mixed])
+        energies = np.stack([_energy(label_maps[place], n, parameters.certainty) for place in mixed])
         for place, marginals in zip(mixed, _marginals(rgb, energies, parameters), strict=True):
             refined[place] = marginals.argmax(axis=0).astype(np.uint8)
     return refined
