@@ -118,9 +118,13 @@ def recursion_loss(
 
 def pooled(scores: torch.Tensor, valid: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
     """Class logits [B,K]: the mean of CAM logits [B,K,h,w] over the cells of the image inside its padded crop of `size`."""
-    grid = scores.shape[-2:]
-    inside = ~pamr.outside(in_cells(valid, size, grid), grid)[:, None]
-    return (scores * inside).sum(dim=(2, 3)) / inside.sum(dim=(2, 3))
+    shown = where_valid(valid, size, scores.shape[-2:])[:, None]
+    return (scores * shown).sum(dim=(2, 3)) / shown.sum(dim=(2, 3))
+
+
+def where_valid(valid: torch.Tensor, size: Sequence[int], grid: Sequence[int]) -> torch.Tensor:
+    """Where images lie in their padded crops of `size`, on a `grid` over them: bool [B,h,w]. `valid` [B,4] as for `in_cells`."""
+    return ~pamr.outside(in_cells(valid, size, grid), grid)
 
 
 def in_cells(valid: torch.Tensor, size: Sequence[int], grid: Sequence[int]) -> torch.Tensor:
