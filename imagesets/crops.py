@@ -10,6 +10,7 @@ from imagesets.transforms import normalise, rescale, scaled
 
 Size = tuple[int, int]  # height, width
 Window = tuple[slice, slice]  # rows, columns
+Box = tuple[int, int, int, int]  # top, left, bottom, right, in pixels
 
 
 def by_long_side(size: Size, bounds: Sequence[int], rng: np.random.Generator) -> Size:
