@@ -25,12 +25,12 @@ def misfits(expected: State, found: State) -> str:
     return ", ".join(f"{len(names)} {what} (first: {names[0]})" for what, names in wrong.items() if names)
 
 
-def load_state(module: nn.Module, state: State, told: str, own: tuple[str, ...] = ()) -> None:
-    """Load a state dict into a module, except parameters whose names begin with one of `own`.
+def load_state(module: nn.Module, state: State, message: str, without: tuple[str, ...] = ()) -> None:
+    """Load a state dict into a module, except parameters whose names begin with one of `without`.
 
-    Raises WrongInput if an entry does not fit; the message is `told` and the entries that do not fit.
+    Raises WrongInput if an entry does not fit; it tells the `message` and the entries that do not fit.
     """
-    expected = {name: value for name, value in module.state_dict().items() if not name.startswith(own)}
+    expected = {name: value for name, value in module.state_dict().items() if not name.startswith(without)}
     if wrong := misfits(expected, state):
-        raise WrongInput(f"{told}: {wrong}")
+        raise WrongInput(f"{message}: {wrong}")
     module.load_state_dict(state, strict=False)

@@ -72,7 +72,7 @@ def _prepare(path: str, settings: Mapping[str, Any], spread: Spread, show: Show,
     _begin(folder, note)
     labels, told, lists = Labels(), list[str](), list[ImageList]()
     for name, file in files.items():
-        found = read_list(root, name, file, official)
+        found = annotated_list(root, name, file, official)
         if lists and found.classes != lists[0].classes:
             raise WrongInput(f"{file} has other categories than {next(iter(files.values()))}; all lists must have the same")
         write_lines(folder / LISTS / f"{name}.txt", found.images)
@@ -124,7 +124,7 @@ class ImageList(NamedTuple):
         return Drawing(path, picture.height, picture.width, instances)
 
 
-def read_list(root: Path, name: str, file: Path, official: bool) -> ImageList:
+def annotated_list(root: Path, name: str, file: Path, official: bool) -> ImageList:
     """The list `name` of an annotation file of the folder `root`; with `official` the classes are COCO's."""
     found = read_annotations(file)
     values, classes = _official(found.categories, file) if official else _ranked(found.categories, file)

@@ -1,9 +1,6 @@
-"""Training crops: one random draw of size, window and mirror, for an image and its pixel-by-pixel planes.
+"""Training crops: one random draw of size, window and mirror, for an image and its pixel-by-pixel planes."""
 
-The order of draws is that of the public IRN code: the size, the window's rows and columns, the mirror.
-"""
-
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +10,7 @@ from imagesets.transforms import normalise, rescale, scaled
 
 Size = tuple[int, int]  # height, width
 Window = tuple[slice, slice]  # rows, columns
-Resize = Callable[[np.ndarray, Size], np.ndarray]  # an image uint8 [H,W,3] to float32 at another size
+Box = tuple[int, int, int, int]  # top, left, bottom, right, in pixels
 
 
 def by_long_side(size: Size, bounds: Sequence[int], rng: np.random.Generator) -> Size:
@@ -66,15 +63,14 @@ class Crop:
         `training.transfer` normalises it on the device; what is transparent becomes 0, the mean colour.
         """
         canvas = np.zeros((4, self.side, self.side), np.uint8)
-        canvas[(slice(3), *self.within)] = self._seen(rescale(rgb, self.size)).transpose(2, 0, 1)
+        canvas[(slice(3), *self.within)] = self.seen(rescale(rgb, self.size)).transpose(2, 0, 1)
         canvas[(3, *self.within)] = 255
         return canvas
 
-    def float_image(self, rgb: np.ndarray, resize: Resize) -> np.ndarray:
-        """An image uint8 [H,W,3], resized as floats, to normalised float32 [3,side,side]; around it is 0, the mean colour."""
+    def normalised(self, seen: np.ndarray) -> np.ndarray:
+        """What is `seen` of an image, uint8 or float32, to normalised float32 [3,side,side]; around it is 0, the mean colour."""
         canvas = np.zeros((3, self.side, self.side), np.float32)
-        # normalising works pixel by pixel, so it comes after the crop, which drops most pixels
-        canvas[(slice(None), *self.within)] = normalise(self._seen(resize(rgb, self.size)))
+        canvas[(slice(None), *self.within)] = normalise(seen)
         return canvas
 
     def label(self, label: np.ndarray) -> np.ndarray:
@@ -84,7 +80,7 @@ class Crop:
     def plane(self, plane: np.ndarray, fill: float, bicubic: bool = False) -> np.ndarray:
         """Any plane [H,W], uint8 or float32, to [side,side] of the same type: a saliency map, a teacher's mask."""
         canvas = np.full((self.side, self.side), fill, plane.dtype)
-        canvas[self.within] = self._seen(rescale(plane, self.size, bicubic))
+        canvas[self.within] = self.seen(rescale(plane, self.size, bicubic))
         return canvas
 
     def covered(self) -> np.ndarray:
@@ -93,7 +89,8 @@ class Crop:
         canvas[self.within] = True
         return canvas
 
-    def _seen(self, resized: np.ndarray) -> np.ndarray:
+    def seen(self, resized: np.ndarray) -> np.ndarray:
+        """The part of an image or plane of size `size` that the crop shows, mirrored if the crop is: a view."""
         window = resized[self.inside]
         return window[:, ::-1] if self.mirror else window
 

@@ -8,6 +8,7 @@ what numpy trusts: a forged dtype can make numpy take bytes for addresses.
 import io
 import pickle
 from collections.abc import Callable
+from math import prod
 from typing import IO, Any
 
 import numpy as np
@@ -89,9 +90,9 @@ def _storage(content: bytes) -> torch.Tensor:
 
 
 def _tensor(flat: torch.Tensor, offset: int, size: tuple, stride: tuple, *_: object) -> torch.Tensor:
-    # as_strided checks the bounds but allows strides of 0, so a few bytes could become a tensor of any size
-    if 0 in stride:
-        raise Refused("a tensor that repeats its numbers")
+    # as_strided checks the bounds, but with strides that overlap a few bytes could become a tensor of any size
+    if prod(size) > flat.numel():
+        raise Refused("a tensor larger than its storage")
     return flat.as_strided(size, stride, offset)
 
 

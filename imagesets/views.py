@@ -54,3 +54,8 @@ def mirror_sum(both: torch.Tensor, dim: int = 0) -> torch.Tensor:
     """
     image, mirror = both.unbind(dim)
     return image + mirror.flip(-1)
+
+
+def sum_of_pairs(made: torch.Tensor) -> torch.Tensor:
+    """The `mirror_sum` [B,..,w] of each of B pairs, of what a network makes [2B,..,w] of `pairs` one image after the other."""
+    return mirror_sum(made.unflatten(0, (-1, 2)), dim=1)

@@ -4,6 +4,7 @@
 """
 
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,17 @@ from maps.reading import as_they_are
 
 NAMES = ("keys", "cam", "high_res")
 SUFFIXES = (".npy", ".npz")
-ROUNDING = 1e-3  # half precision may add this to a map's maximum of 1
+ROUNDING = 1e-3  # values may lie this far outside 0..1, as those of half precision do
 CONVERT = f"save the arrays {', '.join(NAMES)} with np.savez as .npz"
 
 
 def read_maps(path: Path) -> Maps:
-    """The unchanged maps of one file. Raises WrongInput if the file cannot be read safely or has another form."""
+    """The maps of one file, clipped to 0..1. Raises WrongInput if the file cannot be read safely or has another form."""
+    maps = _unclipped(path)
+    return replace(maps, grids=tuple(grid.clip(0, 1) for grid in maps.grids))
+
+
+def _unclipped(path: Path) -> Maps:
     found = _arrays(path)
     if missing := [name for name in NAMES if name not in found]:
         raise WrongInput(f"{path} has no {' and no '.join(missing)}; a file of maps holds {', '.join(NAMES)}")
@@ -45,7 +51,7 @@ def map_problems(path: Path, size: tuple[int, int] | None, classes: int) -> list
 
     Raises WrongInput if the file cannot be read at all.
     """
-    maps = read_maps(path)
+    maps = _unclipped(path)
     problems = []
     if outside := [int(key) for key in maps.keys if not 0 <= key < classes]:
         problems.append(f"{path} has maps of the classes {outside}; the keys of {classes} classes are 0 to {classes - 1}")

@@ -1,4 +1,4 @@
-"""How SEAM and HFPL normalise maps: three rules that differ in the public code, each for every class of an image alone."""
+"""How SEAM and HFPL normalise maps: three rules that differ in the public code. `competing` alone compares classes."""
 
 import torch
 
@@ -24,14 +24,19 @@ def competing(scores: torch.Tensor) -> torch.Tensor:
     return with_own_background(highest_alone(maps))
 
 
-def with_own_background(maps: torch.Tensor) -> torch.Tensor:
-    """Maps of classes [B,K,h,w] to [B,1+K,h,w] with a map of background before them: 1 - their maximum."""
-    return torch.cat([1 - maps.amax(dim=1, keepdim=True), maps], dim=1)
+def with_own_background(maps: torch.Tensor, power: float = 1.0) -> torch.Tensor:
+    """Maps of classes [..,K,h,w] to [..,1+K,h,w] with a map of background before them: (1 - their maximum)^power."""
+    return torch.cat([background_of(maps) ** power, maps], dim=-3)
+
+
+def background_of(maps: torch.Tensor) -> torch.Tensor:
+    """The map of background [..,1,h,w] of maps of classes [..,K,h,w]: 1 - their maximum, which rounding may put above 1."""
+    return (1 - maps.amax(dim=-3, keepdim=True)).clamp(min=0)
 
 
 def highest_alone(maps: torch.Tensor) -> torch.Tensor:
-    """Maps of classes [B,K,h,w], 0 wherever another class is higher."""
-    return torch.where(maps < maps.amax(dim=1, keepdim=True), 0, maps)
+    """Maps of classes [..,K,h,w], 0 wherever another class is higher."""
+    return torch.where(maps < maps.amax(dim=-3, keepdim=True), 0, maps)
 
 
 def min_max_normalised(maps: torch.Tensor) -> torch.Tensor:

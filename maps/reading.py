@@ -40,9 +40,12 @@ def _summed(maps: Maps, extent: tuple[int, int]) -> torch.Tensor:
     return reduce(torch.add, (resize(grid, extent) for grid in maps.tensors()))
 
 
-def unit_maximum(planes: torch.Tensor, epsilon: float = EPSILON) -> torch.Tensor:
-    """Each map of [..,h,w] divided by its own maximum (ReCAM Eq. 2, LPCAM Eq. 1); an all-zero map stays zero."""
-    peaks = planes.amax(dim=(-2, -1), keepdim=True) + epsilon
+def unit_maximum(planes: torch.Tensor, epsilon: float = EPSILON, detached: bool = False) -> torch.Tensor:
+    """Each map of [..,h,w] divided by its own maximum (ReCAM Eq. 2, LPCAM Eq. 1); an all-zero map stays zero.
+
+    With `detached` the maximum is a constant.
+    """
+    peaks = (planes.detach() if detached else planes).amax(dim=(-2, -1), keepdim=True) + epsilon
     return planes / peaks.clamp(min=torch.finfo(planes.dtype).tiny)
 
 

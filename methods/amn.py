@@ -29,7 +29,7 @@ import backbones
 from imagesets.crops import Crop, by_scale
 from imagesets.item import VOID, Item
 from imagesets.transforms import rescale
-from imagesets.views import Loaded, mirror_sum, pairs
+from imagesets.views import Loaded, pairs, sum_of_pairs
 from maps.extraction import at_scales
 from maps.maps import Maps
 from maps.reading import summed, unit_range
@@ -194,4 +194,4 @@ def _multi_hot(keys: torch.Tensor, classes: int) -> torch.Tensor:
 def _logits(module: AMN, views: torch.Tensor, multi_hot: torch.Tensor) -> torch.Tensor:
     """Mean logits [B,K+1,h,w] of images and their mirrors [B,2,3,H,W] with multi-hot labels [B,K]."""
     logits = module(views.flatten(0, 1), multi_hot.repeat_interleave(2, dim=0))
-    return mirror_sum(logits.unflatten(0, (-1, 2)), dim=1) / 2
+    return sum_of_pairs(logits) / 2

@@ -26,11 +26,15 @@ from imagesets.labelled_crop import LabelledCrop
 from imagesets.views import mirror_sum
 from maps.extraction import per_image
 from training import optimisers
+from training.over_epochs import over_epochs
 from training.stage import Context, Losses, Outputs, PerImage, Settings, Training
 
 
 class Classifier(nn.Module):
-    """Multi-label classifier: a bias-free 1x1 convolution on the global average of the last feature map."""
+    """Multi-label classifier: a bias-free 1x1 convolution on the global average of the last feature map.
+
+    Networks with further channels, such as one for background, have other `weights`.
+    """
 
     def __init__(self, backbone: backbones.Backbone, classes: int) -> None:
         super().__init__()
@@ -57,7 +61,7 @@ class Classifier(nn.Module):
     def chosen_weights(self, choice: str | None = None) -> torch.Tensor:
         """The weights [K,C] that make maps; a network with one classifier offers no choice."""
         if choice is not None:
-            raise ValueError(f"a plain CAM network has no weights {choice!r}")
+            raise ValueError(f"{type(self).__name__} has no weights {choice!r}")
         return self.weights
 
 
@@ -123,16 +127,8 @@ def training(context: Context) -> Training:
         classifier.backbone.freeze(settings.frozen)
     parts = (classifier.backbone.parameters(), settings.lr), (classifier.classifier.parameters(), settings.head_lr)
     groups = optimisers.groups(settings.weight_decay, *parts)
-    steps = optimisers.steps(len(context.items), settings.batch, settings.epochs)
-    return Training(
-        network=classifier,
-        objective=ClassificationObjective(classifier, settings.loss),
-        sample=LabelledCrop(settings.long_side, settings.crop, len(context.classes)),
-        optimiser=optimisers.build(settings.optimiser, groups, settings.momentum),
-        schedule=optimisers.poly(steps),
-        batch=settings.batch,
-        steps=steps,
-    )
+    sample = LabelledCrop(settings.long_side, settings.crop, len(context.classes))
+    return over_epochs(context, classifier, ClassificationObjective(classifier, settings.loss), sample, groups)
 
 
 def maps(context: Context) -> PerImage:

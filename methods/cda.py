@@ -26,7 +26,7 @@ from torch.nn import functional
 from imagesets.normalising import normalised
 from methods.cda_bank import WithObject, bank_of
 from methods.cda_objects import Pose, tight
-from refiners.pamr import outside
+from methods.recurseed_targets import where_valid
 from training.mixing import mixed_classification, mixing, pasted
 from training.stage import Context, Losses, Outputs, Training
 from training.transfer import Batch
@@ -62,8 +62,7 @@ def mix_online(batch: Batch, outputs: Outputs, network: nn.Module, pose: Pose, a
         return {}
     images, labels = batch["image"].clone(), batch["labels"].clone()
     decoded = outputs["decoded"]
-    covered = ~outside(batch["valid"], images.shape[2:])[:, None]
-    valid = functional.interpolate(covered.float(), size=decoded.shape[2:], mode="nearest")[:, 0] > 0
+    valid = where_valid(batch["valid"], images.shape[2:], decoded.shape[2:])
     found = found_objects(decoded, labels, valid)
     objects, shown = usable(found, valid, labels.shape[1], areas).cpu(), batch["labels"].cpu() > 0
     for place in range(len(images)):

@@ -23,8 +23,7 @@ from torch.nn import functional
 from imagesets.item import VOID
 from methods.edge_predict_mix import Learning, Targets, mixed
 from methods.recurseed_network import RecurSeed
-from methods.recurseed_targets import in_cells
-from refiners import pamr
+from methods.recurseed_targets import where_valid
 from training.mixing import first_step, mixing, pasted
 from training.stage import Context, Losses, Outputs, Training
 from training.transfer import Batch
@@ -75,15 +74,17 @@ class ClassMix(nn.Module):
         certain = ((highest >= self.certainty) & shown).sum() / shown.sum().clamp(min=1)
         own = Targets(batch["image"], labels, outputs["recursion"], batch["labels"])
         losses = self.learning(mixed(own, order, mask)._replace(labels=pseudo.masked_fill(~shown, VOID)))
-        return losses | {name: certain * loss for name, loss in losses.items() if name == "mixed_segmentation"}
+        if "mixed_segmentation" in losses:
+            losses["mixed_segmentation"] = certain * losses["mixed_segmentation"]
+        return losses
 
     @torch.no_grad()
     def predicted(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """The teacher's probabilities [B,1+K,h,w] of the classes that images show, and where images are, bool [B,h,w]."""
         decoded = self.teacher.decode(batch["image"])
         absent = functional.pad(batch["labels"], (1, 0), value=1)[:, :, None, None] == 0
-        windows = in_cells(batch["valid"], batch["image"].shape[-2:], decoded.shape[-2:])
-        return decoded.masked_fill(absent, -torch.inf).softmax(dim=1), ~pamr.outside(windows, decoded.shape[-2:])
+        own = where_valid(batch["valid"], batch["image"].shape[-2:], decoded.shape[-2:])
+        return decoded.masked_fill(absent, -torch.inf).softmax(dim=1), own
 
     @torch.no_grad()
     def follow(self, network: nn.Module, steps: int) -> None:

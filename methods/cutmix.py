@@ -16,11 +16,10 @@ from math import sqrt
 import torch
 from torch import nn
 
+from imagesets.crops import Box
 from training.mixing import mixed_classification, mixing
 from training.stage import Context, Losses, Outputs, Training
 from training.transfer import Batch
-
-Box = tuple[int, int, int, int]  # top, left, bottom, right
 
 
 def box(size: Sequence[int], share: float, centre: Sequence[int]) -> Box:

@@ -21,6 +21,7 @@ seeds for it as for IRN; EDAM then adds its post-processing. `localisation` = ma
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -41,6 +42,7 @@ from methods import recam
 from methods.class_attention import ClassAttention, position_codes
 from training import optimisers
 from training.examples import Chosen, Example
+from training.over_epochs import over_epochs
 from training.stage import Context, Losses, Outputs, PerImage, Settings, Training
 
 HEADS = 2
@@ -213,17 +215,9 @@ def training(context: Context) -> Training:
     heads = [*module.mask_branch.parameters(), *module.embedding.parameters(), module.classifier]
     converged = [*module.backbone.parameters(), *module.attention.parameters(), module.segments]
     groups = optimisers.groups(settings.weight_decay, (converged, settings.lr), (heads, settings.head_lr))
-    steps = optimisers.steps(len(context.items), settings.batch, settings.epochs)
-    return Training(
-        network=module,
-        objective=CommonClassObjective(module),
-        sample=_sample(settings, context),
-        optimiser=optimisers.build(settings.optimiser, groups, settings.momentum),
-        schedule=optimisers.warmed_up_poly(steps, settings.warm_up),
-        batch=settings.batch,
-        steps=steps,
-        examples=Pairs(settings.batch),
-    )
+    decay = partial(optimisers.warmed_up_poly, warm_up=settings.warm_up)
+    objective, sample, pairs = CommonClassObjective(module), _sample(settings, context), Pairs(settings.batch)
+    return over_epochs(context, module, objective, sample, groups, decay, pairs)
 
 
 def retraining(context: Context) -> Training:
@@ -232,8 +226,7 @@ def retraining(context: Context) -> Training:
     module = network(own, context.classes)
     if own.weights != "none":
         module.backbone.freeze(own.frozen)
-    channels = module.backbone.channels[-1]
-    return recam.beside(context, module, channels, CommonClassObjective(module), _sample(own, context), pairs)
+    return recam.with_reactivation(context, module, CommonClassObjective(module), _sample(own, context), pairs)
 
 
 def retrained(settings: Settings, classes: tuple[str, ...]) -> EDAM:

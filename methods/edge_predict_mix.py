@@ -26,11 +26,12 @@ from imagesets.item import VOID
 from maps.grids import resize
 from methods import recurseed
 from methods.recurseed_network import RecurSeed
-from methods.recurseed_targets import Making, in_cells, of_keys, recursion_loss, segmentation_loss
+from methods.recurseed_targets import Making, of_keys, recursion_loss, refined
 from methods.seam import own_classes
 from refiners import pamr
 from refiners.certain_filter import certain
 from refiners.edge_predict import predicted
+from segmentation.losses import cross_entropy
 from training.mixing import mixing, of_others, pasted
 from training.stage import Context, Losses, Outputs, Training
 from training.transfer import Batch
@@ -85,7 +86,7 @@ class Learning(NamedTuple):
         scores, decoded, _ = self.network.both(targets.images)
         losses = {}
         if "seg" in self.losses:
-            losses["mixed_segmentation"] = segmentation_loss(decoded, at(targets.labels, decoded.shape[-2:]))
+            losses["mixed_segmentation"] = cross_entropy(decoded, at(targets.labels, decoded.shape[-2:]))
         if "rec" in self.losses:
             losses["mixed_recursion"] = recursion_loss(scores, targets.recursion, targets.classes, *self.recursion)
         return losses
@@ -104,14 +105,12 @@ class Predicting(NamedTuple):
         """M_ep, int64 [B,h,w], of logits [B,1+K,h,w]: 0, class index + 1 of an image's own classes, or 255."""
         images, labels = batch["image"], batch["labels"]
         keys, shown = own_classes(labels)
-        maps = of_keys(decoded.softmax(dim=1)[:, 1:], keys) * shown[:, :, None, None]
-        windows = in_cells(batch["valid"], images.shape[-2:], decoded.shape[-2:])
-        if self.making.refine is not None:
-            maps = self.making.refine(resize(images, decoded.shape[-2:]), maps, windows)
+        maps, windows = refined(of_keys(decoded.softmax(dim=1)[:, 1:], keys), shown, images, batch["valid"], self.making)
         grid, windows = [side * self.upsampling for side in decoded.shape[-2:]], windows * self.upsampling
         maps = resize(maps, grid)
-        inside = ~pamr.outside(windows, grid) if self.making.void_padding else None
-        places = certain(maps, self.making.foreground, self.making.background, shown, inside).long()
+        places = certain(maps, self.making.foreground, self.making.background).long()
+        if self.making.void_padding:
+            places = places.masked_fill(pamr.outside(windows, grid), VOID)
         if self.relabel:
             places = predicted(maps, places, self.source, windows)
         return named(places, keys)

@@ -39,13 +39,11 @@ from training.stage import Context, Losses, Outputs, PerImage, Settings, Trainin
 CELL = 1e-4  # added to each cell of a class's area (EPS code)
 
 
-class EPS(nn.Module):
+class EPS(cam.Classifier):
     """A bias-free classifier of every position with one more channel, the last, for background."""
 
     def __init__(self, backbone: backbones.Backbone, classes: int) -> None:
-        super().__init__()
-        self.backbone = backbone
-        self.classifier = nn.Conv2d(backbone.channels[-1], classes + 1, 1, bias=False)
+        super().__init__(backbone, classes + 1)
         nn.init.xavier_uniform_(self.classifier.weight)
 
     @property
@@ -53,23 +51,9 @@ class EPS(nn.Module):
         """The classifier's weights of the classes, [K,C]."""
         return self.classifier.weight[:-1].flatten(1)
 
-    def chosen_weights(self, choice: str | None = None) -> torch.Tensor:
-        """The weights [K,C] that make linear maps; a network with one classifier offers no choice."""
-        if choice is not None:
-            raise ValueError(f"EPS has no weights {choice!r}")
-        return self.weights
-
-    def features(self, images: torch.Tensor) -> torch.Tensor:
-        """Normalised images [B,3,H,W] to the last feature map [B,C,h,w]."""
-        return self.backbone(images)[-1]
-
     def probability(self, vectors: torch.Tensor, class_index: int) -> torch.Tensor:
         """Softmax probability [N] of one class among the classes and background for feature vectors [N,C]."""
         return (vectors @ self.classifier.weight.flatten(1).T).softmax(dim=1)[:, class_index]
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Normalised images [B,3,H,W] to logits [B,K]."""
-        return cam.class_scores(self.features(images), self.weights)
 
 
 class SaliencyObjective(nn.Module):
@@ -172,7 +156,7 @@ def retraining(context: Context) -> Training:
     if cam.pretrained(context.settings):
         module.backbone.freeze(own.frozen)
     objective = SaliencyObjective(module, own.overlap, own.share)
-    return recam.beside(context, module, module.backbone.channels[-1], objective, SalientCrop.of(context, own))
+    return recam.with_reactivation(context, module, objective, SalientCrop.of(context, own))
 
 
 def retrained(settings: Settings, classes: tuple[str, ...]) -> EPS:

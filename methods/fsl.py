@@ -32,21 +32,14 @@ from imagesets.transforms import MEAN, STANDARD_DEVIATION
 from maps.feature_similarity import similarity_loss
 from maps.grids import resize
 from maps.normalising import max_normalised, with_own_background
+from maps.reading import unit_maximum
 from maps.score_maps import foreground_scores, score_map, with_background_score
 from training.stage import Context, Losses, Outputs, Settings, Training
 
-
-def over_maximum(scores: torch.Tensor, detached: bool = False) -> torch.Tensor:
-    """Rectified scores [...,h,w] divided by their maximum (Eq. 4), whose gradient may be left out; 0 where none is positive."""
-    rectified = scores.relu()
-    peaks = rectified.amax(dim=(-2, -1), keepdim=True).clamp(min=torch.finfo(scores.dtype).tiny)
-    return rectified / (peaks.detach() if detached else peaks)
-
-
 GATINGS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "r": max_normalised,
-    "r-paper": over_maximum,
-    "r-detached": lambda scores: over_maximum(scores, detached=True),
+    "r-paper": lambda scores: unit_maximum(scores.relu(), 0.0),  # Eq. 4
+    "r-detached": lambda scores: unit_maximum(scores.relu(), 0.0, detached=True),
     "b": torch.sigmoid,
     "s": lambda scores: scores,
 }

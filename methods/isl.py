@@ -116,12 +116,6 @@ def sampled_loss(values: torch.Tensor, labels: torch.Tensor, indices: torch.Tens
     return posterior.losses(found, labels[:, :, None].expand_as(found))
 
 
-def expected_loss(values: torch.Tensor, labels: torch.Tensor, posterior: Posterior) -> torch.Tensor:
-    """What `sampled_loss` is on average over draws from `distribution`, with values [B,K,N] and multi-hot labels [B,K]."""
-    losses = posterior.losses(values, labels[:, :, None].expand_as(values), reduction="none")
-    return (distribution(values, posterior) * losses).sum(dim=2).mean()
-
-
 def adding(training: Training, context: Context) -> Training:
     """The add-on `isl`."""
     return replace(training, objective=ImportanceSampling(training, context.settings.isl))

@@ -23,13 +23,14 @@ import numpy as np
 import torch
 
 from imagesets.colour import recoloured
+from imagesets.crops import Box
 from imagesets.item import Item
 from imagesets.normalising import normalised
 from imagesets.transforms import rescale
 from imagesets.views import Loaded, mirror_sum
 from maps.extraction import own_maps
 from maps.grids import resize
-from maps.normalising import EPSILON
+from maps.normalising import EPSILON, with_own_background
 from methods import seam
 from refiners import crf
 from training.stage import Context, PerImage, Record, Records, Settings, Training
@@ -37,7 +38,6 @@ from training.stage import Context, PerImage, Record, Records, Settings, Trainin
 SURE = 0.9  # a class is there where the CRF gives it more than this
 SHARE = 0.1  # of a class's area or of a window
 AT_ONCE = 4  # windows of an image that the network gets together
-Box = tuple[int, int, int, int]  # left, top, right, bottom, in pixels of the image
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Windows:
         for scale in self.scales:
             columns, rows = (list(self._spans(max(1, int(side * scale)))) for side in (width, height))
             for (left, right), (top, bottom) in product(columns, rows):
-                corners = (int(corner / scale) for corner in (left, top, right, bottom))
+                corners = (int(corner / scale) for corner in (top, left, bottom, right))
                 found.append(_within(size, *corners))
         return found
 
@@ -72,15 +72,15 @@ class Windows:
         yield max(0, extent - self.side), extent
 
 
-def _within(size: tuple[int, int], left: int, top: int, right: int, bottom: int) -> Box:
+def _within(size: tuple[int, int], top: int, left: int, bottom: int, right: int) -> Box:
     """The box, at least one pixel large and within an image of `size` (tiny images, scales below 1)."""
-    left, top = min(left, size[1] - 1), min(top, size[0] - 1)
-    return left, top, min(max(right, left + 1), size[1]), min(max(bottom, top + 1), size[0])
+    top, left = min(top, size[0] - 1), min(left, size[1] - 1)
+    return top, left, min(max(bottom, top + 1), size[0]), min(max(right, left + 1), size[1])
 
 
 def shown(sure: np.ndarray, box: Box) -> np.ndarray:
     """Which classes a window shows, bool [n], from where the CRF is sure of each, bool [n,H,W]."""
-    left, top, right, bottom = box
+    top, left, bottom, right = box
     inside = sure[:, top:bottom, left:right].sum(axis=(1, 2))
     total = sure.sum(axis=(1, 2))
     area = (right - left) * (bottom - top)
@@ -91,7 +91,7 @@ def merged(size: tuple[int, int], boxes: Sequence[Box], maps: Sequence[torch.Ten
     """The mean [n,H,W] of the maps [n,h,w] of windows where they overlap, stretched for each class; 0 where no window is."""
     total = torch.zeros(maps[0].shape[0], *size, device=maps[0].device)
     count = torch.zeros(size, device=total.device)
-    for (left, top, right, bottom), own in zip(boxes, maps, strict=True):
+    for (top, left, bottom, right), own in zip(boxes, maps, strict=True):
         total[:, top:bottom, left:right] += own
         count[top:bottom, left:right] += 1
     mean = total / count.clamp(min=1)
@@ -110,9 +110,8 @@ def heat(context: Context) -> Callable[[Item], Record]:
         maps = context.inputs["maps"][item.id]
         if len(maps.keys) == 0:
             return {"sure": np.zeros(0, np.uint8)}
-        full = maps.full()
-        background = (1 - full.amax(dim=0)).clamp(min=0) ** settings.heat_alpha
-        return {"sure": np.packbits(crf.refined(item.rgb(), full, background, parameters) > SURE)}
+        scores = with_own_background(maps.full(), settings.heat_alpha).numpy()
+        return {"sure": np.packbits(crf.soft(item.rgb(), scores, parameters)[1:] > SURE)}
 
     return one
 
@@ -162,7 +161,7 @@ class LabelledWindow:
 
 def cut(rgb: np.ndarray, box: Box, side: int) -> np.ndarray:
     """The window `box` of an image uint8 [H,W,3], resized to [side,side,3]."""
-    left, top, right, bottom = box
+    top, left, bottom, right = box
     return rescale(np.ascontiguousarray(rgb[top:bottom, left:right]), (side, side))
 
 
@@ -193,6 +192,6 @@ def _merged_maps(network: seam.SEAM, loaded: Loaded, windows: Windows, device: t
         both = torch.cat([images, images.flip(-1)])
         refined = network.maps(both, keys.expand(len(both), -1))[1][:, 1:].unflatten(0, (2, -1))
         found += seam.resized(mirror_sum(refined) / 2, side)
-    sizes = [(bottom - top, right - left) for left, top, right, bottom in boxes]
+    sizes = [(bottom - top, right - left) for top, left, bottom, right in boxes]
     # the smallest values are 0 but for rounding
     return merged(size, boxes, [resize(own, extent) for own, extent in zip(found, sizes, strict=True)]).clamp(min=0)

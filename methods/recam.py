@@ -12,6 +12,7 @@ The code offers two of the four weight choices (VOC: product, COCO: FC1's); here
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,6 +27,7 @@ from maps.reading import unit_maximum
 from methods import cam
 from training import optimisers
 from training.examples import Example, shuffled
+from training.over_epochs import over_epochs
 from training.stage import Context, Losses, Outputs, PerImage, Settings, Training
 
 # weight choice -> w'' from the weights of FC1 and of FC2, both [K,C] (Table 1)
@@ -95,24 +97,17 @@ def training(context: Context) -> Training:
     settings = context.settings
     module = network(settings, context.classes)
     told = "recam starts from the network before it in the expression, and this one is not a network that recam can start from"
-    load_state(module, context.inputs["network"].state_dict(), told, own=("reactivation.",))  # all except FC2
+    load_state(module, context.inputs["network"].state_dict(), told, without=("reactivation.",))  # all except FC2
     if cam.pretrained(settings):
         module.backbone.freeze(settings.frozen)
     converged = [*module.backbone.parameters(), *module.classifier.parameters()]
     parts = (converged, settings.lr), (module.reactivation.parameters(), settings.head_lr)
-    steps = optimisers.steps(len(context.items), settings.batch, settings.epochs)
-    return Training(
-        network=module,
-        objective=ReactivationObjective(module, getattr(settings, "lambda")),
-        sample=LabelledCrop(settings.long_side, settings.crop, len(context.classes)),
-        optimiser=optimisers.build(settings.optimiser, optimisers.groups(settings.weight_decay, *parts), settings.momentum),
-        schedule=optimisers.poly(steps),
-        batch=settings.batch,
-        steps=steps,
-    )
+    objective = ReactivationObjective(module, getattr(settings, "lambda"))
+    sample = LabelledCrop(settings.long_side, settings.crop, len(context.classes))
+    return over_epochs(context, module, objective, sample, optimisers.groups(settings.weight_decay, *parts))
 
 
-class BesideObjective(nn.Module):
+class WithReactivation(nn.Module):
     """The losses of a network that makes its own maps, and FC2's of features under those maps (ReCAM Table 4: EPS, EDAM).
 
     `objective` puts out features [B,C,h,w] and maps [B,K,h,w], which are not negative.
@@ -139,33 +134,25 @@ def masked_features(features: torch.Tensor, maps: torch.Tensor) -> torch.Tensor:
     return torch.einsum("bkhw,bchw->bkc", masks, features) / masks[0, 0].numel()
 
 
-def beside(
+def with_reactivation(
     context: Context,
-    module: nn.Module,
-    channels: int,
+    module: Any,
     objective: nn.Module,
     sample: Callable[[Item, np.random.Generator], dict[str, torch.Tensor]],
     examples: Callable[[Sequence[Item], np.random.Generator], Sequence[Example]] = shuffled,
 ) -> Training:
     """Train a network like that of the word `network` further, by its own `objective` and FC2's loss.
 
-    `module` has no weights yet, and its features have `channels`. FC2 ends with the training: the network's own maps count.
+    `module` has no weights yet, and its features are the last of its `backbone`. FC2 ends with the training: the network's own
+    maps count.
     """
     settings = context.settings
     module.load_state_dict(context.inputs["network"].state_dict())
-    whole = BesideObjective(objective, channels, len(context.classes), getattr(settings, "lambda"))
+    channels, classes = module.backbone.channels[-1], len(context.classes)
+    whole = WithReactivation(objective, channels, classes, getattr(settings, "lambda"))
     parts = (module.parameters(), settings.lr), (whole.reactivation.parameters(), settings.head_lr)
-    steps = optimisers.steps(len(context.items), settings.batch, settings.epochs)
-    return Training(
-        network=module,
-        objective=whole,
-        sample=sample,
-        optimiser=optimisers.build(settings.optimiser, optimisers.groups(settings.weight_decay, *parts), settings.momentum),
-        schedule=optimisers.poly(steps),
-        batch=settings.batch,
-        steps=steps,
-        examples=examples,
-    )
+    groups = optimisers.groups(settings.weight_decay, *parts)
+    return over_epochs(context, module, whole, sample, groups, examples=examples)
 
 
 def responses(context: Context) -> PerImage:

@@ -28,10 +28,12 @@ from imagesets.item import Item
 from imagesets.labelled_crop import LabelledCrop
 from methods.cam import pretrained
 from methods.recurseed_network import RecurSeed, build
-from methods.recurseed_targets import Making, pooled, recursion_loss, segmentation_loss, targets
+from methods.recurseed_targets import Making, pooled, recursion_loss, targets
 from refiners import pamr, scg
+from segmentation.losses import cross_entropy
 from training import optimisers
 from training.average import AveragedCopy
+from training.over_epochs import over_epochs
 from training.parameter_groups import by_origin
 from training.stage import Context, Losses, Outputs, Settings, Training
 
@@ -62,7 +64,7 @@ class RecurSeedObjective(nn.Module):
             recursion, target = targets(taps, scores, images, labels, valid, decoded.shape[-2:], self.making)
             outputs |= {"recursion": recursion, "target": target.long()}
         if "seg" in active:
-            losses["segmentation"] = segmentation_loss(decoded, outputs["target"])
+            losses["segmentation"] = cross_entropy(decoded, outputs["target"])
         if "rec" in active:
             losses["recursion"] = recursion_loss(scores, outputs["recursion"], labels, *self.recursion)
         return losses, outputs
@@ -94,15 +96,8 @@ def training(context: Context) -> Training:
         settings.pooling,
         (settings.recursion, settings.recursion_over),
     )
-    own = Training(
-        network=module,
-        objective=objective,
-        sample=PlacedCrop(settings.long_side, settings.crop, len(context.classes), settings.colour),
-        optimiser=optimisers.build(settings.optimiser, groups(module, settings), settings.momentum),
-        schedule=optimisers.poly(length(settings.epochs)),
-        batch=settings.batch,
-        steps=length(settings.epochs),
-    )
+    sample = PlacedCrop(settings.long_side, settings.crop, len(context.classes), settings.colour)
+    own = over_epochs(context, module, objective, sample, groups(module, settings))
     return averaged(own, settings.ema, settings.ema_ramp)
 
 

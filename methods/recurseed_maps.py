@@ -17,7 +17,7 @@ import torch
 
 from imagesets.item import Item
 from imagesets.normalising import normalised
-from imagesets.views import Loaded, images, load, mirror_sum
+from imagesets.views import Loaded, images, load, sum_of_pairs
 from maps.grids import resize, strided
 from maps.maps import Maps
 from maps.reading import summed, unit_maximum
@@ -45,7 +45,7 @@ def outputs(context: Context) -> PerImage:
         grids = [strided(size, CAM_STRIDE), strided(size, DECODER_STRIDE), *[strided(size, stride)] * len(layers)]
         (whole,) = images(batch, device)
         scaled = (RULES["mean_view_softmax"].resizing(whole, scale) for scale in scales)
-        views = (seen(network, torch.stack([view, view.flip(-1)], dim=1), layers, grids) for view in scaled)
+        views = (summed_on_grids(network, torch.stack([view, view.flip(-1)], dim=1), layers, grids) for view in scaled)
         cams, decoded, *features = (sum(planes[1:], planes[0]) for planes in zip(*views, strict=True))
         found = []
         for place, loaded in enumerate(batch):
@@ -59,14 +59,16 @@ def outputs(context: Context) -> PerImage:
     return PerImage(lambda item: load(item, [1.0] if item.labels else (), device), compute, _record)
 
 
-def seen(network: RecurSeed, pair: torch.Tensor, layers: Sequence[int], grids: Sequence[tuple[int, int]]) -> list[torch.Tensor]:
+def summed_on_grids(
+    network: RecurSeed, pair: torch.Tensor, layers: Sequence[int], grids: Sequence[tuple[int, int]]
+) -> list[torch.Tensor]:
     """What the network makes of normalised images and their mirror images [B,2,3,H,W], both added up, each on its grid.
 
     Rectified CAMs [B,K,h,w], probabilities of the decoder [B,1+K,h,w], and the features [B,C,h,w] of the `layers` (1 to 5).
     """
     scores, decoded, taps = network.both(pair.flatten(0, 1))
     planes = scores.relu(), decoded.softmax(dim=1), *(taps[layer - 1] for layer in layers)
-    return [resize(mirror_sum(plane.unflatten(0, (-1, 2)), dim=1), grid) for plane, grid in zip(planes, grids, strict=True)]
+    return [resize(sum_of_pairs(plane), grid) for plane, grid in zip(planes, grids, strict=True)]
 
 
 def _record(item: Item, rgb: np.ndarray, found: Sequence[np.ndarray]) -> Record:

@@ -16,11 +16,11 @@ import torch
 
 from imagesets.item import VOID
 from maps.grids import resize, strided
+from maps.reading import unit_maximum
 from methods.seam import own_classes
 from refiners import pamr, scg
 from refiners.certain_filter import certain
 from refiners.edge_predict import predicted
-from segmentation.losses import cross_entropy
 from training.stage import Context
 
 EPSILON = 1e-5  # added to the maximum of a CAM (first release of RecurSeed's code)
@@ -49,9 +49,7 @@ def normalised_cams(scores: torch.Tensor, labels: torch.Tensor, detached: bool =
 
     With `detached` the maximum is a constant.
     """
-    rectified = scores.relu()
-    peaks = rectified.amax(dim=(2, 3), keepdim=True)
-    return rectified / ((peaks.detach() if detached else peaks) + EPSILON) * labels[:, :, None, None]
+    return unit_maximum(scores.relu(), EPSILON, detached) * labels[:, :, None, None]
 
 
 @torch.no_grad()
@@ -69,30 +67,31 @@ def targets(
     `taps` are the backbone's features, `scores` the CAM logits [B,K,h,w], `labels` multi-hot [B,K]. `valid` [B,4] is the image
     inside its padded crop in pixels, `size` the decoder's grid.
     """
-    windows = in_cells(valid, images.shape[-2:], size)
     keys, shown = own_classes(labels)
     own = of_keys(normalised_cams(scores, labels), keys)
-    found = resize(spread(taps, own, images.shape[-2:], making), size) * shown[:, :, None, None]
-    if making.refine is not None:
-        found = making.refine(resize(images, size), found, windows)
+    found, windows = refined(resize(spread(taps, own, images.shape[-2:], making), size), shown, images, valid, making)
     outside = pamr.outside(windows, size)
     recursion = torch.zeros(*labels.shape, *size, dtype=scores.dtype, device=scores.device)
     recursion.scatter_(1, keys[:, :, None, None].expand_as(found), found.masked_fill(outside[:, None], 0))
-    target = certain(recursion, making.foreground, making.background, labels)
+    target = certain(recursion, making.foreground, making.background)
     if making.edge_predict:
         target = predicted(recursion, target, windows=windows)
     return recursion, target.masked_fill(outside, VOID) if making.void_padding else target
+
+
+def refined(
+    maps: torch.Tensor, shown: torch.Tensor, images: torch.Tensor, valid: torch.Tensor, making: Making
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Maps [B,n,h,w] after PAMR, 0 for classes that are not `shown` [B,n], and the images' rectangles [B,4] in cells."""
+    grid = maps.shape[-2:]
+    windows, maps = in_cells(valid, images.shape[-2:], grid), maps * shown[:, :, None, None]
+    return maps if making.refine is None else making.refine(resize(images, grid), maps, windows), windows
 
 
 def spread(taps: Sequence[torch.Tensor], cams: torch.Tensor, size: Sequence[int], making: Making) -> torch.Tensor:
     """M_scg of CAMs [B,n,h,w] of an image of `size`, on the grid of `making.stride`."""
     grid = strided((size[0], size[1]), making.stride)
     return scg.spread([taps[layer - 1] for layer in making.layers], resize(cams, grid), making.spread)
-
-
-def segmentation_loss(decoded: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """L_seg: the mean cross-entropy of the decoder's logits [B,1+K,h,w] with labels [B,h,w], 255 void; 0 if all are void."""
-    return cross_entropy(decoded, target)
 
 
 NORMALISATIONS: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
@@ -119,9 +118,13 @@ def recursion_loss(
 
 def pooled(scores: torch.Tensor, valid: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
     """Class logits [B,K]: the mean of CAM logits [B,K,h,w] over the cells of the image inside its padded crop of `size`."""
-    grid = scores.shape[-2:]
-    inside = ~pamr.outside(in_cells(valid, size, grid), grid)[:, None]
-    return (scores * inside).sum(dim=(2, 3)) / inside.sum(dim=(2, 3))
+    shown = where_valid(valid, size, scores.shape[-2:])[:, None]
+    return (scores * shown).sum(dim=(2, 3)) / shown.sum(dim=(2, 3))
+
+
+def where_valid(valid: torch.Tensor, size: Sequence[int], grid: Sequence[int]) -> torch.Tensor:
+    """Where images lie in their padded crops of `size`, on a `grid` over them: bool [B,h,w]. `valid` [B,4] as for `in_cells`."""
+    return ~pamr.outside(in_cells(valid, size, grid), grid)
 
 
 def in_cells(valid: torch.Tensor, size: Sequence[int], grid: Sequence[int]) -> torch.Tensor:

@@ -29,14 +29,14 @@ import backbones
 from imagesets.item import Item
 from imagesets.labelled_crop import LabelledCrop
 from imagesets.transforms import scaled
-from imagesets.views import Loaded, mirror_sum, pairs
+from imagesets.views import Loaded, pairs, sum_of_pairs
 from maps.extraction import at_scales, own_maps
 from maps.grids import resize
 from maps.maps import Maps
 from maps.normalising import competing, highest_alone, max_normalised, min_max_normalised, with_own_background
 from maps.pixel_correlation import correlated
 from methods import cam
-from training import optimisers
+from training.over_epochs import over_epochs
 from training.parameter_groups import by_origin
 from training.stage import Context, Losses, Outputs, PerImage, Settings, Training
 
@@ -44,14 +44,13 @@ HARDEST = 0.2  # the share of entries that ECR counts
 LOWEST = 4  # one in so many positions counts as background that the image has for certain
 
 
-class SEAM(nn.Module):
+class SEAM(cam.Classifier):
     """A classifier of every position, background first, and PCM beside it."""
 
     def __init__(self, backbone: backbones.Backbone, classes: int, dropout: float = 0.5) -> None:
-        super().__init__()
-        self.backbone, self.dropout = backbone, nn.Dropout2d(dropout)
-        middle, late, last = backbone.channels[-3:]
-        self.classifier = nn.Conv2d(last, 1 + classes, 1, bias=False)  # fc8 of the public code
+        super().__init__(backbone, 1 + classes)  # the classifier is fc8 of the public code
+        self.dropout = nn.Dropout2d(dropout)
+        middle, late, _ = backbone.channels[-3:]
         self.middle = nn.Conv2d(middle, 64, 1, bias=False)  # f8_3
         self.late = nn.Conv2d(late, 128, 1, bias=False)  # f8_4
         self.joint = nn.Conv2d(3 + 64 + 128, 192, 1, bias=False)  # f9
@@ -64,20 +63,6 @@ class SEAM(nn.Module):
     def weights(self) -> torch.Tensor:
         """The classifier's weights of the classes, [K,C]."""
         return self.classifier.weight[1:].flatten(1)
-
-    def chosen_weights(self, choice: str | None = None) -> torch.Tensor:
-        """The weights [K,C] that make maps; a network with one classifier offers no choice."""
-        if choice is not None:
-            raise ValueError(f"SEAM has no weights {choice!r}")
-        return self.weights
-
-    def features(self, images: torch.Tensor) -> torch.Tensor:
-        """Normalised images [B,3,H,W] to the last feature map [B,C,h,w]."""
-        return self.backbone(images)[-1]
-
-    def probability(self, vectors: torch.Tensor, class_index: int) -> torch.Tensor:
-        """Softmax probability [N] of one class among the classes for feature vectors [N,C]."""
-        return (vectors @ self.weights.T).softmax(dim=1)[:, class_index]
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Normalised images [B,3,H,W] to logits [B,K]."""
@@ -228,16 +213,7 @@ def learning(context: Context, sample: Callable[[Item, np.random.Generator], dic
     if cam.pretrained(settings):
         module.backbone.freeze(settings.frozen)
     groups = by_origin(module, module.backbone, settings.lr, settings.head_lr, settings.weight_decay)
-    steps = optimisers.steps(len(context.items), settings.batch, settings.epochs)
-    return Training(
-        network=module,
-        objective=EquivarianceObjective(module, settings.view_scale),
-        sample=sample,
-        optimiser=optimisers.build(settings.optimiser, groups, settings.momentum),
-        schedule=optimisers.poly(steps),
-        batch=settings.batch,
-        steps=steps,
-    )
+    return over_epochs(context, module, EquivarianceObjective(module, settings.view_scale), sample, groups)
 
 
 def maps(context: Context) -> PerImage:
@@ -249,9 +225,9 @@ def maps(context: Context) -> PerImage:
         grids: list[list[torch.Tensor]] = [[] for _ in batch]
         keys = nn.utils.rnn.pad_sequence([loaded.labels for loaded in batch], batch_first=True).to(device, non_blocking=True)
         for views in pairs(batch, device):
-            refined = network.maps(views.flatten(0, 1), keys.repeat_interleave(2, dim=0))[1].unflatten(0, (-1, 2))
-            for loaded, own, both in zip(batch, grids, refined[:, :, 1:], strict=True):
-                own.append(mirror_sum(both)[: len(loaded.labels)])
+            refined = sum_of_pairs(network.maps(views.flatten(0, 1), keys.repeat_interleave(2, dim=0))[1][:, 1:])
+            for loaded, own, planes in zip(batch, grids, refined, strict=True):
+                own.append(planes[: len(loaded.labels)])
         return grids
 
     return at_scales(context, compute, partial(own_maps, scales=np.array(scales)))

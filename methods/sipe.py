@@ -19,6 +19,7 @@ On COCO the public code makes masks by the CRF on confident labels instead of IR
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -29,13 +30,15 @@ import backbones
 from imagesets.crops import Crop
 from imagesets.item import Item
 from imagesets.labelled_crop import LabelledCrop
-from imagesets.views import Loaded, mirror_sum, pairs
+from imagesets.views import Loaded, pairs, sum_of_pairs
 from maps.extraction import at_scales, own_maps
 from maps.grids import resize
 from maps.maps import Maps
+from maps.normalising import with_own_background
 from maps.reading import EPSILON, summed, unit_maximum
 from methods import cam
 from training import optimisers
+from training.over_epochs import over_epochs
 from training.stage import Context, Losses, Outputs, PerImage, Settings, Training
 
 SIDES = (128, 128, 256, 256)  # channels that the last four feature maps give to the hierarchical feature
@@ -53,7 +56,7 @@ class SIPE(cam.Classifier):
             nn.Conv2d(width, side, 1, bias=False) for width, side in zip(inputs, SIDES[-len(inputs) :], strict=True)
         )
 
-    def three(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def scores_and_features(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Normalised images [B,3,H,W] to scores [B,K,h,w], the last feature map [B,C,h,w] and the hierarchical feature [B,D,h,w].
 
         The hierarchical feature sends no gradient to the backbone.
@@ -75,7 +78,7 @@ class PrototypeObjective(nn.Module):
 
         Outputs are features [B,C,h,w], scores [B,K,h,w] and their means, logits [B,K].
         """
-        scores, features, hierarchy = self.network.three(batch["image"])
+        scores, features, hierarchy = self.network.scores_and_features(batch["image"])
         logits, shown = scores.mean(dim=(2, 3)), where_shown(batch["covered"], batch["labels"], scores.shape[2:])
         general = general_maps(scores) * shown
         own = prototypes(seeds(general, features, shown), hierarchy)
@@ -102,8 +105,7 @@ def where_shown(covered: torch.Tensor, labels: torch.Tensor, grid: Sequence[int]
 
 def general_maps(scores: torch.Tensor) -> torch.Tensor:
     """CAMs of scores [B,K,h,w], each divided by its maximum, behind the background's map, 1 - the largest: [B,1+K,h,w]."""
-    maps = unit_maximum(scores.relu())
-    return torch.cat([1 - maps.amax(dim=1, keepdim=True), maps], dim=1)
+    return with_own_background(unit_maximum(scores.relu()))
 
 
 @torch.no_grad()
@@ -171,17 +173,10 @@ def training(context: Context) -> Training:
         module.backbone.freeze(settings.frozen)
     heads = [*module.classifier.parameters(), *module.sides.parameters()]
     parts = (module.backbone.parameters(), settings.lr), (heads, settings.head_lr)
-    optimiser = optimisers.build(settings.optimiser, optimisers.groups(settings.weight_decay, *parts), settings.momentum)
-    steps = optimisers.steps(len(context.items), settings.batch, settings.epochs)
-    return Training(
-        network=module,
-        objective=PrototypeObjective(module, settings.consistency),
-        sample=CoveredCrop(settings.long_side, settings.crop, len(context.classes)),
-        optimiser=optimisers.clipped(optimiser, settings.clip),
-        schedule=optimisers.poly(steps),
-        batch=settings.batch,
-        steps=steps,
-    )
+    groups = optimisers.groups(settings.weight_decay, *parts)
+    sample = CoveredCrop(settings.long_side, settings.crop, len(context.classes))
+    own = over_epochs(context, module, PrototypeObjective(module, settings.consistency), sample, groups)
+    return replace(own, optimiser=optimisers.clipped(own.optimiser, settings.clip))
 
 
 class CoveredCrop(LabelledCrop):
@@ -199,17 +194,16 @@ def maps(context: Context) -> PerImage:
     def compute(batch: Sequence[Loaded]) -> list[list[torch.Tensor]]:
         own = [functional.pad(loaded.labels.to(device, non_blocking=True) + 1, (1, 0)) for loaded in batch]
         shown = torch.stack([torch.zeros(1 + classes, device=device).index_fill_(0, places, 1) for places in own])
-        found = [maps_of_images(*_both(module, views), shown) for views in pairs(batch, device)]
+        found = [maps_of_images(*_sums(module, views), shown) for views in pairs(batch, device)]
         return [[planes[number, places] for planes in found] for number, places in enumerate(own)]
 
     return at_scales(context, compute, own_maps)
 
 
-def _both(module: SIPE, views: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def _sums(module: SIPE, views: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Scores [B,K,h,w] and hierarchical feature [B,D,h,w] of images and mirrors [B,2,3,H,W], added up."""
-    scores, _, hierarchy = module.three(views.flatten(0, 1))
-    scores, hierarchy = (mirror_sum(planes.unflatten(0, (-1, 2)), dim=1) for planes in (scores, hierarchy))
-    return scores, hierarchy
+    scores, _, hierarchy = module.scores_and_features(views.flatten(0, 1))
+    return sum_of_pairs(scores), sum_of_pairs(hierarchy)
 
 
 def _of_unit_length(features: torch.Tensor) -> torch.Tensor:

@@ -38,11 +38,13 @@ import backbones
 from backbones.augmenting import rand_augmented
 from imagesets.item import Item
 from imagesets.transforms import rescale
-from imagesets.views import Loaded, mirror_sum, pairs
+from imagesets.views import Loaded, pairs, sum_of_pairs
 from maps.extraction import at_scales, own_maps
 from maps.maps import Maps
+from maps.normalising import highest_alone
 from maps.reading import summed, unit_maximum
 from training import optimisers
+from training.over_epochs import over_epochs
 from training.stage import Context, Losses, Outputs, PerImage, Record, Records, Settings, Training
 
 WIDTH = 128  # channels between the features and the classifier
@@ -168,11 +170,6 @@ def unscaled_thresholds(thresholds: torch.Tensor, temperature: torch.Tensor) -> 
     return (thresholds / temperature.exp()).sigmoid()
 
 
-def best_alone(maps: torch.Tensor) -> torch.Tensor:
-    """Maps [n,h,w], 0 where another of them is higher."""
-    return torch.where(maps == maps.amax(dim=0), maps, 0) if len(maps) else maps
-
-
 def with_thresholds_at(maps: torch.Tensor, thresholds: torch.Tensor, level: float) -> torch.Tensor:
     """Maps [n,h,w] in 0..1 whose `thresholds` [n] become `level`, and their maxima 1 where they lie above the threshold."""
     peaks, cuts = maps.amax(dim=(1, 2), keepdim=True), thresholds[:, None, None]
@@ -182,7 +179,7 @@ def with_thresholds_at(maps: torch.Tensor, thresholds: torch.Tensor, level: floa
 
 def read(maps: Maps, full: bool) -> torch.Tensor:
     """The reader: probabilities of the mean logit of all scales, the best class alone, divided by the maximum or moved."""
-    found = best_alone((summed(maps, full) / len(maps.grids)).sigmoid())
+    found = highest_alone((summed(maps, full) / len(maps.grids)).sigmoid())
     if "thresholds" in maps.extras:
         return with_thresholds_at(found, torch.from_numpy(maps.extras["thresholds"]), LEVEL)
     return unit_maximum(found, TINY)
@@ -214,16 +211,8 @@ def training(context: Context) -> Training:
         settings.weight_decay, (module.backbone.parameters(), settings.lr), (heads, settings.head_lr), branch
     )
     groups += optimisers.groups(0.0, ([module.temperature], settings.head_lr))
-    steps = optimisers.steps(len(context.items), settings.batch, settings.epochs)
-    return Training(
-        network=module,
-        objective=PositionObjective(module, settings.area_weight),
-        sample=AugmentedSquare(context.inputs["areas"], settings.side, len(context.classes)),
-        optimiser=optimisers.build(settings.optimiser, groups, settings.momentum),
-        schedule=optimisers.poly(steps),
-        batch=settings.batch,
-        steps=steps,
-    )
+    sample = AugmentedSquare(context.inputs["areas"], settings.side, len(context.classes))
+    return over_epochs(context, module, PositionObjective(module, settings.area_weight), sample, groups)
 
 
 @dataclass(frozen=True)
@@ -251,7 +240,7 @@ def maps(context: Context) -> PerImage:
 
     @torch.no_grad()
     def compute(batch: Sequence[Loaded]) -> list[list[torch.Tensor]]:
-        found = [_both(module, views) for views in pairs(batch, device)]
+        found = [_means(module, views) for views in pairs(batch, device)]
         if not found:
             return [[] for _ in batch]
         means = torch.stack([thresholds.mean(dim=(2, 3)) for _, thresholds in found]).mean(dim=0)
@@ -265,7 +254,7 @@ def maps(context: Context) -> PerImage:
     return at_scales(context, compute, finish)
 
 
-def _both(module: SpatialBCE, views: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def _means(module: SpatialBCE, views: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean logits and threshold logits [B,K,h,w] of images and their mirrors [B,2,3,H,W]."""
-    logits, thresholds = (planes.unflatten(0, (-1, 2)) for planes in module(views.flatten(0, 1)))
-    return (mirror_sum(logits, dim=1) / 2).clamp(-LARGE, LARGE), thresholds.mean(dim=1)
+    logits, thresholds = module(views.flatten(0, 1))
+    return (sum_of_pairs(logits) / 2).clamp(-LARGE, LARGE), thresholds.unflatten(0, (-1, 2)).mean(dim=1)

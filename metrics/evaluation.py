@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from imagesets.item import Item
+from maps.labelling import label_map
 from metrics import counts, region, sizes, thresholds
 from training.stage import Context, Settings
 
@@ -28,7 +29,7 @@ def score_maps(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:
             raise ValueError(f"the maps of {item.id} have no background of their own, but their recipe says so (provides)")
         full, background = maps.full().numpy(), None if own is None else own.numpy()
         matrices = thresholds.sweep(full, maps.keys, truth, grid, len(context.classes), background)
-        label = thresholds.label_map(full, maps.keys, grid[fixed], background)
+        label = label_map(full, maps.keys, grid[fixed] if background is None else background)
         return _record(item, matrices, counts.of_label_map(truth, label, matrices[fixed]))
 
     return one

@@ -10,10 +10,10 @@ from scipy.sparse import dia_array
 from torch.nn import functional
 
 from maps.grids import resize
+from maps.labelling import label_map
 from refiners.affinity_network import CELL
 from refiners.pair_geometry import anchors, directions
 from refiners.random_walk import neighbourhood, propagate
-from refiners.threshold import label_map
 
 
 def filled_up(planes: torch.Tensor) -> torch.Tensor:

@@ -26,13 +26,14 @@ from imagesets.colour import RULES, Recolour
 from imagesets.crops import Crop
 from imagesets.item import VOID, Item
 from imagesets.views import Loaded, images, load
+from maps.labelling import to_labels
 from maps.maps import Maps
+from maps.normalising import background_of
 from refiners import crf
 from refiners.affinity_network import AffinityNet
 from refiners.affinity_pairs import affinities, kinds_of_pairs, losses, reachable
 from refiners.affinity_walk import filled_up, pooled, walk, walked_labels
-from refiners.threshold import to_labels
-from training import optimisers
+from training.over_epochs import over_epochs
 from training.parameter_groups import by_origin
 from training.stage import Context, Losses, Outputs, PerImage, Record, Records, Settings, Training
 
@@ -54,7 +55,7 @@ def scores(context: Context) -> Callable[[Item], Record]:
 def implied_background(maps: Maps) -> torch.Tensor:
     """1 - the largest of the maps at full size [H,W], or the method's own background map."""
     own = maps.background(full=True)
-    return 1 - maps.full().amax(dim=0) if own is None else own
+    return background_of(maps.full())[0] if own is None else own
 
 
 def score_stacks(
@@ -95,16 +96,9 @@ def training(context: Context) -> Training:
             module.backbone.adopt(context.inputs["network"])
         module.backbone.freeze(settings.frozen)
     groups = by_origin(module, module.backbone, settings.lr, 10 * settings.lr, settings.weight_decay)
-    steps = optimisers.steps(len(context.items), settings.batch, settings.epochs)
-    return Training(
-        network=module,
-        objective=AffinityObjective(module, len(context.classes), settings.radius),
-        sample=ScoredCrop(context.inputs["scores"], settings.crop, RULES[settings.colour]),
-        optimiser=optimisers.build(settings.optimiser, groups, settings.momentum),
-        schedule=optimisers.poly(steps),
-        batch=settings.batch,
-        steps=steps,
-    )
+    objective = AffinityObjective(module, len(context.classes), settings.radius)
+    sample = ScoredCrop(context.inputs["scores"], settings.crop, RULES[settings.colour])
+    return over_epochs(context, module, objective, sample, groups)
 
 
 @dataclass(frozen=True)

@@ -5,26 +5,14 @@ import torch
 from imagesets.item import VOID
 
 
-def certain(
-    maps: torch.Tensor,
-    foreground: float = 0.55,
-    background: float = 0.10,
-    labels: torch.Tensor | None = None,
-    valid: torch.Tensor | None = None,
-) -> torch.Tensor:
+def certain(maps: torch.Tensor, foreground: float = 0.55, background: float = 0.10) -> torch.Tensor:
     """Maps [...,n,H,W] of n classes to uint8 [...,H,W]: class index + 1, 0 background, 255 undecided.
 
     A pixel is of its highest class if that exceeds `foreground`, and background if no class reaches `background`; a value equal
-    to one of them is undecided. They are rounded to the precision of the maps. Of equal classes the first wins. Classes that
-    the multi-hot `labels` [...,n] lack count as 0. Pixels outside `valid` [...,H,W] are undecided: Eq. 10 would call padding
-    background.
+    to one of them is undecided. They are rounded to the precision of the maps. Of equal classes the first wins.
     """
-    if labels is not None:
-        maps = maps * labels[..., None, None]
     if maps.shape[-3] == 0:
-        found = torch.zeros_like(maps.sum(dim=-3), dtype=torch.uint8)
-    else:
-        peak, index = maps.max(dim=-3)
-        high, low = (torch.tensor(level, dtype=maps.dtype, device=maps.device) for level in (foreground, background))
-        found = torch.where(peak > high, index + 1, torch.where(peak < low, 0, VOID)).to(torch.uint8)
-    return found if valid is None else torch.where(valid.bool(), found, VOID).to(torch.uint8)
+        return torch.zeros_like(maps.sum(dim=-3), dtype=torch.uint8)
+    peak, index = maps.max(dim=-3)
+    high, low = (torch.tensor(level, dtype=maps.dtype, device=maps.device) for level in (foreground, background))
+    return torch.where(peak > high, index + 1, torch.where(peak < low, 0, VOID)).to(torch.uint8)

@@ -8,8 +8,9 @@ import numpy as np
 
 from imagesets.errors import WrongInput
 from imagesets.item import Item
+from maps.labelling import to_labels, winners
 from refiners import crf
-from refiners.threshold import seed_background, to_labels, winners
+from refiners.threshold import seed_background
 from training.stage import Context
 
 

@@ -15,8 +15,10 @@ import torch
 
 from imagesets.errors import WrongInput
 from imagesets.item import VOID, Item
+from maps.labelling import Background, to_labels, winners
 from maps.maps import Maps
-from refiners.threshold import Background, seed_background, to_labels, winners
+from maps.normalising import with_own_background
+from refiners.threshold import seed_background
 from training.stage import Context, Settings
 
 CLIP = 1e-5  # smallest probability of a soft unary: -log stays finite (pydensecrf's own default)
@@ -147,16 +149,11 @@ def masks_of_scores(context: Context) -> Callable[[Item], dict[str, np.ndarray]]
         found = context.inputs["maps"][item.id]
         if len(found.keys) == 0:
             return {"label": np.zeros(found.size, np.uint8)}
-        planes = found.planes(full=True).numpy()
-        scores = planes if len(planes) > len(found.keys) else with_background(planes, power)
-        return {"label": to_labels(soft(item.rgb(), scores, parameters).argmax(axis=0), found.keys)}
+        planes = found.planes(full=True)
+        scores = planes if len(planes) > len(found.keys) else with_own_background(planes, power)
+        return {"label": to_labels(soft(item.rgb(), scores.numpy(), parameters).argmax(axis=0), found.keys)}
 
     return one
-
-
-def with_background(maps: np.ndarray, power: float) -> np.ndarray:
-    """Maps [n,H,W] with the score of background before them, (1 - their maximum)^power: [1+n,H,W]."""
-    return np.concatenate([(1 - maps.max(axis=0, keepdims=True, initial=0)) ** power, maps])
 
 
 def masks_of_masks(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:
@@ -169,13 +166,13 @@ def _parameters(settings: Settings) -> Parameters:
     return Parameters(**settings.parameters)
 
 
-def _hard(rgb: np.ndarray, maps: Sequence[np.ndarray], n: int, parameters: Parameters) -> list[np.ndarray]:
+def _hard(rgb: np.ndarray, label_maps: Sequence[np.ndarray], n: int, parameters: Parameters) -> list[np.ndarray]:
     """Label maps [H,W] of values 0..n-1, each refined: uint8 [H,W]."""
-    refined = [labels.astype(np.uint8) for labels in maps]
+    refined = [labels.astype(np.uint8) for labels in label_maps]
     # if all pixels agree, every message favours their label and nothing can change (n = 1 has no other label)
-    mixed = [place for place, labels in enumerate(maps) if labels.min() != labels.max()]
+    mixed = [place for place, labels in enumerate(label_maps) if labels.min() != labels.max()]
     if mixed:
-        energies = np.stack([_energy(maps[place], n, parameters.certainty) for place in mixed])
+        energies = np.stack([_energy(label_maps[place], n, parameters.certainty) for place in mixed])
         for place, marginals in zip(mixed, _marginals(rgb, energies, parameters), strict=True):
             refined[place] = marginals.argmax(axis=0).astype(np.uint8)
     return refined

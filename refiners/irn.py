@@ -19,10 +19,10 @@ from imagesets.errors import WrongInput
 from imagesets.item import Item
 from imagesets.views import Loaded, load, pairs
 from maps.grids import resize, strided
+from maps.labelling import label_map
 from refiners.irn_losses import losses
 from refiners.irnet import IRNet, boundaries
 from refiners.random_walk import walk
-from refiners.threshold import label_map
 from training import optimisers
 from training.stage import Context, Losses, Outputs, PerImage, Record, Records, Settings, Training
 

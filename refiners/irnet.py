@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from backbones import Backbone
 from backbones.precision import MixedPrecision
-from imagesets.views import mirror_sum
+from imagesets.views import sum_of_pairs
 from maps.grids import resize, strided
 
 BOUNDARY_WIDTH = 32  # channels per tap of the boundary branch
@@ -113,5 +113,4 @@ def boundaries(network: IRNet, pairs: torch.Tensor, padding: int = 0) -> torch.T
     height, width = pairs.shape[-2:]
     padded = functional.pad(pairs.flatten(0, 1), (0, max(0, padding - width), 0, max(0, padding - height)))
     rows, columns = strided((height, width))
-    both = network.boundaries(padded)[:, 0, :rows, :columns].unflatten(0, (-1, 2))
-    return torch.sigmoid(mirror_sum(both, dim=1) / 2)
+    return torch.sigmoid(sum_of_pairs(network.boundaries(padded)[:, 0, :rows, :columns]) / 2)

@@ -22,8 +22,8 @@ from torch.nn import functional
 
 from imagesets.item import VOID, Item
 from maps.grids import resize, strided
+from maps.labelling import label_map
 from maps.maps import Maps
-from refiners.threshold import label_map
 from training.stage import Context, Settings
 
 EPSILON = 1e-8  # added to sigma s: a pixel in an area of one colour has equal neighbours

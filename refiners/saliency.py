@@ -17,8 +17,9 @@ from imagesets.item import Item
 from imagesets.saliency import SaliencyMaps
 from imagesets.saliency import saliency_problems as problems_of
 from imagesets.transforms import rescale
+from maps.labelling import to_labels
+from maps.normalising import with_own_background
 from refiners import crf
-from refiners.threshold import to_labels
 from training.stage import Context
 
 PERCENT = 100  # what the threshold is multiplied by, though saliency goes to 255
@@ -62,5 +63,5 @@ def _refined(rgb: np.ndarray, maps: torch.Tensor, parameters: Any) -> torch.Tens
     """The maps [n,H,W], or the CRF's marginals of them."""
     if parameters == "none" or not len(maps):
         return maps
-    scores = crf.with_background(maps.numpy(), 1.0)
+    scores = with_own_background(maps).numpy()
     return torch.from_numpy(crf.soft(rgb, scores, crf.Parameters(**parameters))[1:])

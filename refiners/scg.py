@@ -24,7 +24,7 @@ from dataclasses import dataclass, fields
 
 import torch
 
-from imagesets.views import Loaded, mirror_sum, pairs
+from imagesets.views import Loaded, pairs, sum_of_pairs
 from maps.extraction import at_scales, own_maps
 from maps.grids import resize, strided
 from maps.reading import unit_maximum
@@ -69,16 +69,6 @@ def spread(features: Sequence[torch.Tensor], cams: torch.Tensor, parameters: Par
             total.add_(part, alpha=1 / len(features))
         found[place] = collect(total, own.flatten(1), parameters).unflatten(1, size)
     return found
-
-
-def first_order(vectors: torch.Tensor, parameters: Parameters, epsilon: float = EPSILON) -> torch.Tensor:
-    """S1 [N,N] of vectors [C,N]."""
-    return _by_columns(_similar(vectors, parameters), epsilon)
-
-
-def second_order(vectors: torch.Tensor, parameters: Parameters, epsilon: float = EPSILON) -> torch.Tensor:
-    """S2 [N,N] of vectors [C,N]."""
-    return _second(_similar(vectors, parameters), parameters, epsilon)
 
 
 def correlation(vectors: torch.Tensor, parameters: Parameters) -> torch.Tensor:
@@ -197,6 +187,6 @@ def summed_layers(
     found: list[torch.Tensor] = []
     for scaled in views:
         taps = backbone(scaled.flatten(0, 1))
-        both = [mirror_sum(resize(taps[number - 1], size).unflatten(0, (-1, 2)), dim=1) for number in numbers]
+        both = [sum_of_pairs(resize(taps[number - 1], size)) for number in numbers]
         found = [total.add_(layer) for total, layer in zip(found, both, strict=True)] if found else both
     return found

@@ -1,38 +1,14 @@
-"""Maps to a label map: every pixel gets the class of its highest map, or background if no map exceeds the background score.
-
-The CAM family makes seeds like this (IRN, ReCAM and LPCAM code): argmax over [threshold, maps], mapped to class index + 1. The
-background score is a constant threshold, or the method's own background map.
-"""
+"""The refiner `none`: the label map of the seeds themselves is the pseudo mask."""
 
 from collections.abc import Callable
 
 import numpy as np
-import torch
 
 from imagesets.item import VOID, Item
+from maps.labelling import Background, label_map, to_labels
 from maps.maps import Maps
 from refiners.certain_filter import certain
 from training.stage import Context, Settings
-
-Background = float | torch.Tensor  # a constant threshold, or a map [H,W]; a class must exceed it
-
-
-def winners(maps: torch.Tensor, background: Background) -> np.ndarray:
-    """Which of maps [n,H,W] is highest: uint8 [H,W] of 0 (none exceeds `background`; ties go to it too) or 1..n."""
-    if maps.shape[0] == 0:
-        return np.zeros(maps.shape[1:], np.uint8)
-    peak, index = maps.max(dim=0)
-    return torch.where(peak > background, index + 1, 0).to(torch.uint8).cpu().numpy()
-
-
-def to_labels(chosen: np.ndarray, keys: np.ndarray) -> np.ndarray:
-    """Map 0..n of `winners` to label values: 0 stays background, j becomes keys[j - 1] + 1; uint8."""
-    return np.concatenate([[0], np.asarray(keys) + 1]).astype(np.uint8)[chosen]
-
-
-def label_map(maps: torch.Tensor, keys: np.ndarray, background: Background) -> np.ndarray:
-    """Maps [n,H,W] of the classes `keys` [n] to a label map uint8 [H,W]: 0 background, class index + 1."""
-    return to_labels(winners(maps, background), keys)
 
 
 def seed_background(maps: Maps, settings: Settings) -> Background:

@@ -12,10 +12,11 @@ import numpy as np
 import torch
 
 from imagesets.normalising import normalised
+from maps.normalising import with_own_background
 from maps.reading import unit_maximum
 from refiners import crf
 from segmentation.inference import Fused, Segment, candidates
-from segmentation.single_stage import both_probabilities
+from segmentation.single_stage import both_probabilities, found
 from training.stage import Context, Settings
 
 # normalised images [B,3,h,w], and the size (H,W) of the images that they are windows of, to scores [B,L,h,w] in 0..1
@@ -72,10 +73,8 @@ def of_single_stage(context: Context) -> Scorer:
 
     def compute(images: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
         masks, classes = both_probabilities(network, images, settings.test_scales, settings.mirror, settings.enlarging)
-        minimum = torch.tensor(settings.class_minimum, dtype=classes.dtype)
-        seeds = unit_maximum(masks[:, 1:]) * (classes >= minimum)[..., None, None]
-        background = (1 - seeds.amax(dim=1, keepdim=True)) ** settings.background_power
-        return torch.cat([background, seeds], dim=1)
+        seeds = unit_maximum(masks[:, 1:]) * found(classes, settings.class_minimum)[..., None, None]
+        return with_own_background(seeds, settings.background_power)
 
     # background may always occur
     return Scorer(compute, context.device, (0, 0), _crf(settings), lambda highest: (highest > 0) | (np.arange(len(highest)) == 0))

@@ -13,17 +13,17 @@ from imagesets.item import VOID, Item
 from imagesets.rescaling import Between, Fitted, OneOf, Rescale
 from training.stage import Context, Records
 
-DRAWS = 10  # crops that are drawn at most until one shows several classes (mmsegmentation)
+REDRAWS = 10  # crops after the first, at most, until one shows several classes (mmsegmentation)
 
 
 @dataclass(frozen=True)
 class MaskedCrop:
     """Makes one training example: image float32 [3,crop,crop] and label uint8 [crop,crop] in 0..`labels`-1 or void.
 
-    The image gets other colours (`recolour`) and another size (`rescale`). If it is then smaller than the crop, it lies in the
-    corner or, unless `top_left`, anywhere. Mirroring comes last, and moves the image in the crop only with `mirrors_canvas`. With
-    `largest_class` below 1, up to ten crops are drawn until several classes are seen and none has that share of the pixels that
-    are not void.
+    The image gets other colours (`recolour`) and another size (`rescale`). With `recolours_crop` only the crop gets the colours.
+    If the image is smaller than the crop, it lies in the corner or, unless `top_left`, anywhere. Mirroring moves the image in the
+    crop only with `mirrors_canvas`. With `largest_class` below 1, a crop is drawn again, up to ten times, until it shows several
+    classes and none has that share of the pixels that are not void.
     """
 
     masks: Records
@@ -31,6 +31,7 @@ class MaskedCrop:
     crop: int
     rescale: Rescale
     recolour: Recolour | None = None
+    recolours_crop: bool = False
     top_left: bool = False
     mirrors_canvas: bool = False
     largest_class: float = 1.0
@@ -38,15 +39,18 @@ class MaskedCrop:
     def __call__(self, item: Item, rng: np.random.Generator) -> dict[str, torch.Tensor]:
         rgb, label = item.rgb(), self.masks[item.id]["label"]
         check_mask(label, rgb.shape[:2], self.labels, item.id)
-        if self.recolour is not None:
+        if self.recolour is not None and not self.recolours_crop:
             rgb = self.recolour(rgb, rng)
         image, label = self.rescale(rgb, label, rng)
-        crop, seen = self._drawn(label, rng)
-        return {"image": torch.from_numpy(crop.float_image(image, _as_it_is)), "label": torch.from_numpy(seen)}
+        crop, label = self._drawn(label, rng)
+        image = crop.seen(image)
+        if self.recolour is not None and self.recolours_crop:
+            image = self.recolour(np.ascontiguousarray(image), rng)
+        return {"image": torch.from_numpy(crop.normalised(image)), "label": torch.from_numpy(label)}
 
     def _drawn(self, label: np.ndarray, rng: np.random.Generator) -> tuple[Crop, np.ndarray]:
         """A crop, and what it shows of the label map."""
-        for _ in range(DRAWS):
+        for _ in range(1 + REDRAWS):
             crop = Crop.drawn(label.shape, self.crop, rng, self.top_left, self.mirrors_canvas)
             seen = crop.label(label)
             if self.largest_class == 1 or is_varied(seen, self.largest_class):
@@ -64,7 +68,7 @@ def fitted_crop(context: Context) -> MaskedCrop:
     """The examples of a training as mmsegmentation has them."""
     settings = context.settings
     rescale, recolour = Fitted(settings.fit, settings.scale_range), RULES[settings.colour]
-    return _crop(context, rescale, recolour, top_left=True, largest_class=settings.largest_class)
+    return _crop(context, rescale, recolour, recolours_crop=True, top_left=True, largest_class=settings.largest_class)
 
 
 def scaled_top_left_crop(context: Context) -> MaskedCrop:
@@ -89,8 +93,3 @@ def check_mask(label: np.ndarray, size: Size, labels: int, name: str) -> None:
     highest = int(label.max(initial=0, where=label != VOID))
     if highest >= labels:
         raise WrongInput(f"the mask of image {name} holds label {highest}; there are {labels} labels, 0 to {labels - 1}")
-
-
-def _as_it_is(image: np.ndarray, size: Size) -> np.ndarray:
-    """An image that has its size already."""
-    return image

@@ -21,16 +21,17 @@ from torch.nn import functional
 from imagesets.item import Item
 from imagesets.views import Loaded, images, load
 from maps.grids import resize
+from maps.labelling import to_labels
+from maps.normalising import with_own_background
 from maps.reading import unit_maximum
 from refiners import crf
-from refiners.threshold import to_labels
 from segmentation.fusion import RULES
 from training.stage import Context, PerImage, Record
 
 
-def kept(scores: torch.Tensor, minimum: float) -> torch.Tensor:
-    """The indices of the classes whose probability [K] reaches `minimum`, compared in the precision of the scores: int64 [n]."""
-    return (scores >= torch.tensor(minimum, dtype=scores.dtype)).nonzero()[:, 0]
+def found(scores: torch.Tensor, minimum: float) -> torch.Tensor:
+    """Whether the probability [...,K] of each class reaches `minimum`, compared in the precision of the scores: bool [...,K]."""
+    return scores >= torch.tensor(minimum, dtype=scores.dtype)
 
 
 def seeds(masks: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
@@ -42,8 +43,10 @@ def label_map(
     rgb: np.ndarray, seeds: np.ndarray, classes: np.ndarray, power: float, parameters: crf.Parameters | None
 ) -> np.ndarray:
     """Seeds [n,H,W] of `classes` [n] on the image uint8 [H,W,3] to labels uint8 [H,W]; without `parameters` there is no CRF."""
-    scores = crf.with_background(seeds, power)
-    if parameters and len(classes):
+    if not len(classes):
+        return np.zeros(rgb.shape[:2], np.uint8)
+    scores = with_own_background(torch.from_numpy(seeds), power).numpy()
+    if parameters:
         scores = crf.soft(rgb, scores, parameters)
     return to_labels(scores.argmax(axis=0), classes)
 
@@ -59,8 +62,8 @@ def predictions(context: Context) -> PerImage:
         masks, scores = both_probabilities(
             context.inputs["network"], scaled, settings.test_scales, settings.mirror, settings.enlarging
         )
-        found = [kept(own, settings.class_minimum) for own in scores]
-        return [[seeds(mask, classes), classes] for mask, classes in zip(masks, found, strict=True)]
+        keys = [own.nonzero()[:, 0] for own in found(scores, settings.class_minimum)]
+        return [[seeds(mask, classes), classes] for mask, classes in zip(masks, keys, strict=True)]
 
     finish = Finish(settings.background_power, crf.Parameters(**settings.crf) if with_crf else None)
     return PerImage(lambda item: load(item, [1.0], device), compute, finish, processes=with_crf)
@@ -73,8 +76,8 @@ class Finish:
     power: float
     parameters: crf.Parameters | None
 
-    def __call__(self, item: Item, rgb: np.ndarray, found: Sequence[np.ndarray]) -> Record:
-        seeds, classes = found
+    def __call__(self, item: Item, rgb: np.ndarray, arrays: Sequence[np.ndarray]) -> Record:
+        seeds, classes = arrays
         return {"label": label_map(rgb, seeds, classes, self.power, self.parameters)}
 
 

@@ -5,6 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from imagesets.item import VOID
 from refiners.certain_filter import certain
 from tests.golden_vectors import golden
 
@@ -12,9 +13,9 @@ from tests.golden_vectors import golden
 def test_labels_are_the_golden_ones():
     known = golden("certain_filter")
     assert torch.equal(certain(known["prob"]).int(), known["label"])
-    assert torch.equal(certain(known["prob"], labels=known["image_label"]).int(), known["label_masked"])
-    masked = certain(known["prob"], labels=known["image_label"], valid=known["valid"])
-    assert torch.equal(masked.int(), known["label_masked_valid"]) and masked.dtype == torch.uint8
+    masked = certain(known["prob"] * known["image_label"][..., None, None])
+    assert torch.equal(masked.int(), known["label_masked"]) and masked.dtype == torch.uint8
+    assert torch.equal(masked.masked_fill(~known["valid"].bool(), VOID).int(), known["label_masked_valid"])
 
 
 def test_every_threshold_of_the_golden_sweep_gives_its_labels():
@@ -33,16 +34,15 @@ def test_values_equal_to_a_threshold_are_undecided_in_every_precision(kind):
 def test_it_never_yields_a_class_that_the_image_has_not(seed, classes, foreground, background):
     generator = torch.Generator().manual_seed(seed)
     maps, labels = torch.rand((2, classes, 6, 7), generator=generator), torch.rand((2, classes), generator=generator) > 0.5
-    found = certain(maps, foreground, background, labels=labels)
+    found = certain(maps * labels[..., None, None], foreground, background)
     assert found.shape == (2, 6, 7)
     for own, present in zip(found, labels, strict=True):
         allowed = {0, 255, *(present.nonzero()[:, 0] + 1).tolist()}
         assert set(own.unique().tolist()) <= allowed
 
 
-def test_without_any_class_every_pixel_is_background_but_outside_the_image():
-    valid = torch.tensor([[True, False]])
-    assert certain(torch.zeros(0, 1, 2), valid=valid).tolist() == [[0, 255]]
+def test_without_any_class_every_pixel_is_background():
+    assert certain(torch.zeros(0, 1, 2)).tolist() == [[0, 0]]
 
 
 def test_of_equal_classes_the_first_wins():

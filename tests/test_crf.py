@@ -13,11 +13,11 @@ from PIL import Image
 
 from imagesets.errors import WrongInput
 from imagesets.item import Item
+from maps.labelling import winners
 from maps.maps import Maps
 from maps.reading import as_they_are
 from orchestrator.planning.recipes import load_all
 from refiners import crf
-from refiners.threshold import winners
 from tests.two_colours import context, write_items
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -75,7 +75,7 @@ def on_device(crop: Crop, rgb: np.ndarray) -> np.ndarray:
 @given(sides, sides, st.floats(0.5, 1.5), st.integers(8, 60), st.integers(0, 2**32))
 def test_a_crop_that_is_normalised_on_the_device_has_the_bits_of_one_that_was_normalised_before(height, width, scale, side, seed):
     rgb, crop = image_of(height, width), drawn(height, width, side, seed, scale)
-    before = crop.float_image(rgb, rescale)
+    before = crop.normalised(crop.seen(rescale(rgb, crop.size)))
     np.testing.assert_array_equal(on_device(crop, rgb).view(np.int32), before.view(np.int32))  # 0 and -0 differ
     batch = {"image": torch.from_numpy(before)[None], "label": torch.zeros(1, 4, 2, 2, dtype=torch.uint8)}
     moved = to_device(batch, torch.device("cpu"))
@@ -132,11 +132,6 @@ DEEPLAB = np.load(Path(__file__).parent / "golden" / "augment_deeplabv2.npz")
 MEAN_BGR = np.array([104.008, 116.669, 122.675], np.float32)  # of deeplab-pytorch, subtracted from 0..255
 
 
-def as_it_is(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    assert image.shape[:2] == size
-    return image
-
-
 @pytest.mark.parametrize(
     ("case", "scale", "side", "start", "mirror"),
     [(0, 0.75, 48, (0, 0), True), (1, 1.25, 64, (0, 23), False), (2, 1.5, 48, (41, 18), True)],
@@ -149,8 +144,8 @@ def test_deeplab_s_crops_are_the_golden_ones(case: int, scale: float, side: int,
     crop = Crop.drawn(label.shape, side, rng, top_left=True, mirrors_canvas=True)
     assert np.array_equal(crop.label(label), DEEPLAB[f"out_label{case}"])
     pixels = (
-        crop.float_image(image, as_it_is) * np.array(STANDARD_DEVIATION)[:, None, None] + np.array(MEAN)[:, None, None]
+        crop.normalised(crop.seen(image)) * np.array(STANDARD_DEVIATION)[:, None, None] + np.array(MEAN)[:, None, None]
     ) * 255
     golden = (DEEPLAB[f"out_image{case}"] + MEAN_BGR[:, None, None])[::-1]
     np.testing.assert_allclose(pixels[:, crop.covered()], golden[:, crop.covered()], atol=1e-3)
-    assert not crop.float_image(image, as_it_is)[:, ~crop.covered()].any()
+    assert not crop.normalised(crop.seen(image))[:, ~crop.covered()].any()

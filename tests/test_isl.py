@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from methods.isl import POSTERIORS, ImportanceSampling, distribution, drawn, expected_loss, sampled_loss
+from methods.isl import POSTERIORS, ImportanceSampling, Posterior, distribution, drawn, sampled_loss
 from tests.golden_vectors import golden
 from training.stage import Settings, Training
 
@@ -24,6 +24,12 @@ def test_binomial_is_the_public_code_s_for_its_draws() -> None:
         (gradient,) = torch.autograd.grad(loss, logits, retain_graph=True)
         assert not gradient[:, 0].any()
         torch.testing.assert_close(gradient[:, 1:], ref[f"grad_{case}"], rtol=0, atol=1e-6)
+
+
+def expected_loss(values: torch.Tensor, labels: torch.Tensor, posterior: Posterior) -> torch.Tensor:
+    """What `sampled_loss` is on average over draws from `distribution`, with values [B,K,N] and multi-hot labels [B,K]."""
+    losses = posterior.losses(values, labels[:, :, None].expand_as(values), reduction="none")
+    return (distribution(values, posterior) * losses).sum(dim=2).mean()
 
 
 @pytest.mark.parametrize(("name", "suffix"), [("binomial", ""), ("multinomial", "_multinomial")])

@@ -142,9 +142,17 @@ def test_bytes_are_never_taken_for_objects() -> None:
 
 
 @pytest.mark.parametrize(
-    ("offset", "size", "stride"), [(0, (100,), (1,)), (11, (2,), (1,)), (-1, (2,), (1,)), (0, (2,), (-1,)), (0, (1 << 40,), (0,))]
+    ("offset", "size", "stride"),
+    [
+        (0, (100,), (1,)),
+        (11, (2,), (1,)),
+        (-1, (2,), (1,)),
+        (0, (2,), (-1,)),
+        (0, (1 << 40,), (0,)),
+        (0, (4, 4, 4), (1, 1, 1)),
+    ],
 )
-def test_a_tensor_never_reaches_beyond_its_storage(offset: int, size: tuple, stride: tuple) -> None:
+def test_a_tensor_has_no_more_numbers_than_its_storage(offset: int, size: tuple, stride: tuple) -> None:
     storage = torch.arange(12.0).untyped_storage()
     typed = torch.storage.TypedStorage(wrap_storage=storage, dtype=torch.float32, _internal=True)
     pickled = pickle.dumps(Calls(torch._utils._rebuild_tensor_v2, typed, offset, size, stride, False, OrderedDict()))
@@ -174,6 +182,19 @@ def test_a_broken_file_is_refused_in_a_sentence(tmp_path: Path, content: bytes, 
     path.write_bytes(content)
     with pytest.raises(WrongInput, match=r"a\.np[yz] cannot be read"):
         read_maps(path)
+
+
+def test_values_just_outside_0_to_1_are_read_as_0_and_1(tmp_path: Path) -> None:
+    """Powers follow: a negative value would become NaN, and so would 1 - a value above 1."""
+    found = arrays()
+    for name in ("cam", "high_res"):
+        found[name][:, 0, :2] = -0.0005, 1.0005
+    np.savez(tmp_path / "a.npz", **found)
+    assert map_problems(tmp_path / "a.npz", SIZE, 3) == []
+    maps = read_maps(tmp_path / "a.npz")
+    for planes, name in ((maps.strided(), "cam"), (maps.full(), "high_res")):
+        assert (planes[:, 0, 0] == 0).all() and (planes[:, 0, 1] == 1).all()
+        assert np.array_equal(planes[:, 1:], found[name][:, 1:])
 
 
 def test_maps_that_do_not_fit_their_image_are_all_told(tmp_path: Path) -> None:

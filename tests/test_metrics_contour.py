@@ -11,6 +11,7 @@ from hypothesis.extra.numpy import arrays
 from scipy.ndimage import distance_transform_edt
 
 from benchmarks.contour import example, milliseconds, published_scan
+from maps.labelling import label_map
 from metrics import contour, region, thresholds
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -40,7 +41,7 @@ def test_regions_and_seeds_beside_them_are_those_of_the_public_code():
     np.testing.assert_allclose(100 * np.nan_to_num(region.iou(matrix)), golden["iou_percent"], atol=1e-4)
     np.testing.assert_allclose(100 * region.miou(matrix, "all"), golden["miou_percent"], atol=1e-4)
     maps = [(golden[f"cam_{image}"].astype(np.float32), golden[f"camkeys_{image}"]) for image in range(4)]
-    labels = [thresholds.label_map(*made, 0.25) for made in maps]
+    labels = [label_map(*made, 0.25) for made in maps]
     counts = sum(contour.matches(truth, label, classes) for (truth, _), label in zip(given, labels, strict=True))
     np.testing.assert_allclose(100 * contour.mean_f(counts, "all"), golden["f_mean_cam025_printed_percent"], atol=0.02)
     grid, curve = golden["cam_thresholds"], golden["cam_iou_curve"]

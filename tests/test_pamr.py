@@ -9,11 +9,11 @@ from PIL import Image
 
 from benchmarks.pamr import plain, scene
 from imagesets.item import Item
+from maps.labelling import label_map
 from maps.maps import Maps
 from maps.normalising import max_normalised
 from maps.reading import as_they_are
 from refiners import pamr
-from refiners.threshold import label_map
 from tests.golden_vectors import golden
 from tests.two_colours import context, write_items
 

@@ -29,24 +29,24 @@ def test_the_windows_of_an_image_are_the_golden_ones() -> None:
     data = arrays("pmm_multicrop")
     width, height = data["img_wh"].tolist()
     windows = Windows(data["scales"].tolist(), int(data["crop_size"]), int(data["stride"]))
-    assert np.array_equal(windows.boxes((height, width)), data["boxes"][:, 1:])
+    assert np.array_equal(np.array(windows.boxes((height, width)))[:, [1, 0, 3, 2]], data["boxes"][:, 1:])
 
 
 def test_the_labels_of_windows_are_the_golden_ones() -> None:
     data = arrays("pmm_multicrop")
     for box, expected in zip(data["crop_params"], data["crop_labels"], strict=True):
         labels = np.zeros(20)
-        labels[data["heat_keys"][1:] - 1] = pmm.shown(data["heat"][1:] > pmm.SURE, box)
+        labels[data["heat_keys"][1:] - 1] = pmm.shown(data["heat"][1:] > pmm.SURE, box[[1, 0, 3, 2]])
         assert np.array_equal(labels, expected)
 
 
 def test_merged_windows_are_the_golden_maps() -> None:
     data = golden("pmm_multicrop")
-    boxes = [(x, y, x + width, y + height) for x, y, width, height in data["merge_locations"].tolist()]
+    boxes = [(y, x, y + height, x + width) for x, y, width, height in data["merge_locations"].tolist()]
     sizes = [2 * width * height for _, _, width, height in data["merge_locations"].tolist()]
     maps = [
         part.reshape(2, bottom - top, right - left)
-        for part, (left, top, right, bottom) in zip(data["merge_crops"].float().split(sizes), boxes, strict=True)
+        for part, (top, left, bottom, right) in zip(data["merge_crops"].float().split(sizes), boxes, strict=True)
     ]
     torch.testing.assert_close(pmm.merged((60, 80), boxes, maps), data["merged"], rtol=0, atol=1e-5)
 
@@ -54,7 +54,7 @@ def test_merged_windows_are_the_golden_maps() -> None:
 @given(st.integers(2, 900), st.integers(2, 900), st.sampled_from([0.5, 0.75, 1.0, 2.0, 3.0]), st.integers(16, 500))
 def test_windows_lie_in_the_image_and_cover_it_if_they_overlap(height: int, width: int, scale: float, side: int) -> None:
     covered = np.zeros((height, width), bool)
-    for left, top, right, bottom in Windows([scale], side, side).boxes((height, width)):
+    for top, left, bottom, right in Windows([scale], side, side).boxes((height, width)):
         assert 0 <= left < right <= width and 0 <= top < bottom <= height
         covered[top:bottom, left:right] = True
     assert covered[: max(1, height - 1), : max(1, width - 1)].all()  # a scaled image that is rounded down has no last pixel

@@ -22,7 +22,7 @@ from maps.grids import resize
 from methods import recurseed, recurseed_maps, recurseed_targets
 from methods.recurseed import PlacedCrop, RecurSeedObjective, averaged
 from methods.recurseed_network import RecurSeed
-from methods.recurseed_targets import Making, in_cells, normalised_cams, pooled, recursion_loss, segmentation_loss, targets
+from methods.recurseed_targets import Making, in_cells, normalised_cams, pooled, recursion_loss, targets
 from orchestrator.engine.context import for_extraction, importing, settings_of
 from orchestrator.planning.launch import Request, experiment
 from orchestrator.planning.recipes import entries
@@ -31,6 +31,7 @@ from orchestrator.planning.stage import Stage
 from refiners import pamr
 from refiners.edge_predict import predicted
 from segmentation.deeplab_v3plus import LOW, Decoder
+from segmentation.losses import cross_entropy
 from tests.golden_vectors import golden
 from training.average import AveragedCopy, ramped
 from training.optimisers import poly
@@ -288,7 +289,7 @@ def test_on_every_kind_of_backbone_it_trains_and_computes_the_same_when_made_qui
 def test_the_decoder_learns_from_its_target_alone() -> None:
     decoded, target = torch.randn(2, 3, 4, 4, requires_grad=True), torch.full((2, 4, 4), VOID)
     target[0, 0, 0] = 1
-    loss = segmentation_loss(decoded, target)
+    loss = cross_entropy(decoded, target)
     close(loss, -decoded[0, :, 0, 0].log_softmax(dim=0)[1], 1e-6)
     (gradient,) = torch.autograd.grad(loss, decoded)
     assert (gradient != 0).any(dim=1).sum() == 1

@@ -14,12 +14,12 @@ from imagesets.border_contrast import border_contrast
 from imagesets.errors import WrongInput
 from imagesets.item import Item
 from imagesets.saliency import SaliencyMaps, read_saliency, saliency_problems
+from maps.labelling import label_map
 from orchestrator.engine.checks import check_imports
 from orchestrator.planning.launch import Prepared, Request, experiment
 from orchestrator.planning.refusals import problems, refuse_run, unread
 from orchestrator.reading.protocol import protocol
 from refiners.saliency import salient_labels
-from refiners.threshold import label_map
 from tests.golden_vectors import golden
 from tests.planned_run import planned
 

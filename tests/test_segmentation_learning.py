@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,7 +25,7 @@ from segmentation import deeplab_v3plus
 from segmentation.large_field_of_view import seam_head
 from segmentation.learning import MaskObjective
 from segmentation.losses import averaged_cross_entropy, cross_entropy
-from segmentation.masked_crop import MaskedCrop, fitted_crop, is_varied
+from segmentation.masked_crop import MaskedCrop, fitted_crop, is_varied, scaled_crop
 from segmentation.parameter_groups import by_part, with_faster_head
 from segmentation.schedules import staircase, warmed_up
 from segmentation.segmenter import FCNHead, Segmenter, build_backbone
@@ -185,7 +186,7 @@ def test_examples_of_seams_segmenter_are_the_golden_ones(
     assert np.array_equal(image, SEAM[f"after_scale_image{case}"]) and np.array_equal(label, SEAM[f"after_scale_label{case}"])
     crop = Crop.drawn(label.shape, side, fixed(integers=begin))
     assert np.array_equal(crop.label(label), SEAM[f"out_label{case}"])
-    found = crop.float_image(image, lambda image, size: image).transpose(1, 2, 0)
+    found = crop.normalised(crop.seen(image)).transpose(1, 2, 0)
     np.testing.assert_allclose(found, SEAM[f"out_image_hwc{case}"], atol=1e-5)
 
 
@@ -232,6 +233,25 @@ def test_crops_are_drawn_until_they_show_several_classes() -> None:
     shares = [sample._drawn(label, np.random.default_rng(seed))[1].mean() for seed in range(40)]
     plain = [Crop.drawn(label.shape, 32, np.random.default_rng(seed)).label(label).mean() for seed in range(40)]
     assert sum(0.25 < share < 0.75 for share in shares) > 2 * sum(0.25 < share < 0.75 for share in plain) > 0
+
+
+def test_a_crop_that_shows_one_class_is_drawn_again_ten_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[Crop] = []
+    draw = Crop.drawn
+    monkeypatch.setattr(Crop, "drawn", lambda *arguments: drawn.append(draw(*arguments)) or drawn[-1])
+    sample = MaskedCrop({}, 2, 32, Fitted((0, 0), (1.0, 1.0)), largest_class=0.75)
+    sample._drawn(np.zeros((32, 200), np.uint8), np.random.default_rng(0))
+    assert len(drawn) == 1 + 10
+
+
+def test_mmsegmentation_recolours_the_crop_and_seams_segmenter_the_whole_image(tmp_path: Path) -> None:
+    (item, *_), masks = striped_images(tmp_path, 4)
+    values = {"fit": [0, 0], "scale_range": [0.75, 0.75], "colour": "photometric", "largest_class": 1.0, "crop": 32}
+    context = Context(Settings(values), ("a", "b"), (), (), torch.device("cpu"), {"masks": masks})
+    for make, expected in ((fitted_crop, (32, 32, 3)), (scaled_crop, (64, 64, 3))):
+        seen: list[tuple[int, ...]] = []
+        example = replace(make(context), recolour=lambda rgb, rng, seen=seen: seen.append(rgb.shape) or np.zeros_like(rgb))
+        assert (example(item, np.random.default_rng(0))["image"] < -1).all() and seen == [expected]
 
 
 @pytest.mark.parametrize(

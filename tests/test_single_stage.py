@@ -7,6 +7,7 @@ from PIL import Image
 
 from imagesets.item import Item
 from maps.grids import resize
+from maps.normalising import with_own_background
 from orchestrator.planning.recipes import load_all
 from refiners import crf
 from segmentation import single_stage
@@ -27,12 +28,12 @@ SETTINGS = {
 
 def test_masks_become_labels_as_in_recurseed_s_code():
     known = golden("rsepm_postprocess")
-    classes = single_stage.kept(known["pred_class"], 0.34)
+    classes = single_stage.found(known["pred_class"], 0.34).nonzero()[:, 0]
     assert [0, *(classes + 1).tolist()] == known["keys"].tolist()
     seeds = single_stage.seeds(known["pred_mask"], classes)
     torch.testing.assert_close(seeds, known["seed"], atol=1e-6, rtol=0)
     rgb, own = known["image"].numpy(), crf.Parameters(**DEEPLAB)
-    marginals = crf.soft(rgb, crf.with_background(seeds.numpy(), 2.0), own)
+    marginals = crf.soft(rgb, with_own_background(seeds, 2.0).numpy(), own)
     np.testing.assert_allclose(marginals, known["crf"], atol=1e-4)
     label = single_stage.label_map(rgb, seeds.numpy(), classes.numpy(), 2.0, own)
     assert (label != known["label"].numpy()).mean() <= 0.001 and label.dtype == np.uint8
@@ -46,12 +47,16 @@ def test_without_a_class_the_image_is_background(parameters):
 
 def test_a_score_that_equals_the_minimum_is_kept_in_the_precision_of_the_scores():
     scores = torch.tensor([0.34, 0.33, 0.99])
-    assert single_stage.kept(scores, 0.34).tolist() == [0, 2]
+    assert single_stage.found(scores, 0.34).tolist() == [True, False, True]
 
 
 def test_background_is_what_the_highest_map_lacks_to_one():
-    found = crf.with_background(np.array([[[0.25, 1.0]], [[0.5, 0.2]]]), 2.0)
+    found = with_own_background(torch.tensor([[[0.25, 1.0]], [[0.5, 0.2]]]), 2.0)
     np.testing.assert_allclose(found[0], [[0.25, 0.0]])
+
+
+def test_a_map_that_resizing_rounds_above_one_leaves_no_background():
+    assert with_own_background(torch.full((1, 2, 2), 1.0000001), 1.5)[0].eq(0).all()
 
 
 class Colours(torch.nn.Module):

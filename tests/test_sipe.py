@@ -41,7 +41,7 @@ def taps_of(data: dict[str, torch.Tensor], prefix: str = "") -> tuple[torch.Tens
 def test_maps_seeds_prototypes_losses_and_gradients_are_the_golden_ones():
     data = golden("sipe_train")
     network, taps = golden_network(data), taps_of(data)
-    _, features, hierarchy = network.three(taps)
+    _, features, hierarchy = network.scores_and_features(taps)
     shown = sipe.where_shown(data["valid_mask"][:, 0], data["label"], features.shape[2:])
     general = sipe.general_maps(network.classifier(features)) * shown
     own = sipe.seeds(general, features, shown)
@@ -72,7 +72,7 @@ def test_fused_maps_of_scales_and_their_labels_are_the_golden_ones(monkeypatch):
     data = golden("sipe_infer")
     network, keys, grids = golden_network(data), data["keys"][data["keys"] > 0] - 1, []
     for scale in (0, 1):
-        scores, _, hierarchy = network.three(taps_of(data, f"s{scale}_"))
+        scores, _, hierarchy = network.scores_and_features(taps_of(data, f"s{scale}_"))
         scores, hierarchy = (both[:1] + both[1:].flip(-1) for both in (scores, hierarchy))
         torch.testing.assert_close(sipe.general_maps(scores)[0].detach(), data[f"s{scale}_norm_cam"], rtol=1e-4, atol=1e-5)
         found = sipe.maps_of_images(scores, hierarchy, nn.functional.pad(data["label"], (1, 0), value=1)[None])[0].detach()

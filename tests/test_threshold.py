@@ -5,6 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from maps.labelling import label_map, winners
 from maps.maps import Maps
 from maps.reading import as_they_are
 from refiners import threshold
@@ -13,27 +14,27 @@ from tests.two_colours import context, write_items
 
 def test_a_pixel_goes_to_its_highest_map_and_to_background_where_none_exceeds_the_threshold():
     maps = torch.tensor([[[0.9, 0.2, 0.3, 0.0]], [[0.1, 0.6, 0.3, 0.1]]])
-    assert threshold.label_map(maps, np.array([4, 14]), 0.25).tolist() == [[5, 15, 5, 0]]
+    assert label_map(maps, np.array([4, 14]), 0.25).tolist() == [[5, 15, 5, 0]]
 
 
 def test_a_tie_with_the_threshold_is_background():
-    assert threshold.label_map(torch.full((1, 2, 2), 0.5), np.array([3]), 0.5).max() == 0
+    assert label_map(torch.full((1, 2, 2), 0.5), np.array([3]), 0.5).max() == 0
 
 
 def test_no_map_at_all_is_all_background():
-    found = threshold.label_map(torch.zeros((0, 3, 5)), np.array([], np.int64), 0.3)
+    found = label_map(torch.zeros((0, 3, 5)), np.array([], np.int64), 0.3)
     assert found.shape == (3, 5) and found.dtype == np.uint8 and found.max() == 0
 
 
 def test_undefined_maps_are_background():
-    assert threshold.winners(torch.full((2, 3, 3), torch.nan), 0.3).max() == 0
+    assert winners(torch.full((2, 3, 3), torch.nan), 0.3).max() == 0
 
 
 @given(st.integers(0, 10_000), st.integers(1, 4), st.floats(0, 1))
 def test_it_is_the_argmax_of_the_threshold_stacked_on_the_maps(seed, n, level):
     maps = np.random.default_rng(seed).random((n, 6, 7), np.float32)
     stack = np.concatenate([np.full((1, 6, 7), level, np.float32), maps])
-    assert np.array_equal(threshold.winners(torch.from_numpy(maps), np.float32(level).item()), stack.argmax(axis=0))
+    assert np.array_equal(winners(torch.from_numpy(maps), np.float32(level).item()), stack.argmax(axis=0))
 
 
 def test_the_stage_cuts_at_the_threshold_of_the_method_that_wrote_the_maps(tmp_path):

@@ -45,12 +45,7 @@ def train(training: Training, items: Sequence[Item], run: Run) -> list[dict[str,
     checkpoint; raises WrongInput if a loss is not finite, a batch does not divide, or an epoch's examples fill no batch.
     """
     check_shares(training, run.world)
-    move(training.objective, run.device).train()
-    quicken(training.objective)
-    compute_in(training.objective, run.settings.precision)
-    warnings.filterwarnings("ignore", message="Grad strides do not match")  # of 1x1 convolutions, whose two layouts are one
-    for group in training.optimiser.param_groups:
-        group["base_lr"] = group["lr"]
+    _prepare(training, run)
     average, scaler = Average(training.network, run.settings.ema), _scaler(run)
     kept: dict[str, checkpoint.Stateful] = {
         "objective": training.objective,
@@ -72,17 +67,31 @@ def train(training: Training, items: Sequence[Item], run: Run) -> list[dict[str,
             run.report(progress.step, unread[-1], progress.history)
             if last or progress.step % READ_EVERY[run.device.type] == 0:
                 _read(unread, progress, training, run)
-            if last:
-                seen, due = zip(*run.of_all((progress.seen, time.monotonic() - saved >= run.checkpoint_seconds)), strict=True)
-                progress.end_epoch(_means(seen))
-                if due[0]:  # the first worker's clock decides for all
-                    checkpoint.save(kept, progress, run)
-                    saved = time.monotonic()
+            if last and _end_epoch(progress, run, saved):
+                checkpoint.save(kept, progress, run)
+                saved = time.monotonic()
     average.deliver()
     if training.finish is not None:
         training.network.eval()
         training.finish()
     return progress.history
+
+
+def _prepare(training: Training, run: Run) -> None:
+    """Move the objective to the device, in the layout and the precision of the run, and note the base rates of the optimiser."""
+    move(training.objective, run.device).train()
+    quicken(training.objective)
+    compute_in(training.objective, run.settings.precision)
+    warnings.filterwarnings("ignore", message="Grad strides do not match")  # of 1x1 convolutions, whose two layouts are one
+    for group in training.optimiser.param_groups:
+        group["base_lr"] = group["lr"]
+
+
+def _end_epoch(progress: Progress, run: Run, saved: float) -> bool:
+    """Close the epoch with the mean losses of all workers; whether a checkpoint is due, which was last written at `saved`."""
+    seen, due = zip(*run.of_all((progress.seen, time.monotonic() - saved >= run.checkpoint_seconds)), strict=True)
+    progress.end_epoch(_means(seen))
+    return due[0]  # the first worker's clock decides for all
 
 
 class _Total(nn.Module):
