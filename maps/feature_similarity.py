@@ -24,20 +24,23 @@ from torch.autograd.function import once_differentiable
 EPSILON = 1e-5
 
 
-def similarity_loss(maps: torch.Tensor, colours: torch.Tensor, mu: float, sigma: float | None) -> torch.Tensor:
+def similarity_loss(
+    maps: torch.Tensor, colours: torch.Tensor, mu: float, sigma: float | None, radius: float | None = None
+) -> torch.Tensor:
     """The loss of maps y [B,C,h,w] on images [B,3,h,w] in 0..1.
 
-    `sigma` is in cells; None gives all pairs the weight 1/N.
+    `sigma` is in cells; None gives all pairs the weight 1/N. With `radius`, pairs farther than so many cells are left out.
     """
-    return _SimilarityLoss.apply(maps, colours.clamp(0, 1), mu, nearness(maps, sigma))
+    return _SimilarityLoss.apply(maps, colours.clamp(0, 1), mu, nearness(maps, sigma, radius))
 
 
-def nearness(maps: torch.Tensor, sigma: float | None) -> torch.Tensor:
+def nearness(maps: torch.Tensor, sigma: float | None, radius: float | None = None) -> torch.Tensor:
     """w from the first row of cells to all cells of maps [B,C,h,w]: [w,h,w]. Other rows have it to those below them."""
     height, width = maps.shape[-2:]
     down, along = (torch.arange(count, dtype=maps.dtype, device=maps.device) for count in (height, width))
     squared = down[None, :, None] ** 2 + (along[:, None, None] - along) ** 2
-    return torch.exp(-squared / (2 * sigma**2)) / (2 * pi * sigma**2) if sigma else torch.full_like(squared, 1 / (height * width))
+    near = torch.exp(-squared / (2 * sigma**2)) / (2 * pi * sigma**2) if sigma else torch.full_like(squared, 1 / (height * width))
+    return near if radius is None else near * (squared <= radius**2)
 
 
 class _SimilarityLoss(torch.autograd.Function):

@@ -26,12 +26,14 @@ def close(found: torch.Tensor, wanted: torch.Tensor, share: float) -> None:
     assert (found - wanted).abs().max() <= share * wanted.abs().max()
 
 
-@pytest.mark.parametrize("case", range(5))  # 5 and 6 leave out pairs far apart, which we do not
+@pytest.mark.parametrize("case", range(7))
 def test_the_loss_and_its_gradient_are_the_public_code_s(case: int) -> None:
     ref = golden("fsl_core")
     maps = ref["y"][: ref["batch"][case]].requires_grad_()
-    mu, sigma = (float(ref[name][case]) for name in ("mu", "sigma"))
-    loss = similarity_loss(maps, ref["x"][: len(maps)], mu, sigma if sigma > 0 else None)
+    mu, sigma, radius = (float(ref[name][case]) for name in ("mu", "sigma", "max_dist"))
+    loss = similarity_loss(
+        maps, ref["x"][: len(maps)], mu, sigma if sigma > 0 else None, radius=radius if ref["fast"][case] else None
+    )
     torch.testing.assert_close(loss, ref["loss"][case], rtol=2e-4, atol=0)
     close(gradient(loss, maps), ref[f"grad_{case}"], 1e-4)
 

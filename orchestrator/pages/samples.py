@@ -12,12 +12,12 @@ import numpy as np
 from imagesets.item import VOID, Item
 from imagesets.item_list import ItemList
 from imagesets.palette import PALETTE
+from maps.labelling import label_map
 from orchestrator.engine.context import stored
 from orchestrator.pages.choice import choose
 from orchestrator.pages.pictures import heat_picture, heat_scale, label_picture, photograph
 from orchestrator.planning import scores
 from orchestrator.reading.numbers import told
-from refiners.threshold import label_map
 
 TRUTH = "truth"
 Heats = dict[int, np.ndarray]  # the map float [H,W] of each class by its 0-based index
