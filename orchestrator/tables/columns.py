@@ -15,7 +15,7 @@ from typing import Any
 from orchestrator.planning import scores
 from orchestrator.planning.score_recipe import Metric
 from orchestrator.reading.numbers import NONE, form, heading, scale, told_spread
-from orchestrator.reading.results import entry
+from orchestrator.reading.results import entry, total
 from orchestrator.reading.summary import Group, Row, Spread
 from orchestrator.tables.table_recipe import Row as TableRow
 from orchestrator.tables.table_recipe import Table
@@ -167,5 +167,5 @@ def _share(errors: Mapping[str, float | None], kind: str) -> float | None:
 
 
 def _minutes(run: Mapping[str, Any]) -> float | None:
-    spent = [stage["cpu"] for stage in run["stages"]]
-    return None if None in spent else sum(spent) / 60
+    spent = total(stage["cpu"] for stage in run["stages"])
+    return None if spent is None else spent / 60

@@ -9,7 +9,7 @@ from typing import Any
 
 from orchestrator.reading.results import subjects, used_settings
 from orchestrator.storage.place import HISTORY
-from orchestrator.storage.store import Store, read_json, read_manifest
+from orchestrator.storage.store import Store, read_json, read_manifest, seconds
 
 PARAM_LENGTH = 6000  # MLflow cuts longer values; such a setting is only in results.json
 TAG_LENGTH = 8000
@@ -91,9 +91,12 @@ def summary(launch: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
 
 def system(manifests: Manifests) -> dict[str, float]:
-    """Wall and CPU seconds of each stage, its busy cores on average, and its peak memory in bytes."""
-    seconds = {
-        allowed(f"{key}_seconds.{name}"): float(manifest[key]) for name, manifest in manifests.items() for key in ("wall", "cpu")
+    """Wall and CPU seconds of each stage, if they are known, its busy cores on average, and its peak memory in bytes."""
+    spent = {
+        allowed(f"{clock}_seconds.{name}"): time
+        for name, manifest in manifests.items()
+        for clock in ("wall", "cpu")
+        if (time := seconds(manifest, clock)) is not None
     }
     busy = {name: manifest["cpu"] / manifest["wall"] for name, manifest in manifests.items() if manifest["wall"] > 0}
     held = {
@@ -102,7 +105,7 @@ def system(manifests: Manifests) -> dict[str, float]:
         for key in ("memory", "gpu_memory")
         if manifest.get(key)  # unknown for stages that were made before it was measured
     }
-    return seconds | {allowed(f"busy_cores.{name}"): cores for name, cores in busy.items()} | held
+    return spent | {allowed(f"busy_cores.{name}"): cores for name, cores in busy.items()} | held
 
 
 def loss_points(folders: Mapping[str, Path], manifests: Manifests) -> Iterator[tuple[str, float, int, int]]:
