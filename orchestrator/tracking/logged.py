@@ -13,6 +13,7 @@ from orchestrator.storage.store import Store, read_json, read_manifest, seconds
 
 PARAM_LENGTH = 6000  # MLflow cuts longer values; such a setting is only in results.json
 TAG_LENGTH = 8000
+IMAGES = "images."  # begins the settings of the images
 Manifests = Mapping[str, Mapping[str, Any]]
 
 
@@ -27,17 +28,25 @@ def stage_manifests(folders: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
 
 
 def params(results: Mapping[str, Any]) -> dict[str, str]:
-    """The settings that the run's components read."""
+    """The settings that the run's components read. MLflow lets no param change; these are in the run's name, so none does."""
     used = used_settings(results)
-    return {name: str(value) for name, value in used.items() if len(str(value)) <= PARAM_LENGTH}
+    kept = {name: str(value) for name, value in used.items() if not name.startswith(IMAGES)}
+    return {name: value for name, value in kept.items() if len(value) <= PARAM_LENGTH}
+
+
+def image_settings(results: Mapping[str, Any]) -> dict[str, str]:
+    """Tags: the settings of the images, such as the folder of the masks, which may change for a run."""
+    used = used_settings(results)
+    return {name: str(value)[:TAG_LENGTH] for name, value in used.items() if name.startswith(IMAGES)}
 
 
 def tags(results: Mapping[str, Any]) -> dict[str, str]:
-    """Method, random seed, the key of every stage and the protocol of every score."""
+    """Method, random seed, settings of the images, the key of every stage and the protocol of every score."""
     rows = results["rows"]
     found = {
         "wsss.method": results["method"],
         "wsss.random_seed": str(results["random_seed"]),
+        **image_settings(results),
         **{allowed(f"stage.{stage['stage']}"): stage["key"] for stage in results["stages"]},
         **{allowed(f"protocol.{name}"): json.dumps(row["protocol"]) for name, row in _by_list(rows)},
     }
