@@ -64,6 +64,7 @@ class Row:
     runs: Mapping[int, Mapping[str, Any]]  # the same row of each run's results, by random seed
     scores: Mapping[str, Spread]  # by metric
     per_class: Mapping[str, Spread]  # by class: the score whose mean is the main metric
+    left_out: Sequence[int] = ()  # random seeds whose score is on other images or masks, or under another protocol
 
     @property
     def main(self) -> Spread | None:
@@ -85,7 +86,7 @@ class Group:
         return self.runs[0]
 
     def rows(self) -> list[Row]:
-        """A row for each score of the first run, over the runs that have it under the same protocol."""
+        """A row for each score of the first run, over the runs that have it on the same masks under the same protocol."""
         return [_row(about, self.runs) for about in self.first["rows"]]
 
     def last(self) -> dict[Scored, Row]:
@@ -129,7 +130,8 @@ def sentence(error: BaseException) -> str:
 
 
 def _row(about: Mapping[str, Any], runs: Sequence[Mapping[str, Any]]) -> Row:
-    same = {run["random_seed"]: row for run in runs for row in run["rows"] if _matches(row, about)}
+    there = {run["random_seed"]: row for run in runs for row in run["rows"] if _place(row) == _place(about)}
+    same = {seed: row for seed, row in there.items() if _matches(row, about)}
     main = scores.main_metric(about["quantity"])
     found = {name: _spread({seed: row["metrics"].get(name) for seed, row in same.items()}) for name in about["metrics"]}
     if "oracle" in about:
@@ -139,12 +141,16 @@ def _row(about: Mapping[str, Any], runs: Sequence[Mapping[str, Any]]) -> Row:
     per_class = {
         name: _spread({seed: row["per_class"][name].get(main.per_class) for seed, row in same.items()}) for name in classes
     }
-    return Row(about, same, _defined(found), _defined(per_class))
+    return Row(about, same, _defined(found), _defined(per_class), sorted(there.keys() - same.keys()))
+
+
+def _place(row: Mapping[str, Any]) -> tuple[str, ...]:
+    return row["quantity"], row["stage"], row["split"]
 
 
 def _matches(row: Mapping[str, Any], about: Mapping[str, Any]) -> bool:
-    same = all(row[name] == about[name] for name in ("quantity", "stage", "split"))
-    return same and measured(row["protocol"]) == measured(about["protocol"])
+    """Whether two rows of one place were scored on the same images and masks under the same protocol."""
+    return row["masks"] == about["masks"] and measured(row["protocol"]) == measured(about["protocol"])
 
 
 def _spread(values: Mapping[int, float | None]) -> Spread:
