@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from imagesets.errors import WrongInput
 from imagesets.image_set import ImageSet
 from orchestrator.afterwards import cleaning
 from orchestrator.afterwards.cleaning import find_waste, remove
@@ -19,7 +20,7 @@ from orchestrator.engine import orphans
 from orchestrator.engine.announced import announced
 from orchestrator.engine.job import Job
 from orchestrator.engine.spent import Spent
-from orchestrator.planning.launch import Prepared
+from orchestrator.planning.launch import Prepared, Request
 from orchestrator.storage import lease as leases
 from orchestrator.storage.host import host
 from orchestrator.storage.lease import held, try_lease
@@ -224,16 +225,36 @@ def test_a_launch_that_outlives_another_of_the_same_run_takes_over_its_lease(
     assert not held(run)
 
 
+def launch(request: Request, store: Path) -> tuple[object, ...]:
+    """The words of a launch of the request's run in another store."""
+    words = ("launch", "--method", request.method, "--segmenter", request.segmenter, "--images", request.images, "--store", store)
+    small = ("--set", "cam.batch=2", "--set", "deeplabv2.batch=2", "--set", "backbone.weights=none")
+    return *words, *small, "--engine", "local", "--track", "none"
+
+
 def test_every_launch_announces_itself(
     command: Command, made: tuple[Prepared, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store, request = tmp_path / "new", made[0].request
+    store = tmp_path / "new"
     engine = Looking(made[0].images, store)
     monkeypatch.setattr("orchestrator.engine.local_engine.LocalEngine", lambda: engine)
-    words = ("--method", request.method, "--segmenter", request.segmenter, "--images", request.images)
-    small = ("--set", "cam.batch=2", "--set", "deeplabv2.batch=2", "--set", "backbone.weights=none")
-    assert command("launch", *words, *small, "--store", store, "--engine", "local", "--track", "none")[0] == 0
+    assert command(*launch(made[0].request, store))[0] == 0
     assert len(engine.found) == 6 and not any(engine.found) and find_waste(store) == []
+
+
+def test_a_page_that_fails_costs_no_random_seed_its_results(
+    command: Command, made: tuple[Prepared, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = tmp_path / "new"
+    monkeypatch.setattr("orchestrator.engine.local_engine.LocalEngine", lambda: Looking(made[0].images, store))
+
+    def fail(*page: object) -> Path:
+        raise WrongInput("no page")
+
+    monkeypatch.setattr("orchestrator.pages.report.write_report", fail)
+    assert command(*launch(made[0].request, store), "--runs", 2)[0] == 2
+    age(*store.glob("runs/*/stages.json"))
+    assert len(list(store.glob("runs/*/results.json"))) == 2 and find_waste(store) == []
 
 
 @pytest.mark.parametrize(
