@@ -261,7 +261,13 @@ def test_a_page_that_fails_costs_no_random_seed_its_results(
     "place",
     [
         f"cache/.fingerprints.json.{TOKEN}",
+        f"imported/.0011.pt.{TOKEN}",
+        f"reports/.cam+none.html.{TOKEN}",
+        f"reports/lpcam-2/.table.html.{TOKEN}",
         f"runs/RUN/.results.json.{TOKEN}",
+        f"sweeps/one/.sweep.json.{TOKEN}",
+        f".wsss-store.json.{TOKEN}",
+        f".probe.{TOKEN}",
         f"stages/STAGE/.manifest.json.{TOKEN}",
         f"stages/STAGE/.lease.dead.{TOKEN}",
         f"stages/STAGE/shards/.000000.npz.{TOKEN}",
@@ -275,7 +281,7 @@ def test_temporary_files_go_once_they_are_old(store: Path, place: str) -> None:
     needed = next(folder for folder in sorted((store / "stages").iterdir()) if (folder / "shards").is_dir())
     (run,) = (store / "runs").iterdir()
     path = store / place.replace("STAGE", needed.name).replace("RUN", run.name)
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(b"xxxx")
     assert find_waste(store) == []
     age(path)
