@@ -326,6 +326,24 @@ def test_a_process_that_ends_by_itself_while_it_is_to_be_killed_is_no_error(stor
     assert not note.exists()
 
 
+def test_the_leftovers_of_another_user_stop_no_launch_and_stay_noted(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(process: psutil.Process) -> None:
+        raise psutil.AccessDenied(process.pid)
+
+    left = psutil.Popen(["sleep", "60"])
+    note = orphans.record(store)
+    write_json(note, {"driver": [2**22 + 1, 0.0], "processes": [[left.pid, left.create_time()]]})
+    with monkeypatch.context() as patch:
+        patch.setattr(psutil.Process, "kill", refuse)
+        patch.setattr(
+            psutil, "wait_procs", lambda killed, timeout: killed and pytest.fail("it waits for a process that lives on")
+        )
+        orphans.reap(store)
+    assert note.exists() and left.is_running()
+    orphans.reap(store)  # of that user
+    assert not note.exists() and not left.is_running()
+
+
 def test_a_folder_that_is_no_store_is_refused(command: Command, tmp_path: Path) -> None:
     code, _, errors = command("clean", "--store", tmp_path, "--yes")
     assert code == 2 and "is no store" in errors
