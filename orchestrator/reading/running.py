@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestrator.engine.announced import PLAN, RESULTS
+from orchestrator.engine.announced import PLAN
 from orchestrator.engine.progress import left
 from orchestrator.reading.summary import failure_in, group_name
 from orchestrator.storage.host import host_name
 from orchestrator.storage.lease import LEASE, held, read_lease
-from orchestrator.storage.place import PROGRESS
+from orchestrator.storage.place import PROGRESS, RECORD, RESULTS
 from orchestrator.storage.shards import SHARD
 from orchestrator.storage.store import Store, read_json, read_manifest
 
@@ -59,7 +59,7 @@ def unfinished(store: Path) -> Iterator[Launched]:
 
 def _stopped_early(store: Path) -> set[str]:
     """The groups of the trials that sweeps have stopped early."""
-    records = [read_json(path) or {} for path in (store / "sweeps").glob("*/sweep.json")]
+    records = [read_json(path) or {} for path in (store / "sweeps").glob(f"*/{RECORD}")]
     return {trial["group"] for record in records for trial in record.get("trials", ()) if trial["stopped"]}
 
 
