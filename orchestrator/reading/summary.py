@@ -133,13 +133,13 @@ def _row(about: Mapping[str, Any], runs: Sequence[Mapping[str, Any]]) -> Row:
     there = {run["random_seed"]: row for run in runs for row in run["rows"] if _place(row) == _place(about)}
     same = {seed: row for seed, row in there.items() if _matches(row, about)}
     main = scores.main_metric(about["quantity"])
-    found = {name: _spread({seed: row["metrics"].get(name) for seed, row in same.items()}) for name in about["metrics"]}
+    found = {name: spread_of({seed: row["metrics"].get(name) for seed, row in same.items()}) for name in about["metrics"]}
     if "oracle" in about:
         name = scores.main(about["quantity"])
-        found["oracle"] = _spread({seed: row["oracle"][name] for seed, row in same.items()})
+        found["oracle"] = spread_of({seed: row["oracle"][name] for seed, row in same.items()})
     classes = about.get("per_class", {})
     per_class = {
-        name: _spread({seed: row["per_class"][name].get(main.per_class) for seed, row in same.items()}) for name in classes
+        name: spread_of({seed: row["per_class"][name].get(main.per_class) for seed, row in same.items()}) for name in classes
     }
     return Row(about, same, _defined(found), _defined(per_class), sorted(there.keys() - same.keys()))
 
@@ -153,10 +153,11 @@ def _matches(row: Mapping[str, Any], about: Mapping[str, Any]) -> bool:
     return row["masks"] == about["masks"] and measured(row["protocol"]) == measured(about["protocol"])
 
 
-def _spread(values: Mapping[int, float | None]) -> Spread:
-    """The values of a score without runs in which it is undefined; `n` counts the rest."""
-    return Spread({seed: value for seed, value in values.items() if value is not None})
+def spread_of(values: Mapping[int, float | None]) -> Spread | None:
+    """The values by random seed without undefined ones; `n` counts the rest. None if no run has a value."""
+    known = {seed: value for seed, value in values.items() if value is not None}
+    return Spread(known) if known else None
 
 
-def _defined(spreads: Mapping[str, Spread]) -> dict[str, Spread]:
-    return {name: spread for name, spread in spreads.items() if spread.n}
+def _defined(spreads: Mapping[str, Spread | None]) -> dict[str, Spread]:
+    return {name: spread for name, spread in spreads.items() if spread}
