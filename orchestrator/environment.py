@@ -38,7 +38,7 @@ def machine() -> str:
 
 
 def convolution() -> str:
-    """A convolution forward and backward on the CPU and on every GPU; all must agree."""
+    """A convolution, forward and backward on the CPU and forward on every GPU; all must agree."""
     import torch
 
     torch.manual_seed(0)

@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from imagesets.errors import WrongInput
 from imagesets.image_set import ImageSet
 from orchestrator.afterwards import cleaning
 from orchestrator.afterwards.cleaning import find_waste, remove
@@ -19,7 +20,7 @@ from orchestrator.engine import orphans
 from orchestrator.engine.announced import announced
 from orchestrator.engine.job import Job
 from orchestrator.engine.spent import Spent
-from orchestrator.planning.launch import Prepared
+from orchestrator.planning.launch import Prepared, Request
 from orchestrator.storage import lease as leases
 from orchestrator.storage.host import host
 from orchestrator.storage.lease import held, try_lease
@@ -224,23 +225,49 @@ def test_a_launch_that_outlives_another_of_the_same_run_takes_over_its_lease(
     assert not held(run)
 
 
+def launch(request: Request, store: Path) -> tuple[object, ...]:
+    """The words of a launch of the request's run in another store."""
+    words = ("launch", "--method", request.method, "--segmenter", request.segmenter, "--images", request.images, "--store", store)
+    small = ("--set", "cam.batch=2", "--set", "deeplabv2.batch=2", "--set", "backbone.weights=none")
+    return *words, *small, "--engine", "local", "--track", "none"
+
+
 def test_every_launch_announces_itself(
     command: Command, made: tuple[Prepared, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store, request = tmp_path / "new", made[0].request
+    store = tmp_path / "new"
     engine = Looking(made[0].images, store)
     monkeypatch.setattr("orchestrator.engine.local_engine.LocalEngine", lambda: engine)
-    words = ("--method", request.method, "--segmenter", request.segmenter, "--images", request.images)
-    small = ("--set", "cam.batch=2", "--set", "deeplabv2.batch=2", "--set", "backbone.weights=none")
-    assert command("launch", *words, *small, "--store", store, "--engine", "local", "--track", "none")[0] == 0
+    assert command(*launch(made[0].request, store))[0] == 0
     assert len(engine.found) == 6 and not any(engine.found) and find_waste(store) == []
+
+
+def test_a_page_that_fails_costs_no_random_seed_its_results(
+    command: Command, made: tuple[Prepared, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = tmp_path / "new"
+    monkeypatch.setattr("orchestrator.engine.local_engine.LocalEngine", lambda: Looking(made[0].images, store))
+
+    def fail(*page: object) -> Path:
+        raise WrongInput("no page")
+
+    monkeypatch.setattr("orchestrator.pages.report.write_report", fail)
+    assert command(*launch(made[0].request, store), "--runs", 2)[0] == 2
+    age(*store.glob("runs/*/stages.json"))
+    assert len(list(store.glob("runs/*/results.json"))) == 2 and find_waste(store) == []
 
 
 @pytest.mark.parametrize(
     "place",
     [
         f"cache/.fingerprints.json.{TOKEN}",
+        f"imported/.0011.pt.{TOKEN}",
+        f"reports/.cam+none.html.{TOKEN}",
+        f"reports/lpcam-2/.table.html.{TOKEN}",
         f"runs/RUN/.results.json.{TOKEN}",
+        f"sweeps/one/.sweep.json.{TOKEN}",
+        f".wsss-store.json.{TOKEN}",
+        f".probe.{TOKEN}",
         f"stages/STAGE/.manifest.json.{TOKEN}",
         f"stages/STAGE/.lease.dead.{TOKEN}",
         f"stages/STAGE/shards/.000000.npz.{TOKEN}",
@@ -254,7 +281,7 @@ def test_temporary_files_go_once_they_are_old(store: Path, place: str) -> None:
     needed = next(folder for folder in sorted((store / "stages").iterdir()) if (folder / "shards").is_dir())
     (run,) = (store / "runs").iterdir()
     path = store / place.replace("STAGE", needed.name).replace("RUN", run.name)
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(b"xxxx")
     assert find_waste(store) == []
     age(path)
@@ -297,6 +324,24 @@ def test_a_process_that_ends_by_itself_while_it_is_to_be_killed_is_no_error(stor
     monkeypatch.setattr(orphans, "_living", lambda identity: ended if identity[0] == ended.pid else None)
     orphans.reap(store)
     assert not note.exists()
+
+
+def test_the_leftovers_of_another_user_stop_no_launch_and_stay_noted(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(process: psutil.Process) -> None:
+        raise psutil.AccessDenied(process.pid)
+
+    left = psutil.Popen(["sleep", "60"])
+    note = orphans.record(store)
+    write_json(note, {"driver": [2**22 + 1, 0.0], "processes": [[left.pid, left.create_time()]]})
+    with monkeypatch.context() as patch:
+        patch.setattr(psutil.Process, "kill", refuse)
+        patch.setattr(
+            psutil, "wait_procs", lambda killed, timeout: killed and pytest.fail("it waits for a process that lives on")
+        )
+        orphans.reap(store)
+    assert note.exists() and left.is_running()
+    orphans.reap(store)  # of that user
+    assert not note.exists() and not left.is_running()
 
 
 def test_a_folder_that_is_no_store_is_refused(command: Command, tmp_path: Path) -> None:

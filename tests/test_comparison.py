@@ -19,7 +19,7 @@ from orchestrator.reading.comparison import Comparison, compare
 from orchestrator.reading.formats import columns, comma_separated, latex, markdown, rows, write
 from orchestrator.reading.groups import Runs
 from orchestrator.reading.resampling import AT_ONCE, DRAWS
-from orchestrator.reading.summary import Group
+from orchestrator.reading.summary import Group, Spread
 from orchestrator.storage.shards import StoredRecords
 from orchestrator.storage.store import Store
 from tests.browser import needs_chromium, opened
@@ -184,6 +184,18 @@ def test_other_random_seeds_and_another_protocol_are_warned_of(store: Path) -> N
     assert "cam+irn: 8; lpcam+irn: 3" in protocols[2] and "lpcam+irn: counted" in protocols[0]
     assert "random seeds differ (cam+irn: 0, 1; lpcam+irn: 0); differences are over the common ones" in warnings
     assert "lpcam+irn, random seed 7 failed: ValueError: no" in warnings
+
+
+def test_a_random_seed_that_was_scored_on_other_masks_is_warned_of(store: Path) -> None:
+    group = Runs(store).group("cam+irn")
+    first, second = group.runs
+    other = {**second, "rows": [{**row, "masks": "other"} for row in second["rows"]]}
+    found = compare([Group(group.name, [first, other], {})], Store(store))
+    assert len(found.warnings) == 3 and found.lines["seg", "val"][0].row.main == Spread({0: first["rows"][-1]["metrics"]["miou"]})
+    assert found.warnings[-1] == (
+        "cam+irn, seg on val: the score of random seed 1 is left out, because its images, masks or protocol differ from those of "
+        "random seed 0"
+    )
 
 
 def test_a_setting_that_one_method_lacks_is_no_difference_between_protocols(store: Path) -> None:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from orchestrator.afterwards.cleaning import find_waste
 from orchestrator.engine import shard_work
 from orchestrator.engine.announced import announced, keys_of_running
 from orchestrator.engine.job import Job
+from orchestrator.pages.report import write_report
 from orchestrator.planning.images import open_images
 from orchestrator.planning.launch import Prepared, Request, experiment, plan_with, planner
 from orchestrator.planning.planned_stage import PlannedStage
@@ -175,6 +177,15 @@ def test_the_cost_of_a_wider_result_is_that_of_the_images_that_were_needed(lists
     (row,) = (row for row in results["rows"] if row["stage"] == "lpcam-maps")
     assert row["cost"]["wall"] == pytest.approx(sum(parts))
     assert row["cost"]["units"] == pytest.approx(sum(parts) / (wall["cam-network"] + wall["cam-maps"]))
+
+
+def test_the_images_a_second_of_a_wider_result_are_of_all_its_images(lists: Path) -> None:
+    finished(lists, "cam+none")
+    prepared, results, folder = finished(lists, "lpcam+none", "images.fitting=some")
+    made = step_of(prepared, "cam-maps").manifest
+    assert made is not None and made["items"] == 6
+    page = re.sub(r"<[^>]+>", " ", write_report(prepared, results, folder).read_text())
+    assert re.search(rf"\scam-maps .* {made['items'] / made['wall']:.1f}\s.*\sgoes over 6 images", page.replace("\n", " "))
 
 
 def test_a_plan_tells_what_is_taken_over(lists: Path) -> None:

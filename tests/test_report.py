@@ -35,9 +35,12 @@ from orchestrator.planning.recipes import load_all
 from orchestrator.reading.numbers import told_figures
 from orchestrator.reading.protocol import shown
 from orchestrator.reading.results import cost_unit, used_settings
+from orchestrator.reading.summary import group_of
 from orchestrator.reading.tables import oracle
 from orchestrator.storage.shards import StoredRecords
 from orchestrator.storage.store import Store
+from orchestrator.tables.columns import Column
+from orchestrator.tracking.logged import stage_manifests, system
 from tests.browser import needs_chromium, opened
 from tests.conftest import write_image_set
 from tests.finished_run import PretendEngine, finished_run
@@ -197,6 +200,23 @@ def test_every_stage_is_listed_with_its_times(page: Page, finished: Finished) ->
         times = [seconds(step.manifest[name]) for name in ("wall", "cpu")]
         assert f"{step.stage.name} {times[0]} {times[1]} " in page.words
     assert page.text.count("made") == len(finished[0].steps) + 1  # and once in the heading
+
+
+def test_a_resumed_stage_has_no_times_because_those_of_its_first_part_are_lost(tmp_path: Path) -> None:
+    store, images = tmp_path / "store", write_image_set(tmp_path / "images")
+    prepared, before, _ = finished_run(store, images, "cam+none")
+    (maps,) = (step for step in prepared.steps if step.stage.name == "cam-maps")
+    (maps.folder / "manifest.json").unlink()
+    again, results, folder = finished_run(store, images, "cam+none")
+    assert all(row["cost"]["wall"] and row["cost"]["units"] for row in before["rows"])
+    assert {(row["cost"]["wall"], row["cost"]["units"]) for row in results["rows"]} == {(None, None)}
+    times = {stage["stage"]: (stage["wall"], stage["cpu"]) for stage in results["stages"]}
+    assert times["cam-maps"] == (None, None) != times["cam-network"]
+    assert Column("cost.cpu").measured(group_of([before])) is not None
+    assert Column("cost.cpu").measured(group_of([results])) is None
+    words = Page(write_report(again, results, folder).read_text()).words
+    assert "stages; the time of a resumed one is unknown" in words and "cam-maps - - " in words
+    assert not {name for name in system(stage_manifests({"cam-maps": maps.folder})) if "seconds" in name}
 
 
 def test_names_from_the_user_are_text_not_markup(page: Page) -> None:

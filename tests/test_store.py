@@ -154,6 +154,32 @@ def test_a_silent_holder_on_another_host_loses_its_lease_and_its_writes(tmp_path
             leases.check_fence(path, "old")
 
 
+@pytest.mark.parametrize("content", [b"", bytes(40), b"\xff"])
+def test_a_damaged_lease_is_that_of_a_holder_who_is_dead_once_it_is_old(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "lease.json"
+    path.write_bytes(content)
+    assert leases.held(tmp_path)
+    with try_lease(tmp_path) as early:
+        assert early is None
+    os.utime(path, (time.time() - 2 * SILENCE,) * 2)
+    assert not leases.held(tmp_path)
+    with try_lease(tmp_path) as taken:
+        assert taken is not None
+        path.write_bytes(content)
+        assert not leases._beat(taken)
+
+
+def test_a_lease_is_on_the_disk_before_it_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced = list[bool]()
+    monkeypatch.setattr(os, "fsync", lambda number: synced.append((tmp_path / "lease.json").exists()))
+    with try_lease(tmp_path) as lease:
+        assert lease is not None and synced == [False]
+        before = lease.token
+        monkeypatch.setattr(os, "fsync", lambda number: synced.append(leases.read_lease(lease.path)["token"] == before))
+        lease.renew()
+    assert synced == [False, True]
+
+
 def test_a_taker_that_judged_too_early_gives_a_living_lease_back(tmp_path: Path) -> None:
     dead = {"host": "elsewhere", "pid": 1, "token": "dead"}
     living = {**dead, "token": "living"}  # of the taker that was faster
@@ -161,6 +187,20 @@ def test_a_taker_that_judged_too_early_gives_a_living_lease_back(tmp_path: Path)
     path.write_text(json.dumps(living))
     assert not leases._take_over(path, "late", dead)
     assert json.loads(path.read_text()) == living
+
+
+def test_a_holder_whose_lease_is_moved_aside_and_given_back_still_holds_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with try_lease(tmp_path) as lease:
+        assert lease is not None
+        aside = lease.path.rename(tmp_path / ".lease.dead.x")
+        monkeypatch.setattr(time, "sleep", lambda seconds: aside.rename(lease.path))
+        assert leases._beat(lease)
+        lease.path.unlink()
+        monkeypatch.setattr(time, "sleep", lambda seconds: None)
+        monkeypatch.setattr(leases, "require", lambda root: None)  # the store is there
+        assert not leases._beat(lease)
 
 
 def _try_once(folder: Path, start: Any, won: Any) -> None:

@@ -48,12 +48,13 @@ def test_differences_are_over_the_random_seeds_that_both_have() -> None:
     assert Spread({0: 0.5}).minus(Spread({1: 0.5})) is None
 
 
-def results(seed: int, miou: float, precision: float | None = 0.5, scales: str = "1") -> dict:
+def results(seed: int, miou: float, precision: float | None = 0.5, scales: str = "1", masks: str = "a") -> dict:
     row = {
         "quantity": "seg",
         "component": "deeplabv2",
         "stage": "deeplabv2-predictions",
         "split": "val",
+        "masks": masks,
         "protocol": {"test_scales": scales},
         "metrics": {"miou": miou, "precision": precision},
         "per_class": {"cat": {"iou": miou}},
@@ -83,7 +84,12 @@ def test_what_is_undefined_in_a_run_is_left_out_and_counted() -> None:
 
 def test_a_run_under_another_protocol_is_not_averaged_in() -> None:
     (row,) = group_of([results(0, 0.4), results(1, 0.6, scales="1, 0.5")]).rows()
-    assert row.scores["miou"].n == 1
+    assert row.scores["miou"].n == 1 and row.left_out == [1]
+
+
+def test_a_run_that_was_scored_on_other_masks_is_not_averaged_in() -> None:
+    (row,) = group_of([results(seed, 0.4, masks="ab"[seed == 2]) for seed in range(4)]).rows()
+    assert row.scores["miou"].by_seed.keys() == {0, 1, 3} and row.left_out == [2]
 
 
 def test_the_unit_of_cost_is_that_of_as_many_images(image_set: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 from msgspec import structs
 from rich.console import Console
 
+from imagesets.errors import WrongInput
 from orchestrator.engine.progress import Display
 from orchestrator.engine.stage_runner import Runner
 from orchestrator.pages.table_page import plot_file, write_page
@@ -23,7 +24,7 @@ from orchestrator.tables import cells
 from orchestrator.tables.asked import Asked
 from orchestrator.tables.columns import Column
 from orchestrator.tables.findings import Findings, findings
-from orchestrator.tables.formats import comma_separated, latex, markdown, terminal_table
+from orchestrator.tables.formats import comma_separated, latex, markdown, terminal_table, write
 from orchestrator.tables.planned import PlannedRow, experiments, plan_rows, runs_of
 from orchestrator.tables.table_recipe import OURS, Row, Table
 from tests.finished_run import PretendEngine
@@ -163,6 +164,11 @@ def test_on_another_image_set_published_values_are_grey_and_say_so(made: Made) -
     assert re.search(r"\x1b\[2m *10\.0\x1b\[0m", row)  # dim
     assert "| *48.8* |" in markdown(found)
     assert cells.sentences(found)[0].startswith("The published values are of PASCAL VOC 2012 and ours of VOC2012, so no")
+
+
+def test_a_file_of_another_ending_is_refused(made: Made, tmp_path: Path) -> None:
+    with pytest.raises(WrongInput, match=r"table\.txt must end in one of \.md, \.tex, \.csv, \.html"):
+        write(made("voc12")[0], tmp_path / "table.txt")
 
 
 def test_a_narrow_terminal_has_a_line_for_each_score(made: Made) -> None:

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -40,8 +41,8 @@ def tracked(finished: Finished) -> tuple[Any, str]:
     return mlflow.MlflowClient(tracking_uri=f"sqlite:///{database(store)}"), said
 
 
-def runs(client: Any, tag: str, value: str) -> list[Any]:
-    experiment = client.get_experiment_by_name("images")
+def runs(client: Any, tag: str, value: str, images: str = "images") -> list[Any]:
+    experiment = client.get_experiment_by_name(images)
     return client.search_runs([experiment.experiment_id], filter_string=f"tags.`{tag}` = '{value}'")
 
 
@@ -147,6 +148,20 @@ def test_the_same_run_again_adds_nothing_and_a_new_score_replaces_the_old(tracke
     assert after.data.metrics == {**before.data.metrics, "seg.miou/val": 0.123}
     for name, count in (("seed.miou/train", 1), ("seg.miou/val", 2), ("loss.amn-network.classification", 8)):
         assert len(client.get_metric_history(after.info.run_id, name)) == count
+
+
+def test_other_masks_change_a_run_that_was_delivered(image_set: Path, tmp_path: Path) -> None:
+    store, masks = tmp_path / "store", image_set / "SegmentationClass"
+    shutil.copytree(masks, masks.with_name("Other"))
+    names = set()
+    for folder in ("SegmentationClass", "Other"):
+        _, results, _ = finished_run(store, image_set, "cam+none", assignments=(f"images.masks=[{folder}]",))
+        names.add(results["run"])
+        assert deliver(store, results["run"])[1]
+        client = mlflow.MlflowClient(tracking_uri=f"sqlite:///{database(store)}")
+        (child,) = runs(client, "wsss.run", results["run"], results["images"])
+        assert child.data.tags["images.masks"] == str([folder]) and child.data.params["cam.epochs"]
+    assert len(names) == 1
 
 
 def test_a_delivery_that_broke_off_is_taken_up_where_it_was(tracked: tuple[Any, str], finished: Finished) -> None:

@@ -24,12 +24,13 @@ SHORT = 12  # a stage's folder ends in this number of characters of its key
 STAGE = re.compile(rf".+-[0-9a-f]{{{SHORT}}}")
 STALE = 3600  # seconds; a temporary file of this age belongs to a broken write
 TOKEN = "[0-9a-f]" * 16
+STAGES = ("stages", "stages/*", "stages/*/shards")
+WRITTEN = (".", "cache", "imported", "reports", "reports/*", "runs/*", "sweeps/*", *STAGES)  # folders whose files are replaced
 TEMPORARY = (  # leftovers of `doctor`, the drawing of images and the store's writers if they are killed
     ".doctor-*",
     "images/.shapes-*.*",
-    *(f"{place}/.*.{TOKEN}" for place in ("cache", "runs/*", "stages", "stages/*", "stages/*/shards")),
+    *(f"{place}/.*.{TOKEN}" for place in WRITTEN),
     "stages/*/*.partial",
-    f".probe.{TOKEN}",
 )
 
 

@@ -8,6 +8,7 @@ import typer
 from imagesets.errors import WrongInput
 from orchestrator.cli import complete, options, paths
 from orchestrator.cli.options import PLOT_ENDINGS
+from orchestrator.pages import SAMPLES
 from orchestrator.planning import scores
 from orchestrator.reading.tables import terminal
 
@@ -38,7 +39,7 @@ def compare(
             "--with", help="A CSV of results that were measured elsewhere or published (see results/README.md); may be repeated."
         ),
     ] = [],  # noqa: B006 (typer's way)
-    samples: options.Samples = options.SAMPLES,
+    samples: options.Samples = SAMPLES,
     store: options.StoreRoot = options.STORE,
 ) -> None:
     """Compare finished runs. Shows means and deviations, paired differences to the first, published figures and protocols.

@@ -225,29 +225,30 @@ def _log_of(runs: Sequence[Prepared]) -> Path:
 def _report(console: Console, runs: Sequence[Prepared], failures: Sequence[Exception | None], tracked: str | None) -> None:
     """Print the tables of every finished run, write its page, and copy it to MLflow unless `tracked` is None.
 
-    For several runs, print their common result too.
+    For several runs, print their common result too. The results of all are written first: until then `clean` may remove them,
+    and a page may fail.
     """
     from orchestrator.pages.report import write_report
 
     made = []
     for run, failure in zip(runs, failures, strict=True):
-        folder = run.request.store / "runs" / run.run
         if failure:
-            note_failure(folder, failure)
-            continue
-        run = completed(run)
-        made.append(write_results(run)[0])
+            note_failure(run.request.store / "runs" / run.run, failure)
+        else:
+            finished = completed(run)
+            made.append((finished, *write_results(finished)))
+    for run, results, folder in made:
         if len(runs) == 1:
             console.print(
-                result_table(made[0], console.width)
-                if made[0]["rows"]
+                result_table(results, console.width)
+                if results["rows"]
                 else "nothing was scored: this launch has no stage that scores"
             )
-        console.print(f"report  {write_report(run, made[-1], folder)}")
+        console.print(f"report  {write_report(run, results, folder)}")
         if tracked is not None:
             console.print(f"mlflow  {deliver_or_say(run.request.store, [run.run], tracked)}")
     if len(runs) > 1 and made:
-        console.print(group_table(group_of(made), console.width))
+        console.print(group_table(group_of(results for _, results, _ in made), console.width))
 
 
 def _raise(console: Console, runs: Sequence[Prepared], failures: Sequence[Exception | None]) -> None:

@@ -100,7 +100,6 @@ def ending(began: float, log: Path) -> str:
     return f"ran in {time.monotonic() - began:.0f} s; log {log}"
 
 
-SAMPLES = 24
 MOST_SEEDS = 1000  # of one command: planning takes some 20 ms for each
 ENDINGS, PLOT_ENDINGS = (".html", ".md", ".tex", ".csv"), (".svg", ".png")  # of the files that --to takes
 ELSEWHERE = "elsewhere"  # a key of typer's context: the command is only checked here and runs on a cluster

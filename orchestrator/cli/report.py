@@ -7,6 +7,7 @@ import typer
 
 from imagesets.errors import WrongInput
 from orchestrator.cli import complete, options, paths
+from orchestrator.pages import SAMPLES
 from orchestrator.reading.tables import terminal
 
 
@@ -17,7 +18,7 @@ def report(
     to: Annotated[
         Path | None, paths.option(parser=paths.file, help="The .html file; <store>/reports/<names>.html by default.")
     ] = None,
-    samples: options.Samples = options.SAMPLES,
+    samples: options.Samples = SAMPLES,
     store: options.StoreRoot = options.STORE,
 ) -> None:
     """Write an HTML page on finished runs. It has sortable tables, figures, and the same images across methods.

@@ -7,11 +7,11 @@ from rich.table import Table
 
 from orchestrator.cluster.nodes import Node
 from orchestrator.cluster.probe import SHOWN
+from orchestrator.environment import GIGABYTE
 from orchestrator.reading.tables import table
 
 CLOCK = 5.0  # seconds; a lease expires after sixty
 FREE = 1e9  # bytes
-GIGABYTE = 1e9
 
 
 def problems(driver: Mapping[str, Any], nodes: Sequence[Node], store: str) -> list[str]:

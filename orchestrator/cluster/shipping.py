@@ -7,7 +7,7 @@ from imagesets.errors import WrongInput
 from orchestrator.cluster.probe import ROOMS, code_files
 
 LIMIT = 100 << 20  # bytes that Ray's job server takes in one request, although its warning says 512 MiB
-MEGABYTE = 1 << 20
+MEBIBYTE = 1 << 20
 ROOT = Path(__file__).parents[2]  # the folder that holds the packages: a checkout, or site-packages
 
 
@@ -30,6 +30,6 @@ def _check_size(sizes: dict[Path, int], limit: int) -> None:
     if total > limit:
         largest = max(sizes, key=lambda path: sizes[path])
         raise WrongInput(
-            f"the code to be sent has {total / MEGABYTE:.1f} MiB and Ray takes {limit / MEGABYTE:.1f} MiB; the largest file is "
-            f"{largest} with {sizes[largest] / MEGABYTE:.1f} MiB; --installed sends no code"
+            f"the code to be sent has {total / MEBIBYTE:.1f} MiB and Ray takes {limit / MEBIBYTE:.1f} MiB; the largest file is "
+            f"{largest} with {sizes[largest] / MEBIBYTE:.1f} MiB; --installed sends no code"
         )

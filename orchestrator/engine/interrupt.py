@@ -60,10 +60,13 @@ def end_at_once(code: int) -> None:
     os._exit(code)
 
 
-def kill(processes: Iterable["psutil.Process"]) -> None:
-    """Kill processes, of which some may have ended by themselves."""
+def kill(processes: Iterable["psutil.Process"]) -> list["psutil.Process"]:
+    """Kill processes; returns those that it killed. Some may have ended by themselves, and those of other users live on."""
     import psutil
 
+    killed = []
     for process in processes:
-        with suppress(psutil.NoSuchProcess):
+        with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
             process.kill()
+            killed.append(process)
+    return killed

@@ -22,15 +22,16 @@ def record(store: Path) -> Path:
 
 
 def reap(store: Path) -> None:
-    """End the processes that dead drivers of this host have left."""
+    """End the processes that dead drivers of this host have left. Those of another user live on, and their note stays."""
     for note in (store / "ray").glob(f"processes-{host()}-*.json"):
         found = read_json(note)
         if found is None or _living(found["driver"]):
             continue
         left = [process for process in map(_living, found["processes"]) if process]
-        kill(left)
-        psutil.wait_procs(left, timeout=10)
-        note.unlink(missing_ok=True)
+        killed = kill(left)
+        psutil.wait_procs(killed, timeout=10)
+        if not any(process.is_running() for process in left if process not in killed):
+            note.unlink(missing_ok=True)
 
 
 def may_live(store: Path) -> bool:

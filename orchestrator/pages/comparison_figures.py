@@ -15,6 +15,7 @@ from orchestrator.planning.components import components
 from orchestrator.planning.score_recipe import Metric, Plot
 from orchestrator.reading.comparison import Comparison, Entry, Line
 from orchestrator.reading.numbers import axis, scale
+from orchestrator.reading.results import total
 from orchestrator.reading.summary import Scored
 
 MARKERS = "os^Dv"  # so that entries differ in more than colour
@@ -174,24 +175,23 @@ def _curves(place: Scored, lines: Sequence[Line]) -> str:
 def _times(entries: Sequence[Entry]) -> str:
     """Wall minutes of the first run's stages, for trainings and the rest, measured when each stage was made."""
     figure, axes = blank("minutes", "")
-    for place, entry in enumerate(entries):
-        begun = 0.0
-        for number, (kind, minutes) in enumerate(_minutes(entry).items()):
-            label = kind if place == 0 else None
-            axes.barh(place, minutes, left=begun, height=0.5, color=COLOURS[number], label=label)
-            begun += minutes
-    axes.set_yticks(range(len(entries)), [entry.label for entry in entries])
+    places, minutes = range(len(entries)), [_minutes(entry) for entry in entries]
+    trainings, others = zip(*(each or (0.0, 0.0) for each in minutes), strict=True)
+    axes.barh(places, trainings, height=0.5, color=COLOURS[0], label="training")
+    axes.barh(places, others, left=trainings, height=0.5, color=COLOURS[1], label="per image")
+    named = zip(entries, minutes, strict=True)
+    axes.set_yticks(places, [entry.label if known else f"{entry.label} (unknown)" for entry, known in named])
     axes.invert_yaxis()
     _legend(axes)
     return svg(figure, "times")
 
 
-def _minutes(entry: Entry) -> Mapping[str, float]:
-    minutes = [(stage["kind"] == "train", (stage["wall"] or 0) / 60) for stage in entry.group.first["stages"]]
-    return {
-        "training": sum(time for trains, time in minutes if trains),
-        "per image": sum(time for trains, time in minutes if not trains),
-    }
+def _minutes(entry: Entry) -> tuple[float, float] | None:
+    """The minutes of trainings and those of other stages; None if the time of a stage is unknown."""
+    stages = entry.group.first["stages"]
+    trainings = total(stage["wall"] for stage in stages if stage["kind"] == "train")
+    others = total(stage["wall"] for stage in stages if stage["kind"] != "train")
+    return None if trainings is None or others is None else (trainings / 60, others / 60)
 
 
 def _colour(place: int) -> str:

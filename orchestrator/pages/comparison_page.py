@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from orchestrator.pages import SAMPLES
 from orchestrator.pages.comparison_figures import figures
 from orchestrator.pages.confusion import Scored, matrices
 from orchestrator.pages.page import template
@@ -16,8 +17,6 @@ from orchestrator.reading import formats
 from orchestrator.reading.comparison import Comparison, Entry
 from orchestrator.reading.runs import FinishedRun
 from orchestrator.storage.store import Store, write_atomically
-
-SAMPLES = 24  # images of each list, unless another number is asked for
 
 
 def write_page(comparison: Comparison, store: Path, path: Path, count: int = SAMPLES) -> None:

@@ -48,8 +48,10 @@ def share_or_number(value: float | None) -> str:
     return f"{value:,}" if isinstance(value, int) else percent(value)
 
 
-def seconds(value: float) -> str:
-    """A time in the two largest of its units: 4.2 s, 3 min 5 s, 2 h 10 min."""
+def seconds(value: float | None) -> str:
+    """A time in the two largest of its units: 4.2 s, 3 min 5 s, 2 h 10 min; a dash if it is unknown."""
+    if value is None:
+        return "-"
     if value < 59.95:
         return f"{value:.1f} s"
     whole = round(value)

@@ -23,9 +23,9 @@ from orchestrator.planning.references import resolve
 from orchestrator.planning.score_recipe import Details
 from orchestrator.reading.by_image import scores_of_images
 from orchestrator.reading.numbers import told_figures
-from orchestrator.reading.results import cost_unit, entry, subjects, used_settings
+from orchestrator.reading.results import cost_unit, entry, subjects, total, used_settings
 from orchestrator.storage.place import HISTORY
-from orchestrator.storage.store import Store, read_json, read_manifest, write_atomically
+from orchestrator.storage.store import Store, read_json, read_manifest, seconds, write_atomically
 
 SAMPLES = 12  # images that are shown of each list
 
@@ -35,6 +35,7 @@ def write_report(prepared: Prepared, results: Mapping[str, Any], folder: Path) -
     steps = [step for step in prepared.steps if step.manifest is not None]
     rows = [_row(row, subject, results) for row, subject in zip(results["rows"], subjects(results["rows"]), strict=True)]
     known, classes = dict.fromkeys(row["quantity"] for row in rows), results["classes"]
+    stages = [_stage(step) for step in steps]
     page = template("report.html.j2").render(
         results=results,
         metrics=scores.metrics(known, "pages"),
@@ -46,7 +47,8 @@ def write_report(prepared: Prepared, results: Mapping[str, Any], folder: Path) -
         shared=_shared([row["protocol"] for row in rows]),
         last=_last(rows),
         classes=_of_classes(_last(rows)),
-        stages=[_stage(step) for step in steps],
+        stages=stages,
+        total={clock: total(stage[clock] for stage in stages) for clock in ("wall", "cpu")},
         curves=[{**row, "figure": figures.threshold_curve(row, row["name"])} for row in rows if "curve" in row],
         losses=[(step.stage.name, figures.losses(history, step.stage.name)) for step, history in _histories(steps)],
         regions=[
@@ -115,10 +117,11 @@ def _stage(step: PlannedStage) -> dict[str, Any]:
         "name": step.stage.name,
         "kind": step.stage.recipe.kind,
         "over": step.stage.recipe.over,
-        "images": len(step.items),
+        "images": step.manifest["items"],  # those of its times; the result may be over a wider list
         "reads": [source.stage.name for source in step.inputs.values()],
         "cached": not step.reason,  # the reason why the stage was made
-        **{name: step.manifest[name] for name in ("wall", "cpu", "device", "engine")},
+        **{name: step.manifest[name] for name in ("device", "engine")},
+        **{clock: seconds(step.manifest, clock) for clock in ("wall", "cpu")},
         "memory": step.manifest.get("memory"),  # unknown for stages that were made before it was measured
     }
 

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from orchestrator.storage.store import seconds
+
 LENGTH = ("epochs", "iterations", "batch")  # settings that say how long a training is
 
 
@@ -24,7 +26,7 @@ def estimate(
     `identity` is what its key is made of, `results` are the manifests of results of its name. It takes the one with the fewest
     other settings, the newest of these, and only those whose seconds are of all their work.
     """
-    known = [made for made in results if not made.get("partial") and _work(kind, made["identity"], made["items"])]
+    known = [made for made in results if seconds(made, "wall") is not None and _work(kind, made["identity"], made["items"])]
     work = _work(kind, identity, images)
     if not known or not work:
         return None

@@ -1,6 +1,6 @@
 """Groups of runs side by side: scores, paired differences to the first group, published figures, differing protocols."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -117,6 +117,12 @@ def _warnings(entries: Sequence[Entry], lines: Mapping[Scored, Sequence[Line]]) 
             for line in compared
             if line.lost
         ]
+        found += [
+            f"{line.entry.label}, {quantity} on {split}: the score of random seed {_listed(line.row.left_out)} is left out, "
+            f"because its images, masks or protocol differ from those of random seed {line.entry.group.first['random_seed']}"
+            for line in compared
+            if line.row.left_out
+        ]
     if len({tuple(run["random_seed"] for run in entry.group.runs) for entry in entries}) > 1:
         told = "; ".join(f"{entry.label}: {_seeds(entry)}" for entry in entries)
         found.append(f"random seeds differ ({told}); differences are over the common ones")
@@ -162,4 +168,8 @@ def _failures(entries: Sequence[Entry]) -> list[str]:
 
 
 def _seeds(entry: Entry) -> str:
-    return ", ".join(str(run["random_seed"]) for run in entry.group.runs)
+    return _listed(run["random_seed"] for run in entry.group.runs)
+
+
+def _listed(seeds: Iterable[int]) -> str:
+    return ", ".join(map(str, seeds))

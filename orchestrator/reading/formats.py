@@ -8,6 +8,7 @@ import csv
 import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from rich.table import Table
 
@@ -20,6 +21,8 @@ from orchestrator.reading.rows_of_files import GivenRow
 from orchestrator.reading.summary import Scored, Spread
 from orchestrator.reading.tables import PIPED_WIDTH, fitting, threshold
 from orchestrator.storage.store import write_atomically
+
+Content = TypeVar("Content")
 
 ABOUT = ("method", "run", "quantity", "of", "split", "metric", "class", "unit", "better")
 NUMBERS = ("n", "mean", "std", "min", "max", "difference", "difference_std", "difference_low", "difference_high", "images")
@@ -152,15 +155,17 @@ def comma_separated(comparison: Comparison) -> str:
     return file.getvalue()
 
 
-WRITERS: dict[str, Callable[[Comparison], str]] = {".md": markdown, ".tex": latex, ".csv": comma_separated}
-
-
 def write(comparison: Comparison, path: Path) -> None:
     """Write a comparison in the format that the file's ending names."""
-    if path.suffix not in WRITERS:
-        raise WrongInput(f"{path} must end in one of {', '.join([*WRITERS, '.html'])}")
+    write_as({".md": markdown, ".tex": latex, ".csv": comma_separated}, comparison, path)
+
+
+def write_as(writers: Mapping[str, Callable[[Content], str]], content: Content, path: Path) -> None:
+    """Write `content` with the writer of the file's ending; WrongInput if there is none."""
+    if path.suffix not in writers:
+        raise WrongInput(f"{path} must end in one of {', '.join([*writers, '.html'])}")
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, WRITERS[path.suffix](comparison).encode())
+    write_atomically(path, writers[path.suffix](content).encode())
 
 
 def _metrics(comparison: Comparison) -> tuple[dict[str, Metric], dict[str, Metric]]:
@@ -218,7 +223,7 @@ def _long(line: Line) -> Iterable[list[object]]:
             difference, figure = line.differences.get(name), line.published.get(name)
             yield [
                 *_about(line, name, "", metric),
-                *_of_runs(spread),
+                *of_runs(spread),
                 *((difference.spread.mean, difference.spread.std) if difference else (None, None)),
                 *(difference.interval if difference and difference.interval else (None, None)),
                 about["protocol"]["images"],
@@ -226,7 +231,7 @@ def _long(line: Line) -> Iterable[list[object]]:
             ]
     main = scores.main_metric(about["quantity"])
     for name, spread in line.row.per_class.items():
-        yield [*_about(line, main.per_class, name, main), *_of_runs(spread), *[None] * 4, about["protocol"]["images"], None, None]
+        yield [*_about(line, main.per_class, name, main), *of_runs(spread), *[None] * 4, about["protocol"]["images"], None, None]
 
 
 def _long_given(place: Scored, row: GivenRow) -> Iterable[list[object]]:
@@ -242,8 +247,9 @@ def _about(line: Line, metric: str, class_name: str, declared: Metric) -> list[o
     return [*place, metric, class_name, declared.unit, declared.better]
 
 
-def _of_runs(spread: Spread) -> list[object]:
-    return [spread.n, spread.mean, spread.std, spread.minimum, spread.maximum]
+def of_runs(spread: Spread | None) -> list[object]:
+    """The cells `n`, `mean`, `std`, `min` and `max`, empty if no run has a value."""
+    return [spread.n, spread.mean, spread.std, spread.minimum, spread.maximum] if spread else [None] * 5
 
 
 def markdown_table(head: Sequence[str], body: Iterable[Sequence[str]]) -> str:

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from orchestrator.planning.recipe import StageRecipe
 from orchestrator.planning.recipes import load_all
 from orchestrator.reading.protocol import imports, owner, protocol
 from orchestrator.storage.place import RESULTS, place_of
-from orchestrator.storage.store import read_json, write_json
+from orchestrator.storage.store import read_json, seconds, write_json
 
 FORMAT = 3  # version of results.json
 FAILED = "failed.json"  # written instead if a run failed (see `orchestrator.reading.summary`)
@@ -180,16 +180,25 @@ def _cost(prepared: Prepared, source: PlannedStage) -> dict[str, float | None]:
     """Wall seconds of `source` and all stages behind it, and the multiple of the unit of cost.
 
     Recipes name the stages of the unit: for all images of the training list. If the run has none of them, the newest in the
-    store count. The time of an imported result is unknown; there is no multiple then.
+    store count. The time of an imported result is unknown; there is no multiple then. Both are None if one of the stages was
+    resumed.
     """
     behind = list(ancestors(source).values())
-    wall = sum(_wall(stage.manifest, stage.stage.recipe, len(stage.items)) or 0 for stage in behind if stage.manifest)
-    if imports(behind):
+    wall = total(_wall(stage.manifest, stage.stage.recipe, len(stage.items)) for stage in behind if stage.manifest)
+    if wall is None or imports(behind):
         return {"wall": wall, "units": None}
     images = len(prepared.planner.items(prepared.settings["images.training"], with_masks=False))
     here = {other.stage.name: other.manifest for other in prepared.steps}
-    unit = [_wall(here.get(name) or prepared.planner.store.newest(name), recipe, images) for name, recipe in cost_unit().items()]
-    return {"wall": wall, "units": wall / sum(filter(None, unit)) if all(unit) else None}
+    newest = prepared.planner.store.newest
+    unit = total(_wall(here.get(name) or newest(name), recipe, images) for name, recipe in cost_unit().items())
+    return {"wall": wall, "units": wall / unit if unit else None}
+
+
+def total(figures: Iterable[float | None]) -> float | None:
+    """The sum of figures; None if one of them is unknown."""
+    found = list(figures)
+    known = [figure for figure in found if figure is not None]
+    return sum(known) if len(known) == len(found) else None
 
 
 def cost_unit() -> dict[str, StageRecipe]:
@@ -201,11 +210,12 @@ def _wall(manifest: Mapping[str, Any] | None, recipe: StageRecipe, images: int) 
     """The seconds of a result for this number of images; those of a training are known only for its own number."""
     if manifest is None or (recipe.kind == "train" and manifest["items"] != images):
         return None
-    return manifest["wall"] * (images / manifest["items"] if recipe.per_image else 1)
+    wall = seconds(manifest, "wall")
+    return None if wall is None else wall * (images / manifest["items"] if recipe.per_image else 1)
 
 
 def _stage(step: PlannedStage) -> dict[str, Any]:
     manifest = step.manifest or {}
-    figures = {name: manifest.get(name) for name in ("wall", "cpu", "memory", "gpu_memory", "items", "finished", "device")}
     about = {"stage": step.stage.name, "kind": step.stage.recipe.kind, "key": step.result, "list": manifest.get("list")}
-    return {**about, **figures}
+    spent = {clock: seconds(manifest, clock) for clock in ("wall", "cpu")}
+    return {**about, **spent, **{name: manifest.get(name) for name in ("memory", "gpu_memory", "items", "finished", "device")}}

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestrator.engine.announced import PLAN, RESULTS
+from orchestrator.engine.announced import PLAN
 from orchestrator.engine.progress import left
 from orchestrator.reading.summary import failure_in, group_name
 from orchestrator.storage.host import host_name
-from orchestrator.storage.lease import LEASE, held
-from orchestrator.storage.place import PROGRESS
+from orchestrator.storage.lease import LEASE, held, read_lease
+from orchestrator.storage.place import PROGRESS, RECORD, RESULTS
 from orchestrator.storage.shards import SHARD
 from orchestrator.storage.store import Store, read_json, read_manifest
 
@@ -59,7 +59,7 @@ def unfinished(store: Path) -> Iterator[Launched]:
 
 def _stopped_early(store: Path) -> set[str]:
     """The groups of the trials that sweeps have stopped early."""
-    records = [read_json(path) or {} for path in (store / "sweeps").glob("*/sweep.json")]
+    records = [read_json(path) or {} for path in (store / "sweeps").glob(f"*/{RECORD}")]
     return {trial["group"] for record in records for trial in record.get("trials", ()) if trial["stopped"]}
 
 
@@ -69,7 +69,7 @@ def _launched(store: Store, folder: Path, plan: Mapping[str, Any]) -> Launched:
     doing = [_doing(_folder(store, stage), stage) for stage in missing if runs and held(_folder(store, stage))]
     of_doing = {one.stage: one.left for one in doing}
     seconds = [of_doing.get(stage["stage"], stage["expected"]) for stage in missing]
-    holder = (read_json(folder / LEASE) if runs else None) or {}
+    holder = (read_lease(folder / LEASE) if runs else None) or {}
     return Launched(
         run=folder.name,
         state=RUNNING if runs else FAILED if failure else STOPPED,

@@ -15,6 +15,7 @@ from orchestrator.planning.nearest import nearest
 from orchestrator.planning.recipes import load_all
 from orchestrator.planning.stage import Stage
 from orchestrator.reading.results import FORMAT
+from orchestrator.storage.place import RESULTS
 from orchestrator.storage.store import Store, check_store, read_json, read_manifest
 
 
@@ -127,7 +128,7 @@ def open_run(store: Path, name: str) -> FinishedRun:
 
 def result_files(store: Path) -> list[Path]:
     """The `results.json` of every finished run of a store."""
-    return sorted((store / "runs").glob("*/results.json"))
+    return sorted((store / "runs").glob(f"*/{RESULTS}"))
 
 
 def read_results(path: Path) -> dict[str, Any]:

@@ -64,6 +64,7 @@ class Row:
     runs: Mapping[int, Mapping[str, Any]]  # the same row of each run's results, by random seed
     scores: Mapping[str, Spread]  # by metric
     per_class: Mapping[str, Spread]  # by class: the score whose mean is the main metric
+    left_out: Sequence[int] = ()  # random seeds whose score is on other images or masks, or under another protocol
 
     @property
     def main(self) -> Spread | None:
@@ -85,7 +86,7 @@ class Group:
         return self.runs[0]
 
     def rows(self) -> list[Row]:
-        """A row for each score of the first run, over the runs that have it under the same protocol."""
+        """A row for each score of the first run, over the runs that have it on the same masks under the same protocol."""
         return [_row(about, self.runs) for about in self.first["rows"]]
 
     def last(self) -> dict[Scored, Row]:
@@ -129,28 +130,34 @@ def sentence(error: BaseException) -> str:
 
 
 def _row(about: Mapping[str, Any], runs: Sequence[Mapping[str, Any]]) -> Row:
-    same = {run["random_seed"]: row for run in runs for row in run["rows"] if _matches(row, about)}
+    there = {run["random_seed"]: row for run in runs for row in run["rows"] if _place(row) == _place(about)}
+    same = {seed: row for seed, row in there.items() if _matches(row, about)}
     main = scores.main_metric(about["quantity"])
-    found = {name: _spread({seed: row["metrics"].get(name) for seed, row in same.items()}) for name in about["metrics"]}
+    found = {name: spread_of({seed: row["metrics"].get(name) for seed, row in same.items()}) for name in about["metrics"]}
     if "oracle" in about:
         name = scores.main(about["quantity"])
-        found["oracle"] = _spread({seed: row["oracle"][name] for seed, row in same.items()})
+        found["oracle"] = spread_of({seed: row["oracle"][name] for seed, row in same.items()})
     classes = about.get("per_class", {})
     per_class = {
-        name: _spread({seed: row["per_class"][name].get(main.per_class) for seed, row in same.items()}) for name in classes
+        name: spread_of({seed: row["per_class"][name].get(main.per_class) for seed, row in same.items()}) for name in classes
     }
-    return Row(about, same, _defined(found), _defined(per_class))
+    return Row(about, same, _defined(found), _defined(per_class), sorted(there.keys() - same.keys()))
+
+
+def _place(row: Mapping[str, Any]) -> tuple[str, ...]:
+    return row["quantity"], row["stage"], row["split"]
 
 
 def _matches(row: Mapping[str, Any], about: Mapping[str, Any]) -> bool:
-    same = all(row[name] == about[name] for name in ("quantity", "stage", "split"))
-    return same and measured(row["protocol"]) == measured(about["protocol"])
+    """Whether two rows of one place were scored on the same images and masks under the same protocol."""
+    return row["masks"] == about["masks"] and measured(row["protocol"]) == measured(about["protocol"])
 
 
-def _spread(values: Mapping[int, float | None]) -> Spread:
-    """The values of a score without runs in which it is undefined; `n` counts the rest."""
-    return Spread({seed: value for seed, value in values.items() if value is not None})
+def spread_of(values: Mapping[int, float | None]) -> Spread | None:
+    """The values by random seed without undefined ones; `n` counts the rest. None if no run has a value."""
+    known = {seed: value for seed, value in values.items() if value is not None}
+    return Spread(known) if known else None
 
 
-def _defined(spreads: Mapping[str, Spread]) -> dict[str, Spread]:
-    return {name: spread for name, spread in spreads.items() if spread.n}
+def _defined(spreads: Mapping[str, Spread | None]) -> dict[str, Spread]:
+    return {name: spread for name, spread in spreads.items() if spread}

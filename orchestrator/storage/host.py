@@ -47,8 +47,8 @@ def holder_of(token: str) -> str:
 
 
 def is_dead(holder: Mapping[str, Any], silent: float) -> bool:
-    """Whether a holder counts as dead, whose lease or flag was not touched for `silent` seconds."""
-    return silent > SILENCE or (holder["host"] == host() and not alive(holder["pid"]))
+    """Whether a holder counts as dead, whose lease or flag was not touched for `silent` seconds; {} is an unknown holder."""
+    return silent > SILENCE or (holder.get("host") == host() and not alive(holder["pid"]))
 
 
 @contextmanager

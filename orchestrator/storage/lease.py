@@ -19,6 +19,7 @@ from orchestrator.storage.host import holder_of, is_dead
 from orchestrator.storage.trouble import require, room_for
 
 HEARTBEAT = 5.0  # seconds between touches
+ASIDE = 0.2  # seconds in which a launch that has moved a living lease aside gives it back, see `_take_over`
 LEASE = "lease.json"
 
 
@@ -49,7 +50,7 @@ class Lease:
             token = secrets.token_hex(8)
             partial = self.path.with_name(f".lease.{token}")
             with room_for(self.path):
-                partial.write_text(holder_of(token), encoding="utf-8")
+                _write(partial, token)
             os.replace(partial, self.path)
             self.token = token
         return token
@@ -57,7 +58,10 @@ class Lease:
 
 def check_fence(path: Path, token: str) -> None:
     """Raise LeaseLost unless the lease at `path` is held under `token`; workers get both with their job."""
-    holder = _read(path)
+    holder = read_lease(path)
+    if holder is None:
+        time.sleep(ASIDE)
+        holder = read_lease(path)
     if holder is None:
         require(path.parents[2])  # the root of the store; if that is absent, the lease is not lost
     if holder is None or holder.get("token") != token:
@@ -96,13 +100,21 @@ def _create(path: Path, token: str) -> bool:
     partial = path.with_name(f".lease.{token}")
     try:
         with room_for(path):
-            partial.write_text(holder_of(token), encoding="utf-8")
+            _write(partial, token)
             os.link(partial, path)  # atomic, also on NFS; fails if the file exists
         return True
     except (FileExistsError, FileNotFoundError):  # not found: `clean` has just removed the folder
         return False
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _write(path: Path, token: str) -> None:
+    """Write the content of a lease, which is on the disk before its file becomes the lease: a power cut leaves no empty one."""
+    with path.open("w", encoding="utf-8") as file:
+        file.write(holder_of(token))
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _take_over(path: Path, token: str, dead: dict) -> bool:
@@ -112,7 +124,7 @@ def _take_over(path: Path, token: str, dead: dict) -> bool:
         os.rename(path, aside)
     except FileNotFoundError:
         return False
-    mistaken = _read(aside) != dead  # another launch was faster; this is its lease, so give it back
+    mistaken = read_lease(aside) != dead  # another launch was faster; this is its lease, so give it back
     if mistaken:
         with contextlib.suppress(FileExistsError):
             os.link(aside, path)
@@ -122,18 +134,21 @@ def _take_over(path: Path, token: str, dead: dict) -> bool:
 
 def _dead_holder(path: Path) -> dict | None:
     """The holder if it is dead; None if it lives or has just released the lease."""
-    holder = _read(path)
+    holder = read_lease(path)
     try:
-        return holder if holder and is_dead(holder, time.time() - path.stat().st_mtime) else None
+        return holder if holder is not None and is_dead(holder, time.time() - path.stat().st_mtime) else None
     except FileNotFoundError:
         return None
 
 
-def _read(path: Path) -> dict | None:
+def read_lease(path: Path) -> dict | None:
+    """The holder; None if there is no lease, {} if its file is damaged, so that only its age tells whether the holder lives."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
+    except ValueError:  # no JSON, no UTF-8
+        return {}
 
 
 def _beat(lease: Lease) -> bool:

@@ -17,7 +17,7 @@ AT_ONCE = 16  # files that are read side by side
 PROGRESS, STOP = "progress.json", "stop"  # files of a running training: its progress, and a request to stop
 NETWORK, HISTORY = "network.pt", "history.json"  # files of a finished training: its weights, and its mean losses per epoch
 MANIFEST, MADE_FROM = "manifest.json", "made_from.json"  # files of a stage: a finished result, and the digest of its inputs
-RESULTS = "results.json"  # file of a finished run
+RESULTS, RECORD = "results.json", "sweep.json"  # files of a finished run, and of a sweep
 
 
 class Folder:

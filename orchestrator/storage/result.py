@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from orchestrator.storage.lease import LEASE, Lease, try_lease
+from orchestrator.storage.lease import LEASE, Lease, read_lease, try_lease
 from orchestrator.storage.place import MADE_FROM, MANIFEST, PROGRESS, STOP, Folder, place_of
 from orchestrator.storage.shards import shard_is_from, shard_path, write_shard
 from orchestrator.storage.store import read_json, replacing, write_json
@@ -107,7 +107,7 @@ class Attempt(Result):
 
     def resuming(self, checkpoint: str, rank: int) -> AbstractContextManager[None]:
         """Give a training's worker the last checkpoint, and keep those that it writes during the block."""
-        lease = read_json(self.folder / LEASE) or {}
+        lease = read_lease(self.folder / LEASE) or {}
         away = lease.get("token") != self.token  # on another machine than the driver's
         if away:
             (self.folder / STOP).unlink(missing_ok=True)  # of an earlier launch; a request of this one is sent again

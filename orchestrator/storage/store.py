@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -66,6 +66,11 @@ def check_store(root: Path) -> None:
 def read_manifest(folder: Path) -> dict[str, Any] | None:
     """The manifest of a finished stage, or None."""
     return read_json(folder / MANIFEST)
+
+
+def seconds(manifest: Mapping[str, Any], clock: str) -> float | None:
+    """The `wall` or `cpu` seconds of a result; None if an earlier attempt did a part of the work, whose seconds are not known."""
+    return None if manifest.get("partial") else manifest.get(clock)
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
+from orchestrator.storage.place import RECORD
 from orchestrator.storage.store import read_json, write_json
 from orchestrator.sweeps.axes import THRESHOLD
 from orchestrator.sweeps.sweep import Sweep
@@ -16,7 +17,7 @@ class Record:
 
     def __init__(self, sweep: Sweep):
         self.sweep, self.lock = sweep, threading.Lock()
-        known = read_json(sweep.folder / "sweep.json") or {"begun": [], "trials": []}
+        known = read_json(sweep.folder / RECORD) or {"begun": [], "trials": []}
         self.begun: list[dict[str, Any]] = known["begun"]  # the settings of each
         self.trials: dict[int, dict[str, Any]] = {trial["number"]: trial for trial in known["trials"]}
 
@@ -45,4 +46,4 @@ class Record:
             "random_seeds": list(sweep.random_seeds),
         }
         trials = [self.trials[number] for number in sorted(self.trials)]
-        write_json(sweep.folder / "sweep.json", {**about, "begun": self.begun, "trials": trials})
+        write_json(sweep.folder / RECORD, {**about, "begun": self.begun, "trials": trials})

@@ -11,6 +11,7 @@ from orchestrator.planning.nearest import nearest
 from orchestrator.reading import numbers
 from orchestrator.reading.groups import Runs
 from orchestrator.reading.summary import Group, group_of
+from orchestrator.storage.place import RECORD
 from orchestrator.storage.store import Store, read_json
 from orchestrator.sweeps.axes import THRESHOLD
 from orchestrator.sweeps.trial import Cut, Trial, better, cut_of, metric_of, parts
@@ -87,7 +88,7 @@ def groups_of(runs: Runs, name: str) -> list[Group]:
 
 def read_sweep(store: Path, name: str) -> dict[str, Any] | None:
     """The list of trials of the sweep called `name`, if there is one."""
-    return read_json(store / "sweeps" / name / "sweep.json")
+    return read_json(store / "sweeps" / name / RECORD)
 
 
 def slices(found: Findings) -> dict[str, list[tuple[Any, Trial]]]:

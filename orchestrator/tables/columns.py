@@ -15,8 +15,8 @@ from typing import Any
 from orchestrator.planning import scores
 from orchestrator.planning.score_recipe import Metric
 from orchestrator.reading.numbers import NONE, form, heading, scale, told_spread
-from orchestrator.reading.results import entry
-from orchestrator.reading.summary import Group, Row, Spread
+from orchestrator.reading.results import entry, total
+from orchestrator.reading.summary import Group, Row, Spread, spread_of
 from orchestrator.tables.table_recipe import Row as TableRow
 from orchestrator.tables.table_recipe import Table
 
@@ -88,7 +88,7 @@ class Column:
     def measured(self, group: Group) -> Spread | None:
         """What the runs of a group have here, in the unit of results; None if they have nothing."""
         if self.name == "cost.cpu":
-            return _spread({run["random_seed"]: _minutes(run) for run in group.runs})
+            return spread_of({run["random_seed"]: _minutes(run) for run in group.runs})
         last = group.last()
         if self.name == "cost.units":
             ends = [row for (quantity, _), row in last.items() if quantity != "seg"]
@@ -151,12 +151,7 @@ def class_columns_of(table: Table) -> list[Column]:
 
 
 def _inside(row: Row, value: Callable[[Mapping[str, Any]], float | None]) -> Spread | None:
-    return _spread({seed: value(result) for seed, result in row.runs.items()})
-
-
-def _spread(values: Mapping[int, float | None]) -> Spread | None:
-    known = {seed: value for seed, value in values.items() if value is not None}
-    return Spread(known) if known else None
+    return spread_of({seed: value(result) for seed, result in row.runs.items()})
 
 
 def _share(errors: Mapping[str, float | None], kind: str) -> float | None:
@@ -167,5 +162,5 @@ def _share(errors: Mapping[str, float | None], kind: str) -> float | None:
 
 
 def _minutes(run: Mapping[str, Any]) -> float | None:
-    spent = [stage["cpu"] for stage in run["stages"]]
-    return None if None in spent else sum(spent) / 60
+    spent = total(stage["cpu"] for stage in run["stages"])
+    return None if spent is None else spent / 60

@@ -2,18 +2,16 @@
 
 import csv
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.reading.formats import markdown_table, tabular
+from orchestrator.reading.formats import markdown_table, of_runs, tabular, write_as
 from orchestrator.reading.numbers import NONE, scale
-from orchestrator.reading.summary import Spread
 from orchestrator.reading.tables import WIDEST, table
-from orchestrator.storage.store import write_atomically
 from orchestrator.tables import cells
 from orchestrator.tables.cells import Cell
 from orchestrator.tables.columns import Column
@@ -104,7 +102,7 @@ def comma_separated(found: Findings) -> str:
             published = _divided(told.mean, unit), _divided(told.std, unit), found.asked.table.images
             gap = _divided(found.difference(line, column), unit)
             notes = "; ".join(line.notes)
-            writer.writerow([*_about(found, line, column), *_of_runs(line.ours(column)), *published, gap, notes])
+            writer.writerow([*_about(found, line, column), *of_runs(line.ours(column)), *published, gap, notes])
         for column in found.class_columns:
             writer.writerows(_classes(found, line, column))
     return file.getvalue()
@@ -114,7 +112,7 @@ def _classes(found: Findings, line: Line, column: Column) -> Iterator[list[objec
     ours, published = cells.ours_of(line, column), cells.published_of(found, line, column)
     for name in dict.fromkeys([*published, *ours]):
         value = _divided(published.get(name), 100)
-        yield [*_about(found, line, column, name), *_of_runs(ours.get(name)), value, None, found.asked.table.images, None, ""]
+        yield [*_about(found, line, column, name), *of_runs(ours.get(name)), value, None, found.asked.table.images, None, ""]
 
 
 def _about(found: Findings, line: Line, column: Column, class_name: str = "") -> list[object]:
@@ -123,19 +121,11 @@ def _about(found: Findings, line: Line, column: Column, class_name: str = "") ->
     return [*about, column.name, class_name, column.metric.unit, state]
 
 
-def _of_runs(spread: Spread | None) -> list[object]:
-    return [spread.n, spread.mean, spread.std, spread.minimum, spread.maximum] if spread else [None] * 5
-
-
 def _divided(value: float | None, unit: float) -> float | None:
     """A value of a table as it is in results; 48.8 / 100 is 0.488."""
     return None if value is None else round(value / unit, 12)
 
 
-WRITERS: dict[str, Callable[[Findings], str]] = {".md": markdown, ".tex": latex, ".csv": comma_separated}
-
-
 def write(found: Findings, path: Path) -> None:
     """Write a table in the format that the file's ending names."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, WRITERS[path.suffix](found).encode())
+    write_as({".md": markdown, ".tex": latex, ".csv": comma_separated}, found, path)

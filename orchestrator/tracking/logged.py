@@ -9,10 +9,11 @@ from typing import Any
 
 from orchestrator.reading.results import subjects, used_settings
 from orchestrator.storage.place import HISTORY
-from orchestrator.storage.store import Store, read_json, read_manifest
+from orchestrator.storage.store import Store, read_json, read_manifest, seconds
 
 PARAM_LENGTH = 6000  # MLflow cuts longer values; such a setting is only in results.json
 TAG_LENGTH = 8000
+IMAGES = "images."  # begins the settings of the images
 Manifests = Mapping[str, Mapping[str, Any]]
 
 
@@ -27,17 +28,25 @@ def stage_manifests(folders: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
 
 
 def params(results: Mapping[str, Any]) -> dict[str, str]:
-    """The settings that the run's components read."""
+    """The settings that the run's components read. MLflow lets no param change; these are in the run's name, so none does."""
     used = used_settings(results)
-    return {name: str(value) for name, value in used.items() if len(str(value)) <= PARAM_LENGTH}
+    kept = {name: str(value) for name, value in used.items() if not name.startswith(IMAGES)}
+    return {name: value for name, value in kept.items() if len(value) <= PARAM_LENGTH}
+
+
+def image_settings(results: Mapping[str, Any]) -> dict[str, str]:
+    """Tags: the settings of the images, such as the folder of the masks, which may change for a run."""
+    used = used_settings(results)
+    return {name: str(value)[:TAG_LENGTH] for name, value in used.items() if name.startswith(IMAGES)}
 
 
 def tags(results: Mapping[str, Any]) -> dict[str, str]:
-    """Method, random seed, the key of every stage and the protocol of every score."""
+    """Method, random seed, settings of the images, the key of every stage and the protocol of every score."""
     rows = results["rows"]
     found = {
         "wsss.method": results["method"],
         "wsss.random_seed": str(results["random_seed"]),
+        **image_settings(results),
         **{allowed(f"stage.{stage['stage']}"): stage["key"] for stage in results["stages"]},
         **{allowed(f"protocol.{name}"): json.dumps(row["protocol"]) for name, row in _by_list(rows)},
     }
@@ -91,9 +100,12 @@ def summary(launch: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
 
 def system(manifests: Manifests) -> dict[str, float]:
-    """Wall and CPU seconds of each stage, its busy cores on average, and its peak memory in bytes."""
-    seconds = {
-        allowed(f"{key}_seconds.{name}"): float(manifest[key]) for name, manifest in manifests.items() for key in ("wall", "cpu")
+    """Wall and CPU seconds of each stage, if they are known, its busy cores on average, and its peak memory in bytes."""
+    spent = {
+        allowed(f"{clock}_seconds.{name}"): time
+        for name, manifest in manifests.items()
+        for clock in ("wall", "cpu")
+        if (time := seconds(manifest, clock)) is not None
     }
     busy = {name: manifest["cpu"] / manifest["wall"] for name, manifest in manifests.items() if manifest["wall"] > 0}
     held = {
@@ -102,7 +114,7 @@ def system(manifests: Manifests) -> dict[str, float]:
         for key in ("memory", "gpu_memory")
         if manifest.get(key)  # unknown for stages that were made before it was measured
     }
-    return seconds | {allowed(f"busy_cores.{name}"): cores for name, cores in busy.items()} | held
+    return spent | {allowed(f"busy_cores.{name}"): cores for name, cores in busy.items()} | held
 
 
 def loss_points(folders: Mapping[str, Path], manifests: Manifests) -> Iterator[tuple[str, float, int, int]]:

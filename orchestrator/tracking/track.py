@@ -19,7 +19,7 @@ from orchestrator.storage.store import Store, digest, read_json
 from orchestrator.tracking import logged, origin
 from orchestrator.tracking.mlflow_experiment import AT_ONCE, Experiment, Metric, Run, open_experiment
 
-FORMAT = 2  # version of what is logged; another number delivers every run again
+FORMAT = 3  # version of what is logged; another number delivers every run again
 PARENT = "mlflow.parentRunId"  # MLflow's own
 SWEEP = "wsss.sweep"  # the tag of a sweep's run
 DELIVERED = "wsss.delivered"  # the tag that is set last; a run without it was delivered only in part
@@ -139,7 +139,7 @@ def _deliver(experiment: Experiment, store: Store, results: Mapping[str, Any], f
             experiment.client.log_artifact(child.info.run_id, str(path))
     for name, svg in pictures.items():
         experiment.client.log_text(child.info.run_id, svg, f"figures/{name}")
-    experiment.log(parent, _summary(experiment, parent, store), params, source)
+    experiment.log(parent, _summary(experiment, parent, store), params, logged.image_settings(results) | source)
     for run in (child, parent):
         experiment.log_lists(run, lists)
         experiment.client.set_terminated(run.info.run_id, end_time=end)

@@ -4,15 +4,14 @@ A trial is an ordinary run, which another sweep may have too; it stands below th
 """
 
 from pathlib import Path
-from typing import Any
 
 from imagesets.errors import WrongInput
-from orchestrator.storage.place import place_of
-from orchestrator.storage.store import read_json
+from orchestrator.storage.place import RECORD, place_of
+from orchestrator.sweeps.sweep_results import read_sweep
 from orchestrator.sweeps.trial import told
 from orchestrator.tracking.track import PARENT, SWEEP, experiment_of
 
-FILES = ("sweep.json", "sweep.html")
+FILES = (RECORD, "sweep.html")
 
 
 def track_sweep(store: Path, name: str, uri: str) -> None:
@@ -21,7 +20,7 @@ def track_sweep(store: Path, name: str, uri: str) -> None:
     Raises the errors of MLflow, the database and the network.
     """
     folder = store / "sweeps" / name
-    record: Any = read_json(folder / "sweep.json")
+    record = read_sweep(store, name)
     if record is None:
         raise WrongInput(f"there is no sweep {name!r} in {store / 'sweeps'}")
     experiment = experiment_of(store, record["images"], uri)

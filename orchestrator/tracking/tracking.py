@@ -16,6 +16,7 @@ from imagesets.errors import WrongInput
 from orchestrator.planning.nearest import nearest
 from orchestrator.reading.hidden import ambiguous, hidden, hidden_uri
 from orchestrator.reading.runs import result_files
+from orchestrator.storage.place import RECORD
 
 VARIABLE = "MLFLOW_TRACKING_URI"  # MLflow's own
 SERVERS, DATABASES = ("http", "https"), ("sqlite", "postgresql", "mysql", "mssql")
@@ -88,7 +89,7 @@ def finished_runs(store: Path, named: Sequence[str]) -> list[str]:
 
 def sweeps(store: Path) -> list[str]:
     """The names of the sweeps of a store."""
-    return sorted(path.parent.name for path in (store / "sweeps").glob("*/sweep.json"))
+    return sorted(path.parent.name for path in (store / "sweeps").glob(f"*/{RECORD}"))
 
 
 def deliver(store: Path, run: str, uri: str = "") -> tuple[str, bool]:
