@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from imagesets.errors import WrongInput, refuse
 from imagesets.image_set import ImageSet
@@ -56,6 +56,7 @@ class Experiment:
 
     request: Request
     images_recipe: Recipe
+    segmenter: str  # the one that the request names, or that stands in where it names none
     settings: Mapping[str, Any]
     stages: list[Stage]
 
@@ -132,14 +133,13 @@ class Prepared:
 
 def experiment(request: Request) -> Experiment:
     """Resolve a request's expression and settings; raises WrongInput for any problem before it opens anything."""
-    request = _with_refiners(request, _images(request))
-    images_recipe, chain, settings = _resolved(request)
-    settings |= by_machine(settings, request.cluster)
-    stages = expand(chain, settings)
+    found = _resolved(request)
+    settings = found.settings | by_machine(found.settings, request.cluster)
+    stages = expand(found.chain, settings)
     if settings[WORKERS] is None:
         settings[WORKERS] = dividing(stages, room_of(request))
-        stages = expand(chain, settings)
-    return Experiment(request, images_recipe, settings, stages)
+        stages = expand(found.chain, settings)
+    return Experiment(found.request, found.images, found.segmenter, settings, stages)
 
 
 def room_of(request: Request) -> int:
@@ -149,11 +149,11 @@ def room_of(request: Request) -> int:
 
 def from_companions(wanted: Experiment) -> Iterator[str]:
     """A sentence for each setting that has the default of a component other than its own, and that a stage reads."""
-    images_recipe, chain, settings = _resolved(wanted.request)
-    _, *stronger = _layers(wanted.request, images_recipe, chain)
-    for name, (_, giver) in companions.given(chain).items():
+    found = _resolved(wanted.request)
+    _, *stronger = _layers(found.request, found.images, found.chain)
+    for name, (_, giver) in companions.given(found.chain).items():
         if name in wanted.read and not any(name in layer for layer in stronger):
-            yield f"{name}={settings[name]} is the default that {giver} gives"
+            yield f"{name}={found.settings[name]} is the default that {giver} gives"
 
 
 def against_names(wanted: Experiment) -> Iterator[str]:
@@ -169,26 +169,34 @@ def against_names(wanted: Experiment) -> Iterator[str]:
 
 def settings_given(request: Request) -> dict[str, Any]:
     """All settings of a request; None for settings that follow the machine."""
-    return _resolved(request)[2]
+    return _resolved(request).settings
 
 
-def _resolved(request: Request) -> tuple[Recipe, list[Component], dict[str, Any]]:
-    images_recipe = _images(request)
-    chain = components(request.method, request.segmenter or _segmenter(request, images_recipe))
+class _Resolved(NamedTuple):
+    """A request with the refiners of its network, and what it names."""
+
+    request: Request
+    images: Recipe
+    segmenter: str
+    chain: list[Component]
+    settings: dict[str, Any]
+
+
+def _resolved(request: Request) -> _Resolved:
+    images = images_recipe(request.images)
+    segmenter = request.segmenter or _segmenter(request, images)
+    request = _with_refiners(request, images, segmenter)
+    chain = components(request.method, segmenter)
     used = [recipe.name for part in chain for recipe in (part.recipe, *part.add_ons)]
-    return images_recipe, chain, layered(images_recipe, _layers(request, images_recipe, chain), used)
+    return _Resolved(request, images, segmenter, chain, layered(images, _layers(request, images, chain), used))
 
 
-def _images(request: Request) -> Recipe:
-    return images_recipe(request.images)
-
-
-def _with_refiners(request: Request, images: Recipe) -> Request:
+def _with_refiners(request: Request, images: Recipe, segmenter: str) -> Request:
     """The request, with the refiners that its network was published with on these images, if it needs some and names none."""
     recipes = _named(request)
     found = next((own for recipe in recipes if (own := recipe.published_refiners.get(images.name))), ())
-    segmenter, _ = find(request.segmenter or _segmenter(request, images), ("segmenter",))
-    if any(recipe.kind == "refiner" for recipe in recipes) or not learns_from_masks(segmenter):
+    last, _ = find(segmenter, ("segmenter",))
+    if any(recipe.kind == "refiner" for recipe in recipes) or not learns_from_masks(last):
         return request
     return replace(request, method="+".join([request.method, *found]))
 
