@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from imagesets.errors import WrongInput, refuse
 from imagesets.image_set import ImageSet
 from orchestrator.planning import companions
-from orchestrator.planning.components import Component, components, learns_from_masks
+from orchestrator.planning.components import Component, components, learns_from_masks, spelled
 from orchestrator.planning.expression import expand
 from orchestrator.planning.images import image_layers, images_recipe
 from orchestrator.planning.inherited import with_unnamed_methods
@@ -48,6 +48,9 @@ class Request:
     # the most workers of a training if no setting gives a number; 0: as many as fit this machine, or one on a cluster
     room: int = 0
     weak_segmenter: bool = False  # a preset overrides the segmenter's variant: a table named it, and not the user
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "method", spelled(self.method))  # it is part of the names of runs and sweeps
 
 
 @dataclass(frozen=True)
@@ -160,11 +163,11 @@ def against_names(wanted: Experiment) -> Iterator[str]:
     """A sentence for each assigned setting of a named variant, such as the backbone of deeplabv2-resnet50, that is another."""
     assigned = parse_assignments(wanted.request.assignments)
     for word in filter(None, [*wanted.request.method.split("+"), wanted.request.segmenter]):
-        recipe, values = find(word.strip(), companions.NAMED)
+        recipe, values = find(word, companions.NAMED)
         for name, setting in recipe.settings.items():
             full, value = f"{recipe.name}.{name}", values.get(name, setting.default)
-            if word.strip() == f"{recipe.name}-{value}" and full in assigned and wanted.settings[full] != value:
-                yield f"{full}={wanted.settings[full]} replaces the {value} of {word.strip()}"
+            if word == f"{recipe.name}-{value}" and full in assigned and wanted.settings[full] != value:
+                yield f"{full}={wanted.settings[full]} replaces the {value} of {word}"
 
 
 def settings_given(request: Request) -> dict[str, Any]:
@@ -209,7 +212,7 @@ def _segmenter(request: Request, images: Recipe) -> str:
 
 def _named(request: Request) -> list[Recipe]:
     """The recipes of the words of a method that have one of that name."""
-    return [recipe for word in request.method.split("+") if (recipe := load_all().get(word.strip()))]
+    return [recipe for word in request.method.split("+") if (recipe := load_all().get(word))]
 
 
 def name_in_store(method: str, images: str, identity: object) -> str:
