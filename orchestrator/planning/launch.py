@@ -3,7 +3,6 @@
 A `Request` becomes an `Experiment` (settings, stages); with opened images that becomes a `Prepared` plan.
 """
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -27,9 +26,7 @@ from orchestrator.planning.settings import declared, layered, parse_assignments,
 from orchestrator.planning.stage import Stage, narrowed
 from orchestrator.planning.workers import WORKERS, dividing, room
 from orchestrator.storage.place import STORE
-from orchestrator.storage.store import Store, digest
-
-UNSAFE = re.compile(r"[^\w.-]+")  # in the name of a folder
+from orchestrator.storage.store import Store, as_part, digest
 
 
 @dataclass(frozen=True)
@@ -217,7 +214,7 @@ def _named(request: Request) -> list[Recipe]:
 
 def name_in_store(method: str, images: str, identity: object) -> str:
     """The name of a group of runs or of a sweep, fit for a folder: method, name of the image set, a hash of the rest."""
-    return f"{method}-{UNSAFE.sub('-', images)[:40]}-{digest(repr(identity).encode())[:8]}"
+    return f"{method}-{as_part(images)[:40]}-{digest(repr(identity).encode())[:8]}"
 
 
 def prepare(wanted: Experiment, images: ImageSet) -> Prepared:
