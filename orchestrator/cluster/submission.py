@@ -132,7 +132,7 @@ class Submission:
             if path := self._file_of(text):
                 yield f"--set {text.partition('=')[0]}=", path
         yield from (("--to", str(path)) for path in values.get("to", ()))
-        uri = values.get("tracking_uri") or ""
+        uri = self.variables.get(VARIABLE, "")
         if uri.startswith("sqlite:///"):
             yield "--tracking-uri", uri.removeprefix("sqlite:///")
 
