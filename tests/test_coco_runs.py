@@ -53,7 +53,9 @@ def test_every_published_figure_on_coco_is_of_a_run_that_is_planned(
     assert planned(root, tmp_path, chain, segmenter).steps
 
 
-@pytest.mark.parametrize(("method", "segmenter"), [("mctformer", "resnet38d-mctformer"), ("recurseed", "deeplabv3plus-resnet101")])
+@pytest.mark.parametrize(
+    ("method", "segmenter"), [("mctformer", "resnet38d-mctformer"), ("recurseed", "deeplabv3plus-resnet101")]
+)
 def test_a_finished_run_names_the_segmenter_that_its_method_was_published_with(
     method: str, segmenter: str, root: Path, tmp_path: Path
 ) -> None:
