@@ -140,6 +140,14 @@ def test_the_random_seed_changes_every_key(image_set: Path) -> None:
     assert changed(before, after) == set(keys(before))
 
 
+@pytest.mark.parametrize("given", ["extraction.precision=bfloat16", "extraction.threads=2"])
+def test_how_networks_are_read_counts_in_no_key_of_copied_masks_and_of_what_learns_from_them(image_set: Path, given: str) -> None:
+    masks = f"imported.masks={image_set / 'SegmentationClass'}"
+    for method, own in (("supervised", ()), ("cam+irn", (masks,))):
+        before, after = (prepare(request(image_set, method=method, assignments=(*PLAIN, *own, *more))) for more in ((), (given,)))
+        assert not {f"{method}-masks", "imported-masks", "deeplabv2-segmenter"} & changed(before, after)
+
+
 def test_editing_a_mask_retrains_nothing(image_set: Path) -> None:
     before = prepare(request(image_set))
     path = image_set / "SegmentationClass" / "train_0.png"
