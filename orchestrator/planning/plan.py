@@ -16,7 +16,7 @@ from orchestrator.planning.estimate import Estimate, estimate
 from orchestrator.planning.fingerprint import Fingerprints
 from orchestrator.planning.planned_stage import PlannedStage, digest_of, reason
 from orchestrator.planning.recipe import Reference, Setting
-from orchestrator.planning.settings import PRESETS
+from orchestrator.planning.settings import NO_FILE
 from orchestrator.planning.siblings import shared_out
 from orchestrator.planning.stage import Stage, over_what_is_read
 from orchestrator.storage.store import FORMAT, Store, read_manifest
@@ -176,9 +176,9 @@ class Planner:
             keyed[name] = value
             if isinstance(value, Reference):
                 keyed[name] = f"code {self.fingerprints.of_code(value)}"
-            elif stage.owned[name] in self.files and value not in PRESETS:
+            elif stage.owned[name] in self.files and value not in NO_FILE:
                 keyed[name] = f"content {self.fingerprints.of_file(Path(value))}"
-            elif stage.owned[name] in self.folders and value not in (*PRESETS, *self.declared[stage.owned[name]].choices):
+            elif stage.owned[name] in self.folders and value not in (*NO_FILE, *self.declared[stage.owned[name]].choices):
                 ids = self.items(stage.list_name, with_masks=False).names()
                 keyed[name] = f"content {self.fingerprints.of_folder(Path(value), ids)}"
         return keyed
