@@ -19,11 +19,11 @@ from torch import nn
 
 import backbones
 from backbones import Backbone
+from backbones.extraction import for_extraction
 from backbones.layout import move
 from backbones.quickening import quicken
 from benchmarks.clock import measured
 from benchmarks.published.rounds import largest
-from orchestrator.engine.context import for_extraction
 from orchestrator.planning.recipes import entries
 from orchestrator.planning.references import resolve
 

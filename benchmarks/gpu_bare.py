@@ -7,12 +7,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from backbones.extraction import for_extraction
 from backbones.layout import move
 from backbones.precision import compute_in
 from backbones.quickening import quicken
 from benchmarks.gpu_images import CLASSES
 from methods import advcam, amn, cam
-from orchestrator.engine.context import for_extraction, settings_of
+from orchestrator.engine.context import settings_of
 from orchestrator.planning.recipes import entries
 from refiners import irn
 from refiners.irnet import IRNet

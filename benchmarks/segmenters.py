@@ -21,10 +21,11 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import nn
 
+from backbones.extraction import for_extraction
 from backbones.layout import move
 from backbones.quickening import quicken
 from benchmarks.published.rounds import Stage, length, measure, timed
-from orchestrator.engine.context import for_extraction, settings_of
+from orchestrator.engine.context import settings_of
 from orchestrator.planning.launch import Request, experiment
 from orchestrator.planning.references import resolve
 from segmentation import deeplab_v2

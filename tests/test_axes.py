@@ -27,6 +27,11 @@ def test_a_range_goes_by_its_step_up_to_its_end(start: int, length: int, step: i
     assert list(values) == pytest.approx([number / 100 for number in range(start, start + length + 1, step)])
 
 
+def test_a_range_of_very_small_numbers_keeps_its_steps() -> None:
+    assert parse("cam.weight_decay=1e-10:3e-10:1e-10").values == (1e-10, 2e-10, 3e-10)
+    assert parse("cam.weight_decay=0:2.5e-12:1.25e-12").values == (0.0, 1.25e-12, 2.5e-12)
+
+
 def test_a_distribution_has_bounds() -> None:
     axis = parse("irn.lr=loguniform(0.01, 0.3)")
     assert (axis.distribution, axis.bounds, axis.probes) == ("loguniform", (0.01, 0.3), (0.01, 0.3))
@@ -44,7 +49,11 @@ def test_a_threshold_range_makes_no_trials_and_holds_its_end() -> None:
         (["cam.epochs"], "has no values"),
         (["cam.epochs=2,4", "cam.epochs=3"], "given twice"),
         (["cam.lr=1:0:0.1"], "start:stop:step"),
-        (["cam.lr=0:1:x"], "'x' is no number"),
+        (["cam.lr=0:1:x"], "'x' is no finite number"),
+        (["cam.lr=1:2:nan"], "'nan' is no finite number"),
+        (["cam.lr=0:inf:1"], "'inf' is no finite number"),
+        (["cam.lr=uniform(0,inf)"], "'inf' is no finite number"),
+        (["cam.lr=1:1.0000000000000004:1e-16"], "the step is too small"),
         (["cam.lr=loguniform(0,1)"], "and above 0"),
         (["cam.lr=[1,"], "must be a list"),
         (["cam.lr={a: 1}"], "takes values such as"),

@@ -12,6 +12,8 @@ from orchestrator.planning.images import open_images
 from orchestrator.planning.launch import Prepared, Request, experiment, prepare
 from orchestrator.planning.recipe import Published, Recipe
 from orchestrator.planning.recipes import find, load_all
+from orchestrator.reading.results import write_results
+from orchestrator.reading.runs import open_run
 from tests.coco_images import write_coco
 from tests.launching import PROGRAM, TINY
 
@@ -49,6 +51,21 @@ def test_every_published_figure_on_coco_is_of_a_run_that_is_planned(
     segmenter = next((word for word in words if word in SEGMENTERS), "")
     chain = "+".join(word for word in words if word != segmenter)
     assert planned(root, tmp_path, chain, segmenter).steps
+
+
+@pytest.mark.parametrize(
+    ("method", "segmenter"), [("mctformer", "resnet38d-mctformer"), ("recurseed", "deeplabv3plus-resnet101")]
+)
+def test_a_finished_run_names_the_segmenter_that_its_method_was_published_with(
+    method: str, segmenter: str, root: Path, tmp_path: Path
+) -> None:
+    prepared = planned(root, tmp_path, method)
+    prepared.planner.store.open()
+    results, folder = write_results(prepared)
+    run = open_run(tmp_path, folder.name)
+    assert results["segmenter"] == segmenter
+    assert run.stages.keys() >= {step.stage.name for step in prepared.steps}
+    assert run.prediction_stage == next(step.stage for step in prepared.steps if step.stage.recipe.writes == "predictions")
 
 
 def test_the_settings_that_papers_publish_for_coco_apply_by_the_name_of_the_images(root: Path, tmp_path: Path) -> None:

@@ -196,6 +196,23 @@ def test_code_that_reads_maps_or_sums_up_scores_counts_in_the_keys_of_the_reader
     assert changed(before, house.plans()) == descendants(before, users)
 
 
+READ_NETWORKS = {"cam-maps", "recam-responses", "recam-maps", "advcam-maps", "deeplabv2-predictions"}
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("backbones/folding.py", "isinstance(norm, nn.BatchNorm2d)", "isinstance(norm, nn.BatchNorm1d)"),
+        ("backbones/extraction.py", "    quicken(network)\n", ""),
+    ],
+)
+def test_what_is_done_to_networks_that_are_read_counts_in_the_keys_of_their_readers(
+    before: Plans, house: House, file: str, old: str, new: str
+) -> None:
+    house.edit(file, old, new)
+    assert changed(before, house.plans()) == descendants(before, READ_NETWORKS)
+
+
 def test_the_name_of_an_entry_is_no_part_of_a_key(before: Plans, house: House) -> None:
     house.edit("recipes/crf.yaml", "  irn-labels: {", "  other: {")
     house.edit("recipes/crf.yaml", "default: irn-labels", "default: other")

@@ -152,6 +152,18 @@ def test_a_key_does_not_depend_on_the_lists_of_other_readers(lists: Path) -> Non
     assert {name for name, key in keys(narrow).items() if keys(wide)[name] != key} == {"cam-maps"}
 
 
+@pytest.mark.parametrize("name", ["sub/extra", "more[1]"])
+def test_a_further_list_may_have_any_name_that_a_file_can_have(name: str, image_set: Path, tmp_path: Path) -> None:
+    (image_set / "ImageSets" / "Segmentation" / "sub").mkdir()
+    write_list(image_set, name, ["val_0"])
+    asked = (*PLAIN, f"images.validation=val,{name}")
+    prepared, results, folder = finished_run(tmp_path / "store", image_set, "cam+none", assignments=asked)
+    stage = f"deeplabv2-predictions-score-{name}"
+    assert [row["split"] for row in results["rows"] if row["quantity"] == "seg"] == ["val", name]
+    assert open_run(tmp_path / "store", folder.name).result(stage)[1]["stage"] == stage
+    assert [made["list"] for made in prepared.planner.store.results(stage)] == [name]
+
+
 def test_a_wider_result_counts_as_the_result(lists: Path, command: Command) -> None:
     store = lists.parent / "store"
     made, _, _ = finished(lists, "cam+none")

@@ -22,12 +22,11 @@ from orchestrator.planning.stage import Stage
 from tests.finished_run import finished_run
 
 METHOD = "lpcam+amn"
+PLAIN = ("backbone.weights=none",)
 
 
 def request(root: Path, **changes: Any) -> Request:
-    return replace(
-        Request(METHOD, f"folder:{root}", store=root.parent / "store", assignments=("backbone.weights=none",)), **changes
-    )
+    return replace(Request(METHOD, f"folder:{root}", store=root.parent / "store", assignments=PLAIN), **changes)
 
 
 def prepare(wanted: Request) -> Prepared:
@@ -131,9 +130,22 @@ def test_the_training_loop_is_part_of_every_training_stage_s_key(image_set: Path
             assert step.identity["code"] != code_version(step.stage.recipe.call, step.stage.recipe.network)
 
 
+def test_the_code_that_reads_images_of_more_than_8_bits_counts_where_a_set_may_have_some(image_set: Path) -> None:
+    eight, deep = (prepare(request(image_set, assignments=(*PLAIN, *own))).steps for own in ((), ("images.range=0,4095",)))
+    assert all(one.identity["code"] != other.identity["code"] for one, other in zip(eight, deep, strict=True))
+
+
 def test_the_random_seed_changes_every_key(image_set: Path) -> None:
     before, after = (prepare(request(image_set, random_seed=seed)) for seed in (0, 1))
     assert changed(before, after) == set(keys(before))
+
+
+@pytest.mark.parametrize("given", ["extraction.precision=bfloat16", "extraction.threads=2"])
+def test_how_networks_are_read_counts_in_no_key_of_copied_masks_and_of_what_learns_from_them(image_set: Path, given: str) -> None:
+    masks = f"imported.masks={image_set / 'SegmentationClass'}"
+    for method, own in (("supervised", ()), ("cam+irn", (masks,))):
+        before, after = (prepare(request(image_set, method=method, assignments=(*PLAIN, *own, *more))) for more in ((), (given,)))
+        assert not {f"{method}-masks", "imported-masks", "deeplabv2-segmenter"} & changed(before, after)
 
 
 def test_editing_a_mask_retrains_nothing(image_set: Path) -> None:

@@ -5,11 +5,11 @@ import torch
 from torch import nn
 
 import backbones
+from backbones.extraction import for_extraction
 from backbones.precision import MixedPrecision, compute_in
 from backbones.resnet import small
 from imagesets.errors import WrongInput
 from methods import amn
-from orchestrator.engine.context import for_extraction
 from tests.tiny_vit import tiny_vit
 
 

@@ -15,6 +15,7 @@ from PIL import Image
 from torch import nn
 
 import backbones
+from backbones.extraction import for_extraction
 from backbones.resnet import small
 from imagesets.item import VOID, Item
 from imagesets.transforms import normalise
@@ -23,7 +24,7 @@ from methods import recurseed, recurseed_maps, recurseed_targets
 from methods.recurseed import PlacedCrop, RecurSeedObjective, averaged
 from methods.recurseed_network import RecurSeed
 from methods.recurseed_targets import Making, in_cells, normalised_cams, pooled, recursion_loss, targets
-from orchestrator.engine.context import for_extraction, importing, settings_of
+from orchestrator.engine.context import importing, settings_of
 from orchestrator.planning.launch import Request, experiment
 from orchestrator.planning.recipes import entries
 from orchestrator.planning.references import resolve

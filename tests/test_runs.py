@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from imagesets.errors import WrongInput
+from orchestrator.planning.launch import Request
 from orchestrator.reading import groups, runs
 from orchestrator.reading.groups import Runs, find_run
 from orchestrator.reading.runs import open_run, result_files
@@ -56,6 +57,16 @@ def test_an_expression_is_its_newest_run_that_has_what_is_asked_for(finished: tu
     assert find_run(tmp_path, "cam+none").name == find_run(tmp_path, "cam+none", "seed").name == part["run"]
     assert find_run(tmp_path, "cam+none", "seg").name == find_run(tmp_path, "cam+none", "pseudo").name == whole["run"]
     assert find_run(tmp_path, "cam+none", "nosuch").name == part["run"]  # of which the message tells
+
+
+def test_blanks_in_an_expression_make_no_other_run(finished: tuple[Path, str], tmp_path: Path) -> None:
+    store, name = finished
+    assert Request("cam + none", segmenter="x") == Request("cam+none", segmenter="x")
+    assert Runs(store).group("cam + none").first["run"] == find_run(store, " cam +none").name == name
+    results = json.loads((store / "runs" / name / "results.json").read_text())
+    (tmp_path / "runs" / "old-0").mkdir(parents=True)
+    (tmp_path / "runs" / "old-0" / "results.json").write_text(json.dumps({**results, "run": "old-0", "method": "cam + none"}))
+    assert find_run(tmp_path, "cam+none").name == Runs(tmp_path).group("cam+none").first["run"] == "old-0"
 
 
 def test_the_result_of_a_stage_reads_one_manifest(finished: tuple[Path, str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from imagesets.errors import WrongInput
 from orchestrator.cluster import probe, shipping
+from orchestrator.engine import provenance
 from tests.conftest import Command
 from tests.mlflow_servers import free_port
 
@@ -67,6 +68,18 @@ def test_code_alone_is_sent_and_it_knows_its_commit(tmp_path: Path) -> None:
     sent = {str(path.relative_to(tmp_path / "sent")) for path in (tmp_path / "sent").rglob("*") if path.is_file()}
     assert sent == {"methods/cam.py", "orchestrator/pages/page.css", "orchestrator/COMMIT"}
     assert str(tmp_path / "sent" / "methods") in packages
+
+
+@pytest.mark.parametrize(("package", "its_own"), [("orchestrator", True), (".venv/lib/site-packages/orchestrator", False)])
+def test_the_commit_of_a_repository_around_the_installed_code_is_not_its_commit(
+    package: str, its_own: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    about = ("-c", "user.name=A", "-c", "user.email=a@b")
+    for words in (("init", "-q"), (*about, "commit", "-q", "--allow-empty", "-m", "First")):
+        subprocess.run(["git", *words], cwd=tmp_path, check=True)
+    (tmp_path / package / "engine").mkdir(parents=True)
+    monkeypatch.setattr(provenance, "__file__", str(tmp_path / package / "engine" / "provenance.py"))
+    assert bool(provenance.git_commit.__wrapped__()) == its_own
 
 
 def test_a_carried_commit_is_the_commit(tmp_path: Path) -> None:
@@ -193,6 +206,12 @@ def test_files_that_only_the_cluster_sees_are_left_to_it(command: Command) -> No
     there = ("--recipe", "/shared/tiny.yaml", "--set", "backbone.weights=/shared/resnet.pth", "--images", "voc12:/shared/VOC2012")
     code, _, errors = command("submit", "--address", f"127.0.0.1:{free_port()}", *LAUNCH, *there)
     assert code == 2 and "nothing answers at http://127.0.0.1" in errors  # so it got as far as asking
+
+
+def test_a_tracking_uri_that_is_not_sent_is_not_checked(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///relative.db")
+    code, _, errors = command("submit", "--address", f"127.0.0.1:{free_port()}", *LAUNCH)
+    assert code == 2 and "nothing answers at http://127.0.0.1" in errors
 
 
 @pytest.mark.parametrize(

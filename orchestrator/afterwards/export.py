@@ -26,8 +26,8 @@ def export(run: FinishedRun, target: Path, form: str, what: str, competition: st
     if form == "voc-server" and what != final:
         raise WrongInput(f"--format voc-server is for {known[final].many}, which the server scores; it takes --what {final}")
     stage, row = run.made(what)
-    folder, manifest = run.result(stage.name)
-    records = StoredRecords(folder)
+    made, manifest = run.result(stage.name)
+    records = StoredRecords(made)
     split = next(
         entry["list"] for entry in run.results["stages"] if entry["stage"] == stage.name
     )  # it may hold more images than were scored

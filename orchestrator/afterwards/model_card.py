@@ -8,7 +8,7 @@ from typing import Any
 from orchestrator.planning import scores
 from orchestrator.planning.in_place import IMPORTED
 from orchestrator.planning.recipes import find, load_all
-from orchestrator.planning.settings import PRESETS, SAW, declared
+from orchestrator.planning.settings import NO_FILE, SAW, declared
 from orchestrator.reading.formats import markdown_table
 from orchestrator.reading.numbers import heading, told
 from orchestrator.reading.protocol import SALIENCY, way
@@ -62,7 +62,7 @@ def _initial_weights(run: FinishedRun) -> Iterator[str]:
     for name in dict.fromkeys(full for stage in trained for full in stage.owned.values() if full and known[full].weights_of):
         weights = settings[name]
         saw = SAW.get(weights) or settings.get(telling.get(name, ""), UNKNOWN)
-        shown = weights if weights in PRESETS else f"the file {Path(weights).name}"
+        shown = weights if weights in NO_FILE else f"the file {Path(weights).name}"
         learnt = "; what it learnt from is not stated" if saw == UNKNOWN else f", which learnt from {saw}"
         yield f"initial weights {name}: {shown}" + ("" if weights == "none" else learnt)
 

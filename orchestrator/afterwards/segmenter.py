@@ -10,12 +10,13 @@ import numpy as np
 import torch
 from PIL import ExifTags, Image
 
+from backbones.extraction import for_extraction
 from imagesets.deep_image import EIGHT_BIT_MODES, NO_RULE, DeepItem, Range
 from imagesets.errors import WrongInput
 from imagesets.file_check import SMALLEST, UPRIGHT, attempt, image_problems
 from imagesets.overlay import OPACITY, overlay
 from imagesets.rescaling import fit_factor
-from orchestrator.engine.context import for_extraction, load_network, settings_of, stored
+from orchestrator.engine.context import load_network, settings_of, stored
 from orchestrator.engine.job import Input
 from orchestrator.planning.references import resolve
 from orchestrator.planning.stage import Stage

@@ -17,8 +17,8 @@ from orchestrator.planning.settings import declared
 from orchestrator.reading.tables import fitting, table, terminal
 
 # the kinds that can be named on a command line, in the order of the list
-FURTHER = ("published on VOC 2012 (%)", "public code's licence")  # columns of `ls` where there is room
 LISTED = (*FOLD_ORDER, *ADD_ONS, "backbone", "images", "preset")
+FURTHER = ("published on VOC 2012 (%)", "public code's licence")  # columns of `ls` where there is room
 
 
 def ls(

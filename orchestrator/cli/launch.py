@@ -91,31 +91,23 @@ def launch(
     seeds = options.seeds_of(random_seed, runs, random_seeds)
     bundle = _bundle(network_from)
     network = bundle.network(Path(context.with_resource(TemporaryDirectory()))) if bundle else network_from
-    assign = [
-        *options.assignments(assign, saliency),
-        *in_place.assignments(network=network, maps=maps_from, masks=masks_from),
-    ]
+    imports = in_place.assignments(network=network, maps=maps_from, masks=masks_from)
     request = Request(
         method=method,
         images=images,
         segmenter=segmenter,
         recipe=recipe,
-        assignments=tuple(assign),
+        assignments=(*options.assignments(assign, saliency), *imports),
         random_seed=seeds[0],
         store=store.resolve(),
         exclude=exclude,
         cluster=bool(address),
     )
-    wanted = experiment(request)
-    warn(console, unread(wanted))
-    for told in [*from_companions(wanted), *against_names(wanted)]:
-        console.print(f"note: {told}")
+    wanted = _wanted(console, request)
     if not plan:
         where.check()
         options.drive(context, request.store)
-        if bundle:  # the store keeps the file, for `reproduce`
-            kept = in_place.assignments(network=bundle.network(request.store / in_place.IMPORTED))
-            wanted = experiment(replace(request, assignments=(*request.assignments, *kept)))
+        wanted = _with_kept_network(wanted, bundle)
     opened = open_images(images, wanted.settings, request.store, make=not plan, exclude=exclude)
     if opened is None:
         _show_without_images(console, replace(wanted, stages=narrowed(wanted.stages, until, only)))
@@ -125,21 +117,12 @@ def launch(
     prepared = _planned(wanted, opened, seeds, until, only)
     _tell(console, prepared)
     forced = _forced(prepared, force)
-    further = [] if address else weights_problems(prepared, fetch=not plan)
-    for run in prepared:
-        refuse_run(run, further)
+    _refuse(prepared, fetch=not plan)
     plans = [select(run.steps, only) for run in prepared]
     if plan:
-        check_imports(prepared[0].steps, opened)
-        for run, steps in zip(prepared, plans, strict=True):
-            print_plan(console, run, steps)
+        _show(console, prepared, plans)
         return []
-    warn(console, check_images(prepared[0]))
-    options.note(console, where.advice(plans[0]))
-    _begin(console, prepared[0].planner, forced)
-    failures = _run(console, prepared, plans, where, None if only else tracked)
-    if not only:
-        _report(console, prepared, failures, tracked)
+    failures = _carry_out(console, prepared, plans, where, forced, tracked, report=not only)
     console.print(options.ending(began, _log_of(prepared)))
     _raise(console, prepared, failures)
     return [] if only else [run.run for run in prepared]
@@ -155,6 +138,24 @@ def _bundle(network_from: Path | None) -> "Bundle | None":
     from orchestrator.afterwards.bundle import bundled  # loads torch
 
     return bundled(network_from)
+
+
+def _wanted(console: Console, request: Request) -> Experiment:
+    """What a request asks for; its unread settings and the defaults that others gave are printed."""
+    wanted = experiment(request)
+    warn(console, unread(wanted))
+    for told in [*from_companions(wanted), *against_names(wanted)]:
+        console.print(f"note: {told}")
+    return wanted
+
+
+def _with_kept_network(wanted: Experiment, bundle: "Bundle | None") -> Experiment:
+    """The experiment with the bundle's network in the store, which keeps the file for `reproduce`."""
+    if bundle is None:
+        return wanted
+    request = wanted.request
+    kept = in_place.assignments(network=bundle.network(request.store / in_place.IMPORTED))
+    return experiment(replace(request, assignments=(*request.assignments, *kept)))
 
 
 def _show_without_images(console: Console, wanted: Experiment) -> None:
@@ -186,6 +187,39 @@ def _forced(runs: Sequence[Prepared], force: str) -> dict[Path, str]:
             found |= dict.fromkeys(run.planner.discarded(step), step.stage.name)
             step.reason = "forced"
     return found
+
+
+def _refuse(runs: Sequence[Prepared], fetch: bool) -> None:
+    """Raise WrongInput for runs that could not end. With `fetch`, missing weights of ImageNet are fetched."""
+    further = [] if runs[0].request.cluster else weights_problems(runs, fetch)
+    for run in runs:
+        refuse_run(run, further)
+
+
+def _show(console: Console, runs: Sequence[Prepared], plans: Sequence[list[PlannedStage]]) -> None:
+    """Print the plans, or refuse files that they import."""
+    check_imports(runs[0].steps, runs[0].images)
+    for run, steps in zip(runs, plans, strict=True):
+        print_plan(console, run, steps)
+
+
+def _carry_out(
+    console: Console,
+    runs: Sequence[Prepared],
+    plans: Sequence[Sequence[PlannedStage]],
+    where: Where,
+    forced: Mapping[Path, str],
+    tracked: str | None,
+    report: bool,
+) -> Sequence[Exception | None]:
+    """Check the images, run the missing stages, and with `report` write the results; returns the error of each run, or None."""
+    warn(console, check_images(runs[0]))
+    options.note(console, where.advice(plans[0]))
+    _begin(console, runs[0].planner, forced)
+    failures = _run(console, runs, plans, where, tracked if report else None)
+    if report:
+        _report(console, runs, failures, tracked)
+    return failures
 
 
 def _begin(console: Console, shared: Planner, forced: Mapping[Path, str]) -> None:

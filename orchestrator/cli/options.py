@@ -17,6 +17,11 @@ from orchestrator.storage.remote import SCHEME, Address, address_of
 from orchestrator.storage.store import Store
 from orchestrator.tracking.tracking import VARIABLE, check_tracking
 
+SAMPLES = 24
+MOST_SEEDS = 1000  # of one command: planning takes some 20 ms for each
+ENDINGS, PLOT_ENDINGS = (".html", ".md", ".tex", ".csv"), (".svg", ".png")  # of the files that --to takes
+ELSEWHERE = "elsewhere"  # a key of typer's context: the command is only checked here and runs on a cluster
+
 Method = Annotated[
     str, typer.Option(help="Names joined by '+', such as lpcam+amn (see `wsss-orch ls`).", autocompletion=complete.methods)
 ]
@@ -98,11 +103,6 @@ def note(console: Console, told: str) -> None:
 def ending(began: float, log: Path) -> str:
     """The last line of a command that runs stages: how long a person has waited, from `began` (`time.monotonic`) on."""
     return f"ran in {time.monotonic() - began:.0f} s; log {log}"
-
-
-MOST_SEEDS = 1000  # of one command: planning takes some 20 ms for each
-ENDINGS, PLOT_ENDINGS = (".html", ".md", ".tex", ".csv"), (".svg", ".png")  # of the files that --to takes
-ELSEWHERE = "elsewhere"  # a key of typer's context: the command is only checked here and runs on a cluster
 
 
 def drive(context: typer.Context, store: Path) -> None:

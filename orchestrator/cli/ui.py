@@ -34,8 +34,8 @@ def ui(
     print(f"MLflow on http://{HOST}:{port}, of {path}; Ctrl-C ends it", flush=True)
     os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")  # processes that these pages do not need
     os.chdir(path.parent)  # it imports from its folder; the user's may hold a folder mlflow/
-    options = ["--backend-store-uri", database_uri(store), "--host", HOST, "--port", str(port), "--workers", "1"]
-    os.execv(sys.executable, [sys.executable, "-m", "mlflow", "ui", *options])
+    words = ["--backend-store-uri", database_uri(store), "--host", HOST, "--port", str(port), "--workers", "1"]
+    os.execv(sys.executable, [sys.executable, "-m", "mlflow", "ui", *words])
 
 
 def _require_free(port: int) -> None:

@@ -15,7 +15,7 @@ from orchestrator.engine.interrupt import GIVEN
 from orchestrator.planning import launch
 from orchestrator.planning.images import images_recipe
 from orchestrator.planning.refusals import problems
-from orchestrator.planning.settings import PRESETS, declared, parse_assignments
+from orchestrator.planning.settings import NO_FILE, declared, parse_assignments
 from orchestrator.planning.stage import narrowed
 from orchestrator.reading.hidden import hidden_command
 from orchestrator.reading.protocol import SALIENCY
@@ -132,7 +132,7 @@ class Submission:
             if path := self._file_of(text):
                 yield f"--set {text.partition('=')[0]}=", path
         yield from (("--to", str(path)) for path in values.get("to", ()))
-        uri = values.get("tracking_uri") or ""
+        uri = self.variables.get(VARIABLE, "")
         if uri.startswith("sqlite:///"):
             yield "--tracking-uri", uri.removeprefix("sqlite:///")
 
@@ -143,7 +143,7 @@ class Submission:
         setting = known.get(name.rpartition(":")[2])  # a table's assignment may begin with a pattern of rows
         if setting is None or not (setting.file or setting.folder):
             return ""
-        return str(value) if str(value) not in (*PRESETS, *setting.choices) else ""
+        return str(value) if str(value) not in (*NO_FILE, *setting.choices) else ""
 
 
 def send(client: jobs.Client, submission: Submission, version: str, commit: str | None) -> str:

@@ -8,11 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from backbones import Backbone
-from backbones.folding import fold_batch_norms
+from backbones.extraction import for_extraction
 from backbones.layout import move
-from backbones.precision import compute_in
-from backbones.quickening import quicken
 from imagesets.errors import WrongInput
 from imagesets.item import Item
 from maps.maps import StoredMaps
@@ -88,14 +85,3 @@ def load_network(source: Input, classes: tuple[str, ...], device: torch.device) 
 def damaged(network: Path) -> WrongInput:
     """The error for a file in the store that is no whole network."""
     return WrongInput(f"{network} is damaged; launch its run again with --force and the name of the stage to train it anew")
-
-
-def for_extraction(network: nn.Module, precision: str, device: torch.device) -> nn.Module:
-    """A network that is only read, made quick on `device`: batch norms folded into convolutions, computing in `precision`."""
-    fold_batch_norms(network)
-    quicken(network)
-    compute_in(network, precision)
-    for module in network.modules():
-        if isinstance(module, Backbone):
-            module.keep_weights()
-    return move(network, device)

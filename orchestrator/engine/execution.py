@@ -65,8 +65,7 @@ class Execution:
             opened.enter_context(_logging_to(self.log))
             opened.enter_context(self.engine)
             opened.enter_context(self.display)
-            self.runner = Runner(self.engine, self.planner, self.display)
-            self.runner.making.wanted = self._wanted
+            self.runner = Runner(self.engine, self.planner, self.display, self._wanted)
             self.room = threading.Semaphore(self.engine.room)
             opened.enter_context(asking(self.runner.stop))
             self.opened = opened.pop_all()

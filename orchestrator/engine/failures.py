@@ -54,7 +54,7 @@ def ran_out(error: BaseException) -> bool:
 
 def out_of_memory(name: str, stage: Stage, error: BaseException) -> WrongInput:
     """The error for a person if the stage called `name` ran out of memory."""
-    grows = [f"{name}.{setting}" for name in (stage.component, *stage.add_ons) for setting in load_all()[name].memory]
+    grows = [f"{owner}.{setting}" for owner in (stage.component, *stage.add_ons) for setting in load_all()[owner].memory]
     own = [setting for setting in grows if setting in stage.owned.values()]
     if stage.recipe.kind == "train":
         also = "training.workers or training.loaders, or give it a machine with more"

@@ -37,12 +37,15 @@ def versions() -> dict[str, str]:
 @cache  # the code that runs is that of the start, and git takes longer than a small stage
 def git_commit() -> str:
     """The commit of this checkout, with + if files differ from it. Code sent to a cluster carries it; "" if unknown."""
-    here = Path(__file__).parent
-    if (carried := here.parent / "COMMIT").is_file():
+    package = Path(__file__).parents[1]
+    if (carried := package / "COMMIT").is_file():
         return carried.read_text(encoding="utf-8")
+    checkout = package.parent
+    if not (checkout / ".git").exists():
+        return ""  # git would find the repository that a virtual environment lies in
     try:
         shown = subprocess.run(
-            ["git", "describe", "--always", "--dirty=+"], cwd=here, capture_output=True, encoding="utf-8", timeout=10
+            ["git", "describe", "--always", "--dirty=+"], cwd=checkout, capture_output=True, encoding="utf-8", timeout=10
         )
     except (OSError, subprocess.TimeoutExpired):
         return ""

@@ -47,10 +47,9 @@ class Making:
     `stopping` is set to end all of them. `wanted` says whether a plan still waits for the stage in a folder.
     """
 
-    def __init__(self, engine: Engine, display: Display):
-        self.engine, self.display = engine, display
+    def __init__(self, engine: Engine, display: Display, wanted: Callable[[Path], bool] = lambda folder: True):
+        self.engine, self.display, self.wanted = engine, display, wanted
         self.stopping = threading.Event()
-        self.wanted: Callable[[Path], bool] = lambda folder: True
 
     def map(self, job: Job, name: str) -> dict[str, Any]:
         """Make the missing shards of a per-item stage, and its result from all shards."""

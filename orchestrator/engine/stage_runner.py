@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 from orchestrator.engine.failures import out_of_memory, ran_out
@@ -27,11 +28,11 @@ T = TypeVar("T")
 
 
 class Runner:
-    """Runs steps on an engine; several threads may call it."""
+    """Runs steps on an engine; several threads may call it. `wanted` is that of `Making`."""
 
-    def __init__(self, engine: Engine, planner: Planner, display: Display):
+    def __init__(self, engine: Engine, planner: Planner, display: Display, wanted: Callable[[Path], bool] = lambda folder: True):
         self.engine, self.planner, self.display = engine, planner, display
-        self.making = Making(engine, display)
+        self.making = Making(engine, display, wanted)
 
     def stop(self) -> None:
         """Ask the running stages to checkpoint and end; a signal handler may call this."""

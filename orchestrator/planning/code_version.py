@@ -1,7 +1,8 @@
 """The version of a stage's code: a hash of the syntax trees of its function and of all project code that it refers to.
 
 The code is parsed, never imported, so `plan` stays fast. Docstrings, comments and layout do not count. Each name is
-followed to its definition, so an edit in a function re-runs only the stages that use the function.
+followed to its definition, so an edit in a function re-runs only the stages that use the function. Objects that a function
+gets are not followed: the plan adds the class of the items, and what the engine does to networks (`planning.plan`).
 """
 
 import ast
@@ -11,7 +12,8 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-# the layers below the orchestrator: the orchestrator decides what runs, never what a stage computes
+# the layers below the orchestrator, which decides what runs; a change of what the engine does with results counts by the format
+# of the store (`storage.store`)
 PACKAGES = ("methods", "refiners", "segmentation", "maps", "training", "imagesets", "backbones", "clustering", "metrics")
 
 

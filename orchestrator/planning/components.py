@@ -45,8 +45,13 @@ def components(expression: str, segmenter: str) -> list[Component]:
     return [*chain, last]
 
 
+def spelled(expression: str) -> str:
+    """The one spelling of an expression: without the blanks around its words."""
+    return "+".join(word.strip() for word in expression.split("+"))
+
+
 def _words(expression: str) -> list[str]:
-    words = [word.strip() for word in expression.split("+")]
+    words = spelled(expression).split("+")
     if not all(words):
         raise WrongInput(f"{expression!r} has an empty part; an expression is names joined by '+', such as lpcam+amn")
     if twice := next((word for word in words if words.count(word) > 1), None):

@@ -3,17 +3,16 @@
 A `Request` becomes an `Experiment` (settings, stages); with opened images that becomes a `Prepared` plan.
 """
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from imagesets.errors import WrongInput, refuse
 from imagesets.image_set import ImageSet
 from orchestrator.planning import companions
-from orchestrator.planning.components import Component, components, learns_from_masks
+from orchestrator.planning.components import Component, components, learns_from_masks, spelled
 from orchestrator.planning.expression import expand
 from orchestrator.planning.images import image_layers, images_recipe
 from orchestrator.planning.inherited import with_unnamed_methods
@@ -27,9 +26,7 @@ from orchestrator.planning.settings import declared, layered, parse_assignments,
 from orchestrator.planning.stage import Stage, narrowed
 from orchestrator.planning.workers import WORKERS, dividing, room
 from orchestrator.storage.place import STORE
-from orchestrator.storage.store import Store, digest
-
-UNSAFE = re.compile(r"[^\w.-]+")  # in the name of a folder
+from orchestrator.storage.store import Store, as_part, digest
 
 
 @dataclass(frozen=True)
@@ -49,6 +46,9 @@ class Request:
     room: int = 0
     weak_segmenter: bool = False  # a preset overrides the segmenter's variant: a table named it, and not the user
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "method", spelled(self.method))  # it is part of the names of runs and sweeps
+
 
 @dataclass(frozen=True)
 class Experiment:
@@ -56,6 +56,7 @@ class Experiment:
 
     request: Request
     images_recipe: Recipe
+    segmenter: str  # the one that the request names, or that stands in where it names none
     settings: Mapping[str, Any]
     stages: list[Stage]
 
@@ -132,14 +133,13 @@ class Prepared:
 
 def experiment(request: Request) -> Experiment:
     """Resolve a request's expression and settings; raises WrongInput for any problem before it opens anything."""
-    request = _with_refiners(request, _images(request))
-    images_recipe, chain, settings = _resolved(request)
-    settings |= by_machine(settings, request.cluster)
-    stages = expand(chain, settings)
+    found = _resolved(request)
+    settings = found.settings | by_machine(found.settings, request.cluster)
+    stages = expand(found.chain, settings)
     if settings[WORKERS] is None:
         settings[WORKERS] = dividing(stages, room_of(request))
-        stages = expand(chain, settings)
-    return Experiment(request, images_recipe, settings, stages)
+        stages = expand(found.chain, settings)
+    return Experiment(found.request, found.images, found.segmenter, settings, stages)
 
 
 def room_of(request: Request) -> int:
@@ -149,46 +149,54 @@ def room_of(request: Request) -> int:
 
 def from_companions(wanted: Experiment) -> Iterator[str]:
     """A sentence for each setting that has the default of a component other than its own, and that a stage reads."""
-    images_recipe, chain, settings = _resolved(wanted.request)
-    _, *stronger = _layers(wanted.request, images_recipe, chain)
-    for name, (_, giver) in companions.given(chain).items():
+    found = _resolved(wanted.request)
+    _, *stronger = _layers(found.request, found.images, found.chain)
+    for name, (_, giver) in companions.given(found.chain).items():
         if name in wanted.read and not any(name in layer for layer in stronger):
-            yield f"{name}={settings[name]} is the default that {giver} gives"
+            yield f"{name}={found.settings[name]} is the default that {giver} gives"
 
 
 def against_names(wanted: Experiment) -> Iterator[str]:
     """A sentence for each assigned setting of a named variant, such as the backbone of deeplabv2-resnet50, that is another."""
     assigned = parse_assignments(wanted.request.assignments)
     for word in filter(None, [*wanted.request.method.split("+"), wanted.request.segmenter]):
-        recipe, values = find(word.strip(), companions.NAMED)
+        recipe, values = find(word, companions.NAMED)
         for name, setting in recipe.settings.items():
             full, value = f"{recipe.name}.{name}", values.get(name, setting.default)
-            if word.strip() == f"{recipe.name}-{value}" and full in assigned and wanted.settings[full] != value:
-                yield f"{full}={wanted.settings[full]} replaces the {value} of {word.strip()}"
+            if word == f"{recipe.name}-{value}" and full in assigned and wanted.settings[full] != value:
+                yield f"{full}={wanted.settings[full]} replaces the {value} of {word}"
 
 
 def settings_given(request: Request) -> dict[str, Any]:
     """All settings of a request; None for settings that follow the machine."""
-    return _resolved(request)[2]
+    return _resolved(request).settings
 
 
-def _resolved(request: Request) -> tuple[Recipe, list[Component], dict[str, Any]]:
-    images_recipe = _images(request)
-    chain = components(request.method, request.segmenter or _segmenter(request, images_recipe))
+class _Resolved(NamedTuple):
+    """A request with the refiners of its network, and what it names."""
+
+    request: Request
+    images: Recipe
+    segmenter: str
+    chain: list[Component]
+    settings: dict[str, Any]
+
+
+def _resolved(request: Request) -> _Resolved:
+    images = images_recipe(request.images)
+    segmenter = request.segmenter or _segmenter(request, images)
+    request = _with_refiners(request, images, segmenter)
+    chain = components(request.method, segmenter)
     used = [recipe.name for part in chain for recipe in (part.recipe, *part.add_ons)]
-    return images_recipe, chain, layered(images_recipe, _layers(request, images_recipe, chain), used)
+    return _Resolved(request, images, segmenter, chain, layered(images, _layers(request, images, chain), used))
 
 
-def _images(request: Request) -> Recipe:
-    return images_recipe(request.images)
-
-
-def _with_refiners(request: Request, images: Recipe) -> Request:
+def _with_refiners(request: Request, images: Recipe, segmenter: str) -> Request:
     """The request, with the refiners that its network was published with on these images, if it needs some and names none."""
     recipes = _named(request)
     found = next((own for recipe in recipes if (own := recipe.published_refiners.get(images.name))), ())
-    segmenter, _ = find(request.segmenter or _segmenter(request, images), ("segmenter",))
-    if any(recipe.kind == "refiner" for recipe in recipes) or not learns_from_masks(segmenter):
+    last, _ = find(segmenter, ("segmenter",))
+    if any(recipe.kind == "refiner" for recipe in recipes) or not learns_from_masks(last):
         return request
     return replace(request, method="+".join([request.method, *found]))
 
@@ -201,12 +209,12 @@ def _segmenter(request: Request, images: Recipe) -> str:
 
 def _named(request: Request) -> list[Recipe]:
     """The recipes of the words of a method that have one of that name."""
-    return [recipe for word in request.method.split("+") if (recipe := load_all().get(word.strip()))]
+    return [recipe for word in request.method.split("+") if (recipe := load_all().get(word))]
 
 
 def name_in_store(method: str, images: str, identity: object) -> str:
     """The name of a group of runs or of a sweep, fit for a folder: method, name of the image set, a hash of the rest."""
-    return f"{method}-{UNSAFE.sub('-', images)[:40]}-{digest(repr(identity).encode())[:8]}"
+    return f"{method}-{as_part(images)[:40]}-{digest(repr(identity).encode())[:8]}"
 
 
 def prepare(wanted: Experiment, images: ImageSet) -> Prepared:

@@ -16,12 +16,14 @@ from orchestrator.planning.estimate import Estimate, estimate
 from orchestrator.planning.fingerprint import Fingerprints
 from orchestrator.planning.planned_stage import PlannedStage, digest_of, reason
 from orchestrator.planning.recipe import Reference, Setting
-from orchestrator.planning.settings import PRESETS
+from orchestrator.planning.settings import NO_FILE
 from orchestrator.planning.siblings import shared_out
 from orchestrator.planning.stage import Stage, over_what_is_read
 from orchestrator.storage.store import FORMAT, Store, read_manifest
 
-LOOP = "training.loop:train"  # what runs every training, though no stage's function refers to it
+# what the engine calls for a stage, though the stage's function does not refer to it
+LOOP = "training.loop:train"  # for every training
+QUICK = "backbones.extraction:for_extraction"  # for every network that another stage reads
 
 
 class Planner:
@@ -82,7 +84,7 @@ class Planner:
         items = self.items(stage.list_name, stage.recipe.truth)
         identity = {
             "format": FORMAT,
-            "code": self.fingerprints.of_code(*self._code(stage)),
+            "code": self.fingerprints.of_code(*self._code(stage, items)),
             "settings": self._keyed(stage),
             "random_seed": random_seed,
             "purpose": stage.purpose,
@@ -102,11 +104,12 @@ class Planner:
             step.reason = reason(step, max(results, key=lambda made: made["finished"], default=None))
         return step
 
-    def _code(self, stage: Stage) -> list[str]:
-        """The functions whose code a stage's result depends on, except those in its inputs' keys."""
-        recipe = stage.recipe
-        readers = [source.recipe.read for source in stage.inputs.values()]
-        found = [recipe.call, recipe.network, recipe.result, LOOP if recipe.kind == "train" else "", *readers]
+    def _code(self, stage: Stage, items: ItemList) -> list[str]:
+        """The functions whose code a stage's result depends on, except those in its inputs' keys, and the class of its items."""
+        recipe, sources = stage.recipe, [source.recipe for source in stage.inputs.values()]
+        reads_images = f"{type(items[0]).__module__}:{type(items[0]).__name__}"
+        engine = LOOP if recipe.kind == "train" else QUICK if any(source.network for source in sources) else ""
+        found = [recipe.call, recipe.network, recipe.result, engine, reads_images, *(source.read for source in sources)]
         return [*filter(None, found), *(add_on.call for add_on in stage.add_ons.values())]
 
     def content(self, list_name: str, with_masks: bool) -> dict[str, str]:
@@ -173,9 +176,9 @@ class Planner:
             keyed[name] = value
             if isinstance(value, Reference):
                 keyed[name] = f"code {self.fingerprints.of_code(value)}"
-            elif stage.owned[name] in self.files and value not in PRESETS:
+            elif stage.owned[name] in self.files and value not in NO_FILE:
                 keyed[name] = f"content {self.fingerprints.of_file(Path(value))}"
-            elif stage.owned[name] in self.folders and value not in (*PRESETS, *self.declared[stage.owned[name]].choices):
+            elif stage.owned[name] in self.folders and value not in (*NO_FILE, *self.declared[stage.owned[name]].choices):
                 ids = self.items(stage.list_name, with_masks=False).names()
                 keyed[name] = f"content {self.fingerprints.of_folder(Path(value), ids)}"
         return keyed

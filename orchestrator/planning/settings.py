@@ -17,8 +17,8 @@ from orchestrator.planning.recipe import Recipe, Setting
 from orchestrator.planning.recipes import allowed, load_all
 from orchestrator.planning.values import Typed, bounded, ordered, read
 
-SAW = {"none": "none", "imagenet": "labels"}  # words that stand for no file of weights, and what such weights learnt from
-PRESETS = set(SAW)
+SAW = {"none": "none", "imagenet": "labels"}  # words in place of a file of weights, and what such weights learnt from
+NO_FILE = set(SAW)
 
 
 def declared(images: Recipe) -> dict[str, Setting]:
@@ -102,7 +102,7 @@ def checked(name: str, value: Any, setting: Setting) -> Any:
 
 def _words(setting: Setting) -> list[str]:
     """The words that a `file` or `folder` setting takes beside a path: only weights can be those of ImageNet."""
-    return [*(sorted(PRESETS) if setting.weights_of else ["none"]), *setting.choices]
+    return [*(sorted(NO_FILE) if setting.weights_of else ["none"]), *setting.choices]
 
 
 def _path(name: str, value: str, setting: Setting) -> str:

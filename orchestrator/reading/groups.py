@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from imagesets.errors import WrongInput
+from orchestrator.planning.components import spelled
 from orchestrator.planning.nearest import nearest
 from orchestrator.reading.runs import FinishedRun, current, open_run, read_results, result_files
 from orchestrator.reading.summary import Group, failure_in, group_name, group_of
@@ -30,9 +31,8 @@ class Runs:
         """One run, the runs of a launch (a run's name without its random seed), or the newest runs of a method expression."""
         if name in self.results:
             return group_of([self.one(name)])
-        of_method = [results for results in self.results.values() if results["method"] == name]
-        if of_method:
-            name = group_name(max(of_method, key=lambda results: results["finished"])["run"])
+        if of_method := self.of_method(name):
+            name = group_name(of_method[0]["run"])
         found = [self.one(run) for run in self.results if group_name(run) == name]
         if not found:
             check_store(self.store)
@@ -40,11 +40,14 @@ class Runs:
             raise WrongInput(f"{self.store} has no finished run of {name!r}{nearest(name, known)}")
         return group_of(found, self._failed(name))
 
+    def of_method(self, expression: str) -> list[Mapping[str, Any]]:
+        """The results of all runs of a method expression, the newest first; blanks in it do not count."""
+        found = [results for results in self.results.values() if spelled(results["method"]) == spelled(expression)]
+        return sorted(found, key=lambda results: results["finished"], reverse=True)
+
     def newest(self, name: str, quantity: str = "") -> FinishedRun:
         """The first run of a launch or of a method expression's newest launch that has made `quantity`, or else of the newest."""
-        of_method = [results for results in self.results.values() if results["method"] == name]
-        ordered = sorted(of_method, key=lambda results: results["finished"], reverse=True)
-        launches = dict.fromkeys(group_name(results["run"]) for results in ordered) or [name]
+        launches = dict.fromkeys(group_name(results["run"]) for results in self.of_method(name)) or [name]
         runs = (open_run(self.store, self.group(launch).first["run"]) for launch in launches)
         newest = next(runs)
         if quantity and not newest.has(quantity):
@@ -65,6 +68,6 @@ def find_run(store: Path, name: str, quantity: str = "") -> FinishedRun:
     """
     if not any(path.parent.name == name for path in result_files(store)):
         known = Runs(store)
-        if name in {word for run, about in known.results.items() for word in (group_name(run), about["method"])}:
+        if known.of_method(name) or name in map(group_name, known.results):
             return known.newest(name, quantity)
     return open_run(store, name)

@@ -10,7 +10,7 @@ from orchestrator.planning.launch import Prepared
 from orchestrator.planning.planned_stage import PlannedStage, ancestors
 from orchestrator.planning.recipe import AUTO, Recipe
 from orchestrator.planning.recipes import load_all
-from orchestrator.planning.settings import PRESETS, SAW
+from orchestrator.planning.settings import NO_FILE, SAW
 from orchestrator.planning.stage import Stage
 
 THRESHOLD_BY = "threshold by"  # how the threshold of a score was found, if it was not fixed before
@@ -58,7 +58,7 @@ def imports(steps: Sequence[PlannedStage]) -> dict[str, str]:
 
 def shown(value: Any) -> Any:
     """A setting in a protocol; a file of weights is shown by its name and its content."""
-    if not isinstance(value, str) or value in PRESETS or not Path(value).is_file():
+    if not isinstance(value, str) or value in NO_FILE or not Path(value).is_file():
         return value
     return f"{Path(value).name} (sha256 {sha256(value)[:DIGITS]})"
 

@@ -24,14 +24,13 @@ FAILED = "failed.json"  # written instead if a run failed (see `orchestrator.rea
 def results(prepared: Prepared) -> dict[str, Any]:
     """One row per scored stage, quantity and list, all settings, and a line per stage."""
     request = prepared.request
-    recipe = prepared.experiment.images_recipe
     return {
         "format": FORMAT,
         "run": prepared.run,
         "method": request.method,
         "images": prepared.images.name,
-        "images_recipe": recipe.name,  # the kind of image set
-        "segmenter": request.segmenter or recipe.segmenter,
+        "images_recipe": prepared.experiment.images_recipe.name,  # the kind of image set
+        "segmenter": prepared.experiment.segmenter,
         "random_seed": request.random_seed,
         "command": _command(prepared),
         "classes": list(prepared.images.classes),

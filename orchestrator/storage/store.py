@@ -6,6 +6,7 @@ A folder counts as a result only if its manifest is there. The manifest is writt
 import hashlib
 import json
 import os
+import re
 import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -18,6 +19,7 @@ from orchestrator.storage.trouble import MARKER, room_for
 
 FORMAT = 2  # of stage folders, and of the engine's work around a stage; part of every key
 FOLDERS = ("runs", "stages", "sweeps")  # made when a store is opened, because writers make no more than one folder
+UNSAFE = re.compile(r"[^\w.-]+")  # in the name of a folder
 
 
 class Store:
@@ -42,17 +44,22 @@ class Store:
         """
         stages, short = self.root / "stages", key[:12]
         made = [found for found in os.listdir(stages) if found.endswith(f"-{short}")] if stages.is_dir() else []
-        return stages / (min(made) if made else f"{name}-{short}")
+        return stages / (min(made) if made else f"{as_part(name)}-{short}")
 
     def results(self, name: str) -> list[dict[str, Any]]:
         """The manifests of all results of stages called `name`, but for those of another format."""
-        manifests = [read_json(path) for path in (self.root / "stages").glob(f"{name}-*/{MANIFEST}")]
+        manifests = [read_json(path) for path in (self.root / "stages").glob(f"{as_part(name)}-*/{MANIFEST}")]
         own = [manifest for manifest in manifests if manifest and manifest["identity"].get("format") == FORMAT]
         return [manifest for manifest in own if manifest["stage"] == name]
 
     def newest(self, name: str) -> dict[str, Any] | None:
         """The manifest of the most recent result of any stage called `name`."""
         return max(self.results(name), key=lambda manifest: manifest["finished"], default=None)
+
+
+def as_part(name: str) -> str:
+    """A name as a part of a folder's name: a stage may be called after a list in a subfolder, and images as their user likes."""
+    return UNSAFE.sub("-", name)
 
 
 def check_store(root: Path) -> None:

@@ -1,8 +1,10 @@
 """What `--vary` names: `--vary recam.lambda=0.1,0.5,1`, `--vary cam.epochs=2:8:2`, `--vary irn.lr=loguniform(0.01,0.3)`."""
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import yaml
@@ -40,7 +42,7 @@ def parse(text: str) -> Axis:
         raise WrongInput(f"--vary {text!r} has no values; it takes key=values, such as --vary recam.lambda=0.1,0.5,1")
     if drawn := DRAWN.fullmatch(given):
         kind, low, high = drawn.groups()
-        bounds = _number(low, text), _number(high, text)
+        bounds = float(_number(low, text)), float(_number(high, text))
         if not bounds[0] < bounds[1] or (kind == "loguniform" and bounds[0] <= 0):
             above = ", and above 0" if kind == "loguniform" else ""
             raise WrongInput(f"--vary {text}: the first bound must be below the second{above}")
@@ -60,10 +62,13 @@ def _range(text: str, given: str) -> tuple[Any, ...]:
         raise WrongInput(f"--vary {text}: a range is start:stop:step, with stop not below start and a step above 0")
     if (stop - start) / step >= STEPS:
         raise WrongInput(f"--vary {text}: a range has at most {STEPS} values")
-    count = int((stop - start) / step + 1e-9) + 1
+    values = [start + number * step for number in range(int((stop - start) / step) + 1)]
     # a setting of whole numbers does not take 2.0
-    kind = int if all(map(float.is_integer, (start, step))) and "." not in given else float
-    return tuple(kind(round(start + number * step, 9)) for number in range(count))
+    whole = "." not in given and start == int(start) and step == int(step)
+    found = tuple(map(int if whole else float, values))
+    if len(set(found)) < len(found):
+        raise WrongInput(f"--vary {text}: the step is too small for numbers of this size")
+    return found
 
 
 def _listed(text: str, given: str) -> tuple[Any, ...]:
@@ -105,8 +110,11 @@ def _value(written: Any) -> Any:
     return int(written) if written.lstrip("-").isdigit() else float(written)
 
 
-def _number(text: str, whole: str) -> float:
+def _number(text: str, whole: str) -> Decimal:
+    """A finite number as it is written; sums of decimals are exact."""
     try:
-        return float(text)
+        if math.isfinite(float(text)):
+            return Decimal(text.strip())
     except ValueError:
-        raise WrongInput(f"--vary {whole}: {text.strip()!r} is no number") from None
+        pass
+    raise WrongInput(f"--vary {whole}: {text.strip()!r} is no finite number")

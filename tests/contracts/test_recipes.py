@@ -96,6 +96,14 @@ def test_each_function_that_it_names_is_there(recipe: Recipe) -> None:
         assert callable(resolve(reference)), reference
 
 
+def test_stages_that_read_a_network_and_no_others_receive_the_precision_in_which_networks_compute() -> None:
+    stages = [stage for recipe in load_all().values() for stage in (*recipe.stages, *recipe.shared_stages) if not stage.use]
+    networks = {stage.writes for stage in stages if stage.network}
+    for stage in (stage for stage in stages if stage.kind == "map"):
+        receives = {"extraction.*", "extraction.precision"} & set(stage.settings)
+        assert bool(receives) == bool(networks & {*stage.reads, *stage.reads_if}), stage.call
+
+
 def test_a_second_plan_has_the_keys_of_the_first(laboratory: Laboratory, cases: tuple[Case, ...]) -> None:
     for case in cases:
         assert keys(laboratory.plan(case)) == keys(laboratory.planned(case)), case.name

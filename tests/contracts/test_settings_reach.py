@@ -11,7 +11,7 @@ from orchestrator.engine.shard_work import add
 from orchestrator.engine.training_work import prepared
 from orchestrator.planning.recipes import load_all
 from orchestrator.planning.references import resolve
-from orchestrator.planning.settings import PRESETS, declared
+from orchestrator.planning.settings import NO_FILE, declared
 from tests.contracts.cases import Case, every, scores
 from tests.contracts.laboratory import Laboratory, Made
 from training.stage import Settings
@@ -49,7 +49,7 @@ def unread(case: Case, made: Made, read: Iterable[str]) -> set[str]:
     table = declared(load_all()["folder"])
     owned = {name: full for name, full in case.stage.owned.items() if full and not name.startswith(BY_THE_FRAME)}
     received = {name for name, full in owned.items() if table[full].keyed}
-    without_weights = any(made.job.settings.get(name) in PRESETS for name in ("weights", "network.weights", "backbone.weights"))
+    without_weights = any(made.job.settings.get(name) in NO_FILE for name in ("weights", "network.weights", "backbone.weights"))
     return received - set(read) - (WITH_WEIGHTS if without_weights else set())
 
 
