@@ -17,7 +17,6 @@ from orchestrator.storage.remote import SCHEME, Address, address_of
 from orchestrator.storage.store import Store
 from orchestrator.tracking.tracking import VARIABLE, check_tracking
 
-SAMPLES = 24
 MOST_SEEDS = 1000  # of one command: planning takes some 20 ms for each
 ENDINGS, PLOT_ENDINGS = (".html", ".md", ".tex", ".csv"), (".svg", ".png")  # of the files that --to takes
 ELSEWHERE = "elsewhere"  # a key of typer's context: the command is only checked here and runs on a cluster
