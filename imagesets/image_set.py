@@ -14,7 +14,7 @@ from imagesets.deep_image import NO_RULE, Range
 from imagesets.errors import WrongInput, named
 from imagesets.files import Files, by_id, merged
 from imagesets.item_list import ItemList
-from imagesets.lists import IMAGE_SUFFIXES, id_of, ids_of, read_lines
+from imagesets.lists import FLAGS, IMAGE_SUFFIXES, id_of, ids_of, read_lines
 
 IMAGES = "JPEGImages"
 LISTS = Path("ImageSets") / "Segmentation"
@@ -153,11 +153,14 @@ class ImageSet:
         return replace(self, excluded=excluded)
 
     def _read(self, path: Path) -> tuple[str, ...]:
-        """The ids of a list file; an id with a blank is refused, not cut off."""
+        """The ids of a list file; an id with a blank is refused, not cut off, and so is a second id on a line."""
         lines = read_lines(path)
         spaced = {id for line in lines if len((id := id_of(line)).split()) > 1}
         if spaced and (there := sorted(spaced & self.images().paths.keys())):
             raise WrongInput(f"{path} names the image {there[0]!r}, but an id must not hold blanks; rename such files")
+        flags = {word for line in lines for word in line.split()[1:] if word in FLAGS}
+        if flags and (there := sorted(flags & self.images().paths.keys())):
+            raise WrongInput(f"{path} has {there[0]} after an id, and there is an image {there[0]}; a line has one id")
         return tuple(ids_of(lines, path))
 
     def _from_list(self) -> Callable[[str], tuple[int, ...]]:

@@ -1,7 +1,6 @@
 """List files: which images are in a split."""
 
 import os
-import re
 from collections.abc import Iterable
 from hashlib import blake2b
 from pathlib import Path
@@ -11,7 +10,7 @@ from imagesets.errors import WrongInput, named
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff")
 # images of cameras and of the web that are not read
 OTHER_SUFFIXES = (".heic", ".heif", ".avif", ".gif", ".jp2", ".jxl", ".svg", ".psd", ".dng", ".cr2", ".cr3", ".nef", ".arw")
-NUMBER = re.compile(r"[-+]?\d+(\.\d+)?")
+FLAGS = ("-1", "0", "1")  # what a list of one class of VOC says after an id: absent, difficult, present
 
 
 def unread_images(folder: Path) -> list[str]:
@@ -48,12 +47,12 @@ def held_out(ids: Iterable[str], share: float = 0.2) -> set[str]:
 def ids_of(lines: Iterable[str], path: Path) -> Iterable[str]:
     """The ids in the lines of a list: a line is a plain id, or the path of the image (and of its mask), which gives the id.
 
-    Numbers may follow, as in VOC's lists of one class. They are not read, so an image with -1 is in the list too.
+    -1, 0 or 1 may follow, as in VOC's lists of one class. They are not read, so an image with -1 is in the list too.
     Raises WrongInput for a line with any other word, such as the second half of an id with a blank.
     """
     for line in lines:
         first, *more = line.split()
-        if other := [word for word in more if not (NUMBER.fullmatch(word) or _is_path(word))]:
+        if other := [word for word in more if not (word in FLAGS or _is_path(word))]:
             raise WrongInput(
                 f"{path} has the line {line!r} with the word {other[0]!r}; a line has one id, without blanks in it, "
                 "or the path of an image and of its mask"

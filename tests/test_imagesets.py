@@ -209,10 +209,23 @@ def test_an_id_with_a_blank_is_refused_and_never_cut_short(image_set, line):
         open_folder(image_set, SETTINGS).ids("train")
 
 
-def test_a_line_with_further_words_is_refused_where_they_are_no_numbers_or_paths(tmp_path):
-    (tmp_path / "list.txt").write_text("a 1\nb cat\n")
-    with pytest.raises(WrongInput, match="has the line 'b cat' with the word 'cat'; a line has one id, without blanks"):
+@pytest.mark.parametrize("line", ["b cat", "0001 0002", "b 2", "b 0.5"])
+def test_a_line_with_further_words_is_refused_where_they_are_no_flags_of_voc_or_paths(tmp_path, line):
+    (tmp_path / "list.txt").write_text(f"a -1\na 0\na 1\n{line}\n")
+    told = f"has the line '{line}' with the word '{line.split()[1]}'; a line has one id, without blanks"
+    with pytest.raises(WrongInput, match=told):
         read_list(tmp_path / "list.txt")
+
+
+def test_a_flag_of_voc_that_is_an_id_of_the_image_set_is_refused(image_set):
+    for id in ("0", "7"):
+        Image.new("RGB", (48, 48)).save(image_set / f"JPEGImages/{id}.png")
+    images = open_folder(image_set, SETTINGS)
+    (image_set / "out.txt").write_text("7 -1\n")
+    assert images.without(image_set / "out.txt").excluded == {"7"}
+    (image_set / "out.txt").write_text("7 0\n")
+    with pytest.raises(WrongInput, match="out.txt has 0 after an id, and there is an image 0; a line has one id"):
+        images.without(image_set / "out.txt")
 
 
 @pytest.mark.parametrize("line", ["/JPEGImages/{}.png /SegmentationClass/{}.png", "JPEGImages/{}.png SegmentationClass/{}.png"])
