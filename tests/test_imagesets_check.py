@@ -63,6 +63,9 @@ DAMAGES = {
         root / "SegmentationClass/train_1.png"
     ).unlink(),
     "train_1.png is a RGB image; a mask": lambda root: Image.new("RGB", (48, 48)).save(root / "SegmentationClass/train_1.png"),
+    "train_1.png is a JPEG file, whatever its name says; a mask must be a PNG": lambda root: Image.new("L", (48, 48)).save(
+        root / "SegmentationClass/train_1.png", format="JPEG"
+    ),
     "train_1.png cannot be read: ": lambda root: truncate(root / "SegmentationClass/train_1.png", 0.9),
     r"holds the labels \[3, 9\]": lambda root: mask_of(root, np.repeat([[3, 9]], 48, axis=0).repeat(24, axis=1)),
     "is void everywhere": lambda root: mask_of(root, np.full((48, 48), 255)),
