@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +23,7 @@ def by_id(folder: Path, suffixes: Sequence[str]) -> Files:
     if not folder.is_dir():
         return found
     for name in os.listdir(folder):
-        id, suffix = os.path.splitext(name if name.isascii() else os.fsencode(name).decode("utf-8", "surrogateescape"))
+        id, suffix = os.path.splitext(name if name.isascii() else composed(os.fsencode(name).decode("utf-8", "surrogateescape")))
         if suffix.lower() not in suffixes:
             continue
         path = os.path.join(folder, name)
@@ -30,6 +31,11 @@ def by_id(folder: Path, suffixes: Sequence[str]) -> Files:
             found.doubled[id] = sorted([*found.doubled.get(id, [other]), path])
             found.paths[id] = found.doubled[id][0]  # listings have no fixed order
     return found
+
+
+def composed(text: str) -> str:
+    """The text with each accented letter as one character; macOS writes file names with letter and accent apart."""
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
 def merged(folders: Sequence[Files]) -> Files:

@@ -16,7 +16,7 @@ from typing import Any
 
 from imagesets.deep_image import NO_RULE
 from imagesets.errors import WrongInput
-from imagesets.files import Files, by_id
+from imagesets.files import Files, by_id, composed
 from imagesets.folder import CLASSES, NO_CLASS, checked_classes, read_classes
 from imagesets.image_set import MASK_SUFFIXES, ImageSet
 from imagesets.layout import name_of
@@ -72,7 +72,7 @@ class Picture:
     @property
     def id(self) -> str:
         """List, folder and name without suffix, joined by hyphens; blanks become underscores."""
-        return re.sub(r"\s+", "_", "-".join(filter(None, (self.split, self.folders[0], self.files[0].stem))))
+        return composed(re.sub(r"\s+", "_", "-".join(filter(None, (self.split, self.folders[0], self.files[0].stem)))))
 
 
 def open_folder_per_class(path: str | Path, settings: Mapping[str, Any]) -> ImageSet:

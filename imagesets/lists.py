@@ -6,6 +6,7 @@ from hashlib import blake2b
 from pathlib import Path
 
 from imagesets.errors import WrongInput, named
+from imagesets.files import composed
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff")
 # images of cameras and of the web that are not read
@@ -62,7 +63,7 @@ def ids_of(lines: Iterable[str], path: Path) -> Iterable[str]:
 
 def id_of(entry: str) -> str:
     """The id in a plain id, a file name or a path."""
-    name = entry.rsplit("/", 1)[-1]
+    name = composed(entry).rsplit("/", 1)[-1]
     if "." not in name:
         return name
     stem, suffix = os.path.splitext(name)

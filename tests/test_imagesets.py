@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import unicodedata
 from dataclasses import replace
 from pathlib import Path
 
@@ -190,6 +191,17 @@ def test_annotations_are_found_however_their_suffix_is_written(voc):
     for path in (voc / "Annotations").iterdir():
         path.rename(path.with_suffix(".XML"))
     assert list(open_voc12(voc, SETTINGS).items("train_aug")) == before
+
+
+@pytest.mark.parametrize("forms", [("NFD", "NFC"), ("NFC", "NFD")])
+def test_an_id_is_matched_whether_its_accents_are_apart_or_not(image_set, forms):
+    of_file, of_list = (unicodedata.normalize(form, "é0") for form in forms)
+    for folder in ("JPEGImages", "SegmentationClass"):
+        (image_set / folder / "val_0.png").rename(image_set / folder / f"{of_file}.png")
+    for name in ("image_labels.txt", "ImageSets/Segmentation/val.txt"):
+        (image_set / name).write_text((image_set / name).read_text().replace("val_0", of_list))
+    item = open_folder(image_set, SETTINGS).items("val", with_masks=True)[0]
+    assert item.id == "\xe90" and item.mask and item.truth().shape == item.rgb().shape[:2] and item.labels
 
 
 def test_an_id_with_two_files_is_refused_in_the_lists_that_have_it(image_set):
