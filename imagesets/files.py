@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import secrets
 import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -58,7 +59,7 @@ def sha256(path: str | Path) -> str:
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A file to write beside `path`, which becomes `path` at the end of the block; after an error it is removed."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial = path.with_name(f".{secrets.token_hex(8)}")  # a longer name than that of `path` may be too long
     try:
         yield partial
         os.replace(partial, path)

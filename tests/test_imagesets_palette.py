@@ -46,6 +46,12 @@ def test_a_label_map_that_cannot_be_written_leaves_the_old_file_and_no_rubbish(t
     assert [file.name for file in tmp_path.iterdir()] == ["label.png"]
 
 
+def test_a_label_map_may_have_the_longest_name_of_a_file(tmp_path):
+    path = tmp_path / f"{'x' * 251}.png"
+    save_label_map(path, np.zeros((2, 2), np.uint8))
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+
+
 def test_a_contact_sheet_shows_every_picture_in_its_cell():
     red, blue = (np.full((4, 4, 3), colour, np.uint8) for colour in ((255, 0, 0), (0, 0, 255)))
     sheet = contact_sheet([[red, blue], [blue]], ["image", "truth"], ["first", "second"], cell=40)
