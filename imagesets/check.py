@@ -15,7 +15,6 @@ from imagesets.image_set import ImageSet
 from imagesets.item import VOID, read_label_map
 from imagesets.label_files import unused_columns
 from imagesets.labels import list_of
-from imagesets.lists import unread_images
 from imagesets.side_by_side import side_by_side
 from imagesets.suspicions import Classes, Suspicions
 
@@ -53,7 +52,7 @@ def check(
         suspicions.see(look.id, look.labels, look.mask)
         found += ((look.id, problem) for problem in look.problems)
     warnings = suspicions.told() + [_unscored(image_set, name) for name in masks_of if ids.get(name) and name not in masked]
-    warnings += _unread(image_set)
+    warnings += _remarks(image_set)
     warnings += [f"list {name} is both learnt from and held out" for name in ids if name in learnt and name in held_out]
     return Findings(problems + grouped(found), warnings, tuple(dict.fromkeys((*bad, *(id for id, _ in found)))))
 
@@ -145,9 +144,9 @@ def _unscored(image_set: ImageSet, name: str) -> str:
     return f"no image of list {name} has a mask in {folders}, so nothing can be scored on it{told}"
 
 
-def _unread(image_set: ImageSet) -> list[str]:
-    """What lies in the image set, looks like images or labels, and is not read."""
-    found = [sentence for folder in image_set.image_folders for sentence in unread_images(image_set.root / folder)]
+def _remarks(image_set: ImageSet) -> list[str]:
+    """What lies in the image set and is not read or looks like a mistake."""
+    found = image_set.remarks()
     table = list_of(image_set.root) if image_set.label_source == "list" else Path()
     if table.suffix == ".csv" and (names := unused_columns(table, image_set.classes)):
         found.append(f"{table} has columns of 0 and 1 that are no class and are not read: {named(names)}")

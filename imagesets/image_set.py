@@ -14,7 +14,7 @@ from imagesets.deep_image import NO_RULE, Range
 from imagesets.errors import WrongInput, named
 from imagesets.files import Files, by_id, merged
 from imagesets.item_list import ItemList
-from imagesets.lists import FLAGS, IMAGE_SUFFIXES, id_of, ids_of, read_lines
+from imagesets.lists import FLAGS, IMAGE_SUFFIXES, id_of, ids_of, read_lines, unread_images
 
 IMAGES = "JPEGImages"
 LISTS = Path("ImageSets") / "Segmentation"
@@ -117,6 +117,10 @@ class ImageSet:
             paths |= files.paths
             doubled = {id: of for id, of in doubled.items() if id not in files.paths} | files.doubled
         return Files(paths, doubled)
+
+    def remarks(self) -> list[str]:
+        """A sentence on each thing in its folders that looks like a mistake: images in formats that are not read."""
+        return [sentence for folder in self.image_folders for sentence in unread_images(self.root / folder)]
 
     def image_problems(self, list_name: str, ids: Sequence[str], images: Files) -> list[str]:
         """Missing and doubled image files of a list."""
