@@ -18,7 +18,7 @@ from typing import Any
 from imagesets.deep_image import NO_RULE
 from imagesets.errors import WrongInput, named
 from imagesets.files import Files, by_id, composed
-from imagesets.folder import CLASSES, NO_CLASS, checked_classes, read_classes
+from imagesets.folder import CLASSES, NO_CLASS, found_classes, read_classes
 from imagesets.image_set import MASK_SUFFIXES, ImageSet
 from imagesets.layout import name_of
 from imagesets.lists import IMAGE_SUFFIXES, held_out
@@ -116,7 +116,7 @@ def open_folder_per_class(path: str | Path, settings: Mapping[str, Any]) -> Imag
     folders = _folders(root)
     names = sorted({folder.name for _, folder in folders} - NONE)
     listed = root / CLASSES
-    classes = read_classes(listed) if listed.is_file() else checked_classes(names, root)
+    classes = read_classes(listed) if listed.is_file() else found_classes(names, root, f"in {CLASSES}")
     if unknown := [name for name in names if name not in classes]:
         raise WrongInput(f"{root} has the folder {unknown[0]!r}, which is no class of {listed}")
     pictures = list(_pictures(folders))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from imagesets.errors import WrongInput, named
 from imagesets.files import by_id
-from imagesets.folder import CLASSES, checked_classes
+from imagesets.folder import CLASSES, checked_classes, found_classes
 from imagesets.image_set import IMAGES, LISTS, MASKS
 from imagesets.label_files import Names
 from imagesets.labels import LABEL_LIST, from_names, reader_of
@@ -31,8 +31,9 @@ ABOUT = """# What belongs where
 def read_labels(path: Path, classes: Sequence[str]) -> tuple[Names, tuple[str, ...]]:
     """The class names by image id in a file of labels, and the classes: those given, or all that it names."""
     names = reader_of(path)(path, classes)
-    found = classes or sorted({name for own in names.values() for name in own})
-    return names, checked_classes(found, path)
+    if classes:
+        return names, checked_classes(classes, path)
+    return names, found_classes(sorted({name for own in names.values() for name in own}), path, "by --classes")
 
 
 def write_skeleton(folder: Path, classes: Sequence[str], files: Mapping[str, Path], labels: Names | None) -> dict[str, int]:

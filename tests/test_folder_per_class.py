@@ -103,6 +103,14 @@ def test_classes_txt_gives_the_order(root: Path) -> None:
         opened(root)
 
 
+def test_classes_that_differ_in_capitals_alone_must_be_listed(root: Path, tmp_path: Path) -> None:
+    put(root / "Cat/1.jpg", 7)
+    with pytest.raises(WrongInput, match=r"names 'Cat' and 'cat'; write them alike, or name both as classes in classes.txt"):
+        opened(root)
+    (root / "classes.txt").write_text("Cat\ncat\nsea lion\n")  # such as letters
+    assert opened(root).classes == ("Cat", "cat", "sea lion")
+
+
 @pytest.mark.parametrize(
     ("place", "said"),
     [

@@ -81,6 +81,7 @@ def test_an_empty_image_set_says_what_belongs_where(command: Command) -> None:
         (("--photographs", "photographs", "--classes", "cat,cat"), "must hold 1 to 254 different class names"),
         (("--photographs", "photographs", "--labels", "few.csv"), "but not 4 of the 5 in photographs, such as 3, 4, 5, ...;"),
         (("--photographs", "broken", "--classes", "cat"), "1.jpg cannot be copied"),
+        (("--labels", "capitals.csv"), "capitals.csv names 'Dog' and 'dog'; write them alike, or name both as classes by --classes"),
     ],
 )
 def test_what_cannot_be_is_refused_and_nothing_is_written(
@@ -90,6 +91,7 @@ def test_what_cannot_be_is_refused_and_nothing_is_written(
     for name in ("broken/1.jpg", "broken/2.jpg", "one/1.jpg", "one/2.heic"):
         Path(name).parent.mkdir(exist_ok=True)
         Path(name).write_bytes(b"no image")
+    Path("capitals.csv").write_text("image,label\n1,dog\n2,Dog\n")
     Path("few.csv").write_text("image,label\n2,cat\n")
     code, _, errors = command("init", "pets", *words)
     assert code == 2 and said in errors and not Path("pets").exists()
