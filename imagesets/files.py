@@ -9,6 +9,24 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from imagesets.errors import WrongInput
+
+
+def absolute(path: str | Path) -> Path:
+    """The absolute path, with its `~` or `~name` expanded; raises WrongInput if there is no such user."""
+    try:
+        return Path(os.path.abspath(Path(path).expanduser()))
+    except RuntimeError:
+        raise WrongInput(f"{path}: there is no home folder of that name; give the path in full") from None
+
+
+def existing(path: str | Path, needed: str) -> Path:
+    """The absolute path of a folder; raises WrongInput, which tells what is `needed` in it, if there is no such folder."""
+    folder = absolute(path)
+    if not folder.is_dir():
+        raise WrongInput(f"{folder} is no folder; it must {needed}")
+    return folder
+
 
 class Files(NamedTuple):
     """`paths` has a file by id; `doubled` has the files of ids with several; `paths` has the first of these by name."""

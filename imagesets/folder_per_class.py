@@ -17,7 +17,7 @@ from typing import Any
 
 from imagesets.deep_image import NO_RULE
 from imagesets.errors import WrongInput, named
-from imagesets.files import Files, by_id, composed
+from imagesets.files import Files, by_id, composed, existing
 from imagesets.folder import CLASSES, NO_CLASS, found_classes, read_classes
 from imagesets.image_set import MASK_SUFFIXES, ImageSet
 from imagesets.layout import name_of
@@ -112,7 +112,7 @@ def open_folder_per_class(path: str | Path, settings: Mapping[str, Any]) -> Imag
 
     The classes are those in classes.txt or, without this file, the names of the folders in alphabetical order.
     """
-    root = Path(os.path.abspath(Path(path).expanduser()))
+    root = existing(path, "have a folder for each class")
     folders = _folders(root)
     names = sorted({folder.name for _, folder in folders} - NONE)
     listed = root / CLASSES
@@ -145,8 +145,6 @@ def open_folder_per_class(path: str | Path, settings: Mapping[str, Any]) -> Imag
 
 def _folders(root: Path) -> list[tuple[str, Path]]:
     """Every folder of a class, with its list, "" if there are no folders of lists. WrongInput for images in other places."""
-    if not root.is_dir():
-        raise WrongInput(f"{root} is no folder; it must have a folder for each class")
     if stray := next(iter(by_id(root, IMAGE_SUFFIXES).paths.values()), None):
         raise WrongInput(f"{stray} is in no folder of a class; an image without any class belongs in {root / 'none'}")
     above = _below(root)

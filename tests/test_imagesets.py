@@ -14,8 +14,10 @@ import pytest
 from PIL import Image
 
 from imagesets import labels
+from imagesets.coco import open_coco
 from imagesets.errors import WrongInput
 from imagesets.folder import open_folder, read_classes
+from imagesets.folder_per_class import open_folder_per_class
 from imagesets.lists import read_list
 from imagesets.palette import save_label_map
 from imagesets.voc12 import CLASSES as VOC_CLASSES
@@ -236,7 +238,7 @@ def test_a_flag_of_voc_that_is_an_id_of_the_image_set_is_refused(image_set):
     (image_set / "out.txt").write_text("7 -1\n")
     assert images.without(image_set / "out.txt").excluded == {"7"}
     (image_set / "out.txt").write_text("7 0\n")
-    with pytest.raises(WrongInput, match="out.txt has 0 after an id, and there is an image 0; a line has one id"):
+    with pytest.raises(WrongInput, match=r"out.txt has 0 after an id, and there is an image 0; a line has one id"):
         images.without(image_set / "out.txt")
 
 
@@ -305,6 +307,8 @@ def test_labels_that_cannot_be_used_are_refused(image_set, line, said):
     ("below", "settings", "said"),
     [
         ("JPEGImages", {}, "not in VOC layout"),
+        ("nothing", {}, "nothing is no folder; it must hold JPEGImages and ImageSets/Segmentation"),
+        ("classes.txt", {}, "classes.txt is no folder"),
         ("", {"labels": "json"}, "must be auto, list, xml, masks"),
         ("", {"labels": "xml"}, "it needs Annotations"),
         ("", {"masks": []}, "images.masks is empty"),
@@ -313,6 +317,12 @@ def test_labels_that_cannot_be_used_are_refused(image_set, line, said):
 def test_an_image_set_that_cannot_be_opened_says_why(image_set, below, settings, said):
     with pytest.raises(WrongInput, match=said):
         open_folder(image_set / below, {**SETTINGS, **settings})
+
+
+@pytest.mark.parametrize("opened", [open_folder, open_voc12, open_coco, open_folder_per_class])
+def test_a_home_folder_of_nobody_is_told(opened):
+    with pytest.raises(WrongInput, match="~nosuchuser/x: there is no home folder of that name; give the path in full"):
+        opened("~nosuchuser/x", SETTINGS | {"rule": "recam"})
 
 
 @pytest.mark.parametrize(

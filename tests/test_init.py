@@ -81,7 +81,10 @@ def test_an_empty_image_set_says_what_belongs_where(command: Command) -> None:
         (("--photographs", "photographs", "--classes", "cat,cat"), "must hold 1 to 254 different class names"),
         (("--photographs", "photographs", "--labels", "few.csv"), "but not 4 of the 5 in photographs, such as 3, 4, 5, ...;"),
         (("--photographs", "broken", "--classes", "cat"), "1.jpg cannot be copied"),
-        (("--labels", "capitals.csv"), "capitals.csv names 'Dog' and 'dog'; write them alike, or name both as classes by --classes"),
+        (
+            ("--labels", "capitals.csv"),
+            "capitals.csv names 'Dog' and 'dog'; write them alike, or name both as classes by --classes",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused_and_nothing_is_written(
