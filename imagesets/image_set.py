@@ -4,7 +4,7 @@ This module opens no image, so plans and fingerprints stay quick; `imagesets.che
 """
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -14,7 +14,7 @@ from imagesets.deep_image import NO_RULE, Range
 from imagesets.errors import WrongInput, named
 from imagesets.files import Files, by_id, merged
 from imagesets.item_list import ItemList
-from imagesets.lists import FLAGS, IMAGE_SUFFIXES, id_of, ids_of, read_lines, unread_images
+from imagesets.lists import FLAGS, IMAGE_SUFFIXES, entry_of, id_of, ids_of, read_lines, unread_images, write_lines
 
 IMAGES = "JPEGImages"
 LISTS = Path("ImageSets") / "Segmentation"
@@ -108,6 +108,11 @@ class ImageSet:
     def images(self) -> Files:
         """Every image file by id."""
         return merged([by_id(self.root / folder, IMAGE_SUFFIXES) for folder in self.image_folders])
+
+    def write_list(self, path: Path, ids: Iterable[str]) -> None:
+        """Write a list file with these ids."""
+        paths = self.images().paths
+        write_lines(path, (entry_of(id, os.path.splitext(paths.get(id, ""))[1] or IMAGE_SUFFIXES[0]) for id in ids))
 
     def masks(self) -> Files:
         """Every mask file by id, from the first folder that has it."""

@@ -70,5 +70,10 @@ def id_of(entry: str) -> str:
     return stem if suffix.lower() in IMAGE_SUFFIXES else name
 
 
+def entry_of(id: str, suffix: str) -> str:
+    """The line of a list for an id: the id or, where `id_of` would cut it (`cat.jpg` of cat.jpg.jpg), with the file's suffix."""
+    return id if id_of(id) == id else id + suffix
+
+
 def _is_path(word: str) -> bool:
     return "/" in word or os.path.splitext(word)[1].lower() in IMAGE_SUFFIXES

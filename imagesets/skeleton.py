@@ -12,7 +12,7 @@ from imagesets.folder import CLASSES, checked_classes, found_classes
 from imagesets.image_set import IMAGES, LISTS, MASKS
 from imagesets.label_files import Names
 from imagesets.labels import LABEL_LIST, from_names, reader_of
-from imagesets.lists import IMAGE_SUFFIXES, held_out, unread_images, write_lines
+from imagesets.lists import IMAGE_SUFFIXES, entry_of, held_out, unread_images, write_lines
 
 TABLE = "image_labels.csv"
 ABOUT = """# What belongs where
@@ -50,18 +50,22 @@ def write_skeleton(folder: Path, classes: Sequence[str], files: Mapping[str, Pat
         (folder / name).mkdir(parents=True)
     for id, path in files.items():
         _copy(path, folder / IMAGES / f"{id}{path.suffix.lower()}")
+
+    def entry(id: str) -> str:
+        return entry_of(id, files[id].suffix.lower() if id in files else IMAGE_SUFFIXES[0])
+
     apart = held_out(files)
     lists = {"train": [id for id in files if id not in apart], "val": [id for id in files if id in apart]}
     for name, ids in lists.items():
-        write_lines(folder / LISTS / f"{name}.txt", ids)
+        write_lines(folder / LISTS / f"{name}.txt", map(entry, ids))
     write_lines(folder / CLASSES, classes)
     if labels is None:
         with (folder / TABLE).open("w", encoding="utf-8", newline="") as table:
             csv.writer(table, lineterminator="\n").writerows(
-                [("image", *classes), *((id, *("" for _ in classes)) for id in files)]
+                [("image", *classes), *((entry(id), *("" for _ in classes)) for id in files)]
             )
     else:
-        write_lines(folder / LABEL_LIST, (f"{id}\t{','.join(names)}" for id, names in labels.items()))
+        write_lines(folder / LABEL_LIST, (f"{entry(id)}\t{','.join(names)}" for id, names in labels.items()))
     (folder / "README.md").write_text(ABOUT, encoding="utf-8")
     return {name: len(ids) for name, ids in lists.items()}
 

@@ -7,6 +7,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from imagesets.folder import open_folder
 from orchestrator.cli.next_command import next_command
 from orchestrator.planning.launch import Request, experiment
 from orchestrator.planning.settings_file import commented_settings
@@ -52,6 +53,23 @@ def test_without_labels_there_is_a_table_to_fill_in(command: Command, photograph
     code, shown, _ = command("images", "check", "folder:pets")
     rows = {line.split("  ")[0].strip(): line.split()[-2:] for line in shown.splitlines() if line.strip()}
     assert code == 0 and sum(map(int, rows["cat"])) == 1 and sum(map(int, rows["sea lion"])) == 1
+
+
+@pytest.mark.parametrize("given", ["--labels", "--classes"])
+def test_names_with_two_suffixes_are_written_in_full(given: str, command: Command, photographs: Path) -> None:
+    for old, new in (("4", "cat.jpg"), ("5", "x.png")):
+        (photographs / f"{old}.jpg").rename(photographs / f"{new}.jpg")
+    Path("labels.csv").write_text(LABELS.replace("4.jpg", "cat.jpg.jpg").replace("5.jpg", "x.png.jpg"))
+    command("init", "pets", "--photographs", photographs, given, {"--labels": "labels.csv", "--classes": "cat,dog"}[given])
+    _, _, errors = command("images", "check", "folder:pets")
+    assert "no file" not in errors and "no line" not in errors
+    Path("pets/JPEGImages/cat.jpg.jpg").write_bytes(b"no image")
+    command("images", "check", "folder:pets", "--bad", "bad.txt")
+    assert Path("bad.txt").read_text() == "cat.jpg.jpg\n"
+    images = open_folder("pets", {"labels": "auto", "masks": ["SegmentationClass"]})
+    assert images.without(Path("bad.txt")).excluded == {"cat.jpg"}
+    code, _, errors = command("images", "split", "folder:pets", "--list", "train", "--into", "a,b", "--share", "0.5")
+    assert code == 0 and {*images.ids("a"), *images.ids("b")} == {*images.ids("train")}, errors
 
 
 def test_an_empty_image_set_says_what_belongs_where(command: Command) -> None:

@@ -58,7 +58,7 @@ def check_images(
     warn(console, found.warnings)
     if bad is not None:
         bad.parent.mkdir(parents=True, exist_ok=True)
-        bad.write_text("".join(f"{id}\n" for id in found.ids), encoding="utf-8")
+        images.write_list(bad, found.ids)
     refuse(found.problems, spec, outcome="")
     places = {"xml": ANNOTATIONS, "masks": "the masks", "folders": "the folders of the classes"}
     source = places.get(images.label_source) or list_of(images.root).name
@@ -151,8 +151,9 @@ def split_list(
         raise WrongInput(f"--share {share} of the {len(ids)} images of {list_name} leaves one of the two lists empty")
     apart = held_out(ids, share)
     for file, wanted in zip(files, (False, True), strict=True):
-        file.write_text("".join(f"{id}\n" for id in ids if (id in apart) == wanted), encoding="utf-8")
-        terminal().print(f"written  {file}: {sum((id in apart) == wanted for id in ids)} of the {len(ids)} images of {list_name}")
+        own = [id for id in ids if (id in apart) == wanted]
+        images.write_list(file, own)
+        terminal().print(f"written  {file}: {len(own)} of the {len(ids)} images of {list_name}")
 
 
 @app.command("show")
