@@ -70,6 +70,21 @@ def write_skeleton(folder: Path, classes: Sequence[str], files: Mapping[str, Pat
     return {name: len(ids) for name, ids in lists.items()}
 
 
+def left_out(folder: Path, files: Mapping[str, Path], labels: Names | None) -> list[str]:
+    """A sentence on each thing that is not taken: images of other formats, those in folders below, labels of other images."""
+    below = [path for path in folder.glob("*/**/*") if path.suffix.lower() in IMAGE_SUFFIXES and path.name[0] != "."]
+    others = [id for id in labels or () if _without_blanks(id) not in files]
+    return [
+        *unread_images(folder),
+        *_told(f"images in folders of {folder} are not copied", sorted(str(path.relative_to(folder)) for path in below)),
+        *_told(f"--labels names images that are not in {folder}", others),
+    ]
+
+
+def _told(what: str, names: Sequence[str]) -> list[str]:
+    return [f"{what}: {len(names)} ({named(names)})"] if names else []
+
+
 def photographs_in(folder: Path) -> dict[str, Path]:
     """The photographs of a folder by id, with underscores for blanks, in order; WrongInput for fewer than two."""
     if not folder.is_dir():

@@ -55,6 +55,16 @@ def test_without_labels_there_is_a_table_to_fill_in(command: Command, photograph
     assert code == 0 and sum(map(int, rows["cat"])) == 1 and sum(map(int, rows["sea lion"])) == 1
 
 
+def test_what_is_not_taken_is_told(command: Command, photographs: Path) -> None:
+    for name in ("4", "5"):
+        (photographs / f"{name}.jpg").unlink()
+    (photographs / "more").mkdir()
+    (photographs / "more/6.JPG").write_bytes(b"")
+    code, shown, _ = command("init", "pets", "--photographs", "photographs", "--labels", "labels.csv")
+    assert code == 0 and "warning: --labels names images that are not in photographs: 2 (4, 5)" in shown
+    assert "warning: images in folders of photographs are not copied: 1 (more/6.JPG)" in shown
+
+
 @pytest.mark.parametrize("given", ["--labels", "--classes"])
 def test_names_with_two_suffixes_are_written_in_full(given: str, command: Command, photographs: Path) -> None:
     for old, new in (("4", "cat.jpg"), ("5", "x.png")):
