@@ -33,7 +33,7 @@ def check(
     """What is wrong with the named lists, and what is suspicious about them. Bad data never raises an error.
 
     Every image of the lists `masks_of` needs a mask, unless no image of the list has one. The lists `learnt` share no
-    image with the lists `held_out`. With `decode` every image is decoded in full, which is the only way to find truncated files;
+    image with the lists `held_out`, and some image of each shows a class. With `decode` every image is decoded in full, which is the only way to find truncated files;
     without it only headers are read. `threads` threads work side by side.
     """
     ids, problems = _read_lists(image_set, lists)
@@ -51,6 +51,7 @@ def check(
     for look in looks:
         suspicions.see(look.id, look.labels, look.mask)
         found += ((look.id, problem) for problem in look.problems)
+    problems += suspicions.unlearnable(learnt)
     warnings = suspicions.told() + [_unscored(image_set, name) for name in masks_of if ids.get(name) and name not in masked]
     warnings += _remarks(image_set)
     warnings += [f"list {name} is both learnt from and held out" for name in ids if name in learnt and name in held_out]

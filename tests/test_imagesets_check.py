@@ -127,6 +127,14 @@ def all_labels(root: Path, names: str) -> None:
     (root / "image_labels.txt").write_text("".join(f"{id} {names}\n" for id in ids))
 
 
+def test_a_list_to_learn_from_needs_an_image_with_a_class(image_set):
+    all_labels(image_set, "")
+    (told,) = problems_of(image_set)
+    assert told == "no image of list train shows any class (labels from list); there is nothing to learn from it"
+    (image_set / "image_labels.txt").write_text("other bar\n")
+    assert not any("shows any class" in problem for problem in problems_of(image_set))  # no image has labels at all
+
+
 def test_images_without_labels_are_no_problem(image_set):
     (image_set / "image_labels.txt").write_text((image_set / "image_labels.txt").read_text().replace("train_1 bar", "train_1"))
     mask_of(image_set, np.zeros((48, 48)))
