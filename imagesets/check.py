@@ -15,6 +15,7 @@ from imagesets.image_set import ImageSet
 from imagesets.item import VOID, read_label_map
 from imagesets.label_files import unused_columns
 from imagesets.labels import list_of
+from imagesets.lists import id_of, read_lines
 from imagesets.side_by_side import side_by_side
 from imagesets.suspicions import Classes, Suspicions
 
@@ -123,8 +124,13 @@ def list_problems(image_set: ImageSet, name: str, ids: Sequence[str]) -> list[st
         return [f"all images of {path} are excluded; a list must name at least one image"]
     if not ids:
         return [f"{path} is empty; a list must name at least one image"]
-    counts = Counter(ids)
-    return grouped((id, f"{path} names the image {id} {count} times; once is right") for id, count in counts.items() if count > 1)
+    twice = {id: count for id, count in Counter(ids).items() if count > 1}
+    lines: dict[str, list[str]] = {id: [] for id in twice}
+    for line in dict.fromkeys(read_lines(path)) if twice else ():
+        if (id := id_of(line.split()[0])) in twice:
+            lines[id].append(line)
+    others = {id: f" ({named(own)})" if len(own) > 1 else "" for id, own in lines.items()}
+    return grouped((id, f"{path} names the image {id} {count} times{others[id]}; once is right") for id, count in twice.items())
 
 
 def _overlaps(image_set: ImageSet, ids: Lists, learnt: Collection[str], held_out: Collection[str]) -> list[str]:
