@@ -173,6 +173,7 @@ def show_images(
 
       wsss-orch images show voc12:PATH --list val --count 20 --output val.png
     """
+    from imagesets.picture import without_glyph
     from orchestrator.pages.choice import spread
 
     if output.suffix.lower() != ".png":
@@ -184,12 +185,15 @@ def show_images(
     if not items:
         raise WrongInput(f"list {list_name} of {spec} is empty; there is nothing to show")
     shown = spread(items, count)
-    _draw(shown, images.classes, output)
+    captions = [f"{item.id}: {', '.join(images.classes[index] for index in item.labels)}" for item in shown]
+    _draw(shown, captions, output)
+    if boxes := without_glyph(captions):
+        warn(console, [f"{output} shows empty boxes for characters that its font does not have: {boxes}"])
     console.print(f"{output}: {len(shown)} of the {len(items)} images of {list_name}")
 
 
-def _draw(items: list[Item], classes: tuple[str, ...], output: Path) -> None:
-    """Blocks of image, mask (if any) and names, three to a row."""
+def _draw(items: list[Item], captions: list[str], output: Path) -> None:
+    """Blocks of image, mask (if any) and caption, three to a row."""
     import numpy as np
     from PIL import Image
 
@@ -203,9 +207,8 @@ def _draw(items: list[Item], classes: tuple[str, ...], output: Path) -> None:
             raise WrongInput(f"{path} cannot be shown: {error}; `wsss-orch images check` finds all such files") from None
 
     blocks = []
-    for item in items:
+    for item, caption in zip(items, captions, strict=True):
         pictures = [read(item.image, item.rgb), *([colourise(read(item.mask, item.truth))] if item.mask else [])]
-        caption = f"{item.id}: {', '.join(classes[index] for index in item.labels)}"
         blocks.append(contact_sheet([pictures], captions=[caption]))
     blocks += [np.full_like(blocks[0], 255)] * (-len(blocks) % COLUMNS)
     rows = [np.concatenate(blocks[start : start + COLUMNS], axis=1) for start in range(0, len(blocks), COLUMNS)]
