@@ -34,8 +34,8 @@ def check(
     """What is wrong with the named lists, and what is suspicious about them. Bad data never raises an error.
 
     Every image of the lists `masks_of` needs a mask, unless no image of the list has one. The lists `learnt` share no
-    image with the lists `held_out`, and some image of each shows a class. With `decode` every image is decoded in full, which is the only way to find truncated files;
-    without it only headers are read. `threads` threads work side by side.
+    image with the lists `held_out`, and some image of each shows a class. With `decode` every image is decoded in full, which is
+    the only way to find truncated files; without it only headers are read. `threads` threads work side by side.
     """
     ids, problems = _read_lists(image_set, lists)
     images, masks = image_set.images(), image_set.masks()

@@ -16,7 +16,7 @@ class Suspicions:
         self.image_set = image_set
         self.members = {name: frozenset(members) for name, members in ids.items()}
         self.shown = {name: Counter[int]() for name in ids}  # images by class
-        self.read = {name: 0 for name in ids}  # images whose labels could be read
+        self.read = dict.fromkeys(ids, 0)  # images whose labels could be read
         self.masks = 0
         self.contradictions: list[tuple[str, Sequence[int], Sequence[int]]] = []
 

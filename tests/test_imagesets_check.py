@@ -71,7 +71,9 @@ DAMAGES = {
     "is void everywhere": lambda root: mask_of(root, np.full((48, 48), 255)),
     "is 40x48 but its image .* is 48x48": lambda root: mask_of(root, np.zeros((48, 40))),
     "names the image train_1 2 times; once is right": lambda root: append(root, TRAIN, "train_1"),
-    r"names the image train_1 2 times \(train_1, other/train_1.png\); once": lambda root: append(root, TRAIN, "other/train_1.png"),
+    r"names the image train_1 2 times \(train_1, other/train_1.png\); once": lambda root: append(
+        root, TRAIN, "other/train_1.png"
+    ),
     r"share 1 images \(first: val_0\)": lambda root: append(root, TRAIN, "val_0"),
     "no list 'train'": lambda root: (root / TRAIN).unlink(),
     "train.txt is empty": lambda root: (root / TRAIN).write_text("\n"),
@@ -97,7 +99,11 @@ def test_each_damage_is_the_one_problem_found(image_set, said):
 
 
 def test_all_problems_come_in_one_go(image_set):
-    for said in ("is 40x48 but its image .* is 48x48", "names the image train_1 2 times; once is right", "names the class 'disk'"):
+    for said in (
+        "is 40x48 but its image .* is 48x48",
+        "names the image train_1 2 times; once is right",
+        "names the class 'disk'",
+    ):
         DAMAGES[said](image_set)
     (image_set / "JPEGImages/val_2.png").unlink()
     assert len(problems_of(image_set)) == 4
