@@ -15,7 +15,7 @@ from imagesets.image_set import ImageSet
 from imagesets.item import VOID, read_label_map
 from imagesets.label_files import unused_columns
 from imagesets.labels import list_of
-from imagesets.lists import unread_images
+from imagesets.lists import id_of, read_lines
 from imagesets.side_by_side import side_by_side
 from imagesets.suspicions import Classes, Suspicions
 
@@ -34,8 +34,8 @@ def check(
     """What is wrong with the named lists, and what is suspicious about them. Bad data never raises an error.
 
     Every image of the lists `masks_of` needs a mask, unless no image of the list has one. The lists `learnt` share no
-    image with the lists `held_out`. With `decode` every image is decoded in full, which is the only way to find truncated files;
-    without it only headers are read. `threads` threads work side by side.
+    image with the lists `held_out`, and some image of each shows a class. With `decode` every image is decoded in full, which is
+    the only way to find truncated files; without it only headers are read. `threads` threads work side by side.
     """
     ids, problems = _read_lists(image_set, lists)
     images, masks = image_set.images(), image_set.masks()
@@ -52,8 +52,9 @@ def check(
     for look in looks:
         suspicions.see(look.id, look.labels, look.mask)
         found += ((look.id, problem) for problem in look.problems)
+    problems += suspicions.unlearnable(learnt)
     warnings = suspicions.told() + [_unscored(image_set, name) for name in masks_of if ids.get(name) and name not in masked]
-    warnings += _unread(image_set)
+    warnings += _remarks(image_set)
     warnings += [f"list {name} is both learnt from and held out" for name in ids if name in learnt and name in held_out]
     return Findings(problems + grouped(found), warnings, tuple(dict.fromkeys((*bad, *(id for id, _ in found)))))
 
@@ -123,8 +124,13 @@ def list_problems(image_set: ImageSet, name: str, ids: Sequence[str]) -> list[st
         return [f"all images of {path} are excluded; a list must name at least one image"]
     if not ids:
         return [f"{path} is empty; a list must name at least one image"]
-    counts = Counter(ids)
-    return grouped((id, f"{path} names the image {id} {count} times; once is right") for id, count in counts.items() if count > 1)
+    twice = {id: count for id, count in Counter(ids).items() if count > 1}
+    lines: dict[str, list[str]] = {id: [] for id in twice}
+    for line in dict.fromkeys(read_lines(path)) if twice else ():
+        if (id := id_of(line.split()[0])) in twice:
+            lines[id].append(line)
+    others = {id: f" ({named(own)})" if len(own) > 1 else "" for id, own in lines.items()}
+    return grouped((id, f"{path} names the image {id} {count} times{others[id]}; once is right") for id, count in twice.items())
 
 
 def _overlaps(image_set: ImageSet, ids: Lists, learnt: Collection[str], held_out: Collection[str]) -> list[str]:
@@ -145,9 +151,9 @@ def _unscored(image_set: ImageSet, name: str) -> str:
     return f"no image of list {name} has a mask in {folders}, so nothing can be scored on it{told}"
 
 
-def _unread(image_set: ImageSet) -> list[str]:
-    """What lies in the image set, looks like images or labels, and is not read."""
-    found = [sentence for folder in image_set.image_folders for sentence in unread_images(image_set.root / folder)]
+def _remarks(image_set: ImageSet) -> list[str]:
+    """What lies in the image set and is not read or looks like a mistake."""
+    found = image_set.remarks()
     table = list_of(image_set.root) if image_set.label_source == "list" else Path()
     if table.suffix == ".csv" and (names := unused_columns(table, image_set.classes)):
         found.append(f"{table} has columns of 0 and 1 that are no class and are not read: {named(names)}")

@@ -3,7 +3,6 @@
 `imagesets.coco_preparation` makes their lists, labels and masks from the annotations, by a rule.
 """
 
-import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 from imagesets.coco_note import read_note
 from imagesets.errors import WrongInput
+from imagesets.files import existing
 from imagesets.folder import CLASSES, read_classes
 from imagesets.image_set import ImageSet
 from imagesets.layout import name_of, open_layout
@@ -23,9 +23,7 @@ def prepared_folder(path: str | Path, kind: str, rule: str) -> tuple[Path, Path]
 
     `kind` is coco14 or coco: their classes and lists differ.
     """
-    root = Path(os.path.abspath(Path(path).expanduser()))
-    if not root.is_dir():
-        raise WrongInput(f"{root} is no folder; it must hold images and COCO's annotations")
+    root = existing(path, "hold images and COCO's annotations")
     return root, root / f"{PREPARED}{kind}-{rule}"
 
 

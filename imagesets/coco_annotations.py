@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 import msgspec
 
 from imagesets.errors import WrongInput
+from imagesets.files import composed
 
 LONGEST = 65_535  # pixels of a side, as in a JPEG
 
@@ -24,7 +25,7 @@ class Picture(msgspec.Struct, gc=False):
     @property
     def stem(self) -> str:
         """The file's name without its folder and its suffix."""
-        return PurePosixPath(self.file_name).stem
+        return composed(PurePosixPath(self.file_name).stem)
 
 
 class Annotation(msgspec.Struct, gc=False):

@@ -21,11 +21,12 @@ from imagesets.coco_files import annotation_files, located
 from imagesets.coco_masks import RULES, Instance, label_map
 from imagesets.coco_note import Note, note_of, read_note, write_note
 from imagesets.errors import WrongInput
+from imagesets.files import by_id, merged
 from imagesets.folder import CLASSES, checked_classes
 from imagesets.image_set import LISTS, MASKS
 from imagesets.item import read_label_map
 from imagesets.labels import LABEL_LIST
-from imagesets.lists import write_lines
+from imagesets.lists import IMAGE_SUFFIXES, write_lines
 from imagesets.palette import save_label_map
 
 EMPTY = (b"null", b"[]")  # as tools write an object of which they know only the box
@@ -75,6 +76,7 @@ def _prepare(path: str, settings: Mapping[str, Any], spread: Spread, show: Show,
         found = annotated_list(root, name, file, official)
         if lists and found.classes != lists[0].classes:
             raise WrongInput(f"{file} has other categories than {next(iter(files.values()))}; all lists must have the same")
+        _refuse_doubled(root, [*lists, found])
         write_lines(folder / LISTS / f"{name}.txt", found.images)
         shown, drawn = draw_missing(found, folder / MASKS, note.rule, spread, partial(show, name))
         labels |= shown
@@ -96,6 +98,14 @@ def _begin(folder: Path, note: Note) -> None:
     for made in (folder / MASKS, folder / LISTS):
         made.mkdir(parents=True, exist_ok=True)
     write_note(folder, note)
+
+
+def _refuse_doubled(root: Path, lists: Sequence["ImageList"]) -> None:
+    """Raise WrongInput if an image of the last list has files of one name in two folders of the lists."""
+    places = dict.fromkeys(place for found in lists for place in found.folders)
+    doubled = merged([by_id(root / place, IMAGE_SUFFIXES) for place in places]).doubled
+    if id := next((id for id in lists[-1].images if id in doubled), None):
+        raise WrongInput(f"the image {id} has {len(doubled[id])} files, {' and '.join(doubled[id])}; each must have its own name")
 
 
 class ImageList(NamedTuple):

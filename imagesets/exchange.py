@@ -13,6 +13,7 @@ from pycocotools import mask as coco
 
 from imagesets.coco_categories import category_ids
 from imagesets.item import VOID
+from imagesets.lists import entry_of, write_lines
 from imagesets.palette import palette_image, save_label_map
 
 LabelMaps = Iterable[tuple[str, np.ndarray]]  # image id and its label map uint8 [H,W]
@@ -22,11 +23,11 @@ COCO_FILE = re.compile(r"(?:COCO_\w+_)?(\d{12})")  # COCO's name for the file of
 
 def write_folder(folder: Path, name: str, maps: LabelMaps) -> None:
     """`folder`/<id>.png, palette PNGs, and the list of their ids as `folder`/`name`.txt."""
-    ids = []
+    ids = list[str]()
     for id, label in maps:
         save_label_map(folder / f"{id}.png", label)
-        ids.append(id)
-    (folder / f"{name}.txt").write_text("".join(f"{id}\n" for id in ids), encoding="utf-8")
+        ids.append(entry_of(id, ".png"))
+    write_lines(folder / f"{name}.txt", ids)
 
 
 def write_server_archive(path: Path, maps: LabelMaps, competition: str) -> None:

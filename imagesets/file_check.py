@@ -54,7 +54,10 @@ def _deep_problems(path: Path, decode: bool, range: Range, of_set: bool) -> list
     if not decode and range != NO_RULE:
         return []
     values = read_values(path)
-    low, high = np.nanmin(values), np.nanmax(values)
+    values = values[np.isfinite(values)]
+    if not values.size:
+        return [f"{path} is damaged: none of its values is a finite number"]
+    low, high = values.min(), values.max()
     if range == NO_RULE:
         example = f", such as images.range={low:g},{high:g}" if low < high else ""
         rule = f"which values of the set are black and white? Say it by --set images.range=LOW,HIGH{example}"

@@ -2,10 +2,30 @@
 
 import hashlib
 import os
+import secrets
+import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
+
+from imagesets.errors import WrongInput
+
+
+def absolute(path: str | Path) -> Path:
+    """The absolute path, with its `~` or `~name` expanded; raises WrongInput if there is no such user."""
+    try:
+        return Path(os.path.abspath(Path(path).expanduser()))
+    except RuntimeError:
+        raise WrongInput(f"{path}: there is no home folder of that name; give the path in full") from None
+
+
+def existing(path: str | Path, needed: str) -> Path:
+    """The absolute path of a folder; raises WrongInput, which tells what is `needed` in it, if there is no such folder."""
+    folder = absolute(path)
+    if not folder.is_dir():
+        raise WrongInput(f"{folder} is no folder; it must {needed}")
+    return folder
 
 
 class Files(NamedTuple):
@@ -22,7 +42,7 @@ def by_id(folder: Path, suffixes: Sequence[str]) -> Files:
     if not folder.is_dir():
         return found
     for name in os.listdir(folder):
-        id, suffix = os.path.splitext(name if name.isascii() else os.fsencode(name).decode("utf-8", "surrogateescape"))
+        id, suffix = os.path.splitext(name if name.isascii() else composed(os.fsencode(name).decode("utf-8", "surrogateescape")))
         if suffix.lower() not in suffixes:
             continue
         path = os.path.join(folder, name)
@@ -30,6 +50,11 @@ def by_id(folder: Path, suffixes: Sequence[str]) -> Files:
             found.doubled[id] = sorted([*found.doubled.get(id, [other]), path])
             found.paths[id] = found.doubled[id][0]  # listings have no fixed order
     return found
+
+
+def composed(text: str) -> str:
+    """The text with each accented letter as one character; macOS writes file names with letter and accent apart."""
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
 def merged(folders: Sequence[Files]) -> Files:
@@ -52,7 +77,7 @@ def sha256(path: str | Path) -> str:
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A file to write beside `path`, which becomes `path` at the end of the block; after an error it is removed."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial = path.with_name(f".{secrets.token_hex(8)}")  # a longer name than that of `path` may be too long
     try:
         yield partial
         os.replace(partial, path)

@@ -46,6 +46,18 @@ def checked_classes(lines: Sequence[str], path: Path) -> tuple[str, ...]:
     return names
 
 
+def found_classes(names: Sequence[str], path: Path, wanted: str) -> tuple[str, ...]:
+    """Class names that were found in `path` and that nobody has listed; `wanted` tells where a list would be given.
+
+    Raises WrongInput as `checked_classes` does, and for two names that differ in capitals alone.
+    """
+    alike: dict[str, str] = {}
+    for name in names:
+        if (other := alike.setdefault(name.casefold(), name)) != name:
+            raise WrongInput(f"{path} names {other!r} and {name!r}; write them alike, or name both as classes {wanted}")
+    return checked_classes(names, path)
+
+
 def _other_convention(names: Sequence[str]) -> str:
     """Why the lines are no bare names of foreground classes, or ""."""
     if extra := [name for name in names if name.strip("_").lower() in NO_CLASS]:

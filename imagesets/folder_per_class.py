@@ -11,13 +11,14 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from filecmp import cmp
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 from imagesets.deep_image import NO_RULE
-from imagesets.errors import WrongInput
-from imagesets.files import Files, by_id
-from imagesets.folder import CLASSES, NO_CLASS, checked_classes, read_classes
+from imagesets.errors import WrongInput, named
+from imagesets.files import Files, by_id, composed, existing
+from imagesets.folder import CLASSES, NO_CLASS, found_classes, read_classes
 from imagesets.image_set import MASK_SUFFIXES, ImageSet
 from imagesets.layout import name_of
 from imagesets.lists import IMAGE_SUFFIXES, held_out
@@ -51,6 +52,33 @@ class ClassFolders(ImageSet):
         """A function that gives the image-level labels of an image id, 0-based and ascending."""
         return self._from_list()
 
+    def remarks(self) -> list[str]:
+        """A sentence on each thing in its folders that looks like a mistake."""
+        return [*super().remarks(), *self._stray_masks(), *self._shared_pictures()]
+
+    def _stray_masks(self) -> list[str]:
+        """One sentence on files in the folder of masks that are no mask of an image."""
+        above, lost = self.root / MASKS, list[str]()
+        for folder, _, names in os.walk(above):
+            place = Path(folder).relative_to(above)
+            images, masks = by_id(self.root / place, IMAGE_SUFFIXES).paths, by_id(Path(folder), MASK_SUFFIXES)
+            fit = {path for id, path in masks.paths.items() if id in images}.union(*masks.doubled.values())
+            lost += (str(place / name) for name in names if name[0] != "." and os.path.join(folder, name) not in fit)
+        told = f"{len(lost)} files in {above} are no mask of an image: {named(sorted(lost))}; the mask of cat/1.jpg is cat/1.png"
+        return [told] if lost else []
+
+    def _shared_pictures(self) -> list[str]:
+        """One sentence on pictures that are in several lists, by files of one name and content."""
+        places: dict[tuple[str, int], list[tuple[str, str]]] = {}
+        for name in sorted(self.lists):
+            for path in (self.image_files.paths[id] for id in self.ids(name)):
+                places.setdefault((Path(path).stem, os.path.getsize(path)), []).append((name, path))
+        pairs = (next(_alike(own), None) for own in places.values())
+        if not (found := [pair for pair in pairs if pair]):
+            return []
+        told = f"{len(found)} pictures are in several lists, such as {' and '.join(found[0])}"
+        return [f"{told}; a list that is held out must share none"]
+
     def _listed(self, list_name: str) -> tuple[str, ...]:
         if list_name not in self.lists:
             raise WrongInput(
@@ -62,9 +90,13 @@ class ClassFolders(ImageSet):
 
 @dataclass
 class Picture:
-    """One picture: its list ("" where there are none), its files, the first of which is read, and the folders that hold them."""
+    """One picture: its list ("" where there are none), its files, the first of which is read, and the folders that hold them.
+
+    All files have one name, whose part before the suffix is `stem`.
+    """
 
     split: str
+    stem: str
     files: list[Path]
     folders: list[str]
     doubled: list[str]
@@ -72,7 +104,7 @@ class Picture:
     @property
     def id(self) -> str:
         """List, folder and name without suffix, joined by hyphens; blanks become underscores."""
-        return re.sub(r"\s+", "_", "-".join(filter(None, (self.split, self.folders[0], self.files[0].stem))))
+        return composed(re.sub(r"\s+", "_", "-".join(filter(None, (self.split, self.folders[0], self.stem)))))
 
 
 def open_folder_per_class(path: str | Path, settings: Mapping[str, Any]) -> ImageSet:
@@ -80,19 +112,21 @@ def open_folder_per_class(path: str | Path, settings: Mapping[str, Any]) -> Imag
 
     The classes are those in classes.txt or, without this file, the names of the folders in alphabetical order.
     """
-    root = Path(os.path.abspath(Path(path).expanduser()))
+    root = existing(path, "have a folder for each class")
     folders = _folders(root)
     names = sorted({folder.name for _, folder in folders} - NONE)
     listed = root / CLASSES
-    classes = read_classes(listed) if listed.is_file() else checked_classes(names, root)
+    classes = read_classes(listed) if listed.is_file() else found_classes(names, root, f"in {CLASSES}")
     if unknown := [name for name in names if name not in classes]:
         raise WrongInput(f"{root} has the folder {unknown[0]!r}, which is no class of {listed}")
     pictures = list(_pictures(folders))
     images, masks = Files({}, {}), Files({}, {})
+    drawn = {folder: by_id(root / MASKS / folder.relative_to(root), MASK_SUFFIXES) for _, folder in folders}
     for picture in pictures:
         _add(images, picture.id, str(picture.files[0]), picture.doubled)
-        if mask := next(filter(None, (_mask(root, file) for file in picture.files)), None):
-            _add(masks, picture.id, mask, [])
+        if masked := next((file for file in picture.files if picture.stem in drawn[file.parent].paths), None):
+            own = drawn[masked.parent]
+            _add(masks, picture.id, own.paths[picture.stem], own.doubled.get(picture.stem, []))
     rule = settings.get("range", NO_RULE)
     return ClassFolders(
         name=name_of(root, settings),
@@ -111,19 +145,21 @@ def open_folder_per_class(path: str | Path, settings: Mapping[str, Any]) -> Imag
 
 def _folders(root: Path) -> list[tuple[str, Path]]:
     """Every folder of a class, with its list, "" if there are no folders of lists. WrongInput for images in other places."""
-    if not root.is_dir():
-        raise WrongInput(f"{root} is no folder; it must have a folder for each class")
     if stray := next(iter(by_id(root, IMAGE_SUFFIXES).paths.values()), None):
         raise WrongInput(f"{stray} is in no folder of a class; an image without any class belongs in {root / 'none'}")
     above = _below(root)
-    if any(by_id(folder, IMAGE_SUFFIXES).paths for folder in above):
-        if deep := next((inner for folder in above for inner in _below(folder)), None):
-            raise WrongInput(f"{deep} is a folder in a folder of a class; images are in {deep.parent} itself")
-        return [("", folder) for folder in above]
-    found = [(folder.name, inner) for folder in above for inner in _below(folder)]
-    if not any(by_id(folder, IMAGE_SUFFIXES).paths for _, folder in found):
+    found = [("", folder) for folder in above]
+    if not _have_images(found):
+        found = [(folder.name, inner) for folder in above for inner in _below(folder)]
+    if not _have_images(found):
         raise WrongInput(f"{root} has no images in {root}/CLASS nor in {root}/LIST/CLASS ({' or '.join(IMAGE_SUFFIXES)})")
+    if deep := next((inner for _, folder in found for inner in _below(folder)), None):
+        raise WrongInput(f"{deep} is a folder in a folder of a class; images are in {deep.parent} itself")
     return found
+
+
+def _have_images(folders: list[tuple[str, Path]]) -> bool:
+    return any(by_id(folder, IMAGE_SUFFIXES).paths for _, folder in folders)
 
 
 def _below(folder: Path) -> list[Path]:
@@ -142,14 +178,15 @@ def _pictures(folders: list[tuple[str, Path]]) -> Iterator[Picture]:
                 picture.files.append(file)
                 picture.folders.append(folder.name)
             else:
-                same.append(Picture(split, [file], [folder.name], files.doubled.get(stem, [])))
+                same.append(Picture(split, stem, [file], [folder.name], files.doubled.get(stem, [])))
     return (picture for same in alike.values() for picture in same)
 
 
-def _mask(root: Path, image: Path) -> str | None:
-    """The mask of an image file, under the same path in the folder of masks."""
-    place = root / MASKS / image.relative_to(root)
-    return next((str(path) for suffix in MASK_SUFFIXES if (path := place.with_suffix(suffix)).is_file()), None)
+def _alike(files: list[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    """The pairs of files, each given with its list, that are one picture in two lists."""
+    for (one_list, one), (other_list, other) in combinations(files, 2):
+        if one_list != other_list and cmp(one, other, shallow=False):
+            yield one, other
 
 
 def _add(files: Files, id: str, path: str, doubled: list[str]) -> None:

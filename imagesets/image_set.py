@@ -4,7 +4,7 @@ This module opens no image, so plans and fingerprints stay quick; `imagesets.che
 """
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -14,7 +14,7 @@ from imagesets.deep_image import NO_RULE, Range
 from imagesets.errors import WrongInput, named
 from imagesets.files import Files, by_id, merged
 from imagesets.item_list import ItemList
-from imagesets.lists import IMAGE_SUFFIXES, id_of, ids_of, read_lines
+from imagesets.lists import FLAGS, IMAGE_SUFFIXES, entry_of, id_of, ids_of, read_lines, unread_images, write_lines
 
 IMAGES = "JPEGImages"
 LISTS = Path("ImageSets") / "Segmentation"
@@ -109,6 +109,11 @@ class ImageSet:
         """Every image file by id."""
         return merged([by_id(self.root / folder, IMAGE_SUFFIXES) for folder in self.image_folders])
 
+    def write_list(self, path: Path, ids: Iterable[str]) -> None:
+        """Write a list file with these ids."""
+        paths = self.images().paths
+        write_lines(path, (entry_of(id, os.path.splitext(paths.get(id, ""))[1] or IMAGE_SUFFIXES[0]) for id in ids))
+
     def masks(self) -> Files:
         """Every mask file by id, from the first folder that has it."""
         paths, doubled = dict[str, str](), dict[str, list[str]]()
@@ -117,6 +122,10 @@ class ImageSet:
             paths |= files.paths
             doubled = {id: of for id, of in doubled.items() if id not in files.paths} | files.doubled
         return Files(paths, doubled)
+
+    def remarks(self) -> list[str]:
+        """A sentence on each thing in its folders that looks like a mistake: images in formats that are not read."""
+        return [sentence for folder in self.image_folders for sentence in unread_images(self.root / folder)]
 
     def image_problems(self, list_name: str, ids: Sequence[str], images: Files) -> list[str]:
         """Missing and doubled image files of a list."""
@@ -153,11 +162,14 @@ class ImageSet:
         return replace(self, excluded=excluded)
 
     def _read(self, path: Path) -> tuple[str, ...]:
-        """The ids of a list file; an id with a blank is refused, not cut off."""
+        """The ids of a list file; an id with a blank is refused, not cut off, and so is a second id on a line."""
         lines = read_lines(path)
         spaced = {id for line in lines if len((id := id_of(line)).split()) > 1}
         if spaced and (there := sorted(spaced & self.images().paths.keys())):
             raise WrongInput(f"{path} names the image {there[0]!r}, but an id must not hold blanks; rename such files")
+        flags = {word for line in lines for word in line.split()[1:] if word in FLAGS}
+        if flags and (there := sorted(flags & self.images().paths.keys())):
+            raise WrongInput(f"{path} has {there[0]} after an id, and there is an image {there[0]}; a line has one id")
         return tuple(ids_of(lines, path))
 
     def _from_list(self) -> Callable[[str], tuple[int, ...]]:

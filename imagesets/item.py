@@ -51,11 +51,13 @@ class Item:
 
 
 def read_label_map(path: Path) -> np.ndarray:
-    """Read an index image (palette or greyscale PNG) as uint8 [H,W]; colour images are refused."""
+    """Read an index image (palette or greyscale PNG) as uint8 [H,W]; colour images and other formats are refused."""
     import numpy as np
     from PIL import Image
 
     with Image.open(path) as file:
+        if file.format != "PNG":
+            raise WrongInput(f"{path} is a {file.format} file, whatever its name says; a mask must be a PNG of label indices")
         if file.mode not in ("P", "L"):
             raise WrongInput(f"{path} is a {file.mode} image; a mask must be a palette or greyscale PNG of label indices")
         return np.asarray(file)

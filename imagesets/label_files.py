@@ -56,8 +56,15 @@ def unused_columns(path: Path, classes: Sequence[str]) -> list[str]:
 def _table(path: Path) -> tuple[str, list[str], list[list[str]]]:
     """The first line of a table, its cells, and those of the other lines."""
     first = next(iter(read_lines(path)), "")
+    rows, line = list[list[str]](), 1  # `line` is the first of the row that is read
     with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = [row for row in csv.reader(file, delimiter=max(",;\t", key=first.count)) if any(cell.strip() for cell in row)]
+        reader = csv.reader(file, delimiter=max(",;\t", key=first.count), strict=True)
+        try:
+            for row in reader:
+                rows += [row] if any(cell.strip() for cell in row) else []
+                line = reader.line_num + 1
+        except csv.Error as error:
+            raise WrongInput(f"{path}, line {line}: a quotation mark is not closed at the end of its cell ({error})") from None
     return first, [cell.strip() for cell in rows[0]] if rows else [], rows[1:]
 
 

@@ -1,6 +1,5 @@
 """Opening an image set in VOC layout, for every kind that has this layout."""
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 from imagesets import labels
 from imagesets.deep_image import NO_RULE
 from imagesets.errors import WrongInput
+from imagesets.files import absolute, existing
 from imagesets.image_set import AUGMENTED, IMAGES, LISTS, MASKS, ImageSet
 from imagesets.lists import IMAGE_SUFFIXES
 
@@ -33,7 +33,7 @@ def open_layout(root: Path, settings: Mapping[str, Any], classes: Sequence[str])
 
 def find_root(path: str | Path, below: str = "") -> Path:
     """The folder with the VOC layout: `path` itself or its folder `below`."""
-    start = Path(os.path.abspath(Path(path).expanduser()))
+    start = existing(path, f"hold {IMAGES} and {LISTS}")
     for root in (start, start / below):
         if (root / LISTS).is_dir() and (root / IMAGES).is_dir():
             return root
@@ -51,4 +51,4 @@ def _other_layout(folder: Path) -> str:
 
 def name_of(path: str | Path, settings: Mapping[str, Any]) -> str:
     """The name of the image set at `path`: the setting `name`, or else the name of its folder."""
-    return settings.get("name") or Path(os.path.abspath(Path(path).expanduser())).name or "images"
+    return settings.get("name") or absolute(path).name or "images"

@@ -1,17 +1,17 @@
 """List files: which images are in a split."""
 
 import os
-import re
 from collections.abc import Iterable
 from hashlib import blake2b
 from pathlib import Path
 
 from imagesets.errors import WrongInput, named
+from imagesets.files import composed
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff")
 # images of cameras and of the web that are not read
 OTHER_SUFFIXES = (".heic", ".heif", ".avif", ".gif", ".jp2", ".jxl", ".svg", ".psd", ".dng", ".cr2", ".cr3", ".nef", ".arw")
-NUMBER = re.compile(r"[-+]?\d+(\.\d+)?")
+FLAGS = ("-1", "0", "1")  # what a list of one class of VOC says after an id: absent, difficult, present
 
 
 def unread_images(folder: Path) -> list[str]:
@@ -48,12 +48,12 @@ def held_out(ids: Iterable[str], share: float = 0.2) -> set[str]:
 def ids_of(lines: Iterable[str], path: Path) -> Iterable[str]:
     """The ids in the lines of a list: a line is a plain id, or the path of the image (and of its mask), which gives the id.
 
-    Numbers may follow, as in VOC's lists of one class. They are not read, so an image with -1 is in the list too.
+    -1, 0 or 1 may follow, as in VOC's lists of one class. They are not read, so an image with -1 is in the list too.
     Raises WrongInput for a line with any other word, such as the second half of an id with a blank.
     """
     for line in lines:
         first, *more = line.split()
-        if other := [word for word in more if not (NUMBER.fullmatch(word) or _is_path(word))]:
+        if other := [word for word in more if not (word in FLAGS or _is_path(word))]:
             raise WrongInput(
                 f"{path} has the line {line!r} with the word {other[0]!r}; a line has one id, without blanks in it, "
                 "or the path of an image and of its mask"
@@ -63,11 +63,16 @@ def ids_of(lines: Iterable[str], path: Path) -> Iterable[str]:
 
 def id_of(entry: str) -> str:
     """The id in a plain id, a file name or a path."""
-    name = entry.rsplit("/", 1)[-1]
+    name = composed(entry).rsplit("/", 1)[-1]
     if "." not in name:
         return name
     stem, suffix = os.path.splitext(name)
     return stem if suffix.lower() in IMAGE_SUFFIXES else name
+
+
+def entry_of(id: str, suffix: str) -> str:
+    """The line of a list for an id: the id or, where `id_of` would cut it (`cat.jpg` of cat.jpg.jpg), with the file's suffix."""
+    return id if id_of(id) == id else id + suffix
 
 
 def _is_path(word: str) -> bool:

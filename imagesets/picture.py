@@ -1,12 +1,13 @@
 """Contact sheets: rows of pictures under column titles, for looking at image sets and results."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 GAP = 4  # pixels between cells
 CAPTION = 16  # pixels of a line of text
+TEXT = 11  # size of the font
 
 
 def contact_sheet(
@@ -20,7 +21,7 @@ def contact_sheet(
     head = CAPTION if titles else 0
     pitch = cell + GAP + (CAPTION if captions else 0)
     sheet = Image.new("RGB", (GAP + columns * (cell + GAP), GAP + head + len(rows) * pitch), "white")
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(11)
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(TEXT)
     for column, title in enumerate(titles):
         draw.text((GAP + column * (cell + GAP), 2), title, "black", font)
     for index, row in enumerate(rows):
@@ -30,6 +31,14 @@ def contact_sheet(
         if captions:
             draw.text((GAP, top + cell + 1), captions[index], "black", font)
     return np.asarray(sheet)
+
+
+def without_glyph(texts: Iterable[str]) -> str:
+    """The characters of some texts that a contact sheet shows as empty boxes; Pillow's own font has hardly more than ASCII."""
+    font = ImageFont.load_default(TEXT)
+    box = bytes(font.getmask("\U0010ffff"))  # no character
+    characters = sorted({character for text in texts for character in text if not character.isascii()})
+    return "".join(character for character in characters if bytes(font.getmask(character)) == box)
 
 
 def _fitted(picture: np.ndarray, cell: int) -> Image.Image:

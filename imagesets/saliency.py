@@ -47,10 +47,16 @@ def read_saliency(path: str | Path) -> np.ndarray:
 
 
 def saliency_problems(source: str, items: Sequence[Item]) -> list[str]:
-    """What is wrong with the maps of `items`: missing ids, two files of one id, files that cannot be decoded, colour images."""
+    """What is wrong with the maps of `items`: missing ids, two files of one id, damaged files, colours, no value above 1."""
+    if source == CONTRAST:
+        return []
+    highest = list[int]()  # of each map
 
     def look(path: Path, item: Item) -> list[str]:
-        read_saliency(path)
+        highest.append(int(read_saliency(path).max()))
         return []
 
-    return [] if source == CONTRAST else folder_problems(Path(source), items, IMAGE_SUFFIXES, look)
+    problems = folder_problems(Path(source), items, IMAGE_SUFFIXES, look)
+    if highest and max(highest) <= 1:
+        problems.append(f"no map in {source} has a value above {max(highest)}; 255 is salient, so maps of 0 and 1 need 0 and 255")
+    return problems

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from imagesets.errors import WrongInput, named
-from imagesets.files import replacing
+from imagesets.files import absolute, replacing
 from imagesets.image_set import AUGMENTED, LISTS, MASKS
 from imagesets.layout import find_root
 from imagesets.lists import read_list, write_lines
@@ -79,7 +79,7 @@ def read_mask(path: Path) -> np.ndarray:
 
 
 def _dataset(path: Path) -> Path:
-    start = path.expanduser().absolute()
+    start = absolute(path)
     for folder in (start, start / "dataset", start / "benchmark_RELEASE" / "dataset"):
         if (folder / "cls").is_dir():
             return folder

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from imagesets.errors import WrongInput, named
 from imagesets.files import by_id
-from imagesets.folder import CLASSES, checked_classes
+from imagesets.folder import CLASSES, checked_classes, found_classes
 from imagesets.image_set import IMAGES, LISTS, MASKS
 from imagesets.label_files import Names
 from imagesets.labels import LABEL_LIST, from_names, reader_of
-from imagesets.lists import IMAGE_SUFFIXES, held_out, unread_images, write_lines
+from imagesets.lists import IMAGE_SUFFIXES, entry_of, held_out, unread_images, write_lines
 
 TABLE = "image_labels.csv"
 ABOUT = """# What belongs where
@@ -31,8 +31,9 @@ ABOUT = """# What belongs where
 def read_labels(path: Path, classes: Sequence[str]) -> tuple[Names, tuple[str, ...]]:
     """The class names by image id in a file of labels, and the classes: those given, or all that it names."""
     names = reader_of(path)(path, classes)
-    found = classes or sorted({name for own in names.values() for name in own})
-    return names, checked_classes(found, path)
+    if classes:
+        return names, checked_classes(classes, path)
+    return names, found_classes(sorted({name for own in names.values() for name in own}), path, "by --classes")
 
 
 def write_skeleton(folder: Path, classes: Sequence[str], files: Mapping[str, Path], labels: Names | None) -> dict[str, int]:
@@ -49,20 +50,39 @@ def write_skeleton(folder: Path, classes: Sequence[str], files: Mapping[str, Pat
         (folder / name).mkdir(parents=True)
     for id, path in files.items():
         _copy(path, folder / IMAGES / f"{id}{path.suffix.lower()}")
+
+    def entry(id: str) -> str:
+        return entry_of(id, files[id].suffix.lower() if id in files else IMAGE_SUFFIXES[0])
+
     apart = held_out(files)
     lists = {"train": [id for id in files if id not in apart], "val": [id for id in files if id in apart]}
     for name, ids in lists.items():
-        write_lines(folder / LISTS / f"{name}.txt", ids)
+        write_lines(folder / LISTS / f"{name}.txt", map(entry, ids))
     write_lines(folder / CLASSES, classes)
     if labels is None:
         with (folder / TABLE).open("w", encoding="utf-8", newline="") as table:
             csv.writer(table, lineterminator="\n").writerows(
-                [("image", *classes), *((id, *("" for _ in classes)) for id in files)]
+                [("image", *classes), *((entry(id), *("" for _ in classes)) for id in files)]
             )
     else:
-        write_lines(folder / LABEL_LIST, (f"{id}\t{','.join(names)}" for id, names in labels.items()))
+        write_lines(folder / LABEL_LIST, (f"{entry(id)}\t{','.join(names)}" for id, names in labels.items()))
     (folder / "README.md").write_text(ABOUT, encoding="utf-8")
     return {name: len(ids) for name, ids in lists.items()}
+
+
+def left_out(folder: Path, files: Mapping[str, Path], labels: Names | None) -> list[str]:
+    """A sentence on each thing that is not taken: images of other formats, those in folders below, labels of other images."""
+    below = [path for path in folder.glob("*/**/*") if path.suffix.lower() in IMAGE_SUFFIXES and path.name[0] != "."]
+    others = [id for id in labels or () if _without_blanks(id) not in files]
+    return [
+        *unread_images(folder),
+        *_told(f"images in folders of {folder} are not copied", sorted(str(path.relative_to(folder)) for path in below)),
+        *_told(f"--labels names images that are not in {folder}", others),
+    ]
+
+
+def _told(what: str, names: Sequence[str]) -> list[str]:
+    return [f"{what}: {len(names)} ({named(names)})"] if names else []
 
 
 def photographs_in(folder: Path) -> dict[str, Path]:

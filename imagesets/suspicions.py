@@ -1,7 +1,7 @@
 """What is legal in an image set but looks like a mistake."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from imagesets.errors import named
 from imagesets.image_set import ImageSet
@@ -16,6 +16,7 @@ class Suspicions:
         self.image_set = image_set
         self.members = {name: frozenset(members) for name, members in ids.items()}
         self.shown = {name: Counter[int]() for name in ids}  # images by class
+        self.read = dict.fromkeys(ids, 0)  # images whose labels could be read
         self.masks = 0
         self.contradictions: list[tuple[str, Sequence[int], Sequence[int]]] = []
 
@@ -23,10 +24,20 @@ class Suspicions:
         """Look at one image."""
         for name in (name for name, members in self.members.items() if id in members):
             self.shown[name].update(labels or ())
+            self.read[name] += labels is not None
         if labels is not None and mask is not None:
             self.masks += 1
             if set(labels) != set(mask):
                 self.contradictions.append((id, labels, mask))
+
+    def unlearnable(self, learnt: Collection[str]) -> list[str]:
+        """A sentence for each of the lists to learn from of which no image shows a class."""
+        source = f"(labels from {self.image_set.label_source})"
+        return [
+            f"no image of list {name} shows any class {source}; there is nothing to learn from it"
+            for name, count in self.read.items()
+            if name in learnt and count and not self.shown[name]
+        ]
 
     def told(self) -> list[str]:
         """A sentence for each suspicious finding."""

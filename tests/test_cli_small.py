@@ -153,6 +153,14 @@ def test_a_contact_sheet_shows_images_beside_their_masks(
         assert sheet.width == 3 * (4 + 164 * (2 if with_masks else 1))
 
 
+def test_characters_that_a_contact_sheet_cannot_show_are_told(command: Command, image_set: Path) -> None:
+    words = "images", "show", f"folder:{image_set}", "--output", "sheet.png"
+    assert "empty boxes" not in command(*words)[1]
+    for name in ("classes.txt", "image_labels.txt"):
+        (image_set / name).write_text((image_set / name).read_text().replace("disc", "猫é"))
+    assert "warning: sheet.png shows empty boxes for characters that its font does not have: é猫" in command(*words)[1]
+
+
 @pytest.mark.parametrize("folder", ["JPEGImages", "SegmentationClass"])
 def test_a_contact_sheet_of_a_damaged_file_is_refused(command: Command, image_set: Path, folder: str) -> None:
     path = image_set / folder / "train_1.png"

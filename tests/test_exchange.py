@@ -12,7 +12,8 @@ from pycocotools import mask
 from pycocotools.coco import COCO
 
 from imagesets.coco_categories import IDS, NAMES, category_ids
-from imagesets.exchange import coco_image_ids, coco_regions, write_coco_results, write_server_archive
+from imagesets.exchange import coco_image_ids, coco_regions, write_coco_results, write_folder, write_server_archive
+from imagesets.lists import read_list
 from imagesets.palette import PALETTE
 
 
@@ -23,6 +24,11 @@ def test_an_image_gives_one_region_per_class_but_none_for_background_and_void() 
     for value, segmentation in regions:
         assert segmentation["size"] == [2, 3] and isinstance(segmentation["counts"], str)  # JSON has no bytes
         assert np.array_equal(mask.decode(segmentation), label == value)
+
+
+def test_a_folder_s_list_names_its_files(tmp_path: Path) -> None:
+    write_folder(tmp_path, "val", ((id, np.zeros((2, 3), np.uint8)) for id in ("a", "cat.jpg")))
+    assert read_list(tmp_path / "val.txt") == ("a", "cat.jpg") and (tmp_path / "cat.jpg.png").is_file()
 
 
 @pytest.mark.parametrize(

@@ -69,12 +69,27 @@ def test_images_with_a_mask_are_held_out(root: Path) -> None:
     assert len(images.ids("train")) == 11
 
 
+def test_masks_are_found_however_their_suffix_is_written_and_others_are_told(root: Path) -> None:
+    for name in ("cat/1.PNG", "cat/both.png", "sea lion/both.png", "cat/77.png", "cat/2.jpg", "dog/1.png"):
+        (root / "masks" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.ones((48, 48), np.uint8)).save(root / "masks" / name)
+    images = opened(root)
+    assert images.ids("val") == ("cat-1", "cat-both")
+    (told,) = [one for one in check(images, ["train"]).warnings if "masks" in one]
+    assert told.startswith(f"3 files in {root / 'masks'} are no mask of an image: cat/2.jpg, cat/77.png, dog/1.png; the mask of")
+    shutil.copy(root / "masks/cat/1.PNG", root / "masks/cat/1.png")
+    assert "the image cat-1 has 2 files" in opened(root).mask_problems("val", ["cat-1"], opened(root).masks())[0]
+
+
 def test_folders_of_lists_are_the_lists(root: Path, tmp_path: Path) -> None:
     for name in ("train", "val", "test"):
         shutil.copytree(root, tmp_path / "split" / name)
     images = opened(tmp_path / "split")
     assert sorted(images.lists) == ["test", "train", "val"]  # type: ignore[attr-defined]
     assert labels(images, "test")["test-cat-both"] == ["cat", "sea lion"] and len(images.ids("val")) == 14
+    told = check(images, ["train", "val"]).warnings
+    pair = f"{tmp_path / 'split/test/cat/0.jpg'} and {tmp_path / 'split/train/cat/0.jpg'}"
+    assert f"14 pictures are in several lists, such as {pair}; a list that is held out must share none" in told
     with pytest.raises(WrongInput, match="has no list 'holdout'; it has test, train, val, and the images of another list would"):
         images.ids("holdout")
 
@@ -88,6 +103,14 @@ def test_classes_txt_gives_the_order(root: Path) -> None:
         opened(root)
 
 
+def test_classes_that_differ_in_capitals_alone_must_be_listed(root: Path, tmp_path: Path) -> None:
+    put(root / "Cat/1.jpg", 7)
+    with pytest.raises(WrongInput, match=r"names 'Cat' and 'cat'; write them alike, or name both as classes in classes.txt"):
+        opened(root)
+    (root / "classes.txt").write_text("Cat\ncat\nsea lion\n")  # such as letters
+    assert opened(root).classes == ("Cat", "cat", "sea lion")
+
+
 @pytest.mark.parametrize(
     ("place", "said"),
     [
@@ -99,6 +122,13 @@ def test_images_in_other_places_are_refused(root: Path, place: str, said: str) -
     put(root / place, 7)
     with pytest.raises(WrongInput, match=said):
         opened(root)
+
+
+def test_images_below_the_folder_of_a_class_are_refused_in_lists_too(root: Path, tmp_path: Path) -> None:
+    shutil.copytree(root, tmp_path / "split/train")
+    put(tmp_path / "split/train/cat/more/1.jpg", 7)
+    with pytest.raises(WrongInput, match=r"more is a folder in a folder of a class; images are in .*/split/train/cat itself"):
+        opened(tmp_path / "split")
 
 
 def test_what_macos_adds_to_an_archive_is_no_class(root: Path) -> None:

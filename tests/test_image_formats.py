@@ -121,6 +121,19 @@ def test_a_rule_that_shows_nothing_of_an_image_is_told(image_set: Path) -> None:
     assert "has values from 5000 to 5000, of which images.range=0,4095 shows nothing" in told
 
 
+@pytest.mark.parametrize("rule", [NO_RULE, (0.0, 1.0)])
+def test_an_image_without_a_finite_value_is_damaged(image_set: Path, rule: Range) -> None:
+    write(replaced(image_set, "train_1.tif"), np.array([[np.nan, np.inf], [np.nan, -np.inf]], np.float32))
+    (told,) = check(images(image_set, rule), ["train"]).problems
+    assert told.endswith("train_1.tif is damaged: none of its values is a finite number")
+
+
+def test_a_rule_that_is_advised_is_finite(image_set: Path) -> None:
+    write(replaced(image_set, "train_1.tif"), np.array([[np.nan, np.inf], [0.25, 0.75]], np.float32))
+    (told,) = check(images(image_set), ["train"]).problems
+    assert "with values from 0.25 to 0.75" in told and "such as images.range=0.25,0.75" in told
+
+
 @given(low=st.integers(-1000, 1000), width=st.integers(1, 60000), value=st.integers(0, 65535))
 def test_the_rule_is_linear_between_black_and_white(tmp_path_factory, low: int, width: int, value: int) -> None:
     path = tmp_path_factory.getbasetemp() / "one.png"

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import unicodedata
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,8 +14,10 @@ import pytest
 from PIL import Image
 
 from imagesets import labels
+from imagesets.coco import open_coco
 from imagesets.errors import WrongInput
 from imagesets.folder import open_folder, read_classes
+from imagesets.folder_per_class import open_folder_per_class
 from imagesets.lists import read_list
 from imagesets.palette import save_label_map
 from imagesets.voc12 import CLASSES as VOC_CLASSES
@@ -192,6 +195,17 @@ def test_annotations_are_found_however_their_suffix_is_written(voc):
     assert list(open_voc12(voc, SETTINGS).items("train_aug")) == before
 
 
+@pytest.mark.parametrize("forms", [("NFD", "NFC"), ("NFC", "NFD")])
+def test_an_id_is_matched_whether_its_accents_are_apart_or_not(image_set, forms):
+    of_file, of_list = (unicodedata.normalize(form, "é0") for form in forms)
+    for folder in ("JPEGImages", "SegmentationClass"):
+        (image_set / folder / "val_0.png").rename(image_set / folder / f"{of_file}.png")
+    for name in ("image_labels.txt", "ImageSets/Segmentation/val.txt"):
+        (image_set / name).write_text((image_set / name).read_text().replace("val_0", of_list))
+    item = open_folder(image_set, SETTINGS).items("val", with_masks=True)[0]
+    assert item.id == "\xe90" and item.mask and item.truth().shape == item.rgb().shape[:2] and item.labels
+
+
 def test_an_id_with_two_files_is_refused_in_the_lists_that_have_it(image_set):
     Image.new("RGB", (48, 48)).save(image_set / "JPEGImages/train_3.jpg")
     images = open_folder(image_set, SETTINGS)
@@ -209,10 +223,23 @@ def test_an_id_with_a_blank_is_refused_and_never_cut_short(image_set, line):
         open_folder(image_set, SETTINGS).ids("train")
 
 
-def test_a_line_with_further_words_is_refused_where_they_are_no_numbers_or_paths(tmp_path):
-    (tmp_path / "list.txt").write_text("a 1\nb cat\n")
-    with pytest.raises(WrongInput, match="has the line 'b cat' with the word 'cat'; a line has one id, without blanks"):
+@pytest.mark.parametrize("line", ["b cat", "0001 0002", "b 2", "b 0.5"])
+def test_a_line_with_further_words_is_refused_where_they_are_no_flags_of_voc_or_paths(tmp_path, line):
+    (tmp_path / "list.txt").write_text(f"a -1\na 0\na 1\n{line}\n")
+    told = f"has the line '{line}' with the word '{line.split()[1]}'; a line has one id, without blanks"
+    with pytest.raises(WrongInput, match=told):
         read_list(tmp_path / "list.txt")
+
+
+def test_a_flag_of_voc_that_is_an_id_of_the_image_set_is_refused(image_set):
+    for id in ("0", "7"):
+        Image.new("RGB", (48, 48)).save(image_set / f"JPEGImages/{id}.png")
+    images = open_folder(image_set, SETTINGS)
+    (image_set / "out.txt").write_text("7 -1\n")
+    assert images.without(image_set / "out.txt").excluded == {"7"}
+    (image_set / "out.txt").write_text("7 0\n")
+    with pytest.raises(WrongInput, match=r"out.txt has 0 after an id, and there is an image 0; a line has one id"):
+        images.without(image_set / "out.txt")
 
 
 @pytest.mark.parametrize("line", ["/JPEGImages/{}.png /SegmentationClass/{}.png", "JPEGImages/{}.png SegmentationClass/{}.png"])
@@ -280,6 +307,8 @@ def test_labels_that_cannot_be_used_are_refused(image_set, line, said):
     ("below", "settings", "said"),
     [
         ("JPEGImages", {}, "not in VOC layout"),
+        ("nothing", {}, "nothing is no folder; it must hold JPEGImages and ImageSets/Segmentation"),
+        ("classes.txt", {}, "classes.txt is no folder"),
         ("", {"labels": "json"}, "must be auto, list, xml, masks"),
         ("", {"labels": "xml"}, "it needs Annotations"),
         ("", {"masks": []}, "images.masks is empty"),
@@ -288,6 +317,12 @@ def test_labels_that_cannot_be_used_are_refused(image_set, line, said):
 def test_an_image_set_that_cannot_be_opened_says_why(image_set, below, settings, said):
     with pytest.raises(WrongInput, match=said):
         open_folder(image_set / below, {**SETTINGS, **settings})
+
+
+@pytest.mark.parametrize("opened", [open_folder, open_voc12, open_coco, open_folder_per_class])
+def test_a_home_folder_of_nobody_is_told(opened):
+    with pytest.raises(WrongInput, match="~nosuchuser/x: there is no home folder of that name; give the path in full"):
+        opened("~nosuchuser/x", SETTINGS | {"rule": "recam"})
 
 
 @pytest.mark.parametrize(

@@ -63,11 +63,17 @@ DAMAGES = {
         root / "SegmentationClass/train_1.png"
     ).unlink(),
     "train_1.png is a RGB image; a mask": lambda root: Image.new("RGB", (48, 48)).save(root / "SegmentationClass/train_1.png"),
+    "train_1.png is a JPEG file, whatever its name says; a mask must be a PNG": lambda root: Image.new("L", (48, 48)).save(
+        root / "SegmentationClass/train_1.png", format="JPEG"
+    ),
     "train_1.png cannot be read: ": lambda root: truncate(root / "SegmentationClass/train_1.png", 0.9),
     r"holds the labels \[3, 9\]": lambda root: mask_of(root, np.repeat([[3, 9]], 48, axis=0).repeat(24, axis=1)),
     "is void everywhere": lambda root: mask_of(root, np.full((48, 48), 255)),
     "is 40x48 but its image .* is 48x48": lambda root: mask_of(root, np.zeros((48, 40))),
-    "names the image train_1 2 times": lambda root: append(root, TRAIN, "train_1"),
+    "names the image train_1 2 times; once is right": lambda root: append(root, TRAIN, "train_1"),
+    r"names the image train_1 2 times \(train_1, other/train_1.png\); once": lambda root: append(
+        root, TRAIN, "other/train_1.png"
+    ),
     r"share 1 images \(first: val_0\)": lambda root: append(root, TRAIN, "val_0"),
     "no list 'train'": lambda root: (root / TRAIN).unlink(),
     "train.txt is empty": lambda root: (root / TRAIN).write_text("\n"),
@@ -93,7 +99,11 @@ def test_each_damage_is_the_one_problem_found(image_set, said):
 
 
 def test_all_problems_come_in_one_go(image_set):
-    for said in ("is 40x48 but its image .* is 48x48", "names the image train_1 2 times", "names the class 'disk'"):
+    for said in (
+        "is 40x48 but its image .* is 48x48",
+        "names the image train_1 2 times; once is right",
+        "names the class 'disk'",
+    ):
         DAMAGES[said](image_set)
     (image_set / "JPEGImages/val_2.png").unlink()
     assert len(problems_of(image_set)) == 4
@@ -122,6 +132,14 @@ def warnings_of(root: Path, lists: tuple[str, ...] = ("train", "val")) -> list[s
 def all_labels(root: Path, names: str) -> None:
     ids = [line.split()[0] for line in (root / "image_labels.txt").read_text().splitlines()]
     (root / "image_labels.txt").write_text("".join(f"{id} {names}\n" for id in ids))
+
+
+def test_a_list_to_learn_from_needs_an_image_with_a_class(image_set):
+    all_labels(image_set, "")
+    (told,) = problems_of(image_set)
+    assert told == "no image of list train shows any class (labels from list); there is nothing to learn from it"
+    (image_set / "image_labels.txt").write_text("other bar\n")
+    assert not any("shows any class" in problem for problem in problems_of(image_set))  # no image has labels at all
 
 
 def test_images_without_labels_are_no_problem(image_set):

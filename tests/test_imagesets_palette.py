@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
+from imagesets.errors import WrongInput
 from imagesets.item import read_label_map
+from imagesets.overlay import overlay
 from imagesets.palette import PALETTE, colourise, save_label_map
 from imagesets.picture import contact_sheet
 
@@ -44,6 +46,21 @@ def test_a_label_map_that_cannot_be_written_leaves_the_old_file_and_no_rubbish(t
         save_label_map(path, np.zeros((2, 2), np.uint8))
     assert read_label_map(path).all()
     assert [file.name for file in tmp_path.iterdir()] == ["label.png"]
+
+
+def test_a_label_map_may_have_the_longest_name_of_a_file(tmp_path):
+    path = tmp_path / f"{'x' * 251}.png"
+    save_label_map(path, np.zeros((2, 2), np.uint8))
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize(
+    ("size", "opacity", "said"),
+    [((4, 4), 0.5, "the label map is 4x4 and its image 5x3"), ((3, 5), 7, "the opacity is 7; it must be from 0")],
+)
+def test_an_overlay_that_cannot_be_drawn_says_why(size, opacity, said):
+    with pytest.raises(WrongInput, match=said):
+        overlay(np.zeros((3, 5, 3), np.uint8), np.zeros(size, np.uint8), opacity)
 
 
 def test_a_contact_sheet_shows_every_picture_in_its_cell():

@@ -7,6 +7,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from imagesets.folder import open_folder
 from orchestrator.cli.next_command import next_command
 from orchestrator.planning.launch import Request, experiment
 from orchestrator.planning.settings_file import commented_settings
@@ -54,6 +55,33 @@ def test_without_labels_there_is_a_table_to_fill_in(command: Command, photograph
     assert code == 0 and sum(map(int, rows["cat"])) == 1 and sum(map(int, rows["sea lion"])) == 1
 
 
+def test_what_is_not_taken_is_told(command: Command, photographs: Path) -> None:
+    for name in ("4", "5"):
+        (photographs / f"{name}.jpg").unlink()
+    (photographs / "more").mkdir()
+    (photographs / "more/6.JPG").write_bytes(b"")
+    code, shown, _ = command("init", "pets", "--photographs", "photographs", "--labels", "labels.csv")
+    assert code == 0 and "warning: --labels names images that are not in photographs: 2 (4, 5)" in shown
+    assert "warning: images in folders of photographs are not copied: 1 (more/6.JPG)" in shown
+
+
+@pytest.mark.parametrize("given", ["--labels", "--classes"])
+def test_names_with_two_suffixes_are_written_in_full(given: str, command: Command, photographs: Path) -> None:
+    for old, new in (("4", "cat.jpg"), ("5", "x.png")):
+        (photographs / f"{old}.jpg").rename(photographs / f"{new}.jpg")
+    Path("labels.csv").write_text(LABELS.replace("4.jpg", "cat.jpg.jpg").replace("5.jpg", "x.png.jpg"))
+    command("init", "pets", "--photographs", photographs, given, {"--labels": "labels.csv", "--classes": "cat,dog"}[given])
+    _, _, errors = command("images", "check", "folder:pets")
+    assert "no file" not in errors and "no line" not in errors
+    Path("pets/JPEGImages/cat.jpg.jpg").write_bytes(b"no image")
+    command("images", "check", "folder:pets", "--bad", "bad.txt")
+    assert Path("bad.txt").read_text() == "cat.jpg.jpg\n"
+    images = open_folder("pets", {"labels": "auto", "masks": ["SegmentationClass"]})
+    assert images.without(Path("bad.txt")).excluded == {"cat.jpg"}
+    code, _, errors = command("images", "split", "folder:pets", "--list", "train", "--into", "a,b", "--share", "0.5")
+    assert code == 0 and {*images.ids("a"), *images.ids("b")} == {*images.ids("train")}, errors
+
+
 def test_an_empty_image_set_says_what_belongs_where(command: Command) -> None:
     code, shown, _ = command("init", "pets")
     assert code == 0 and "next     put images, lists and labels into pets" in shown
@@ -81,6 +109,10 @@ def test_an_empty_image_set_says_what_belongs_where(command: Command) -> None:
         (("--photographs", "photographs", "--classes", "cat,cat"), "must hold 1 to 254 different class names"),
         (("--photographs", "photographs", "--labels", "few.csv"), "but not 4 of the 5 in photographs, such as 3, 4, 5, ...;"),
         (("--photographs", "broken", "--classes", "cat"), "1.jpg cannot be copied"),
+        (
+            ("--labels", "capitals.csv"),
+            "capitals.csv names 'Dog' and 'dog'; write them alike, or name both as classes by --classes",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused_and_nothing_is_written(
@@ -90,6 +122,7 @@ def test_what_cannot_be_is_refused_and_nothing_is_written(
     for name in ("broken/1.jpg", "broken/2.jpg", "one/1.jpg", "one/2.heic"):
         Path(name).parent.mkdir(exist_ok=True)
         Path(name).write_bytes(b"no image")
+    Path("capitals.csv").write_text("image,label\n1,dog\n2,Dog\n")
     Path("few.csv").write_text("image,label\n2,cat\n")
     code, _, errors = command("init", "pets", *words)
     assert code == 2 and said in errors and not Path("pets").exists()

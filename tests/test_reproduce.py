@@ -151,7 +151,7 @@ def test_weights_are_told_by_their_content(command: Command, finished: tuple[Pat
 def test_images_that_are_not_here_are_told(command: Command, finished: tuple[Path, str], image_set: Path) -> None:
     image_set.rename(image_set.with_name("moved"))
     code, shown, _ = command("reproduce", finished[1], "--store", finished[0])
-    assert code == 0 and "is not in VOC layout" in told(shown)["plan"] and f"folder:{image_set}" in shown.splitlines()[0]
+    assert code == 0 and "is no folder; it must hold" in told(shown)["plan"] and f"folder:{image_set}" in shown.splitlines()[0]
 
 
 def test_stages_that_are_not_in_the_store_any_more_are_told(command: Command, finished: tuple[Path, str]) -> None:

@@ -68,7 +68,7 @@ def test_of_two_certain_classes_the_first_wins() -> None:
 def test_what_is_wrong_with_a_folder_is_told_at_once(tmp_path: Path) -> None:
     folder = tmp_path / "maps"
     folder.mkdir()
-    grey = Image.fromarray(np.zeros((4, 4), np.uint8))
+    grey = Image.fromarray(np.full((4, 4), 200, np.uint8))
     grey.save(folder / "good.bmp")
     grey.convert("RGB").save(folder / "coloured.png")
     (folder / "broken.png").write_bytes(b"no image")
@@ -84,6 +84,14 @@ def test_what_is_wrong_with_a_folder_is_told_at_once(tmp_path: Path) -> None:
     with pytest.raises(WrongInput, match="greyscale of 8 bits"):
         read_saliency(folder / "coloured.png")
     assert SaliencyMaps.of(str(folder))(items[0], np.zeros((9, 9, 3), np.uint8)).shape == (4, 4)
+
+
+@pytest.mark.parametrize("highest", [0, 1, 2])
+def test_maps_in_which_nothing_is_salient_are_refused(tmp_path: Path, highest: int) -> None:
+    for id, value in (("a", 0), ("b", highest)):
+        Image.fromarray(np.full((4, 4), value, np.uint8)).save(tmp_path / f"{id}.png")
+    told = saliency_problems(str(tmp_path), [Item(id, Path(), ()) for id in ("a", "b")])
+    assert [f"has a value above {highest}; 255 is salient" in one for one in told] == [True] * (highest < 2)
 
 
 @pytest.mark.parametrize("method", ["edam", "eps", "eps+recam", "edam+lpcam", "cam+saliency"])

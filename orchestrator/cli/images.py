@@ -58,7 +58,7 @@ def check_images(
     warn(console, found.warnings)
     if bad is not None:
         bad.parent.mkdir(parents=True, exist_ok=True)
-        bad.write_text("".join(f"{id}\n" for id in found.ids), encoding="utf-8")
+        images.write_list(bad, found.ids)
     refuse(found.problems, spec, outcome="")
     places = {"xml": ANNOTATIONS, "masks": "the masks", "folders": "the folders of the classes"}
     source = places.get(images.label_source) or list_of(images.root).name
@@ -151,8 +151,9 @@ def split_list(
         raise WrongInput(f"--share {share} of the {len(ids)} images of {list_name} leaves one of the two lists empty")
     apart = held_out(ids, share)
     for file, wanted in zip(files, (False, True), strict=True):
-        file.write_text("".join(f"{id}\n" for id in ids if (id in apart) == wanted), encoding="utf-8")
-        terminal().print(f"written  {file}: {sum((id in apart) == wanted for id in ids)} of the {len(ids)} images of {list_name}")
+        own = [id for id in ids if (id in apart) == wanted]
+        images.write_list(file, own)
+        terminal().print(f"written  {file}: {len(own)} of the {len(ids)} images of {list_name}")
 
 
 @app.command("show")
@@ -172,6 +173,7 @@ def show_images(
 
       wsss-orch images show voc12:PATH --list val --count 20 --output val.png
     """
+    from imagesets.picture import without_glyph
     from orchestrator.pages.choice import spread
 
     if output.suffix.lower() != ".png":
@@ -183,12 +185,15 @@ def show_images(
     if not items:
         raise WrongInput(f"list {list_name} of {spec} is empty; there is nothing to show")
     shown = spread(items, count)
-    _draw(shown, images.classes, output)
+    captions = [f"{item.id}: {', '.join(images.classes[index] for index in item.labels)}" for item in shown]
+    _draw(shown, captions, output)
+    if boxes := without_glyph(captions):
+        warn(console, [f"{output} shows empty boxes for characters that its font does not have: {boxes}"])
     console.print(f"{output}: {len(shown)} of the {len(items)} images of {list_name}")
 
 
-def _draw(items: list[Item], classes: tuple[str, ...], output: Path) -> None:
-    """Blocks of image, mask (if any) and names, three to a row."""
+def _draw(items: list[Item], captions: list[str], output: Path) -> None:
+    """Blocks of image, mask (if any) and caption, three to a row."""
     import numpy as np
     from PIL import Image
 
@@ -202,9 +207,8 @@ def _draw(items: list[Item], classes: tuple[str, ...], output: Path) -> None:
             raise WrongInput(f"{path} cannot be shown: {error}; `wsss-orch images check` finds all such files") from None
 
     blocks = []
-    for item in items:
+    for item, caption in zip(items, captions, strict=True):
         pictures = [read(item.image, item.rgb), *([colourise(read(item.mask, item.truth))] if item.mask else [])]
-        caption = f"{item.id}: {', '.join(classes[index] for index in item.labels)}"
         blocks.append(contact_sheet([pictures], captions=[caption]))
     blocks += [np.full_like(blocks[0], 255)] * (-len(blocks) % COLUMNS)
     rows = [np.concatenate(blocks[start : start + COLUMNS], axis=1) for start in range(0, len(blocks), COLUMNS)]

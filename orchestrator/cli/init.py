@@ -38,8 +38,7 @@ def init(
 
       wsss-orch init pets
     """
-    from imagesets.lists import unread_images
-    from imagesets.skeleton import TABLE, photographs_in, read_labels, write_skeleton
+    from imagesets.skeleton import TABLE, left_out, photographs_in, read_labels, write_skeleton
 
     refuse_used(folder, str(folder))
     files = photographs_in(photographs) if photographs else {}
@@ -57,7 +56,7 @@ def init(
         counts = write_skeleton(made, given or EXAMPLE, files, names)
         (made / "settings.yaml").write_text(commented_settings(), encoding="utf-8")
     console = terminal()
-    warn(console, unread_images(photographs) if photographs else [])
+    warn(console, left_out(photographs, files, names) if photographs else [])
     told = ", ".join(f"{count} images in {name}" for name, count in counts.items())
     console.print(f"written  {folder} ({told}; classes {', '.join(given or EXAMPLE)}); README.md in it says what belongs where")
     if photographs is None:
