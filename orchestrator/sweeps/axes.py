@@ -1,8 +1,10 @@
 """What `--vary` names: `--vary recam.lambda=0.1,0.5,1`, `--vary cam.epochs=2:8:2`, `--vary irn.lr=loguniform(0.01,0.3)`."""
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import yaml
@@ -87,10 +89,14 @@ def split(texts: Sequence[str]) -> tuple[list[Axis], tuple[float, float, float] 
     threshold = next((axis for axis in axes if axis.name == THRESHOLD), None)
     if threshold is None:
         return axes, None
-    if len(threshold.values) < 2 or not all(isinstance(value, float) for value in threshold.values):
-        raise WrongInput(f"--vary {THRESHOLD} takes a range such as {THRESHOLD}=0.05:0.6:0.01")
-    step = threshold.values[1] - threshold.values[0]
-    whole = threshold.values[0], round(threshold.values[-1] + step / 2, 9), round(step, 9)
+    values = threshold.values
+    numbers = len(values) > 1 and all(isinstance(value, float) for value in values)
+    step, *others = [second - first for first, second in pairwise(values)] if numbers else [0.0]
+    if step <= 0 or not all(math.isclose(other, step, rel_tol=1e-6) for other in others):
+        raise WrongInput(
+            f"--vary {THRESHOLD} takes start:stop:step, such as {THRESHOLD}=0.05:0.6:0.01, or rising values with equal steps"
+        )
+    whole = values[0], round(values[-1] + step / 2, 9), round(step, 9)
     return [axis for axis in axes if axis is not threshold], whole
 
 
