@@ -19,7 +19,7 @@ from backbones.mobilenet import mobilenetv2
 from backbones.resnet import resnet18, resnet50, small
 from backbones.vision_models import models
 from imagesets.errors import WrongInput
-from orchestrator.planning.recipes import entries, load_all
+from orchestrator.planning.recipes import entries, has_imagenet, load_all
 from orchestrator.planning.references import resolve
 from tests.backbone_contract import Architecture, Contract, outline
 
@@ -46,8 +46,9 @@ class TestEveryBackboneOfTheTables(Contract):
 )
 def test_a_recipe_tells_the_parts_and_what_its_backbones_provide(recipe):
     assert set(recipe.provides) <= {"five-taps", "pyramid", "dilation", "drop-path", "tokens"}
-    for entry in recipe.table.values():
+    for name, entry in recipe.table.items():
         backbone = outline(resolve(entry))
+        assert bool(backbone.imagenet) == has_imagenet(entry) == (name not in recipe.without_imagenet)
         coarsest = outline(resolve(entry), max(backbone.output_strides))
         assert (coarsest.strides[-4:] == (4, 8, 16, 32)) == ("pyramid" in recipe.provides)
         assert ("drop_path" in signature(resolve(entry)).parameters) == ("drop-path" in recipe.provides)

@@ -1,11 +1,13 @@
 """Checks before anything runs: every image, mask and imported file, and the initial weights."""
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from imagesets.errors import WrongInput, refuse
 from imagesets.image_set import ImageSet
 from orchestrator.planning.launch import Prepared, refuse_damaged
 from orchestrator.planning.planned_stage import PlannedStage
+from orchestrator.planning.recipes import has_imagenet
 from orchestrator.planning.references import resolve
 from orchestrator.storage.store import digest
 
@@ -42,10 +44,11 @@ def check_imports(steps: Sequence[PlannedStage], images: ImageSet) -> None:
 def weights_problems(runs: Sequence[Prepared], fetch: bool = True, known: dict[Weights, str] | None = None) -> list[str]:
     """Problems with the initial weights of trainings that will run.
 
-    It downloads missing ImageNet weights; without `fetch` it looks at files alone. `known` keeps what was found for other calls.
+    It downloads missing ImageNet weights; without `fetch` it looks at files, and whether there are any.
+    `known` keeps what was found for other calls.
     """
     found = {one for run in runs for step in run.steps if not step.cached for one in _initial_weights(run, step)}
-    wanted = {one for one in found if fetch or one[-1] != "imagenet"}
+    wanted = {one for one in found if fetch or one[-1] != "imagenet" or not has_imagenet(one[1])}
     known = {} if known is None else known
     for one in sorted(wanted - known.keys()):
         known[one] = _weights_problem(*one)
@@ -55,9 +58,12 @@ def weights_problems(runs: Sequence[Prepared], fetch: bool = True, known: dict[W
 def _weights_problem(setting: str, architecture: str, weights: str) -> str:
     """Why an architecture cannot have these weights; "" if it can."""
     import backbones  # loads torch
+    from backbones.weights import refuse_unusable
 
     try:
-        backbones.build(resolve(architecture), weights=weights, frozen_statistics=False)
+        backbone = backbones.build(resolve(architecture), weights=weights, frozen_statistics=False)
+        if weights != "imagenet":
+            refuse_unusable(backbone, Path(weights))
     except WrongInput as error:
         return f"{setting}={weights}: {error}"
     return ""

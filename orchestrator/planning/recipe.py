@@ -184,6 +184,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     table: dict[str, Any] = {}  # things by name: "package.module:function" or values; see Setting.choices_from
     parts: tuple[str, ...] = ()  # of a backbone: the parts that can be frozen, in the order in which an image passes them
     strides: tuple[int, ...] = ()  # of a backbone: the possible output strides
+    without_imagenet: tuple[str, ...] = ()  # of a backbone: the entries of its table that have no ImageNet weights to fetch
     settings: dict[str, Setting] = {}
     protocol: tuple[str, ...] = ()  # its settings that stand beside a result: results that differ in them are hard to compare
     memory: tuple[str, ...] = ()  # the settings that its stages' memory grows with: lower them if memory runs out

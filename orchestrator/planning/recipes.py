@@ -43,6 +43,11 @@ def strides_of(backbone: str = "") -> tuple[int, ...]:
     return tuple(sorted({stride for recipe in _holding(backbone) for stride in recipe.strides}))
 
 
+def has_imagenet(backbone: str) -> bool:
+    """Whether the function of a backbone in the tables, "package.module:function", has ImageNet weights to fetch."""
+    return all(backbone != recipe.table[name] for recipe in load_all().values() for name in recipe.without_imagenet)
+
+
 def _holding(backbone: str) -> list[Recipe]:
     """The recipes with a backbone in their tables; all recipes if none is named."""
     return [recipe for recipe in load_all().values() if not backbone or backbone in recipe.table]
