@@ -51,6 +51,13 @@ def test_a_missing_file_is_said_where_a_file_is_wanted() -> None:
         layered(SHAPES, [{"backbone.weights": "nowhere.pth"}])
 
 
+@pytest.mark.parametrize("given", ["training.threads=100000", "extraction.threads=257", "training.loaders=1000"])
+def test_more_threads_and_processes_than_a_machine_can_have_are_refused(given: str) -> None:
+    name, _, value = given.partition("=")
+    with pytest.raises(WrongInput, match=rf"^{name}={value} must be between [01] and (256|64)$"):
+        layered(SHAPES, [{name: int(value)}])
+
+
 @given(st.integers(-100, 100))
 def test_whole_numbers_are_taken_for_real_settings(number: int) -> None:
     assert checked("x", number, Setting(default=0.5)) == float(number)
