@@ -166,7 +166,7 @@ def pixels(image: Any, range: Range = NO_RULE) -> np.ndarray:
     """
     if isinstance(image, str | Path):
         path = Path(image).expanduser()
-        if problems := attempt(path, partial(image_problems, path, True, range)):
+        if problems := attempt(path, partial(image_problems, path, True, range, of_set=False)):
             raise WrongInput("; ".join(problems))
         return DeepItem(path.stem, path, (), range=range).rgb()
     if isinstance(image, np.ndarray):
