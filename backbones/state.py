@@ -25,6 +25,17 @@ def misfits(expected: State, found: State) -> str:
     return ", ".join(f"{len(names)} {what} (first: {names[0]})" for what, names in wrong.items() if names)
 
 
+def unusable(expected: State, found: State) -> str:
+    """The first entry of `found` that is no weight where `expected` has one, with the reason, or ""."""
+    for name, value in found.items():
+        if name in expected and expected[name].is_floating_point():
+            if not value.is_floating_point():
+                return f"{name} holds {value.dtype} in place of {expected[name].dtype}".replace("torch.", "")
+            if not value.isfinite().all():
+                return f"{name} holds values that are not finite"
+    return ""
+
+
 def load_state(module: nn.Module, state: State, message: str, without: tuple[str, ...] = ()) -> None:
     """Load a state dict into a module, except parameters whose names begin with one of `without`.
 

@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 
 from backbones.backbone import Backbone
 from backbones.mxnet_file import is_mxnet_file, read_mxnet_file
-from backbones.state import State, load_state
+from backbones.state import State, load_state, unusable
 from backbones.vision_models import models, timm_network
 from imagesets.errors import WrongInput
 
@@ -26,6 +26,12 @@ def initialise(backbone: Backbone, name: str, weights: str) -> None:
         return
     state = _imagenet(backbone, name) if weights == "imagenet" else read_state(Path(weights))
     load_state(backbone, backbone.renamed(_of_backbone(state)), f"weights {weights} do not fit backbone {name}")
+
+
+def refuse_unusable(backbone: Backbone, path: Path) -> None:
+    """Raise WrongInput if the weights in a file that fits `backbone` are no numbers to begin with."""
+    if wrong := unusable(backbone.state_dict(), backbone.renamed(_of_backbone(read_state(path)))):
+        raise WrongInput(f"these weights cannot be used: {wrong}")
 
 
 def _of_backbone(state: State) -> State:

@@ -14,6 +14,9 @@ from imagesets.side_by_side import side_by_side
 
 PAGED = ("TIFF", "WEBP")  # kinds of files that may hold several images; a JPEG's further ones are previews
 UPRIGHT = (0, 1)  # EXIF orientations of pixels that are stored as they are seen
+Image.MAX_IMAGE_PIXELS = None  # these limits in place of Pillow's
+MOST = 2**30  # pixels: OpenCV reads no more
+MOST_OF_SET = 2 * 89_478_485  # pixels: Pillow opens no more, in the processes of a run
 SMALLEST = 2  # pixels a side: at 0.5, the smallest published scale, one pixel must be left
 
 
@@ -30,6 +33,9 @@ def image_problems(path: Path, decode: bool, range: Range = NO_RULE, of_set: boo
     """
     with Image.open(path) as file:
         width, height = file.size
+        if width * height > (most := MOST_OF_SET if of_set else MOST):
+            whose = "an image set" if of_set else "a folder"
+            return [f"{path} is {width}x{height}; an image of {whose} has at most {most / 1e6:.0f} million pixels, so cut it up"]
         orientation = file.getexif().get(ExifTags.Base.Orientation, 1)
         count = getattr(file, "n_frames", 1) if file.format in PAGED else 1
         deep, mode = is_deep(path, file), file.mode

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ from imagesets.errors import WrongInput
 if TYPE_CHECKING:  # not imported here: planning opens no image and must answer at once
     import numpy as np
 
+warnings.filterwarnings("ignore", "Image size .* exceeds limit")  # Pillow's; `file_check` says what is too large
 VOID = 255  # the label of pixels that no score and no loss counts
 
 

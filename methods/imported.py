@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
-from backbones.state import load_state
+from backbones.state import load_state, unusable
 from backbones.weights import read_state
 from imagesets.errors import WrongInput
 from imagesets.file_check import label_problems, size_of
@@ -80,8 +80,11 @@ def network(context: Context) -> nn.Module:
 
 def network_problems(context: Context) -> list[str]:
     """What is wrong with the file of weights, as one sentence or none; `context.inputs` holds the untrained network."""
+    path = context.settings.imported.network
     try:
-        network(context)
+        module = network(context)
     except WrongInput as error:
         return [str(error)]
-    return []
+    renamed = getattr(module, "renamed", lambda state: state)
+    wrong = unusable(module.state_dict(), renamed(read_state(Path(path))))
+    return [f"{path} cannot be used: {wrong}"] if wrong else []

@@ -1,5 +1,6 @@
 """`--vary` is read as written; what makes no sense is refused in one sentence."""
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -43,6 +44,13 @@ def test_a_threshold_range_makes_no_trials_and_holds_its_end() -> None:
     assert thresholds is not None and thresholds[0] == 0.05 and 0.6 < thresholds[1] < 0.61 and thresholds[2] == 0.01
 
 
+@given(st.integers(0, 50), st.integers(1, 9), st.integers(2, 12))
+def test_a_list_of_thresholds_is_scored_at_these_values(start: int, step: int, count: int) -> None:
+    values = [number / 100 for number in range(start, start + step * count, step)]
+    whole = split([f"seed.threshold={','.join(map(str, values))}"])[1]
+    assert whole is not None and list(np.round(np.arange(*whole), 6)) == values
+
+
 @pytest.mark.parametrize(
     ("texts", "why"),
     [
@@ -57,7 +65,9 @@ def test_a_threshold_range_makes_no_trials_and_holds_its_end() -> None:
         (["cam.lr=loguniform(0,1)"], "and above 0"),
         (["cam.lr=[1,"], "must be a list"),
         (["cam.lr={a: 1}"], "takes values such as"),
-        (["seed.threshold=0.3"], "takes a range"),
+        (["seed.threshold=0.3"], "takes start:stop:step"),
+        (["seed.threshold=0.1,0.5,0.6"], "takes start:stop:step, such as seed.threshold=0.05:0.6:0.01"),
+        (["seed.threshold=0.5,0.1"], "rising values with equal steps"),
         (["cam.epochs=2,4,2"], "names the value 2 twice"),
         (["cam.epochs=1:2000000000:1"], "at most 10000 values"),
         (["cam.lr=normal(0,1)"], "drawn from uniform(low,high) or loguniform"),

@@ -23,7 +23,7 @@ from orchestrator.reading.summary import Group, Spread
 from orchestrator.storage.shards import StoredRecords
 from orchestrator.storage.store import Store
 from tests.browser import needs_chromium, opened
-from tests.conftest import write_image_set
+from tests.conftest import Command, write_image_set
 from tests.finished_run import finished_run
 from training.randomness import generator
 
@@ -239,6 +239,20 @@ def test_markdown_and_latex_have_a_row_per_method(comparison: Comparison, tmp_pa
     assert all(f"& {value:.1f} $\\pm$" in of_background[-1] for value in classes)
     with pytest.raises(WrongInput, match=r"must end in one of .md, .tex, .csv"):
         write(comparison, tmp_path / "table.docx")
+
+
+def test_a_page_of_runs_whose_images_were_moved_has_all_but_the_images(store: Path, command: Command, tmp_path: Path) -> None:
+    images = store.parent / "images"
+    images.rename(tmp_path / "moved")
+    try:
+        for name in ("report", "compare"):
+            page = tmp_path / f"{name}.html"
+            code, shown, _ = command(name, "cam+irn", "--to", page, "--store", store)
+            told = " ".join(shown.split())
+            assert code == 0 and f"the page shows no images ({images} is no folder" in told
+            assert "the page shows no images" in page.read_text() and 'id="sheets"' not in page.read_text()
+    finally:
+        (tmp_path / "moved").rename(images)
 
 
 @needs_chromium

@@ -172,3 +172,13 @@ def test_channels_that_are_no_colours_are_refused(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(cv2, "imread", lambda *_: np.zeros((4, 4, 5), np.uint16))
     with pytest.raises(WrongInput, match="has 5 channels"):
         read_rgb(tmp_path / "deep.png", (0.0, 1.0))
+
+
+def test_an_image_of_182_million_pixels_can_be_segmented_but_is_too_large_for_an_image_set(
+    image_set: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    large = replaced(image_set, "train_1.png")
+    Image.new("L", (14000, 13000), 90).save(large)
+    assert file_problems([large]) == [] and not recwarn.list
+    (told,) = check(images(image_set), ["train"]).problems
+    assert told.endswith("train_1.png is 14000x13000; an image of an image set has at most 179 million pixels, so cut it up")

@@ -183,6 +183,11 @@ def test_every_method_s_network_is_rebuilt_for_an_import(method: str) -> None:
     assert isinstance(module, torch.nn.Module) and not any("epochs" in name for name in stage.settings)
 
 
+def write_spoilt(path: Path, spoil: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    state = torch.load(write_network(path))
+    torch.save({name: spoil(value) for name, value in state.items()}, path)
+
+
 def refusal(prepared: Prepared) -> str:
     with pytest.raises(WrongInput) as refused:
         check_images(prepared)
@@ -224,6 +229,8 @@ def test_everything_wrong_with_maps_is_told_at_once(image_set: Path, tmp_path: P
     [
         (lambda path: torch.save({"a": torch.zeros(1)}, path), "missing (first: backbone."),
         (lambda path: write_network(path, 3), "1 of another shape (first: classifier.weight [3, 256, 1, 1] for [2, 256, 1, 1])"),
+        (lambda path: write_spoilt(path, lambda value: value / 0), "cannot be used: backbone.conv1.weight holds values that are"),
+        (lambda path: write_spoilt(path, torch.Tensor.long), "backbone.conv1.weight holds int64 in place of float32"),
         (lambda path: path.write_bytes(b"nothing"), "is not a plain torch state dict"),
         (lambda path: torch.save({"weights": {}}, path), "is not a plain state dict"),
         (lambda path: torch.save(cam.network(SMALL, ("a", "b")), path), "is not a plain torch state dict"),

@@ -116,3 +116,16 @@ def test_a_file_that_a_command_opens_does_not_replace_a_closed_stream(tmp_path: 
     program += "; print('lost'); sys.stdout.flush(); os.write(1, b'lost'); file.close()"
     ended = subprocess.run(["bash", "-c", f"{sys.executable} -c {shlex.quote(program)} >&-"], cwd=tmp_path)
     assert ended.returncode == 0 and (tmp_path / "mine").read_text() == ""
+
+
+def test_a_working_directory_that_has_been_deleted_is_told(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    code, _, errors = command("launch", "--images", "folder:pets")
+    assert (code, errors) == (
+        2,
+        "error: the working directory has been deleted; change to another, such as by cd ~, and call wsss-orch again\n",
+    )

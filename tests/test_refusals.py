@@ -4,6 +4,7 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -272,6 +273,27 @@ def test_a_file_of_other_weights_is_told_before_anything_runs(image_set: Path, t
     )
     assert "do not fit backbone small" in told
     assert checks.weights_problems([planned(image_set, "backbone.weights=imagenet")], fetch=False) == []
+
+
+@pytest.mark.parametrize(
+    ("spoil", "why"),
+    [
+        (lambda value: value * float("nan"), "conv1.weight holds values that are not finite"),
+        (lambda value: value.long(), "conv1.weight holds int64 in place of float32"),
+    ],
+)
+def test_weights_that_are_no_numbers_to_begin_with_are_refused_with_the_plan(
+    image_set: Path, tmp_path: Path, spoil: Callable[[Any], Any], why: str
+) -> None:
+    import torch
+
+    from backbones.resnet import small
+
+    state = small(stride=16, dilated=False, frozen_statistics=False).state_dict()
+    torch.save({name: spoil(value) for name, value in state.items()}, tmp_path / "spoilt.pth")
+    given = f"backbone.weights={tmp_path / 'spoilt.pth'}"
+    (told,) = checks.weights_problems([planned(image_set, given, "backbone.name=small")], fetch=False)
+    assert told.startswith(f"{given}: ") and why in told
 
 
 def test_a_plan_refuses_files_that_a_launch_refuses(image_set: Path, tmp_path: Path, command: Command) -> None:

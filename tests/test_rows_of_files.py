@@ -85,6 +85,7 @@ def test_every_format_has_them(store: Path, published: Path, tmp_path: Path) -> 
 def test_a_file_that_compare_has_written_is_read_as_it_was(store: Path, published: Path, tmp_path: Path) -> None:
     first = compared(store, published)
     path = written(tmp_path, comma_separated(first))
+    assert {line["unit"] for line in csv.DictReader(path.open()) if line["metric"] == "miou"} == {"fraction"}
     again = given_rows([path], "images", PLACES)
     for place in PLACES:
         (line,) = first.lines[place]
@@ -132,6 +133,14 @@ def test_rows_of_other_images_are_left_out(tmp_path: Path) -> None:
             "it has nothing on mine, and the runs have seed on train",
         ),
         ("method,quantity,split,metric,class,mean\ncam,seed,train,miou,,x\n", "line 2: mean 'x' or std None is no number"),
+        ("method,quantity,split,miou\ncam,seed,train,-5\n", "miou: -5 is not in percent; write 62.6 for a share of 0.626"),
+        *(
+            (
+                f"method,quantity,split,metric,class,mean,std\ncam,seed,train,miou,,{mean},{std}\n",
+                f"line 2: mean {mean} with std {std or 'unknown'} is no score; this file has fractions, so write 0.626",
+            )
+            for mean, std in (("50.8", ""), ("nan", ""), ("inf", ""), ("-0.5", ""), ("0.5", "nan"), ("0.5", "-1"))
+        ),
     ],
 )
 def test_what_is_no_such_table_is_refused_in_one_sentence(tmp_path: Path, text: str, told: str) -> None:

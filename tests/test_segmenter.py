@@ -76,6 +76,17 @@ def test_threads_are_torch_s_only_while_it_segments(
         assert seen == [threads] and torch.get_num_threads() == before
 
 
+@pytest.mark.parametrize("threads", [-1, 0, 100_000])
+def test_a_number_of_threads_that_torch_cannot_have_is_refused(finished: tuple[Path, str], threads: int) -> None:
+    with pytest.raises(WrongInput, match=f"threads={threads} must be between 1 and 256"):
+        Segmenter.load("cam+none", finished[0], threads=threads)
+
+
+def test_a_whole_number_of_numpy_is_a_size_of_windows(finished: tuple[Path, str], loaded: Segmenter) -> None:
+    large = np.tile(np.asarray(Image.open(photograph(finished))), (2, 2, 1))
+    assert np.array_equal(loaded.predict(large, tile=np.int64(64)), loaded.predict(large, tile=64))
+
+
 def test_windows_of_a_large_image_judge_it_as_the_whole(finished: tuple[Path, str], loaded: Segmenter) -> None:
     large = np.tile(np.asarray(Image.open(photograph(finished))), (6, 7, 1))
     whole, tiled = loaded.predict(large, tile="whole"), loaded.predict(large, tile=192)

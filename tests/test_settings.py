@@ -43,12 +43,32 @@ def test_a_segmenter_that_was_named_goes_before_a_preset_and_an_image_set_s_own_
     assert [experiment(request).settings["deeplabv2.lr"] for request in asked.values()] == [0.125, 0.0005]
 
 
+@pytest.mark.parametrize("name", ["own.txt", "own.YAML"])
+def test_a_file_of_settings_with_another_ending_is_told_the_right_one(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("cam.epochs: 3")
+    with pytest.raises(WrongInput, match=rf"^--recipe .*{name}: the name of a file of settings ends in \.yaml or \.yml$"):
+        experiment(Request("cam", recipe=str(tmp_path / name)))
+
+
+def test_a_preset_goes_before_a_file_of_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "laptop").write_text("")
+    assert experiment(Request("cam", recipe="laptop")).settings["cam.epochs"]
+
+
 def test_a_missing_file_is_said_where_a_file_is_wanted() -> None:
     with pytest.raises(
         WrongInput,
         match=r"^backbone\.weights=nowhere\.pth is no existing file; it takes the path of a file, or imagenet or none$",
     ):
         layered(SHAPES, [{"backbone.weights": "nowhere.pth"}])
+
+
+@pytest.mark.parametrize("given", ["training.threads=100000", "extraction.threads=257", "training.loaders=1000"])
+def test_more_threads_and_processes_than_a_machine_can_have_are_refused(given: str) -> None:
+    name, _, value = given.partition("=")
+    with pytest.raises(WrongInput, match=rf"^{name}={value} must be between [01] and (256|64)$"):
+        layered(SHAPES, [{name: int(value)}])
 
 
 @given(st.integers(-100, 100))

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 import torch
 
+from imagesets.errors import WrongInput
 from orchestrator.engine import makers
 from orchestrator.engine.failures import out_of_memory
 from orchestrator.engine.makers import OneByOne, images_at_once, maker_of
 from orchestrator.engine.pipeline import Pipeline
-from orchestrator.engine.shard_work import add
+from orchestrator.engine.shard_work import _named, add
 from orchestrator.planning.launch import Request, experiment
 from orchestrator.planning.recipes import load_all
 from training.stage import PerImage
@@ -74,3 +75,12 @@ def test_stages_that_alternate_in_a_process_each_compute_with_their_own_threads(
     one, two = job(1), job(2)
     made = [makers.maker(each, "cpu", 0) for each in (one, two, one)]
     assert asked == [1, 2, 1] and made[0] is made[2]
+
+
+def test_maps_that_are_not_finite_end_their_stage_with_a_sentence() -> None:
+    job: Any = SimpleNamespace(name="toy-maps", recipe=SimpleNamespace(writes="maps", store="each"), name_of=str)
+    good = {"keys": np.array([0]), "grid0": np.ones((1, 2, 2), np.float16)}
+    bad = {"keys": np.array([0]), "grid0": np.full((1, 2, 2), np.nan, np.float16)}
+    assert list(_named(job, ["a", "b"], iter([good, good]), {})) == ["a", "b"]
+    with pytest.raises(WrongInput, match="toy-maps makes maps of b that are not finite"):
+        _named(job, ["a", "b"], iter([good, bad]), {})

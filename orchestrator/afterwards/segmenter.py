@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from numbers import Integral
 from pathlib import Path
 from typing import Any, overload
 
@@ -18,7 +19,9 @@ from imagesets.overlay import OPACITY, overlay
 from imagesets.rescaling import fit_factor
 from orchestrator.engine.context import load_network, settings_of, stored
 from orchestrator.engine.job import Input
+from orchestrator.planning.recipes import load_all
 from orchestrator.planning.references import resolve
+from orchestrator.planning.settings import checked
 from orchestrator.planning.stage import Stage
 from orchestrator.reading.runs import FinishedRun
 from orchestrator.storage.place import STORE
@@ -50,7 +53,8 @@ class Segmenter:
 
     def __init__(self, run: FinishedRun, device: str = "auto", threads: int | None = None):
         self.run, self.device = run, device_of(device)
-        self.threads = threads or run.prediction_stage.settings.get("extraction.threads", 1)
+        own = run.prediction_stage.settings.get("extraction.threads", 1) if threads is None else threads
+        self.threads = checked("threads", own, load_all()["extraction"].settings["threads"])
         self.scorer = scorer_of(run, self.device)
 
     @classmethod
@@ -130,8 +134,8 @@ def highest(scores: np.ndarray) -> np.ndarray:
 
 def side_of(size: Sequence[int], fit: Sequence[int], tile: Tile) -> int:
     """The side, in pixels of the image, of the windows in which an image of `size` is segmented; 0 if it is segmented whole."""
-    if isinstance(tile, int):
-        return tile
+    if isinstance(tile, Integral):
+        return int(tile)
     factor = fit_factor(size[:2], fit)
     large = size[0] * size[1] * factor**2 > LARGEST
     return round(SIDE / factor) if tile == AUTO and large else 0
@@ -139,7 +143,7 @@ def side_of(size: Sequence[int], fit: Sequence[int], tile: Tile) -> int:
 
 def check_tile(tile: Tile, name: str = "tile=") -> None:
     """Raise WrongInput for a `tile` that is no size of windows and no word."""
-    if tile not in (AUTO, WHOLE) and not (isinstance(tile, int) and tile >= LEAST):
+    if tile not in (AUTO, WHOLE) and not (isinstance(tile, Integral) and int(tile) >= LEAST):
         raise WrongInput(f"{name}{tile} is neither {AUTO} nor {WHOLE} nor a number of pixels from {LEAST} on")
 
 
@@ -167,7 +171,7 @@ def pixels(image: Any, range: Range = NO_RULE) -> np.ndarray:
     """
     if isinstance(image, str | Path):
         path = Path(image).expanduser()
-        if problems := attempt(path, partial(image_problems, path, True, range)):
+        if problems := attempt(path, partial(image_problems, path, True, range, of_set=False)):
             raise WrongInput("; ".join(problems))
         return DeepItem(path.stem, path, (), range=range).rgb()
     if isinstance(image, np.ndarray):

@@ -9,6 +9,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from pathlib import Path
 from typing import TextIO
 
 import typer
@@ -82,6 +83,7 @@ def main() -> None:
     if debug:
         sys.argv.remove("--debug")
     try:
+        _refuse_lost_folder()
         _refuse_other_bytes(sys.argv)
         _refuse_empty(sys.argv)
         app()
@@ -113,6 +115,16 @@ def _read_names_as_utf8() -> None:
             os.environ.setdefault("PYTHONIOENCODING", f"{sys.stdout.encoding}:replace")
         os.environ["PYTHONUTF8"] = "1"  # of our processes too
         os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
+
+
+def _refuse_lost_folder() -> None:
+    """Raise WrongInput if the working directory has been deleted: no path could be resolved."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        raise WrongInput(
+            "the working directory has been deleted; change to another, such as by cd ~, and call wsss-orch again"
+        ) from None
 
 
 def _refuse_other_bytes(words: Sequence[str]) -> None:

@@ -78,7 +78,8 @@ def compare(
         if path.suffix == ".html":
             from orchestrator.pages.comparison_page import write_page  # loads torch and matplotlib
 
-            write_page(comparison, runs.store, path, samples)
+            if missing := write_page(comparison, runs.store, path, samples):
+                console.print(f"note: {missing}")
         elif path.suffix in PLOT_ENDINGS:
             from orchestrator.pages.comparison_figures import plot_file
 

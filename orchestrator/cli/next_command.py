@@ -1,5 +1,6 @@
 """The command that helps after an error, from the words of the command that failed and from its message."""
 
+import os
 import re
 import shlex
 from collections.abc import Sequence
@@ -37,7 +38,8 @@ def _command(words: list[str], message: str) -> list[str]:
         if (first := next((word for word in words if name.search(word)), None)) is not None:
             return [name.sub(right, word) if word is first else word for word in words]
     kind, colon, path = words[place].partition(":") if place else ("", "", "")
-    if colon and words[0] != "images" and path.rstrip("/") in message:
+    folder = re.escape(os.path.abspath(os.path.expanduser(path)))  # as messages name it; a bare name may be any word of theirs
+    if colon and words[0] != "images" and re.search(rf"{folder}(?![\w.-])", message):
         return ["images", "check", f"{kind}:{path}"]
     if words[0] in CLUSTER and "--address" in words[:-1]:
         return ["doctor", *words[words.index("--address") :][:2]]

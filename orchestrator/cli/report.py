@@ -47,5 +47,6 @@ def report(
         sweep_page.write_page(findings(runs, record), path)
     else:
         comparison = compare([group for name in names for group in groups_of(runs, name)], Store(root))
-        comparison_page.write_page(comparison, root, path, samples)
+        if missing := comparison_page.write_page(comparison, root, path, samples):
+            terminal().print(f"note: {missing}")
     terminal().print(f"written  {path}")

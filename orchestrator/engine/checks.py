@@ -1,6 +1,7 @@
 """Checks before anything runs: every image, mask and imported file, and the initial weights."""
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from imagesets.errors import WrongInput, refuse
 from imagesets.image_set import ImageSet
@@ -55,9 +56,12 @@ def weights_problems(runs: Sequence[Prepared], fetch: bool = True, known: dict[W
 def _weights_problem(setting: str, architecture: str, weights: str) -> str:
     """Why an architecture cannot have these weights; "" if it can."""
     import backbones  # loads torch
+    from backbones.weights import refuse_unusable
 
     try:
-        backbones.build(resolve(architecture), weights=weights, frozen_statistics=False)
+        backbone = backbones.build(resolve(architecture), weights=weights, frozen_statistics=False)
+        if weights != "imagenet":
+            refuse_unusable(backbone, Path(weights))
     except WrongInput as error:
         return f"{setting}={weights}: {error}"
     return ""

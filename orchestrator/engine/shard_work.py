@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from imagesets.errors import WrongInput
 from orchestrator.engine.job import Ask, Job, blaming
 from orchestrator.engine.makers import cpu_elsewhere, maker
 from orchestrator.engine.spent import Meter, Spent
@@ -69,6 +70,10 @@ def _named(job: Job, parts: Sequence[Any], records: Iterable[Record], there: Map
     named, made = dict[str, Record](), iter(records)
     for name in map(job.name_of, parts):
         record = there[name] if name in there else next(made)
+        if job.recipe.writes == "maps" and not all(np.isfinite(array).all() for array in record.values()):
+            raise WrongInput(
+                f"{job.name} makes maps of {name} that are not finite; the weights of the network that it reads may be broken"
+            )
         named[name] = record
         if job.recipe.store == "sum":
             named[name] = {kept: record.pop(kept) for kept in job.recipe.keeps}

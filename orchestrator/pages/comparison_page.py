@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from imagesets.errors import WrongInput
 from orchestrator.pages import SAMPLES
 from orchestrator.pages.comparison_figures import figures
 from orchestrator.pages.confusion import Scored, matrices
@@ -19,8 +20,16 @@ from orchestrator.reading.runs import FinishedRun
 from orchestrator.storage.store import Store, write_atomically
 
 
-def write_page(comparison: Comparison, store: Path, path: Path, count: int = SAMPLES) -> None:
-    """Write the page of a comparison of runs in `store` to `path`, with `count` images of each list."""
+def write_page(comparison: Comparison, store: Path, path: Path, count: int = SAMPLES) -> str:
+    """Write the page of a comparison of runs in `store` to `path`, with `count` images of each list.
+
+    Returns a sentence if the images are not where they were; the page then has none.
+    """
+    browser, missing = list[dict[str, Any]](), ""
+    try:
+        browser = sheets(comparison.entries, store, count)
+    except WrongInput as error:
+        missing = f"the page shows no images ({error}); a link from their old place to the new one brings them back"
     heads = formats.columns(comparison)
     classes = {formats.class_head(place): (place, formats.class_rows(comparison, place)) for place in comparison.lines}
     page = template("comparison.html.j2").render(
@@ -31,10 +40,12 @@ def write_page(comparison: Comparison, store: Path, path: Path, count: int = SAM
         class_tables={head: table for head, table in classes.items() if table[1]},
         figures=figures(comparison),
         matrices=matrices(_scored(comparison), Store(store)),
-        sheets=sheets(comparison.entries, store, count),
+        sheets=browser,
+        warnings=[*comparison.warnings, *filter(None, [missing])],
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, page.encode())
+    return missing
 
 
 def sheets(entries: Sequence[Entry], store: Path, count: int = SAMPLES) -> list[dict[str, Any]]:

@@ -292,6 +292,8 @@ def _preset(recipe: str) -> Mapping[str, Any]:
         if not path.is_file():
             raise WrongInput(f"--recipe {recipe}: there is no such file")
         return read_file(path)
+    if path.is_file() and recipe not in load_all():
+        raise WrongInput(f"--recipe {recipe}: the name of a file of settings ends in .yaml or .yml")
     return with_unnamed_methods(find(recipe, ("preset",))[0].overrides)
 
 

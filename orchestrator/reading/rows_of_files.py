@@ -7,6 +7,7 @@ import csv
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf, isfinite
 from pathlib import Path
 
 from imagesets.errors import WrongInput
@@ -108,7 +109,9 @@ def _value(where: str, told: str, metric: Metric, main: bool) -> tuple[float, fl
         mean = std = None
     if mean is None:
         raise WrongInput(f"{where}: {told!r} is no number such as 62.6 or 62.6 ± 1.0")
-    if metric.unit == "percent" and (mean > 100 or (main and 0 < mean <= 1)):  # contours and small objects may score below 1 %
+    if metric.unit == "percent" and (
+        not 0 <= mean <= 100 or (main and 0 < mean <= 1)
+    ):  # contours and small objects may score below 1 %
         raise WrongInput(f"{where}: {told} is not in percent; write 62.6 for a share of 0.626")
     return mean / scale(metric), None if std is None else std / scale(metric)
 
@@ -127,10 +130,16 @@ def _written(path: Path, lines: Sequence[Mapping[str, str]]) -> list[Read]:
         if line["metric"] in latest.get(key, ({}, {}))[1] or key not in latest:  # a second row of that name begins
             latest[key] = line, {}
             rows.append(latest[key])
-        try:
-            latest[key][1][line["metric"]] = float(line["mean"]), float(line["std"]) if line.get("std") else None
-        except ValueError:
-            raise WrongInput(
-                f"--with {path}, line {number}: mean {line['mean']!r} or std {line.get('std')!r} is no number"
-            ) from None
+        latest[key][1][line["metric"]] = _as_written(f"--with {path}, line {number}", line, known[line["metric"]])
     return rows
+
+
+def _as_written(where: str, line: Mapping[str, str], metric: Metric) -> tuple[float, float | None]:
+    try:
+        mean, std = float(line["mean"]), float(line["std"]) if line.get("std") else None
+    except ValueError:
+        raise WrongInput(f"{where}: mean {line['mean']!r} or std {line.get('std')!r} is no number") from None
+    if not isfinite(mean) or not 0 <= (std or 0) < inf or (metric.unit == "percent" and not 0 <= mean <= 1):
+        told = f"mean {line['mean']} with std {line.get('std') or 'unknown'} is no score"
+        raise WrongInput(f"{where}: {told}; this file has fractions, so write 0.626 for 62.6 %")
+    return mean, std

@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 
 import yaml
@@ -92,10 +93,14 @@ def split(texts: Sequence[str]) -> tuple[list[Axis], tuple[float, float, float] 
     threshold = next((axis for axis in axes if axis.name == THRESHOLD), None)
     if threshold is None:
         return axes, None
-    if len(threshold.values) < 2 or not all(isinstance(value, float) for value in threshold.values):
-        raise WrongInput(f"--vary {THRESHOLD} takes a range such as {THRESHOLD}=0.05:0.6:0.01")
-    step = threshold.values[1] - threshold.values[0]
-    whole = threshold.values[0], round(threshold.values[-1] + step / 2, 9), round(step, 9)
+    values = threshold.values
+    numbers = len(values) > 1 and all(isinstance(value, float) for value in values)
+    step, *others = [second - first for first, second in pairwise(values)] if numbers else [0.0]
+    if step <= 0 or not all(math.isclose(other, step, rel_tol=1e-6) for other in others):
+        raise WrongInput(
+            f"--vary {THRESHOLD} takes start:stop:step, such as {THRESHOLD}=0.05:0.6:0.01, or rising values with equal steps"
+        )
+    whole = values[0], round(values[-1] + step / 2, 9), round(step, 9)
     return [axis for axis in axes if axis is not threshold], whole
 
 
