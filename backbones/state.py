@@ -11,6 +11,17 @@ State = Mapping[str, torch.Tensor]
 COUNTER = "num_batches_tracked"  # counter of batch norms; older files do not have it, and nothing reads it
 
 
+def unusable(expected: State, found: State) -> str:
+    """The first entry of `found` that is no weight where `expected` has one, with the reason, or ""."""
+    for name, value in found.items():
+        if name in expected and expected[name].is_floating_point():
+            if not value.is_floating_point():
+                return f"{name} holds {value.dtype} in place of {expected[name].dtype}".replace("torch.", "")
+            if not value.isfinite().all():
+                return f"{name} holds values that are not finite"
+    return ""
+
+
 def misfits(expected: State, found: State) -> str:
     """What in `found` does not fit `expected`, such as "2 missing (first: a.weight), 1 unexpected (first: b)", or ""."""
     wrong = {
@@ -23,17 +34,6 @@ def misfits(expected: State, found: State) -> str:
         ],
     }
     return ", ".join(f"{len(names)} {what} (first: {names[0]})" for what, names in wrong.items() if names)
-
-
-def unusable(expected: State, found: State) -> str:
-    """The first entry of `found` that is no weight where `expected` has one, with the reason, or ""."""
-    for name, value in found.items():
-        if name in expected and expected[name].is_floating_point():
-            if not value.is_floating_point():
-                return f"{name} holds {value.dtype} in place of {expected[name].dtype}".replace("torch.", "")
-            if not value.isfinite().all():
-                return f"{name} holds values that are not finite"
-    return ""
 
 
 def load_state(module: nn.Module, state: State, told: str, own: tuple[str, ...] = ()) -> None:
