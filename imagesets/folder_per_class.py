@@ -71,7 +71,7 @@ class ClassFolders(ImageSet):
         """One sentence on pictures that are in several lists, by files of one name and content."""
         places: dict[tuple[str, int], list[tuple[str, str]]] = {}
         for name in sorted(self.lists):
-            for path in (self.image_files.paths[id] for id in self.ids(name)):
+            for path in filter(os.path.isfile, (self.image_files.paths[id] for id in self.ids(name))):  # not links to nowhere
                 places.setdefault((Path(path).stem, os.path.getsize(path)), []).append((name, path))
         pairs = (next(_alike(own), None) for own in places.values())
         if not (found := [pair for pair in pairs if pair]):

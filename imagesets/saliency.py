@@ -58,5 +58,7 @@ def saliency_problems(source: str, items: Sequence[Item]) -> list[str]:
 
     problems = folder_problems(Path(source), items, IMAGE_SUFFIXES, look)
     if highest and max(highest) <= 1:
-        problems.append(f"no map in {source} has a value above {max(highest)}; 255 is salient, so maps of 0 and 1 need 0 and 255")
+        problems.append(
+            f"no map in {source} has a value above {max(highest)}; 255 is salient, so maps of 0 and 1 must be multiplied by 255"
+        )
     return problems

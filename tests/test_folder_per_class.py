@@ -87,7 +87,8 @@ def test_folders_of_lists_are_the_lists(root: Path, tmp_path: Path) -> None:
     images = opened(tmp_path / "split")
     assert sorted(images.lists) == ["test", "train", "val"]  # type: ignore[attr-defined]
     assert labels(images, "test")["test-cat-both"] == ["cat", "sea lion"] and len(images.ids("val")) == 14
-    told = check(images, ["train", "val"]).warnings
+    (tmp_path / "split/val/cat/lost.jpg").symlink_to("nowhere")
+    told = check(opened(tmp_path / "split"), ["train", "val"]).warnings
     pair = f"{tmp_path / 'split/test/cat/0.jpg'} and {tmp_path / 'split/train/cat/0.jpg'}"
     assert f"14 pictures are in several lists, such as {pair}; a list that is held out must share none" in told
     with pytest.raises(WrongInput, match="has no list 'holdout'; it has test, train, val, and the images of another list would"):
