@@ -63,6 +63,7 @@ class Tab:
         for kind in ("keyDown", "keyUp"):
             about = {"key": key, "code": key, "windowsVirtualKeyCode": codes[key]}
             await self.call("Input.dispatchKeyEvent", type=kind, **about, **(text if kind == "keyDown" else {}))
+        await self.evaluate("new Promise(done => setTimeout(done))")  # after events that follow, such as that of a closed dialog
 
     async def light(self, scheme: str) -> None:
         """Show the page as for people who prefer a light or a dark one."""
