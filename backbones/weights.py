@@ -29,7 +29,7 @@ def initialise(backbone: Backbone, name: str, weights: str) -> None:
 
 
 def refuse_unusable(backbone: Backbone, path: Path) -> None:
-    """Raise WrongInput if the weights in a file that fits `backbone` are no numbers to begin with."""
+    """Raise WrongInput if weights in the file at `path`, which fits `backbone`, are whole numbers or not finite."""
     if wrong := unusable(backbone.state_dict(), backbone.renamed(_of_backbone(read_state(path)))):
         raise WrongInput(f"these weights cannot be used: {wrong}")
 

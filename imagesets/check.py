@@ -28,14 +28,16 @@ def check(
     masks_of: Collection[str] = (),
     learnt: Collection[str] = ("train",),
     held_out: Collection[str] = ("val",),
+    labelled: Collection[str] = (),
     decode: bool = True,
     threads: int = 4,
 ) -> Findings:
     """What is wrong with the named lists, and what is suspicious about them. Bad data never raises an error.
 
     Every image of the lists `masks_of` needs a mask, unless no image of the list has one. The lists `learnt` share no
-    image with the lists `held_out`, and some image of each shows a class. With `decode` every image is decoded in full, which is
-    the only way to find truncated files; without it only headers are read. `threads` threads work side by side.
+    image with the lists `held_out`. Some image of each of the lists `labelled`, whose labels are learnt from, shows a class. With
+    `decode` every image is decoded in full, which is the only way to find truncated files; without it only headers are read.
+    `threads` threads work side by side.
     """
     ids, problems = _read_lists(image_set, lists)
     images, masks = image_set.images(), image_set.masks()
@@ -52,7 +54,7 @@ def check(
     for look in looks:
         suspicions.see(look.id, look.labels, look.mask)
         found += ((look.id, problem) for problem in look.problems)
-    problems += suspicions.unlearnable(learnt)
+    problems += suspicions.unlearnable(labelled)
     warnings = suspicions.told() + [_unscored(image_set, name) for name in masks_of if ids.get(name) and name not in masked]
     warnings += _remarks(image_set)
     warnings += [f"list {name} is both learnt from and held out" for name in ids if name in learnt and name in held_out]

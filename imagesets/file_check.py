@@ -34,8 +34,8 @@ def image_problems(path: Path, decode: bool, range: Range = NO_RULE, of_set: boo
     with Image.open(path) as file:
         width, height = file.size
         if width * height > (most := MOST_OF_SET if of_set else MOST):
-            whose = "an image set" if of_set else "a folder"
-            return [f"{path} is {width}x{height}; an image of {whose} has at most {most / 1e6:.0f} million pixels, so cut it up"]
+            what = "an image of an image set" if of_set else "an image"
+            return [f"{path} is {width}x{height}; {what} has at most {most / 1e6:.0f} million pixels, so cut it up"]
         orientation = file.getexif().get(ExifTags.Base.Orientation, 1)
         count = getattr(file, "n_frames", 1) if file.format in PAGED else 1
         deep, mode = is_deep(path, file), file.mode

@@ -153,7 +153,7 @@ def _folders(root: Path) -> list[tuple[str, Path]]:
         found = [(folder.name, inner) for folder in above for inner in _below(folder)]
     if not _have_images(found):
         raise WrongInput(f"{root} has no images in {root}/CLASS nor in {root}/LIST/CLASS ({' or '.join(IMAGE_SUFFIXES)})")
-    if deep := next((inner for _, folder in found for inner in _below(folder)), None):
+    if deep := next((inner for _, folder in found for inner in _below(folder) if _have_images([("", inner)])), None):
         raise WrongInput(f"{deep} is a folder in a folder of a class; images are in {deep.parent} itself")
     return found
 

@@ -14,7 +14,7 @@ from urllib.parse import unquote
 from xml.etree import ElementTree
 
 from imagesets.errors import WrongInput
-from imagesets.lists import id_of, read_lines
+from imagesets.lists import IMAGE_SUFFIXES, id_of, read_lines
 
 Names = dict[str, tuple[str, ...]]
 IMAGE_COLUMNS = ("image", "id", "image_id", "filename", "file_name", "file", "path", "image_path", "name")
@@ -56,15 +56,19 @@ def unused_columns(path: Path, classes: Sequence[str]) -> list[str]:
 def _table(path: Path) -> tuple[str, list[str], list[list[str]]]:
     """The first line of a table, its cells, and those of the other lines."""
     first = next(iter(read_lines(path)), "")
-    rows, line = list[list[str]](), 1  # `line` is the first of the row that is read
+    rows, read = list[list[str]](), 0  # and the number of lines that were read
     with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(file, delimiter=max(",;\t", key=first.count), strict=True)
-        try:
-            for row in reader:
-                rows += [row] if any(cell.strip() for cell in row) else []
-                line = reader.line_num + 1
-        except csv.Error as error:
-            raise WrongInput(f"{path}, line {line}: a quotation mark is not closed at the end of its cell ({error})") from None
+        lines = list(file)
+    reader = csv.reader(lines, delimiter=max(",;\t", key=first.count))
+    try:
+        for row in reader:
+            own = lines[read : reader.line_num]
+            if len(own) > 1 and "".join(own).count('"') % 2:
+                raise WrongInput(f"{path}, line {read + 1}: a quotation mark is not closed")
+            rows += [row] if any(cell.strip() for cell in row) else []
+            read = reader.line_num
+    except csv.Error as error:
+        raise WrongInput(f"{path}, line {read + 1}: {error}; is a quotation mark not closed?") from None
     return first, [cell.strip() for cell in rows[0]] if rows else [], rows[1:]
 
 
@@ -121,7 +125,7 @@ def _of_task(task: dict[str, Any], where: str, classes: Sequence[str]) -> Iterat
     AttributeError or TypeError for a task in another form.
     """
     data = task.get("data", task)  # JSON-MIN has the data and the results side by side
-    images = [value for value in data.values() if isinstance(value, str) and id_of(_file(value)) != _file(value)]
+    images = [value for value in data.values() if isinstance(value, str) and _file(value).lower().endswith(IMAGE_SUFFIXES)]
     if len(images) != 1:
         raise WrongInput(f"{where}: its data have {len(images)} images; a task must have one")
     id = UPLOADED.sub("", _id(images[0]))

@@ -30,13 +30,13 @@ class Suspicions:
             if set(labels) != set(mask):
                 self.contradictions.append((id, labels, mask))
 
-    def unlearnable(self, learnt: Collection[str]) -> list[str]:
-        """A sentence for each of the lists to learn from of which no image shows a class."""
+    def unlearnable(self, labelled: Collection[str]) -> list[str]:
+        """A sentence for each of the lists `labelled` of which no image shows a class."""
         source = f"(labels from {self.image_set.label_source})"
         return [
             f"no image of list {name} shows any class {source}; there is nothing to learn from it"
             for name, count in self.read.items()
-            if name in learnt and count and not self.shown[name]
+            if name in labelled and count and not self.shown[name]
         ]
 
     def told(self) -> list[str]:

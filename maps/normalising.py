@@ -26,12 +26,9 @@ def competing(scores: torch.Tensor) -> torch.Tensor:
 
 def with_own_background(maps: torch.Tensor, power: float = 1.0) -> torch.Tensor:
     """Maps of classes [..,K,h,w] to [..,1+K,h,w] with a map of background before them: (1 - their maximum)^power."""
-    return torch.cat([background_of(maps) ** power, maps], dim=-3)
-
-
-def background_of(maps: torch.Tensor) -> torch.Tensor:
-    """The map of background [..,1,h,w] of maps of classes [..,K,h,w]: 1 - their maximum, which rounding may put above 1."""
-    return (1 - maps.amax(dim=-3, keepdim=True)).clamp(min=0)
+    background = 1 - maps.amax(dim=-3, keepdim=True)
+    # rounding may put a maximum above 1, and no power but 1 is defined there
+    return torch.cat([background if power == 1 else background.clamp(min=0) ** power, maps], dim=-3)
 
 
 def highest_alone(maps: torch.Tensor) -> torch.Tensor:

@@ -28,7 +28,6 @@ from imagesets.item import VOID, Item
 from imagesets.views import Loaded, images, load
 from maps.labelling import to_labels
 from maps.maps import Maps
-from maps.normalising import background_of
 from refiners import crf
 from refiners.affinity_network import AffinityNet
 from refiners.affinity_pairs import affinities, kinds_of_pairs, losses, reachable
@@ -55,7 +54,7 @@ def scores(context: Context) -> Callable[[Item], Record]:
 def implied_background(maps: Maps) -> torch.Tensor:
     """1 - the largest of the maps at full size [H,W], or the method's own background map."""
     own = maps.background(full=True)
-    return background_of(maps.full())[0] if own is None else own
+    return (1 - maps.full().amax(dim=0)).clamp(min=0) if own is None else own
 
 
 def score_stacks(

@@ -249,7 +249,7 @@ def test_a_page_of_runs_whose_images_were_moved_has_all_but_the_images(store: Pa
             page = tmp_path / f"{name}.html"
             code, shown, _ = command(name, "cam+irn", "--to", page, "--store", store)
             told = " ".join(shown.split())
-            assert code == 0 and f"the page shows no images ({images} is no folder" in told
+            assert code == 0 and f"the page shows no images: {images} is no folder" in told
             assert "the page shows no images" in page.read_text() and 'id="sheets"' not in page.read_text()
     finally:
         (tmp_path / "moved").rename(images)

@@ -127,6 +127,8 @@ def test_images_in_other_places_are_refused(root: Path, place: str, said: str) -
 
 def test_images_below_the_folder_of_a_class_are_refused_in_lists_too(root: Path, tmp_path: Path) -> None:
     shutil.copytree(root, tmp_path / "split/train")
+    (tmp_path / "split/train/cat/@eaDir").mkdir()  # of a network drive
+    assert opened(tmp_path / "split").classes
     put(tmp_path / "split/train/cat/more/1.jpg", 7)
     with pytest.raises(WrongInput, match=r"more is a folder in a folder of a class; images are in .*/split/train/cat itself"):
         opened(tmp_path / "split")

@@ -59,6 +59,13 @@ def test_each_gating_is_the_published_one(name: str, gating: str, background: bo
     close(gradient(loss, scores), ref[f"grad_{name}"], 2e-4)
 
 
+def test_the_background_of_scores_above_1_is_negative_and_has_a_gradient() -> None:
+    scores = torch.tensor([[[[3.0, 0.5]], [[1.0, -2.0]]]], requires_grad=True)
+    background = gated(scores, torch.ones(1, 2), "s", True)[:, 0]
+    torch.testing.assert_close(background, torch.tensor([[[-2.0, 0.5]]]))
+    torch.testing.assert_close(gradient(background.sum(), scores)[:, 0], torch.full((1, 1, 2), -1.0))
+
+
 def test_maps_are_normalised_as_published() -> None:
     ref = golden("maxnorm")
     scores = ref["s"].requires_grad_()

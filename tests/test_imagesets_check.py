@@ -136,10 +136,13 @@ def all_labels(root: Path, names: str) -> None:
 
 def test_a_list_to_learn_from_needs_an_image_with_a_class(image_set):
     all_labels(image_set, "")
-    (told,) = problems_of(image_set)
+    images = open_folder(image_set, SETTINGS)
+    (told,) = check(images, ["train"], labelled=["train"]).problems
     assert told == "no image of list train shows any class (labels from list); there is nothing to learn from it"
+    assert check(images, ["train"]).problems == []  # of a run that learns from masks alone
     (image_set / "image_labels.txt").write_text("other bar\n")
-    assert not any("shows any class" in problem for problem in problems_of(image_set))  # no image has labels at all
+    found = check(open_folder(image_set, SETTINGS), ["train"], labelled=["train"])
+    assert not any("shows any class" in problem for problem in found.problems)  # no image has labels at all
 
 
 def test_images_without_labels_are_no_problem(image_set):

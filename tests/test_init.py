@@ -63,6 +63,8 @@ def test_what_is_not_taken_is_told(command: Command, photographs: Path) -> None:
     code, shown, _ = command("init", "pets", "--photographs", "photographs", "--labels", "labels.csv")
     assert code == 0 and "warning: --labels names images that are not in photographs: 2 (4, 5)" in shown
     assert "warning: images in folders of photographs are not copied: 1 (more/6.JPG)" in shown
+    code, shown, _ = command("init", "photographs/pets", "--photographs", "photographs", "--labels", "labels.csv")
+    assert code == 0 and "are not copied: 1 (more/6.JPG)" in shown  # not those of the new folder
 
 
 @pytest.mark.parametrize("given", ["--labels", "--classes"])

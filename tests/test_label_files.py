@@ -82,6 +82,16 @@ def test_exports_are_read(tmp_path: Path, name: str, text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "row",
+    ['a,"cat" ,', '"a" ,cat,', 'a,cat,a 5" disk', 'a,cat,"two\nlines"', 'a,cat,"a 5" disk"'],
+    ids=["label", "image", "inch", "lines", "quoted"],
+)
+def test_quotation_marks_in_other_places_are_read_as_spreadsheets_do(tmp_path: Path, row: str) -> None:
+    (tmp_path / "image_labels.csv").write_text(f"image,label,note\n{row}\nb,sea lion,\n")
+    assert read_label_list(list_of(tmp_path), CLASSES) == {"a": ("cat",), "b": ("sea lion",)}
+
+
+@pytest.mark.parametrize(
     ("name", "text", "said"),
     [
         ("csv", "a,cat\nb,cat\n", "begins with 'a,cat'; its first line must name the column of the image"),
@@ -90,8 +100,12 @@ def test_exports_are_read(tmp_path: Path, name: str, text: str) -> None:
         ("csv", "image,cat,sea lino\na,1,0\n", "no column for the class 'sea lion'; its columns are image, cat, sea lino"),
         ("csv", "image,cat,sea lion\na,1,2\n", "column sea lion, .* has '2'; it must be 1"),
         ("csv", 'image,label\na,cat\nb,"cat\nc,cat\n', "image_labels.csv, line 3: a quotation mark is not closed"),
-        ("csv", 'image,label\na,"cat\nb,"cat, sea lion"\n', "line 2: a quotation mark is not closed at the end of its cell"),
-        ("csv", 'image,label\na,"cat\n' + 20_000 * "b,cat\n", "line 2: a quotation mark is not closed"),
+        ("csv", 'image,label\na,"cat\nb,"cat, sea lion"\n', "line 2: a quotation mark is not closed"),
+        (
+            "csv",
+            'image,label\na,"cat\n' + 40_000 * "b,cat\n",
+            "line 2: field larger than field limit .*; is a quotation mark not closed",
+        ),
         ("csv", "image,label\na,cat,dog\n", "3 cells; its first line names 2 columns"),
         ("json", "{", "is no JSON file"),
         ("json", '{"images": []}', "no export of Label Studio"),

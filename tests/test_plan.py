@@ -148,6 +148,21 @@ def test_how_networks_are_read_counts_in_no_key_of_copied_masks_and_of_what_lear
         assert not {f"{method}-masks", "imported-masks", "deeplabv2-segmenter"} & changed(before, after)
 
 
+def test_an_imported_file_counts_whatever_form_the_accents_of_its_name_have(image_set: Path, tmp_path: Path) -> None:
+    composed, apart = "caf\u00e9", "cafe\u0301"
+    for path in [*image_set.glob("*.txt"), *image_set.glob("ImageSets/Segmentation/*.txt")]:
+        path.write_text(path.read_text().replace("train_0", composed))
+    for folder, suffix in (("JPEGImages", "png"), ("SegmentationClass", "png")):
+        (image_set / folder / f"train_0.{suffix}").rename(image_set / folder / f"{composed}.{suffix}")
+    masks = tmp_path / "masks"
+    shutil.copytree(image_set / "SegmentationClass", masks)
+    file = (masks / f"{composed}.png").rename(masks / f"{apart}.png")
+    given = (*PLAIN, f"imported.masks={masks}")
+    before = prepare(request(image_set, method="cam+irn", assignments=given))
+    save_label_map(file, 0 * read_label_map(file))
+    assert "imported-masks" in changed(before, prepare(request(image_set, method="cam+irn", assignments=given)))
+
+
 def test_editing_a_mask_retrains_nothing(image_set: Path) -> None:
     before = prepare(request(image_set))
     path = image_set / "SegmentationClass" / "train_0.png"

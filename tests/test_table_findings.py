@@ -197,6 +197,7 @@ def test_csv_is_at_full_precision_with_fractions(made: Made) -> None:
     found, _ = made("voc12")
     rows = list(csv.DictReader(io.StringIO(comma_separated(found))))
     (cam,) = [row for row in rows if row["row"] == "CAM" and row["score"] == SEED]
+    assert cam["unit"] == "fraction"
     assert (cam["published"], cam["published_on"], cam["n"]) == ("0.488", "voc12", "2")
     assert cam["launch"] == found.lines[0].names[0].rpartition("-")[0]  # what `compare` takes
     assert float(cam["mean"]) == line(found, "CAM").ours(Column(SEED)).mean

@@ -191,7 +191,8 @@ def test_a_launch_shows_mean_and_deviation_over_its_random_seeds(tracked: tuple[
 
 
 def test_one_run_has_no_deviation_and_a_score_that_one_lacks_no_mean() -> None:
-    row = {"quantity": "seg", "component": "deeplabv2", "stage": "deeplabv2-predictions", "split": "val", "protocol": {}}
+    place = {"quantity": "seg", "component": "deeplabv2", "stage": "deeplabv2-predictions", "split": "val"}
+    row = {**place, "masks": "a", "protocol": {}}
     first, second = ({"rows": [{**row, "metrics": metrics}]} for metrics in ({"miou": 0.4, "fp": 0.1}, {"miou": 0.6, "fp": None}))
     assert summary([first]) == {}
     assert summary([first, second]) == {
@@ -199,6 +200,8 @@ def test_one_run_has_no_deviation_and_a_score_that_one_lacks_no_mean() -> None:
         "seg.miou.mean/val": pytest.approx(0.5),
         "seg.miou.std/val": pytest.approx(0.02**0.5),
     }
+    second["rows"][0]["masks"] = "b"
+    assert summary([first, second]) == {"runs": 2}  # scores on other masks have no mean
 
 
 def test_names_that_mlflow_refuses_are_rewritten() -> None:

@@ -52,13 +52,16 @@ def init(
         given = checked_classes(given, Path("--classes"))
     elif photographs is not None:
         raise WrongInput("what do the photographs show? Give --labels FILE, or --classes cat,dog for a table to fill in")
+    told = left_out(photographs, files, names) if photographs else []  # the new folder may be made below that of the photographs
     with new_folder(folder) as made:
         counts = write_skeleton(made, given or EXAMPLE, files, names)
         (made / "settings.yaml").write_text(commented_settings(), encoding="utf-8")
     console = terminal()
-    warn(console, left_out(photographs, files, names) if photographs else [])
-    told = ", ".join(f"{count} images in {name}" for name, count in counts.items())
-    console.print(f"written  {folder} ({told}; classes {', '.join(given or EXAMPLE)}); README.md in it says what belongs where")
+    warn(console, told)
+    counted = ", ".join(f"{count} images in {name}" for name, count in counts.items())
+    console.print(
+        f"written  {folder} ({counted}; classes {', '.join(given or EXAMPLE)}); README.md in it says what belongs where"
+    )
     if photographs is None:
         console.print(f"next     put images, lists and labels into {folder}")
     elif names is None:

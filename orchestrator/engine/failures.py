@@ -59,7 +59,9 @@ def out_of_memory(name: str, stage: Stage, error: BaseException) -> WrongInput:
     if stage.recipe.kind == "train":
         also = "training.workers or training.loaders, or give it a machine with more"
     else:
-        own += ["extraction.batch"] if isinstance(error, torch.OutOfMemoryError) else []  # which only a GPU raises
+        batch = "extraction.batch"
+        # only a GPU raises this error
+        own += [batch] if isinstance(error, torch.OutOfMemoryError) and batch in stage.owned.values() else []
         also = "how many run at once (`ray start --num-cpus`, or --engine local for one), or give it a machine with more"
     kept = "what is done is kept, and the same command continues"
     return WrongInput(f"out of memory in {name}: lower {', '.join([*own, also])}; {kept} ({' '.join(str(error).split())[:300]})")

@@ -23,13 +23,13 @@ from orchestrator.storage.store import Store, write_atomically
 def write_page(comparison: Comparison, store: Path, path: Path, count: int = SAMPLES) -> str:
     """Write the page of a comparison of runs in `store` to `path`, with `count` images of each list.
 
-    Returns a sentence if the images are not where they were; the page then has none.
+    Returns a sentence if the images cannot be read any more; the page then has none.
     """
     browser, missing = list[dict[str, Any]](), ""
     try:
         browser = sheets(comparison.entries, store, count)
     except WrongInput as error:
-        missing = f"the page shows no images ({error}); a link from their old place to the new one brings them back"
+        missing = f"the page shows no images: {error}"
     heads = formats.columns(comparison)
     classes = {formats.class_head(place): (place, formats.class_rows(comparison, place)) for place in comparison.lines}
     page = template("comparison.html.j2").render(

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from imagesets.deep_image import NO_RULE
+from imagesets.files import composed
 from imagesets.item_list import ItemList
 from imagesets.side_by_side import AT_ONCE, side_by_side
 from orchestrator.planning.code_version import code_version, sources
@@ -44,7 +45,7 @@ class Fingerprints:
         """Covers names and contents of the files named after `ids` (an id and one suffix), but not the folder's path."""
         wanted = set(ids)
         names = sorted(
-            entry.name for entry in os.scandir(folder) if os.path.splitext(entry.name)[0] in wanted and entry.is_file()
+            entry.name for entry in os.scandir(folder) if composed(os.path.splitext(entry.name)[0]) in wanted and entry.is_file()
         )
         return _digest(_json(names), [self._of_files(lambda: (os.path.join(folder, name) for name in names))])
 

@@ -265,10 +265,13 @@ def refuse_damaged(images: ImageSet, stages: Iterable[Stage], settings: Mapping[
     """
     from imagesets.check import check  # this opens images; a plan of checked images does not get here
 
+    trainings = [stage for stage in stages if stage.recipe.kind == "train"]
+    # segmenters learn from masks
+    labelled = {name for stage in trainings if load_all()[stage.component].kind != "segmenter" for name in stage.lists}
     read = {name for stage in stages for name in stage.lists}
     scored = {stage.list_name for stage in stages if stage.recipe.truth and images.has_masks(stage.list_name)}
     learnt = [settings["images.training"], settings["images.fitting"]]
-    found = check(images, sorted(read), sorted(scored), learnt, settings["images.validation"][:1], decode)
+    found = check(images, sorted(read), sorted(scored), learnt, settings["images.validation"][:1], labelled, decode)
     refuse(found.problems, images.name)
     return found.warnings
 

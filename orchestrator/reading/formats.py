@@ -237,17 +237,17 @@ def _long(line: Line) -> Iterable[list[object]]:
 def _long_given(place: Scored, row: GivenRow) -> Iterable[list[object]]:
     declared = scores.metrics([place[0]])
     for name, (mean, std) in row.values.items():
-        about = [row.label, "", place[0], row.of, place[1], name, "", _unit(declared[name]), declared[name].better]
+        about = [row.label, "", place[0], row.of, place[1], name, "", written_unit(declared[name]), declared[name].better]
         yield [*about, row.runs, mean, std, *[None] * 8, row.source]
 
 
 def _about(line: Line, metric: str, class_name: str, declared: Metric) -> list[object]:
     entry, about = line.entry, line.row.about
     place = entry.label, entry.group.name, about["quantity"], about["component"], about["split"]
-    return [*place, metric, class_name, _unit(declared), declared.better]
+    return [*place, metric, class_name, written_unit(declared), declared.better]
 
 
-def _unit(metric: Metric) -> str:
+def written_unit(metric: Metric) -> str:
     """The unit of a number at full precision; a percentage is a fraction there."""
     return "fraction" if metric.unit == "percent" else metric.unit
 

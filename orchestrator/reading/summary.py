@@ -131,7 +131,7 @@ def sentence(error: BaseException) -> str:
 
 def _row(about: Mapping[str, Any], runs: Sequence[Mapping[str, Any]]) -> Row:
     there = {run["random_seed"]: row for run in runs for row in run["rows"] if _place(row) == _place(about)}
-    same = {seed: row for seed, row in there.items() if _matches(row, about)}
+    same = {seed: row for seed, row in there.items() if is_repeat(row, about)}
     main = scores.main_metric(about["quantity"])
     found = {name: spread_of({seed: row["metrics"].get(name) for seed, row in same.items()}) for name in about["metrics"]}
     if "oracle" in about:
@@ -148,9 +148,10 @@ def _place(row: Mapping[str, Any]) -> tuple[str, ...]:
     return row["quantity"], row["stage"], row["split"]
 
 
-def _matches(row: Mapping[str, Any], about: Mapping[str, Any]) -> bool:
-    """Whether two rows of one place were scored on the same images and masks under the same protocol."""
-    return row["masks"] == about["masks"] and measured(row["protocol"]) == measured(about["protocol"])
+def is_repeat(row: Mapping[str, Any], about: Mapping[str, Any]) -> bool:
+    """Whether two runs' rows are of one score on the same images and masks under the same protocol."""
+    same_masks, same_protocol = row["masks"] == about["masks"], measured(row["protocol"]) == measured(about["protocol"])
+    return _place(row) == _place(about) and same_masks and same_protocol
 
 
 def spread_of(values: Mapping[int, float | None]) -> Spread | None:

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.reading.formats import markdown_table, of_runs, tabular, write_as
+from orchestrator.reading.formats import markdown_table, of_runs, tabular, write_as, written_unit
 from orchestrator.reading.numbers import NONE, scale
 from orchestrator.reading.tables import WIDEST, table
 from orchestrator.tables import cells
@@ -118,7 +118,7 @@ def _classes(found: Findings, line: Line, column: Column) -> Iterator[list[objec
 def _about(found: Findings, line: Line, column: Column, class_name: str = "") -> list[object]:
     row, state = line.row, "server only" if line.told(column) == "server only" else line.state
     about = found.asked.table.id, row.label, row.expression, row.segmenter, found.asked.images_name, cells.launch(line)
-    return [*about, column.name, class_name, column.metric.unit, state]
+    return [*about, column.name, class_name, written_unit(column.metric), state]
 
 
 def _divided(value: float | None, unit: float) -> float | None:

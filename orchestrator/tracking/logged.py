@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.reading.results import subjects, used_settings
+from orchestrator.reading.summary import is_repeat
 from orchestrator.storage.place import HISTORY
 from orchestrator.storage.store import Store, read_json, read_manifest, seconds
 
@@ -53,10 +54,15 @@ def tags(results: Mapping[str, Any]) -> dict[str, str]:
     return {name: value[:TAG_LENGTH] for name, value in found.items()}
 
 
-def scores(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Metrics by name: `seed.miou/train`, and `seed.cam.miou/train` if a later component has the last seed."""
+def scores(rows: Sequence[Mapping[str, Any]], beside: Sequence[Mapping[str, Any]] | None = None) -> dict[str, float]:
+    """Metrics by name: `seed.miou/train`, and `seed.cam.miou/train` if a later component has the last seed.
+
+    With the rows of another run `beside` them, only metrics that repeat one of its.
+    """
     found = {}
     for name, row in zip(row_names(rows), rows, strict=True):
+        if beside is not None and not any(is_repeat(row, about) for about in beside):
+            continue
         oracle = {f"oracle_{key}": value for key, value in row.get("oracle", {}).items() if key != "chosen_on"}
         threshold = {key: row["protocol"][key] for key in ("threshold",) if key in row["protocol"]}
         for key, value in {**row["metrics"], **threshold, **oracle}.items():
@@ -85,11 +91,11 @@ def _by_list(rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, Mapping[s
 def summary(launch: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """Mean and sample standard deviation over the results of a launch's runs: `seg.miou.mean/val`.
 
-    Only for scores that all runs have; empty for fewer than two runs, which have no deviation.
+    Only for scores that all runs have on the same masks under the same protocol; empty for fewer than two runs, which have no deviation.
     """
     if len(launch) < 2:
         return {}
-    found = [scores(results["rows"]) for results in launch]
+    found = [scores(results["rows"], launch[0]["rows"]) for results in launch]
     summed = {"runs": float(len(launch))}
     for name in sorted(set.intersection(*map(set, found))):
         quantity, _, split = name.partition("/")
