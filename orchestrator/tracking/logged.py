@@ -91,7 +91,8 @@ def _by_list(rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, Mapping[s
 def summary(launch: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """Mean and sample standard deviation over the results of a launch's runs: `seg.miou.mean/val`.
 
-    Only for scores that all runs have on the same masks under the same protocol; empty for fewer than two runs, which have no deviation.
+    Only for scores that all runs have, on the same masks under the same protocol. Empty for fewer than two runs, which have no
+    deviation.
     """
     if len(launch) < 2:
         return {}
