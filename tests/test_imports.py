@@ -204,7 +204,7 @@ def test_everything_wrong_with_masks_is_told_at_once(image_set: Path, tmp_path: 
     save_label_map(folder / "train_4.png", np.full((48, 48), 255, np.uint8))  # void alone is allowed
     (folder / "train_5.png").write_bytes(b"no image")
     told = refusal(planned(image_set, "cam+none", masks=folder)).splitlines()
-    assert told[0] == "5 problems in the files of other programs, nothing was run:"
+    assert told[0] == "5 problems in the settings and files of the run, nothing was run:"
     for line, part in zip(told[1:], ("1 of 6 images (train_0)", "RGB image", "48x40", "labels [7]", "train_5"), strict=True):
         assert part in line and str(folder) in line
 
