@@ -255,6 +255,11 @@ def test_a_network_may_be_a_safetensors_file_or_under_the_key_of_its_authors(tmp
         assert all(torch.equal(value, found.state_dict()[name]) for name, value in own.state_dict().items())
 
 
+def test_files_of_maps_for_a_method_whose_own_maps_have_a_background_are_refused(image_set: Path, tmp_path: Path) -> None:
+    with pytest.raises(WrongInput, match=r"^irn cannot read files of maps in place of sipe's: they hold no background, and sipe"):
+        planned(image_set, "sipe+irn", maps=tmp_path)
+
+
 def test_a_path_that_is_not_there_is_named(image_set: Path, tmp_path: Path) -> None:
     with pytest.raises(WrongInput, match=r"imported\.maps=.*nowhere is no existing folder; .* or none$"):
         planned(image_set, "cam+irn", maps=tmp_path / "nowhere")
