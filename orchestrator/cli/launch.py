@@ -115,6 +115,8 @@ def launch(
     if bundle:
         bundle.check(opened.classes)
     prepared = _planned(wanted, opened, seeds, until, only)
+    if bundle:
+        bundle.check_fit(prepared[0])
     _tell(console, prepared)
     forced = _forced(prepared, force)
     _refuse(prepared, fetch=not plan)
