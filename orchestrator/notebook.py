@@ -70,7 +70,7 @@ def _guarded() -> Iterator[None]:
                 raise WrongInput(UNGUARDED) from None
             raise
         finally:
-            del os.environ[AGAIN]
+            os.environ.pop(AGAIN, None)  # launches in several threads share it
 
 
 def _command(words: list[str]) -> list[str]:
