@@ -1,9 +1,12 @@
 """`launch` in Python: what `wsss-orch launch` does, with the results as an object that a notebook can hold."""
 
 import io
+import multiprocessing
+import os
 from collections.abc import Iterator, Mapping
-from contextlib import nullcontext, redirect_stdout
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -17,6 +20,13 @@ from orchestrator.reading.runs import open_run
 from orchestrator.storage.place import STORE
 
 USAGE: Any = typer.BadParameter.__mro__[1]  # click's UsageError; typer has a click of its own from some version on
+
+LIST = list | tuple | range | np.ndarray
+AGAIN = "WSSS_ORCH_LAUNCHED_AGAIN"  # the variable with the path of the file that a worker process makes if it launches again
+UNGUARDED = (
+    'a script must call launch() below the line `if __name__ == "__main__":`, '
+    "because worker processes import the script and would launch again"
+)
 
 
 def launch(
@@ -37,10 +47,30 @@ def launch(
     With `quiet` nothing is printed. Raises WrongInput for whatever the command refuses, and the stage's error if a run failed.
     """
     words = ["--method", method, "--images", images, "--store", str(store), *_words(settings or {}, options)]
-    with redirect_stdout(io.StringIO()) if quiet else nullcontext():
+    with _guarded(), redirect_stdout(io.StringIO()) if quiet else nullcontext():
         names = _command(words)
     root = Path(store).expanduser().resolve()
     return Results([open_run(root, name) for name in names])
+
+
+@contextmanager
+def _guarded() -> Iterator[None]:
+    """Refuse a script whose own worker processes launch again: in the worker process, and then in the process that started it."""
+    if getattr(multiprocessing.current_process(), "_inheriting", False):  # set while a worker process imports the script
+        if AGAIN in os.environ:
+            Path(os.environ[AGAIN]).touch()
+        raise WrongInput(UNGUARDED)
+    with TemporaryDirectory() as folder:
+        again = Path(folder) / "again"
+        os.environ[AGAIN] = str(again)
+        try:
+            yield
+        except Exception:
+            if again.exists():
+                raise WrongInput(UNGUARDED) from None
+            raise
+        finally:
+            os.environ.pop(AGAIN, None)  # launches in several threads share it
 
 
 def _command(words: list[str]) -> list[str]:
@@ -51,10 +81,9 @@ def _command(words: list[str]) -> list[str]:
             return command.commands["launch"].invoke(context)
     except USAGE as error:
         raise WrongInput(f"launch: {error.format_message()}") from None
-    except typer.Exit:
-        raise RuntimeError(
-            "runs of some random seeds failed; the lines above say why, and the same launch continues them"
-        ) from None
+    except typer.Exit as failed:
+        told = "runs of some random seeds failed, and the same launch continues them:"
+        raise RuntimeError("\n  ".join([told, *getattr(failed, "__notes__", ())])) from None
 
 
 def _text(value: Any) -> str:
@@ -73,4 +102,4 @@ def _words(settings: Mapping[str, Any], options: Mapping[str, Any]) -> Iterator[
         if value is True:
             yield option
         elif value is not None and value is not False:
-            yield from (option, ",".join(map(str, value)) if isinstance(value, list | tuple | range) else str(value))
+            yield from (option, ",".join(map(str, value)) if isinstance(value, LIST) else str(value))

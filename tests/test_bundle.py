@@ -149,6 +149,10 @@ def test_a_plan_starts_from_the_bundle_s_network(command: Command, run: Finished
     code, shown, errors = command(*words, "--images", f"folder:{images}", "--network-from", bundle)
     assert code == 0 and "imported-network" in shown and "cam-network" not in shown, errors
     assert not (tmp_path / "store").exists()
+    larger = ("--set", "backbone.name=resnet50", "--set", "backbone.weights=none")
+    code, _, errors = command(*words, *larger, "--images", f"folder:{images}", "--network-from", bundle)
+    held = f"--network-from {bundle} (the cam-network of cam+none on the backbone small)"
+    assert code == 2 and f"{held} does not fit the network on the backbone resnet50" in " ".join(errors.split())
     other = shutil.copytree(images, tmp_path / "other")
     for name in ("classes.txt", "image_labels.txt"):
         (other / name).write_text((other / name).read_text().replace("bar", "cube"))

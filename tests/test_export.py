@@ -98,6 +98,8 @@ def test_regions_in_coco_s_form_cover_what_the_label_maps_do(
         (("--what", "seed"), "--what seed is neither pseudo nor seg"),
         (("--format", "voc-server"), "it takes --what seg"),
         (("--competition", "comp7"), "--competition comp7 is neither comp5 nor comp6"),
+        (("--competition", "comp5"), "--competition comp5 is for --format voc-server; voc names no competition"),
+        (("--what", "model", "--competition", "comp5"), "a model names no competition"),
     ],
 )
 def test_wrong_options_are_refused_in_one_sentence(

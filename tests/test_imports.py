@@ -204,7 +204,7 @@ def test_everything_wrong_with_masks_is_told_at_once(image_set: Path, tmp_path: 
     save_label_map(folder / "train_4.png", np.full((48, 48), 255, np.uint8))  # void alone is allowed
     (folder / "train_5.png").write_bytes(b"no image")
     told = refusal(planned(image_set, "cam+none", masks=folder)).splitlines()
-    assert told[0] == "5 problems in the files of other programs, nothing was run:"
+    assert told[0] == "5 problems in the settings and files of the run, nothing was run:"
     for line, part in zip(told[1:], ("1 of 6 images (train_0)", "RGB image", "48x40", "labels [7]", "train_5"), strict=True):
         assert part in line and str(folder) in line
 
@@ -253,6 +253,11 @@ def test_a_network_may_be_a_safetensors_file_or_under_the_key_of_its_authors(tmp
         inputs = {"network": cam.network(SMALL, CLASSES)}
         found = imported.network(Context(settings, CLASSES, [], (), torch.device("cpu"), inputs))
         assert all(torch.equal(value, found.state_dict()[name]) for name, value in own.state_dict().items())
+
+
+def test_files_of_maps_for_a_method_whose_own_maps_have_a_background_are_refused(image_set: Path, tmp_path: Path) -> None:
+    with pytest.raises(WrongInput, match=r"^irn cannot read files of maps in place of sipe's: they hold no background, and sipe"):
+        planned(image_set, "sipe+irn", maps=tmp_path)
 
 
 def test_a_path_that_is_not_there_is_named(image_set: Path, tmp_path: Path) -> None:

@@ -1,6 +1,9 @@
 """`launch` and `Results` in Python: the command's own refusals, and the stored results by image id."""
 
 import logging
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +42,12 @@ def test_scores_of_all_runs_are_one_frame_with_their_protocol(store: Path) -> No
     assert frame.threshold[0] == rows[0]["protocol"]["threshold"] and frame.oracle[0] == rows[0]["oracle"]["miou"]
     classes = Results.load("lpcam+irn", store).per_class
     assert classes["class"].tolist()[:3] == ["background", "disc", "bar"] and classes.iou.notna().any()
+
+
+def test_a_launch_without_scores_has_empty_frames_with_their_columns() -> None:
+    results = Results([])
+    assert results.scores.groupby(["quantity", "of", "split"]).miou.agg(["mean", "std"]).empty
+    assert results.per_class.groupby("class").iou.mean().empty
 
 
 def test_maps_and_label_maps_come_by_image_id(store: Path) -> None:
@@ -114,7 +123,7 @@ def test_an_option_that_there_is_not_is_named(tmp_path: Path) -> None:
 
 
 def test_options_become_words_of_the_command() -> None:
-    options = {"plan": True, "quick": False, "address": None, "random_seeds": [0, 2], "network_from": Path("a.pt")}
+    options = {"plan": True, "quick": False, "address": None, "random_seeds": np.array([0, 2]), "network_from": Path("a.pt")}
     assert list(_words({"cam.scales": [1.0, 0.5], "cam.loss": "bce", "cam.x": True}, options)) == [
         "--set", "cam.scales=[1.0, 0.5]", "--set", "cam.loss=bce", "--set", "cam.x=true",
         "--plan", "--random-seeds", "0,2", "--network-from", "a.pt",
@@ -132,6 +141,34 @@ def test_a_plan_finishes_no_run(image_set: Path, tmp_path: Path, capsys: pytest.
     plan = launch("cam+none", f"folder:{image_set}", **options)
     assert "cam-network" in capsys.readouterr().out and plan.names == [] and not (tmp_path / "store").exists()
     assert launch("cam+none", f"folder:{image_set}", quiet=True, **options).names == [] and not capsys.readouterr().out
+
+
+def test_a_quiet_launch_of_several_random_seeds_raises_the_reason_of_each_failure(
+    image_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.cli.launch._carry_out", lambda *_, **__: [None, RuntimeError("no space")])
+    with pytest.raises(RuntimeError, match=r"continues them:\n  random seed 1 failed: .*no space"):
+        launch(
+            "cam+none", f"folder:{image_set}", store=tmp_path, recipe=str(TINY), segmenter="deeplabv2-small",
+            settings=SMALL, runs=2, quiet=True,
+        )  # fmt: skip
+
+
+SCRIPT = """
+from orchestrator import notebook
+from orchestrator.engine.in_processes import in_processes
+
+notebook._command = lambda words: list(in_processes(1, str, words))
+notebook.launch("cam+none")
+"""
+
+
+def test_a_script_whose_worker_processes_launch_again_is_refused(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT, encoding="utf-8")
+    ran = subprocess.run([sys.executable, script], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": os.getcwd()})
+    last = ran.stderr.strip().rpartition("\n")[2]
+    assert ran.returncode == 1 and last.endswith("worker processes import the script and would launch again")
 
 
 @pytest.mark.slow

@@ -36,6 +36,17 @@ def test_a_batch_larger_than_its_list_is_refused_with_the_largest_that_fits(imag
     )
 
 
+@pytest.mark.parametrize(
+    ("method", "training"), [("recurseed+none", "recurseed-network"), ("cam+cutmix+none", "cam-network with cutmix")]
+)
+def test_a_training_that_needs_two_images_is_refused_one_whatever_its_batch(image_set: Path, method: str, training: str) -> None:
+    lists = image_set / "ImageSets" / "Segmentation"
+    (lists / "one.txt").write_text("train_0\n", encoding="utf-8")
+    told = refused(image_set, "images.training=one", method=method)
+    assert f"{training} needs at least 2 training images, and the training list one has 1" in told
+    assert "batch=1 is the most" not in told.replace("deeplabv2.batch=1", "")
+
+
 def test_a_batch_that_its_workers_do_not_divide_is_refused_with_what_would(image_set: Path) -> None:
     told = refused(image_set, "cam.batch=6", "training.workers=4")
     assert "cam.batch=6 does not divide among training.workers=4; it takes cam.batch=4 or 8, or training.workers=1 or 2" in told

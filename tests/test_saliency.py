@@ -114,7 +114,7 @@ def test_missing_and_damaged_maps_are_told_at_once_before_anything_runs(image_se
     with pytest.raises(WrongInput) as refused:
         check_imports(made.steps, made.images)
     told = str(refused.value)
-    assert told.startswith("2 problems in the files of other programs, nothing was run") and "(train_0)" in told
+    assert told.startswith("2 problems in the settings and files of the run, nothing was run") and "(train_0)" in told
     assert "cannot be read" in told and "train_1.png" in told
     with pytest.raises(WrongInput, match="is no existing folder; it takes the path of a folder, or none or contrast"):
         plan(image_set, maps / "elsewhere", "eps")

@@ -154,9 +154,9 @@ def test_a_photograph_on_its_side_is_refused(loaded: Segmenter, tmp_path: Path) 
         loaded.predict(tmp_path / "side.jpg")
 
 
-@pytest.mark.parametrize("tile", [3, "sometimes", 0])
+@pytest.mark.parametrize("tile", [3, "sometimes", 0, "640"])
 def test_windows_that_are_too_small_are_refused(loaded: Segmenter, tile: int | str) -> None:
-    with pytest.raises(WrongInput, match=f"tile={tile} is neither auto nor whole nor a number of pixels from 64 on"):
+    with pytest.raises(WrongInput, match=f"tile={tile!r} is neither auto nor whole nor a number of pixels from 64 on"):
         loaded.predict(np.zeros((8, 8, 3), np.uint8), tile=tile)
 
 

@@ -7,10 +7,12 @@ import pytest
 import torch
 from torch import nn
 
+from imagesets.errors import WrongInput
 from orchestrator.engine import capacity, training_work
 from orchestrator.engine.context import context
 from orchestrator.engine.job import WorkerLost
 from orchestrator.engine.training_work import prepared
+from orchestrator.storage.place import NETWORK
 from orchestrator.storage.result import Attempt
 from orchestrator.storage.trouble import MARKER
 from tests.two_colours import CLASSES, SHARED, TRAINING, write_items
@@ -18,6 +20,7 @@ from training import loop
 from training.loading import LoaderLost
 from training.randomness import generator
 from training.run import Run
+from training.stage import Training
 
 
 def job(folder: Path, random_seed: int = 0, purpose: str = "cam-network") -> SimpleNamespace:
@@ -67,6 +70,20 @@ def test_after_the_loss_of_a_loader_the_training_is_tried_again(tmp_path: Path, 
     working = SimpleNamespace(root=tmp_path, folder=tmp_path)
     with pytest.raises(WorkerLost, match=r"^a process that loads images has died; .* lower training\.loaders$"):
         training_work.run_training(working, 0, 1, "cpu", cores=1)
+
+
+def test_a_network_that_the_last_step_spoilt_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def spoil(training: Training, *_: object) -> list[object]:
+        nn.init.constant_(training.network.classifier.weight, torch.inf)
+        return []
+
+    monkeypatch.setattr(loop, "train", spoil)
+    (tmp_path / MARKER).touch()
+    working = job(tmp_path)
+    working.root = working.folder = tmp_path
+    with pytest.raises(WrongInput, match=r"^the weights classifier\.weight are not finite after step 1 of 1; a lower"):
+        training_work.run_training(working, 0, 1, "cpu", cores=1)
+    assert not (tmp_path / NETWORK).exists()
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,10 @@ from typing import Any
 
 from imagesets.errors import WrongInput
 from orchestrator.afterwards.model_card import card
+from orchestrator.engine.checks import check_imports
 from orchestrator.engine.context import damaged
 from orchestrator.planning import scores
+from orchestrator.planning.launch import Prepared
 from orchestrator.planning.recipes import find, load_all
 from orchestrator.planning.settings import declared
 from orchestrator.planning.stage import Stage
@@ -128,16 +130,32 @@ class Bundle:
 
     def network(self, folder: Path) -> Path:
         """The method's network as a plain state dict in `folder`, named by its content."""
-        found = next((stage for stage in _networks(self.run) if is_method_s(stage)), None)
-        if found is None:
-            raise WrongInput(
-                f"--network-from {self.path}: {self.run.results['method']} has no network that could replace another"
-            )
+        found = self._stage()
         made, manifest = self.run.result(found.name)
         target = folder / f"{found.name}-{manifest['digest'][:12]}.pt"
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(target, (made / NETWORK).read_bytes())
         return target
+
+    def _stage(self) -> Stage:
+        """The stage of the method's network."""
+        found = next((stage for stage in _networks(self.run) if is_method_s(stage)), None)
+        if found is None:
+            raise WrongInput(
+                f"--network-from {self.path}: {self.run.results['method']} has no network that could replace another"
+            )
+        return found
+
+    def check_fit(self, planned: Prepared) -> None:
+        """Raise WrongInput, which names the bundle and its network, if a plan has another network."""
+        importing = [step for step in planned.steps if "imported.network" in step.stage.settings]
+        try:
+            check_imports(importing, planned.images)
+        except WrongInput as error:
+            own = self._stage()
+            backbone = f" on the backbone {own.names['backbone.name']}" if "backbone.name" in own.names else ""
+            held = f"--network-from {self.path} (the {own.name} of {self.run.results['method']}{backbone})"
+            raise WrongInput(str(error).replace(importing[0].stage.settings["imported.network"], held)) from None
 
     def check(self, classes: Sequence[str]) -> None:
         """Raise WrongInput unless these are the classes of the bundle, in its order."""

@@ -43,11 +43,13 @@ def export(run: FinishedRun, target: Path, form: str, what: str, competition: st
 
 
 def check_form(form: str, competition: str) -> None:
-    """Raise WrongInput for a format or a competition that does not exist."""
+    """Raise WrongInput for a format or a competition that does not exist, and for a competition in a format that has none."""
     if form not in FORMATS:
         raise WrongInput(f"--format {form} is not one of {', '.join(FORMATS)}")
-    if competition not in COMPETITIONS:
+    if competition not in ("", *COMPETITIONS):
         raise WrongInput(f"--competition {competition} is neither {' nor '.join(COMPETITIONS)}")
+    if competition and form != "voc-server":
+        raise WrongInput(f"--competition {competition} is for --format voc-server; {form} names no competition")
 
 
 def about_run(run: FinishedRun, what: str, stage: str, manifest: Mapping[str, Any]) -> dict[str, Any]:
@@ -71,7 +73,7 @@ def write(folder: Path, maps: LabelMaps, form: str, name: str, competition: str,
     classes = list(about["values"].values())[1:-1]  # the classes, without background and void
     writers: dict[str, Callable[[Path], None]] = {
         "voc": lambda folder: write_folder(folder, name, maps),
-        "voc-server": lambda folder: write_server_archive(folder / "results.tgz", maps, competition),
+        "voc-server": lambda folder: write_server_archive(folder / "results.tgz", maps, competition or COMPETITIONS[-1]),
         "coco-rle": lambda folder: write_coco_results(folder, maps, classes),
     }
     writers[form](folder)

@@ -62,7 +62,7 @@ def predict(
     All problems are refused before anything is computed.
     """
     check_form(form, competition)
-    check_tile(also.tile, "--tile ")
+    check_tile(also.tile, f"--tile {also.tile}")
     refuse_used(target)
     items = images_of(images, range_of(run))
     for sentence in unread_images(images):

@@ -1,7 +1,7 @@
 """The results of finished runs in Python: scores as a data frame, maps and label maps of single images as arrays."""
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 OF = {"maps": "maps", "masks": "masks", "segmentations": "predictions"}  # what there is of each image, and the word of a stage
+
+PLACE = ("quantity", "of", "split", "random_seed")  # of a score, as columns
 
 
 class Results:
@@ -58,16 +60,18 @@ class Results:
     @cached_property
     def scores(self) -> "DataFrame":
         """A row for each score of each run: what is scored, on which list, the metrics as fractions, and the protocol."""
-        return _frame(_score(run, row, of) for run, row, of in self._rows())
+        columns = [*PLACE, *scores.metrics(scores.quantities()), "threshold", "oracle", "run", "protocol"]
+        return _frame((_score(run, row, of) for run, row, of in self._rows()), columns)
 
     @cached_property
     def per_class(self) -> "DataFrame":
         """A row for each score, run and class."""
-        return _frame(
+        rows = (
             {**_place(run, row, of), "class": name, **values}
             for run, row, of in self._rows()
             for name, values in row.get("per_class", {}).items()
         )
+        return _frame(rows, [*PLACE, "class", *scores.class_metrics(scores.quantities())])
 
     def ids(self, of: str = "maps", random_seed: int | None = None) -> list[str]:
         """The images of which there are maps, masks or segmentations."""
@@ -173,7 +177,9 @@ def _score(run: FinishedRun, row: Mapping[str, Any], of: str) -> dict[str, Any]:
     }
 
 
-def _frame(rows: Any) -> "DataFrame":
+def _frame(rows: Iterable[dict[str, Any]], columns: Sequence[str]) -> "DataFrame":
+    """The rows as a data frame, which has `columns` if there are no rows."""
     from pandas import DataFrame  # a second of imports that arrays do without
 
-    return DataFrame(list(rows))
+    found = list(rows)
+    return DataFrame(found) if found else DataFrame(columns=columns)

@@ -141,10 +141,10 @@ def side_of(size: Sequence[int], fit: Sequence[int], tile: Tile) -> int:
     return round(SIDE / factor) if tile == AUTO and large else 0
 
 
-def check_tile(tile: Tile, name: str = "tile=") -> None:
-    """Raise WrongInput for a `tile` that is no size of windows and no word."""
+def check_tile(tile: Tile, given: str = "") -> None:
+    """Raise WrongInput for a `tile` that is no size of windows and no word; `given` is how a command was given it."""
     if tile not in (AUTO, WHOLE) and not (isinstance(tile, Integral) and int(tile) >= LEAST):
-        raise WrongInput(f"{name}{tile} is neither {AUTO} nor {WHOLE} nor a number of pixels from {LEAST} on")
+        raise WrongInput(f"{given or f'tile={tile!r}'} is neither {AUTO} nor {WHOLE} nor a number of pixels from {LEAST} on")
 
 
 def device_of(name: str) -> torch.device:

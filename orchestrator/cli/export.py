@@ -30,7 +30,7 @@ To = Annotated[
 Format = Annotated[
     str, typer.Option("--format", help="voc (palette PNGs), voc-server (the server's archive) or coco-rle (COCO's results).")
 ]
-Competition = Annotated[str, typer.Option(help="For voc-server: comp5 (trained on VOC alone) or comp6.")]
+Competition = Annotated[str, typer.Option(help="For voc-server: comp5 (trained on VOC alone) or comp6, the default.")]
 
 
 LEAST = 32  # pixels a side of an exported model's images
@@ -55,7 +55,7 @@ def export(
             "bundle (the run's networks, settings and scores as the file that --to names, NAME.zip)."
         ),
     ] = "pseudo",
-    competition: Competition = "comp6",
+    competition: Competition = "",
     size: Annotated[str, typer.Option(help="For a model: HEIGHTxWIDTH of all its images; any size by default.")] = "",
     store: options.StoreRoot = options.STORE,
 ) -> None:
@@ -74,6 +74,8 @@ def export(
     from orchestrator.afterwards.bundle import BundledRun, open_model, write_bundle  # loads torch
 
     fixed = _size(size, what)
+    if competition and what in (MODEL, BUNDLE):
+        raise WrongInput(f"--competition {competition} is for --format voc-server of label maps; a {what} names no competition")
     opened = open_model(store.resolve(), run, "" if what in (MODEL, BUNDLE) else what)
     if what == BUNDLE:
         if form:

@@ -115,6 +115,8 @@ def launch(
     if bundle:
         bundle.check(opened.classes)
     prepared = _planned(wanted, opened, seeds, until, only)
+    if bundle:
+        bundle.check_fit(prepared[0])
     _tell(console, prepared)
     forced = _forced(prepared, force)
     _refuse(prepared, fetch=not plan)
@@ -286,11 +288,13 @@ def _report(console: Console, runs: Sequence[Prepared], failures: Sequence[Excep
 
 
 def _raise(console: Console, runs: Sequence[Prepared], failures: Sequence[Exception | None]) -> None:
-    """End with the error of the run; for several runs, with a line for each failed one."""
+    """End with the error of the run; for several runs, with a line for each failed one, which the exception has as a note."""
     if len(runs) == 1 and failures[0]:
         raise failures[0]
+    ended = typer.Exit(1)
     for run, failure in zip(runs, failures, strict=True):
         if failure:
-            console.print(f"random seed {run.request.random_seed} failed: {sentence(failure)}")
+            ended.add_note(f"random seed {run.request.random_seed} failed: {sentence(failure)}")
+            console.print(ended.__notes__[-1])
     if any(failures):
-        raise typer.Exit(1)
+        raise ended

@@ -15,7 +15,7 @@ def predict(
     images: Annotated[Path, paths.option(help="A folder of images (JPEG, PNG, WebP, BMP, TIFF), without its subfolders.")],
     to: To,
     form: Format = "voc",
-    competition: Competition = "comp6",
+    competition: Competition = "",
     probabilities: Annotated[
         bool,
         typer.Option("--probabilities", help="Also write the class scores: probabilities/<id>.npz, float16 [1+classes,H,W]."),

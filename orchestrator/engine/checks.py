@@ -28,7 +28,7 @@ def check_images(prepared: Prepared) -> list[str]:
 
 
 def check_imports(steps: Sequence[PlannedStage], images: ImageSet) -> None:
-    """Read every imported file that a planned stage has yet to take in; raises WrongInput with all problems."""
+    """Let every planned stage check its settings and the imported files that it reads; raises WrongInput with all problems."""
     problems = []
     for step in steps:
         checks = step.stage.recipe.check, *(add_on.check for add_on in step.stage.add_ons.values())
@@ -37,7 +37,7 @@ def check_imports(steps: Sequence[PlannedStage], images: ImageSet) -> None:
 
             where = importing(step.stage.recipe, step.stage.settings, images.classes, step.items)
             problems += [problem for check in filter(None, checks) for problem in resolve(check)(where)]
-    refuse(list(dict.fromkeys(problems)), "the files of other programs")  # several stages may read one folder
+    refuse(list(dict.fromkeys(problems)), "the settings and files of the run")  # several stages may read one folder
 
 
 def weights_problems(runs: Sequence[Prepared], fetch: bool = True, known: dict[Weights, str] | None = None) -> list[str]:

@@ -71,7 +71,8 @@ def _named(job: Job, parts: Sequence[Any], records: Iterable[Record], there: Map
     for name in map(job.name_of, parts):
         record = there[name] if name in there else next(made)
         if job.recipe.writes == "maps" and not all(np.isfinite(array).all() for array in record.values()):
-            raise WrongInput(f"{job.name} makes maps of {name} that are not finite; what it reads may be damaged")
+            why = "what it reads may be damaged, or from a training that diverged, where a lower learning rate may help"
+            raise WrongInput(f"{job.name} makes maps of {name} that are not finite; {why}")
         named[name] = record
         if job.recipe.store == "sum":
             named[name] = {kept: record.pop(kept) for kept in job.recipe.keeps}

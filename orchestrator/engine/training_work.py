@@ -62,11 +62,20 @@ def _run_training(job: Job, rank: int, world: int, device: str, cores: int) -> S
     )
     with job.attempt.resuming(CHECKPOINT, rank):
         history = loop.train(training, job.items, run)
+    _refuse_infinite(training)
     if rank == 0:
         save_network(training.network, job)
         job.attempt.check()
         write_json(job.folder / HISTORY, history)
     return _of_all(meter.spent(), world, device)
+
+
+def _refuse_infinite(training: Training) -> None:
+    """Raise WrongInput for a network that the last step spoilt, whose loss is finite: it is computed before the step."""
+    for name, values in training.network.state_dict().items():
+        if not values.isfinite().all():
+            last = f"after step {training.steps} of {training.steps}"
+            raise WrongInput(f"the weights {name} are not finite {last}; a lower learning rate may help")
 
 
 def _with_loaders(settings: Settings, cores: int, gpu: bool) -> Settings:

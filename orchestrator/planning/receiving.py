@@ -29,6 +29,9 @@ def full_names(
         full = f"{writer}.{own}" if dot else f"{owner}.{name}"
         idle = _does_without(inputs.get(prefix), without) if without else optional and full not in settings
         if not idle and full not in settings and prefix in inputs:
+            if without and inputs[prefix].in_place_of:
+                lacking = f"they hold no {without}, and {writer} has no setting {own!r} to find it with; a method such as cam has"
+                raise WrongInput(f"{reader or owner} cannot read files of {prefix} in place of {writer}'s: {lacking}")
             raise WrongInput(f"{reader or owner} cannot work on {writer}, which has no setting {own!r}")
         names[name] = "" if idle else full
     return names

@@ -105,7 +105,7 @@ class StageRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     network: str = ""  # rebuilds the network of a training stage
     builds: tuple[str, ...] = ("backbone.*",)  # of a training: the settings that `network` reads, for imported weights
     replaces: tuple[Kind, ...] = ()  # of an import: it replaces the last stage of such a component that writes the same word
-    check: str = ""  # `function(context)` says, before anything runs, what is wrong with files of other programs that it reads
+    check: str = ""  # `function(context)` says, before anything runs, what is wrong with imported files or with settings
     over: Literal["images", "classes"] = "images"
     list: Literal["training", "fitting", "scoring", "validation", "classification"] = "training"
     # the stage exists only if earlier components wrote (true) or did not write (false) the word, or with "word.capability" if

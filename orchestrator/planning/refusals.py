@@ -116,9 +116,15 @@ def _never(stage: Stage, counts: Mapping[str, int]) -> Iterator[str]:
 
 
 def _size(stage: Stage, counts: Mapping[str, int]) -> Iterator[str]:
-    """A training's batch that its list cannot fill."""
+    """A training's list with too few images: for any batch, or for the batch that is set."""
     images = counts.get(stage.list_name)
-    if images is not None and stage.recipe.kind == "train" and stage.settings.get("batch", 0) > images:
+    if images is None or stage.recipe.kind != "train":
+        return
+    if images < stage.least_share:
+        with_others = "".join(f" with {name}" for name in stage.add_ons)
+        has = f"the training list {stage.list_name} has {images}"
+        yield f"{stage.name}{with_others} needs at least {stage.least_share} training images, and {has}"
+    elif stage.settings.get("batch", 0) > images:
         name, batch = stage.owned["batch"], stage.settings["batch"]
         list_name = f"the training list {stage.list_name}, which has {images} images"
         yield f"{name}={batch} is larger than {list_name}; {name}={images} is the most"
