@@ -76,9 +76,9 @@ def test_a_launch_that_ended_without_results_is_stopped_or_failed_and_a_finished
         pass
     code, shown, _ = command("status", "--store", store)
     assert code == 0 and row(shown)[:2] == [prepared.run, "stopped"] and "the command that launched a run continues it" in shown
-    write_json(store / "runs" / prepared.run / "failed.json", {"error": "WrongInput: no room (in stage cam-maps)"})
+    write_json(store / "runs" / prepared.run / "failed.json", {"error": "no room (in stage cam-maps)"})
     shown = command("status", "--store", store)[1]
-    assert row(shown)[1] == "failed" and f"{prepared.run} failed: WrongInput: no room (in stage cam-maps)" in shown
+    assert row(shown)[1] == "failed" and f"{prepared.run} failed: no room (in stage cam-maps)" in shown
     write_json(store / "runs" / prepared.run / "results.json", {})
     assert command("status", "--store", store)[1].strip() == f"0 running in {store}; 1 finished runs"
 

@@ -124,9 +124,10 @@ def failure_in(folder: Path) -> str | None:
 
 
 def sentence(error: BaseException) -> str:
-    """An error in one line, with its stage."""
+    """An error in one line, with its stage; a refusal without the name of its class."""
     where = f" ({'; '.join(notes)})" if (notes := getattr(error, "__notes__", [])) else ""
-    return f"{type(error).__name__}: {' '.join(str(error).split())}{where}"
+    kind = "" if isinstance(error, WrongInput) else f"{type(error).__name__}: "
+    return f"{kind}{' '.join(str(error).split())}{where}"
 
 
 def _row(about: Mapping[str, Any], runs: Sequence[Mapping[str, Any]]) -> Row:
