@@ -5,7 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from imagesets.errors import WrongInput
+from imagesets.errors import WrongInput, named
 from imagesets.image_set import ImageSet
 from orchestrator.planning import scores
 from orchestrator.planning.components import components
@@ -120,8 +120,8 @@ def open_run(store: Path, name: str) -> FinishedRun:
             raise WrongInput(f"run {name} has no results yet; the command that launched it continues it")
         check_store(store)
         if sweep := read_json(store / "sweeps" / name / RECORD):
-            trials = ", ".join(trial["group"] for trial in sweep["trials"]) or "none yet"
-            raise WrongInput(f"{name} is a sweep, and not a run; its trials are {trials}")
+            trials = named([trial["group"] for trial in sweep["trials"]], 5)
+            raise WrongInput(f"{name} is a sweep, and not a run; its trials are {trials or 'none yet'}")
         raise WrongInput(f"there is no finished run {name!r} in {store / 'runs'}{nearest(name, found) if found else ''}")
     results = read_results(found[name])
     if not results:
