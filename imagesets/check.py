@@ -50,7 +50,7 @@ def check(
     wanted = {id for name in masked for id in ids[name]}
     bad = [id for id in everything if _is_amiss(id, images) or (id in wanted and _is_amiss(id, masks))]
     looks = _looks(image_set, everything, wanted, decode, threads)
-    suspicions, found = Suspicions(image_set, ids), list[tuple[str, str]]()
+    suspicions, found = Suspicions(image_set, ids, learnt), list[tuple[str, str]]()
     for look in looks:
         suspicions.see(look.id, look.labels, look.mask)
         found += ((look.id, problem) for problem in look.problems)

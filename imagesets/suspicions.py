@@ -12,8 +12,8 @@ Classes = tuple[int, ...] | None  # classes of an image by its labels or its mas
 class Suspicions:
     """Looks at the images of some lists one by one, and then tells what is suspicious about the lists."""
 
-    def __init__(self, image_set: ImageSet, ids: Mapping[str, Sequence[str]]):
-        self.image_set = image_set
+    def __init__(self, image_set: ImageSet, ids: Mapping[str, Sequence[str]], learnt: Collection[str]):
+        self.image_set, self.learnt = image_set, learnt
         self.members = {name: frozenset(members) for name, members in ids.items()}
         self.shown = {name: Counter[int]() for name in ids}  # images by class
         self.read = dict.fromkeys(ids, 0)  # images whose labels could be read
@@ -53,7 +53,7 @@ class Suspicions:
             everywhere = [label for index, label in enumerate(self.image_set.classes) if shown[index] == len(self.members[name])]
             if absent:
                 found.append(f"no image of list {name} shows {named(absent)} {source}")
-            elif everywhere:
+            elif everywhere and name in self.learnt:
                 found.append(
                     f"every image of list {name} shows {named(everywhere)} {source}; a class needs images without it, "
                     "such as images that show no class: they have a line with their id alone"

@@ -25,11 +25,12 @@ CONVERT = f"save the arrays {', '.join(NAMES)} with np.savez as .npz"
 
 def read_maps(path: Path) -> Maps:
     """The maps of one file, clipped to 0..1. Raises WrongInput if the file cannot be read safely or has another form."""
-    maps = _unclipped(path)
+    maps = unclipped(path)
     return replace(maps, grids=tuple(grid.clip(0, 1) for grid in maps.grids))
 
 
-def _unclipped(path: Path) -> Maps:
+def unclipped(path: Path) -> Maps:
+    """The maps of one file with the values as they are. Raises WrongInput as `read_maps` does."""
     found = _arrays(path)
     if missing := [name for name in NAMES if name not in found]:
         raise WrongInput(f"{path} has no {' and no '.join(missing)}; a file of maps holds {', '.join(NAMES)}")
@@ -46,12 +47,8 @@ def _unclipped(path: Path) -> Maps:
     return Maps(keys, size, (cam, high_res), read=as_they_are)
 
 
-def map_problems(path: Path, size: tuple[int, int] | None, classes: int) -> list[str]:
-    """What is wrong with the maps of one file for an image of `size` (H,W; None if unknown) and this number of classes.
-
-    Raises WrongInput if the file cannot be read at all.
-    """
-    maps = _unclipped(path)
+def map_problems(path: Path, maps: Maps, size: tuple[int, int] | None, classes: int) -> list[str]:
+    """What is wrong with the unclipped maps of one file for an image of `size` (H,W; None if unknown) and these classes."""
     problems = []
     if outside := [int(key) for key in maps.keys if not 0 <= key < classes]:
         problems.append(f"{path} has maps of the classes {outside}; the keys of {classes} classes are 0 to {classes - 1}")

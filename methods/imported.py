@@ -3,7 +3,7 @@
 Each stage has a second function, which says what is wrong with the files before anything runs.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +16,10 @@ from imagesets.file_check import label_problems, size_of
 from imagesets.file_per_image import file_finder, folder_problems
 from imagesets.image_set import MASK_SUFFIXES
 from imagesets.item import VOID, Item, read_label_map
-from maps.files import SUFFIXES, read_maps
+from maps.files import SUFFIXES, read_maps, unclipped
 from maps.files import map_problems as problems_of_maps
+from maps.maps import Maps
+from maps.reading import as_they_are
 from training.stage import Context, Records, Settings
 
 
@@ -28,18 +30,33 @@ def masks(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:
 
 
 def mask_problems(context: Context) -> list[str]:
-    """What is wrong with the folder of masks: missing ids, colour images, sizes, labels above the classes, void alone."""
-    folder, labelled = Path(context.settings.imported.masks), list[bool]()
+    """What is wrong with the folder of masks: missing ids, colour images, sizes, labels that do not fit, void alone."""
+    folder, values = Path(context.settings.imported.masks), dict[Item, set[int]]()
 
     def look(path: Path, item: Item) -> list[str]:
         label = read_label_map(path)
-        labelled.append(bool((label != VOID).any()))
+        values[item] = set(np.unique(label).tolist())
         return label_problems(path, label, item.image, len(context.classes))
 
     problems = folder_problems(folder, context.items, MASK_SUFFIXES, look)
-    if labelled and not any(labelled):
+    if values and not any(found - {VOID} for found in values.values()):
         problems.append(f"no mask in {folder} has a labelled pixel: all are {VOID}, which is void")
-    return problems
+    shown = {item: {value - 1 for value in found - {0, VOID}} for item, found in values.items()}
+    if problems or not any(shown.values()):  # masks of background alone are told when they are taken in
+        return problems
+    rule = "the value of a pixel must be the place of its class among the classes, from 1"
+    return _of_other_classes(f"mask in {folder}", shown, context.classes, rule)
+
+
+def _of_other_classes(what: str, shown: Mapping[Item, set[int]], classes: Sequence[str], rule: str) -> list[str]:
+    """A sentence if no file has a class of its image's labels, as where another program orders the classes otherwise."""
+    labelled = sorted((item for item in shown if item.labels), key=lambda item: item.id)
+    if not labelled or any(shown[item] & set(item.labels) for item in labelled):
+        return []
+    first, count = next((item for item in labelled if shown[item]), labelled[0]), len(labelled)
+    labels, there = (" and ".join(classes[key] for key in sorted(keys)) or "none" for keys in (first.labels, shown[first]))
+    told = f"such as that of {first.id} (labels {labels}; file {there})"
+    return [f"no {what} has a class of its image's labels, in {count} files {told}; {rule}"]
 
 
 def without_foreground(records: Records) -> list[str]:
@@ -57,12 +74,23 @@ def maps(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:
 
 def map_problems(context: Context) -> list[str]:
     """What is wrong with the folder of maps: missing ids, files that are not read safely, shapes, classes, values."""
+    folder, shown = Path(context.settings.imported.maps), dict[Item, set[int]]()
 
     def look(path: Path, item: Item) -> list[str]:
-        size = size_of(item.image)
-        return problems_of_maps(path, size and (size[1], size[0]), len(context.classes))
+        maps, size = unclipped(path), size_of(item.image)
+        shown[item] = set(maps.keys.tolist())
+        return problems_of_maps(path, maps, size and (size[1], size[0]), len(context.classes))
 
-    return folder_problems(Path(context.settings.imported.maps), context.items, SUFFIXES, look)
+    rule = "a key must be the place of its class among the classes, from 0"
+    problems = folder_problems(folder, context.items, SUFFIXES, look)
+    return problems or _of_other_classes(f"file of maps in {folder}", shown, context.classes, rule)
+
+
+def all_zero(records: Records) -> list[str]:
+    """A sentence if no map is above 0 anywhere; seeds of such maps are background alone."""
+    if any(grid.any() for id in records for grid in Maps.of(records[id], as_they_are).grids):
+        return []
+    return [f"none of the {len(records)} imported files of maps has a value above 0: their seeds show no class"]
 
 
 def network(context: Context) -> nn.Module:

@@ -39,22 +39,25 @@ def first_areas(context: Context) -> Callable[[Item], dict[str, np.ndarray]]:
 def read_areas(path: Path, classes: Sequence[str]) -> dict[tuple[str, int], float]:
     """The shares of a CSV file with the columns image, class and area: (image id, class index) -> share in 0..1.
 
-    Raises WrongInput if a line is of another form.
+    Raises WrongInput if a line is of another form, or a class of an image has two lines.
     """
-    found = {}
+    found = dict[tuple[str, int], float]()
     with path.open(newline="", encoding="utf-8") as file:
         for number, row in enumerate(csv.DictReader(file), start=2):
             try:
-                found[row["image"], classes.index(row["class"])] = area = float(row["area"])
+                place, area = (row["image"], classes.index(row["class"])), float(row["area"])
             except (KeyError, TypeError, ValueError):
-                area = -1.0
+                place, area = ("", 0), -1.0
             if not 0 <= area <= 1:
                 raise WrongInput(f"{path}, line {number}: it must hold an image id, a class of the image set and an area in 0..1")
+            if place in found:
+                raise WrongInput(f"{path}, line {number}: the class {row['class']} of image {row['image']} is there twice")
+            found[place] = area
     return found
 
 
 def area_problems(context: Context) -> list[str]:
-    """What is wrong with the file of shares: its form, or labels of images that it has no share of."""
+    """What is wrong with the file of shares: its form, labels of images that it has no share of, or shares of 0 alone."""
     path = Path(context.settings.areas)
     if str(path) == "none":
         return []
@@ -62,6 +65,9 @@ def area_problems(context: Context) -> list[str]:
         table = read_areas(path, context.classes)
     except WrongInput as error:
         return [str(error)]
-    lacking = [(item.id, key) for item in context.items for key in item.labels if (item.id, key) not in table]
+    labels = [(item.id, key) for item in context.items for key in item.labels]
+    lacking = [label for label in labels if label not in table]
+    if labels and not lacking and not any(table[label] for label in labels):
+        return [f"{path} has the area 0 for every class of every image; an area is a share of the image's pixels, such as 0.14"]
     first = lacking and f"the first that it lacks is class {context.classes[lacking[0][1]]} in image {lacking[0][0]}"
     return [f"{path} must hold the area of every class of every image; {first}, of {len(lacking)}"] if lacking else []

@@ -42,6 +42,18 @@ def test_show_lists_the_values_of_a_preset_beside_the_defaults(command: Command)
     assert code == 0 and rows["sets"] == ["to", "default"] and rows["cam.epochs"] == ["4", "5"]
 
 
+def test_show_takes_the_variants_that_ls_lists_with_their_own_defaults(command: Command) -> None:
+    code, shown, _ = command("show", "deeplabv2-resnet50")
+    assert code == 0 and shown.startswith("deeplabv2-resnet50 (segmenter): ")
+    (line,) = (line for line in shown.splitlines() if line.split()[:1] == ["deeplabv2.backbone"])
+    assert line.split()[1] == "resnet50"
+
+
+def test_show_says_which_component_has_an_entry(command: Command) -> None:
+    code, _, errors = command("show", "resnet50")
+    assert code == 2 and "it is an entry of resnet: `wsss-orch show resnet`" in errors
+
+
 def test_the_help_lists_every_command_in_one_of_four_groups(command: Command) -> None:
     code, shown, _ = command("--help")
     groups = [line for line in shown.splitlines() if line and line[0] != " " and line.endswith(":")]

@@ -116,7 +116,7 @@ def test_scores_of_other_images_are_not_subtracted_and_it_says_why(store: Path, 
     cells = [row[columns(found).index(">difference")] for row in rows(found)]
     assert cells == [""] * 6
     (told,) = (warning for warning in found.warnings if warning.startswith("seg on val"))
-    assert "cam+irn: 3 images, masks " in told and "cam+none: 5 images, masks " in told
+    assert "cam+irn: 3 images of images, masks " in told and "cam+none: 5 images of others, masks " in told
     assert [len(digest) for digest in re.findall(r"masks ([0-9a-f]+)", told)] == [8, 8]
 
 
@@ -184,6 +184,20 @@ def test_other_random_seeds_and_another_protocol_are_warned_of(store: Path) -> N
     assert "cam+irn: 8; lpcam+irn: 3" in protocols[2] and "lpcam+irn: counted" in protocols[0]
     assert "random seeds differ (cam+irn: 0, 1; lpcam+irn: 0); differences are over the common ones" in warnings
     assert "lpcam+irn, random seed 7 failed: ValueError: no" in warnings
+
+
+def test_entries_without_a_common_random_seed_have_no_difference(store: Path) -> None:
+    zero, one = (Runs(store).group(run["run"]) for run in Runs(store).group("cam+irn").runs)
+    found = compare([zero, one], Store(store))
+    (told,) = (warning for warning in found.warnings if warning.startswith("random seeds differ"))
+    names = zero.first["run"], one.first["run"]
+    assert told == (
+        f"random seeds differ ({names[0]}: 0; {names[1]}: 1); "
+        f"{names[1]} has none in common with {names[0]}, so there is no difference between them"
+    )
+    assert not any(line.differences for lines in found.lines.values() for line in lines)
+    (told,) = (warning for warning in compare([zero, one, zero], Store(store)).warnings if "random seeds" in warning)
+    assert "; differences are over the common ones; " in told
 
 
 def test_a_random_seed_that_was_scored_on_other_masks_is_warned_of(store: Path) -> None:

@@ -358,6 +358,42 @@ def test_masks_without_a_labelled_pixel_are_refused(image_set: Path) -> None:
     check_images(prepared)
 
 
+def write_class(folder: Path, kind: str, id: str, key: int) -> None:
+    """A mask or a file of maps of the class with this index alone."""
+    if kind == "masks":
+        save_label_map(folder / f"{id}.png", np.full((48, 48), key + 1, np.uint8))
+    else:
+        np.savez(folder / f"{id}.npz", keys=[key], cam=np.ones((1, 12, 12)), high_res=np.ones((1, 48, 48)))
+
+
+@pytest.mark.parametrize(("kind", "what"), [("masks", "mask"), ("maps", "file of maps")])
+def test_files_of_another_order_of_classes_are_refused(image_set: Path, tmp_path: Path, kind: str, what: str) -> None:
+    everything = [f"train_{number}" for number in range(6)] + [f"val_{number}" for number in range(3)]
+    (image_set / "image_labels.txt").write_text("".join(f"{id} disc\n" if id != "train_5" else f"{id}\n" for id in everything))
+    (folder := tmp_path / "swapped").mkdir()
+    for id in IDS:
+        write_class(folder, kind, id, CLASSES.index("bar"))
+    told = f"no {what} in {folder} has a class of its image's labels, in 5 files such as that of train_0 (labels disc; file bar)"
+    assert told in refusal(planned(image_set, "cam+none", **{kind: folder}))
+    write_class(folder, kind, "train_3", CLASSES.index("disc"))
+    check_images(planned(image_set, "cam+none", **{kind: folder}))  # one that fits, and the classes are in order
+
+
+def test_maps_without_a_class_or_a_value_are_told(image_set: Path, tmp_path: Path) -> None:
+    folder = write_maps(image_set, tmp_path / "maps")
+    for path in folder.iterdir():
+        np.savez(path.with_suffix(".npz"), keys=np.zeros(0, int), cam=np.zeros((0, 12, 12)), high_res=np.zeros((0, 48, 48)))
+        path.unlink()
+    assert (
+        "such as that of train_0 (labels " in (told := refusal(planned(image_set, "cam+none", maps=folder)))
+        and "file none" in told
+    )
+    zero, one = ({"keys": np.zeros(1, int), "size": np.array([8, 8]), "grid0": np.full((1, 8, 8), value)} for value in (0, 0.5))
+    assert imported.all_zero({"a": zero, "b": one}) == []
+    (told,) = imported.all_zero({"a": zero, "b": zero})
+    assert told.startswith("none of the 2 imported files of maps has a value above 0")
+
+
 def test_masks_without_a_class_are_told() -> None:
     records = {id: {"label": np.full((2, 2), value)} for id, value in (("a", 0), ("b", 255))}
     told = "none of the 2 imported masks shows a class: every pixel is background or void"

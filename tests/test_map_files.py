@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from imagesets import restricted_pickle
 from imagesets.errors import WrongInput
-from maps.files import map_problems, read_maps
+from maps.files import map_problems, read_maps, unclipped
 
 SIZE = (9, 14)  # of the image; its stride-4 grid is 3 x 4
 
@@ -51,6 +51,10 @@ def test_irn_s_dictionary_is_read_as_it_is(tmp_path: Path, form: Any, protocol: 
     assert np.array_equal(maps.strided(), arrays()["cam"]) and np.array_equal(maps.full(), arrays()["high_res"])
 
 
+def problems(path: Path, size: tuple[int, int]) -> list[str]:
+    return map_problems(path, unclipped(path), size, classes=3)
+
+
 def test_what_numpy_itself_saves_is_read_from_npy_and_from_npz(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", as_irn_does(arrays()), allow_pickle=True)
     np.savez(tmp_path / "a.npz", **arrays())
@@ -60,7 +64,7 @@ def test_what_numpy_itself_saves_is_read_from_npy_and_from_npz(tmp_path: Path) -
 
 def test_an_image_without_classes_has_no_maps(tmp_path: Path) -> None:
     path = save_object(tmp_path / "a.npy", arrays(()))
-    assert read_maps(path).full().shape == (0, *SIZE) and map_problems(path, SIZE, 3) == []
+    assert read_maps(path).full().shape == (0, *SIZE) and problems(path, SIZE) == []
 
 
 @given(st.sampled_from(sorted(restricted_pickle.NUMBERS)), st.sampled_from("<>"), st.booleans(), st.integers(0, 3))
@@ -190,7 +194,7 @@ def test_values_just_outside_0_to_1_are_read_as_0_and_1(tmp_path: Path) -> None:
     for name in ("cam", "high_res"):
         found[name][:, 0, :2] = -0.0005, 1.0005
     np.savez(tmp_path / "a.npz", **found)
-    assert map_problems(tmp_path / "a.npz", SIZE, 3) == []
+    assert problems(tmp_path / "a.npz", SIZE) == []
     maps = read_maps(tmp_path / "a.npz")
     for planes, name in ((maps.strided(), "cam"), (maps.full(), "high_res")):
         assert (planes[:, 0, 0] == 0).all() and (planes[:, 0, 1] == 1).all()
@@ -199,9 +203,9 @@ def test_values_just_outside_0_to_1_are_read_as_0_and_1(tmp_path: Path) -> None:
 
 def test_maps_that_do_not_fit_their_image_are_all_told(tmp_path: Path) -> None:
     wrong = arrays((1, 7)) | {"high_res": arrays()["high_res"] * 3}
-    told = " ".join(map_problems(save_object(tmp_path / "a.npy", wrong), (9, 9), 3))
+    told = " ".join(problems(save_object(tmp_path / "a.npy", wrong), (9, 9)))
     for part in ("the classes [7]", "of 14x9 but its image is 9x9", "a map lies between 0 and 1"):
         assert part in told
     twice = arrays((1, 1)) | {"cam": np.full((2, 3, 4), np.nan, np.float32)}
-    told = " ".join(map_problems(save_object(tmp_path / "b.npy", twice), SIZE, 3))
+    told = " ".join(problems(save_object(tmp_path / "b.npy", twice), SIZE))
     assert "several maps of one class" in told and "not finite" in told

@@ -143,6 +143,21 @@ def test_a_setting_against_a_named_variant_is_told(image_set: Path) -> None:
     assert not list(against_names(planned(image_set, other, segmenter="").experiment))  # nobody named the variant
 
 
+def test_a_variant_that_replaces_a_value_of_the_users_file_is_told(image_set: Path, tmp_path: Path) -> None:
+    (mine := tmp_path / "mine.yaml").write_text("deeplabv2.backbone: resnet101\ndeeplabv2.batch: 3\n")
+    told = f"deeplabv2.backbone=small of deeplabv2-small replaces resnet101 of {mine}"
+
+    def notes(*assignments: str, segmenter: str = "deeplabv2-small", recipe: str = str(mine)) -> list[str]:
+        wanted = planned(image_set, *assignments, segmenter=segmenter, recipe=recipe).experiment
+        return list(against_names(wanted))
+
+    assert told in notes()
+    assert told not in notes("deeplabv2.backbone=resnet50")  # neither value is used
+    assert not notes(segmenter="") and not notes(recipe="laptop")
+    mine.write_text("deeplabv2.backbone: small\n")
+    assert not notes()
+
+
 def test_settings_that_are_read_are_not_told(image_set: Path) -> None:
     read = ("images.training=train", "cam.epochs=2", "evaluation.miou=truth", "deeplabv2.crf=none", "crf.parameters=seam")
     assert list(unread(planned(image_set, *read).experiment)) == []

@@ -74,3 +74,38 @@ def test_the_result_of_a_stage_reads_one_manifest(finished: tuple[Path, str], mo
     monkeypatch.setattr(runs, "read_manifest", lambda folder: read.append(folder) or {"digest": ""})
     folder, _ = open_run(*finished).result("deeplabv2-predictions")
     assert read == [folder]
+
+
+def stored(store: Path, finished: tuple[Path, str], run: str, age: int) -> None:
+    """A copy of the finished run by another name, as if made `age` seconds before."""
+    results = json.loads((finished[0] / "runs" / finished[1] / "results.json").read_text())
+    folder = store / "runs" / run
+    folder.mkdir(parents=True)
+    (folder / "results.json").write_text(json.dumps({**results, "run": run, "finished": results["finished"] - age}))
+
+
+def sweep_over(store: Path, *groups: str) -> None:
+    """The record of a sweep whose trials are these groups."""
+    (folder := store / "sweeps" / "cam+none-images-sweep").mkdir(parents=True)
+    (folder / "sweep.json").write_text(json.dumps({"trials": [{"group": group} for group in groups]}))
+
+
+def test_an_expression_prefers_launches_to_trials_of_sweeps(finished: tuple[Path, str], tmp_path: Path) -> None:
+    for age, name in enumerate(["trial", "both", "launch"]):
+        stored(tmp_path, finished, f"cam+none-images-{name}-0", age)
+    told = "cam+none stands for cam+none-images-trial, the newest of 3 launches"
+    assert Runs(tmp_path).chosen("cam+none") == told
+    sweep_over(tmp_path, "cam+none-images-trial", "cam+none-images-both")
+    (tmp_path / "runs" / "cam+none-images-both-0" / "log.txt").touch()  # a trial that was launched too
+    assert find_run(tmp_path, "cam+none").name == Runs(tmp_path).group("cam+none").first["run"] == "cam+none-images-both-0"
+    told = "cam+none stands for cam+none-images-both, the newest of 2 launches; trials of sweeps come after launches"
+    assert Runs(tmp_path).chosen("cam+none") == told
+    assert Runs(tmp_path).chosen("cam+none-images-both-0") == Runs(tmp_path).chosen("cam+none-images-both") == ""
+
+
+def test_a_sweep_in_place_of_a_run_is_told_with_its_trials(finished: tuple[Path, str], tmp_path: Path) -> None:
+    stored(tmp_path, finished, "cam+none-images-a-0", 0)
+    sweep_over(tmp_path, "cam+none-images-a", "cam+none-images-b")
+    (tmp_path / "stages").mkdir()
+    with pytest.raises(WrongInput, match=r"is a sweep, and not a run; its trials are cam.none-images-a, cam.none-images-b$"):
+        find_run(tmp_path, "cam+none-images-sweep")

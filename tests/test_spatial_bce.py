@@ -233,6 +233,10 @@ def test_shares_of_a_file_are_read_and_what_is_wrong_with_one_is_said_before_any
     assert class_areas.first_areas(where)(items[0])["areas"].tolist() == [0, 0.25]
     path.write_text("image,class,area\n")
     assert "first that it lacks is class blue in image image0" in class_areas.area_problems(where)[0]
+    path.write_text("image,class,area\nimage0,blue,0\nimage0,red,0.5\n")  # image0 has no label red
+    assert "has the area 0 for every class of every image" in class_areas.area_problems(where)[0]
+    path.write_text("image,class,area\nimage0,blue,0.25\nimage0,blue,0.3\n")
+    assert class_areas.area_problems(where) == [f"{path}, line 3: the class blue of image image0 is there twice"]
     for line in ("image0,green,0.25", "image0,blue,1.5", "image0,blue", "image0,blue,nan"):
         path.write_text(f"image,class,area\n{line}\n")
         assert "line 2: it must hold an image id, a class" in class_areas.area_problems(where)[0]

@@ -296,6 +296,10 @@ def test_a_misspelt_run_and_an_empty_store_are_refused(command: Command, store: 
 
 
 def test_there_is_no_ui_without_a_database_or_on_a_port_that_is_taken(command: Command, silent: str, tmp_path: Path) -> None:
+    for folder, why in (("nosuch", "there is no store at"), (".", "is no store, as it has no folder stages")):
+        code, _, errors = command("ui", "--store", tmp_path / folder)
+        assert code == 2 and why in errors
+    (tmp_path / "stages").mkdir()
     code, _, errors = command("ui", "--store", tmp_path)
     assert code == 2 and "there is no MLflow database in" in errors and "wsss-orch track" in errors
     (tmp_path / "mlflow.db").touch()

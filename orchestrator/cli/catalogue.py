@@ -55,25 +55,24 @@ def ls(
     console.print(shown)
 
 
-def show(name: Annotated[str, typer.Argument(help="A component, such as lpcam.")]) -> None:
-    """Show a component: paper, stages, settings, published figures.
+def show(name: Annotated[str, typer.Argument(help="A component, such as lpcam, or a variant, such as deeplabv2-small.")]) -> None:
+    """Show a component: paper, stages, settings, published figures. The defaults of a variant are its own.
 
     Examples:
 
       wsss-orch show lpcam
     """
-    known = load_all()
-    if name not in known:
-        raise WrongInput(f"there is no component {name!r}{nearest(name, known)}")
-    recipe, console = known[name], terminal()
+    (recipe, values), console = _shown(name), terminal()
     prefix = "images" if recipe.kind == "images" else recipe.name
-    heading = (f"{recipe.name} ({recipe.kind}): {recipe.title}", recipe.paper, recipe.summary)
+    heading = (f"{name} ({recipe.kind}): {recipe.title}", recipe.paper, recipe.summary)
     for line in (*filter(None, heading), *map(_stage_line, recipe.stages), *_adds_lines(recipe)):
         console.print(line)
     if recipe.settings:
         settings = table("setting", "default", "allowed", "what", "source")
         for key, setting in recipe.settings.items():
-            settings.add_row(f"{prefix}.{key}", str(setting.default), _allowed(setting), setting.help, setting.source)
+            settings.add_row(
+                f"{prefix}.{key}", str(values.get(key, setting.default)), _allowed(setting), setting.help, setting.source
+            )
         console.print(settings)
     for entry, value in recipe.table.items():
         told = ", ".join(f"{key} {number}" for key, number in value.items()) if isinstance(value, dict) else value
@@ -90,12 +89,24 @@ def show(name: Annotated[str, typer.Argument(help="A component, such as lpcam.")
         console.print(f"  defaults on {images}: {_assigned(prefix, values)}")
     for other, values in recipe.companions.items():
         console.print(f"  gives {other} the defaults {_assigned(other, values)}")
-    for giver in known.values():
-        if name in giver.companions:
-            console.print(f"  defaults with {giver.name}: {_assigned(name, giver.companions[name])}")
+    for giver in load_all().values():
+        if recipe.name in giver.companions:
+            console.print(f"  defaults with {giver.name}: {_assigned(recipe.name, giver.companions[recipe.name])}")
     for figure in recipe.published:
         told = f"  published: {figure.images} {figure.metric} {figure.value}"
         console.print(f"{told} {f'with {figure.with_} ' if figure.with_ else ''}({figure.source})")
+
+
+def _shown(name: str) -> tuple[Recipe, Mapping[str, Any]]:
+    """The component called `name` and, if it is a variant, the variant's settings."""
+    known, own = load_all(), dict[str, tuple[Recipe, Mapping[str, Any]]]()
+    for recipe in known.values():
+        own |= {f"{recipe.name}-{variant}": (recipe, values) for variant, values in recipe.variants.items()}
+    if name not in known and name not in own:
+        holding = [recipe.name for recipe in known.values() if name in recipe.table]
+        told = "".join(f"; it is an entry of {holder}: `wsss-orch show {holder}`" for holder in holding)
+        raise WrongInput(f"there is no component {name!r}{told or nearest(name, {*known, *own})}")
+    return own.get(name) or (known[name], {})
 
 
 def _print_overrides(console: Console, recipe: Recipe) -> None:

@@ -44,7 +44,7 @@ def compare(
 ) -> None:
     """Compare finished runs. Shows means and deviations, paired differences to the first, published figures and protocols.
 
-    A method expression stands for its newest runs, a sweep for its trials. The page (.html) has figures and an image browser too.
+    A method expression stands for its newest launch, a sweep for its trials. The page (.html) has figures and an image browser.
 
     Examples:
 
@@ -72,7 +72,7 @@ def compare(
     comparison = compared([group for name in names for group in groups_of(runs, name)], Store(runs.store), files)
     console = terminal()
     console.print(terminal_table(comparison, console.width))
-    for warning in comparison.warnings:
+    for warning in [*filter(None, map(runs.chosen, names)), *comparison.warnings]:
         console.print(f"note: {warning}")
     for path in to:
         if path.suffix == ".html":

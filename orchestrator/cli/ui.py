@@ -9,6 +9,7 @@ import typer
 
 from imagesets.errors import WrongInput
 from orchestrator.cli import options
+from orchestrator.storage.store import check_store
 from orchestrator.tracking.tracking import check_tracking, database, database_uri
 
 HOST = "127.0.0.1"  # the pages ask for no password
@@ -29,6 +30,7 @@ def ui(
     check_tracking("")
     path = database(store)
     if not path.is_file():
+        check_store(store.resolve())
         raise WrongInput(f"there is no MLflow database in {store} yet; `wsss-orch launch` and `wsss-orch track` make it")
     _require_free(port)
     print(f"MLflow on http://{HOST}:{port}, of {path}; Ctrl-C ends it", flush=True)

@@ -22,7 +22,7 @@ from orchestrator.planning.planned_stage import PlannedStage, ancestors
 from orchestrator.planning.precision import by_machine
 from orchestrator.planning.recipe import Recipe, Setting
 from orchestrator.planning.recipes import find, load_all
-from orchestrator.planning.settings import declared, layered, parse_assignments, read_file
+from orchestrator.planning.settings import checked, declared, layered, parse_assignments, read_file
 from orchestrator.planning.stage import Stage, narrowed
 from orchestrator.planning.workers import WORKERS, dividing, room
 from orchestrator.storage.place import STORE
@@ -157,14 +157,31 @@ def from_companions(wanted: Experiment) -> Iterator[str]:
 
 
 def against_names(wanted: Experiment) -> Iterator[str]:
-    """A sentence for each assigned setting of a named variant, such as the backbone of deeplabv2-resnet50, that is another."""
+    """A sentence for each setting of a named variant, such as the backbone of deeplabv2-resnet50, against one that the user gave.
+
+    An assignment replaces the variant's value; the value of a named segmenter's variant replaces that of a file.
+    """
     assigned = parse_assignments(wanted.request.assignments)
+    yield from _against_file(wanted, assigned)
     for word in filter(None, [*wanted.request.method.split("+"), wanted.request.segmenter]):
         recipe, values = find(word, companions.NAMED)
         for name, setting in recipe.settings.items():
             full, value = f"{recipe.name}.{name}", values.get(name, setting.default)
             if word == f"{recipe.name}-{value}" and full in assigned and wanted.settings[full] != value:
                 yield f"{full}={wanted.settings[full]} replaces the {value} of {word}"
+
+
+def _against_file(wanted: Experiment, assigned: Mapping[str, Any]) -> Iterator[str]:
+    """A sentence for each value of the user's file of settings that the variant of the named segmenter replaces."""
+    request = wanted.request
+    if not _is_file(request.recipe) or not request.segmenter or request.weak_segmenter:
+        return
+    given = _preset(request.recipe)
+    recipe, variant = find(request.segmenter, ("segmenter",))
+    for name, value in variant.items():
+        full = f"{recipe.name}.{name}"
+        if full in given and full not in assigned and checked(full, given[full], wanted.declared[full]) != value:
+            yield f"{full}={value} of {request.segmenter} replaces {given[full]} of {request.recipe}"
 
 
 def settings_given(request: Request) -> dict[str, Any]:
@@ -291,13 +308,18 @@ def _preset(recipe: str) -> Mapping[str, Any]:
     if not recipe:
         return {}
     path = Path(recipe).expanduser()
-    if path.suffix in (".yaml", ".yml"):
+    if _is_file(recipe):
         if not path.is_file():
             raise WrongInput(f"--recipe {recipe}: there is no such file")
         return read_file(path)
     if path.is_file() and recipe not in load_all():
         raise WrongInput(f"--recipe {recipe}: the name of a file of settings ends in .yaml or .yml")
     return with_unnamed_methods(find(recipe, ("preset",))[0].overrides)
+
+
+def _is_file(recipe: str) -> bool:
+    """Whether a recipe is a file of the user's own, and no preset."""
+    return Path(recipe).suffix in (".yaml", ".yml")
 
 
 def select(steps: list[PlannedStage], only: str) -> list[PlannedStage]:

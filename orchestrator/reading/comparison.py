@@ -123,10 +123,19 @@ def _warnings(entries: Sequence[Entry], lines: Mapping[Scored, Sequence[Line]]) 
             for line in compared
             if line.row.left_out
         ]
-    if len({tuple(run["random_seed"] for run in entry.group.runs) for entry in entries}) > 1:
-        told = "; ".join(f"{entry.label}: {_seeds(entry)}" for entry in entries)
-        found.append(f"random seeds differ ({told}); differences are over the common ones")
-    return found
+    return [*found, *_other_seeds(entries)]
+
+
+def _other_seeds(entries: Sequence[Entry]) -> list[str]:
+    """A sentence if the random seeds differ; only the seeds that an entry shares with the first make its difference."""
+    first, *others = [{run["random_seed"] for run in entry.group.runs} for entry in entries]
+    if all(seeds == first for seeds in others):
+        return []
+    told = "; ".join(f"{entry.label}: {_listed(run['random_seed'] for run in entry.group.runs)}" for entry in entries)
+    apart = [entry.label for entry, seeds in zip(entries[1:], others, strict=True) if not seeds & first]
+    endings = ["differences are over the common ones"] * (len(apart) < len(others))
+    endings += [f"{label} has none in common with {entries[0].label}, so there is no difference between them" for label in apart]
+    return [f"random seeds differ ({told}); {'; '.join(endings)}"]
 
 
 def _other_images(quantity: str, split: str, compared: Sequence[Line]) -> list[str]:
@@ -134,12 +143,13 @@ def _other_images(quantity: str, split: str, compared: Sequence[Line]) -> list[s
     others = [line for line in compared[1:] if not _same_images(line.row, compared[0].row)]
     if not others:
         return []
-    told = "; ".join(f"{line.entry.label}: {_images(line.row)}" for line in (compared[0], *others))
+    told = "; ".join(f"{line.entry.label}: {_images(line)}" for line in (compared[0], *others))
     return [f"{quantity} on {split} was scored on different images or masks ({told}), so there is no difference between them"]
 
 
-def _images(row: Row) -> str:
-    return f"{row.about['protocol']['images']} images, masks {row.about['masks'][:DIGITS]}"
+def _images(line: Line) -> str:
+    about, name = line.row.about, line.entry.group.first["images"]
+    return f"{about['protocol']['images']} images of {name}, masks {about['masks'][:DIGITS]}"
 
 
 def _protocols(quantity: str, split: str, compared: Sequence[Line]) -> list[str]:
@@ -165,10 +175,6 @@ def _protocol(about: Mapping[str, Any]) -> dict[str, Any]:
 
 def _failures(entries: Sequence[Entry]) -> list[str]:
     return [f"{entry.label}, random seed {seed} failed: {note}" for entry in entries for seed, note in entry.group.failed.items()]
-
-
-def _seeds(entry: Entry) -> str:
-    return _listed(run["random_seed"] for run in entry.group.runs)
 
 
 def _listed(seeds: Iterable[int]) -> str:

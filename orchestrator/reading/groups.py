@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ from orchestrator.planning.components import spelled
 from orchestrator.planning.nearest import nearest
 from orchestrator.reading.runs import FinishedRun, current, open_run, read_results, result_files
 from orchestrator.reading.summary import Group, failure_in, group_name, group_of
-from orchestrator.storage.store import check_store
+from orchestrator.storage.place import LOG, RECORD
+from orchestrator.storage.store import check_store, read_json
 
 
 class Runs:
@@ -28,7 +30,7 @@ class Runs:
         return current(self.results[name])
 
     def group(self, name: str) -> Group:
-        """One run, the runs of a launch (a run's name without its random seed), or the newest runs of a method expression."""
+        """One run, the runs of a launch (a run's name without its random seed), or a method expression's newest launch."""
         if name in self.results:
             return group_of([self.one(name)])
         if of_method := self.of_method(name):
@@ -41,9 +43,30 @@ class Runs:
         return group_of(found, self._failed(name))
 
     def of_method(self, expression: str) -> list[Mapping[str, Any]]:
-        """The results of all runs of a method expression, the newest first; blanks in it do not count."""
+        """The results of all runs of a method expression, the newest first, and trials of sweeps after all launches.
+
+        Blanks in the expression do not count.
+        """
         found = [results for results in self.results.values() if spelled(results["method"]) == spelled(expression)]
-        return sorted(found, key=lambda results: results["finished"], reverse=True)
+        return sorted(found, key=lambda run: (group_name(run["run"]) not in self._trials, run["finished"]), reverse=True)
+
+    def chosen(self, name: str) -> str:
+        """Which runs a method expression stands for, if there are several launches or trials of it; "" for any other name."""
+        found = [] if name in self.results else list(dict.fromkeys(group_name(run["run"]) for run in self.of_method(name)))
+        if len(found) < 2:
+            return ""
+        trials = sum(group in self._trials for group in found)
+        launches = len(found) - trials
+        of = f"{launches} launches" if launches else f"{trials} trials of sweeps"
+        told = f"{name} stands for {found[0]}, {'the only launch' if launches == 1 else f'the newest of {of}'}"
+        return f"{told}; trials of sweeps come after launches" if launches and trials else told
+
+    @cached_property
+    def _trials(self) -> set[str]:
+        """The groups of runs that only sweeps have made; a launch leaves a log beside its first run."""
+        sweeps = filter(None, map(read_json, (self.store / "sweeps").glob(f"*/{RECORD}")))
+        launched = {group_name(path.parent.name) for path in (self.store / "runs").glob(f"*/{LOG}")}
+        return {trial["group"] for sweep in sweeps for trial in sweep["trials"]} - launched
 
     def newest(self, name: str, quantity: str = "") -> FinishedRun:
         """The first run of a launch or of a method expression's newest launch that has made `quantity`, or else of the newest."""

@@ -5,7 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from imagesets.errors import WrongInput
+from imagesets.errors import WrongInput, named
 from imagesets.image_set import ImageSet
 from orchestrator.planning import scores
 from orchestrator.planning.components import components
@@ -15,7 +15,7 @@ from orchestrator.planning.nearest import nearest
 from orchestrator.planning.recipes import load_all
 from orchestrator.planning.stage import Stage
 from orchestrator.reading.results import FORMAT
-from orchestrator.storage.place import RESULTS
+from orchestrator.storage.place import RECORD, RESULTS
 from orchestrator.storage.store import Store, check_store, read_json, read_manifest
 
 
@@ -119,6 +119,9 @@ def open_run(store: Path, name: str) -> FinishedRun:
         if name and (store / "runs" / name).is_dir():
             raise WrongInput(f"run {name} has no results yet; the command that launched it continues it")
         check_store(store)
+        if sweep := read_json(store / "sweeps" / name / RECORD):
+            trials = named([trial["group"] for trial in sweep["trials"]], 5)
+            raise WrongInput(f"{name} is a sweep, and not a run; its trials are {trials or 'none yet'}")
         raise WrongInput(f"there is no finished run {name!r} in {store / 'runs'}{nearest(name, found) if found else ''}")
     results = read_results(found[name])
     if not results:

@@ -18,6 +18,7 @@ PROGRESS, STOP = "progress.json", "stop"  # files of a running training: its pro
 NETWORK, HISTORY = "network.pt", "history.json"  # files of a finished training: its weights, and its mean losses per epoch
 MANIFEST, MADE_FROM = "manifest.json", "made_from.json"  # files of a stage: a finished result, and the digest of its inputs
 RESULTS, RECORD = "results.json", "sweep.json"  # files of a finished run, and of a sweep
+LOG = "log.txt"  # the log of a launch, in the folder of its first run
 
 
 class Folder:
