@@ -137,7 +137,7 @@ def test_maps_with_a_background_of_their_own_need_no_threshold_and_maps_of_other
         plan["none-masks"].settings["maps.seed_threshold"] is plan["painted-maps-score"].settings["maps.seed_threshold"] is None
     )
     imported = layered(recipes.find("shapes", ("images",))[0], [{"imported.maps": str(tmp_path)}])
-    with pytest.raises(WrongInput, match="none cannot work on painted, which has no setting 'seed_threshold'"):
+    with pytest.raises(WrongInput, match="they hold no background, and painted has no setting 'seed_threshold'"):
         expand(components("painted", "deeplabv2"), imported)
 
 

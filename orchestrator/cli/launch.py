@@ -38,6 +38,7 @@ from orchestrator.planning.stage import narrowed
 from orchestrator.reading.results import completed, write_results
 from orchestrator.reading.summary import group_of, note_failure, sentence
 from orchestrator.reading.tables import group_table, print_plan, print_stages, result_table, terminal, warn
+from orchestrator.storage.place import LOG
 from orchestrator.tracking.live import Live
 from orchestrator.tracking.tracking import deliver_or_say
 
@@ -255,7 +256,7 @@ def _run(
 
 def _log_of(runs: Sequence[Prepared]) -> Path:
     """The log of a launch, which is in the folder of its first run."""
-    return runs[0].request.store / "runs" / runs[0].run / "log.txt"
+    return runs[0].request.store / "runs" / runs[0].run / LOG
 
 
 def _report(console: Console, runs: Sequence[Prepared], failures: Sequence[Exception | None], tracked: str | None) -> None:

@@ -14,6 +14,7 @@ from orchestrator.planning.images import open_images
 from orchestrator.planning.launch import Request, plan_with, planner
 from orchestrator.planning.refusals import made_otherwise, overlaps, unread
 from orchestrator.reading.tables import terminal, warn
+from orchestrator.storage.place import LOG
 from orchestrator.sweeps.axes import split
 from orchestrator.sweeps.sweep import Sweep
 from orchestrator.tracking.live import Live
@@ -89,7 +90,7 @@ def sweep(
     options.drive(context, request.store)
     _run(console, asked, where, at_once, tracked)
     _report(console, asked, tracked)
-    console.print(options.ending(began, asked.folder / "log.txt"))
+    console.print(options.ending(began, asked.folder / LOG))
 
 
 def _run(console: Console, asked: Sweep, where: Where, at_once: int, tracked: str | None) -> None:
@@ -121,7 +122,7 @@ def _run(console: Console, asked: Sweep, where: Where, at_once: int, tracked: st
     options.note(console, where.advice(one.steps))
     options.open_store(console, shared.store)
     shared.fingerprints.save()
-    log = asked.folder / "log.txt"
+    log = asked.folder / LOG
     workers = wanted.settings["training.workers"]
     with Execution(console, shared, workers, where, log) as execution, Live(request.store, tracked, asked.name) as live:
         Trials(asked, execution, search, at_once, live).run()

@@ -22,6 +22,7 @@ from orchestrator.reading.results import completed, write_results
 from orchestrator.reading.summary import note_failure, sentence
 from orchestrator.reading.tables import table as plain_table
 from orchestrator.reading.tables import terminal, warn
+from orchestrator.storage.place import LOG
 from orchestrator.storage.store import write_atomically
 from orchestrator.tables.asked import Asked
 from orchestrator.tables.catalogue import find_table, load_tables
@@ -124,7 +125,7 @@ def table(
         print_plans(console, asked, planned)
         return
     _report(console, asked, planned, _run(console, asked, planned, where, tracked), to, tracked)
-    console.print(options.ending(began, asked.folder / "log.txt"))
+    console.print(options.ending(began, asked.folder / LOG))
 
 
 def _planned(console: Console, asked: Asked, wanted: Wanted, plan: bool) -> list[PlannedRow]:
@@ -165,7 +166,7 @@ def _run(console: Console, asked: Asked, planned: Sequence[PlannedRow], where: W
         console.print(f"nothing to do: all {len(steps)} stages of {asked.table.id} are cached in {asked.store}")
         return {}
     asked.folder.mkdir(parents=True, exist_ok=True)
-    workers, log, live = first.settings["training.workers"], asked.folder / "log.txt", Live(asked.store, tracked)
+    workers, log, live = first.settings["training.workers"], asked.folder / LOG, Live(asked.store, tracked)
     with announced(runs.values()), Execution(console, first.planner, workers, where, log) as execution, live:
         live.follow(list(runs.values()))
         failures = execution.run([run.steps for run in runs.values()])
