@@ -47,6 +47,14 @@ def test_a_training_that_needs_two_images_is_refused_one_whatever_its_batch(imag
     assert "batch=1 is the most" not in told.replace("deeplabv2.batch=1", "")
 
 
+def test_a_training_that_starts_from_a_network_needs_the_backbone_of_that_network(image_set: Path) -> None:
+    given = "backbone.weights=none", "backbone.name=small", "spatial-bce.weights=none", "spatial-bce.batch=6"
+    told = refused(image_set, *given, "spatial-bce.backbone=resnet18", method="spatial-bce")
+    assert "spatial-bce-first starts from cam-network, which has small; set spatial-bce.backbone=small, or " in told
+    assert "irn-network starts from spatial-bce-network, which has resnet18; set backbone.name=resnet18, or backbone" in told
+    refuse_run(planned(image_set, *given, "spatial-bce.backbone=small", method="spatial-bce"))
+
+
 def test_a_batch_that_its_workers_do_not_divide_is_refused_with_what_would(image_set: Path) -> None:
     told = refused(image_set, "cam.batch=6", "training.workers=4")
     assert "cam.batch=6 does not divide among training.workers=4; it takes cam.batch=4 or 8, or training.workers=1 or 2" in told

@@ -36,6 +36,7 @@ def problems(wanted: Experiment, stages: Sequence[Stage], counts: Mapping[str, i
     for stage in stages:
         found += [*_bounds(wanted, stage), *_foreign_parts(wanted, stage), *_size(stage, counts), *_shares(stage, allowed)]
         found += [*_missing(wanted, stage), *_lacking(wanted, stage), *_contradictions(wanted, stage), *_never(stage, counts)]
+        found += _other_start(stage)
     if any(stage.recipe.kind == "train" for stage in stages) and not wanted.request.cluster:
         found += _beyond_this_machine(wanted.settings, gpus())
     return list(dict.fromkeys(found))  # several stages may receive one setting
@@ -71,6 +72,27 @@ def _foreign_parts(wanted: Experiment, stage: Stage) -> Iterator[str]:
         if (backbone := table[name].stride_of) and values[name] not in (strides := strides_of(values[backbone])):
             own = ", ".join(map(str, strides))
             yield f"{name}={values[name]} is no output stride of {backbone}={values[backbone]}, which has {own}"
+
+
+def _other_start(stage: Stage) -> Iterator[str]:
+    """A training that starts from the network before it, which has another backbone."""
+    if "network" not in stage.inputs or "network" not in stage.recipe.reads_if:
+        return
+    before = stage.inputs["network"]
+    (own, setting), (given, _) = _backbone(stage), _backbone(before)
+    if own and given and own != given:
+        weights = f"{setting.partition('.')[0]}.weights"
+        yield (
+            f"{setting}={own}, but with {weights}=none {stage.name} starts from {before.name}, which has {given}; "
+            f"set {setting}={given}, or {weights} to imagenet or a file"
+        )
+
+
+def _backbone(stage: Stage) -> tuple[str, str]:
+    """The name of a stage's backbone, and the full name of the setting that names it."""
+    return next(
+        ((stage.names[name], stage.owned[name]) for name in ("backbone.name", "backbone") if name in stage.names), ("", "")
+    )
 
 
 def _missing(wanted: Experiment, stage: Stage) -> Iterator[str]:
