@@ -56,13 +56,16 @@ def turned(planes: torch.Tensor, angle: float, mode: str) -> torch.Tensor:
 
 
 def fitted(size: Sequence[int], canvas: Sequence[int], scale: float) -> list[int]:
-    """Height and width of an object of `size`: at most 0.7 of the canvas's, times `scale`, rounded down as in the code."""
+    """Height and width of an object of `size`: at most 0.7 of the canvas's, times `scale`, rounded down as in the code.
+
+    It is at least two pixels high and wide: torch 2.15 resizes to one column wrongly, and to one pixel not at all.
+    """
     height, width, shape = float(size[0]), float(size[1]), size[1] / size[0]
     if height > LARGEST * canvas[0]:
         height, width = LARGEST * canvas[0], LARGEST * canvas[0] * shape
     if width > LARGEST * canvas[1]:
         height, width = LARGEST * canvas[1] / shape, LARGEST * canvas[1]
-    return [max(1, int(height * scale)), max(1, int(width * scale))]
+    return [max(2, int(height * scale)), max(2, int(width * scale))]
 
 
 def on_canvas(
