@@ -115,9 +115,13 @@ def averaged(training: Training, decay: float, ramp: float) -> Training:
 
 
 def problems(context: Context) -> list[str]:
-    """A sentence if the losses cannot train the network."""
-    losses = context.settings.losses
-    return [] if "cls" in losses else [f"recurseed.losses={losses} lacks cls; the other losses learn from the classifier's maps"]
+    """A sentence if the losses cannot train the network, and one if two averages of its weights are asked for."""
+    settings, found = context.settings, []
+    if "cls" not in settings.losses:
+        found.append(f"recurseed.losses={settings.losses} lacks cls; the other losses learn from the classifier's maps")
+    if settings.ema and settings.training.ema:
+        found.append(f"recurseed.ema={settings.ema} and training.ema={settings.training.ema} are two averages; set one to 0")
+    return found
 
 
 def making(settings: Settings) -> Making:

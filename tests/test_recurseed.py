@@ -179,9 +179,20 @@ def test_edge_predict_relabels_the_target_inside_the_image() -> None:
     assert torch.equal(found, expected) and not torch.equal(found, target) and (found[:, :4] == VOID).all()
 
 
+def problems(**values: object) -> list[str]:
+    settings = {"losses": ["cls"], "ema": 0.0, "training.ema": 0.0} | values
+    return recurseed.problems(SimpleNamespace(settings=Settings(settings)))  # type: ignore[arg-type]
+
+
 def test_losses_without_the_classifier_s_are_refused() -> None:
     for losses, refused in ((["cls"], False), (["cls", "rec"], False), (["seg", "rec"], True)):
-        assert bool(recurseed.problems(SimpleNamespace(settings=Settings({"losses": losses})))) == refused  # type: ignore[arg-type]
+        assert bool(problems(losses=losses)) == refused
+
+
+def test_two_averages_of_the_weights_are_refused_because_only_one_could_be_delivered() -> None:
+    assert not problems(ema=0.99) and not problems(**{"training.ema": 0.999})
+    (told,) = problems(ema=0.99, **{"training.ema": 0.999})
+    assert told == "recurseed.ema=0.99 and training.ema=0.999 are two averages; set one to 0"
 
 
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 31), st.integers(0, 31), st.integers(1, 32), st.integers(1, 32))
