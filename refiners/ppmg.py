@@ -24,9 +24,12 @@ def variation(values: np.ndarray, threshold: float, scale: float) -> float:
 
 
 def smoothed(values: np.ndarray, threshold: float, scale: float) -> np.ndarray:
-    """A map [H,W] to the power of 1 - its coefficient of variation; values below `threshold` become 0."""
+    """A map [H,W] to the power of 1 - its coefficient of variation; values below `threshold` become 0.
+
+    A coefficient above 1, which the published settings never make, counts as 1: 0 to a power below 0 is infinite.
+    """
     kept = np.where(values < threshold, 0, values.astype(np.float32))
-    return kept ** np.float32(1 - variation(values, threshold, scale))
+    return np.where(kept > 0, kept ** np.float32(max(0.0, 1 - variation(values, threshold, scale))), np.float32(0))
 
 
 def background(smooth: np.ndarray, alpha: float) -> np.ndarray:

@@ -98,6 +98,14 @@ def test_a_map_of_one_value_is_not_smoothed() -> None:
     assert ppmg.variation(np.zeros((3, 4)), 0.05, 0.3) == 0
 
 
+def test_a_map_that_varies_more_than_its_mean_keeps_its_zeros_and_its_maximum() -> None:
+    values = np.zeros((20, 20), np.float16)
+    values[:2], values[0, 0] = 0.01, 1
+    assert ppmg.variation(values, 0.0, 1.0) > 1
+    smooth = ppmg.smoothed(values, 0.0, 1.0)
+    assert not smooth[2:].any() and (smooth[:2] == 1).all() and smooth.dtype == np.float32
+
+
 def test_a_value_that_equals_the_threshold_in_its_own_precision_is_kept() -> None:
     values = np.array([[0.0499, 0.05, 0.7]], np.float16)
     assert (ppmg.smoothed(values, 0.05, 0.3) > 0).tolist() == [[False, True, True]]
