@@ -115,10 +115,14 @@ def averaged(training: Training, decay: float, ramp: float) -> Training:
 
 
 def problems(context: Context) -> list[str]:
-    """A sentence if the losses cannot train the network, and one if two averages of its weights are asked for."""
+    """A sentence if the losses cannot train the network or never begin, and one if two averages of its weights are asked for."""
     settings, found = context.settings, []
     if "cls" not in settings.losses:
         found.append(f"recurseed.losses={settings.losses} lacks cls; the other losses learn from the classifier's maps")
+    for loss, begin in (("seg", settings.seg_begin), ("rec", settings.rec_begin)):
+        if loss in settings.losses and begin >= settings.epochs:
+            never = f"because the loss {loss} would never begin; recurseed.losses names those that train"
+            found.append(f"recurseed.{loss}_begin={begin} must be below recurseed.epochs={settings.epochs}, {never}")
     if settings.ema and settings.training.ema:
         found.append(f"recurseed.ema={settings.ema} and training.ema={settings.training.ema} are two averages; set one to 0")
     return found

@@ -180,13 +180,22 @@ def test_edge_predict_relabels_the_target_inside_the_image() -> None:
 
 
 def problems(**values: object) -> list[str]:
-    settings = {"losses": ["cls"], "ema": 0.0, "training.ema": 0.0} | values
+    settings = {"losses": ["cls"], "epochs": 30, "seg_begin": 5, "rec_begin": 5, "ema": 0.0, "training.ema": 0.0} | values
     return recurseed.problems(SimpleNamespace(settings=Settings(settings)))  # type: ignore[arg-type]
 
 
 def test_losses_without_the_classifier_s_are_refused() -> None:
     for losses, refused in ((["cls"], False), (["cls", "rec"], False), (["seg", "rec"], True)):
         assert bool(problems(losses=losses)) == refused
+
+
+def test_a_loss_that_would_never_begin_is_refused() -> None:
+    every = ["cls", "seg", "rec"]
+    assert not problems(losses=every, epochs=6) and not problems(losses=["cls"], epochs=5)
+    assert not problems(losses=["cls", "rec"], epochs=5, rec_begin=0)
+    first, second = problems(losses=every, epochs=5)
+    assert first.startswith("recurseed.seg_begin=5 must be below recurseed.epochs=5, because the loss seg would never begin")
+    assert second.startswith("recurseed.rec_begin=5 must be below recurseed.epochs=5")
 
 
 def test_two_averages_of_the_weights_are_refused_because_only_one_could_be_delivered() -> None:
