@@ -31,7 +31,7 @@ def evaluate(
     images: Annotated[str, typer.Option(help="An image set, such as shapes, voc12:PATH or folder:PATH.")],
     what: Annotated[str, typer.Option(help="What the label maps are: pseudo or seg (the default).")] = "",
     list_name: Annotated[str, typer.Option("--list", help="Image list; every image of it must have a PNG.")] = "val",
-    assign: Annotated[list[str], typer.Option("--set", help="key=value, such as evaluation.miou=truth; may be repeated.")] = [],  # noqa: B006 (typer's way)
+    assign: Annotated[list[str], typer.Option("--set", help="key=value, such as evaluation.miou=truth; may be repeated.")] = [],
     store: options.ImagesRoot = options.STORE,
     json_file: Annotated[
         Path | None, paths.option("--json", parser=paths.file, help="Also write the scores to this file.")

@@ -65,7 +65,7 @@ def launch(
     images: options.Images = "shapes",
     segmenter: options.Segmenter = "",
     recipe: options.Preset = "",
-    assign: options.Assignments = [],  # noqa: B006 (typer's way)
+    assign: options.Assignments = [],
     random_seed: Annotated[int, typer.Option(help="Decides weights, order, augmentation and clustering.")] = 0,
     runs: Annotated[int, typer.Option(min=1, help="Repeat with this number of random seeds, from --random-seed on.")] = 1,
     random_seeds: options.Seeds = "",
@@ -219,7 +219,8 @@ def _carry_out(
     warn(console, check_images(runs[0]))
     options.note(console, where.advice(plans[0]))
     _begin(console, runs[0].planner, forced)
-    failures = _run(console, runs, plans, where, tracked if report else None)
+    told = tracked if report else None
+    failures = run_missing(console, runs, plans, where, told, _log_of(runs), runs[0].request.method)
     if report:
         _report(console, runs, failures, tracked)
     return failures
@@ -236,17 +237,25 @@ def _begin(console: Console, shared: Planner, forced: Mapping[Path, str]) -> Non
             raise WrongInput(f"{name} is being made by another launch; it cannot be discarded now")
 
 
-def _run(
-    console: Console, runs: Sequence[Prepared], plans: Sequence[Sequence[PlannedStage]], where: Where, tracked: str | None
+def run_missing(
+    console: Console,
+    runs: Sequence[Prepared],
+    plans: Sequence[Sequence[PlannedStage]],
+    where: Where,
+    tracked: str | None,
+    log: Path,
+    what: str,
 ) -> Sequence[Exception | None]:
-    """Run the missing stages of each run's plan; returns the error of each run, or None. MLflow is told if `tracked` is a URI."""
-    first = runs[0]
-    if all(step.cached for steps in plans for step in steps):
-        count = sum(map(len, plans))
-        console.print(f"nothing to do: all {count} stages of {first.request.method} are cached in {first.request.store}")
+    """Run the missing stages of each run's plan; returns the error of each run, or None. MLflow is told if `tracked` is a URI.
+
+    `what` has these stages; it is named if all of them are cached.
+    """
+    first, steps = runs[0], {step.key: step for plan in plans for step in plan}
+    if all(step.cached for step in steps.values()):
+        console.print(f"nothing to do: all {len(steps)} stages of {what} are cached in {first.request.store}")
         return [None] * len(runs)
-    workers, log, live = first.settings["training.workers"], _log_of(runs), Live(first.request.store, tracked)
-    whole = [len(steps) for steps in plans] == [len(run.steps) for run in runs]
+    workers, live = first.settings["training.workers"], Live(first.request.store, tracked)
+    whole = [len(plan) for plan in plans] == [len(run.steps) for run in runs]
     with announced(runs, whole), Execution(console, first.planner, workers, where, log) as execution, live:
         live.follow(runs)
         failures = execution.run(plans)

@@ -42,6 +42,14 @@ Preset = Annotated[
     str, typer.Option("--recipe", help="A preset's name or a YAML file of settings.", autocompletion=complete.presets)
 ]
 Assignments = Annotated[list[str], typer.Option("--set", help="key=value; may be repeated.", autocompletion=complete.settings)]
+Files = Annotated[
+    list[Path],
+    paths.option(
+        "--to",
+        parser=paths.file,
+        help="Also write this file: .html, .md, .tex or .csv, or .svg or .png of a plot or figure; may be repeated.",
+    ),
+]
 Saliency = Annotated[
     Path | None,
     paths.option(help="Folder of saliency maps, one 8-bit greyscale image each, for methods that need them; or contrast."),
@@ -51,7 +59,7 @@ Seeds = Annotated[str, typer.Option("--random-seeds", help="Repeat with these ra
 
 def assignments(assign: Sequence[str], saliency: Path | None) -> list[str]:
     """The values of --set, with that of --saliency."""
-    return [*assign, *(f"images.saliency={folder}" for folder in (saliency,) if folder is not None)]
+    return [*assign, f"images.saliency={saliency}"] if saliency else [*assign]
 
 
 def store_root(context: typer.Context, store: Path) -> Path:
