@@ -4,13 +4,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from imagesets.errors import WrongInput, named
-from imagesets.file_check import attempt
+from imagesets.file_check import THREADS, attempt
 from imagesets.files import by_id
 from imagesets.findings import grouped
 from imagesets.item import Item
 from imagesets.side_by_side import side_by_side
-
-THREADS = 4  # files read at a time; decoding runs without the interpreter lock
 
 
 def file_finder(folder: Path, suffixes: Sequence[str]) -> Callable[[str], Path]:

@@ -265,7 +265,7 @@ def run_missing(
 
 def _log_of(runs: Sequence[Prepared]) -> Path:
     """The log of a launch, which is in the folder of its first run."""
-    return runs[0].request.store / "runs" / runs[0].run / LOG
+    return runs[0].folder / LOG
 
 
 def _report(console: Console, runs: Sequence[Prepared], failures: Sequence[Exception | None], tracked: str | None) -> None:
@@ -279,7 +279,7 @@ def _report(console: Console, runs: Sequence[Prepared], failures: Sequence[Excep
     made = []
     for run, failure in zip(runs, failures, strict=True):
         if failure:
-            note_failure(run.request.store / "runs" / run.run, failure)
+            note_failure(run.folder, failure)
         else:
             finished = completed(run)
             made.append((finished, *write_results(finished)))

@@ -19,7 +19,7 @@ from orchestrator.planning.images import images_recipe, open_images
 from orchestrator.planning.launch import Experiment, Prepared, planner
 from orchestrator.planning.refusals import made_otherwise, refuse_run
 from orchestrator.reading.results import completed, write_results
-from orchestrator.reading.summary import note_failure, sentence
+from orchestrator.reading.summary import note_failure
 from orchestrator.reading.tables import table as plain_table
 from orchestrator.reading.tables import terminal, warn
 from orchestrator.storage.place import LOG
@@ -156,13 +156,7 @@ def _run(console: Console, asked: Asked, planned: Sequence[PlannedRow], where: W
     runs[0].planner.fingerprints.save()
     asked.folder.mkdir(parents=True, exist_ok=True)
     failures = run_missing(console, runs, [run.steps for run in runs], where, tracked, asked.folder / LOG, asked.table.id)
-    return {run.run: _noted(run, failure) for run, failure in zip(runs, failures, strict=True) if failure}
-
-
-def _noted(run: Prepared, failure: Exception) -> str:
-    """The error of a run as a sentence, which is noted in its folder."""
-    note_failure(run.request.store / "runs" / run.run, failure)
-    return sentence(failure)
+    return {run.run: note_failure(run.folder, failure) for run, failure in zip(runs, failures, strict=True) if failure}
 
 
 def _report(

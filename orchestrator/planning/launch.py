@@ -125,6 +125,11 @@ class Prepared:
         return f"{self.group}-{self.request.random_seed}"
 
     @property
+    def folder(self) -> Path:
+        """The folder of the run's results."""
+        return self.request.store / "runs" / self.run
+
+    @property
     def unscored(self) -> list[str]:
         """The lists that should be scored but have no masks."""
         lists = dict.fromkeys(stage.list_name for stage in self.experiment.stages if stage.scores and stage.recipe.truth)
@@ -258,7 +263,7 @@ def plan_with(planner: Planner, wanted: Experiment, run: str = "", until: str = 
     return found
 
 
-def plan_part(planner: Planner, wanted: Experiment, stages: Sequence[Stage], run: str = "") -> Prepared:
+def plan_part(planner: Planner, wanted: Experiment, stages: Sequence[Stage], run: str) -> Prepared:
     """Plan some stages of an experiment, which go over what the whole run reads of them."""
     names = {stage.name for stage in stages}
     try:
