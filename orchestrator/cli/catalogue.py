@@ -46,7 +46,7 @@ def ls(
     found, console = list[tuple[str, ...]](), terminal()
     recipes = [recipe for recipe in load_all().values() if recipe.kind in LISTED]
     for recipe in sorted(recipes, key=lambda recipe: (LISTED.index(recipe.kind), recipe.name)):
-        for name in (recipe.name, *(f"{recipe.name}-{variant}" for variant in recipe.variants)):
+        for name in recipe.named:
             if recipe.kind == pattern or fnmatch(name, pattern if "*" in pattern else f"*{pattern}*"):
                 found.append((name, recipe.kind, recipe.title, _published(recipe), recipe.code.get("licence", "")))
     if not found:
@@ -82,7 +82,7 @@ def _settings(recipe: Recipe, values: Mapping[str, Any]) -> Table:
     made = table("setting", "default", "allowed", "what", "source")
     for key, setting in recipe.settings.items():
         default = str(values.get(key, setting.default))
-        made.add_row(f"{_prefix(recipe)}.{key}", default, _allowed(setting), setting.help, setting.source)
+        made.add_row(f"{recipe.prefix}.{key}", default, _allowed(setting), setting.help, setting.source)
     return made
 
 
@@ -104,7 +104,7 @@ def _followers(recipe: Recipe) -> Iterator[str]:
 def _defaults(recipe: Recipe) -> Iterator[str]:
     """The defaults that depend on the image set and on other components, and those that it gives to others."""
     for images, values in recipe.published_settings.items():
-        yield f"defaults on {images}: {_assigned(_prefix(recipe), values)}"
+        yield f"defaults on {images}: {_assigned(recipe.prefix, values)}"
     for other, values in recipe.companions.items():
         yield f"gives {other} the defaults {_assigned(other, values)}"
     for giver in load_all().values():
@@ -117,21 +117,14 @@ def _figure(figure: Published) -> str:
     return f"published: {figure.images} {figure.metric} {figure.value}{behind} ({figure.source})"
 
 
-def _prefix(recipe: Recipe) -> str:
-    """What the full names of its settings begin with."""
-    return "images" if recipe.kind == "images" else recipe.name
-
-
 def _shown(name: str) -> tuple[Recipe, Mapping[str, Any]]:
     """The component called `name` and, if it is a variant, the variant's settings."""
-    known, own = load_all(), dict[str, tuple[Recipe, Mapping[str, Any]]]()
-    for recipe in known.values():
-        own |= {f"{recipe.name}-{variant}": (recipe, values) for variant, values in recipe.variants.items()}
-    if name not in known and name not in own:
-        holding = [recipe.name for recipe in known.values() if name in recipe.table]
+    known = {own: (recipe, values) for recipe in load_all().values() for own, values in recipe.named.items()}
+    if name not in known:
+        holding = [recipe.name for recipe in load_all().values() if name in recipe.table]
         told = "".join(f"; it is an entry of {holder}: `wsss-orch show {holder}`" for holder in holding)
-        raise WrongInput(f"there is no component {name!r}{told or nearest(name, {*known, *own})}")
-    return own.get(name) or (known[name], {})
+        raise WrongInput(f"there is no component {name!r}{told or nearest(name, known)}")
+    return known[name]
 
 
 def _print_overrides(console: Console, recipe: Recipe) -> None:

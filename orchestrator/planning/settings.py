@@ -27,8 +27,7 @@ def declared(images: Recipe) -> dict[str, Setting]:
     for recipe in load_all().values():
         if recipe.kind == "preset" or (recipe.kind == "images" and recipe.name != images.name):
             continue
-        prefix = "images" if recipe.kind == "images" else recipe.name
-        table |= {f"{prefix}.{name}": setting for name, setting in recipe.settings.items()}
+        table |= {f"{recipe.prefix}.{name}": setting for name, setting in recipe.settings.items()}
     return table
 
 
