@@ -228,8 +228,7 @@ def _carry_out(
 
 def _begin(console: Console, shared: Planner, forced: Mapping[Path, str]) -> None:
     """Open the store, and remove the results of forced stages, so that they are made again."""
-    options.open_store(console, shared.store)
-    shared.fingerprints.save()
+    options.open_store(console, shared)
     from orchestrator.storage.result import discard_stage  # loads numpy
 
     for folder, name in forced.items():

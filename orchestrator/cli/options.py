@@ -11,10 +11,10 @@ from rich.console import Console
 
 from imagesets.errors import WrongInput
 from orchestrator.cli import complete, paths
+from orchestrator.planning.plan import Planner
 from orchestrator.storage.bucket import mirror_folder, noted_address, open_bucket
 from orchestrator.storage.place import STORE as STORE
 from orchestrator.storage.remote import SCHEME, Address, address_of
-from orchestrator.storage.store import Store
 from orchestrator.tracking.tracking import VARIABLE, check_tracking
 
 MOST_SEEDS = 1000  # of one command: planning takes some 20 ms for each
@@ -121,10 +121,14 @@ def drive(context: typer.Context, store: Path) -> None:
     context.with_resource(driving(store))
 
 
-def open_store(console: Console, store: Store) -> None:
-    """Make the folders of a store, and tell if it is new: a person who expects an old one sees that it is not there."""
-    if store.open():
-        console.print(f"a new store: {store.root}")
+def open_store(console: Console, planner: Planner) -> None:
+    """Make the folders of the planner's store, and tell if it is new: a person who expects an old one sees that it is not there.
+
+    The fingerprints of the images are kept in it.
+    """
+    if planner.store.open():
+        console.print(f"a new store: {planner.store.root}")
+    planner.fingerprints.save()
 
 
 def seeds_of(random_seed: int, runs: int, random_seeds: str) -> list[int]:

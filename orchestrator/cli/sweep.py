@@ -120,8 +120,7 @@ def _run(console: Console, asked: Sweep, where: Where, at_once: int, tracked: st
         check(asked.stop_early, one.steps)
     warn(console, check_images(one))
     options.note(console, where.advice(one.steps))
-    options.open_store(console, shared.store)
-    shared.fingerprints.save()
+    options.open_store(console, shared)
     log = asked.folder / LOG
     workers = wanted.settings["training.workers"]
     with Execution(console, shared, workers, where, log) as execution, Live(request.store, tracked, asked.name) as live:

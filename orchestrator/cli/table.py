@@ -152,8 +152,7 @@ def _run(console: Console, asked: Asked, planned: Sequence[PlannedRow], where: W
     runs = list(runs_of(asked, planned).values())
     steps = {step.key: step for run in runs for step in run.steps}
     warn(console, check_images(replace(runs[0], steps=list(steps.values()))))
-    options.open_store(console, runs[0].planner.store)
-    runs[0].planner.fingerprints.save()
+    options.open_store(console, runs[0].planner)
     asked.folder.mkdir(parents=True, exist_ok=True)
     failures = run_missing(console, runs, [run.steps for run in runs], where, tracked, asked.folder / LOG, asked.table.id)
     return {run.run: note_failure(run.folder, failure) for run, failure in zip(runs, failures, strict=True) if failure}

@@ -30,6 +30,7 @@ REPORTS = logging.getLogger("raylet")  # gets the messages of Ray's servers
 QUESTION = "/ray.rpc.NodeInfoGcsService/CheckAlive"  # the request of `ray health-check`
 PATIENCE = 10  # seconds for an answer
 OBJECT_STORE = 256 << 20  # bytes; only jobs and figures pass through the object store of a private Ray
+PRIVATE = {**QUIET, "include_dashboard": False, "object_store_memory": OBJECT_STORE}
 LONGEST = 28  # bytes of the path of a folder for Ray's session; the paths of its sockets are 79 longer and have at most 107
 
 
@@ -73,14 +74,7 @@ def _start(folder: str, cpus: int) -> None:
     """Start a private Ray with the files of its session in `folder`: /tmp/ray may be another user's, and keeps all sessions."""
     os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # a process that asks whether a cloud takes nodes back
     _ensure_token()
-    ray.init(
-        address="local",
-        num_cpus=max(cores(), cpus),
-        include_dashboard=False,
-        object_store_memory=OBJECT_STORE,
-        _temp_dir=folder,
-        **QUIET,
-    )
+    ray.init("local", num_cpus=max(cores(), cpus), _temp_dir=folder, **PRIVATE)
     # the process that asks an autoscaler for nodes, 50 MB
     worker._global_node.kill_monitor(check_alive=False)  # type: ignore[attr-defined]  # it is there after init
 
