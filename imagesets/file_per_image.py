@@ -36,7 +36,7 @@ def folder_problems(
         problems.append(f"{told}; the first would be {_names(missing[0], suffixes)}")
 
     def of_one(item: Item) -> list[tuple[str, str]]:
-        return [(item.id, said) for said in attempt(folder / item.id, lambda: look(file_of(item.id), item))]
+        return [(item.id, said) for said in attempt(there[item.id], lambda: look(file_of(item.id), item))]
 
     found = side_by_side(of_one, (item for item in items if item.id in there), THREADS)
     return problems + grouped(problem for of_image in found for problem in of_image)
