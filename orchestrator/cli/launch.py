@@ -31,7 +31,6 @@ from orchestrator.planning.launch import (
     repeat,
     select,
 )
-from orchestrator.planning.plan import Planner
 from orchestrator.planning.planned_stage import PlannedStage
 from orchestrator.planning.refusals import made_otherwise, problems, refuse_run, unread
 from orchestrator.planning.stage import narrowed
@@ -126,7 +125,7 @@ def launch(
         _show(console, prepared, plans)
         return []
     failures = _carry_out(console, prepared, plans, where, forced, tracked, report=not only)
-    console.print(options.ending(began, _log_of(prepared)))
+    console.print(options.ending(began, prepared[0].folder / LOG))
     _raise(console, prepared, failures)
     return [] if only else [run.run for run in prepared]
 
@@ -218,17 +217,17 @@ def _carry_out(
     """Check the images, run the missing stages, and with `report` write the results; returns the error of each run, or None."""
     warn(console, check_images(runs[0]))
     options.note(console, where.advice(plans[0]))
-    _begin(console, runs[0].planner, forced)
+    options.open_store(console, runs[0].planner)
+    _discard(forced)
     told = tracked if report else None
-    failures = run_missing(console, runs, plans, where, told, _log_of(runs), runs[0].request.method)
+    failures = run_missing(console, runs, plans, where, told, runs[0].folder / LOG, runs[0].request.method)
     if report:
         _report(console, runs, failures, tracked)
     return failures
 
 
-def _begin(console: Console, shared: Planner, forced: Mapping[Path, str]) -> None:
-    """Open the store, and remove the results of forced stages, so that they are made again."""
-    options.open_store(console, shared)
+def _discard(forced: Mapping[Path, str]) -> None:
+    """Remove the results of forced stages, so that they are made again."""
     from orchestrator.storage.result import discard_stage  # loads numpy
 
     for folder, name in forced.items():
@@ -260,11 +259,6 @@ def run_missing(
         failures = execution.run(plans)
         live.end((run.run for run, failure in zip(runs, failures, strict=True) if failure), "FAILED")
         return failures
-
-
-def _log_of(runs: Sequence[Prepared]) -> Path:
-    """The log of a launch, which is in the folder of its first run."""
-    return runs[0].folder / LOG
 
 
 def _report(console: Console, runs: Sequence[Prepared], failures: Sequence[Exception | None], tracked: str | None) -> None:

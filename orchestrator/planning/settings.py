@@ -42,6 +42,11 @@ def parse_assignments(assignments: Iterable[str]) -> dict[str, Typed]:
     return parsed
 
 
+def is_file(recipe: str) -> bool:
+    """Whether `--recipe` names a file of the user's own, and no preset."""
+    return Path(recipe).suffix in (".yaml", ".yml")
+
+
 def read_file(path: Path) -> dict[str, Any]:
     """The settings of a YAML file that maps names to values, as they are written; WrongInput for any other file."""
     try:
