@@ -44,19 +44,6 @@ from orchestrator.tracking.tracking import deliver_or_say
 if TYPE_CHECKING:
     from orchestrator.afterwards.bundle import Bundle
 
-EPILOG = """Examples:
-
-  wsss-orch launch --method lpcam+amn
-
-  wsss-orch launch --method cam+irn --plan
-
-  wsss-orch launch --method recam+irn --runs 5
-
-  wsss-orch launch --method lpcam+irn --images voc12:PATH --segmenter deeplabv2-resnet101 --set lpcam.clusters=20
-
-  wsss-orch launch --method lpcam+irn --images voc12:PATH --maps-from MAPS --plan
-"""
-
 
 def launch(
     context: typer.Context,
@@ -83,7 +70,20 @@ def launch(
     masks_from: Annotated[Path | None, paths.option(help=in_place.HELP["masks"])] = None,
     saliency: options.Saliency = None,
 ) -> list[str]:
-    """Run a method, from image-level labels to a scored segmenter."""
+    """Run a method, from image-level labels to a scored segmenter.
+
+    Examples:
+
+      wsss-orch launch --method lpcam+amn
+
+      wsss-orch launch --method cam+irn --plan
+
+      wsss-orch launch --method recam+irn --runs 5
+
+      wsss-orch launch --method lpcam+irn --images voc12:PATH --segmenter deeplabv2-resnet101 --set lpcam.clusters=20
+
+      wsss-orch launch --method lpcam+irn --images voc12:PATH --maps-from MAPS --plan
+    """
     began, console, where = time.monotonic(), terminal(), Where(engine, address)
     if until and only:
         raise WrongInput(f"--until {until} runs all that leads to a stage, --only {only} one stage alone; give one of them")
@@ -107,7 +107,7 @@ def launch(
     if not plan:
         where.check()
         options.drive(context, request.store)
-        wanted = _with_kept_network(wanted, bundle)
+        wanted = _with_kept_network(wanted, bundle) if bundle else wanted
     opened = open_images(images, wanted.settings, request.store, make=not plan, exclude=exclude)
     if opened is None:
         _show_without_images(console, replace(wanted, stages=narrowed(wanted.stages, until, only)))
@@ -130,9 +130,6 @@ def launch(
     return [] if only else [run.run for run in prepared]
 
 
-launch.__doc__ = f"{launch.__doc__}\n\n{EPILOG}"
-
-
 def _bundle(network_from: Path | None) -> "Bundle | None":
     """The bundle that `--network-from` names, if it names one."""
     if network_from is None:
@@ -151,10 +148,8 @@ def _wanted(console: Console, request: Request) -> Experiment:
     return wanted
 
 
-def _with_kept_network(wanted: Experiment, bundle: "Bundle | None") -> Experiment:
+def _with_kept_network(wanted: Experiment, bundle: "Bundle") -> Experiment:
     """The experiment with the bundle's network in the store, which keeps the file for `reproduce`."""
-    if bundle is None:
-        return wanted
     request = wanted.request
     kept = in_place.assignments(network=bundle.network(request.store / in_place.IMPORTED))
     return experiment(replace(request, assignments=(*request.assignments, *kept)))
