@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from imagesets.errors import WrongInput, named
-from imagesets.file_check import attempt, image_problems, label_problems
+from imagesets.file_check import THREADS, attempt, image_problems, label_problems
 from imagesets.files import Files, by_id
 from imagesets.findings import Findings, grouped
 from imagesets.image_set import ImageSet
@@ -30,14 +30,12 @@ def check(
     held_out: Collection[str] = ("val",),
     labelled: Collection[str] = (),
     decode: bool = True,
-    threads: int = 4,
 ) -> Findings:
     """What is wrong with the named lists, and what is suspicious about them. Bad data never raises an error.
 
     Every image of the lists `masks_of` needs a mask, unless no image of the list has one. The lists `learnt` share no
     image with the lists `held_out`. Some image of each of the lists `labelled`, whose labels are learnt from, shows a class. With
     `decode` every image is decoded in full, which is the only way to find truncated files; without it only headers are read.
-    `threads` threads work side by side.
     """
     ids, problems = _read_lists(image_set, lists)
     images, masks = image_set.images(), image_set.masks()
@@ -49,7 +47,7 @@ def check(
     everything = dict.fromkeys(id for members in ids.values() for id in members)
     wanted = {id for name in masked for id in ids[name]}
     bad = [id for id in everything if _is_amiss(id, images) or (id in wanted and _is_amiss(id, masks))]
-    looks = _looks(image_set, everything, wanted, decode, threads)
+    looks = _looks(image_set, everything, wanted, decode)
     suspicions, found = Suspicions(image_set, ids, learnt), list[tuple[str, str]]()
     for look in looks:
         suspicions.see(look.id, look.labels, look.mask)
@@ -75,7 +73,7 @@ class Look:
     mask: Classes = None
 
 
-def _looks(image_set: ImageSet, ids: Iterable[str], with_masks: Collection[str], decode: bool, threads: int) -> Iterator[Look]:
+def _looks(image_set: ImageSet, ids: Iterable[str], with_masks: Collection[str], decode: bool) -> Iterator[Look]:
     """Look at each existing image, and at its mask if it is one of `with_masks`."""
     images, masks, labels = image_set.images().paths, image_set.masks().paths, image_set.label_reader()
 
@@ -90,7 +88,7 @@ def _looks(image_set: ImageSet, ids: Iterable[str], with_masks: Collection[str],
                 found.problems += attempt(mask, lambda: _look_at_mask(found, mask, image, len(image_set.classes)))
         return found
 
-    return side_by_side(look, ids, threads)
+    return side_by_side(look, ids, THREADS)
 
 
 def _look_at_labels(look: Look, labels: tuple[int, ...]) -> list[str]:

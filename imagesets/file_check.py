@@ -17,12 +17,13 @@ UPRIGHT = (0, 1)  # EXIF orientations of pixels that are stored as they are seen
 Image.MAX_IMAGE_PIXELS = None  # these limits in place of Pillow's
 MOST = 2**30  # pixels: OpenCV reads no more
 MOST_OF_SET = 2 * 89_478_485  # pixels: Pillow opens no more, in the processes of a run
+THREADS = 4  # files read at a time; decoding runs without the interpreter lock
 SMALLEST = 2  # pixels a side: at 0.5, the smallest published scale, one pixel must be left
 
 
-def file_problems(images: Sequence[Path], range: Range = NO_RULE, threads: int = 4) -> list[str]:
+def file_problems(images: Sequence[Path], range: Range = NO_RULE) -> list[str]:
     """What is wrong with image files that belong to no image set, each decoded in full; bad data never raises an error."""
-    found = side_by_side(lambda path: attempt(path, lambda: image_problems(path, True, range, of_set=False)), images, threads)
+    found = side_by_side(lambda path: attempt(path, lambda: image_problems(path, True, range, of_set=False)), images, THREADS)
     return grouped((path.stem, problem) for path, of_image in zip(images, found, strict=True) for problem in of_image)
 
 

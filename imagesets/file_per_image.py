@@ -4,13 +4,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from imagesets.errors import WrongInput, named
-from imagesets.file_check import attempt
+from imagesets.file_check import THREADS, attempt
 from imagesets.files import by_id
 from imagesets.findings import grouped
 from imagesets.item import Item
 from imagesets.side_by_side import side_by_side
-
-THREADS = 4  # files read at a time; decoding runs without the interpreter lock
 
 
 def file_finder(folder: Path, suffixes: Sequence[str]) -> Callable[[str], Path]:
@@ -38,7 +36,7 @@ def folder_problems(
         problems.append(f"{told}; the first would be {_names(missing[0], suffixes)}")
 
     def of_one(item: Item) -> list[tuple[str, str]]:
-        return [(item.id, said) for said in attempt(folder / item.id, lambda: look(file_of(item.id), item))]
+        return [(item.id, said) for said in attempt(there[item.id], lambda: look(file_of(item.id), item))]
 
     found = side_by_side(of_one, (item for item in items if item.id in there), THREADS)
     return problems + grouped(problem for of_image in found for problem in of_image)

@@ -213,7 +213,7 @@ def spoil(path: Path, label: np.ndarray, mode: str) -> None:
 @pytest.mark.parametrize(
     ("mode", "sentence"),
     [
-        ("missing", "1 of 3 images have no PNG in"),
+        ("missing", "has no file for 1 of 3 images"),
         ("colour", "is a RGB image"),
         ("size", "is 40x48 but its image"),
         ("range", "holds the labels [9]; 2 classes allow 0 to 2"),

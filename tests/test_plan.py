@@ -111,7 +111,7 @@ def test_every_setting_in_turn_changes_exactly_its_readers_and_what_they_feed(im
     tried = 0
     for name, setting in table.items():
         if name.startswith(("images.", "imported.")):
-            continue  # these choose files; the fingerprint tests below and tests/test_imports.py cover them
+            continue  # these choose files; the fingerprint tests below and tests/test_imported_files.py cover them
         if (allowed(setting) and len(allowed(setting)) == 1) or name == "lpcam.on":
             continue  # nothing to change; another order of stages (tests/test_expression.py)
         value = another(setting, before.settings[name], image_set)

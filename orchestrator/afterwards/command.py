@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from orchestrator.planning.launch import Request, settings_given
+from orchestrator.planning.settings import is_file
 from orchestrator.planning.values import as_text
 from orchestrator.reading.runs import FinishedRun
 
@@ -12,7 +13,7 @@ from orchestrator.reading.runs import FinishedRun
 def request_of(run: FinishedRun) -> Request:
     """The launch that makes this run again, with an assignment for every setting that the other options do not give."""
     command, results = run.command, run.results
-    preset = "" if Path(command["recipe"]).suffix in (".yaml", ".yml") else command["recipe"]  # the file may have changed
+    preset = "" if is_file(command["recipe"]) else command["recipe"]  # the file may have changed
     exclude = Path(command["exclude"]) if command["exclude"] else None
     bare = Request(
         method=results["method"],

@@ -1,11 +1,12 @@
 """`wsss-orch ls` and `wsss-orch show`: the components, read from the recipes alone."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from fnmatch import fnmatch
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.table import Table
 
 from imagesets.errors import WrongInput
 from orchestrator.planning import scores
@@ -45,7 +46,7 @@ def ls(
     found, console = list[tuple[str, ...]](), terminal()
     recipes = [recipe for recipe in load_all().values() if recipe.kind in LISTED]
     for recipe in sorted(recipes, key=lambda recipe: (LISTED.index(recipe.kind), recipe.name)):
-        for name in (recipe.name, *(f"{recipe.name}-{variant}" for variant in recipe.variants)):
+        for name in recipe.named:
             if recipe.kind == pattern or fnmatch(name, pattern if "*" in pattern else f"*{pattern}*"):
                 found.append((name, recipe.kind, recipe.title, _published(recipe), recipe.code.get("licence", "")))
     if not found:
@@ -63,50 +64,67 @@ def show(name: Annotated[str, typer.Argument(help="A component, such as lpcam, o
       wsss-orch show lpcam
     """
     (recipe, values), console = _shown(name), terminal()
-    prefix = "images" if recipe.kind == "images" else recipe.name
     heading = (f"{name} ({recipe.kind}): {recipe.title}", recipe.paper, recipe.summary)
     for line in (*filter(None, heading), *map(_stage_line, recipe.stages), *_adds_lines(recipe)):
         console.print(line)
     if recipe.settings:
-        settings = table("setting", "default", "allowed", "what", "source")
-        for key, setting in recipe.settings.items():
-            settings.add_row(
-                f"{prefix}.{key}", str(values.get(key, setting.default)), _allowed(setting), setting.help, setting.source
-            )
-        console.print(settings)
-    for entry, value in recipe.table.items():
-        told = ", ".join(f"{key} {number}" for key, number in value.items()) if isinstance(value, dict) else value
-        console.print(f"  {entry}: {told}")
-    if recipe.segmenter:
-        console.print(f"  segmenter unless another is named: {recipe.segmenter}")
-    for images, refiners in recipe.published_refiners.items():
-        console.print(f"  refiners on {images} unless others are named: {', '.join(refiners)}")
-    for images, segmenter in recipe.published_segmenter.items():
-        console.print(f"  segmenter on {images} unless another is named: {segmenter}")
+        console.print(_settings(recipe, values))
+    for line in (*_entries(recipe), *_followers(recipe)):
+        console.print(f"  {line}")
     if recipe.overrides:
         _print_overrides(console, recipe)
+    for line in (*_defaults(recipe), *map(_figure, recipe.published)):
+        console.print(f"  {line}")
+
+
+def _settings(recipe: Recipe, values: Mapping[str, Any]) -> Table:
+    """The settings of a component; `values` are a variant's own."""
+    made = table("setting", "default", "allowed", "what", "source")
+    for key, setting in recipe.settings.items():
+        default = str(values.get(key, setting.default))
+        made.add_row(f"{recipe.prefix}.{key}", default, _allowed(setting), setting.help, setting.source)
+    return made
+
+
+def _entries(recipe: Recipe) -> Iterator[str]:
+    for entry, value in recipe.table.items():
+        yield f"{entry}: {', '.join(f'{key} {number}' for key, number in value.items()) if isinstance(value, dict) else value}"
+
+
+def _followers(recipe: Recipe) -> Iterator[str]:
+    """The refiners and segmenters that follow a component or an image set unless others are named."""
+    if recipe.segmenter:
+        yield f"segmenter unless another is named: {recipe.segmenter}"
+    for images, refiners in recipe.published_refiners.items():
+        yield f"refiners on {images} unless others are named: {', '.join(refiners)}"
+    for images, segmenter in recipe.published_segmenter.items():
+        yield f"segmenter on {images} unless another is named: {segmenter}"
+
+
+def _defaults(recipe: Recipe) -> Iterator[str]:
+    """The defaults that depend on the image set and on other components, and those that it gives to others."""
     for images, values in recipe.published_settings.items():
-        console.print(f"  defaults on {images}: {_assigned(prefix, values)}")
+        yield f"defaults on {images}: {_assigned(recipe.prefix, values)}"
     for other, values in recipe.companions.items():
-        console.print(f"  gives {other} the defaults {_assigned(other, values)}")
+        yield f"gives {other} the defaults {_assigned(other, values)}"
     for giver in load_all().values():
         if recipe.name in giver.companions:
-            console.print(f"  defaults with {giver.name}: {_assigned(recipe.name, giver.companions[recipe.name])}")
-    for figure in recipe.published:
-        told = f"  published: {figure.images} {figure.metric} {figure.value}"
-        console.print(f"{told} {f'with {figure.with_} ' if figure.with_ else ''}({figure.source})")
+            yield f"defaults with {giver.name}: {_assigned(recipe.name, giver.companions[recipe.name])}"
+
+
+def _figure(figure: Published) -> str:
+    behind = f" with {figure.with_}" if figure.with_ else ""
+    return f"published: {figure.images} {figure.metric} {figure.value}{behind} ({figure.source})"
 
 
 def _shown(name: str) -> tuple[Recipe, Mapping[str, Any]]:
     """The component called `name` and, if it is a variant, the variant's settings."""
-    known, own = load_all(), dict[str, tuple[Recipe, Mapping[str, Any]]]()
-    for recipe in known.values():
-        own |= {f"{recipe.name}-{variant}": (recipe, values) for variant, values in recipe.variants.items()}
-    if name not in known and name not in own:
-        holding = [recipe.name for recipe in known.values() if name in recipe.table]
+    known = {own: (recipe, values) for recipe in load_all().values() for own, values in recipe.named.items()}
+    if name not in known:
+        holding = [recipe.name for recipe in load_all().values() if name in recipe.table]
         told = "".join(f"; it is an entry of {holder}: `wsss-orch show {holder}`" for holder in holding)
-        raise WrongInput(f"there is no component {name!r}{told or nearest(name, {*known, *own})}")
-    return own.get(name) or (known[name], {})
+        raise WrongInput(f"there is no component {name!r}{told or nearest(name, known)}")
+    return known[name]
 
 
 def _print_overrides(console: Console, recipe: Recipe) -> None:

@@ -20,12 +20,7 @@ def compare(
             help="Runs, launches (a run without its random seed), method expressions, or sweeps.", autocompletion=complete.runs
         ),
     ],
-    to: Annotated[
-        list[Path],
-        paths.option(
-            parser=paths.file, help="Also write this file: .html, .md, .tex or .csv, or .svg or .png of a plot; may be repeated."
-        ),
-    ] = [],  # noqa: B006 (typer's way)
+    to: options.Files = [],
     plot: Annotated[
         str,
         typer.Option(
@@ -38,7 +33,7 @@ def compare(
         paths.option(
             "--with", help="A CSV of results that were measured elsewhere or published (see results/README.md); may be repeated."
         ),
-    ] = [],  # noqa: B006 (typer's way)
+    ] = [],
     samples: options.Samples = SAMPLES,
     store: options.StoreRoot = options.STORE,
 ) -> None:

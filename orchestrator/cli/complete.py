@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from orchestrator.planning.recipe import ADD_ONS, AUTO, FOLD_ORDER, Recipe, Setting
+from orchestrator.planning.recipe import ADD_ONS, AUTO, FOLD_ORDER, Setting
 from orchestrator.planning.recipes import allowed, load_all
 from orchestrator.storage.place import STORE
 
@@ -53,21 +53,14 @@ def runs(incomplete: str) -> list[str]:
 
 
 def _names(kinds: Iterable[str]) -> list[str]:
-    found = [recipe for recipe in load_all().values() if recipe.kind in kinds]
-    return sorted(
-        name for recipe in found for name in (recipe.name, *(f"{recipe.name}-{variant}" for variant in recipe.variants))
-    )
+    return sorted(name for recipe in load_all().values() if recipe.kind in kinds for name in recipe.named)
 
 
 def _settings() -> Iterable[tuple[str, Setting]]:
     for recipe in load_all().values():
         if recipe.kind != "preset":
             for name, setting in recipe.settings.items():
-                yield f"{_owner(recipe)}.{name}", setting
-
-
-def _owner(recipe: Recipe) -> str:
-    return "images" if recipe.kind == "images" else recipe.name
+                yield f"{recipe.prefix}.{name}", setting
 
 
 def _choices(setting: Setting | None) -> list[str]:

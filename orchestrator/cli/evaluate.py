@@ -10,10 +10,8 @@ from rich.table import Table
 
 from imagesets.errors import WrongInput, refuse
 from imagesets.files import by_id
-from imagesets.findings import grouped
 from imagesets.image_set import MASK_SUFFIXES, ImageSet
 from imagesets.item import Item, read_label_map
-from imagesets.side_by_side import side_by_side
 from orchestrator.cli import options, paths
 from orchestrator.planning import scores
 from orchestrator.planning.images import images_alone, unread_alone
@@ -31,7 +29,7 @@ def evaluate(
     images: Annotated[str, typer.Option(help="An image set, such as shapes, voc12:PATH or folder:PATH.")],
     what: Annotated[str, typer.Option(help="What the label maps are: pseudo or seg (the default).")] = "",
     list_name: Annotated[str, typer.Option("--list", help="Image list; every image of it must have a PNG.")] = "val",
-    assign: Annotated[list[str], typer.Option("--set", help="key=value, such as evaluation.miou=truth; may be repeated.")] = [],  # noqa: B006 (typer's way)
+    assign: Annotated[list[str], typer.Option("--set", help="key=value, such as evaluation.miou=truth; may be repeated.")] = [],
     store: options.ImagesRoot = options.STORE,
     json_file: Annotated[
         Path | None, paths.option("--json", parser=paths.file, help="Also write the scores to this file.")
@@ -123,28 +121,18 @@ class LabelMaps(Mapping):
 
 def _files(masks: Path, items: Sequence[Item], classes: int) -> dict[str, str]:
     """The PNG of every image by id; all are read before any is scored. Raises WrongInput with all problems."""
-    from imagesets.file_check import attempt, label_problems  # loads NumPy
+    from imagesets.file_check import label_problems  # loads NumPy
+    from imagesets.file_per_image import folder_problems
+
+    def look(path: Path, item: Item) -> list[str]:
+        return label_problems(path, read_label_map(path), item.image, classes)
 
     if not masks.is_dir():
         raise WrongInput(f"--masks {masks}: there is no such folder")
-    there, doubled = by_id(masks, MASK_SUFFIXES)
     if not items:
         raise WrongInput("the list is empty; there is nothing to score")
-    problems = []
-    if missing := [item.id for item in items if item.id not in there]:
-        problems.append(f"{len(missing)} of {len(items)} images have no PNG in {masks}; the first would be {missing[0]}.png")
-    if twice := [item.id for item in items if item.id in doubled]:
-        problems.append(f"{masks} has several files for the image {twice[0]}: {', '.join(doubled[twice[0]])}; it must have one")
-
-    def look(item: Item) -> list[str]:
-        path = Path(there[item.id])
-        return attempt(path, lambda: label_problems(path, read_label_map(path), item.image, classes))
-
-    known = [item for item in items if item.id in there]
-    looks = zip(known, side_by_side(look, known), strict=True)
-    problems += grouped((item.id, problem) for item, found in looks for problem in found)
-    refuse(problems, f"--masks {masks}", ", nothing was scored")
-    return there
+    refuse(folder_problems(masks, items, MASK_SUFFIXES, look), f"--masks {masks}", ", nothing was scored")
+    return by_id(masks, MASK_SUFFIXES).paths
 
 
 def _table(result: Mapping[str, Any], quantity: str) -> Table:

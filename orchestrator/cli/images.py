@@ -30,7 +30,7 @@ Assign = Annotated[
 @app.command("check")
 def check_images(
     spec: Spec,
-    assign: Assign = [],  # noqa: B006 (typer's way)
+    assign: Assign = [],
     bad: Annotated[
         Path | None, paths.option(parser=paths.file, help="Write the ids of images with a problem to this file, for --exclude.")
     ] = None,
@@ -85,7 +85,7 @@ def prepare_images(
     sbd: Annotated[
         Path | None, paths.option(help="Of voc12: the unpacked Semantic Boundaries Dataset, benchmark_RELEASE.")
     ] = None,
-    assign: Assign = [],  # noqa: B006 (typer's way)
+    assign: Assign = [],
 ) -> None:
     """Make lists, image-level labels and masks of a data set's own files. A stopped command goes on where it was.
 
@@ -124,7 +124,7 @@ def split_list(
     list_name: Annotated[str, typer.Option("--list", help="The list to divide.")],
     into: Annotated[str, typer.Option(help="The names of the two new lists: to learn from, and to score on.")] = "train,val",
     share: Annotated[float, typer.Option(min=0, max=1, help="The share of the images in the second list.")] = 0.2,
-    assign: Assign = [],  # noqa: B006 (typer's way)
+    assign: Assign = [],
     store: options.ImagesRoot = options.STORE,
 ) -> None:
     """Divide a list into two new ones. The images' names decide which image goes where, so it is the same every time.
@@ -162,7 +162,7 @@ def show_images(
     output: Annotated[Path, paths.option(parser=paths.file, help="The PNG file to write.")],
     list_name: Annotated[str, typer.Option("--list", help="An image list.")] = "train",
     count: Annotated[int, typer.Option(min=1, help="Number of images.")] = 12,
-    assign: Assign = [],  # noqa: B006 (typer's way)
+    assign: Assign = [],
     store: options.ImagesRoot = options.STORE,
 ) -> None:
     """Draw a contact sheet of a list. It shows images, their masks and their labels.

@@ -31,7 +31,6 @@ from orchestrator.planning.launch import (
     repeat,
     select,
 )
-from orchestrator.planning.plan import Planner
 from orchestrator.planning.planned_stage import PlannedStage
 from orchestrator.planning.refusals import made_otherwise, problems, refuse_run, unread
 from orchestrator.planning.stage import narrowed
@@ -45,19 +44,6 @@ from orchestrator.tracking.tracking import deliver_or_say
 if TYPE_CHECKING:
     from orchestrator.afterwards.bundle import Bundle
 
-EPILOG = """Examples:
-
-  wsss-orch launch --method lpcam+amn
-
-  wsss-orch launch --method cam+irn --plan
-
-  wsss-orch launch --method recam+irn --runs 5
-
-  wsss-orch launch --method lpcam+irn --images voc12:PATH --segmenter deeplabv2-resnet101 --set lpcam.clusters=20
-
-  wsss-orch launch --method lpcam+irn --images voc12:PATH --maps-from MAPS --plan
-"""
-
 
 def launch(
     context: typer.Context,
@@ -65,7 +51,7 @@ def launch(
     images: options.Images = "shapes",
     segmenter: options.Segmenter = "",
     recipe: options.Preset = "",
-    assign: options.Assignments = [],  # noqa: B006 (typer's way)
+    assign: options.Assignments = [],
     random_seed: Annotated[int, typer.Option(help="Decides weights, order, augmentation and clustering.")] = 0,
     runs: Annotated[int, typer.Option(min=1, help="Repeat with this number of random seeds, from --random-seed on.")] = 1,
     random_seeds: options.Seeds = "",
@@ -84,7 +70,20 @@ def launch(
     masks_from: Annotated[Path | None, paths.option(help=in_place.HELP["masks"])] = None,
     saliency: options.Saliency = None,
 ) -> list[str]:
-    """Run a method, from image-level labels to a scored segmenter."""
+    """Run a method, from image-level labels to a scored segmenter.
+
+    Examples:
+
+      wsss-orch launch --method lpcam+amn
+
+      wsss-orch launch --method cam+irn --plan
+
+      wsss-orch launch --method recam+irn --runs 5
+
+      wsss-orch launch --method lpcam+irn --images voc12:PATH --segmenter deeplabv2-resnet101 --set lpcam.clusters=20
+
+      wsss-orch launch --method lpcam+irn --images voc12:PATH --maps-from MAPS --plan
+    """
     began, console, where = time.monotonic(), terminal(), Where(engine, address)
     if until and only:
         raise WrongInput(f"--until {until} runs all that leads to a stage, --only {only} one stage alone; give one of them")
@@ -108,7 +107,7 @@ def launch(
     if not plan:
         where.check()
         options.drive(context, request.store)
-        wanted = _with_kept_network(wanted, bundle)
+        wanted = _with_kept_network(wanted, bundle) if bundle else wanted
     opened = open_images(images, wanted.settings, request.store, make=not plan, exclude=exclude)
     if opened is None:
         _show_without_images(console, replace(wanted, stages=narrowed(wanted.stages, until, only)))
@@ -126,12 +125,9 @@ def launch(
         _show(console, prepared, plans)
         return []
     failures = _carry_out(console, prepared, plans, where, forced, tracked, report=not only)
-    console.print(options.ending(began, _log_of(prepared)))
+    console.print(options.ending(began, prepared[0].folder / LOG))
     _raise(console, prepared, failures)
     return [] if only else [run.run for run in prepared]
-
-
-launch.__doc__ = f"{launch.__doc__}\n\n{EPILOG}"
 
 
 def _bundle(network_from: Path | None) -> "Bundle | None":
@@ -152,10 +148,8 @@ def _wanted(console: Console, request: Request) -> Experiment:
     return wanted
 
 
-def _with_kept_network(wanted: Experiment, bundle: "Bundle | None") -> Experiment:
+def _with_kept_network(wanted: Experiment, bundle: "Bundle") -> Experiment:
     """The experiment with the bundle's network in the store, which keeps the file for `reproduce`."""
-    if bundle is None:
-        return wanted
     request = wanted.request
     kept = in_place.assignments(network=bundle.network(request.store / in_place.IMPORTED))
     return experiment(replace(request, assignments=(*request.assignments, *kept)))
@@ -218,17 +212,17 @@ def _carry_out(
     """Check the images, run the missing stages, and with `report` write the results; returns the error of each run, or None."""
     warn(console, check_images(runs[0]))
     options.note(console, where.advice(plans[0]))
-    _begin(console, runs[0].planner, forced)
-    failures = _run(console, runs, plans, where, tracked if report else None)
+    options.open_store(console, runs[0].planner)
+    _discard(forced)
+    told = tracked if report else None
+    failures = run_missing(console, runs, plans, where, told, runs[0].folder / LOG, runs[0].request.method)
     if report:
         _report(console, runs, failures, tracked)
     return failures
 
 
-def _begin(console: Console, shared: Planner, forced: Mapping[Path, str]) -> None:
-    """Open the store, and remove the results of forced stages, so that they are made again."""
-    options.open_store(console, shared.store)
-    shared.fingerprints.save()
+def _discard(forced: Mapping[Path, str]) -> None:
+    """Remove the results of forced stages, so that they are made again."""
     from orchestrator.storage.result import discard_stage  # loads numpy
 
     for folder, name in forced.items():
@@ -236,27 +230,30 @@ def _begin(console: Console, shared: Planner, forced: Mapping[Path, str]) -> Non
             raise WrongInput(f"{name} is being made by another launch; it cannot be discarded now")
 
 
-def _run(
-    console: Console, runs: Sequence[Prepared], plans: Sequence[Sequence[PlannedStage]], where: Where, tracked: str | None
+def run_missing(
+    console: Console,
+    runs: Sequence[Prepared],
+    plans: Sequence[Sequence[PlannedStage]],
+    where: Where,
+    tracked: str | None,
+    log: Path,
+    what: str,
 ) -> Sequence[Exception | None]:
-    """Run the missing stages of each run's plan; returns the error of each run, or None. MLflow is told if `tracked` is a URI."""
-    first = runs[0]
-    if all(step.cached for steps in plans for step in steps):
-        count = sum(map(len, plans))
-        console.print(f"nothing to do: all {count} stages of {first.request.method} are cached in {first.request.store}")
+    """Run the missing stages of each run's plan; returns the error of each run, or None. MLflow is told if `tracked` is a URI.
+
+    `what` has these stages; it is named if all of them are cached.
+    """
+    first, steps = runs[0], {step.key: step for plan in plans for step in plan}
+    if all(step.cached for step in steps.values()):
+        console.print(f"nothing to do: all {len(steps)} stages of {what} are cached in {first.request.store}")
         return [None] * len(runs)
-    workers, log, live = first.settings["training.workers"], _log_of(runs), Live(first.request.store, tracked)
-    whole = [len(steps) for steps in plans] == [len(run.steps) for run in runs]
+    workers, live = first.settings["training.workers"], Live(first.request.store, tracked)
+    whole = [len(plan) for plan in plans] == [len(run.steps) for run in runs]
     with announced(runs, whole), Execution(console, first.planner, workers, where, log) as execution, live:
         live.follow(runs)
         failures = execution.run(plans)
         live.end((run.run for run, failure in zip(runs, failures, strict=True) if failure), "FAILED")
         return failures
-
-
-def _log_of(runs: Sequence[Prepared]) -> Path:
-    """The log of a launch, which is in the folder of its first run."""
-    return runs[0].request.store / "runs" / runs[0].run / LOG
 
 
 def _report(console: Console, runs: Sequence[Prepared], failures: Sequence[Exception | None], tracked: str | None) -> None:
@@ -270,7 +267,7 @@ def _report(console: Console, runs: Sequence[Prepared], failures: Sequence[Excep
     made = []
     for run, failure in zip(runs, failures, strict=True):
         if failure:
-            note_failure(run.request.store / "runs" / run.run, failure)
+            note_failure(run.folder, failure)
         else:
             finished = completed(run)
             made.append((finished, *write_results(finished)))

@@ -11,10 +11,10 @@ from rich.console import Console
 
 from imagesets.errors import WrongInput
 from orchestrator.cli import complete, paths
+from orchestrator.planning.plan import Planner
 from orchestrator.storage.bucket import mirror_folder, noted_address, open_bucket
 from orchestrator.storage.place import STORE as STORE
 from orchestrator.storage.remote import SCHEME, Address, address_of
-from orchestrator.storage.store import Store
 from orchestrator.tracking.tracking import VARIABLE, check_tracking
 
 MOST_SEEDS = 1000  # of one command: planning takes some 20 ms for each
@@ -42,6 +42,14 @@ Preset = Annotated[
     str, typer.Option("--recipe", help="A preset's name or a YAML file of settings.", autocompletion=complete.presets)
 ]
 Assignments = Annotated[list[str], typer.Option("--set", help="key=value; may be repeated.", autocompletion=complete.settings)]
+Files = Annotated[
+    list[Path],
+    paths.option(
+        "--to",
+        parser=paths.file,
+        help="Also write this file: .html, .md, .tex or .csv, or .svg or .png of a plot or figure; may be repeated.",
+    ),
+]
 Saliency = Annotated[
     Path | None,
     paths.option(help="Folder of saliency maps, one 8-bit greyscale image each, for methods that need them; or contrast."),
@@ -51,7 +59,7 @@ Seeds = Annotated[str, typer.Option("--random-seeds", help="Repeat with these ra
 
 def assignments(assign: Sequence[str], saliency: Path | None) -> list[str]:
     """The values of --set, with that of --saliency."""
-    return [*assign, *(f"images.saliency={folder}" for folder in (saliency,) if folder is not None)]
+    return [*assign, f"images.saliency={saliency}"] if saliency else [*assign]
 
 
 def store_root(context: typer.Context, store: Path) -> Path:
@@ -113,10 +121,14 @@ def drive(context: typer.Context, store: Path) -> None:
     context.with_resource(driving(store))
 
 
-def open_store(console: Console, store: Store) -> None:
-    """Make the folders of a store, and tell if it is new: a person who expects an old one sees that it is not there."""
-    if store.open():
-        console.print(f"a new store: {store.root}")
+def open_store(console: Console, planner: Planner) -> None:
+    """Make the folders of the planner's store, and tell if it is new: a person who expects an old one sees that it is not there.
+
+    The fingerprints of the images are kept in it.
+    """
+    if planner.store.open():
+        console.print(f"a new store: {planner.store.root}")
+    planner.fingerprints.save()
 
 
 def seeds_of(random_seed: int, runs: int, random_seeds: str) -> list[int]:

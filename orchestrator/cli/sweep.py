@@ -33,7 +33,7 @@ def sweep(
     images: options.Images = "shapes",
     segmenter: options.Segmenter = "",
     recipe: options.Preset = "",
-    assign: options.Assignments = [],  # noqa: B006 (typer's way)
+    assign: options.Assignments = [],
     search: Annotated[
         str, typer.Option(help="grid (all combinations of values), random, or optuna (learns from scores).")
     ] = "grid",
@@ -120,8 +120,7 @@ def _run(console: Console, asked: Sweep, where: Where, at_once: int, tracked: st
         check(asked.stop_early, one.steps)
     warn(console, check_images(one))
     options.note(console, where.advice(one.steps))
-    options.open_store(console, shared.store)
-    shared.fingerprints.save()
+    options.open_store(console, shared)
     log = asked.folder / LOG
     workers = wanted.settings["training.workers"]
     with Execution(console, shared, workers, where, log) as execution, Live(request.store, tracked, asked.name) as live:
@@ -137,7 +136,7 @@ def _report(console: Console, asked: Sweep, tracked: str | None) -> None:
 
     record = read_sweep(asked.request.store, asked.name)
     if record is None:
-        raise WrongInput(f"the sweep {asked.name} made no trial; its log is {asked.folder / 'log.txt'}")
+        raise WrongInput(f"the sweep {asked.name} made no trial; its log is {asked.folder / LOG}")
     found = findings(Runs(asked.request.store), record, asked.by)
     console.print(sweep_table(found))
     for sentence in [*found.failed, *found.verdict()]:

@@ -10,16 +10,16 @@ import typer
 from rich.console import Console
 
 from imagesets.errors import WrongInput
-from orchestrator.cli import complete, options, paths
+from orchestrator.cli import complete, options
+from orchestrator.cli.launch import run_missing
 from orchestrator.cli.options import ENDINGS, PLOT_ENDINGS
-from orchestrator.engine.announced import announced
 from orchestrator.engine.checks import Weights, check_images, check_imports, weights_problems
-from orchestrator.engine.execution import Execution, Where
+from orchestrator.engine.execution import Where
 from orchestrator.planning.images import images_recipe, open_images
 from orchestrator.planning.launch import Experiment, Prepared, planner
 from orchestrator.planning.refusals import made_otherwise, refuse_run
 from orchestrator.reading.results import completed, write_results
-from orchestrator.reading.summary import note_failure, sentence
+from orchestrator.reading.summary import note_failure
 from orchestrator.reading.tables import table as plain_table
 from orchestrator.reading.tables import terminal, warn
 from orchestrator.storage.place import LOG
@@ -28,7 +28,6 @@ from orchestrator.tables.asked import Asked
 from orchestrator.tables.catalogue import find_table, load_tables
 from orchestrator.tables.plan_table import print_plans
 from orchestrator.tables.planned import PlannedRow, Wanted, experiments, plan_rows, runs_of, unread
-from orchestrator.tracking.live import Live
 from orchestrator.tracking.tracking import deliver_or_say
 
 
@@ -58,20 +57,14 @@ def table(
         typer.Option(
             "--set", help="key=value, or PATTERN:key=value for some rows; may be repeated.", autocompletion=complete.settings
         ),
-    ] = [],  # noqa: B006 (typer's way)
+    ] = [],
     saliency: options.Saliency = None,
-    rows: Annotated[list[str], typer.Option(help="Rows to run: a label, an expression, or a pattern; may be repeated.")] = [],  # noqa: B006
+    rows: Annotated[list[str], typer.Option(help="Rows to run: a label, an expression, or a pattern; may be repeated.")] = [],
     runs: Annotated[
         int, typer.Option(min=0, help="Repeat each row with this number of random seeds; 0: as the table says, or once.")
     ] = 0,
     random_seeds: options.Seeds = "",
-    to: Annotated[
-        list[Path],
-        paths.option(
-            parser=paths.file,
-            help="Also write this file: .html, .md, .tex or .csv, or .svg or .png of a figure; may be repeated.",
-        ),
-    ] = [],  # noqa: B006
+    to: options.Files = [],
     plan: Annotated[bool, typer.Option("--plan", help="Show what would run; writes nothing.")] = False,
     store: options.StoreRoot = options.STORE,
     engine: options.Engine = "ray",
@@ -156,28 +149,13 @@ def _refuse(row: PlannedRow, further: Callable[[Prepared], list[str]]) -> None:
 
 def _run(console: Console, asked: Asked, planned: Sequence[PlannedRow], where: Where, tracked: str | None) -> Mapping[str, str]:
     """Run the missing stages of the chosen rows, each once; returns the errors of runs by their names."""
-    runs = runs_of(asked, planned)
-    first = next(iter(runs.values()))
-    steps = {step.key: step for run in runs.values() for step in run.steps}
-    warn(console, check_images(replace(first, steps=list(steps.values()))))
-    options.open_store(console, first.planner.store)
-    first.planner.fingerprints.save()
-    if all(step.cached for step in steps.values()):
-        console.print(f"nothing to do: all {len(steps)} stages of {asked.table.id} are cached in {asked.store}")
-        return {}
+    runs = list(runs_of(asked, planned).values())
+    steps = {step.key: step for run in runs for step in run.steps}
+    warn(console, check_images(replace(runs[0], steps=list(steps.values()))))
+    options.open_store(console, runs[0].planner)
     asked.folder.mkdir(parents=True, exist_ok=True)
-    workers, log, live = first.settings["training.workers"], asked.folder / LOG, Live(asked.store, tracked)
-    with announced(runs.values()), Execution(console, first.planner, workers, where, log) as execution, live:
-        live.follow(list(runs.values()))
-        failures = execution.run([run.steps for run in runs.values()])
-        live.end((name for name, failure in zip(runs, failures, strict=True) if failure), "FAILED")
-    return {name: _noted(runs[name], name, failure) for name, failure in zip(runs, failures, strict=True) if failure}
-
-
-def _noted(run: Prepared, name: str, failure: Exception) -> str:
-    """The error of a run as a sentence, which is noted in its folder."""
-    note_failure(run.request.store / "runs" / name, failure)
-    return sentence(failure)
+    failures = run_missing(console, runs, [run.steps for run in runs], where, tracked, asked.folder / LOG, asked.table.id)
+    return {run.run: note_failure(run.folder, failure) for run, failure in zip(runs, failures, strict=True) if failure}
 
 
 def _report(

@@ -10,7 +10,7 @@ from orchestrator.tracking.tracking import deliver, deliver_sweep, finished_runs
 
 
 def track(
-    runs: Annotated[list[str], typer.Argument(metavar="RUN", help="Names of runs, as in STORE/runs; all by default.")] = [],  # noqa: B006 (typer's way)
+    runs: Annotated[list[str], typer.Argument(metavar="RUN", help="Names of runs, as in STORE/runs; all by default.")] = [],
     tracking_uri: options.TrackingUri = "",
     store: options.StoreRoot = options.STORE,
 ) -> None:

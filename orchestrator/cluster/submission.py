@@ -15,7 +15,7 @@ from orchestrator.engine.interrupt import GIVEN
 from orchestrator.planning import launch
 from orchestrator.planning.images import images_recipe
 from orchestrator.planning.refusals import problems
-from orchestrator.planning.settings import NO_FILE, declared, parse_assignments
+from orchestrator.planning.settings import NO_FILE, declared, is_file, parse_assignments
 from orchestrator.planning.stage import narrowed
 from orchestrator.reading.hidden import hidden_command
 from orchestrator.reading.protocol import SALIENCY
@@ -82,12 +82,12 @@ class Submission:
     def _check_settings(self) -> None:
         """Resolve method and settings like the cluster, without files that may exist only there."""
         values = self.values
-        preset = "" if _is_file(values["recipe"]) else values["recipe"]
+        preset = "" if is_file(values["recipe"]) else values["recipe"]
         assignments = tuple(text for text in values["assign"] if not self._file_of(text))
         if values.get("saliency") or any(text.startswith(f"{SALIENCY}=") for text in values["assign"]):
             assignments += (f"{SALIENCY}={Path.cwd()}",)  # a run may need such a folder, so some folder stands for it
         request = launch.Request(values["method"], values["images"], values["segmenter"], preset, assignments, cluster=True)
-        known = not _is_file(values["recipe"])  # the preset file may exist only on the cluster
+        known = not is_file(values["recipe"])  # the preset file may exist only on the cluster
         if "vary" not in values:
             wanted = launch.experiment(request)
             stages = narrowed(wanted.stages, values["until"], values["only"])
@@ -103,7 +103,7 @@ class Submission:
     def _check_table(self) -> None:
         """Find the table and its rows, and resolve their settings, as `_check_settings` does."""
         values, kind = self.values, self.values["images"].partition(":")[0]
-        preset = "" if _is_file(values["recipe"]) else values["recipe"]
+        preset = "" if is_file(values["recipe"]) else values["recipe"]
         assignments = tuple(text for text in values["assign"] if not self._file_of(text))
         asked = Asked(
             table=find_table(values["name"], kind),
@@ -125,7 +125,7 @@ class Submission:
         kind, _, path = values.get("images", "shapes").partition(":")
         if not images_recipe(values.get("images", "shapes")).make:
             yield f"--images {kind}:", path
-        if _is_file(values.get("recipe", "")):
+        if is_file(values.get("recipe", "")):
             yield "--recipe", values["recipe"]
         yield from ((f"--{option.replace('_', '-')}", str(values[option])) for option in FILES if values.get(option))
         for text in (*values.get("assign", ()), *(f"{SALIENCY}={folder}" for folder in [values.get("saliency")] if folder)):
@@ -158,7 +158,3 @@ def send(client: jobs.Client, submission: Submission, version: str, commit: str 
         return client.submit_job(
             entrypoint=submission.entrypoint, runtime_env=environment, metadata=about, submission_id=submission.name()
         )
-
-
-def _is_file(recipe: str) -> bool:
-    return Path(recipe).suffix in (".yaml", ".yml")

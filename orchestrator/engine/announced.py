@@ -30,7 +30,7 @@ def announced(runs: Iterable[Prepared], whole: bool = True) -> Iterator[None]:
     """
     with ExitStack() as stack:
         for run in runs:
-            folder = run.request.store / "runs" / run.run
+            folder = run.folder
             others = read_json(folder / PLANNED) or () if _counts(folder) else ()
             write_json(folder / PLANNED, list(dict.fromkeys([*others, *(key for step in run.steps for key in step.needs)])))
             if whole:

@@ -25,16 +25,18 @@ DEFAULTS = {  # environment variables of Ray, unless the user's shell has set th
     "RAY_IGNORE_UNHANDLED_ERRORS": "1",  # of shards that run when a launch is stopped
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # by default a finished training is noticed after 2 s
 }
+QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
 REPORTS = logging.getLogger("raylet")  # gets the messages of Ray's servers
 QUESTION = "/ray.rpc.NodeInfoGcsService/CheckAlive"  # the request of `ray health-check`
 PATIENCE = 10  # seconds for an answer
 OBJECT_STORE = 256 << 20  # bytes; only jobs and figures pass through the object store of a private Ray
+PRIVATE = {**QUIET, "include_dashboard": False, "object_store_memory": OBJECT_STORE}
 LONGEST = 28  # bytes of the path of a folder for Ray's session; the paths of its sockets are 79 longer and have at most 107
 
 
 @contextmanager
-def connected(address: str = "", cpus: int = 1) -> Iterator[None]:
-    """Connect to the cluster at `address` during the block, or start a private Ray with at least `cpus` CPUs.
+def connected(address: str, cpus: int = 1) -> Iterator[None]:
+    """Connect to the cluster at `address` during the block; "" starts a private Ray with at least `cpus` CPUs.
 
     Raises WrongInput if the cluster refuses.
     """
@@ -42,36 +44,39 @@ def connected(address: str = "", cpus: int = 1) -> Iterator[None]:
         os.environ.setdefault(name, value)
     if token := os.environ.get("RAY_AUTH_TOKEN_PATH"):  # Ray reads it below, in another working directory
         os.environ["RAY_AUTH_TOKEN_PATH"] = os.path.abspath(os.path.expanduser(token))
-    if address:
-        refuse_wrong_token(address)
-    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
-    if not address:
-        os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # a process that asks whether a cloud takes nodes back
-        room = max(cores(), cpus)
-        options |= {"include_dashboard": False, "num_cpus": room, "object_store_memory": OBJECT_STORE}
-        _ensure_token()
     # workers import from the driver's working directory; from one without modules they cannot import a user's folder metrics/
     # (Ray's own `working_dir` can be deleted for a worker when another worker has ended)
     with tempfile.TemporaryDirectory(prefix="ray-", dir=None if address else _folder(), ignore_cleanup_errors=True) as folder:
-        if not address:  # instead of /tmp/ray, which may be another user's and keeps the files of all sessions
-            options["_temp_dir"] = folder
-        try:
-            with chdir(folder):
-                ray.init(address=address or "local", **options)
-            _tell_the_log()
-            if not address:  # the process that asks an autoscaler for nodes, 50 MB
-                worker._global_node.kill_monitor(check_alive=False)  # type: ignore[attr-defined]  # it is there after init
-        except (AuthenticationError, ConnectionError, RuntimeError, ValueError) as error:
-            if not address:
-                raise
-            why = " ".join(str(error).partition("Traceback")[0].split())
-            if isinstance(error, AuthenticationError):
-                why = "the cluster and this shell differ in RAY_AUTH_MODE or the token"
-            raise WrongInput(f"--address {address}: {why}") from error
+        with chdir(folder):
+            if address:
+                _join(address)
+            else:
+                _start(folder, cpus)
+        _tell_the_log()
         try:
             yield
         finally:
             ray.shutdown()
+
+
+def _join(address: str) -> None:
+    """Connect to a running cluster. Raises WrongInput if it refuses."""
+    refuse_wrong_token(address)
+    try:
+        ray.init(address=address, **QUIET)
+    except AuthenticationError as error:
+        raise WrongInput(f"--address {address}: the cluster and this shell differ in RAY_AUTH_MODE or the token") from error
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise WrongInput(f"--address {address}: {' '.join(str(error).partition('Traceback')[0].split())}") from error
+
+
+def _start(folder: str, cpus: int) -> None:
+    """Start a private Ray with the files of its session in `folder`: /tmp/ray may be another user's, and keeps all sessions."""
+    os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # a process that asks whether a cloud takes nodes back
+    _ensure_token()
+    ray.init("local", num_cpus=max(cores(), cpus), _temp_dir=folder, **PRIVATE)
+    # the process that asks an autoscaler for nodes, 50 MB
+    worker._global_node.kill_monitor(check_alive=False)  # type: ignore[attr-defined]  # it is there after init
 
 
 def _folder() -> str:

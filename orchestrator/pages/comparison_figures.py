@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from imagesets.errors import WrongInput
-from orchestrator.pages.figures import COLOURS, SIZE, STYLE, STYLES, blank, file_of, grid, in_unit, svg
+from orchestrator.pages.figures import ABOVE, COLOURS, SIZE, STYLE, STYLES, blank, file_of, grid, in_unit, svg
 from orchestrator.planning import scores
 from orchestrator.planning.components import components
 from orchestrator.planning.score_recipe import Metric, Plot
@@ -204,4 +204,4 @@ def _name_places(axes, names: Sequence[str]) -> None:
 
 
 def _legend(axes) -> None:
-    axes.legend(ncols=2, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0, handlelength=1.6, columnspacing=1, fontsize=8)
+    axes.legend(ncols=2, columnspacing=1, fontsize=8, **ABOVE)

@@ -11,13 +11,13 @@ from imagesets.errors import WrongInput
 from orchestrator.pages import SAMPLES
 from orchestrator.pages.comparison_figures import figures
 from orchestrator.pages.confusion import Scored, matrices
-from orchestrator.pages.page import template
+from orchestrator.pages.page import write
 from orchestrator.pages.report import drawable, layer_of, title
 from orchestrator.pages.samples import sheet
 from orchestrator.reading import formats
 from orchestrator.reading.comparison import Comparison, Entry
 from orchestrator.reading.runs import FinishedRun
-from orchestrator.storage.store import Store, write_atomically
+from orchestrator.storage.store import Store
 
 
 def write_page(comparison: Comparison, store: Path, path: Path, count: int = SAMPLES) -> str:
@@ -32,7 +32,9 @@ def write_page(comparison: Comparison, store: Path, path: Path, count: int = SAM
         missing = f"the page shows no images: {error}"
     heads = formats.columns(comparison)
     classes = {formats.class_head(place): (place, formats.class_rows(comparison, place)) for place in comparison.lines}
-    page = template("comparison.html.j2").render(
+    write(
+        path,
+        "comparison.html.j2",
         comparison=comparison,
         columns=[head.removeprefix(">") for head in heads],
         numbers=[head.startswith(">") for head in heads],
@@ -43,8 +45,6 @@ def write_page(comparison: Comparison, store: Path, path: Path, count: int = SAM
         sheets=browser,
         warnings=[*comparison.warnings, *filter(None, [missing])],
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, page.encode())
     return missing
 
 

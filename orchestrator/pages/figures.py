@@ -19,6 +19,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8A8A8A")
 STYLES = ("-", "--", ":", "-.")  # so that lines differ in more than colour
 SIZE = (3.5, 2.5)  # inches, the width of a phone, so that text is not shrunk
 INK = "#010203"  # replaced by the page's text colour when the SVG is written
+ABOVE: Any = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0, "handlelength": 1.6}  # a legend above the axes
 STYLE: Any = {
     "svg.fonttype": "none",  # text stays text: it is small and sharp, and a search finds it
     "font.sans-serif": ["DejaVu Sans"],
@@ -42,7 +43,7 @@ def threshold_curve(row: Mapping[str, Any], name: str) -> str:
     axes.axvline(fixed, color=INK, linewidth=0.8)
     axes.annotate(f"{way(row['protocol'])} {fixed:.2f}", (fixed, 0), (3, 3), textcoords="offset points", fontsize=8)
     axes.set_ylim(0, 100)
-    axes.legend(ncols=3, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0, handlelength=1.6, columnspacing=1)
+    axes.legend(ncols=3, columnspacing=1, **ABOVE)
     return svg(figure, name)
 
 

@@ -2,6 +2,7 @@
 
 from itertools import cycle
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
@@ -10,6 +11,7 @@ from orchestrator.planning import scores
 from orchestrator.reading.numbers import explained, heading, told
 from orchestrator.reading.results import entry
 from orchestrator.reading.tables import oracle, threshold
+from orchestrator.storage.store import write_atomically
 
 
 def template(name: str) -> Template:
@@ -36,6 +38,13 @@ def template(name: str) -> Template:
         "entry": entry,
     }
     return environment.get_template(name)
+
+
+def write(path: Path, name: str, **content: Any) -> None:
+    """Write the page that the template `name` makes of `content`."""
+    page = template(name).render(content)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, page.encode())
 
 
 def percent(value: float | None) -> str:

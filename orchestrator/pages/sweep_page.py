@@ -6,13 +6,12 @@ from typing import Any
 
 import matplotlib
 
-from orchestrator.pages.figures import COLOURS, STYLE, blank, in_unit, scale_of, spread_line, svg
-from orchestrator.pages.page import template
+from orchestrator.pages.figures import ABOVE, COLOURS, STYLE, blank, in_unit, scale_of, spread_line, svg
+from orchestrator.pages.page import write
 from orchestrator.planning import scores
 from orchestrator.planning.score_recipe import Metric
 from orchestrator.reading.numbers import axis
 from orchestrator.reading.summary import Row
-from orchestrator.storage.store import write_atomically
 from orchestrator.sweeps.sweep_results import Findings, slices
 from orchestrator.sweeps.sweep_table import sweep_columns, sweep_rows
 from orchestrator.sweeps.trial import Trial, told
@@ -31,9 +30,7 @@ def write_page(found: Findings, path: Path) -> None:
             f"{scores.main_metric(about['quantity']).title} of {scores.quantities()[about['quantity']].many} over their threshold"
         )
         figures.append((title, _curves(curves)))
-    page = template("sweep.html.j2").render(found=found, columns=sweep_columns(found), rows=sweep_rows(found), figures=figures)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, page.encode())
+    write(path, "sweep.html.j2", found=found, columns=sweep_columns(found), rows=sweep_rows(found), figures=figures)
 
 
 def _mains(found: Findings) -> list[Metric]:
@@ -55,7 +52,7 @@ def _sensitivity(name: str, points: Sequence[tuple[Any, Trial]], metric: Metric)
     scale_of(axes, at if numeric else ())
     if not numeric:
         axes.set_xticks(at, [str(value) for value, _ in points])
-    axes.legend(ncols=3, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0, handlelength=1.6)
+    axes.legend(ncols=3, **ABOVE)
     return svg(figure, f"sensitivity {name}")
 
 
@@ -71,5 +68,5 @@ def _curves(trials: Sequence[tuple[Trial, Row]]) -> str:
         style = {"color": COLOURS[0], "linewidth": 1.6} if place == 0 else {"color": COLOURS[-1], "linewidth": 0.7}
         axes.plot(row.about["curve"]["threshold"], values, label=label, **style)
     if trials[0][0].values:  # without varied settings there is one curve, which needs no name
-        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0, handlelength=1.6)
+        axes.legend(**ABOVE)
     return svg(figure, "sweep curves")

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from orchestrator.pages.comparison_page import sheets
 from orchestrator.pages.figures import (
+    ABOVE,
     COLOURS,
     INK,
     SIZE,
@@ -23,11 +24,10 @@ from orchestrator.pages.figures import (
     spread_line,
     svg,
 )
-from orchestrator.pages.page import template
+from orchestrator.pages.page import write
 from orchestrator.planning import scores
 from orchestrator.reading.comparison import Entry
 from orchestrator.reading.numbers import axis
-from orchestrator.storage.store import write_atomically
 from orchestrator.tables import cells
 from orchestrator.tables.columns import Column
 from orchestrator.tables.findings import Findings, Line
@@ -38,7 +38,9 @@ LONG = 20  # characters of a label beside which there is no room for another
 def write_page(found: Findings, path: Path) -> None:
     """Write the page of a table to `path`."""
     entries = _entries(found)
-    page = template("table.html.j2").render(
+    write(
+        path,
+        "table.html.j2",
         found=found,
         about=found.asked.table,
         heads=cells.heads(found),
@@ -49,8 +51,6 @@ def write_page(found: Findings, path: Path) -> None:
         figures=[(_title(column, panel, lines), _figure(found, column, panel, lines)) for column, panel, lines in _panels(found)],
         sheets=sheets(entries, found.asked.store) if entries else [],
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, page.encode())
 
 
 def _entries(found: Findings) -> list[Entry]:
@@ -110,9 +110,8 @@ def _draw(axes: Any, found: Findings, column: Column, panel: str, lines: Sequenc
     else:
         _over_columns(axes, found, lines)
     marks, labels = axes.get_legend_handles_labels()
-    style = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0, "handlelength": 1.6, "fontsize": 8}
     columns = 2 if max(map(len, labels), default=0) < LONG else 1
-    axes.legend(marks, [fill(label, 2 * LONG) for label in labels], ncols=columns, **style)
+    axes.legend(marks, [fill(label, 2 * LONG) for label in labels], ncols=columns, fontsize=8, **ABOVE)
 
 
 def _curves(axes: Any, found: Findings, column: Column, lines: Sequence[Line]) -> None:

@@ -22,7 +22,7 @@ from orchestrator.planning.planned_stage import PlannedStage, ancestors
 from orchestrator.planning.precision import by_machine
 from orchestrator.planning.recipe import Recipe, Setting
 from orchestrator.planning.recipes import find, load_all
-from orchestrator.planning.settings import checked, declared, layered, parse_assignments, read_file
+from orchestrator.planning.settings import checked, declared, is_file, layered, parse_assignments, read_file
 from orchestrator.planning.stage import Stage, narrowed
 from orchestrator.planning.workers import WORKERS, dividing, room
 from orchestrator.storage.place import STORE
@@ -125,6 +125,11 @@ class Prepared:
         return f"{self.group}-{self.request.random_seed}"
 
     @property
+    def folder(self) -> Path:
+        """The folder of the run's results."""
+        return self.request.store / "runs" / self.run
+
+    @property
     def unscored(self) -> list[str]:
         """The lists that should be scored but have no masks."""
         lists = dict.fromkeys(stage.list_name for stage in self.experiment.stages if stage.scores and stage.recipe.truth)
@@ -174,7 +179,7 @@ def against_names(wanted: Experiment) -> Iterator[str]:
 def _against_file(wanted: Experiment, assigned: Mapping[str, Any]) -> Iterator[str]:
     """A sentence for each value of the user's file of settings that the variant of the named segmenter replaces."""
     request = wanted.request
-    if not _is_file(request.recipe) or not request.segmenter or request.weak_segmenter:
+    if not is_file(request.recipe) or not request.segmenter or request.weak_segmenter:
         return
     given = _preset(request.recipe)
     recipe, variant = find(request.segmenter, ("segmenter",))
@@ -258,7 +263,7 @@ def plan_with(planner: Planner, wanted: Experiment, run: str = "", until: str = 
     return found
 
 
-def plan_part(planner: Planner, wanted: Experiment, stages: Sequence[Stage], run: str = "") -> Prepared:
+def plan_part(planner: Planner, wanted: Experiment, stages: Sequence[Stage], run: str) -> Prepared:
     """Plan some stages of an experiment, which go over what the whole run reads of them."""
     names = {stage.name for stage in stages}
     try:
@@ -308,18 +313,13 @@ def _preset(recipe: str) -> Mapping[str, Any]:
     if not recipe:
         return {}
     path = Path(recipe).expanduser()
-    if _is_file(recipe):
+    if is_file(recipe):
         if not path.is_file():
             raise WrongInput(f"--recipe {recipe}: there is no such file")
         return read_file(path)
     if path.is_file() and recipe not in load_all():
         raise WrongInput(f"--recipe {recipe}: the name of a file of settings ends in .yaml or .yml")
     return with_unnamed_methods(find(recipe, ("preset",))[0].overrides)
-
-
-def _is_file(recipe: str) -> bool:
-    """Whether a recipe is a file of the user's own, and no preset."""
-    return Path(recipe).suffix in (".yaml", ".yml")
 
 
 def select(steps: list[PlannedStage], only: str) -> list[PlannedStage]:

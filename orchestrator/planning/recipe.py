@@ -199,3 +199,13 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     stages: tuple[StageRecipe, ...] = ()
     adds: AddOn | None = None  # of an add-on or a mixing
     published: tuple[Published, ...] = ()
+
+    @property
+    def prefix(self) -> str:
+        """What the full names of its settings begin with."""
+        return "images" if self.kind == "images" else self.name
+
+    @property
+    def named(self) -> dict[str, dict[str, Any]]:
+        """Its name and those of its variants, each with the variant's own settings."""
+        return {self.name: {}} | {f"{self.name}-{variant}": values for variant, values in self.variants.items()}

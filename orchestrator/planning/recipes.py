@@ -62,11 +62,8 @@ def find(name: str, kinds: tuple[str, ...]) -> tuple[Recipe, dict[str, Any]]:
 
     Raises WrongInput with the nearest existing name.
     """
-    known: dict[str, tuple[Recipe, dict[str, Any]]] = {
-        key: (recipe, {}) for key, recipe in load_all().items() if recipe.kind in kinds
-    }
-    for recipe, _ in list(known.values()):
-        known |= {f"{recipe.name}-{variant}": (recipe, values) for variant, values in recipe.variants.items()}
+    found = [recipe for recipe in load_all().values() if recipe.kind in kinds]
+    known = {own: (recipe, values) for recipe in found for own, values in recipe.named.items()}
     if name not in known:
         what = "method or refiner" if len(kinds) > 1 else kinds[0].replace("images", "kind of image set")
         raise WrongInput(f"there is no {what} called {name!r}{nearest(name, known)}")

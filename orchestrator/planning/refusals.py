@@ -32,11 +32,12 @@ def refuse_run(prepared: Prepared, further: Sequence[str] = ()) -> None:
 
 def problems(wanted: Experiment, stages: Sequence[Stage], counts: Mapping[str, int]) -> list[str]:
     """What is wrong with the settings of `stages`; `counts` has the number of images of each known list."""
-    found, allowed = [], _allowed(stages)
+    found, allowed = list[str](), _allowed(stages)
     for stage in stages:
-        found += [*_bounds(wanted, stage), *_foreign_parts(wanted, stage), *_size(stage, counts), *_shares(stage, allowed)]
-        found += [*_missing(wanted, stage), *_lacking(wanted, stage), *_contradictions(wanted, stage), *_never(stage, counts)]
-        found += _other_start(stage)
+        received = [name for name in stage.owned.values() if name]
+        for check in (_bound, _foreign_part, _missing, _lacking, _contradiction):
+            found += (problem for name in received for problem in check(wanted, name))
+        found += [*_size(stage, counts), *_shares(stage, allowed), *_never(stage, counts), *_other_start(stage)]
     if any(stage.recipe.kind == "train" for stage in stages) and not wanted.request.cluster:
         found += _beyond_this_machine(wanted.settings, gpus())
     return list(dict.fromkeys(found))  # several stages may receive one setting
@@ -50,28 +51,30 @@ def _beyond_this_machine(settings: Mapping[str, Any], room: int) -> Iterator[str
         yield f"{PRECISION}=float16 needs a GPU, and this machine has none; bfloat16 and float32 need none"
 
 
-def _bounds(wanted: Experiment, stage: Stage) -> Iterator[str]:
-    """Settings below a bound that depends on another setting."""
-    table = wanted.declared
-    for name in filter(None, stage.owned.values()):
-        if least := table[name].at_least:
-            other = f"{name.partition('.')[0]}.{least.setting}"
-            bound = least.times * wanted.settings[other] + least.plus
-            if wanted.settings[name] < bound:
-                yield f"{name}={wanted.settings[name]} must be at least {bound:g} where {other}={wanted.settings[other]}"
+def _beside(name: str, other: str) -> str:
+    """The full name of the setting `other` of the recipe that has the setting `name`."""
+    return f"{name.partition('.')[0]}.{other}"
 
 
-def _foreign_parts(wanted: Experiment, stage: Stage) -> Iterator[str]:
-    """Settings that name a part or a stride that the chosen backbone does not have."""
-    table, values = wanted.declared, wanted.settings
-    for name in filter(None, stage.owned.values()):
-        if backbone := table[name].part_of:
-            parts = (*table[name].choices, *parts_of(values[backbone]))
-            if values[name] not in parts:
-                yield f"{name}={values[name]} is no part of {backbone}={values[backbone]}, which has {', '.join(parts)}"
-        if (backbone := table[name].stride_of) and values[name] not in (strides := strides_of(values[backbone])):
-            own = ", ".join(map(str, strides))
-            yield f"{name}={values[name]} is no output stride of {backbone}={values[backbone]}, which has {own}"
+def _bound(wanted: Experiment, name: str) -> Iterator[str]:
+    """A setting below a bound that depends on another setting."""
+    if least := wanted.declared[name].at_least:
+        value, other = wanted.settings[name], _beside(name, least.setting)
+        bound = least.times * wanted.settings[other] + least.plus
+        if value < bound:
+            yield f"{name}={value} must be at least {bound:g} where {other}={wanted.settings[other]}"
+
+
+def _foreign_part(wanted: Experiment, name: str) -> Iterator[str]:
+    """A setting that names a part or a stride that the chosen backbone does not have."""
+    setting, values = wanted.declared[name], wanted.settings
+    if backbone := setting.part_of:
+        parts = (*setting.choices, *parts_of(values[backbone]))
+        if values[name] not in parts:
+            yield f"{name}={values[name]} is no part of {backbone}={values[backbone]}, which has {', '.join(parts)}"
+    if (backbone := setting.stride_of) and values[name] not in (strides := strides_of(values[backbone])):
+        own = ", ".join(map(str, strides))
+        yield f"{name}={values[name]} is no output stride of {backbone}={values[backbone]}, which has {own}"
 
 
 def _other_start(stage: Stage) -> Iterator[str]:
@@ -81,7 +84,7 @@ def _other_start(stage: Stage) -> Iterator[str]:
     before = stage.inputs["network"]
     (own, setting), (given, _) = _backbone(stage), _backbone(before)
     if own and given and own != given:
-        weights = f"{setting.partition('.')[0]}.weights"
+        weights = _beside(setting, "weights")
         yield (
             f"{setting}={own}, but with {weights}=none {stage.name} starts from {before.name}, which has {given}; "
             f"set {setting}={given}, or {weights} to imagenet or a file"
@@ -95,33 +98,29 @@ def _backbone(stage: Stage) -> tuple[str, str]:
     )
 
 
-def _missing(wanted: Experiment, stage: Stage) -> Iterator[str]:
+def _missing(wanted: Experiment, name: str) -> Iterator[str]:
     """Files that a stage cannot do without, such as saliency maps."""
-    table = wanted.declared
-    for name in filter(None, stage.owned.values()):
-        if table[name].needed and wanted.settings[name] == "none":
-            yield f"{wanted.request.method} needs {table[name].needed}"
+    if (needed := wanted.declared[name].needed) and wanted.settings[name] == "none":
+        yield f"{wanted.request.method} needs {needed}"
 
 
-def _lacking(wanted: Experiment, stage: Stage) -> Iterator[str]:
-    """Settings that the chosen entry of a table, such as the backbone, cannot follow."""
-    table = wanted.declared
-    for name in filter(None, stage.owned.values()):
-        if (needs := table[name].needs) and wanted.settings[name]:
-            other = f"{name.partition('.')[0]}.{needs.of}"
-            if needs.capability not in provided_by_entry(wanted.settings[other]):
-                value = f"{name}={wanted.settings[name]}"
-                yield f"{value} needs {needs.capability}, which {other}={wanted.settings[other]} does not provide; {name}=0 fits"
+def _lacking(wanted: Experiment, name: str) -> Iterator[str]:
+    """A setting that the chosen entry of a table, such as the backbone, cannot follow."""
+    value, needs = wanted.settings[name], wanted.declared[name].needs
+    if needs and value:
+        other = _beside(name, needs.of)
+        if needs.capability not in provided_by_entry(wanted.settings[other]):
+            lacks = f"which {other}={wanted.settings[other]} does not provide"
+            yield f"{name}={value} needs {needs.capability}, {lacks}; {name}=0 fits"
 
 
-def _contradictions(wanted: Experiment, stage: Stage) -> Iterator[str]:
-    """Settings that tell what weights saw, where the weights are no file."""
-    for name in filter(None, stage.owned.values()):
-        setting, value = wanted.declared[name], wanted.settings[name]
-        weights = f"{name.partition('.')[0]}.{setting.told_of}"
-        saw = SAW.get(wanted.settings[weights]) if setting.told_of else None
-        if saw is not None and value not in (setting.default, saw):
-            yield f"{name}={value} tells of a file, and {weights}={wanted.settings[weights]} is none; it saw {saw}"
+def _contradiction(wanted: Experiment, name: str) -> Iterator[str]:
+    """A setting that tells what weights saw, where the weights are no file."""
+    setting, value = wanted.declared[name], wanted.settings[name]
+    weights = _beside(name, setting.told_of)
+    saw = SAW.get(wanted.settings[weights]) if setting.told_of else None
+    if saw is not None and value not in (setting.default, saw):
+        yield f"{name}={value} tells of a file, and {weights}={wanted.settings[weights]} is none; it saw {saw}"
 
 
 def _never(stage: Stage, counts: Mapping[str, int]) -> Iterator[str]:

@@ -27,8 +27,7 @@ def declared(images: Recipe) -> dict[str, Setting]:
     for recipe in load_all().values():
         if recipe.kind == "preset" or (recipe.kind == "images" and recipe.name != images.name):
             continue
-        prefix = "images" if recipe.kind == "images" else recipe.name
-        table |= {f"{prefix}.{name}": setting for name, setting in recipe.settings.items()}
+        table |= {f"{recipe.prefix}.{name}": setting for name, setting in recipe.settings.items()}
     return table
 
 
@@ -41,6 +40,11 @@ def parse_assignments(assignments: Iterable[str]) -> dict[str, Typed]:
             raise WrongInput(f"--set {text!r} has no '='; it takes key=value, such as --set cam.epochs=3")
         parsed[name.strip()] = Typed(value.strip())
     return parsed
+
+
+def is_file(recipe: str) -> bool:
+    """Whether `--recipe` names a file of the user's own, and no preset."""
+    return Path(recipe).suffix in (".yaml", ".yml")
 
 
 def read_file(path: Path) -> dict[str, Any]:

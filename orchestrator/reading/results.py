@@ -65,8 +65,7 @@ def entry(row: Mapping[str, Any], path: str) -> Any:
 
 def write_results(prepared: Prepared) -> tuple[dict[str, Any], Path]:
     """Gather and write `<store>/runs/<run>/results.json`; returns the results and the run's folder."""
-    found = results(prepared)
-    folder = prepared.request.store / "runs" / prepared.run
+    found, folder = results(prepared), prepared.folder
     write_json(folder / RESULTS, found)
     place_of(folder).remove(folder / FAILED)  # the note of an earlier failure
     return found, folder
@@ -74,7 +73,7 @@ def write_results(prepared: Prepared) -> tuple[dict[str, Any], Path]:
 
 def completed(part: Prepared) -> Prepared:
     """A plan that was carried out up to one stage (`until`), with the later stages that the run's results list."""
-    known = read_json(part.request.store / "runs" / part.run / RESULTS) or {}
+    known = read_json(part.folder / RESULTS) or {}
     listed = {entry["stage"]: entry["key"] for entry in known.get("stages", ())}
     made = {step.stage.name: step for step in part.steps}
     if set(listed.values()) <= {step.result for step in part.steps}:

@@ -111,10 +111,11 @@ def group_name(run: str) -> str:
     return run.rpartition("-")[0]
 
 
-def note_failure(folder: Path, error: Exception) -> None:
-    """Note a run's failure in its folder, for later reports on the group."""
+def note_failure(folder: Path, error: Exception) -> str:
+    """Note a run's failure in its folder, for later reports on the group; returns it as a sentence."""
     with suppress(OSError, WrongInput):  # if the store cannot be written, this is probably why the run failed
         write_json(folder / FAILED, {"error": sentence(error)})
+    return sentence(error)
 
 
 def failure_in(folder: Path) -> str | None:

@@ -12,7 +12,7 @@ from orchestrator.engine.execution import Execution
 from orchestrator.planning.launch import Prepared, plan_with, repeat
 from orchestrator.planning.nearest import nearest
 from orchestrator.reading.results import completed, write_results
-from orchestrator.reading.summary import group_of, note_failure, sentence
+from orchestrator.reading.summary import group_of, note_failure
 from orchestrator.storage.beside import beside
 from orchestrator.sweeps.early import Judge
 from orchestrator.sweeps.record import Record
@@ -121,9 +121,8 @@ class Trials:
 
     def _failed(self, run: Prepared, failure: Exception) -> str:
         """The sentence on a failed run, which is noted in its folder."""
-        note_failure(run.request.store / "runs" / run.run, failure)
         self.watcher.end([run.run], "FAILED")
-        return sentence(failure)
+        return note_failure(run.folder, failure)
 
     def _planned(self, values: Config) -> list[Prepared]:
         """The runs of a trial, one per random seed."""

@@ -111,7 +111,7 @@ def _complete(run: Prepared) -> bool:
 def _failed(planned: PlannedRow, failures: Mapping[str, str]) -> Iterator[tuple[int, str]]:
     """The random seed and the error of each run without results: of this command, or noted by an earlier one."""
     for run, name in zip(planned.runs, planned.names, strict=True):
-        noted = None if all(step.cached for step in run.steps) else failure_in(run.request.store / "runs" / name)
+        noted = None if all(step.cached for step in run.steps) else failure_in(run.folder)
         if why := failures.get(name, noted):
             yield run.request.random_seed, why
 
