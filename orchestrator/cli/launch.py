@@ -35,7 +35,7 @@ from orchestrator.planning.plan import Planner
 from orchestrator.planning.planned_stage import PlannedStage
 from orchestrator.planning.refusals import made_otherwise, problems, refuse_run, unread
 from orchestrator.planning.stage import narrowed
-from orchestrator.reading.results import completed, write_results
+from orchestrator.reading.results import completed, without_classes, write_results
 from orchestrator.reading.summary import group_of, note_failure, sentence
 from orchestrator.reading.tables import group_table, print_plan, print_stages, result_table, terminal, warn
 from orchestrator.storage.place import LOG
@@ -281,6 +281,8 @@ def _report(console: Console, runs: Sequence[Prepared], failures: Sequence[Excep
                 if results["rows"]
                 else "nothing was scored: this launch has no stage that scores"
             )
+        seed = f"random seed {results['random_seed']}: " if len(runs) > 1 else ""
+        warn(console, (f"{seed}{told}" for told in without_classes(results["rows"])))
         console.print(f"report  {write_report(run, results, folder)}")
         if tracked is not None:
             console.print(f"mlflow  {deliver_or_say(run.request.store, [run.run], tracked)}")
