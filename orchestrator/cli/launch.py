@@ -11,7 +11,6 @@ import typer
 from rich.console import Console
 
 from imagesets.errors import WrongInput, refuse
-from imagesets.image_set import ImageSet
 from orchestrator.cli import options, paths
 from orchestrator.engine.announced import announced
 from orchestrator.engine.checks import check_images, check_imports, weights_problems
@@ -108,14 +107,14 @@ def launch(
     if not plan:
         where.check()
         options.drive(context, request.store)
-        wanted = _with_kept_network(wanted, bundle)
     opened = open_images(images, wanted.settings, request.store, make=not plan, exclude=exclude)
     if opened is None:
         _show_without_images(console, replace(wanted, stages=narrowed(wanted.stages, until, only)))
         return []
     if bundle:
         bundle.check(opened.classes)
-    prepared = _planned(wanted, opened, seeds, until, only)
+    shared = planner(wanted, opened)
+    prepared = _planned(shared, wanted, seeds, until, only)
     if bundle:
         bundle.check_fit(prepared[0])
     _tell(console, prepared)
@@ -125,6 +124,10 @@ def launch(
     if plan:
         _show(console, prepared, plans)
         return []
+    warn(console, check_images(prepared[0]))
+    if bundle:  # only now that nothing is refused any more
+        prepared = _planned(shared, _with_kept_network(wanted, bundle), seeds, until, only)
+        forced, plans = _forced(prepared, force), [select(run.steps, only) for run in prepared]
     failures = _carry_out(console, prepared, plans, where, forced, tracked, report=not only)
     console.print(options.ending(began, _log_of(prepared)))
     _raise(console, prepared, failures)
@@ -152,10 +155,8 @@ def _wanted(console: Console, request: Request) -> Experiment:
     return wanted
 
 
-def _with_kept_network(wanted: Experiment, bundle: "Bundle | None") -> Experiment:
+def _with_kept_network(wanted: Experiment, bundle: "Bundle") -> Experiment:
     """The experiment with the bundle's network in the store, which keeps the file for `reproduce`."""
-    if bundle is None:
-        return wanted
     request = wanted.request
     kept = in_place.assignments(network=bundle.network(request.store / in_place.IMPORTED))
     return experiment(replace(request, assignments=(*request.assignments, *kept)))
@@ -167,9 +168,8 @@ def _show_without_images(console: Console, wanted: Experiment) -> None:
     print_stages(console, wanted)
 
 
-def _planned(wanted: Experiment, images: ImageSet, seeds: Sequence[int], until: str, only: str) -> list[Prepared]:
+def _planned(shared: Planner, wanted: Experiment, seeds: Sequence[int], until: str, only: str) -> list[Prepared]:
     """The plan of each random seed's run, all by one planner."""
-    shared = planner(wanted, images)
     names = [f"random seed {seed}" if len(seeds) > 1 else "" for seed in seeds]
     return [plan_with(shared, one, name, until, only) for one, name in zip(repeat(wanted, seeds), names, strict=True)]
 
@@ -215,8 +215,7 @@ def _carry_out(
     tracked: str | None,
     report: bool,
 ) -> Sequence[Exception | None]:
-    """Check the images, run the missing stages, and with `report` write the results; returns the error of each run, or None."""
-    warn(console, check_images(runs[0]))
+    """Run the missing stages, and with `report` write the results; returns the error of each run, or None."""
     options.note(console, where.advice(plans[0]))
     _begin(console, runs[0].planner, forced)
     failures = _run(console, runs, plans, where, tracked if report else None)
