@@ -191,6 +191,21 @@ def test_a_failed_trial_goes_unless_it_is_begun_again_or_a_repeat_has_results(st
     assert remove(store, waste) == waste and [folder.is_dir() for folder in folders] == [False, True, True, True]
 
 
+def test_a_bundle_s_network_goes_if_no_run_started_from_it(store: Path, made: tuple[Prepared, Path]) -> None:
+    used, left = (store / "imported" / name for name in ("cam-network-aa.pt", "cam-network-bb.pt"))
+    used.parent.mkdir()
+    used.touch(), left.touch()
+    (path,) = (store / "runs").glob("*/results.json")
+    results = read_json(path) or {}
+    write_json(path, {**results, "settings": {**results["settings"], "imported.network": f"/elsewhere/imported/{used.name}"}})
+    assert find_waste(store) == []  # its launch may be about to begin
+    age(used, left)
+    with announced([replace(made[0], experiment=replace(made[0].experiment, request=replace(made[0].request, store=store)))]):
+        assert find_waste(store) == []
+    age(*(store / "runs").glob("*/stages.json"))
+    assert [one.path for one in remove(store, find_waste(store))] == [left] and used.exists() and not left.exists()
+
+
 class Looking(PretendEngine):
     """An engine that notes what `clean` would remove while each stage is made."""
 

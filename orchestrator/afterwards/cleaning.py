@@ -14,6 +14,7 @@ from pathlib import Path
 from imagesets.errors import WrongInput
 from orchestrator.engine import orphans
 from orchestrator.engine.announced import counts, keys_of_running, keys_of_stopped, lately
+from orchestrator.planning.in_place import IMPORTED
 from orchestrator.reading.results import FAILED
 from orchestrator.reading.runs import read_results, result_files
 from orchestrator.reading.summary import group_name
@@ -28,7 +29,7 @@ STALE = 3600  # seconds; a temporary file of this age belongs to a broken write
 TOKEN = "[0-9a-f]" * 16
 STAGES = ("stages", "stages/*", "stages/*/shards")
 RUNS = ("runs", "runs/*")
-WRITTEN = (".", "cache", "imported", "reports", "reports/*", *RUNS, "sweeps/*", *STAGES)  # folders whose files are replaced
+WRITTEN = (".", "cache", IMPORTED, "reports", "reports/*", *RUNS, "sweeps/*", *STAGES)  # folders whose files are replaced
 TEMPORARY = (  # leftovers of `doctor`, the drawing of images and the store's writers if they are killed
     ".doctor-*",
     "images/.shapes-*.*",
@@ -49,7 +50,7 @@ class Waste:
 def find_waste(store: Path) -> list[Waste]:
     """All that is not needed in a store; WrongInput if the folder is no store or a run's results cannot be read."""
     check_store(store)
-    found = {**dict(_stages(store)), **dict(_failed(store)), **dict(_ray(store))}
+    found = {**dict(_stages(store)), **dict(_failed(store)), **dict(_imported(store)), **dict(_ray(store))}
     found |= {path: why for path, why in _temporary(store) if found.keys().isdisjoint(path.parents)}
     return [Waste(path, why, place_of(path).size(path)) for path, why in found.items()]
 
@@ -92,6 +93,15 @@ def _failed(store: Path) -> Iterator[tuple[Path, str]]:
     for folder in sorted(path.parent for path in runs.glob(f"*/{FAILED}")):
         if group_name(folder.name) not in others and not counts(folder):
             yield folder, "a trial that failed; its sweep or table has the reason in its log"
+
+
+def _imported(store: Path) -> Iterator[tuple[Path, str]]:
+    """The networks of bundles that no finished run started from; none while a launch runs, because plans do not name them."""
+    used = {Path(read_results(path).get("settings", {}).get(f"{IMPORTED}.network", "")).name for path in result_files(store)}
+    for path in sorted((store / IMPORTED).glob("[!.]*.pt")):
+        with suppress(FileNotFoundError):
+            if path.name not in used and not keys_of_running(store) and time.time() - path.stat().st_mtime > STALE:
+                yield path, "a bundle's network that no run refers to"
 
 
 def _temporary(store: Path) -> Iterator[tuple[Path, str]]:

@@ -19,8 +19,8 @@ def clean(
     """Show what no run in a store needs; --yes removes it.
 
     These are stages that no finished or running launch refers to, half-finished stages, failed trials of sweeps and tables,
-    files of broken writes, and leftovers of Ray. Unfinished runs' stages are deleted too: the command that launched such a run
-    finishes it.
+    networks of bundles that no run started from, files of broken writes, and leftovers of Ray. Unfinished runs' stages are
+    deleted too: the command that launched such a run finishes it.
 
     Examples:
 
