@@ -106,6 +106,19 @@ def test_a_sweep_tells_that_its_store_is_new(
     assert told == [True, False]
 
 
+def test_a_private_ray_has_room_for_the_trial_with_the_most_workers(
+    image_set: Path, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def tell(console: object, planner: object, workers: int, *rest: object) -> None:
+        raise WrongInput(f"the engine is made for {workers} workers")
+
+    monkeypatch.setattr("orchestrator.cli.sweep.Execution", tell)
+    words = ("--method", "cam+none", "--images", f"folder:{image_set}", "--segmenter", "deeplabv2-small", "--track", "none")
+    assigned = [word for text in PLAIN for word in ("--set", text)]
+    vary = ("--vary", "training.workers=1,4", "--store", tmp_path / "store")
+    assert "made for 4 workers" in command("sweep", *words, *assigned, *vary)[2]
+
+
 def test_what_depends_on_the_speed_of_trials_is_told(image_set: Path) -> None:
     drawn = {"search": "optuna", "trials": 9, "by": "seg.miou/val"}
     (told,) = sweep_of(image_set, "irn.beta=1,2", stop_early="loss", **drawn).by_chance(4)

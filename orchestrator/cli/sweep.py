@@ -14,6 +14,7 @@ from orchestrator.engine.execution import Execution, Where
 from orchestrator.planning.images import open_images
 from orchestrator.planning.launch import Prepared, Request, plan_with, planner
 from orchestrator.planning.refusals import made_otherwise, overlaps, unread
+from orchestrator.planning.workers import WORKERS
 from orchestrator.reading.tables import terminal, warn
 from orchestrator.storage.place import LOG
 from orchestrator.sweeps.axes import split
@@ -125,7 +126,7 @@ def _run(console: Console, asked: Sweep, where: Where, at_once: int, tracked: st
     options.open_store(console, shared.store)
     shared.fingerprints.save()
     log = asked.folder / LOG
-    workers = wanted.settings["training.workers"]
+    workers = max(trial.settings[WORKERS] for trial in trials)
     with Execution(console, shared, workers, where, log) as execution, Live(request.store, tracked, asked.name) as live:
         Trials(asked, execution, search, at_once, live).run()
 

@@ -18,6 +18,7 @@ from orchestrator.engine.execution import Execution, Where
 from orchestrator.planning.images import images_recipe, open_images
 from orchestrator.planning.launch import Experiment, Prepared, planner
 from orchestrator.planning.refusals import made_otherwise, refuse_run
+from orchestrator.planning.workers import WORKERS
 from orchestrator.reading.results import completed, write_results
 from orchestrator.reading.summary import note_failure, sentence
 from orchestrator.reading.tables import table as plain_table
@@ -166,7 +167,8 @@ def _run(console: Console, asked: Asked, planned: Sequence[PlannedRow], where: W
         console.print(f"nothing to do: all {len(steps)} stages of {asked.table.id} are cached in {asked.store}")
         return {}
     asked.folder.mkdir(parents=True, exist_ok=True)
-    workers, log, live = first.settings["training.workers"], asked.folder / LOG, Live(asked.store, tracked)
+    workers = max(run.settings[WORKERS] for run in runs.values())
+    log, live = asked.folder / LOG, Live(asked.store, tracked)
     with announced(runs.values()), Execution(console, first.planner, workers, where, log) as execution, live:
         live.follow(list(runs.values()))
         failures = execution.run([run.steps for run in runs.values()])
