@@ -101,5 +101,7 @@ def _words(settings: Mapping[str, Any], options: Mapping[str, Any]) -> Iterator[
         option = f"--{name.replace('_', '-')}"
         if value is True:
             yield option
+        elif isinstance(value, LIST) and not len(value):
+            raise WrongInput(f"launch: {name} is empty; leave it out, or give at least one value")
         elif value is not None and value is not False:
             yield from (option, ",".join(map(str, value)) if isinstance(value, LIST) else str(value))

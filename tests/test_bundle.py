@@ -158,6 +158,10 @@ def test_a_plan_starts_from_the_bundle_s_network(command: Command, run: Finished
         (other / name).write_text((other / name).read_text().replace("bar", "cube"))
     code, _, errors = command(*words, "--images", f"folder:{other}", "--network-from", bundle)
     assert code == 2 and "knows the classes disc, bar, and the images have disc, cube" in errors
+    words.remove("--plan")
+    few = ("--set", "deeplabv2.batch=99", "--images", f"folder:{images}", "--network-from", bundle)
+    code, _, errors = command(*words, *few)
+    assert code == 2 and "deeplabv2.batch=99 is larger than the training list" in errors and not (tmp_path / "store").exists()
 
 
 def test_a_network_of_a_bundle_is_a_plain_state_dict(run: FinishedRun, bundle: Path, tmp_path: Path) -> None:

@@ -171,6 +171,41 @@ def test_a_running_launch_keeps_what_it_has_made_and_will_read(store: Path, made
     assert {one.why for one in stopped} == {f"no run refers to it; the stopped run {made[0].run} would continue it"}
 
 
+def test_a_failed_trial_goes_unless_it_is_begun_again_or_a_repeat_has_results(store: Path, made: tuple[Prepared, Path]) -> None:
+    names = ("cam-x-0011-0", "cam-x-0022-0", "cam-x-0022-1", f"{made[0].group}-7")
+    trial, launched, *_ = folders = [store / "runs" / name for name in names]
+    for folder in folders:
+        write_json(folder / "stages.json", [])
+        write_json(folder / "failed.json", {"error": "no memory"})
+        age(folder / "stages.json")
+    (launched / "log.txt").touch()  # a launch, whose log tells why
+    with try_lease(trial):
+        assert find_waste(store) == []
+    waste = find_waste(store)
+    assert [(one.path, one.why) for one in waste] == [
+        (trial, "a trial that failed; its sweep or table has the reason in its log")
+    ]
+    write_json(trial / "stages.json", [])  # its sweep begins again
+    assert remove(store, waste) == [] and trial.is_dir()
+    age(trial / "stages.json")
+    assert remove(store, waste) == waste and [folder.is_dir() for folder in folders] == [False, True, True, True]
+
+
+def test_a_bundle_s_network_goes_if_no_run_started_from_it(store: Path, made: tuple[Prepared, Path]) -> None:
+    used, left = (store / "imported" / name for name in ("cam-network-aa.pt", "cam-network-bb.pt"))
+    used.parent.mkdir()
+    used.touch(), left.touch()
+    (path,) = (store / "runs").glob("*/results.json")
+    results = read_json(path) or {}
+    write_json(path, {**results, "settings": {**results["settings"], "imported.network": f"/elsewhere/imported/{used.name}"}})
+    assert find_waste(store) == []  # its launch may be about to begin
+    age(used, left)
+    with announced([replace(made[0], experiment=replace(made[0].experiment, request=replace(made[0].request, store=store)))]):
+        assert find_waste(store) == []
+    age(*(store / "runs").glob("*/stages.json"))
+    assert [one.path for one in remove(store, find_waste(store))] == [left] and used.exists() and not left.exists()
+
+
 class Looking(PretendEngine):
     """An engine that notes what `clean` would remove while each stage is made."""
 
@@ -265,6 +300,7 @@ def test_a_page_that_fails_costs_no_random_seed_its_results(
         f"reports/.cam+none.html.{TOKEN}",
         f"reports/lpcam-2/.table.html.{TOKEN}",
         f"runs/RUN/.results.json.{TOKEN}",
+        f"runs/.RUN.{TOKEN}",
         f"sweeps/one/.sweep.json.{TOKEN}",
         f".wsss-store.json.{TOKEN}",
         f".probe.{TOKEN}",

@@ -122,6 +122,11 @@ def test_an_option_that_there_is_not_is_named(tmp_path: Path) -> None:
         launch("cam+none", metod="x", store=tmp_path)
 
 
+def test_no_random_seeds_at_all_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(WrongInput, match="random_seeds is empty"):
+        launch("cam+none", random_seeds=[], store=tmp_path)
+
+
 def test_options_become_words_of_the_command() -> None:
     options = {"plan": True, "quick": False, "address": None, "random_seeds": np.array([0, 2]), "network_from": Path("a.pt")}
     assert list(_words({"cam.scales": [1.0, 0.5], "cam.loss": "bce", "cam.x": True}, options)) == [

@@ -1,6 +1,8 @@
 """Where a private Ray keeps the files of its session, and its token."""
 
 import os
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -52,6 +54,23 @@ def test_a_folder_that_was_given_for_ray_is_never_replaced(
     monkeypatch.setenv("RAY_TMPDIR", str(long))
     with pytest.raises(WrongInput, match=rf"too long for the paths of Ray's sockets; {LONGEST} bytes are the most"):
         ray_session._folder()
+
+
+def test_a_session_removes_the_folders_of_killed_launches_and_no_others(tmp_path: Path) -> None:
+    code = """if True:
+        import os, sys
+        from orchestrator.engine import ray_session
+        with ray_session._session(sys.argv[1]) as folder:
+            print(folder, flush=True)
+            os._exit(1)  # it ends with its folder, as by SIGKILL
+    """
+    killed = Path(subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True).stdout.strip())
+    begins, foreign = tmp_path / "ray-begins", tmp_path / "ray-foreign"
+    begins.mkdir(), foreign.mkdir(), (begins / ray_session.LOCK).touch()
+    assert killed.is_dir()
+    with ray_session._session(str(tmp_path)) as first, ray_session._session(str(tmp_path)) as second:
+        assert {path.name for path in tmp_path.iterdir()} == {Path(first).name, Path(second).name, begins.name, foreign.name}
+    assert sorted(tmp_path.iterdir()) == [begins, foreign]
 
 
 def test_without_a_token_the_process_makes_one_and_writes_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

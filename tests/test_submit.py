@@ -180,6 +180,10 @@ def test_an_address_may_be_a_host_a_port_or_a_url(address: str, url: str) -> Non
         (("launch", "--method", "camm", "--store", "/s"), "camm"),
         (("lunch",), "submit runs launch, sweep, table, doctor, not 'lunch'; did you mean 'launch'?"),
         (("sweep", "--method", "recam", "--vary", "recam.lambada=1,2", "--store", "/s"), "recam.lambada"),
+        (
+            ("sweep", "--method", "cam", "--vary", "backbone.weights=none,a.pth", "--store", "/s"),
+            "--vary backbone.weights= a.pth",
+        ),
         ((*TABLE, "--rows", "nosuch"), "--rows nosuch: recam-1-voc12 has no such row to run"),
         ((*TABLE, "--set", "ReCAM*:recam.epoch=3"), "there is no setting 'recam.epoch'"),
         ((*TABLE, "--set", "cam:backbone.weights=resnet.pth"), "backbone.weights= resnet.pth: a cluster needs absolute paths"),
@@ -202,9 +206,18 @@ def test_a_store_on_s3_is_left_to_the_cluster(command: Command, monkeypatch: pyt
     )  # nothing was refused before the cluster was asked, and there is no cluster
 
 
-def test_files_that_only_the_cluster_sees_are_left_to_it(command: Command) -> None:
-    there = ("--recipe", "/shared/tiny.yaml", "--set", "backbone.weights=/shared/resnet.pth", "--images", "voc12:/shared/VOC2012")
-    code, _, errors = command("submit", "--address", f"127.0.0.1:{free_port()}", *LAUNCH, *there)
+@pytest.mark.parametrize(
+    "words",
+    [
+        (*LAUNCH, "--recipe", "/shared/a.yaml", "--set", "backbone.weights=/shared/b.pth", "--images", "voc12:/shared/VOC2012"),
+        (*LAUNCH, "--set", "deeplabv2.weights=/shared/b.pth", "--set", "deeplabv2.weights_saw=masks"),
+        (*LAUNCH, "--maps-from", "/shared/maps", "--until", "imported-maps"),
+        ("launch", "--method", "cam+cda", "--set", "cda.bank=/shared/masks", "--store", "/s"),
+        ("sweep", "--method", "cam", "--vary", "deeplabv2.weights=none,/shared/b.pth,/shared/c.pth", "--store", "/s"),
+    ],
+)
+def test_files_that_only_the_cluster_sees_are_left_to_it(command: Command, words: tuple[str, ...]) -> None:
+    code, _, errors = command("submit", "--address", f"127.0.0.1:{free_port()}", *words)
     assert code == 2 and "nothing answers at http://127.0.0.1" in errors  # so it got as far as asking
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from orchestrator.planning.launch import plan_with, planner
 from orchestrator.planning.score_recipe import Metric
 from orchestrator.reading.numbers import told_spread
-from orchestrator.reading.results import completed, write_results
+from orchestrator.reading.results import completed, without_classes, write_results
 from orchestrator.reading.summary import Spread, failure_in, group_of, note_failure
 from tests.conftest import write_image_set
 from tests.finished_run import finished_run
@@ -46,6 +46,22 @@ def test_differences_are_over_the_random_seeds_that_both_have() -> None:
     difference = Spread({0: 0.5, 1: 0.6}).minus(Spread({1: 0.5, 2: 0.9}))
     assert difference is not None and difference.by_seed == pytest.approx({1: 0.1})
     assert Spread({0: 0.5}).minus(Spread({1: 0.5})) is None
+
+
+def test_scores_of_a_constant_output_are_told() -> None:
+    about = {"stage": "x-maps", "component": "cam", "split": "val"}
+    found = {"background": {"iou": 0.7}, "cat": {"iou": 0.0}, "dog": {"iou": None}}
+    rows = [{**about, "quantity": quantity, "per_class": found} for quantity in ("seed", "seg")]
+    seeds, segmentations = without_classes(rows)
+    assert seeds == (
+        "the seeds of cam on val have no right pixel of any class but background; "
+        "a training may have diverged or be too short, or a threshold may not fit"
+    )
+    assert segmentations.endswith("any class but background; a training may have diverged or be too short")
+    found["cat"]["iou"] = 0.01
+    assert list(without_classes([*rows, {**about, "quantity": "seg"}])) == []
+    (none,) = without_classes([{**rows[1], "per_class": {"background": {"iou": 0.0}, "cat": {"iou": 0.0}}}])
+    assert "no right pixel of any class;" in none
 
 
 def results(seed: int, miou: float, precision: float | None = 0.5, scales: str = "1", masks: str = "a") -> dict:

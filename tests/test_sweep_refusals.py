@@ -74,6 +74,17 @@ def test_a_sweep_refuses_the_weights_of_any_trial_before_the_first_stage(
     assert not (tmp_path / "store").exists()
 
 
+def test_a_sweep_refuses_what_a_stage_of_any_trial_finds_wrong_with_its_settings(
+    image_set: Path, tmp_path: Path, command: Command
+) -> None:
+    words = ("--method", "recurseed", "--images", f"folder:{image_set}", "--segmenter", "own", "--track", "none")
+    given = ("backbone.weights=none", "recurseed.batch=4", "training.workers=1")
+    assigned = [word for text in given for word in ("--set", text)]
+    vary = ("--vary", "recurseed.losses=[cls],[seg]", "--vary", "recurseed.epochs=1,2")
+    code, _, errors = command("sweep", *words, *assigned, *vary, "--store", tmp_path / "store", "--engine", "local")
+    assert code == 2 and "recurseed.losses=['seg'] lacks cls" in errors and not (tmp_path / "store" / "stages").exists()
+
+
 def test_a_sweep_that_would_score_nothing_is_refused_before_the_first_stage(
     image_set: Path, tmp_path: Path, command: Command
 ) -> None:
@@ -93,6 +104,19 @@ def test_a_sweep_tells_that_its_store_is_new(
     where = ("--vary", "cam.epochs=1,2", "--engine", "local", "--store", tmp_path / "store")
     told = [f"a new store: {tmp_path / 'store'}" in command("sweep", *words, *assigned, *where)[1] for _ in range(2)]
     assert told == [True, False]
+
+
+def test_a_private_ray_has_room_for_the_trial_with_the_most_workers(
+    image_set: Path, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def tell(console: object, planner: object, workers: int, *rest: object) -> None:
+        raise WrongInput(f"the engine is made for {workers} workers")
+
+    monkeypatch.setattr("orchestrator.cli.sweep.Execution", tell)
+    words = ("--method", "cam+none", "--images", f"folder:{image_set}", "--segmenter", "deeplabv2-small", "--track", "none")
+    assigned = [word for text in PLAIN for word in ("--set", text)]
+    vary = ("--vary", "training.workers=1,4", "--store", tmp_path / "store")
+    assert "made for 4 workers" in command("sweep", *words, *assigned, *vary)[2]
 
 
 def test_what_depends_on_the_speed_of_trials_is_told(image_set: Path) -> None:

@@ -38,6 +38,7 @@ def test_random_points_are_drawn_from_lists_too_and_are_those_of_the_seed() -> N
     assert points == drawn(WEIGHTS, SCALES, LR, times=30, grid=False)
     assert points != drawn(WEIGHTS, SCALES, LR, times=30, grid=False, random_seed=1)
     assert len(points) == 30 and {point["recam.weights"] for point in points} == {"w", "product", "sum"}
+    assert len(drawn(LR, times=2, random_seed=2**40)) == 2  # a launch takes this seed too
     assert all(point["cam.scales"] in ([1.0], [1.0, 0.5]) and 0.0001 <= point["irn.lr"] <= 1 for point in points)
 
 

@@ -18,8 +18,9 @@ def clean(
 ) -> None:
     """Show what no run in a store needs; --yes removes it.
 
-    These are stages that no finished or running launch refers to, half-finished stages, files of broken writes, and leftovers
-    of Ray. Unfinished runs' stages are deleted too: the command that launched such a run finishes it.
+    These are stages that no finished or running launch refers to, half-finished stages, failed trials of sweeps and tables,
+    networks of bundles that no run started from, files of broken writes, and leftovers of Ray. Unfinished runs' stages are
+    deleted too: the command that launched such a run finishes it.
 
     Examples:
 

@@ -11,7 +11,6 @@ import typer
 from rich.console import Console
 
 from imagesets.errors import WrongInput, refuse
-from imagesets.image_set import ImageSet
 from orchestrator.cli import options, paths
 from orchestrator.engine.announced import announced
 from orchestrator.engine.checks import check_images, check_imports, weights_problems
@@ -34,7 +33,8 @@ from orchestrator.planning.launch import (
 from orchestrator.planning.planned_stage import PlannedStage
 from orchestrator.planning.refusals import made_otherwise, problems, refuse_run, unread
 from orchestrator.planning.stage import narrowed
-from orchestrator.reading.results import completed, write_results
+from orchestrator.planning.workers import WORKERS
+from orchestrator.reading.results import completed, without_classes, write_results
 from orchestrator.reading.summary import group_of, note_failure, sentence
 from orchestrator.reading.tables import group_table, print_plan, print_stages, result_table, terminal, warn
 from orchestrator.storage.place import LOG
@@ -107,14 +107,14 @@ def launch(
     if not plan:
         where.check()
         options.drive(context, request.store)
-        wanted = _with_kept_network(wanted, bundle) if bundle else wanted
     opened = open_images(images, wanted.settings, request.store, make=not plan, exclude=exclude)
     if opened is None:
         _show_without_images(console, replace(wanted, stages=narrowed(wanted.stages, until, only)))
         return []
     if bundle:
         bundle.check(opened.classes)
-    prepared = _planned(wanted, opened, seeds, until, only)
+    shared = planner(wanted, opened)
+    prepared = _planned(shared, wanted, seeds, until, only)
     if bundle:
         bundle.check_fit(prepared[0])
     _tell(console, prepared)
@@ -124,6 +124,10 @@ def launch(
     if plan:
         _show(console, prepared, plans)
         return []
+    warn(console, check_images(prepared[0]))
+    if bundle:  # only now that nothing is refused any more
+        prepared = _planned(shared, _with_kept_network(wanted, bundle), seeds, until, only)
+        forced, plans = _forced(prepared, force), [select(run.steps, only) for run in prepared]
     failures = _carry_out(console, prepared, plans, where, forced, tracked, report=not only)
     console.print(options.ending(began, prepared[0].folder / LOG))
     _raise(console, prepared, failures)
@@ -161,9 +165,8 @@ def _show_without_images(console: Console, wanted: Experiment) -> None:
     print_stages(console, wanted)
 
 
-def _planned(wanted: Experiment, images: ImageSet, seeds: Sequence[int], until: str, only: str) -> list[Prepared]:
+def _planned(shared: Planner, wanted: Experiment, seeds: Sequence[int], until: str, only: str) -> list[Prepared]:
     """The plan of each random seed's run, all by one planner."""
-    shared = planner(wanted, images)
     names = [f"random seed {seed}" if len(seeds) > 1 else "" for seed in seeds]
     return [plan_with(shared, one, name, until, only) for one, name in zip(repeat(wanted, seeds), names, strict=True)]
 
@@ -209,8 +212,7 @@ def _carry_out(
     tracked: str | None,
     report: bool,
 ) -> Sequence[Exception | None]:
-    """Check the images, run the missing stages, and with `report` write the results; returns the error of each run, or None."""
-    warn(console, check_images(runs[0]))
+    """Run the missing stages, and with `report` write the results; returns the error of each run, or None."""
     options.note(console, where.advice(plans[0]))
     options.open_store(console, runs[0].planner)
     _discard(forced)
@@ -247,7 +249,7 @@ def run_missing(
     if all(step.cached for step in steps.values()):
         console.print(f"nothing to do: all {len(steps)} stages of {what} are cached in {first.request.store}")
         return [None] * len(runs)
-    workers, live = first.settings["training.workers"], Live(first.request.store, tracked)
+    workers, live = max(run.settings[WORKERS] for run in runs), Live(first.request.store, tracked)
     whole = [len(plan) for plan in plans] == [len(run.steps) for run in runs]
     with announced(runs, whole), Execution(console, first.planner, workers, where, log) as execution, live:
         live.follow(runs)
@@ -278,6 +280,8 @@ def _report(console: Console, runs: Sequence[Prepared], failures: Sequence[Excep
                 if results["rows"]
                 else "nothing was scored: this launch has no stage that scores"
             )
+        seed = f"random seed {results['random_seed']}: " if len(runs) > 1 else ""
+        warn(console, (f"{seed}{told}" for told in without_classes(results["rows"])))
         console.print(f"report  {write_report(run, results, folder)}")
         if tracked is not None:
             console.print(f"mlflow  {deliver_or_say(run.request.store, [run.run], tracked)}")

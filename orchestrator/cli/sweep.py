@@ -1,6 +1,7 @@
 """`wsss-orch sweep`: one experiment over many values of its settings."""
 
 import time
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -8,11 +9,12 @@ from rich.console import Console
 
 from imagesets.errors import WrongInput
 from orchestrator.cli import complete, options
-from orchestrator.engine.checks import check_images, weights_problems
+from orchestrator.engine.checks import check_images, check_imports, weights_problems
 from orchestrator.engine.execution import Execution, Where
 from orchestrator.planning.images import open_images
-from orchestrator.planning.launch import Request, plan_with, planner
+from orchestrator.planning.launch import Prepared, Request, plan_with, planner
 from orchestrator.planning.refusals import made_otherwise, overlaps, unread
+from orchestrator.planning.workers import WORKERS
 from orchestrator.reading.tables import terminal, warn
 from orchestrator.storage.place import LOG
 from orchestrator.sweeps.axes import split
@@ -119,12 +121,22 @@ def _run(console: Console, asked: Sweep, where: Where, at_once: int, tracked: st
     if asked.stop_early:
         check(asked.stop_early, one.steps)
     warn(console, check_images(one))
+    _check_settings(asked, runs)
     options.note(console, where.advice(one.steps))
     options.open_store(console, shared)
     log = asked.folder / LOG
-    workers = wanted.settings["training.workers"]
+    workers = max(trial.settings[WORKERS] for trial in trials)
     with Execution(console, shared, workers, where, log) as execution, Live(request.store, tracked, asked.name) as live:
         Trials(asked, execution, search, at_once, live).run()
+
+
+def _check_settings(asked: Sweep, runs: Sequence[Prepared]) -> None:
+    """Let the stages of the other trials check their settings and files too, once for all trials that differ in numbers alone."""
+    kinds: dict[str, Prepared] = {}
+    for values, run in zip(asked.probed, runs, strict=True):
+        kinds.setdefault(str([value for value in values.values() if type(value) not in (int, float)]), run)
+    for run in list(kinds.values())[1:]:  # the first is checked with its images
+        check_imports(run.steps, run.images)
 
 
 def _report(console: Console, asked: Sweep, tracked: str | None) -> None:

@@ -5,21 +5,22 @@ import secrets
 import shlex
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from imagesets.errors import WrongInput, refuse
 from orchestrator.cluster import jobs, shipping
 from orchestrator.engine.interrupt import GIVEN
-from orchestrator.planning import launch
+from orchestrator.planning import in_place, launch
 from orchestrator.planning.images import images_recipe
+from orchestrator.planning.recipe import Setting
 from orchestrator.planning.refusals import problems
 from orchestrator.planning.settings import NO_FILE, declared, is_file, parse_assignments
 from orchestrator.planning.stage import narrowed
 from orchestrator.reading.hidden import hidden_command
 from orchestrator.reading.protocol import SALIENCY
-from orchestrator.sweeps.axes import split
+from orchestrator.sweeps.axes import Axis, split
 from orchestrator.sweeps.sweep import Sweep
 from orchestrator.tables.asked import Asked
 from orchestrator.tables.catalogue import find_table
@@ -28,6 +29,7 @@ from orchestrator.tracking.tracking import VARIABLE, check_uri
 
 STOP_WAIT = 600  # seconds between SIGTERM and Ray's SIGKILL, in which a launch finishes its step or shard and checkpoints
 URI = "--tracking-uri"
+HERE = Path(__file__)  # stands for a file that may exist only on the cluster, and its folder for such a folder
 FILES = ("exclude", "network_from", "maps_from", "masks_from")  # options that name a file or folder
 
 
@@ -83,17 +85,16 @@ class Submission:
         """Resolve method and settings like the cluster, without files that may exist only there."""
         values = self.values
         preset = "" if is_file(values["recipe"]) else values["recipe"]
-        assignments = tuple(text for text in values["assign"] if not self._file_of(text))
-        if values.get("saliency") or any(text.startswith(f"{SALIENCY}=") for text in values["assign"]):
-            assignments += (f"{SALIENCY}={Path.cwd()}",)  # a run may need such a folder, so some folder stands for it
-        request = launch.Request(values["method"], values["images"], values["segmenter"], preset, assignments, cluster=True)
+        request = launch.Request(
+            values["method"], values["images"], values["segmenter"], preset, tuple(self._assigned()), cluster=True
+        )
         known = not is_file(values["recipe"])  # the preset file may exist only on the cluster
         if "vary" not in values:
             wanted = launch.experiment(request)
             stages = narrowed(wanted.stages, values["until"], values["only"])
             refuse(problems(wanted, stages, {}) if known else [], f"the plan of {request.method}")
             return
-        axes, thresholds = split(values["vary"])
+        axes, thresholds = self._varied()
         how = {name: values[name] for name in ("trials", "until", "search", "by", "stop_early")}
         sweep = Sweep(request, axes, thresholds, [values["random_seed"]], **how)
         sweep.check()
@@ -104,14 +105,13 @@ class Submission:
         """Find the table and its rows, and resolve their settings, as `_check_settings` does."""
         values, kind = self.values, self.values["images"].partition(":")[0]
         preset = "" if is_file(values["recipe"]) else values["recipe"]
-        assignments = tuple(text for text in values["assign"] if not self._file_of(text))
         asked = Asked(
             table=find_table(values["name"], kind),
             images=values["images"],
             store=values["store"],
             segmenter=values["segmenter"],
             recipe=preset,
-            assignments=assignments,
+            assignments=tuple(self._assigned()),
             patterns=tuple(values["rows"]),
             cluster=True,
         )
@@ -128,22 +128,47 @@ class Submission:
         if is_file(values.get("recipe", "")):
             yield "--recipe", values["recipe"]
         yield from ((f"--{option.replace('_', '-')}", str(values[option])) for option in FILES if values.get(option))
-        for text in (*values.get("assign", ()), *(f"{SALIENCY}={folder}" for folder in [values.get("saliency")] if folder)):
-            if path := self._file_of(text):
-                yield f"--set {text.partition('=')[0]}=", path
+        given = parse_assignments(self._given()).items()
+        yield from ((f"--set {name}=", str(value)) for name, value in given if self._is_path(name, value))
+        for axis in split(values.get("vary", ()))[0]:
+            yield from ((f"--vary {axis.name}=", str(value)) for value in axis.values if self._is_path(axis.name, value))
         yield from (("--to", str(path)) for path in values.get("to", ()))
         uri = self.variables.get(VARIABLE, "")
         if uri.startswith("sqlite:///"):
             yield "--tracking-uri", uri.removeprefix("sqlite:///")
 
-    def _file_of(self, assignment: str) -> str:
-        """The path in a `--set` of a setting that takes one, else ""."""
-        ((name, value),) = parse_assignments([assignment]).items()
-        known = declared(images_recipe(self.values["images"]))
-        setting = known.get(name.rpartition(":")[2])  # a table's assignment may begin with a pattern of rows
+    def _given(self) -> Iterator[str]:
+        """The assignments of `--set` and `--saliency`."""
+        yield from self.values.get("assign", ())
+        if self.values.get("saliency"):
+            yield f"{SALIENCY}={self.values['saliency']}"
+
+    def _assigned(self) -> Iterator[str]:
+        """The assignments and imports, with paths that are here in place of those that may be on the cluster alone."""
+        imports = in_place.assignments(**{kind: self.values.get(f"{kind}_from") for kind in in_place.HELP})
+        for name, value in parse_assignments([*self._given(), *imports]).items():
+            yield f"{name}={self._here(name, value)}"
+
+    def _varied(self) -> tuple[list[Axis], tuple[float, float, float] | None]:
+        """What `--vary` names, with paths as in `_assigned`."""
+        axes, thresholds = split(self.values["vary"])
+        return [replace(axis, values=tuple(self._here(axis.name, value) for value in axis.values)) for axis in axes], thresholds
+
+    def _here(self, name: str, value: Any) -> Any:
+        if not self._is_path(name, value):
+            return value
+        return str(HERE if self._setting(name).file else HERE.parent)  # type: ignore[union-attr]  # a path is that of a setting
+
+    def _is_path(self, name: str, value: Any) -> bool:
+        """Whether a value of a setting is a path, and no word in place of one."""
+        setting = self._setting(name)
         if setting is None or not (setting.file or setting.folder):
-            return ""
-        return str(value) if str(value) not in (*NO_FILE, *setting.choices) else ""
+            return False
+        return str(value) not in (*NO_FILE, *setting.choices)
+
+    def _setting(self, name: str) -> Setting | None:
+        known = declared(images_recipe(self.values["images"]))
+        return known.get(name.strip().rpartition(":")[2])  # a table's assignment may begin with a pattern of rows
 
 
 def send(client: jobs.Client, submission: Submission, version: str, commit: str | None) -> str:

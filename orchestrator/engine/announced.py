@@ -31,7 +31,7 @@ def announced(runs: Iterable[Prepared], whole: bool = True) -> Iterator[None]:
     with ExitStack() as stack:
         for run in runs:
             folder = run.folder
-            others = read_json(folder / PLANNED) or () if _counts(folder) else ()
+            others = read_json(folder / PLANNED) or () if counts(folder) else ()
             write_json(folder / PLANNED, list(dict.fromkeys([*others, *(key for step in run.steps for key in step.needs)])))
             if whole:
                 write_json(folder / PLAN, _plan(run))
@@ -84,13 +84,18 @@ def _touch(path: Path) -> None:
 
 def keys_of_running(store: Path) -> set[str]:
     """The announced keys of launches that run or ended less than a minute ago: results are written after the end."""
-    return {key for run, keys in _planned(store) if _counts(run) for key in keys}
+    return {key for run, keys in _planned(store) if counts(run) for key in keys}
 
 
-def _counts(run: Path) -> bool:
+def counts(run: Path) -> bool:
     """Whether the keys in a run's folder are those of a launch that runs or ended less than a minute ago."""
+    return held(run) or lately(run)
+
+
+def lately(run: Path) -> bool:
+    """Whether a launch has announced the run, or ended, less than a minute ago."""
     with suppress(FileNotFoundError):
-        return held(run) or time.time() - (run / PLANNED).stat().st_mtime < SILENCE
+        return time.time() - (run / PLANNED).stat().st_mtime < SILENCE
     return False
 
 

@@ -1,10 +1,13 @@
 """A connection to Ray: a private one, or a running cluster."""
 
+import fcntl
 import logging
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import chdir, contextmanager
+from contextlib import chdir, contextmanager, suppress
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -31,6 +34,7 @@ QUESTION = "/ray.rpc.NodeInfoGcsService/CheckAlive"  # the request of `ray healt
 PATIENCE = 10  # seconds for an answer
 OBJECT_STORE = 256 << 20  # bytes; only jobs and figures pass through the object store of a private Ray
 PRIVATE = {**QUIET, "include_dashboard": False, "object_store_memory": OBJECT_STORE}
+PREFIX, LOCK = "ray-", "launch.lock"  # of the folder for a session, and a file in it that its launch holds locked
 LONGEST = 28  # bytes of the path of a folder for Ray's session; the paths of its sockets are 79 longer and have at most 107
 
 
@@ -46,7 +50,7 @@ def connected(address: str, cpus: int = 1) -> Iterator[None]:
         os.environ["RAY_AUTH_TOKEN_PATH"] = os.path.abspath(os.path.expanduser(token))
     # workers import from the driver's working directory; from one without modules they cannot import a user's folder metrics/
     # (Ray's own `working_dir` can be deleted for a worker when another worker has ended)
-    with tempfile.TemporaryDirectory(prefix="ray-", dir=None if address else _folder(), ignore_cleanup_errors=True) as folder:
+    with _session(tempfile.gettempdir() if address else _folder()) as folder:
         with chdir(folder):
             if address:
                 _join(address)
@@ -77,6 +81,21 @@ def _start(folder: str, cpus: int) -> None:
     ray.init("local", num_cpus=max(cores(), cpus), _temp_dir=folder, **PRIVATE)
     # the process that asks an autoscaler for nodes, 50 MB
     worker._global_node.kill_monitor(check_alive=False)  # type: ignore[attr-defined]  # it is there after init
+@contextmanager
+def _session(parent: str) -> Iterator[str]:
+    """A folder in `parent` for the session, which ends with the block; those of killed launches are removed."""
+    for left in Path(parent).glob(f"{PREFIX}*/{LOCK}"):
+        with suppress(OSError), left.open(encoding="utf-8") as file:  # of another user, or of a launch that lives
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if file.read():
+                shutil.rmtree(left.parent, ignore_errors=True)
+    with (
+        tempfile.TemporaryDirectory(prefix=PREFIX, dir=parent, ignore_cleanup_errors=True) as folder,
+        (Path(folder) / LOCK).open("w", encoding="utf-8") as file,
+    ):
+        fcntl.flock(file, fcntl.LOCK_EX)
+        print("held", file=file, flush=True)  # an empty file is one whose launch begins
+        yield folder
 
 
 def _folder() -> str:

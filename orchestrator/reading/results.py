@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,19 @@ def subjects(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     for row in rows:
         stages.setdefault((row["quantity"], row["component"]), set()).add(row["stage"])
     return [row["stage"] if len(stages[row["quantity"], row["component"]]) > 1 else row["component"] for row in rows]
+
+
+def without_classes(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """A sentence on each score whose label maps are right for one class at most, as behind a network whose output is constant."""
+    for row, subject in zip(rows, subjects(rows), strict=True):
+        about, main = scores.quantities()[row["quantity"]], scores.main_metric(row["quantity"])
+        right = [name for name, own in row.get("per_class", {}).items() if own.get(main.per_class)]
+        if "per_class" in row and len(right) < 2 and (about.label_maps or about.threshold):
+            threshold = ", or a threshold may not fit" if about.threshold else ""
+            yield (
+                f"the {about.many} of {subject} on {row['split']} have no right pixel of any class{' but ' if right else ''}"
+                f"{''.join(right)}; a training may have diverged or be too short{threshold}"
+            )
 
 
 def entry(row: Mapping[str, Any], path: str) -> Any:

@@ -3,16 +3,20 @@
 A shard is written in one step and has the digest of the inputs that it was made from. A shard of other inputs is made again.
 """
 
+import errno
 import hashlib
 import json
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from imagesets.errors import WrongInput
 from imagesets.side_by_side import side_by_side
 from orchestrator.storage.place import AT_ONCE, place_of
 from orchestrator.storage.store import digest, replacing
@@ -52,10 +56,24 @@ def write_shard(path: Path, records: Mapping[str, Mapping[str, np.ndarray]], mad
 def shard_is_from(path: Path, made_from: str) -> bool:
     """Whether a whole shard is there that was made from exactly these inputs."""
     try:
-        with np.load(path) as file:
+        with _opened(path) as file:
             return str(file["/made_from"]) == made_from
-    except (FileNotFoundError, zipfile.BadZipFile, KeyError, ValueError, EOFError):
+    except (FileNotFoundError, KeyError, WrongInput):
         return False
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Mapping[str, np.ndarray]]:
+    """The arrays of a shard; raises WrongInput if the disk or a copy has cut or changed it."""
+    try:
+        with np.load(path) as file:
+            yield file
+    except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, NotImplementedError, OSError) as error:
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # a changed byte can also name a place before the file
+            raise
+        raise WrongInput(
+            f"{path} is damaged; launch its run again with --force and the name of its stage to make it anew"
+        ) from error
 
 
 def shards_digest(folder: Path, count: int) -> str:
@@ -102,9 +120,9 @@ class StoredRecords(Mapping):
         if place == len(hashes):
             raise KeyError(item)
         # opened each time, because processes that load training images must not share an open zip file
-        with np.load(self._file(shard_path(self.folder, int(shard_of[place])))) as file:
+        with _opened(self._file(shard_path(self.folder, int(shard_of[place])))) as file:
             prefix = f"{item}/"
-            record = {name[len(prefix) :]: file[name] for name in file.files if name.startswith(prefix)}
+            record = {name[len(prefix) :]: file[name] for name in file if name.startswith(prefix)}
         if not record:
             raise KeyError(item)
         return record
@@ -112,9 +130,9 @@ class StoredRecords(Mapping):
     def in_order(self) -> Iterator[dict[str, np.ndarray]]:
         """All records in the order of their list; each shard is read once."""
         for number, names in enumerate(self._names()):
-            with np.load(self._file(shard_path(self.folder, number))) as file:
+            with _opened(self._file(shard_path(self.folder, number))) as file:
                 found: dict[str, dict[str, np.ndarray]] = {item: {} for item in names}
-                for member in file.files:
+                for member in file:
                     item, _, name = member.rpartition("/")
                     if item in found:
                         found[item][name] = file[member]
@@ -135,8 +153,8 @@ def summed(folder: Path, count: int) -> dict[str, np.ndarray]:
     """The sums over all shards of a stage that stores sums."""
     total: dict[str, np.ndarray] = {}
     for index in range(count):
-        with np.load(place_of(folder).file(shard_path(folder, index))) as file:
-            for name in file.files:
+        with _opened(place_of(folder).file(shard_path(folder, index))) as file:
+            for name in file:
                 if name.startswith(f"{SUM}/"):
                     total[name] = total.get(name, 0) + file[name]
     return {name.removeprefix(f"{SUM}/"): array for name, array in total.items()}

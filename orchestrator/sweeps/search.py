@@ -40,7 +40,7 @@ class Drawn:
     learns = False  # from the scores of earlier trials
 
     def __init__(self, axes: Sequence[Axis], times: int, random_seed: int, grid: bool):
-        state = np.random.RandomState(random_seed)
+        state = np.random.RandomState(random_seed % 2**32)  # NumPy takes no larger one
         space = {
             axis.name: tune.grid_search(list(range(len(axis.values)))) if grid and axis.values else _drawn(axis) for axis in axes
         }
