@@ -30,6 +30,7 @@ from orchestrator.planning.launch import (
     repeat,
     select,
 )
+from orchestrator.planning.plan import Planner
 from orchestrator.planning.planned_stage import PlannedStage
 from orchestrator.planning.refusals import made_otherwise, problems, refuse_run, unread
 from orchestrator.planning.stage import narrowed
