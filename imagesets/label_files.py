@@ -155,10 +155,7 @@ def _named(value: Any) -> Iterator[str]:
 
 def read_cvat(path: Path, classes: Sequence[str]) -> Names:
     """An export of CVAT in the form "CVAT for images": the labels of its tags and shapes. Images without any show no class."""
-    try:
-        root = ElementTree.parse(path).getroot()
-    except ElementTree.ParseError as error:
-        raise WrongInput(f"{path} is no XML file: {error}") from None
+    root = read_xml(path, "no XML file")
     images = root.findall("image")
     if root.tag != "annotations" or not images:
         raise WrongInput(f"{path} is no export of CVAT in the form 'CVAT for images', which has <annotations> with <image>s")
@@ -167,6 +164,16 @@ def read_cvat(path: Path, classes: Sequence[str]) -> Names:
     return _added(
         (_id(image.get("name", "")), [mark.get("label", "") for mark in image if mark.get("label")]) for image in images
     )
+
+
+def read_xml(path: Path, otherwise: str) -> ElementTree.Element:
+    """The root of an XML file; raises WrongInput for other files, which are `otherwise`."""
+    try:
+        return ElementTree.parse(path).getroot()
+    except ElementTree.ParseError as error:
+        raise WrongInput(f"{path} is {otherwise}: {error}") from None
+    except (ValueError, LookupError) as error:  # Python knows none or several bytes a character in its encoding, such as GBK
+        raise WrongInput(f"{path} is in an encoding that is not read ({error}); save it as UTF-8") from None
 
 
 def _column(head: Sequence[str], names: Sequence[str], others: Sequence[str] = ()) -> int | None:

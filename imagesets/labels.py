@@ -6,7 +6,6 @@ Labels are 0-based indices into the foreground classes, ascending. An image may 
 import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from xml.etree import ElementTree
 
 from imagesets import label_files
 from imagesets.errors import WrongInput
@@ -72,10 +71,8 @@ def from_annotation(path: Path, classes: Sequence[str]) -> tuple[int, ...]:
 
     Raises WrongInput for a name that differs from a class in capitals alone.
     """
-    try:
-        found = {(element.text or "").strip() for element in ElementTree.parse(path).iterfind("object/name")}
-    except ElementTree.ParseError as error:
-        raise WrongInput(f"{path} is not a VOC annotation: {error}") from None
+    root = label_files.read_xml(path, "not a VOC annotation")
+    found = {(element.text or "").strip() for element in root.iterfind("object/name")}
     small = {name.lower(): name for name in classes}
     if near := next((name for name in sorted(found.difference(classes)) if name.lower() in small), None):
         raise WrongInput(f"{path} names {near!r}; the class is {small[near.lower()]!r}, with these capitals")

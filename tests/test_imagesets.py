@@ -18,6 +18,7 @@ from imagesets.coco import open_coco
 from imagesets.errors import WrongInput
 from imagesets.folder import open_folder, read_classes
 from imagesets.folder_per_class import open_folder_per_class
+from imagesets.label_files import read_cvat
 from imagesets.lists import read_list
 from imagesets.palette import save_label_map
 from imagesets.voc12 import CLASSES as VOC_CLASSES
@@ -193,6 +194,14 @@ def test_annotations_are_found_however_their_suffix_is_written(voc):
     for path in (voc / "Annotations").iterdir():
         path.rename(path.with_suffix(".XML"))
     assert list(open_voc12(voc, SETTINGS).items("train_aug")) == before
+
+
+@pytest.mark.parametrize("encoding", ["gbk", "no-such"])
+@pytest.mark.parametrize("read", [labels.from_annotation, read_cvat])
+def test_an_encoding_of_xml_that_is_not_read_is_told(tmp_path, read, encoding):
+    (tmp_path / "a.xml").write_text(f'<?xml version="1.0" encoding="{encoding}"?>' + ANNOTATION.format("cat"), encoding="utf-8")
+    with pytest.raises(WrongInput, match=r"a\.xml is in an encoding that is not read .*; save it as UTF-8"):
+        read(tmp_path / "a.xml", ("cat",))
 
 
 @pytest.mark.parametrize("forms", [("NFD", "NFC"), ("NFC", "NFD")])
