@@ -124,13 +124,13 @@ def _without_blanks(name: str) -> str:
 
 def _copy(source: Path, target: Path) -> None:
     """Copy a photograph; one that its camera held sideways is written upright."""
-    from PIL import ExifTags, Image, ImageOps
+    from PIL import Image, ImageOps
 
-    from imagesets.file_check import UPRIGHT
+    from imagesets.file_check import UPRIGHT, orientation_of
 
     try:
         with Image.open(source) as file:
-            if file.getexif().get(ExifTags.Base.Orientation, 1) in UPRIGHT:
+            if orientation_of(file) in UPRIGHT:
                 shutil.copyfile(source, target)
             else:
                 ImageOps.exif_transpose(file).save(target, quality=95)
