@@ -252,6 +252,9 @@ def test_what_does_not_fit_in_other_images_is_told(tmp_path: Path) -> None:
 
     train.write_text(text.replace("sea lion", "background"))
     refused("names 'background', so that all label values after it would be off by one")
+    for name in ("", " ", "sea\\nlion"):  # a line of classes.txt that is blank, or two lines
+        train.write_text(text.replace("sea lion", name))
+        refused("has the name .* which is empty or holds .* a line break")
     train.write_text(text.replace("sea lion", "cat"))
     refused("must hold 1 to 254 different class names; it holds 2, 1 of them different")
     train.write_text(text.replace("sea lion", "seal"))
