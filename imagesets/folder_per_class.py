@@ -174,7 +174,7 @@ def _pictures(folders: list[tuple[str, Path]]) -> Iterator[Picture]:
         for stem in sorted(files.paths):
             file = Path(files.paths[stem])
             same = alike.setdefault((split, stem), [])
-            if picture := next((other for other in same if cmp(other.files[0], file, shallow=False)), None):
+            if picture := next((other for other in same if _equal(other.files[0], file)), None):
                 picture.files.append(file)
                 picture.folders.append(folder.name)
             else:
@@ -185,8 +185,13 @@ def _pictures(folders: list[tuple[str, Path]]) -> Iterator[Picture]:
 def _alike(files: list[tuple[str, str]]) -> Iterator[tuple[str, str]]:
     """The pairs of files, each given with its list, that are one picture in two lists."""
     for (one_list, one), (other_list, other) in combinations(files, 2):
-        if one_list != other_list and cmp(one, other, shallow=False):
+        if one_list != other_list and _equal(one, other):
             yield one, other
+
+
+def _equal(one: str | Path, other: str | Path) -> bool:
+    """Whether two files have one content; a link to nowhere has none."""
+    return os.path.isfile(one) and os.path.isfile(other) and cmp(one, other, shallow=False)
 
 
 def _add(files: Files, id: str, path: str, doubled: list[str]) -> None:

@@ -157,6 +157,14 @@ def test_two_files_of_one_id_are_found(root: Path) -> None:
     assert all(id in told and id in images.images().doubled for id in ("cat-1", "sea_lion-3")) and "it must have one" in told
 
 
+def test_a_link_to_nowhere_is_an_image_that_is_missing(root: Path) -> None:
+    (root / "sea lion/both.png").unlink()
+    (root / "sea lion/both.png").symlink_to("nowhere")
+    images = opened(root)
+    assert check(images, ["train", "val"]).problems == [f"{root / 'sea lion/both.png'} is missing"]
+    assert labels(images, "train + val")["cat-both"] == ["cat"]
+
+
 def test_the_commands_take_it(root: Path, command: Command, tmp_path: Path) -> None:
     spec = f"folder-per-class:{root}"
     code, shown, _ = command("images", "check", spec)
