@@ -24,7 +24,7 @@ from imagesets.layout import name_of
 from imagesets.lists import IMAGE_SUFFIXES, held_out
 
 MASKS = "masks"
-NONE = {"none", *NO_CLASS}  # folders of images that show no class
+NONE = {"none", *NO_CLASS}  # folders of images that show no class, in any capitals
 NO_IMAGES = {MASKS, "__MACOSX"}  # macOS puts the latter, with notes on each file, into the archives that it makes
 
 
@@ -114,9 +114,10 @@ def open_folder_per_class(path: str | Path, settings: Mapping[str, Any]) -> Imag
     """
     root = existing(path, "have a folder for each class")
     folders = _folders(root)
-    names = sorted({folder.name for _, folder in folders} - NONE)
     listed = root / CLASSES
-    classes = read_classes(listed) if listed.is_file() else found_classes(names, root, f"in {CLASSES}")
+    given = read_classes(listed) if listed.is_file() else ()
+    names = sorted({folder.name for _, folder in folders if folder.name in given or folder.name.lower() not in NONE})
+    classes = given or found_classes(names, root, f"in {CLASSES}")
     if unknown := [name for name in names if name not in classes]:
         raise WrongInput(f"{root} has the folder {unknown[0]!r}, which is no class of {listed}")
     pictures = list(_pictures(folders))
@@ -134,7 +135,7 @@ def open_folder_per_class(path: str | Path, settings: Mapping[str, Any]) -> Imag
         classes=classes,
         label_source="folders",
         mask_folders=(MASKS,),
-        listed={picture.id: tuple(name for name in picture.folders if name not in NONE) for picture in pictures},
+        listed={picture.id: tuple(name for name in picture.folders if name in classes) for picture in pictures},
         image_folders=tuple(dict.fromkeys(str(folder.relative_to(root)) for _, folder in folders)),
         range=(rule[0], rule[1]),
         lists=_lists(pictures, masks),

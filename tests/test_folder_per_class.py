@@ -52,6 +52,18 @@ def test_the_folder_is_the_label(root: Path) -> None:
     assert found["cat-both"] == ["cat", "sea lion"]  # one picture in both folders
 
 
+@pytest.mark.parametrize("name", ["None", "NONE", "Background"])
+def test_the_folder_of_images_without_a_class_has_any_capitals(root: Path, name: str) -> None:
+    (root / "none").rename(root / name)
+    images = opened(root)
+    assert images.classes == ("cat", "sea lion") and labels(images, "train + val")[f"{name}-empty"] == []
+
+
+def test_a_listed_class_may_be_called_none(root: Path) -> None:
+    (root / "classes.txt").write_text("cat\nsea lion\nnone\n")
+    assert labels(opened(root), "train + val")["none-empty"] == ["none"]
+
+
 def test_a_fifth_is_held_out_and_no_image_is_in_both_lists(root: Path) -> None:
     images = opened(root)
     train, val = images.ids("train"), images.ids("val")
