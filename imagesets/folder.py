@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from imagesets.errors import WrongInput
+from imagesets.files import composed
 from imagesets.image_set import ImageSet
 from imagesets.layout import find_root, open_layout
 from imagesets.lists import read_lines
@@ -36,7 +37,7 @@ def checked_classes(lines: Sequence[str], path: Path) -> tuple[str, ...]:
 
     Raises WrongInput for no, too many or repeated names, and for a name of the background.
     """
-    names = tuple(lines)
+    names = tuple(map(composed, lines))
     if not 1 <= len(names) <= 254 or len(set(names)) < len(names):
         raise WrongInput(
             f"{path} must hold 1 to 254 different class names; it holds {len(names)}, {len(set(names))} of them different"

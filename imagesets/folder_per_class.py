@@ -116,7 +116,8 @@ def open_folder_per_class(path: str | Path, settings: Mapping[str, Any]) -> Imag
     folders = _folders(root)
     listed = root / CLASSES
     given = read_classes(listed) if listed.is_file() else ()
-    names = sorted({folder.name for _, folder in folders if folder.name in given or folder.name.lower() not in NONE})
+    found = {composed(folder.name) for _, folder in folders}
+    names = sorted(name for name in found if name in given or name.lower() not in NONE)
     classes = given or found_classes(names, root, f"in {CLASSES}")
     if unknown := [name for name in names if name not in classes]:
         raise WrongInput(f"{root} has the folder {unknown[0]!r}, which is no class of {listed}")
@@ -151,7 +152,7 @@ def _folders(root: Path) -> list[tuple[str, Path]]:
     above = _below(root)
     found = [("", folder) for folder in above]
     if not _have_images(found):
-        found = [(folder.name, inner) for folder in above for inner in _below(folder)]
+        found = [(composed(folder.name), inner) for folder in above for inner in _below(folder)]
     if not _have_images(found):
         raise WrongInput(f"{root} has no images in {root}/CLASS nor in {root}/LIST/CLASS ({' or '.join(IMAGE_SUFFIXES)})")
     if deep := next((inner for _, folder in found for inner in _below(folder) if _have_images([("", inner)])), None):
@@ -177,9 +178,9 @@ def _pictures(folders: list[tuple[str, Path]]) -> Iterator[Picture]:
             same = alike.setdefault((split, stem), [])
             if picture := next((other for other in same if _equal(other.files[0], file)), None):
                 picture.files.append(file)
-                picture.folders.append(folder.name)
+                picture.folders.append(composed(folder.name))
             else:
-                same.append(Picture(split, stem, [file], [folder.name], files.doubled.get(stem, [])))
+                same.append(Picture(split, stem, [file], [composed(folder.name)], files.doubled.get(stem, [])))
     return (picture for same in alike.values() for picture in same)
 
 

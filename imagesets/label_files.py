@@ -14,6 +14,7 @@ from urllib.parse import unquote
 from xml.etree import ElementTree
 
 from imagesets.errors import WrongInput
+from imagesets.files import composed
 from imagesets.lists import IMAGE_SUFFIXES, id_of, read_lines
 
 Names = dict[str, tuple[str, ...]]
@@ -69,7 +70,7 @@ def _table(path: Path) -> tuple[str, list[str], list[list[str]]]:
             read = reader.line_num
     except csv.Error as error:
         raise WrongInput(f"{path}, line {read + 1}: {error}; is a quotation mark not closed?") from None
-    return first, [cell.strip() for cell in rows[0]] if rows else [], rows[1:]
+    return first, [composed(cell.strip()) for cell in rows[0]] if rows else [], rows[1:]
 
 
 def _columns(path: Path, first: str, head: Sequence[str], classes: Sequence[str]) -> tuple[int, int, list[int]]:
@@ -136,7 +137,9 @@ def _of_task(task: dict[str, Any], where: str, classes: Sequence[str]) -> Iterat
     else:
         results = (value for value in task.values() if isinstance(value, (dict, list)))
         # a single choice is a plain text, whose key is the name that a person has given to the question
-        choices = [value for key, value in task.items() if isinstance(value, str) and (key == "choice" or value in classes)]
+        choices = [
+            value for key, value in task.items() if isinstance(value, str) and (key == "choice" or composed(value) in classes)
+        ]
         yield id, [*choices, *(name for value in results for name in _named(value))]
 
 
@@ -188,7 +191,7 @@ def _ticked(cell: str, where: str) -> bool:
 
 
 def _split(cell: str) -> Iterator[str]:
-    return (name.strip() for name in re.split(r"[,;|]", cell) if name.strip())
+    return (name.strip() for name in re.split(r"[,;|]", composed(cell)) if name.strip())
 
 
 def _file(place: str) -> str:

@@ -1,6 +1,7 @@
 """`folder-per-class:PATH`: the folder of an image is its label."""
 
 import shutil
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -114,6 +115,13 @@ def test_classes_txt_gives_the_order(root: Path) -> None:
     (root / "classes.txt").write_text("cat\n")
     with pytest.raises(WrongInput, match="has the folder 'sea lion', which is no class of"):
         opened(root)
+
+
+@pytest.mark.parametrize(("of_folder", "of_list"), [("NFD", "NFC"), ("NFC", "NFD")])
+def test_a_class_is_matched_whether_its_accents_are_apart_or_not(root: Path, of_folder: str, of_list: str) -> None:
+    (root / "cat").rename(root / unicodedata.normalize(of_folder, "kätzchen"))
+    (root / "classes.txt").write_text(unicodedata.normalize(of_list, "sea lion\nkätzchen\n"), encoding="utf-8")
+    assert labels(opened(root), "train + val")["kätzchen-3"] == ["kätzchen"]
 
 
 def test_classes_that_differ_in_capitals_alone_must_be_listed(root: Path, tmp_path: Path) -> None:

@@ -215,6 +215,30 @@ def test_an_id_is_matched_whether_its_accents_are_apart_or_not(image_set, forms)
     assert item.id == "\xe90" and item.mask and item.truth().shape == item.rgb().shape[:2] and item.labels
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("image_labels.txt", "{id} ä\n"),
+        ("image_labels.csv", "image,label\n{id},ä\n"),
+        ("image_labels.csv", "image,ä,bar\n{id},1,0\n"),
+        ("image_labels.json", '[{{"image": "{id}.png", "shape": "ä"}}]'),
+        ("image_labels.xml", '<annotations><image name="{id}.png"><tag label="ä"/></image></annotations>'),
+        ("Annotations/{id}.xml", "<annotation><object><name>ä</name></object></annotation>"),
+    ],
+)
+@pytest.mark.parametrize("forms", [("NFD", "NFC"), ("NFC", "NFD")])
+def test_a_class_is_matched_whether_its_accents_are_apart_or_not(image_set, forms, name, text):
+    of_classes, of_labels = (unicodedata.normalize(form, "ä") for form in forms)
+    (image_set / "image_labels.txt").unlink()
+    (image_set / "Annotations").mkdir()
+    (image_set / "classes.txt").write_text(f"{of_classes}\nbar\n", encoding="utf-8")
+    (image_set / "ImageSets/Segmentation/train.txt").write_text("train_0\n")
+    (image_set / name.format(id="train_0")).write_text(text.format(id="train_0").replace("ä", of_labels), encoding="utf-8")
+    if not name.startswith("Annotations"):
+        (image_set / "Annotations").rmdir()
+    assert open_folder(image_set, SETTINGS).items("train")[0].labels == (0,)
+
+
 def test_an_id_with_two_files_is_refused_in_the_lists_that_have_it(image_set):
     Image.new("RGB", (48, 48)).save(image_set / "JPEGImages/train_3.jpg")
     images = open_folder(image_set, SETTINGS)
