@@ -17,7 +17,7 @@ from typing import Any
 
 from imagesets.deep_image import NO_RULE
 from imagesets.errors import WrongInput, named
-from imagesets.files import Files, by_id, composed, existing
+from imagesets.files import Files, by_id, composed, existing, refuse_other_encodings
 from imagesets.folder import CLASSES, NO_CLASS, found_classes, read_classes
 from imagesets.image_set import MASK_SUFFIXES, ImageSet
 from imagesets.layout import name_of
@@ -122,6 +122,7 @@ def open_folder_per_class(path: str | Path, settings: Mapping[str, Any]) -> Imag
     if unknown := [name for name in names if name not in classes]:
         raise WrongInput(f"{root} has the folder {unknown[0]!r}, which is no class of {listed}")
     pictures = list(_pictures(folders))
+    refuse_other_encodings((*names, *(picture.id for picture in pictures)), root)
     images, masks = Files({}, {}), Files({}, {})
     drawn = {folder: by_id(root / MASKS / folder.relative_to(root), MASK_SUFFIXES) for _, folder in folders}
     for picture in pictures:

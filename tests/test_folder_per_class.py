@@ -1,5 +1,6 @@
 """`folder-per-class:PATH`: the folder of an image is its label."""
 
+import os
 import shutil
 import unicodedata
 from pathlib import Path
@@ -183,6 +184,13 @@ def test_a_link_to_nowhere_is_an_image_that_is_missing(root: Path) -> None:
     images = opened(root)
     assert check(images, ["train", "val"]).problems == [f"{root / 'sea lion/both.png'} is missing"]
     assert labels(images, "train + val")["cat-both"] == ["cat"]
+
+
+@pytest.mark.parametrize("place", [b"cat/\xff.jpg", b"caf\xe9/1.jpg"])
+def test_a_name_that_is_not_utf8_is_told(root: Path, place: bytes) -> None:
+    put(Path(os.fsdecode(os.fsencode(root / "") + b"/" + place)), 7)
+    with pytest.raises(WrongInput, match=r"pets has a file or folder whose name is not UTF-8, '(cat-\\udcff|caf\\udce9)'"):
+        opened(root)
 
 
 def test_the_commands_take_it(root: Path, command: Command, tmp_path: Path) -> None:
