@@ -219,6 +219,13 @@ def test_other_images_have_any_categories_and_lists(tmp_path: Path, files: tuple
     assert set(np.unique(images.items("val", with_masks=True)[1].truth())) == {0, 1, 2}
 
 
+def test_a_file_may_begin_with_the_mark_of_windows_editors(tmp_path: Path) -> None:
+    root = own_images(tmp_path / "own", "annotations/train.json", "annotations/val.json")
+    for path in (root / "annotations").iterdir():
+        path.write_text(path.read_text(encoding="utf-8"), encoding="utf-8-sig")
+    assert len(prepare_coco(str(root), settings("recam"))) == 2
+
+
 def test_images_with_boxes_alone_have_labels_and_no_masks(root: Path) -> None:
     found = json.loads((root / "annotations/instances_train2014.json").read_text())["annotations"]
     change(root, annotations=[each | {"segmentation": []} for each in found])
