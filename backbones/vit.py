@@ -83,10 +83,9 @@ class VisionTransformer(TokenBackbone):
     def renamed(self, state: State) -> State:
         """From timm's names, which are DeiT's."""
         own = {_renamed(name): value for name, value in super().renamed(state).items()}
-        if "cls_token" not in own:
+        if not {"cls_token", "pos_embed"} <= own.keys() or not (side := _side(own["pos_embed"])):
             return own
         count, positions = self.class_tokens.shape[1], own.pop("pos_embed")
-        side = math.isqrt(positions.shape[1] - 1)
         own["class_tokens"] = own.pop("cls_token").expand(1, count, -1)
         own["class_positions"] = positions[:, :1].expand(1, count, -1)
         own["positions"] = _on_grid(positions[:, 1:], (side, side))
@@ -122,6 +121,13 @@ def _attended(block: Any, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Ten
 def _on_grid(tokens: torch.Tensor, grid: Sequence[int]) -> torch.Tensor:
     """Patch tokens [B,h*w,C] as [B,C,h,w]."""
     return tokens.transpose(1, 2).unflatten(2, tuple(grid))
+
+
+def _side(positions: torch.Tensor) -> int:
+    """The side of the square grid that position codes [1,1+cells,C] are of, or 0; a distilled DeiT has two class tokens."""
+    cells = positions.shape[1] - 1 if positions.ndim == 3 else 0
+    side = math.isqrt(max(cells, 0))
+    return side if side**2 == cells else 0
 
 
 def _renamed(name: str) -> str:

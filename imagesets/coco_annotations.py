@@ -3,6 +3,7 @@
 Segmentations, nine tenths of the file, stay raw bytes; `imagesets.coco_masks` reads those of one image at a time.
 """
 
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
@@ -63,7 +64,7 @@ class Annotations(msgspec.Struct):
 def read_annotations(path: Path) -> Annotations:
     """The annotations in `path`; raises WrongInput, one sentence, if the file is damaged or contradicts itself."""
     try:
-        found = msgspec.json.decode(path.read_bytes(), type=Annotations)
+        found = msgspec.json.decode(path.read_bytes().removeprefix(BOM_UTF8), type=Annotations)  # of Windows editors
     except (msgspec.DecodeError, UnicodeDecodeError) as error:  # a validation error is a DecodeError too
         raise WrongInput(f"{path} cannot be read as COCO's instance annotations: {error}") from None
     if wrong := _contradiction(found):

@@ -53,8 +53,9 @@ def located(root: Path, name: str, pictures: Sequence[Picture]) -> tuple[list[st
     """
     there = {folder: by_id(folder, IMAGE_SUFFIXES).paths.keys() for folder in _folders(root)}
     for ids in ([picture.stem for picture in pictures], [_number(picture.stem) for picture in pictures]):
-        if odd := next((id for id in ids if len(id.split()) != 1 or id.lower().endswith(IMAGE_SUFFIXES)), None):
-            raise WrongInput(f"{root} has annotations of the image {odd!r}; a file's name without suffix must hold no blanks")
+        if odd := [id for id in ids if len(id.split()) != 1 or id.lower().endswith(IMAGE_SUFFIXES)]:
+            told = "a file's name without suffix must hold no blanks, not be empty and not end in another suffix"
+            raise WrongInput(f"{root} has annotations of the image {odd[0]!r}; {told}")
         if used := _holding(there, set(ids), name):
             return ids, used
     raise WrongInput(f"{root} has none of its {len(ids)} annotated images, such as {pictures[0].file_name}, in a folder")

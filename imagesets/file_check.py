@@ -37,7 +37,7 @@ def image_problems(path: Path, decode: bool, range: Range = NO_RULE, of_set: boo
         if width * height > (most := MOST_OF_SET if of_set else MOST):
             what = "an image of an image set" if of_set else "an image"
             return [f"{path} is {width}x{height}; {what} has at most {most / 1e6:.0f} million pixels, so cut it up"]
-        orientation = file.getexif().get(ExifTags.Base.Orientation, 1)
+        orientation = orientation_of(file)
         count = getattr(file, "n_frames", 1) if file.format in PAGED else 1
         deep, mode = is_deep(path, file), file.mode
         if decode:
@@ -54,6 +54,14 @@ def image_problems(path: Path, decode: bool, range: Range = NO_RULE, of_set: boo
     if not deep and mode not in EIGHT_BIT_MODES:
         problems.append(f"{path} has the colours {mode}; an image must be RGB, CMYK, YCbCr, grey or of a palette")
     return problems + (_deep_problems(path, decode, range, of_set) if deep else [])
+
+
+def orientation_of(file: Image.Image) -> int:
+    """The EXIF orientation of an opened image; damaged EXIF data, which no reader minds, say none."""
+    try:
+        return file.getexif().get(ExifTags.Base.Orientation, 1)  # type: ignore[no-any-return]
+    except SyntaxError:  # as Pillow calls data without their header
+        return 1
 
 
 def _deep_problems(path: Path, decode: bool, range: Range, of_set: bool) -> list[str]:

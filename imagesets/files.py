@@ -4,7 +4,7 @@ import hashlib
 import os
 import secrets
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -50,6 +50,12 @@ def by_id(folder: Path, suffixes: Sequence[str]) -> Files:
             found.doubled[id] = sorted([*found.doubled.get(id, [other]), path])
             found.paths[id] = found.doubled[id][0]  # listings have no fixed order
     return found
+
+
+def refuse_other_encodings(names: Iterable[str], folder: Path) -> None:
+    """Raise WrongInput for a name, found in `folder`, that is not UTF-8; archives of other systems may have some."""
+    if odd := next((name for name in names if name.encode(errors="ignore").decode() != name), ""):
+        raise WrongInput(f"{folder} has a file or folder whose name is not UTF-8, {odd!r}; rename it")
 
 
 def composed(text: str) -> str:

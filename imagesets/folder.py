@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from imagesets.errors import WrongInput
+from imagesets.files import composed
 from imagesets.image_set import ImageSet
 from imagesets.layout import find_root, open_layout
 from imagesets.lists import read_lines
@@ -36,7 +37,7 @@ def checked_classes(lines: Sequence[str], path: Path) -> tuple[str, ...]:
 
     Raises WrongInput for no, too many or repeated names, and for a name of the background.
     """
-    names = tuple(lines)
+    names = tuple(map(composed, lines))
     if not 1 <= len(names) <= 254 or len(set(names)) < len(names):
         raise WrongInput(
             f"{path} must hold 1 to 254 different class names; it holds {len(names)}, {len(set(names))} of them different"
@@ -62,8 +63,8 @@ def _other_convention(names: Sequence[str]) -> str:
     """Why the lines are no bare names of foreground classes, or ""."""
     if extra := [name for name in names if name.strip("_").lower() in NO_CLASS]:
         return f"names {extra[0]!r}, so that all label values after it would be off by one: it is no class"
-    if odd := [name for name in names if FORBIDDEN.search(name)]:
-        return f"has the line {odd[0]!r}, with a tab, a comma or a quotation mark"
+    if odd := [name for name in names if FORBIDDEN.search(name) or len(name.strip().splitlines()) != 1]:
+        return f"has the name {odd[0]!r}, which is empty or holds a tab, a comma, a quotation mark or a line break"
     numbers = [int(match[1]) for name in names if (match := re.match(r"(\d+)[\s:.;=]", name))]
     if numbers in (list(range(len(names))), list(range(1, len(names) + 1))):
         return f"numbers its lines ({names[0]!r})"

@@ -17,14 +17,14 @@ from typing import Any
 
 from imagesets.deep_image import NO_RULE
 from imagesets.errors import WrongInput, named
-from imagesets.files import Files, by_id, composed, existing
+from imagesets.files import Files, by_id, composed, existing, refuse_other_encodings
 from imagesets.folder import CLASSES, NO_CLASS, found_classes, read_classes
 from imagesets.image_set import MASK_SUFFIXES, ImageSet
 from imagesets.layout import name_of
 from imagesets.lists import IMAGE_SUFFIXES, held_out
 
 MASKS = "masks"
-NONE = {"none", *NO_CLASS}  # folders of images that show no class
+NONE = {"none", *NO_CLASS}  # folders of images that show no class, in any capitals
 NO_IMAGES = {MASKS, "__MACOSX"}  # macOS puts the latter, with notes on each file, into the archives that it makes
 
 
@@ -114,12 +114,15 @@ def open_folder_per_class(path: str | Path, settings: Mapping[str, Any]) -> Imag
     """
     root = existing(path, "have a folder for each class")
     folders = _folders(root)
-    names = sorted({folder.name for _, folder in folders} - NONE)
     listed = root / CLASSES
-    classes = read_classes(listed) if listed.is_file() else found_classes(names, root, f"in {CLASSES}")
+    given = read_classes(listed) if listed.is_file() else ()
+    found = {composed(folder.name) for _, folder in folders}
+    names = sorted(name for name in found if name in given or name.lower() not in NONE)
+    classes = given or found_classes(names, root, f"in {CLASSES}")
     if unknown := [name for name in names if name not in classes]:
         raise WrongInput(f"{root} has the folder {unknown[0]!r}, which is no class of {listed}")
     pictures = list(_pictures(folders))
+    refuse_other_encodings((*names, *(picture.id for picture in pictures)), root)
     images, masks = Files({}, {}), Files({}, {})
     drawn = {folder: by_id(root / MASKS / folder.relative_to(root), MASK_SUFFIXES) for _, folder in folders}
     for picture in pictures:
@@ -134,7 +137,7 @@ def open_folder_per_class(path: str | Path, settings: Mapping[str, Any]) -> Imag
         classes=classes,
         label_source="folders",
         mask_folders=(MASKS,),
-        listed={picture.id: tuple(name for name in picture.folders if name not in NONE) for picture in pictures},
+        listed={picture.id: tuple(name for name in picture.folders if name in classes) for picture in pictures},
         image_folders=tuple(dict.fromkeys(str(folder.relative_to(root)) for _, folder in folders)),
         range=(rule[0], rule[1]),
         lists=_lists(pictures, masks),
@@ -150,7 +153,7 @@ def _folders(root: Path) -> list[tuple[str, Path]]:
     above = _below(root)
     found = [("", folder) for folder in above]
     if not _have_images(found):
-        found = [(folder.name, inner) for folder in above for inner in _below(folder)]
+        found = [(composed(folder.name), inner) for folder in above for inner in _below(folder)]
     if not _have_images(found):
         raise WrongInput(f"{root} has no images in {root}/CLASS nor in {root}/LIST/CLASS ({' or '.join(IMAGE_SUFFIXES)})")
     if deep := next((inner for _, folder in found for inner in _below(folder) if _have_images([("", inner)])), None):
@@ -174,19 +177,24 @@ def _pictures(folders: list[tuple[str, Path]]) -> Iterator[Picture]:
         for stem in sorted(files.paths):
             file = Path(files.paths[stem])
             same = alike.setdefault((split, stem), [])
-            if picture := next((other for other in same if cmp(other.files[0], file, shallow=False)), None):
+            if picture := next((other for other in same if _equal(other.files[0], file)), None):
                 picture.files.append(file)
-                picture.folders.append(folder.name)
+                picture.folders.append(composed(folder.name))
             else:
-                same.append(Picture(split, stem, [file], [folder.name], files.doubled.get(stem, [])))
+                same.append(Picture(split, stem, [file], [composed(folder.name)], files.doubled.get(stem, [])))
     return (picture for same in alike.values() for picture in same)
 
 
 def _alike(files: list[tuple[str, str]]) -> Iterator[tuple[str, str]]:
     """The pairs of files, each given with its list, that are one picture in two lists."""
     for (one_list, one), (other_list, other) in combinations(files, 2):
-        if one_list != other_list and cmp(one, other, shallow=False):
+        if one_list != other_list and _equal(one, other):
             yield one, other
+
+
+def _equal(one: str | Path, other: str | Path) -> bool:
+    """Whether two files have one content; a link to nowhere has none."""
+    return os.path.isfile(one) and os.path.isfile(other) and cmp(one, other, shallow=False)
 
 
 def _add(files: Files, id: str, path: str, doubled: list[str]) -> None:

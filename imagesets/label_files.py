@@ -14,6 +14,7 @@ from urllib.parse import unquote
 from xml.etree import ElementTree
 
 from imagesets.errors import WrongInput
+from imagesets.files import composed
 from imagesets.lists import IMAGE_SUFFIXES, id_of, read_lines
 
 Names = dict[str, tuple[str, ...]]
@@ -69,7 +70,7 @@ def _table(path: Path) -> tuple[str, list[str], list[list[str]]]:
             read = reader.line_num
     except csv.Error as error:
         raise WrongInput(f"{path}, line {read + 1}: {error}; is a quotation mark not closed?") from None
-    return first, [cell.strip() for cell in rows[0]] if rows else [], rows[1:]
+    return first, [composed(cell.strip()) for cell in rows[0]] if rows else [], rows[1:]
 
 
 def _columns(path: Path, first: str, head: Sequence[str], classes: Sequence[str]) -> tuple[int, int, list[int]]:
@@ -136,7 +137,9 @@ def _of_task(task: dict[str, Any], where: str, classes: Sequence[str]) -> Iterat
     else:
         results = (value for value in task.values() if isinstance(value, (dict, list)))
         # a single choice is a plain text, whose key is the name that a person has given to the question
-        choices = [value for key, value in task.items() if isinstance(value, str) and (key == "choice" or value in classes)]
+        choices = [
+            value for key, value in task.items() if isinstance(value, str) and (key == "choice" or composed(value) in classes)
+        ]
         yield id, [*choices, *(name for value in results for name in _named(value))]
 
 
@@ -155,10 +158,7 @@ def _named(value: Any) -> Iterator[str]:
 
 def read_cvat(path: Path, classes: Sequence[str]) -> Names:
     """An export of CVAT in the form "CVAT for images": the labels of its tags and shapes. Images without any show no class."""
-    try:
-        root = ElementTree.parse(path).getroot()
-    except ElementTree.ParseError as error:
-        raise WrongInput(f"{path} is no XML file: {error}") from None
+    root = read_xml(path, "no XML file")
     images = root.findall("image")
     if root.tag != "annotations" or not images:
         raise WrongInput(f"{path} is no export of CVAT in the form 'CVAT for images', which has <annotations> with <image>s")
@@ -167,6 +167,16 @@ def read_cvat(path: Path, classes: Sequence[str]) -> Names:
     return _added(
         (_id(image.get("name", "")), [mark.get("label", "") for mark in image if mark.get("label")]) for image in images
     )
+
+
+def read_xml(path: Path, otherwise: str) -> ElementTree.Element:
+    """The root of an XML file; raises WrongInput for other files, which are `otherwise`."""
+    try:
+        return ElementTree.parse(path).getroot()
+    except ElementTree.ParseError as error:
+        raise WrongInput(f"{path} is {otherwise}: {error}") from None
+    except (ValueError, LookupError) as error:  # Python knows none or several bytes a character in its encoding, such as GBK
+        raise WrongInput(f"{path} is in an encoding that is not read ({error}); save it as UTF-8") from None
 
 
 def _column(head: Sequence[str], names: Sequence[str], others: Sequence[str] = ()) -> int | None:
@@ -181,7 +191,7 @@ def _ticked(cell: str, where: str) -> bool:
 
 
 def _split(cell: str) -> Iterator[str]:
-    return (name.strip() for name in re.split(r"[,;|]", cell) if name.strip())
+    return (name.strip() for name in re.split(r"[,;|]", composed(cell)) if name.strip())
 
 
 def _file(place: str) -> str:

@@ -6,10 +6,10 @@ Labels are 0-based indices into the foreground classes, ascending. An image may 
 import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from xml.etree import ElementTree
 
 from imagesets import label_files
 from imagesets.errors import WrongInput
+from imagesets.files import composed
 from imagesets.item import VOID, read_label_map
 from imagesets.lists import id_of, read_lines
 
@@ -59,7 +59,7 @@ def find_source(root: Path, wanted: str, mask_folders: Sequence[str]) -> str:
 
 def from_names(names: Iterable[str], classes: Sequence[str], where: object) -> tuple[int, ...]:
     """Indices of class names; an unknown name raises WrongInput, which says `where` it is."""
-    names = set(names)
+    names = set(map(composed, names))
     if unknown := sorted(names.difference(classes)):
         spaced = next((name for name in classes if len(name.split()) > 1), None)
         rule = f" (as {spaced!r} has a blank, a tab or a comma stands between two names)" if spaced else ""
@@ -72,10 +72,8 @@ def from_annotation(path: Path, classes: Sequence[str]) -> tuple[int, ...]:
 
     Raises WrongInput for a name that differs from a class in capitals alone.
     """
-    try:
-        found = {(element.text or "").strip() for element in ElementTree.parse(path).iterfind("object/name")}
-    except ElementTree.ParseError as error:
-        raise WrongInput(f"{path} is not a VOC annotation: {error}") from None
+    root = label_files.read_xml(path, "not a VOC annotation")
+    found = {composed((element.text or "").strip()) for element in root.iterfind("object/name")}
     small = {name.lower(): name for name in classes}
     if near := next((name for name in sorted(found.difference(classes)) if name.lower() in small), None):
         raise WrongInput(f"{path} names {near!r}; the class is {small[near.lower()]!r}, with these capitals")

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from imagesets.errors import WrongInput, named
-from imagesets.files import by_id
+from imagesets.files import by_id, refuse_other_encodings
 from imagesets.folder import CLASSES, checked_classes, found_classes
 from imagesets.image_set import IMAGES, LISTS, MASKS
 from imagesets.label_files import Names
@@ -90,6 +90,7 @@ def photographs_in(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         raise WrongInput(f"--photographs {folder}: there is no such folder")
     files = by_id(folder, IMAGE_SUFFIXES)
+    refuse_other_encodings(files.paths, folder)
     found: dict[str, Path] = {}
     for stem in sorted(files.paths):
         id = _without_blanks(stem)
@@ -124,13 +125,13 @@ def _without_blanks(name: str) -> str:
 
 def _copy(source: Path, target: Path) -> None:
     """Copy a photograph; one that its camera held sideways is written upright."""
-    from PIL import ExifTags, Image, ImageOps
+    from PIL import Image, ImageOps
 
-    from imagesets.file_check import UPRIGHT
+    from imagesets.file_check import UPRIGHT, orientation_of
 
     try:
         with Image.open(source) as file:
-            if file.getexif().get(ExifTags.Base.Orientation, 1) in UPRIGHT:
+            if orientation_of(file) in UPRIGHT:
                 shutil.copyfile(source, target)
             else:
                 ImageOps.exif_transpose(file).save(target, quality=95)

@@ -219,6 +219,13 @@ def test_other_images_have_any_categories_and_lists(tmp_path: Path, files: tuple
     assert set(np.unique(images.items("val", with_masks=True)[1].truth())) == {0, 1, 2}
 
 
+def test_a_file_may_begin_with_the_mark_of_windows_editors(tmp_path: Path) -> None:
+    root = own_images(tmp_path / "own", "annotations/train.json", "annotations/val.json")
+    for path in (root / "annotations").iterdir():
+        path.write_text(path.read_text(encoding="utf-8"), encoding="utf-8-sig")
+    assert len(prepare_coco(str(root), settings("recam"))) == 2
+
+
 def test_images_with_boxes_alone_have_labels_and_no_masks(root: Path) -> None:
     found = json.loads((root / "annotations/instances_train2014.json").read_text())["annotations"]
     change(root, annotations=[each | {"segmentation": []} for each in found])
@@ -252,12 +259,19 @@ def test_what_does_not_fit_in_other_images_is_told(tmp_path: Path) -> None:
 
     train.write_text(text.replace("sea lion", "background"))
     refused("names 'background', so that all label values after it would be off by one")
+    for name in ("", " ", "sea\\nlion"):  # a line of classes.txt that is blank, or two lines
+        train.write_text(text.replace("sea lion", name))
+        refused("has the name .* which is empty or holds .* a line break")
     train.write_text(text.replace("sea lion", "cat"))
     refused("must hold 1 to 254 different class names; it holds 2, 1 of them different")
     train.write_text(text.replace("sea lion", "seal"))
     refused(f"{val} has other categories than {train}; all lists must have the same")
     train.write_text(text.replace("train_1.png", "train 1.png"))
     refused("the image 'train 1'; a file's name without suffix must hold no blanks")
+    train.write_text(text.replace("train_1.png", "train_1.png.png"))
+    refused("the image 'train_1.png'; a file's name .* not end in another suffix")
+    train.write_text(text.replace("train_1.png", ""))
+    refused("the image ''; a file's name .* not be empty")
     train.write_text(text)
     shutil.copy(train, train.with_name("instances_train2017.json"))
     refused(r"instances_train.json and .*instances_train2017.json are both of the list train; move one of them away")

@@ -1,6 +1,8 @@
 """`folder-per-class:PATH`: the folder of an image is its label."""
 
+import os
 import shutil
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +52,18 @@ def test_the_folder_is_the_label(root: Path) -> None:
     assert images.classes == ("cat", "sea lion") and len(found) == 6 + 6 + 2
     assert found["cat-3"] == ["cat"] and found["sea_lion-3"] == ["sea lion"] and found["none-empty"] == []
     assert found["cat-both"] == ["cat", "sea lion"]  # one picture in both folders
+
+
+@pytest.mark.parametrize("name", ["None", "NONE", "Background"])
+def test_the_folder_of_images_without_a_class_has_any_capitals(root: Path, name: str) -> None:
+    (root / "none").rename(root / name)
+    images = opened(root)
+    assert images.classes == ("cat", "sea lion") and labels(images, "train + val")[f"{name}-empty"] == []
+
+
+def test_a_listed_class_may_be_called_none(root: Path) -> None:
+    (root / "classes.txt").write_text("cat\nsea lion\nnone\n")
+    assert labels(opened(root), "train + val")["none-empty"] == ["none"]
 
 
 def test_a_fifth_is_held_out_and_no_image_is_in_both_lists(root: Path) -> None:
@@ -104,6 +118,13 @@ def test_classes_txt_gives_the_order(root: Path) -> None:
         opened(root)
 
 
+@pytest.mark.parametrize(("of_folder", "of_list"), [("NFD", "NFC"), ("NFC", "NFD")])
+def test_a_class_is_matched_whether_its_accents_are_apart_or_not(root: Path, of_folder: str, of_list: str) -> None:
+    (root / "cat").rename(root / unicodedata.normalize(of_folder, "kätzchen"))
+    (root / "classes.txt").write_text(unicodedata.normalize(of_list, "sea lion\nkätzchen\n"), encoding="utf-8")
+    assert labels(opened(root), "train + val")["kätzchen-3"] == ["kätzchen"]
+
+
 def test_classes_that_differ_in_capitals_alone_must_be_listed(root: Path, tmp_path: Path) -> None:
     put(root / "Cat/1.jpg", 7)
     with pytest.raises(WrongInput, match=r"names 'Cat' and 'cat'; write them alike, or name both as classes in classes.txt"):
@@ -155,6 +176,21 @@ def test_two_files_of_one_id_are_found(root: Path) -> None:
     images = opened(root)
     told = " ".join(check(images, ["train", "val"]).problems)
     assert all(id in told and id in images.images().doubled for id in ("cat-1", "sea_lion-3")) and "it must have one" in told
+
+
+def test_a_link_to_nowhere_is_an_image_that_is_missing(root: Path) -> None:
+    (root / "sea lion/both.png").unlink()
+    (root / "sea lion/both.png").symlink_to("nowhere")
+    images = opened(root)
+    assert check(images, ["train", "val"]).problems == [f"{root / 'sea lion/both.png'} is missing"]
+    assert labels(images, "train + val")["cat-both"] == ["cat"]
+
+
+@pytest.mark.parametrize("place", [b"cat/\xff.jpg", b"caf\xe9/1.jpg"])
+def test_a_name_that_is_not_utf8_is_told(root: Path, place: bytes) -> None:
+    put(Path(os.fsdecode(os.fsencode(root / "") + b"/" + place)), 7)
+    with pytest.raises(WrongInput, match=r"pets has a file or folder whose name is not UTF-8, '(cat-\\udcff|caf\\udce9)'"):
+        opened(root)
 
 
 def test_the_commands_take_it(root: Path, command: Command, tmp_path: Path) -> None:

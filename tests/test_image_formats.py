@@ -15,6 +15,7 @@ from imagesets.errors import WrongInput
 from imagesets.file_check import file_problems
 from imagesets.folder import open_folder
 from imagesets.lists import IMAGE_SUFFIXES, id_of
+from imagesets.skeleton import write_skeleton
 from orchestrator.planning.fingerprint import Fingerprints
 from tests.conftest import Command
 
@@ -54,6 +55,15 @@ def test_images_of_every_format_are_read_like_the_png(image_set: Path, suffix: s
         file.save(replaced(image_set, f"train_1{suffix.upper()}"), **options)
     assert check(images(image_set), ["train"]).problems == []
     assert np.array_equal(images(image_set).items("train")[1].rgb(), pixels)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".webp", ".jpg"])
+def test_damaged_exif_data_are_no_problem_of_the_image(image_set: Path, suffix: str, tmp_path: Path) -> None:
+    with Image.open(image_set / "JPEGImages/train_1.png") as file:
+        file.save(path := replaced(image_set, f"train_1{suffix}"), exif=b"Exif\0\0no header of EXIF data")
+    assert check(images(image_set), ["train"]).problems == []
+    write_skeleton(tmp_path / "new", ("cat",), {"a": path, "b": path}, None)
+    assert (tmp_path / f"new/JPEGImages/a{suffix}").read_bytes() == path.read_bytes()
 
 
 @pytest.mark.parametrize("suffix", IMAGE_SUFFIXES)

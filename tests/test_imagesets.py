@@ -18,6 +18,7 @@ from imagesets.coco import open_coco
 from imagesets.errors import WrongInput
 from imagesets.folder import open_folder, read_classes
 from imagesets.folder_per_class import open_folder_per_class
+from imagesets.label_files import read_cvat
 from imagesets.lists import read_list
 from imagesets.palette import save_label_map
 from imagesets.voc12 import CLASSES as VOC_CLASSES
@@ -195,6 +196,14 @@ def test_annotations_are_found_however_their_suffix_is_written(voc):
     assert list(open_voc12(voc, SETTINGS).items("train_aug")) == before
 
 
+@pytest.mark.parametrize("encoding", ["gbk", "no-such"])
+@pytest.mark.parametrize("read", [labels.from_annotation, read_cvat])
+def test_an_encoding_of_xml_that_is_not_read_is_told(tmp_path, read, encoding):
+    (tmp_path / "a.xml").write_text(f'<?xml version="1.0" encoding="{encoding}"?>' + ANNOTATION.format("cat"), encoding="utf-8")
+    with pytest.raises(WrongInput, match=r"a\.xml is in an encoding that is not read .*; save it as UTF-8"):
+        read(tmp_path / "a.xml", ("cat",))
+
+
 @pytest.mark.parametrize("forms", [("NFD", "NFC"), ("NFC", "NFD")])
 def test_an_id_is_matched_whether_its_accents_are_apart_or_not(image_set, forms):
     of_file, of_list = (unicodedata.normalize(form, "é0") for form in forms)
@@ -204,6 +213,30 @@ def test_an_id_is_matched_whether_its_accents_are_apart_or_not(image_set, forms)
         (image_set / name).write_text((image_set / name).read_text().replace("val_0", of_list))
     item = open_folder(image_set, SETTINGS).items("val", with_masks=True)[0]
     assert item.id == "\xe90" and item.mask and item.truth().shape == item.rgb().shape[:2] and item.labels
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("image_labels.txt", "{id} ä\n"),
+        ("image_labels.csv", "image,label\n{id},ä\n"),
+        ("image_labels.csv", "image,ä,bar\n{id},1,0\n"),
+        ("image_labels.json", '[{{"image": "{id}.png", "shape": "ä"}}]'),
+        ("image_labels.xml", '<annotations><image name="{id}.png"><tag label="ä"/></image></annotations>'),
+        ("Annotations/{id}.xml", "<annotation><object><name>ä</name></object></annotation>"),
+    ],
+)
+@pytest.mark.parametrize("forms", [("NFD", "NFC"), ("NFC", "NFD")])
+def test_a_class_is_matched_whether_its_accents_are_apart_or_not(image_set, forms, name, text):
+    of_classes, of_labels = (unicodedata.normalize(form, "ä") for form in forms)
+    (image_set / "image_labels.txt").unlink()
+    (image_set / "Annotations").mkdir()
+    (image_set / "classes.txt").write_text(f"{of_classes}\nbar\n", encoding="utf-8")
+    (image_set / "ImageSets/Segmentation/train.txt").write_text("train_0\n")
+    (image_set / name.format(id="train_0")).write_text(text.format(id="train_0").replace("ä", of_labels), encoding="utf-8")
+    if not name.startswith("Annotations"):
+        (image_set / "Annotations").rmdir()
+    assert open_folder(image_set, SETTINGS).items("train")[0].labels == (0,)
 
 
 def test_an_id_with_two_files_is_refused_in_the_lists_that_have_it(image_set):
@@ -348,8 +381,8 @@ def test_a_line_of_the_classes_is_a_name(tmp_path, text, names):
         ("__ignore__\ncat\n", "names '__ignore__'"),
         ("0 cat\n1 dog\n", r"numbers its lines \('0 cat'\)"),
         ("1: cat\n2: dog\n3: sea lion\n", r"numbers its lines \('1: cat'\)"),
-        ("cat,dog\n", "has the line 'cat,dog'"),
-        ("cat\t1\n", "has the line .* with a tab"),
+        ("cat,dog\n", "has the name 'cat,dog'"),
+        ("cat\t1\n", "has the name .* holds a tab"),
         ('"cat"\n', "quotation mark"),
         ("", "it holds 0"),
         ("cat\ncat\n", "1 of them different"),

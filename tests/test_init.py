@@ -1,5 +1,7 @@
 """`wsss-orch init`: an image set of one's own photographs, and a file of settings."""
 
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -129,6 +131,12 @@ def test_what_cannot_be_is_refused_and_nothing_is_written(
     code, _, errors = command("init", "pets", *words)
     assert code == 2 and said in errors and not Path("pets").exists()
     assert [path.name for path in Path().iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_photograph_whose_name_is_not_utf8_is_told(command: Command, photographs: Path) -> None:
+    shutil.copy(photographs / "2.jpg", os.fsdecode(os.fsencode(photographs) + b"/caf\xe9.jpg"))
+    code, _, errors = command("init", "pets", "--photographs", photographs, "--classes", "cat")
+    assert code == 2 and r"whose name is not UTF-8, 'caf\udce9'; rename it" in errors and not Path("pets").exists()
 
 
 def test_a_folder_in_use_is_not_touched(command: Command) -> None:

@@ -338,3 +338,14 @@ def test_a_plan_refuses_files_that_a_launch_refuses(image_set: Path, tmp_path: P
     for given in (("--maps-from", tmp_path / "empty"), ("--set", f"backbone.weights={tmp_path / 'text.pth'}")):
         code, _, errors = command(*words, "--set", "training.workers=1", *given)
         assert code == 2 and "nothing was run" in errors and str(tmp_path) in errors
+
+
+def test_links_to_nowhere_are_told_as_missing_files_all_at_once(image_set: Path, tmp_path: Path, command: Command) -> None:
+    lost = [image_set / f"JPEGImages/{id}.png" for id in ("train_0", "val_1")]
+    for path in lost:
+        path.unlink()
+        path.symlink_to("nowhere")
+    words = ("launch", "--method", "cam+none", "--images", f"folder:{image_set}", "--segmenter", "deeplabv2-small", "--plan")
+    code, _, errors = command(*words, "--store", tmp_path / "store", *(word for text in PLAIN for word in ("--set", text)))
+    assert code == 2 and "2 problems in images, nothing was run" in errors
+    assert all(f"{path} is missing" in errors for path in lost)

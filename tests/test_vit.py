@@ -9,6 +9,7 @@ import backbones
 from backbones.backbone import Options
 from backbones.vision_models import timm_network
 from backbones.vit import VisionTransformer, vit_small
+from imagesets.errors import WrongInput
 from imagesets.transforms import MEAN, STANDARD_DEVIATION
 
 SIZE = {"img_size": 64, "patch_size": 16, "embed_dim": 24, "depth": 3, "num_heads": 2}
@@ -67,6 +68,14 @@ def test_one_class_token_of_a_file_stands_for_each_class_at_any_image_size(refer
     (last,) = backbone.tokens(torch.randn(2, 3, 40, 70), [2])
     assert last.classes.shape == (2, 5, 24) and last.patches.shape == (2, 24, 3, 5) and last.attention.shape == (2, 2, 20, 20)
     torch.testing.assert_close(last.classes, last.classes[:, :1].expand(-1, 5, -1))  # alike until training tells them apart
+
+
+@pytest.mark.parametrize("codes", [None, (1, 2 + 16, 24), (1 + 16, 24), (1, 0, 24)])  # the second is of a distilled DeiT
+def test_position_codes_of_another_form_are_told_in_a_sentence(codes, reference, tmp_path):
+    state = {name: value for name, value in reference.state_dict().items() if name != "pos_embed"}
+    torch.save(state | ({"pos_embed": torch.zeros(codes)} if codes else {}), tmp_path / "weights.pth")
+    with pytest.raises(WrongInput, match=r"do not fit backbone tiny: 3 missing \(first: class_tokens\), . unexpected"):
+        loaded(tmp_path)
 
 
 def test_position_codes_keep_their_places_in_a_finer_grid():

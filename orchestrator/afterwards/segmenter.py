@@ -9,12 +9,12 @@ from typing import Any, overload
 
 import numpy as np
 import torch
-from PIL import ExifTags, Image
+from PIL import Image
 
 from backbones.extraction import for_extraction
 from imagesets.deep_image import EIGHT_BIT_MODES, NO_RULE, DeepItem, Range
 from imagesets.errors import WrongInput
-from imagesets.file_check import SMALLEST, UPRIGHT, attempt, image_problems
+from imagesets.file_check import SMALLEST, UPRIGHT, attempt, image_problems, orientation_of
 from imagesets.overlay import OPACITY, overlay
 from imagesets.rescaling import fit_factor
 from orchestrator.engine.context import load_network, settings_of, stored
@@ -183,7 +183,7 @@ def pixels(image: Any, range: Range = NO_RULE) -> np.ndarray:
         image = Image.fromarray(image)
     if not isinstance(image, Image.Image):
         raise WrongInput(f"an image is a path, a PIL image or a uint8 array, and not of the type {type(image).__name__}")
-    if image.getexif().get(ExifTags.Base.Orientation, 1) not in UPRIGHT:
+    if orientation_of(image) not in UPRIGHT:
         raise WrongInput(
             "this image is rotated by its EXIF orientation; PIL.ImageOps.exif_transpose(image) stores its pixels upright"
         )

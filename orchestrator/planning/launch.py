@@ -269,8 +269,8 @@ def plan_part(planner: Planner, wanted: Experiment, stages: Sequence[Stage], run
     try:
         whole = planner.placed(wanted.stages)
         steps = planner.plan([stage for stage in whole if stage.name in names], wanted.request.random_seed, run)
-    except WrongInput:
-        refuse_damaged(planner.images, stages, wanted.settings, decode=False)  # names all missing files
+    except (WrongInput, OSError):
+        refuse_damaged(planner.images, stages, wanted.settings, decode=False)  # names all missing files and links to nowhere
         raise
     return Prepared(wanted, planner.images, planner, steps)
 
