@@ -81,6 +81,8 @@ def _start(folder: str, cpus: int) -> None:
     ray.init("local", num_cpus=max(cores(), cpus), _temp_dir=folder, **PRIVATE)
     # the process that asks an autoscaler for nodes, 50 MB
     worker._global_node.kill_monitor(check_alive=False)  # type: ignore[attr-defined]  # it is there after init
+
+
 @contextmanager
 def _session(parent: str) -> Iterator[str]:
     """A folder in `parent` for the session, which ends with the block; those of killed launches are removed."""
