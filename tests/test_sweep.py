@@ -202,6 +202,12 @@ def test_table_and_page_show_every_trial(found: tuple[Findings, Path], tmp_path:
     assert all(html.escape(cell) in page for row in sweep_rows(found[0]) for cell in row)
 
 
+def test_a_sensitivity_goes_from_the_lowest_value_to_the_highest(found: tuple[Findings, Path]) -> None:
+    trials = [replace(found[0].trials[0], values={"isl.weight": value}) for value in (0, 0.6, 1, 0.2, "auto")]
+    of_weight = replace(found[0], record={**found[0].record, "axes": [{"name": "isl.weight"}]}, trials=trials)
+    assert [value for value, _ in slices(of_weight)["isl.weight"]] == [0, 0.2, 0.6, 1, "auto"]
+
+
 def test_a_score_that_orders_the_trials_has_a_column(found: tuple[Findings, Path]) -> None:
     by_f = findings(Runs(found[1] / "store"), found[0].record, "seg.f/val")
     means = [trial.score("seg.f/val").mean for trial in by_f.trials]  # type: ignore[union-attr]

@@ -97,7 +97,7 @@ def slices(found: Findings) -> dict[str, list[tuple[Any, Trial]]]:
     return {
         name: sorted(
             ((trial.values[name], trial) for trial in found.trials if _without(trial.values, name) == _without(best, name)),
-            key=lambda point: (str(type(point[0])), point[0] if isinstance(point[0], (int, float, str)) else str(point[0])),
+            key=lambda point: (0, point[0], "") if isinstance(point[0], (int, float)) else (1, 0, str(point[0])),
         )
         for name in found.names
     }
