@@ -6,7 +6,7 @@ from typing import Any
 
 import matplotlib
 
-from orchestrator.pages.figures import COLOURS, STYLE, blank, in_unit, scale_of, spread_line, svg
+from orchestrator.pages.figures import COLOURS, STYLE, blank, in_unit, legend, scale_of, spread_line, svg
 from orchestrator.pages.page import template
 from orchestrator.planning import scores
 from orchestrator.planning.score_recipe import Metric
@@ -55,7 +55,7 @@ def _sensitivity(name: str, points: Sequence[tuple[Any, Trial]], metric: Metric)
     scale_of(axes, at if numeric else ())
     if not numeric:
         axes.set_xticks(at, [str(value) for value, _ in points])
-    axes.legend(ncols=3, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0, handlelength=1.6)
+    legend(axes)
     return svg(figure, f"sensitivity {name}")
 
 
@@ -71,5 +71,5 @@ def _curves(trials: Sequence[tuple[Trial, Row]]) -> str:
         style = {"color": COLOURS[0], "linewidth": 1.6} if place == 0 else {"color": COLOURS[-1], "linewidth": 0.7}
         axes.plot(row.about["curve"]["threshold"], values, label=label, **style)
     if trials[0][0].values:  # without varied settings there is one curve, which needs no name
-        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0, handlelength=1.6)
+        legend(axes)
     return svg(figure, "sweep curves")

@@ -12,6 +12,7 @@ from orchestrator.pages.comparison_page import sheets
 from orchestrator.pages.figures import (
     COLOURS,
     INK,
+    LONG,
     SIZE,
     STYLE,
     STYLES,
@@ -19,6 +20,7 @@ from orchestrator.pages.figures import (
     file_of,
     grid,
     in_unit,
+    legend,
     scale_of,
     spread_line,
     svg,
@@ -31,8 +33,6 @@ from orchestrator.storage.store import write_atomically
 from orchestrator.tables import cells
 from orchestrator.tables.columns import Column
 from orchestrator.tables.findings import Findings, Line
-
-LONG = 20  # characters of a label beside which there is no room for another
 
 
 def write_page(found: Findings, path: Path) -> None:
@@ -109,10 +109,7 @@ def _draw(axes: Any, found: Findings, column: Column, panel: str, lines: Sequenc
         _thresholds(axes, column, lines)
     else:
         _over_columns(axes, found, lines)
-    marks, labels = axes.get_legend_handles_labels()
-    style = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0, "handlelength": 1.6, "fontsize": 8}
-    columns = 2 if max(map(len, labels), default=0) < LONG else 1
-    axes.legend(marks, [fill(label, 2 * LONG) for label in labels], ncols=columns, **style)
+    legend(axes)
 
 
 def _curves(axes: Any, found: Findings, column: Column, lines: Sequence[Line]) -> None:
