@@ -17,7 +17,7 @@ from orchestrator.reading.groups import Runs
 from orchestrator.reading.numbers import told_spread
 from orchestrator.sweeps.axes import split
 from orchestrator.sweeps.sweep import Sweep
-from orchestrator.sweeps.sweep_results import Findings, findings, read_sweep, slices
+from orchestrator.sweeps.sweep_results import Findings, compared, findings, read_sweep, slices
 from orchestrator.sweeps.sweep_table import sweep_columns, sweep_rows
 from orchestrator.sweeps.trial import best_threshold
 from tests.conftest import write_image_set
@@ -166,6 +166,27 @@ def test_a_trial_is_its_sweep_s_random_seeds_whatever_else_was_launched(found: t
     trials = [{**trial, "failed": {}} for trial in found[0].record["trials"]]
     one = findings(Runs(found[1] / "store"), {**found[0].record, "random_seeds": [0], "trials": trials})
     assert [[run["random_seed"] for run in trial.group.runs] for trial in one.trials] == [[0]] * 3
+
+
+def test_a_sweep_whose_runs_were_removed_says_which(found: tuple[Findings, Path]) -> None:
+    record = {**found[0].record, "random_seeds": [0, 7]}
+    with pytest.raises(WrongInput, match=r"sweep cam-sweep: run \S+-7 of cam.epochs=1 is no longer in .*runs; the command that"):
+        findings(Runs(found[1] / "store"), record)
+
+
+def test_a_comparison_of_a_sweep_names_the_trials_without_scores(found: tuple[Findings, Path], tmp_path: Path) -> None:
+    of_all = [{**trial, "stopped": "", "failed": {}} for trial in found[0].record["trials"]]
+    of_all[0]["failed"], of_all[1]["stopped"] = {"0": "ValueError: no", "1": "ValueError: no"}, "loss 3 at epoch 1"
+    (tmp_path / "runs").symlink_to(found[1] / "store/runs")
+    (tmp_path / "stages").symlink_to(found[1] / "store/stages")
+    (tmp_path / "sweeps/cam-sweep").mkdir(parents=True)
+    (tmp_path / "sweeps/cam-sweep/sweep.json").write_text(json.dumps({**found[0].record, "trials": of_all}))
+    comparison = compared(Runs(tmp_path), ["cam-sweep"])
+    assert [entry.group.name for entry in comparison.entries] == [of_all[2]["group"]]
+    assert comparison.warnings == [
+        "cam-sweep: cam.epochs=1 has no scores, because it failed: ValueError: no",
+        "cam-sweep: cam.epochs=2 has no scores, because it was stopped early",
+    ]
 
 
 def test_trials_are_ordered_by_a_score_that_all_of_them_have(found: tuple[Findings, Path]) -> None:

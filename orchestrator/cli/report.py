@@ -36,17 +36,14 @@ def report(
     if path.suffix != ".html":
         raise WrongInput(f"--to {path} must end in .html")
     from orchestrator.pages import comparison_page, sweep_page
-    from orchestrator.reading.comparison import compare
     from orchestrator.reading.groups import Runs
-    from orchestrator.storage.store import Store
-    from orchestrator.sweeps.sweep_results import findings, groups_of, read_sweep
+    from orchestrator.sweeps.sweep_results import compared, findings, read_sweep
 
     runs = Runs(root)
     record = read_sweep(root, names[0]) if len(names) == 1 else None
     if record:
         sweep_page.write_page(findings(runs, record), path)
     else:
-        comparison = compare([group for name in names for group in groups_of(runs, name)], Store(root))
-        if missing := comparison_page.write_page(comparison, root, path, samples):
+        if missing := comparison_page.write_page(compared(runs, names), root, path, samples):
             terminal().print(f"note: {missing}")
     terminal().print(f"written  {path}")
