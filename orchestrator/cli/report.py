@@ -9,6 +9,9 @@ from imagesets.errors import WrongInput
 from orchestrator.cli import complete, options, paths
 from orchestrator.pages import SAMPLES
 from orchestrator.reading.tables import terminal
+from orchestrator.storage.store import digest
+
+LONGEST = 200  # bytes of a page's name; that of a file has at most 255, and more characters while it is written
 
 
 def report(
@@ -32,7 +35,7 @@ def report(
       wsss-orch report cam+irn lpcam+irn --to page.html --samples 200
     """
     root = store.resolve()
-    path = to or root / "reports" / f"{'-'.join(names)}.html"
+    path = to or root / "reports" / page_of(names)
     if path.suffix != ".html":
         raise WrongInput(f"--to {path} must end in .html")
     from orchestrator.pages import comparison_page, sweep_page
@@ -47,3 +50,11 @@ def report(
         if missing := comparison_page.write_page(compared(runs, names), root, path, samples):
             terminal().print(f"note: {missing}")
     terminal().print(f"written  {path}")
+
+
+def page_of(names: list[str]) -> str:
+    """The name of the page on these runs."""
+    joined = "-".join(names)
+    if len(joined.encode()) > LONGEST:
+        joined = f"{names[0]}-and-{len(names) - 1}-others-{digest(joined.encode())[:8]}"
+    return f"{joined}.html"
