@@ -2,6 +2,7 @@
 
 import html
 import json
+import shlex
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +29,19 @@ from tests.launching import command
 def sweep_of(*vary: str, store: Path = Path("store"), trials: int = 1) -> Sweep:
     axes, thresholds = split(vary)
     return Sweep(Request("recam", store=store), axes, thresholds, [0, 1], trials)
+
+
+@pytest.mark.parametrize("page", ["experiments.md", "tables.md"])
+def test_the_sweeps_of_the_docs_are_sweeps(page: str) -> None:
+    text = (Path(__file__).parent.parent / "docs" / page).read_text(encoding="utf-8")
+    written = [shlex.split(line) for line in text.splitlines() if line.startswith("    wsss-orch sweep ")]
+    assert written
+    for _, _, *words in written:
+        given = list(zip(words[::2], words[1::2], strict=True))
+        one, (axes, thresholds) = dict(given), split([value for option, value in given if option == "--vary"])
+        how = {name: one.get(f"--{name.replace('_', '-')}", "") for name in ("until", "by", "stop_early")}
+        trials, search = int(one.get("--trials", 1)), one.get("--search", "grid")
+        Sweep(Request(one["--method"]), axes, thresholds, [0], trials=trials, search=search, **how).check()
 
 
 @pytest.mark.parametrize(
