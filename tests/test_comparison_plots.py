@@ -11,6 +11,7 @@ from imagesets.errors import WrongInput
 from orchestrator.pages.comparison_figures import _points as points
 from orchestrator.pages.comparison_figures import _styles as styles
 from orchestrator.pages.comparison_figures import figures, plot_file
+from orchestrator.pages.figures import blank, legend
 from orchestrator.planning import scores
 from orchestrator.reading.comparison import Comparison, Entry, Line
 from orchestrator.reading.summary import Group, Row, Spread
@@ -78,7 +79,29 @@ def test_a_file_has_a_panel_for_each_quantity_and_names_every_entry() -> None:
 
 def test_the_page_has_the_plot_too() -> None:
     titles = [title for title, _ in figures(comparison(seed=LINES))]
-    assert "MIoU over F, seed on train" in titles
+    assert "mIoU over F, seed on train" in titles
+
+
+@pytest.mark.parametrize(
+    "labels", [["seed train", "pseudo train", "seg val"], [f"cam+irn irn.beta={n} cam.lr=0.01" for n in range(9)]]
+)
+def test_every_name_of_a_legend_is_inside_the_figure(labels: Sequence[str]) -> None:
+    figure, axes = blank("x", "y")
+    for label in labels:
+        axes.plot([0, 1], label=label)
+    legend(axes)
+    figure.draw_without_rendering()
+    box, whole = axes.get_legend().get_window_extent(), figure.bbox
+    assert box.x0 >= 0 and box.x1 <= whole.x1 and box.y1 <= whole.y1 and axes.bbox.height > whole.height / 5
+
+
+@pytest.mark.filterwarnings("error")
+def test_many_entries_with_long_names_leave_room_for_the_figures() -> None:
+    named = [f"recurseed+epm+irn recurseed.certain_foreground=0.{n} recurseed.certain_background=0.1" for n in range(9)]
+    found = comparison(seed=[line(name, "recurseed+epm+irn", "seed", [0.2 + n / 99], [0.4]) for n, name in enumerate(named)])
+    assert len(figures(found)) > 2 and plot_file(found, "jf", "svg")
+    markers = {marker for marker, _ in styles(found).values()}
+    assert len(markers) == len(named)
 
 
 @pytest.mark.parametrize("name", ["fj", "jf"])

@@ -2,6 +2,7 @@
 
 import html
 import json
+import shlex
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from orchestrator.reading.groups import Runs
 from orchestrator.reading.numbers import told_spread
 from orchestrator.sweeps.axes import split
 from orchestrator.sweeps.sweep import Sweep
-from orchestrator.sweeps.sweep_results import Findings, findings, read_sweep, slices
+from orchestrator.sweeps.sweep_results import Findings, compared, findings, read_sweep, slices
 from orchestrator.sweeps.sweep_table import sweep_columns, sweep_rows
 from orchestrator.sweeps.trial import best_threshold
 from tests.conftest import write_image_set
@@ -28,6 +29,19 @@ from tests.launching import command
 def sweep_of(*vary: str, store: Path = Path("store"), trials: int = 1) -> Sweep:
     axes, thresholds = split(vary)
     return Sweep(Request("recam", store=store), axes, thresholds, [0, 1], trials)
+
+
+@pytest.mark.parametrize("page", ["experiments.md", "tables.md"])
+def test_the_sweeps_of_the_docs_are_sweeps(page: str) -> None:
+    text = (Path(__file__).parent.parent / "docs" / page).read_text(encoding="utf-8")
+    written = [shlex.split(line) for line in text.splitlines() if line.startswith("    wsss-orch sweep ")]
+    assert written
+    for _, _, *words in written:
+        given = list(zip(words[::2], words[1::2], strict=True))
+        one, (axes, thresholds) = dict(given), split([value for option, value in given if option == "--vary"])
+        how = {name: one.get(f"--{name.replace('_', '-')}", "") for name in ("until", "by", "stop_early")}
+        trials, search = int(one.get("--trials", 1)), one.get("--search", "grid")
+        Sweep(Request(one["--method"]), axes, thresholds, [0], trials=trials, search=search, **how).check()
 
 
 @pytest.mark.parametrize(
@@ -168,6 +182,27 @@ def test_a_trial_is_its_sweep_s_random_seeds_whatever_else_was_launched(found: t
     assert [[run["random_seed"] for run in trial.group.runs] for trial in one.trials] == [[0]] * 3
 
 
+def test_a_sweep_whose_runs_were_removed_says_which(found: tuple[Findings, Path]) -> None:
+    record = {**found[0].record, "random_seeds": [0, 7]}
+    with pytest.raises(WrongInput, match=r"sweep cam-sweep: run \S+-7 of cam.epochs=1 is no longer in .*runs; the command that"):
+        findings(Runs(found[1] / "store"), record)
+
+
+def test_a_comparison_of_a_sweep_names_the_trials_without_scores(found: tuple[Findings, Path], tmp_path: Path) -> None:
+    of_all = [{**trial, "stopped": "", "failed": {}} for trial in found[0].record["trials"]]
+    of_all[0]["failed"], of_all[1]["stopped"] = {"0": "ValueError: no", "1": "ValueError: no"}, "loss 3 at epoch 1"
+    (tmp_path / "runs").symlink_to(found[1] / "store/runs")
+    (tmp_path / "stages").symlink_to(found[1] / "store/stages")
+    (tmp_path / "sweeps/cam-sweep").mkdir(parents=True)
+    (tmp_path / "sweeps/cam-sweep/sweep.json").write_text(json.dumps({**found[0].record, "trials": of_all}))
+    comparison = compared(Runs(tmp_path), ["cam-sweep"])
+    assert [entry.group.name for entry in comparison.entries] == [of_all[2]["group"]]
+    assert comparison.warnings == [
+        "cam-sweep: cam.epochs=1 has no scores, because it failed: ValueError: no",
+        "cam-sweep: cam.epochs=2 has no scores, because it was stopped early",
+    ]
+
+
 def test_trials_are_ordered_by_a_score_that_all_of_them_have(found: tuple[Findings, Path]) -> None:
     """A trial of a sweep up to the seeds also has later scores if a launch has finished its run."""
     runs, record = Runs(found[1] / "store"), found[0].record
@@ -200,6 +235,12 @@ def test_table_and_page_show_every_trial(found: tuple[Findings, Path], tmp_path:
     assert page.count("<svg") == 2 and "random seed 1 failed" in page
     assert all(f"<li>{sentence}</li>" in html.unescape(page) for sentence in found[0].verdict())
     assert all(html.escape(cell) in page for row in sweep_rows(found[0]) for cell in row)
+
+
+def test_a_sensitivity_goes_from_the_lowest_value_to_the_highest(found: tuple[Findings, Path]) -> None:
+    trials = [replace(found[0].trials[0], values={"isl.weight": value}) for value in (0, 0.6, 1, 0.2, "auto")]
+    of_weight = replace(found[0], record={**found[0].record, "axes": [{"name": "isl.weight"}]}, trials=trials)
+    assert [value for value, _ in slices(of_weight)["isl.weight"]] == [0, 0.2, 0.6, 1, "auto"]
 
 
 def test_a_score_that_orders_the_trials_has_a_column(found: tuple[Findings, Path]) -> None:

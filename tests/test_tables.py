@@ -114,6 +114,17 @@ def test_what_a_table_lists_is_what_the_papers_print() -> None:
     )  # the optimum of LPCAM Figure 5 is in four panels
 
 
+def test_a_pattern_of_a_setting_is_a_label_whatever_is_in_it() -> None:
+    given = ("cam.epochs=3", "K = 12:lpcam.threshold=0.1", "seam*: cam.lr = 1", "backbone.weights=a:b.c=d", "seam:epochs=3")
+    assert Asked(find_table("lpcam-fig-5", "voc12"), "voc12:VOC", STORE, assignments=given).parted == [
+        ("", "cam.epochs=3"),
+        ("K = 12", "lpcam.threshold=0.1"),
+        ("seam*", "cam.lr = 1"),
+        ("", "backbone.weights=a:b.c=d"),
+        ("seam", "epochs=3"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("name", "kind", "id"),
     [

@@ -15,7 +15,7 @@ from orchestrator.pages.report import write_report
 from orchestrator.planning.launch import Prepared
 from orchestrator.storage.store import write_json
 from orchestrator.tracking.logged import row_names, scores, summary
-from tests.conftest import write_image_set
+from tests.conftest import Command, write_image_set
 from tests.finished_run import finished_run
 
 mlflow = pytest.importorskip("mlflow")
@@ -173,6 +173,18 @@ def test_a_delivery_that_broke_off_is_taken_up_where_it_was(tracked: tuple[Any, 
     (after,) = runs(client, "wsss.run", results["run"])
     assert (after.info.run_id, after.data.metrics) == (before.info.run_id, before.data.metrics)
     assert after.info.status == "FINISHED" and not deliver(prepared.request.store, results["run"])[1]
+
+
+def test_a_run_of_an_older_version_is_left_out_and_the_others_are_delivered(
+    finished: Finished, tmp_path: Path, command: Command
+) -> None:
+    store, run = finished[0].request.store, finished[1]["run"]
+    old = store / "runs" / "cam-images-00000000-0"
+    write_json(old / "results.json", {"format": 1, "run": old.name, "method": "cam", "finished": 0})
+    status, told, _ = command("track", "--store", store, "--tracking-uri", f"sqlite:///{tmp_path}/mlflow.db")
+    shutil.rmtree(old)
+    assert status == 1 and f"{run}: delivered" in told and "1 delivered, 0 already there, 1 left out" in told
+    assert f"{old.name}: left out, because run {old.name} was written by an older version; launch it again" in told
 
 
 def test_a_launch_shows_mean_and_deviation_over_its_random_seeds(tracked: tuple[Any, str], finished: Finished) -> None:

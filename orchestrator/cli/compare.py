@@ -57,14 +57,13 @@ def compare(
     if plot and plot not in (known := scores.plot_names()):
         raise WrongInput(f"--plot {plot} is not {' or '.join(known)}")
     # imported here, so that other commands do not wait for them
-    from orchestrator.reading.comparison import compare as compared
     from orchestrator.reading.formats import terminal_table, write
     from orchestrator.reading.groups import Runs
-    from orchestrator.storage.store import Store, write_atomically
-    from orchestrator.sweeps.sweep_results import groups_of
+    from orchestrator.storage.store import write_atomically
+    from orchestrator.sweeps.sweep_results import compared
 
     runs = Runs(store.resolve())
-    comparison = compared([group for name in names for group in groups_of(runs, name)], Store(runs.store), files)
+    comparison = compared(runs, names, files)
     console = terminal()
     console.print(terminal_table(comparison, console.width))
     for warning in [*filter(None, map(runs.chosen, names)), *comparison.warnings]:

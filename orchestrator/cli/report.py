@@ -9,6 +9,9 @@ from imagesets.errors import WrongInput
 from orchestrator.cli import complete, options, paths
 from orchestrator.pages import SAMPLES
 from orchestrator.reading.tables import terminal
+from orchestrator.storage.store import digest
+
+LONGEST = 200  # bytes of a page's name; that of a file has at most 255, and more characters while it is written
 
 
 def report(
@@ -32,21 +35,26 @@ def report(
       wsss-orch report cam+irn lpcam+irn --to page.html --samples 200
     """
     root = store.resolve()
-    path = to or root / "reports" / f"{'-'.join(names)}.html"
+    path = to or root / "reports" / page_of(names)
     if path.suffix != ".html":
         raise WrongInput(f"--to {path} must end in .html")
     from orchestrator.pages import comparison_page, sweep_page
-    from orchestrator.reading.comparison import compare
     from orchestrator.reading.groups import Runs
-    from orchestrator.storage.store import Store
-    from orchestrator.sweeps.sweep_results import findings, groups_of, read_sweep
+    from orchestrator.sweeps.sweep_results import compared, findings, read_sweep
 
     runs = Runs(root)
     record = read_sweep(root, names[0]) if len(names) == 1 else None
     if record:
         sweep_page.write_page(findings(runs, record), path)
     else:
-        comparison = compare([group for name in names for group in groups_of(runs, name)], Store(root))
-        if missing := comparison_page.write_page(comparison, root, path, samples):
+        if missing := comparison_page.write_page(compared(runs, names), root, path, samples):
             terminal().print(f"note: {missing}")
     terminal().print(f"written  {path}")
+
+
+def page_of(names: list[str]) -> str:
+    """The name of the page on these runs."""
+    joined = "-".join(names)
+    if len(joined.encode()) > LONGEST:
+        joined = f"{names[0]}-and-{len(names) - 1}-others-{digest(joined.encode())[:8]}"
+    return f"{joined}.html"

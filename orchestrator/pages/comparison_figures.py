@@ -9,7 +9,20 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from imagesets.errors import WrongInput
-from orchestrator.pages.figures import ABOVE, COLOURS, SIZE, STYLE, STYLES, blank, file_of, grid, in_unit, svg
+from orchestrator.pages.figures import (
+    COLOURS,
+    SIZE,
+    STYLE,
+    STYLES,
+    blank,
+    file_of,
+    grid,
+    in_unit,
+    legend,
+    name_marks,
+    name_places,
+    svg,
+)
 from orchestrator.planning import scores
 from orchestrator.planning.components import components
 from orchestrator.planning.score_recipe import Metric, Plot
@@ -18,7 +31,7 @@ from orchestrator.reading.numbers import axis, scale
 from orchestrator.reading.results import total
 from orchestrator.reading.summary import Scored
 
-MARKERS = "os^Dv"  # so that entries differ in more than colour
+MARKERS = "os^DvP*X<>ph"  # so that entries differ in more than colour
 Style = tuple[str, str]  # marker and colour
 
 
@@ -46,15 +59,15 @@ def figures(comparison: Comparison) -> list[tuple[str, str]]:
 
 @matplotlib.rc_context(STYLE)
 def _dots(place: Scored, lines: Sequence[Line]) -> str:
-    """One dot per run and a bar at the mean."""
+    """One dot per run and a bar at the mean, a line for each entry."""
     metric = scores.main_metric(place[0])
-    figure, axes = blank("", axis(metric))
+    figure, axes = blank(axis(metric), "")
     for number, line in enumerate(lines):
         values = in_unit(line.row.main.by_seed.values(), metric) if line.row.main else [float("nan")]
         spread = 0.12 * (np.arange(len(values)) - (len(values) - 1) / 2) / max(len(values) - 1, 1)
-        axes.plot(number + spread, values, "o", color=_colour(number), markersize=4, alpha=0.8)
-        axes.hlines(np.mean(values), number - 0.25, number + 0.25, color=_colour(number), linewidth=1.5)
-    _name_places(axes, [line.entry.label for line in lines])
+        axes.plot(values, number + spread, "o", color=_colour(number), markersize=4, alpha=0.8)
+        axes.vlines(np.mean(values), number - 0.25, number + 0.25, color=_colour(number), linewidth=1.5)
+    name_places(axes, [line.entry.label for line in lines])
     return svg(figure, f"dots {place}")
 
 
@@ -79,7 +92,7 @@ def plot_file(comparison: Comparison, name: str, ending: str) -> bytes:
         _points(axes, x, y, plot, lines, _styles(comparison))
         axes.set_title(f"{scores.quantities()[place[0]].many}, {place[1]}", fontsize=9)
     named = {label: mark for axes in figure.axes for mark, label in zip(*axes.get_legend_handles_labels(), strict=True)}
-    figure.legend(named.values(), named.keys(), loc="outside lower center", ncols=2 * len(panels), fontsize=8)
+    name_marks(figure, figure, list(named.values()), list(named), len(panels), loc="outside lower center")
     return file_of(figure, ending)
 
 
@@ -87,7 +100,7 @@ def plot_file(comparison: Comparison, name: str, ending: str) -> bytes:
 def _over(x: Metric, y: Metric, plot: Plot, place: Scored, lines: Sequence[Line], styles: Mapping[str, Style]) -> str:
     figure, axes = blank(axis(x), axis(y))
     _points(axes, x, y, plot, lines, styles)
-    _legend(axes)
+    legend(axes)
     return svg(figure, f"{plot.y} over {plot.x} {place}")
 
 
@@ -136,8 +149,7 @@ def _has(line: Line, plot: Plot) -> bool:
 
 
 def _title(x: Metric, y: Metric, place: Scored) -> str:
-    title = f"{y.title} over {x.title}, {place[0]} on {place[1]}"
-    return title[:1].upper() + title[1:]
+    return f"{y.title} over {x.title}, {place[0]} on {place[1]}"
 
 
 @matplotlib.rc_context(STYLE)
@@ -152,7 +164,7 @@ def _way(entries: Sequence[Entry], places: Sequence[Scored]) -> str:
         axes.plot(*zip(*known, strict=True), color=_colour(number), label=entry.label, markersize=4, **style)
     axes.set_xticks(range(len(places)), ["\n".join(place) for place in places])
     axes.margins(x=0.15)
-    _legend(axes)
+    legend(axes)
     return svg(figure, "way")
 
 
@@ -167,7 +179,7 @@ def _curves(place: Scored, lines: Sequence[Line]) -> str:
         axes.plot(curve["threshold"], values, STYLES[number % len(STYLES)], color=_colour(number), label=line.entry.label)
         at = int(np.argmin(np.abs(np.array(curve["threshold"]) - fixed)))
         axes.plot(fixed, values[at], "o", color=_colour(number), markersize=4)
-    _legend(axes)
+    legend(axes)
     return svg(figure, f"curves {place}")
 
 
@@ -180,9 +192,8 @@ def _times(entries: Sequence[Entry]) -> str:
     axes.barh(places, trainings, height=0.5, color=COLOURS[0], label="training")
     axes.barh(places, others, left=trainings, height=0.5, color=COLOURS[1], label="per image")
     named = zip(entries, minutes, strict=True)
-    axes.set_yticks(places, [entry.label if known else f"{entry.label} (unknown)" for entry, known in named])
-    axes.invert_yaxis()
-    _legend(axes)
+    name_places(axes, [entry.label if known else f"{entry.label} (unknown)" for entry, known in named])
+    legend(axes)
     return svg(figure, "times")
 
 
@@ -196,12 +207,3 @@ def _minutes(entry: Entry) -> tuple[float, float] | None:
 
 def _colour(place: int) -> str:
     return COLOURS[place % len(COLOURS)]
-
-
-def _name_places(axes, names: Sequence[str]) -> None:
-    axes.set_xticks(range(len(names)), names, rotation=20 if len(names) > 2 else 0, ha="right" if len(names) > 2 else "center")
-    axes.margins(x=0.2)
-
-
-def _legend(axes) -> None:
-    axes.legend(ncols=2, columnspacing=1, fontsize=8, **ABOVE)

@@ -3,6 +3,7 @@
 import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from textwrap import fill
 from typing import Any
 
 import matplotlib
@@ -18,6 +19,8 @@ from orchestrator.reading.summary import Spread
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8A8A8A")
 STYLES = ("-", "--", ":", "-.")  # so that lines differ in more than colour
 SIZE = (3.5, 2.5)  # inches, the width of a phone, so that text is not shrunk
+LONG = 20  # characters of a label beside which there is no room for another
+LINE, LINES = 0.19, 8  # inches of a line of labels, and the lines beside a small figure's axis
 INK = "#010203"  # replaced by the page's text colour when the SVG is written
 ABOVE: Any = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0, "handlelength": 1.6}  # a legend above the axes
 STYLE: Any = {
@@ -74,6 +77,32 @@ def spread_line(axes: Any, number: int, label: str, points: Sequence[tuple[float
     deviations = in_unit((spread.std or 0 for _, spread in points), metric)
     style = {"color": COLOURS[number % len(COLOURS)], "linestyle": STYLES[number % len(STYLES)], "label": label}
     axes.errorbar([where for where, _ in points], means, deviations, marker="o", markersize=4, capsize=2, **style)
+
+
+def legend(axes: Any) -> None:
+    """Name the marks of a figure above it."""
+    name_marks(axes, axes.figure, *axes.get_legend_handles_labels(), loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0)
+
+
+def name_marks(owner: Any, figure: Figure, marks: Sequence[Any], labels: Sequence[str], panels: int = 1, **place: Any) -> None:
+    """Draw a legend of the axes or the figure `owner`, which is as wide as `panels` small figures."""
+    shown = [fill(label, 2 * LONG) for label in labels]
+    columns = panels * (2 if max(map(len, labels), default=0) < LONG else 1)
+    make_room(figure, sum(label.count("\n") + 1 for label in shown) / columns - 2)
+    owner.legend(marks, shown, ncols=columns, handlelength=1.6, columnspacing=1, fontsize=8, **place)
+
+
+def name_places(axes: Any, labels: Sequence[str]) -> None:
+    """Name the places 0, 1, ... of the vertical axis, from top to bottom."""
+    shown = [fill(label, LONG) for label in labels]
+    make_room(axes.figure, sum(label.count("\n") + 1 for label in shown) - LINES)
+    axes.set_yticks(range(len(shown)), shown, fontsize=8)
+    axes.set_ylim(len(shown) - 0.5, -0.5)
+
+
+def make_room(figure: Figure, lines: float) -> None:
+    """Make a figure so high that it has room for this number of `lines` more than a small one."""
+    figure.set_figheight(max(figure.get_figheight(), SIZE[1] + LINE * lines))
 
 
 def scale_of(axes: Any, at: Sequence[float]) -> None:

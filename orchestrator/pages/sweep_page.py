@@ -6,7 +6,7 @@ from typing import Any
 
 import matplotlib
 
-from orchestrator.pages.figures import ABOVE, COLOURS, STYLE, blank, in_unit, scale_of, spread_line, svg
+from orchestrator.pages.figures import COLOURS, STYLE, blank, in_unit, legend, scale_of, spread_line, svg
 from orchestrator.pages.page import write
 from orchestrator.planning import scores
 from orchestrator.planning.score_recipe import Metric
@@ -52,7 +52,7 @@ def _sensitivity(name: str, points: Sequence[tuple[Any, Trial]], metric: Metric)
     scale_of(axes, at if numeric else ())
     if not numeric:
         axes.set_xticks(at, [str(value) for value, _ in points])
-    axes.legend(ncols=3, **ABOVE)
+    legend(axes)
     return svg(figure, f"sensitivity {name}")
 
 
@@ -68,5 +68,5 @@ def _curves(trials: Sequence[tuple[Trial, Row]]) -> str:
         style = {"color": COLOURS[0], "linewidth": 1.6} if place == 0 else {"color": COLOURS[-1], "linewidth": 0.7}
         axes.plot(row.about["curve"]["threshold"], values, label=label, **style)
     if trials[0][0].values:  # without varied settings there is one curve, which needs no name
-        axes.legend(**ABOVE)
+        legend(axes)
     return svg(figure, "sweep curves")

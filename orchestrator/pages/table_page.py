@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 
 from orchestrator.pages.comparison_page import sheets
 from orchestrator.pages.figures import (
-    ABOVE,
     COLOURS,
     INK,
+    LONG,
     SIZE,
     STYLE,
     STYLES,
@@ -20,6 +20,7 @@ from orchestrator.pages.figures import (
     file_of,
     grid,
     in_unit,
+    legend,
     scale_of,
     spread_line,
     svg,
@@ -31,8 +32,6 @@ from orchestrator.reading.numbers import axis
 from orchestrator.tables import cells
 from orchestrator.tables.columns import Column
 from orchestrator.tables.findings import Findings, Line
-
-LONG = 20  # characters of a label beside which there is no room for another
 
 
 def write_page(found: Findings, path: Path) -> None:
@@ -109,9 +108,7 @@ def _draw(axes: Any, found: Findings, column: Column, panel: str, lines: Sequenc
         _thresholds(axes, column, lines)
     else:
         _over_columns(axes, found, lines)
-    marks, labels = axes.get_legend_handles_labels()
-    columns = 2 if max(map(len, labels), default=0) < LONG else 1
-    axes.legend(marks, [fill(label, 2 * LONG) for label in labels], ncols=columns, fontsize=8, **ABOVE)
+    legend(axes)
 
 
 def _curves(axes: Any, found: Findings, column: Column, lines: Sequence[Line]) -> None:

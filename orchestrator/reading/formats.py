@@ -38,6 +38,12 @@ ESCAPED = {
     "&": r"\&",
     "#": r"\#",
     "$": r"\$",
+    "<": "$<$",  # LaTeX's usual text font has other signs at these three
+    ">": "$>$",
+    "|": "$|$",
+    "[": "{[}",  # \\ before a row would take these two for its own
+    "*": "{*}",
+    "≤": r"$\le$",
     "±": r"$\pm$",
     "\N{MULTIPLICATION SIGN}": r"$\times$",
     "λ": r"$\lambda$",
@@ -260,7 +266,7 @@ def of_runs(spread: Spread | None) -> list[object]:
 def markdown_table(head: Sequence[str], body: Iterable[Sequence[str]]) -> str:
     """A Markdown table."""
     lines = [head, ["---"] * len(head), *body]
-    return "\n".join("| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |" for line in lines)
+    return "\n".join("| " + " | ".join(cell.replace("|", r"\|").replace("<", r"\<") for cell in line) + " |" for line in lines)
 
 
 def _latex_row(cells: Sequence[str]) -> str:

@@ -1,7 +1,7 @@
 """The results of a sweep: its trials with their scores, the best trial and how it was chosen, and sensitivities."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ from imagesets.errors import WrongInput
 from orchestrator.planning import scores
 from orchestrator.planning.nearest import nearest
 from orchestrator.reading import numbers
+from orchestrator.reading.comparison import Comparison, compare
 from orchestrator.reading.groups import Runs
 from orchestrator.reading.summary import Group, group_of
 from orchestrator.storage.place import RECORD
@@ -62,12 +63,10 @@ def findings(runs: Runs, record: Mapping[str, Any], metric: str = "") -> Finding
     stopped = [trial for trial in record["trials"] if trial.get("stopped")]
     trials, failed = [], []
     for trial in (trial for trial in record["trials"] if trial not in stopped):
-        told = ", ".join(f"{setting}={value}" for setting, value in trial["values"].items())
+        told = _assigned(trial)
         failed += [f"{told}, random seed {seed} failed: {reason}" for seed, reason in trial["failed"].items()]
         if len(trial["failed"]) < len(record["random_seeds"]):
-            made = runs.group(trial["group"])  # launches with the same settings may have made more random seeds
-            own = [run for run in made.runs if run["random_seed"] in record["random_seeds"]]
-            trials.append(Trial(trial["values"], group_of(own, made.failed)))
+            trials.append(Trial(trial["values"], _own(runs, record, trial)))
     if not trials:
         raise WrongInput(f"no trial of the sweep {record['name']} came to its end: {'; '.join(failed) or 'none was begun'}")
     metric = metric or _by_default(trials)
@@ -80,10 +79,40 @@ def findings(runs: Runs, record: Mapping[str, Any], metric: str = "") -> Finding
     return Findings(record, metric, ranked, failed, cut_of(ranked, Store(runs.store)) if record[THRESHOLD] else None, stopped)
 
 
-def groups_of(runs: Runs, name: str) -> list[Group]:
-    """The group of runs of a name; for a sweep, the groups of its trials, the best first."""
-    record = read_sweep(runs.store, name)
-    return [trial.group for trial in findings(runs, record).trials] if record else [runs.group(name)]
+def _own(runs: Runs, record: Mapping[str, Any], trial: Mapping[str, Any]) -> Group:
+    """The runs of a trial; launches with the same settings may have made more random seeds."""
+    own = {seed: f"{trial['group']}-{seed}" for seed in record["random_seeds"]}
+    if gone := [run for seed, run in own.items() if run not in runs.results and str(seed) not in trial["failed"]]:
+        told = f"run {gone[0]} of {_assigned(trial) or 'its trial'} is no longer in {runs.store / 'runs'}"
+        raise WrongInput(f"sweep {record['name']}: {told}; the command that made the sweep makes it again")
+    return group_of((runs.one(run) for run in own.values() if run in runs.results), runs.group(trial["group"]).failed)
+
+
+def compared(runs: Runs, names: Sequence[str], files: Sequence[Path] = ()) -> Comparison:
+    """The comparison of what the names stand for; a sweep stands for its trials, the best first (see `reading.comparison`)."""
+    groups, missing = [], list[str]()
+    for name in names:
+        if record := read_sweep(runs.store, name):
+            groups += [trial.group for trial in findings(runs, record).trials]
+            missing += _without_scores(record)
+        else:
+            groups.append(runs.group(name))
+    comparison = compare(groups, Store(runs.store), files)
+    return replace(comparison, warnings=[*missing, *comparison.warnings])
+
+
+def _without_scores(record: Mapping[str, Any]) -> Iterator[str]:
+    """A sentence for each trial that was stopped early or of which every run failed."""
+    for trial in record["trials"]:
+        if trial.get("stopped"):
+            yield f"{record['name']}: {_assigned(trial)} has no scores, because it was stopped early"
+        elif len(trial["failed"]) == len(record["random_seeds"]):
+            why = next(iter(trial["failed"].values()))
+            yield f"{record['name']}: {_assigned(trial)} has no scores, because it failed: {why}"
+
+
+def _assigned(trial: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in trial["values"].items())
 
 
 def read_sweep(store: Path, name: str) -> dict[str, Any] | None:
@@ -97,7 +126,7 @@ def slices(found: Findings) -> dict[str, list[tuple[Any, Trial]]]:
     return {
         name: sorted(
             ((trial.values[name], trial) for trial in found.trials if _without(trial.values, name) == _without(best, name)),
-            key=lambda point: (str(type(point[0])), point[0] if isinstance(point[0], (int, float, str)) else str(point[0])),
+            key=lambda point: (0, point[0], "") if isinstance(point[0], (int, float)) else (1, 0, str(point[0])),
         )
         for name in found.names
     }

@@ -1,6 +1,7 @@
 """A table that was asked for, on an image set, and what each of its rows asks for."""
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -17,6 +18,7 @@ from orchestrator.tables.columns import SERVER, Column
 from orchestrator.tables.table_recipe import Row, Table
 
 LABELS = "images.classification"  # the setting of the one list on which classifications of images are scored
+PARTED = re.compile(r"(?:(.*?): *)??([\w-]+\.[\w.-]+ *=.*)", re.DOTALL)  # a pattern may hold = too, as in "K = 12"
 OWN = "own"  # the segmenter of a single stage, which no other replaces
 
 
@@ -134,6 +136,8 @@ class Asked:
 
 def _parted(text: str) -> tuple[str, str]:
     """The pattern and the assignment of PATTERN:key=value; no pattern of key=value."""
+    if found := PARTED.fullmatch(text):
+        return (found[1] or "").strip(), found[2]
     name, equals, value = text.partition("=")
     pattern, _, name = name.rpartition(":")
     return pattern.strip(), f"{name}{equals}{value}"

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from orchestrator.reading.runs import current, read_results
 from orchestrator.reading.summary import group_name
 from orchestrator.storage.host import locked
 from orchestrator.storage.place import RESULTS, place_of
@@ -38,10 +39,10 @@ class Tracked:
 def track_run(store: Path, run: str, uri: str) -> Tracked:
     """Copy the results of `run`, a name in the store's `runs`, to the MLflow server or database at `uri`.
 
-    Raises the errors of MLflow, the database and the network.
+    Raises WrongInput for a run of an older version, and the errors of MLflow, the database and the network.
     """
     folder = store / "runs" / run
-    results: Any = read_json(folder / RESULTS)
+    results = current(read_results(folder / RESULTS))
     mark = _mark(results)
     with _alone(store):
         experiment = _experiment(store, results["images"], uri)

@@ -95,12 +95,15 @@ def sweeps(store: Path) -> list[str]:
 def deliver(store: Path, run: str, uri: str = "") -> tuple[str, bool]:
     """Copy the results of a finished run to MLflow; returns where they are shown, and whether they are new there.
 
-    `uri` is a server or a database, by default the store's own database. Raises NotDelivered for any failure.
+    `uri` is a server or a database, by default the store's own database. Raises WrongInput for a run of an older version, and
+    NotDelivered for any failure.
     """
     try:
         from orchestrator.tracking.track import track_run
 
         tracked = track_run(store, run, uri or database_uri(store))
+    except WrongInput:
+        raise
     except Exception as error:  # no failure here may spoil hours of computing
         target = hidden_uri(uri) or database(store)
         raise NotDelivered(f"the results of {run} were not delivered to {target}: {_reason(error)}") from error
