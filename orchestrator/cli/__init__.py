@@ -37,6 +37,7 @@ from orchestrator.cli import (
     track,
     ui,
 )
+from orchestrator.cli.given_twice import Command
 from orchestrator.cli.grouped import Grouped
 from orchestrator.cli.next_command import next_command
 from orchestrator.engine.interrupt import GIVEN, INTERRUPTED, end_at_once
@@ -64,8 +65,8 @@ GROUPS: dict[str, tuple[Callable[..., object], ...]] = {
 }
 for title, commands in GROUPS.items():
     for command in commands:
-        app.command(command.__name__, rich_help_panel=title)(command)
-app.command(submit.submit.__name__, context_settings=submit.SETTINGS, rich_help_panel=CLUSTER)(submit.submit)
+        app.command(command.__name__, cls=Command, rich_help_panel=title)(command)
+app.command(submit.submit.__name__, cls=Command, context_settings=submit.SETTINGS, rich_help_panel=CLUSTER)(submit.submit)
 app.add_typer(images.app, name="images", rich_help_panel="Run")
 
 
