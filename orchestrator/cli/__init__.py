@@ -98,6 +98,8 @@ def main() -> None:
         if isinstance(error, OSError) and error.errno in UNWRITABLE and _is_lost(sys.stdout):
             sys.exit(_tell(errors, f"standard output cannot be written: {error.strerror}", 2, debug))
         log = getattr(error, "log", None)
+        if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG and not log:
+            sys.exit(_tell(errors, f"{error.filename} has a name that is longer than the file system allows", 2, debug))
         more = f"; the log has the details: {log}" if log else "; the same command with --debug shows where"
         code = _tell(errors, f"{sentence(error)}{more}", 1, debug)
     else:

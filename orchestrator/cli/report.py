@@ -9,6 +9,9 @@ from imagesets.errors import WrongInput
 from orchestrator.cli import complete, options, paths
 from orchestrator.pages import SAMPLES
 from orchestrator.reading.tables import terminal
+from orchestrator.storage.store import digest
+
+MOST_BYTES = 200  # of a page's name
 
 
 def report(
@@ -32,7 +35,7 @@ def report(
       wsss-orch report cam+irn lpcam+irn --to page.html --samples 200
     """
     root = store.resolve()
-    path = to or root / "reports" / f"{'-'.join(names)}.html"
+    path = to or root / "reports" / f"{name_of(names)}.html"
     if path.suffix != ".html":
         raise WrongInput(f"--to {path} must end in .html")
     from orchestrator.pages import comparison_page, sweep_page
@@ -50,3 +53,9 @@ def report(
         if missing := comparison_page.write_page(comparison, root, path, samples):
             terminal().print(f"note: {missing}")
     terminal().print(f"written  {path}")
+
+
+def name_of(names: list[str]) -> str:
+    """The name of the page of some runs; that of many ends in a digest, because names of files have 255 bytes at most."""
+    joined = "-".join(names).encode()
+    return joined.decode() if len(joined) <= MOST_BYTES else f"{joined[:MOST_BYTES].decode(errors='ignore')}-{digest(joined)[:8]}"
