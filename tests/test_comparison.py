@@ -14,7 +14,6 @@ import pytest
 from imagesets.errors import WrongInput
 from imagesets.item import read_label_map
 from metrics import region
-from orchestrator.cli.report import page_of
 from orchestrator.pages.comparison_page import sheets, write_page
 from orchestrator.reading.comparison import Comparison, compare
 from orchestrator.reading.formats import columns, comma_separated, latex, markdown, markdown_table, rows, tabular, write
@@ -260,13 +259,6 @@ def test_signs_with_a_meaning_stand_as_they_are() -> None:
     row = tabular(["class"], [["[a]*"], ["IoU ≤1% <b> | λ_x & y"]]).splitlines()[4:6]
     assert row == [r"{[}a]{*} \\", r"IoU $\le$1\% $<$b$>$ $|$ $\lambda$\_x \& y \\"]
     assert markdown_table(["class"], [["<b> | c"]]).endswith("\n| \\<b> \\| c |")
-
-
-def test_the_name_of_a_page_on_many_runs_is_a_file_s() -> None:
-    assert page_of(["cam+irn", "lpcam+irn"]) == "cam+irn-lpcam+irn.html"
-    many = [f"cam+irn-shapes-{number:08}" for number in range(40)]
-    assert page_of(many).startswith("cam+irn-shapes-00000000-and-39-others-") and len(page_of(many)) < 100
-    assert page_of(many) != page_of([*many[:-1], "cam+irn"])
 
 
 def test_a_page_of_runs_whose_images_were_moved_has_all_but_the_images(store: Path, command: Command, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 import typer
 
 from orchestrator.cli import app, paths
+from orchestrator.cli.report import name_of
 from tests.conftest import Command
 from tests.launching import PROGRAM
 
@@ -97,6 +98,32 @@ def test_a_store_below_a_file_is_refused_in_one_sentence(command: Command, tmp_p
     for words in (("launch", "--method", "cam"), ("compare", "cam"), ("clean",)):
         code, _, errors = command(*words, "--store", tmp_path / "file" / "store")
         assert code == 2 and f"--store {tmp_path / 'file'} is a file" in errors
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_an_address_is_an_error_of_the_option_and_no_folder_of_that_name(name: str) -> None:
+    for address in ("gs://bucket/x", "file:///x", "https://host/x"):
+        with pytest.raises(Exception, match=f"{address} is an address"):
+            OPTIONS[name].type.convert(address, None, None)
+
+
+def test_nothing_but_a_store_is_written_to_a_bucket(command: Command) -> None:
+    code, _, errors = command("init", "s3://bucket/x")
+    assert code == 2 and "s3://bucket/x is an address, which only --store takes" in errors and not Path("s3:").exists()
+
+
+@pytest.mark.parametrize(
+    "words", ["clean --store LONG", "launch --method cam --images folder:LONG", "images check shapes --bad LONG", "init LONG"]
+)
+def test_a_name_that_is_too_long_is_refused_in_one_sentence(words: str, command: Command) -> None:
+    code, _, errors = command(*words.replace("LONG", "x" * 300).split())
+    assert code == 2 and "xx" in errors and "has a name that is longer than the file system allows" in errors
+
+
+def test_a_page_of_many_runs_has_a_name_that_a_file_can_have() -> None:
+    many = [f"lpcam+irn-vögel-1a2b3c4d-{seed}" for seed in range(40)]
+    assert name_of(many[:2]) == "-".join(many[:2])
+    assert len(name_of(many).encode()) < 230 and name_of(many) != name_of(many[:-1])
 
 
 def test_a_path_without_a_home_is_unchanged() -> None:

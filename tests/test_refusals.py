@@ -239,6 +239,19 @@ def test_options_that_contradict_or_hold_nothing_are_refused(
     assert code == 2 and CONTRADICTIONS[options] in errors and not Path("wsss-store/stages").exists()
 
 
+def test_a_value_that_a_later_one_replaces_is_told(image_set: Path, command: Command) -> None:
+    words = ("launch", "--images", f"folder:{image_set}", "--method", "cam+irn", "--set", "cam.epochs=1", "--set", "cam.batch=4")
+    told = "is given more than once; its last value counts"
+    assert told not in command(*words, "--plan")[2]
+    _, _, errors = command(*words, "--method", "cam+crf", "--set", "cam.epochs=2", "--plan")
+    assert (
+        f"warning: --method {told}\nwarning: --set cam.epochs {told}\n" in errors
+        and "cam.batch" not in errors.partition("error")[0]
+    )
+    _, _, errors = command("images", "check", f"folder:{image_set}", "--store", "a", "--store", "b")
+    assert errors == f"warning: --store {told}\n"
+
+
 def test_a_plan_shows_what_would_be_forced(image_set: Path, command: Command) -> None:
     made = finished_run(image_set.parent / "store", image_set, "cam+none", assignments=(*PLAIN, "training.workers=1"))[0]
     given = [word for assignment in (*PLAIN, "training.workers=1") for word in ("--set", assignment)]

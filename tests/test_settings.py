@@ -21,6 +21,17 @@ def test_an_unknown_setting_names_the_nearest() -> None:
         layered(SHAPES, [{"cam.epoch": 3}])
 
 
+def test_capitals_do_not_lead_to_another_component() -> None:
+    with pytest.raises(WrongInput, match=r"'CAM.epochs'; did you mean 'cam.epochs'"):
+        layered(SHAPES, [{"CAM.epochs": 3}])
+
+
+@pytest.mark.parametrize("name", ["segmenter", "method", "random_seed"])
+def test_an_option_among_the_settings_is_told_to_be_one(name: str) -> None:
+    with pytest.raises(WrongInput, match=f"there is no setting '{name}'; it is the option --{name.replace('_', '-')}"):
+        layered(SHAPES, [{name: "x"}], used=("cam", "irn"))
+
+
 def test_an_unknown_component_names_the_nearest() -> None:
     with pytest.raises(WrongInput, match="did you mean 'lpcam'"):
         find("lpcan", ("extractor",))

@@ -37,6 +37,7 @@ from orchestrator.cli import (
     track,
     ui,
 )
+from orchestrator.cli.given_twice import Command
 from orchestrator.cli.grouped import Grouped
 from orchestrator.cli.next_command import next_command
 from orchestrator.engine.interrupt import GIVEN, INTERRUPTED, end_at_once
@@ -64,8 +65,8 @@ GROUPS: dict[str, tuple[Callable[..., object], ...]] = {
 }
 for title, commands in GROUPS.items():
     for command in commands:
-        app.command(command.__name__, rich_help_panel=title)(command)
-app.command(submit.submit.__name__, context_settings=submit.SETTINGS, rich_help_panel=CLUSTER)(submit.submit)
+        app.command(command.__name__, cls=Command, rich_help_panel=title)(command)
+app.command(submit.submit.__name__, cls=Command, context_settings=submit.SETTINGS, rich_help_panel=CLUSTER)(submit.submit)
 app.add_typer(images.app, name="images", rich_help_panel="Run")
 
 
@@ -97,6 +98,8 @@ def main() -> None:
         if isinstance(error, OSError) and error.errno in UNWRITABLE and _is_lost(sys.stdout):
             sys.exit(_tell(errors, f"standard output cannot be written: {error.strerror}", 2, debug))
         log = getattr(error, "log", None)
+        if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG and not log:
+            sys.exit(_tell(errors, f"{error.filename} has a name that is longer than the file system allows", 2, debug))
         more = f"; the log has the details: {log}" if log else "; the same command with --debug shows where"
         code = _tell(errors, f"{sentence(error)}{more}", 1, debug)
     else:

@@ -13,6 +13,7 @@ from imagesets.errors import WrongInput, refuse
 from imagesets.image_set import ImageSet
 from imagesets.item import Item
 from orchestrator.cli import options, paths
+from orchestrator.cli.given_twice import Command
 from orchestrator.cores import cores
 from orchestrator.engine.progress import Display
 from orchestrator.planning.images import images_alone, prepare, unread_alone
@@ -27,7 +28,7 @@ Assign = Annotated[
 ]
 
 
-@app.command("check")
+@app.command("check", cls=Command)
 def check_images(
     spec: Spec,
     assign: Assign = [],
@@ -79,7 +80,7 @@ def _counts(images: ImageSet, lists: list[str]) -> Table:
     return made
 
 
-@app.command("prepare")
+@app.command("prepare", cls=Command)
 def prepare_images(
     spec: Annotated[str, typer.Argument(help="coco14:PATH, coco:PATH or voc12:PATH.")],
     sbd: Annotated[
@@ -118,7 +119,7 @@ def prepare_images(
         console.print(sentence)
 
 
-@app.command("split")
+@app.command("split", cls=Command)
 def split_list(
     spec: Spec,
     list_name: Annotated[str, typer.Option("--list", help="The list to divide.")],
@@ -156,7 +157,7 @@ def split_list(
         terminal().print(f"written  {file}: {len(own)} of the {len(ids)} images of {list_name}")
 
 
-@app.command("show")
+@app.command("show", cls=Command)
 def show_images(
     spec: Spec,
     output: Annotated[Path, paths.option(parser=paths.file, help="The PNG file to write.")],

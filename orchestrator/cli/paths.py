@@ -1,6 +1,7 @@
 """Options that take a path: they expand `~`, which a shell expands only at the start of a word."""
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -8,11 +9,19 @@ from typing import Any
 
 import typer
 
+ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/")  # file:///..., gs://...: as a path it would be a folder with that name
+S3 = "s3:/"
+
 
 def expanded(given: str | Path) -> Path:
-    """The path with its `~` or `~name` expanded; an error of the option if it is empty or there is no such user."""
+    """The path with its `~` or `~name` expanded; an error of the option if it is empty, an address, or there is no such user.
+
+    s3://bucket/prefix may be a store.
+    """
     if given == "":  # as from Python; pathlib would take the current folder
         raise typer.BadParameter("the path is empty; is it a variable that is not set?")
+    if ADDRESS.match(str(given)) and not str(given).startswith(S3):
+        raise typer.BadParameter(f"{given} is an address; it takes a path, or s3://bucket/prefix as --store")
     try:
         return Path(given).expanduser()
     except RuntimeError:
@@ -22,6 +31,8 @@ def expanded(given: str | Path) -> Path:
 def writable(given: str | Path) -> Path:
     """The path of a file or folder that a command will write; an error of the option if that cannot be."""
     path = expanded(given)
+    if str(given).startswith(S3):
+        raise typer.BadParameter(f"{given} is an address, which only --store takes; it takes a path")
     if why := unwritable(path.absolute().parent):
         raise typer.BadParameter(f"{path} cannot be written, because {why}")
     return path

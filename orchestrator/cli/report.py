@@ -11,7 +11,7 @@ from orchestrator.pages import SAMPLES
 from orchestrator.reading.tables import terminal
 from orchestrator.storage.store import digest
 
-LONGEST = 200  # bytes of a page's name; that of a file has at most 255, and more characters while it is written
+MOST_BYTES = 200  # of a page's name
 
 
 def report(
@@ -35,7 +35,7 @@ def report(
       wsss-orch report cam+irn lpcam+irn --to page.html --samples 200
     """
     root = store.resolve()
-    path = to or root / "reports" / page_of(names)
+    path = to or root / "reports" / f"{name_of(names)}.html"
     if path.suffix != ".html":
         raise WrongInput(f"--to {path} must end in .html")
     from orchestrator.pages import comparison_page, sweep_page
@@ -52,9 +52,7 @@ def report(
     terminal().print(f"written  {path}")
 
 
-def page_of(names: list[str]) -> str:
-    """The name of the page on these runs."""
-    joined = "-".join(names)
-    if len(joined.encode()) > LONGEST:
-        joined = f"{names[0]}-and-{len(names) - 1}-others-{digest(joined.encode())[:8]}"
-    return f"{joined}.html"
+def name_of(names: list[str]) -> str:
+    """The name of the page of some runs; that of many ends in a digest, because names of files have 255 bytes at most."""
+    joined = "-".join(names).encode()
+    return joined.decode() if len(joined) <= MOST_BYTES else f"{joined[:MOST_BYTES].decode(errors='ignore')}-{digest(joined)[:8]}"

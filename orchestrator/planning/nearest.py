@@ -19,8 +19,9 @@ def nearest(word: str, known: Iterable[str], see: str = "wsss-orch ls") -> str:
     names = sorted(known)
     if not names:
         return ""
-    if close := difflib.get_close_matches(word, names, cutoff=0.5) or difflib.get_close_matches(word.lower(), names, cutoff=0.5):
+    small, lower = word.lower(), {name.lower(): name for name in names}
+    if close := difflib.get_close_matches(small, lower, cutoff=0.5):
         # of equally near names, one with the same beginning: people mistype the end of a word more often
-        best = max(close, key=lambda name: (difflib.SequenceMatcher(None, word, name).ratio(), name[:1] == word[:1]))
-        return f"; did you mean {best!r}?"
+        best = max(close, key=lambda name: (difflib.SequenceMatcher(None, small, name).ratio(), name[:1] == small[:1]))
+        return f"; did you mean {lower[best]!r}?"
     return f"; there are: {', '.join(names)}" if len(names) <= 30 else f"; see `{see}`"

@@ -19,6 +19,7 @@ from orchestrator.planning.values import Typed, bounded, ordered, read
 
 SAW = {"none": "none", "imagenet": "labels"}  # words in place of a file of weights, and what such weights learnt from
 NO_FILE = set(SAW)
+OPTIONS = ("method", "images", "segmenter", "random-seed", "random-seeds", "runs", "store", "engine", "track", "exclude", "until")
 
 
 def declared(images: Recipe) -> dict[str, Setting]:
@@ -76,7 +77,9 @@ def layered(images: Recipe, layers: list[Mapping[str, Any]], used: Collection[st
         for name, value in layer.items():
             if name not in table:
                 own = [full for full in table if "." not in name and full.partition(".")[0] in used]
-                problems.append(f"there is no setting {name!r}{nearest(name, own or table)}")
+                option = name.lower().replace("_", "-")
+                hint = f"; it is the option --{option}" if option in OPTIONS else nearest(name, own or table)
+                problems.append(f"there is no setting {name!r}{hint}")
                 continue
             try:
                 values[name] = checked(name, value, table[name])
