@@ -263,7 +263,9 @@ def test_a_plan_shows_what_would_be_forced(image_set: Path, command: Command) ->
     assert all(step.cached for step in prepare(made.experiment, made.images).steps)  # nothing was discarded
 
 
-def test_only_is_refused_if_a_stage_that_it_reads_is_discarded(image_set: Path, command: Command) -> None:
+def test_only_is_refused_if_a_stage_that_it_reads_is_discarded_and_tells_that_mlflow_hears_nothing(
+    image_set: Path, command: Command
+) -> None:
     made = finished_run(image_set.parent / "store", image_set, "cam+none", assignments=(*PLAIN, "training.workers=1"))[0]
     given = [word for assignment in (*PLAIN, "training.workers=1") for word in ("--set", assignment)]
     words = ("--method", "cam+none", "--images", f"folder:{image_set}", "--segmenter", "deeplabv2-small", *given)
@@ -271,6 +273,9 @@ def test_only_is_refused_if_a_stage_that_it_reads_is_discarded(image_set: Path, 
     code, _, errors = command("launch", *words, "--store", made.request.store, *alone)
     assert code == 2 and "--only cam-maps needs cam-network first" in errors
     assert all(step.cached for step in prepare(made.experiment, made.images).steps)  # nothing was discarded
+    uri = f"sqlite:///{image_set.parent}/mlflow.db"
+    code, shown, errors = command("launch", *words, "--store", made.request.store, *alone[:2], *alone[-2:], "--tracking-uri", uri)
+    assert code == 0 and f"--only makes one stage and no run; {uri} is told of runs alone" in shown.replace("\n", " "), errors
 
 
 def test_planning_loads_nothing_heavy(image_set: Path) -> None:

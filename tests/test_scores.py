@@ -133,7 +133,7 @@ def test_any_list_can_be_scored_for_any_quantity_and_everything_tells_the_lists_
     assert names <= logged.scores(runs[0][1]["rows"]).keys()
     page = write_report(*runs[1][:2], tmp_path).read_text()
     assert all(f'{{"title": "{split}", "legend"' in page for split in ("train", "val"))
-    trials = [{"values": {"a": run[1]["method"]}, "failed": {}, "group": run[1]["run"]} for run in runs]
+    trials = [{"values": {"a": run[1]["method"]}, "failed": {}, "group": run[0].group} for run in runs]
     record = {"name": "s", "axes": [{"name": "a"}], "random_seeds": [0], "seed.threshold": [0, 1, 0.1], "trials": trials}
     chosen = findings(Runs(store), record)
     assert chosen.metric == "seg.miou/val"  # on the list that settings are chosen on, though `train` comes after it
@@ -253,17 +253,18 @@ def test_a_run_that_is_older_than_a_score_is_read_all_the_same(finished: Any) ->
     assert run.made("seg")[0].name == "deeplabv2-predictions"
 
 
-def test_a_sweep_prefers_the_lowest_of_a_metric_that_is_better_lower(finished: Any) -> None:
-    root, runs = finished
-    trials = [{"values": {"cam.epochs": seed}, "failed": {}, "group": run[1]["run"]} for seed, run in runs.items()]
-    record = {"name": "s", "axes": [{"name": "cam.epochs"}], "random_seeds": [*runs], "seed.threshold": None, "trials": trials}
-    found = findings(Runs(root / "store"), record, "seg.missed/val")
-    values = [run[1]["rows"][-1]["metrics"]["missed"] for run in runs.values()]
-    assert (
-        found.trials[0].values == {"cam.epochs": list(runs)[np.argmin(values)]}
-        and f"{min(values):.3g} (n=1)" in found.verdict()[0]
-    )
-    assert findings(Runs(root / "store"), record).metric == "seg.miou/val"  # the last quantity that a run comes to
+def test_a_sweep_prefers_the_lowest_of_a_metric_that_is_better_lower(finished: Any, tmp_path: Path) -> None:
+    images, trials, values = finished[0] / "images", [], {}
+    for beta, seed, other in ((5.0, 0, 2), (10.0, 2, 0)):  # results that are made up depend on the random seed alone
+        run = finished_run(tmp_path, images, "cam+irn", random_seed=seed, assignments=(f"irn.beta={beta}",))
+        trials.append({"values": {"irn.beta": beta}, "failed": {str(other): "no memory"}, "group": run[0].group})
+        values[beta] = run[1]["rows"][-1]["metrics"]["missed"]
+    record = {"name": "s", "axes": [{"name": "irn.beta"}], "random_seeds": [0, 2], "seed.threshold": None, "trials": trials}
+    found = findings(Runs(tmp_path), record, "seg.missed/val")
+    best = min(values, key=values.__getitem__)
+    assert found.trials[0].values == {"irn.beta": best} and len(set(values.values())) == 2
+    assert f"{values[best]:.3g} (n=1)" in found.verdict()[0]
+    assert findings(Runs(tmp_path), record).metric == "seg.miou/val"  # the last quantity that a run comes to
 
 
 def test_one_metric_has_one_declaration(toy: None) -> None:

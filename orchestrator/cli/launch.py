@@ -215,6 +215,7 @@ def _carry_out(
 ) -> Sequence[Exception | None]:
     """Run the missing stages, and with `report` write the results; returns the error of each run, or None."""
     options.note(console, where.advice(plans[0]))
+    options.note(console, f"--only makes one stage and no run; {tracked} is told of runs alone" if tracked and not report else "")
     options.open_store(console, runs[0].planner)
     _discard(forced)
     told = tracked if report else None
