@@ -28,8 +28,9 @@ from imagesets.coco_preparation import AT_ONCE, Drawing, Labels, prepare_coco14
 from imagesets.image_set import MASKS
 from imagesets.palette import save_label_map
 from orchestrator.engine.in_processes import in_processes
+from orchestrator.planning.experiment import Request, experiment
 from orchestrator.planning.images import open_images
-from orchestrator.planning.launch import Request, experiment, prepare
+from orchestrator.planning.prepared import prepare
 
 OBJECTS = 604_907 / 82_783  # in an image of train2014
 OF_VAL = 40_504 / 82_783  # images for one of train

@@ -25,8 +25,9 @@ from imagesets.image_set import IMAGES, LISTS
 from imagesets.labels import LABEL_LIST
 from maps.grids import strided
 from orchestrator.engine.execution import Execution, Where
+from orchestrator.planning.experiment import Request, experiment
 from orchestrator.planning.images import open_images
-from orchestrator.planning.launch import Prepared, Request, experiment, plan_with, prepare
+from orchestrator.planning.prepared import Prepared, plan_with, prepare
 from orchestrator.storage.store import Store, read_manifest
 
 CLASSES = 20

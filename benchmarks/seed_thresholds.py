@@ -22,8 +22,8 @@ from imagesets.image_set import ImageSet
 from imagesets.item import Item
 from metrics import region, thresholds
 from orchestrator.engine.context import stored
+from orchestrator.planning.experiment import Request, settings_given
 from orchestrator.planning.images import images_alone
-from orchestrator.planning.launch import Request, settings_given
 from orchestrator.storage.store import Store, read_json, read_manifest
 from refiners import seed_threshold
 

@@ -26,7 +26,7 @@ from backbones.layout import move
 from backbones.quickening import quicken
 from benchmarks.published.rounds import Stage, length, measure, timed
 from orchestrator.engine.context import settings_of
-from orchestrator.planning.launch import Request, experiment
+from orchestrator.planning.experiment import Request, experiment
 from orchestrator.planning.references import resolve
 from segmentation import deeplab_v2
 from segmentation.learning import MaskObjective

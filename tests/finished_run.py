@@ -23,8 +23,9 @@ from orchestrator.engine.progress import Display
 from orchestrator.engine.shard_work import run_shard
 from orchestrator.engine.spent import Spent
 from orchestrator.engine.stage_runner import Runner
+from orchestrator.planning.experiment import Request, experiment
 from orchestrator.planning.images import open_images
-from orchestrator.planning.launch import Prepared, Request, experiment, prepare
+from orchestrator.planning.prepared import Prepared, prepare
 from orchestrator.planning.references import resolve
 from orchestrator.reading.results import write_results
 from orchestrator.storage.store import write_json

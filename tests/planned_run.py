@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import Any
 
+from orchestrator.planning.experiment import Request, experiment
 from orchestrator.planning.images import open_images
-from orchestrator.planning.launch import Prepared, Request, experiment, prepare
+from orchestrator.planning.prepared import Prepared, prepare
 
 PLAIN = ("backbone.weights=none", "cam.batch=4", "irn.batch=4", "deeplabv2.batch=4")
 

@@ -20,7 +20,8 @@ from orchestrator.engine import orphans
 from orchestrator.engine.announced import announced
 from orchestrator.engine.job import Job
 from orchestrator.engine.spent import Spent
-from orchestrator.planning.launch import Prepared, Request
+from orchestrator.planning.experiment import Request
+from orchestrator.planning.prepared import Prepared
 from orchestrator.storage import lease as leases
 from orchestrator.storage.host import host
 from orchestrator.storage.lease import held, try_lease

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from imagesets.coco_preparation import prepare_coco14
+from orchestrator.planning.experiment import Request, experiment
 from orchestrator.planning.images import open_images
-from orchestrator.planning.launch import Prepared, Request, experiment, prepare
+from orchestrator.planning.prepared import Prepared, prepare
 from orchestrator.planning.recipe import Published, Recipe
 from orchestrator.planning.recipes import find, load_all
 from orchestrator.reading.results import write_results

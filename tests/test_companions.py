@@ -8,7 +8,7 @@ from imagesets.errors import WrongInput
 from orchestrator.planning import recipes
 from orchestrator.planning.companions import given
 from orchestrator.planning.components import components
-from orchestrator.planning.launch import Request, experiment, from_companions
+from orchestrator.planning.experiment import Request, experiment, from_companions
 from tests.conftest import Command
 
 NETWORK = """

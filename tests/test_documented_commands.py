@@ -13,7 +13,7 @@ import typer
 from imagesets.coco_preparation import prepare_coco14
 from imagesets.voc12 import CLASSES as VOC_CLASSES
 from orchestrator.cli import app, launch, table
-from orchestrator.planning.launch import Request
+from orchestrator.planning.experiment import Request
 from orchestrator.planning.settings_file import commented_settings
 from orchestrator.sweeps.axes import split
 from orchestrator.sweeps.sweep import Sweep

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from orchestrator.planning.estimate import estimate
-from orchestrator.planning.launch import Prepared
+from orchestrator.planning.prepared import Prepared
 from orchestrator.reading.tables import duration, print_plan, terminal
 from orchestrator.storage.store import read_manifest, write_json
 from tests.finished_run import finished_run

@@ -4,8 +4,8 @@ import pytest
 
 from imagesets.errors import WrongInput
 from orchestrator.planning.components import components
+from orchestrator.planning.experiment import Request, experiment
 from orchestrator.planning.expression import expand
-from orchestrator.planning.launch import Request, experiment
 from orchestrator.planning.recipes import find
 from orchestrator.planning.settings import layered
 from orchestrator.planning.stage import Stage

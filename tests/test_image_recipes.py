@@ -13,8 +13,9 @@ from imagesets.image_set import ImageSet
 from imagesets.layout import find_root, open_layout
 from orchestrator.cli.complete import image_sets
 from orchestrator.planning import recipes
+from orchestrator.planning.experiment import Request, experiment
 from orchestrator.planning.images import images_alone, open_images
-from orchestrator.planning.launch import Prepared, Request, experiment, prepare
+from orchestrator.planning.prepared import Prepared, prepare
 from orchestrator.planning.recipe import Recipe
 from orchestrator.planning.references import resolve
 from tests.conftest import CLASSES, Command, write_image_set

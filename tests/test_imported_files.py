@@ -22,10 +22,11 @@ from maps.reading import divided_by_maximum
 from methods import cam, imported
 from orchestrator.engine.checks import check_images
 from orchestrator.planning.components import components
+from orchestrator.planning.experiment import Request, experiment
 from orchestrator.planning.expression import expand
 from orchestrator.planning.images import open_images
 from orchestrator.planning.in_place import assignments
-from orchestrator.planning.launch import Prepared, Request, experiment, prepare
+from orchestrator.planning.prepared import Prepared, prepare
 from orchestrator.planning.recipe import Reference
 from orchestrator.planning.recipes import find, load_all
 from orchestrator.planning.references import resolve

@@ -11,7 +11,7 @@ from PIL import Image
 
 from imagesets.folder import open_folder
 from orchestrator.cli.next_command import next_command
-from orchestrator.planning.launch import Request, experiment
+from orchestrator.planning.experiment import Request, experiment
 from orchestrator.planning.settings_file import commented_settings
 from tests.conftest import Command
 

@@ -26,7 +26,8 @@ PLAN = """
 import json, sys
 from pathlib import Path
 from orchestrator.planning.images import open_images
-from orchestrator.planning.launch import Request, experiment, prepare
+from orchestrator.planning.experiment import Request, experiment
+from orchestrator.planning.prepared import prepare
 found, names = {}, {}
 for method in sys.argv[2:]:
     wanted = experiment(Request(method, "folder:" + sys.argv[1], segmenter="deeplabv2-resnet101", store=Path("store")))

@@ -17,9 +17,10 @@ from orchestrator.engine import shard_work
 from orchestrator.engine.announced import announced, keys_of_running
 from orchestrator.engine.job import Job
 from orchestrator.pages.report import write_report
+from orchestrator.planning.experiment import Request, experiment
 from orchestrator.planning.images import open_images
-from orchestrator.planning.launch import Prepared, Request, experiment, plan_with, planner
 from orchestrator.planning.planned_stage import PlannedStage
+from orchestrator.planning.prepared import Prepared, plan_with, planner
 from orchestrator.planning.siblings import shared_out
 from orchestrator.planning.stage import union
 from orchestrator.reading.runs import open_run

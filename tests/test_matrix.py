@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from imagesets.errors import WrongInput
-from orchestrator.planning.launch import Request, experiment
+from orchestrator.planning.experiment import Request, experiment
 from orchestrator.planning.matrix import Verdict, chains, networks, verdict
 from orchestrator.reading.matrix_page import page
 

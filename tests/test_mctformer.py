@@ -11,7 +11,7 @@ from backbones.augmenting import Augmentation
 from imagesets.errors import WrongInput
 from maps.maps import Maps
 from methods import mctformer
-from orchestrator.planning.launch import Request, experiment
+from orchestrator.planning.experiment import Request, experiment
 from tests.two_colours import CLASSES, context, write_items
 from training import loop
 from training.stage import Settings

@@ -10,7 +10,7 @@ from PIL import Image
 from imagesets.errors import WrongInput
 from imagesets.item import Item
 from metrics import classification
-from orchestrator.planning.launch import Request, experiment
+from orchestrator.planning.experiment import Request, experiment
 from training.stage import Context, Settings
 
 GOLDEN = Path(__file__).parent / "golden" / "metrics_f1.npz"

@@ -12,9 +12,10 @@ from imagesets.errors import WrongInput
 from imagesets.item import read_label_map
 from imagesets.palette import save_label_map
 from orchestrator.planning.code_version import code_version
+from orchestrator.planning.experiment import Request, experiment
 from orchestrator.planning.images import open_images
-from orchestrator.planning.launch import Prepared, Request, experiment, plan_with, planner
-from orchestrator.planning.launch import prepare as plan
+from orchestrator.planning.prepared import Prepared, plan_with, planner
+from orchestrator.planning.prepared import prepare as plan
 from orchestrator.planning.recipe import Setting
 from orchestrator.planning.recipes import allowed, find
 from orchestrator.planning.settings import declared

@@ -4,7 +4,7 @@ import pytest
 
 from imagesets.errors import WrongInput
 from orchestrator.cluster.submission import Submission
-from orchestrator.planning.launch import Request, experiment
+from orchestrator.planning.experiment import Request, experiment
 from orchestrator.planning.refusals import problems
 from orchestrator.planning.stage import Stage
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.planning import precision
-from orchestrator.planning.launch import Experiment, Request
+from orchestrator.planning.experiment import Experiment, Request
 from orchestrator.sweeps.axes import split
 from orchestrator.sweeps.sweep import Sweep
 from orchestrator.tables.asked import Asked

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from orchestrator.planning.launch import Request, experiment
+from orchestrator.planning.experiment import Request, experiment
 from orchestrator.planning.published import published
 from orchestrator.planning.recipes import load_all
 from orchestrator.planning.stage import Stage

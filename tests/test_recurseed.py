@@ -25,7 +25,7 @@ from methods.recurseed import PlacedCrop, RecurSeedObjective, averaged
 from methods.recurseed_network import RecurSeed
 from methods.recurseed_targets import Making, in_cells, normalised_cams, pooled, recursion_loss, targets
 from orchestrator.engine.context import importing, settings_of
-from orchestrator.planning.launch import Request, experiment
+from orchestrator.planning.experiment import Request, experiment
 from orchestrator.planning.recipes import entries
 from orchestrator.planning.references import resolve
 from orchestrator.planning.stage import Stage

@@ -13,7 +13,8 @@ import pytest
 from imagesets.errors import WrongInput
 from orchestrator.engine import checks
 from orchestrator.planning import refusals
-from orchestrator.planning.launch import against_names, prepare
+from orchestrator.planning.experiment import against_names
+from orchestrator.planning.prepared import prepare
 from orchestrator.planning.refusals import problems, refuse_run, unread
 from tests.conftest import Command
 from tests.finished_run import finished_run

@@ -28,7 +28,7 @@ from orchestrator.pages.choice import choose, spread
 from orchestrator.pages.figures import COLOURS, INK, losses
 from orchestrator.pages.page import percent, seconds
 from orchestrator.pages.report import write_report
-from orchestrator.planning.launch import Prepared
+from orchestrator.planning.prepared import Prepared
 from orchestrator.planning.published import figures_of, published
 from orchestrator.planning.recipe import Published
 from orchestrator.planning.recipes import load_all

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from orchestrator.afterwards import reproduce as reproducing
 from orchestrator.afterwards.command import request_of
-from orchestrator.planning.launch import experiment
+from orchestrator.planning.experiment import experiment
 from orchestrator.planning.recipe import Setting
 from orchestrator.planning.settings import checked, parse_assignments
 from orchestrator.planning.values import as_text

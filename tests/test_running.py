@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from orchestrator.engine.announced import announced
-from orchestrator.planning.launch import Prepared
+from orchestrator.planning.prepared import Prepared
 from orchestrator.reading.running import unfinished
 from orchestrator.storage.lease import try_lease
 from orchestrator.storage.store import write_json

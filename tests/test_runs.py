@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from imagesets.errors import WrongInput
-from orchestrator.planning.launch import Request
+from orchestrator.planning.experiment import Request
 from orchestrator.reading import groups, runs
 from orchestrator.reading.groups import Runs, find_run
 from orchestrator.reading.runs import open_run, result_files

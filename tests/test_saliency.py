@@ -16,7 +16,8 @@ from imagesets.item import Item
 from imagesets.saliency import SaliencyMaps, read_saliency, saliency_problems
 from maps.labelling import label_map
 from orchestrator.engine.checks import check_imports
-from orchestrator.planning.launch import Prepared, Request, experiment
+from orchestrator.planning.experiment import Request, experiment
+from orchestrator.planning.prepared import Prepared
 from orchestrator.planning.refusals import problems, refuse_run, unread
 from orchestrator.reading.protocol import protocol
 from refiners.saliency import salient_labels

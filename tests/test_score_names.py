@@ -14,7 +14,7 @@ from imagesets.item import Item
 from orchestrator.engine.job import Job
 from orchestrator.pages.report import write_report
 from orchestrator.planning import scores
-from orchestrator.planning.launch import Request, experiment
+from orchestrator.planning.experiment import Request, experiment
 from orchestrator.reading.comparison import compare
 from orchestrator.reading.groups import Runs
 from orchestrator.reading.tables import result_table

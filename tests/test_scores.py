@@ -19,7 +19,8 @@ from imagesets.item import Item, read_label_map
 from metrics import counts, region
 from orchestrator.pages.report import write_report
 from orchestrator.planning import scores
-from orchestrator.planning.launch import Prepared, Request, experiment
+from orchestrator.planning.experiment import Request, experiment
+from orchestrator.planning.prepared import Prepared
 from orchestrator.planning.recipes import load_all
 from orchestrator.planning.references import resolve
 from orchestrator.reading.comparison import compare

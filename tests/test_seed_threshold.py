@@ -18,8 +18,9 @@ from maps.maps import Maps
 from maps.reading import as_they_are
 from orchestrator.cli import complete
 from orchestrator.pages.report import write_report
-from orchestrator.planning.launch import Prepared, Request, experiment
+from orchestrator.planning.experiment import Request, experiment
 from orchestrator.planning.planned_stage import PlannedStage
+from orchestrator.planning.prepared import Prepared
 from orchestrator.reading.comparison import compare
 from orchestrator.reading.formats import rows
 from orchestrator.reading.summary import group_of

@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional
 
 from orchestrator.engine.context import settings_of
-from orchestrator.planning.launch import Request, experiment
+from orchestrator.planning.experiment import Request, experiment
 from orchestrator.planning.references import resolve
 from segmentation.deeplab_v3plus import Decoder
 from segmentation.large_field_of_view import mctformer_head, seam_head

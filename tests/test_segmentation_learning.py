@@ -20,7 +20,7 @@ from imagesets.errors import WrongInput
 from imagesets.rescaling import Between, Fitted, OneOf, fitted
 from imagesets.transforms import normalise
 from orchestrator.engine.context import settings_of
-from orchestrator.planning.launch import Request, experiment
+from orchestrator.planning.experiment import Request, experiment
 from segmentation import deeplab_v3plus
 from segmentation.large_field_of_view import seam_head
 from segmentation.learning import MaskObjective

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imagesets.errors import WrongInput
-from orchestrator.planning.launch import Request, experiment
+from orchestrator.planning.experiment import Request, experiment
 from orchestrator.planning.recipe import Setting
 from orchestrator.planning.recipes import find, load_all
 from orchestrator.planning.refusals import problems

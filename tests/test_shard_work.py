@@ -13,7 +13,7 @@ from orchestrator.engine.failures import out_of_memory
 from orchestrator.engine.makers import OneByOne, images_at_once, maker_of
 from orchestrator.engine.pipeline import Pipeline
 from orchestrator.engine.shard_work import _named, add
-from orchestrator.planning.launch import Request, experiment
+from orchestrator.planning.experiment import Request, experiment
 from orchestrator.planning.recipes import load_all
 from training.stage import PerImage
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.planning.launch import plan_with, planner
+from orchestrator.planning.prepared import plan_with, planner
 from orchestrator.planning.score_recipe import Metric
 from orchestrator.reading.numbers import told_spread
 from orchestrator.reading.results import completed, without_classes, write_results

@@ -12,7 +12,7 @@ import pytest
 
 from imagesets.errors import WrongInput
 from orchestrator.pages.sweep_page import write_page
-from orchestrator.planning.launch import Request
+from orchestrator.planning.experiment import Request
 from orchestrator.planning.score_recipe import Metric
 from orchestrator.reading.groups import Runs
 from orchestrator.reading.numbers import told_spread

@@ -8,7 +8,7 @@ import pytest
 
 from imagesets.errors import WrongInput
 from orchestrator.planning import refusals
-from orchestrator.planning.launch import Request
+from orchestrator.planning.experiment import Request
 from orchestrator.sweeps.axes import split
 from orchestrator.sweeps.sweep import Sweep
 from tests.conftest import Command

@@ -19,8 +19,9 @@ from orchestrator.engine import execution
 from orchestrator.engine.execution import Execution, Where
 from orchestrator.engine.job import Job
 from orchestrator.engine.spent import Spent
+from orchestrator.planning.experiment import Request
 from orchestrator.planning.images import open_images
-from orchestrator.planning.launch import Request, plan_with, planner
+from orchestrator.planning.prepared import plan_with, planner
 from orchestrator.reading.groups import Runs
 from orchestrator.storage.store import read_json, write_json
 from orchestrator.sweeps import early, trials

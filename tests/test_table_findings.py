@@ -17,8 +17,9 @@ from imagesets.errors import WrongInput
 from orchestrator.engine.progress import Display
 from orchestrator.engine.stage_runner import Runner
 from orchestrator.pages.table_page import plot_file, write_page
+from orchestrator.planning.experiment import Experiment
 from orchestrator.planning.images import open_images
-from orchestrator.planning.launch import Experiment, planner
+from orchestrator.planning.prepared import planner
 from orchestrator.reading.results import results
 from orchestrator.tables import cells
 from orchestrator.tables.asked import Asked

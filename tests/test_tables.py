@@ -10,9 +10,10 @@ import pytest
 from imagesets.coco_preparation import prepare_coco14
 from imagesets.errors import WrongInput
 from imagesets.voc12 import CLASSES as VOC_CLASSES
+from orchestrator.planning.experiment import Experiment
 from orchestrator.planning.images import open_images
-from orchestrator.planning.launch import Experiment, planner
 from orchestrator.planning.plan import Planner
+from orchestrator.planning.prepared import planner
 from orchestrator.planning.refusals import refuse_run
 from orchestrator.tables.asked import Asked
 from orchestrator.tables.catalogue import chosen, find_table, load_tables

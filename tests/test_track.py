@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 import pytest
 
 from orchestrator.pages.report import write_report
-from orchestrator.planning.launch import Prepared
+from orchestrator.planning.prepared import Prepared
 from orchestrator.storage.store import write_json
 from orchestrator.tracking.logged import row_names, scores, summary
 from tests.conftest import Command, write_image_set

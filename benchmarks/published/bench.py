@@ -17,7 +17,7 @@ from imagesets.item import Item
 from imagesets.transforms import normalise
 from orchestrator.engine.context import context, settings_of
 from orchestrator.engine.job import Input, Job
-from orchestrator.planning.launch import Request, experiment
+from orchestrator.planning.experiment import Request, experiment
 from orchestrator.planning.recipes import load_all
 from orchestrator.planning.references import resolve
 from orchestrator.planning.stage import Stage

@@ -21,7 +21,7 @@ from orchestrator.afterwards.model_card import card
 from orchestrator.engine.checks import check_imports
 from orchestrator.engine.context import damaged
 from orchestrator.planning import scores
-from orchestrator.planning.launch import Prepared
+from orchestrator.planning.prepared import Prepared
 from orchestrator.planning.recipes import find, load_all
 from orchestrator.planning.settings import declared
 from orchestrator.planning.stage import Stage

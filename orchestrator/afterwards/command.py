@@ -4,7 +4,7 @@ import shlex
 from dataclasses import replace
 from pathlib import Path
 
-from orchestrator.planning.launch import Request, settings_given
+from orchestrator.planning.experiment import Request, settings_given
 from orchestrator.planning.settings import is_file
 from orchestrator.planning.values import as_text
 from orchestrator.reading.runs import FinishedRun

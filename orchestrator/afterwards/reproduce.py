@@ -11,9 +11,10 @@ from typing import Any
 
 from imagesets.errors import WrongInput
 from orchestrator.engine.provenance import git_commit, versions
+from orchestrator.planning.experiment import Request, experiment
 from orchestrator.planning.images import open_images
-from orchestrator.planning.launch import Request, experiment, prepare
 from orchestrator.planning.planned_stage import PlannedStage
+from orchestrator.planning.prepared import prepare
 from orchestrator.planning.recipe import Setting
 from orchestrator.planning.recipes import find
 from orchestrator.planning.settings import declared

@@ -16,22 +16,11 @@ from orchestrator.engine.announced import announced
 from orchestrator.engine.checks import check_images, check_imports, weights_problems
 from orchestrator.engine.execution import Execution, Where
 from orchestrator.planning import in_place
+from orchestrator.planning.experiment import Experiment, Request, against_names, experiment, from_companions, repeat
 from orchestrator.planning.images import open_images
-from orchestrator.planning.launch import (
-    Experiment,
-    Prepared,
-    Request,
-    against_names,
-    depending_on,
-    experiment,
-    from_companions,
-    plan_with,
-    planner,
-    repeat,
-    select,
-)
 from orchestrator.planning.plan import Planner
 from orchestrator.planning.planned_stage import PlannedStage
+from orchestrator.planning.prepared import Prepared, depending_on, plan_with, planner, select
 from orchestrator.planning.refusals import made_otherwise, problems, refuse_run, unread
 from orchestrator.planning.stage import narrowed
 from orchestrator.planning.workers import WORKERS

@@ -11,8 +11,9 @@ from imagesets.errors import WrongInput
 from orchestrator.cli import complete, options
 from orchestrator.engine.checks import check_images, check_imports, weights_problems
 from orchestrator.engine.execution import Execution, Where
+from orchestrator.planning.experiment import Request
 from orchestrator.planning.images import open_images
-from orchestrator.planning.launch import Prepared, Request, plan_with, planner
+from orchestrator.planning.prepared import Prepared, plan_with, planner
 from orchestrator.planning.refusals import made_otherwise, overlaps, unread
 from orchestrator.planning.workers import WORKERS
 from orchestrator.reading.tables import terminal, warn

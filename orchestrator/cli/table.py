@@ -15,8 +15,9 @@ from orchestrator.cli.launch import run_missing
 from orchestrator.cli.options import ENDINGS, PLOT_ENDINGS
 from orchestrator.engine.checks import Weights, check_images, check_imports, weights_problems
 from orchestrator.engine.execution import Where
+from orchestrator.planning.experiment import Experiment
 from orchestrator.planning.images import images_recipe, open_images
-from orchestrator.planning.launch import Experiment, Prepared, planner
+from orchestrator.planning.prepared import Prepared, planner
 from orchestrator.planning.refusals import made_otherwise, refuse_run
 from orchestrator.reading.results import completed, write_results
 from orchestrator.reading.summary import note_failure

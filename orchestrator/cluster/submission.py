@@ -12,7 +12,8 @@ from typing import Any
 from imagesets.errors import WrongInput, refuse
 from orchestrator.cluster import jobs, shipping
 from orchestrator.engine.interrupt import GIVEN
-from orchestrator.planning import in_place, launch
+from orchestrator.planning import in_place
+from orchestrator.planning.experiment import Request, experiment
 from orchestrator.planning.images import images_recipe
 from orchestrator.planning.recipe import Setting
 from orchestrator.planning.refusals import problems
@@ -85,12 +86,10 @@ class Submission:
         """Resolve method and settings like the cluster, without files that may exist only there."""
         values = self.values
         preset = "" if is_file(values["recipe"]) else values["recipe"]
-        request = launch.Request(
-            values["method"], values["images"], values["segmenter"], preset, tuple(self._assigned()), cluster=True
-        )
+        request = Request(values["method"], values["images"], values["segmenter"], preset, tuple(self._assigned()), cluster=True)
         known = not is_file(values["recipe"])  # the preset file may exist only on the cluster
         if "vary" not in values:
-            wanted = launch.experiment(request)
+            wanted = experiment(request)
             stages = narrowed(wanted.stages, values["until"], values["only"])
             refuse(problems(wanted, stages, {}) if known else [], f"the plan of {request.method}")
             return

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from imagesets.errors import WrongInput
-from orchestrator.planning.launch import Prepared
+from orchestrator.planning.prepared import Prepared
 from orchestrator.storage.beside import beside
 from orchestrator.storage.host import SILENCE
 from orchestrator.storage.lease import HEARTBEAT, held, try_lease

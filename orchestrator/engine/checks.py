@@ -5,8 +5,8 @@ from pathlib import Path
 
 from imagesets.errors import WrongInput, refuse
 from imagesets.image_set import ImageSet
-from orchestrator.planning.launch import Prepared, refuse_damaged
 from orchestrator.planning.planned_stage import PlannedStage
+from orchestrator.planning.prepared import Prepared, refuse_damaged
 from orchestrator.planning.references import resolve
 from orchestrator.storage.store import digest
 

@@ -15,8 +15,8 @@ from orchestrator.pages.page import template
 from orchestrator.pages.regions import regions
 from orchestrator.pages.samples import Layer, sheet
 from orchestrator.planning import choosing, scores
-from orchestrator.planning.launch import Prepared
 from orchestrator.planning.planned_stage import PlannedStage
+from orchestrator.planning.prepared import Prepared
 from orchestrator.planning.published import figures_of, published
 from orchestrator.planning.recipe import AUTO
 from orchestrator.planning.references import resolve

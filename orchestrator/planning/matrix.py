@@ -12,7 +12,7 @@ from itertools import product
 
 from imagesets.errors import WrongInput
 from orchestrator.planning.components import Component
-from orchestrator.planning.launch import Request, experiment
+from orchestrator.planning.experiment import Request, experiment
 from orchestrator.planning.recipe import ADD_ONS
 from orchestrator.planning.recipes import load_all
 from orchestrator.planning.workers import WORKERS

@@ -10,9 +10,10 @@ from typing import Any
 from imagesets.errors import refuse
 from imagesets.lists import read_lines
 from orchestrator.planning.capabilities import provided_by_entry
-from orchestrator.planning.launch import Experiment, Prepared
+from orchestrator.planning.experiment import Experiment
 from orchestrator.planning.nearest import closest
 from orchestrator.planning.planned_stage import PlannedStage
+from orchestrator.planning.prepared import Prepared
 from orchestrator.planning.recipes import load_all, parts_of, strides_of
 from orchestrator.planning.settings import SAW, parse_assignments
 from orchestrator.planning.stage import Stage

@@ -6,8 +6,8 @@ from typing import Any
 
 from imagesets.files import sha256
 from orchestrator.planning.in_place import IMPORTED
-from orchestrator.planning.launch import Prepared
 from orchestrator.planning.planned_stage import PlannedStage, ancestors
+from orchestrator.planning.prepared import Prepared
 from orchestrator.planning.recipe import AUTO, Recipe
 from orchestrator.planning.recipes import load_all
 from orchestrator.planning.settings import NO_FILE, SAW

@@ -9,8 +9,8 @@ from typing import Any
 
 from imagesets.errors import WrongInput
 from orchestrator.planning import scores
-from orchestrator.planning.launch import Prepared
 from orchestrator.planning.planned_stage import PlannedStage, ancestors
+from orchestrator.planning.prepared import Prepared
 from orchestrator.planning.recipe import StageRecipe
 from orchestrator.planning.recipes import load_all
 from orchestrator.reading.protocol import imports, owner, protocol

@@ -9,8 +9,9 @@ from rich.console import Console
 from rich.table import Table
 
 from orchestrator.planning import scores
-from orchestrator.planning.launch import Experiment, Prepared
+from orchestrator.planning.experiment import Experiment
 from orchestrator.planning.planned_stage import PlannedStage
+from orchestrator.planning.prepared import Prepared
 from orchestrator.planning.score_recipe import Metric
 from orchestrator.reading.numbers import heading, told, told_spread
 from orchestrator.reading.protocol import way

@@ -14,9 +14,10 @@ from typing import Any
 
 from imagesets.errors import WrongInput, refuse
 from orchestrator.planning import scores
+from orchestrator.planning.experiment import Experiment, Request, experiment, room_of, settings_given
 from orchestrator.planning.images import images_name
-from orchestrator.planning.launch import Experiment, Request, experiment, name_in_store, room_of, settings_given
 from orchestrator.planning.nearest import nearest
+from orchestrator.planning.prepared import name_in_store
 from orchestrator.planning.refusals import effective, problems
 from orchestrator.planning.settings import parse_assignments
 from orchestrator.planning.stage import narrowed

@@ -9,8 +9,9 @@ from typing import Any, Protocol
 from imagesets.errors import WrongInput
 from orchestrator.engine.announced import announced
 from orchestrator.engine.execution import Execution
-from orchestrator.planning.launch import Prepared, plan_with, repeat
+from orchestrator.planning.experiment import repeat
 from orchestrator.planning.nearest import nearest
+from orchestrator.planning.prepared import Prepared, plan_with
 from orchestrator.reading.results import completed, write_results
 from orchestrator.reading.summary import group_of, note_failure
 from orchestrator.storage.beside import beside

@@ -10,8 +10,9 @@ from typing import Any
 
 from imagesets.errors import WrongInput
 from orchestrator.planning.components import BASE_NETWORK
+from orchestrator.planning.experiment import Request, settings_given
 from orchestrator.planning.images import images_name
-from orchestrator.planning.launch import Request, name_in_store, settings_given
+from orchestrator.planning.prepared import name_in_store
 from orchestrator.planning.settings import parse_assignments
 from orchestrator.tables.catalogue import chosen, matches
 from orchestrator.tables.columns import SERVER, Column

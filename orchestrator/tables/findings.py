@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.planning.launch import Prepared
+from orchestrator.planning.prepared import Prepared
 from orchestrator.reading.results import completed, results
 from orchestrator.reading.summary import Group, Spread, failure_in, group_of
 from orchestrator.tables.asked import Asked

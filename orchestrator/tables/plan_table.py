@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from orchestrator.planning.launch import Prepared
 from orchestrator.planning.planned_stage import PlannedStage
+from orchestrator.planning.prepared import Prepared
 from orchestrator.reading.tables import duration, table
 from orchestrator.tables.asked import Asked
 from orchestrator.tables.planned import PlannedRow, runs_of

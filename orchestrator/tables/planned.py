@@ -4,9 +4,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from imagesets.errors import WrongInput
-from orchestrator.planning.launch import Experiment, Prepared, experiment, plan_part, repeat
+from orchestrator.planning.experiment import Experiment, experiment, repeat
 from orchestrator.planning.nearest import closest
 from orchestrator.planning.plan import Planner
+from orchestrator.planning.prepared import Prepared, plan_part
 from orchestrator.planning.refusals import effective
 from orchestrator.planning.settings import parse_assignments
 from orchestrator.planning.stage import Stage, leading_to

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from orchestrator.planning.launch import Prepared
 from orchestrator.planning.planned_stage import PlannedStage
+from orchestrator.planning.prepared import Prepared
 from orchestrator.reading.hidden import hidden
 from orchestrator.storage.place import PROGRESS
 from orchestrator.storage.store import read_json

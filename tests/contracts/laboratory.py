@@ -22,9 +22,10 @@ from orchestrator.engine.progress import Display
 from orchestrator.engine.spent import Spent
 from orchestrator.engine.stage_runner import Runner
 from orchestrator.engine.training_work import prepared
+from orchestrator.planning.experiment import Request, experiment
 from orchestrator.planning.images import open_images
-from orchestrator.planning.launch import Prepared, Request, experiment, prepare
 from orchestrator.planning.planned_stage import PlannedStage
+from orchestrator.planning.prepared import Prepared, prepare
 from orchestrator.planning.references import resolve
 from orchestrator.storage.shards import StoredRecords
 from orchestrator.storage.store import read_json, read_manifest

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from imagesets.errors import WrongInput
-from orchestrator.planning.launch import Prepared
+from orchestrator.planning.prepared import Prepared
 from orchestrator.planning.recipe import Recipe
 from orchestrator.planning.recipes import load, load_all
 from orchestrator.planning.references import resolve
