@@ -250,6 +250,9 @@ def test_a_value_that_a_later_one_replaces_is_told(image_set: Path, command: Com
     )
     _, _, errors = command("images", "check", f"folder:{image_set}", "--store", "a", "--store", "b")
     assert errors == f"warning: --store {told}\n"
+    rows = [word for row in ("K = 20", "K = 20*", "K = 20") for word in ("--set", f"{row}:cam.batch=4")]
+    _, _, errors = command("table", "lpcam-fig-5", "--images", f"folder:{image_set}", "--plan", *rows)
+    assert errors.count(told) == 1 and f"warning: --set K = 20:cam.batch {told}" in errors
 
 
 def test_a_plan_shows_what_would_be_forced(image_set: Path, command: Command) -> None:
