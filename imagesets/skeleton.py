@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from imagesets.errors import WrongInput, named
-from imagesets.files import by_id, refuse_other_encodings
+from imagesets.files import by_id, composed, refuse_other_encodings
 from imagesets.folder import CLASSES, checked_classes, found_classes
 from imagesets.image_set import IMAGES, LISTS, MASKS
 from imagesets.label_files import Names
@@ -30,10 +30,11 @@ ABOUT = """# What belongs where
 
 def read_labels(path: Path, classes: Sequence[str]) -> tuple[Names, tuple[str, ...]]:
     """The class names by image id in a file of labels, and the classes: those given, or all that it names."""
+    classes = tuple(map(composed, classes))
     names = reader_of(path)(path, classes)
     if classes:
         return names, checked_classes(classes, path)
-    return names, found_classes(sorted({name for own in names.values() for name in own}), path, "by --classes")
+    return names, found_classes(sorted({composed(name) for own in names.values() for name in own}), path, "by --classes")
 
 
 def write_skeleton(folder: Path, classes: Sequence[str], files: Mapping[str, Path], labels: Names | None) -> dict[str, int]:

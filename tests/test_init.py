@@ -133,6 +133,24 @@ def test_what_cannot_be_is_refused_and_nothing_is_written(
     assert [path.name for path in Path().iterdir() if path.name.startswith(".")] == []
 
 
+@pytest.mark.parametrize(
+    ("given", "name", "text"),
+    [
+        (("--classes", "ka\u0308tzchen,dog"), "l.csv", "image,k\xe4tzchen,dog\n2,1,0\n3,0,1\n"),
+        ((), "l.xml", '<annotations><image name="3"><tag label="ka\u0308tzchen"/></image>'
+                      '<image name="2"><tag label="k\xe4tzchen"/></image></annotations>'),
+    ],
+)  # fmt: skip
+def test_a_class_is_one_whether_its_accents_are_apart_or_not(
+    command: Command, photographs: Path, given: tuple[str, ...], name: str, text: str
+) -> None:
+    Path(name).write_text(text, encoding="utf-8")
+    for other in ("my cat", "4", "5"):
+        (photographs / f"{other}.jpg").unlink()
+    code, _, errors = command("init", "pets", "--photographs", photographs, "--labels", name, *given)
+    assert code == 0 and Path("pets/classes.txt").read_text(encoding="utf-8").startswith("k\xe4tzchen\n"), errors
+
+
 def test_a_photograph_whose_name_is_not_utf8_is_told(command: Command, photographs: Path) -> None:
     shutil.copy(photographs / "2.jpg", os.fsdecode(os.fsencode(photographs) + b"/caf\xe9.jpg"))
     code, _, errors = command("init", "pets", "--photographs", photographs, "--classes", "cat")

@@ -105,6 +105,8 @@ def test_an_address_is_an_error_of_the_option_and_no_folder_of_that_name(name: s
     for address in ("gs://bucket/x", "file:///x", "https://host/x"):
         with pytest.raises(Exception, match=f"{address} is an address"):
             OPTIONS[name].type.convert(address, None, None)
+    with pytest.raises(Exception, match=r"folder:/photographs .* names a kind of image set; a path alone is right here"):
+        OPTIONS[name].type.convert("folder:/photographs", None, None)
 
 
 def test_nothing_but_a_store_is_written_to_a_bucket(command: Command) -> None:

@@ -65,12 +65,28 @@ def test_a_session_removes_the_folders_of_killed_launches_and_no_others(tmp_path
             os._exit(1)  # it ends with its folder, as by SIGKILL
     """
     killed = Path(subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True).stdout.strip())
-    begins, foreign = tmp_path / "ray-begins", tmp_path / "ray-foreign"
-    begins.mkdir(), foreign.mkdir(), (begins / ray_session.LOCK).touch()
+    begins, foreign, away = (tmp_path / f"ray-{name}" for name in ("begins", "foreign", "away"))
+    begins.mkdir(), foreign.mkdir(), away.mkdir(), (begins / ray_session.LOCK).touch()
+    (away / ray_session.LOCK).write_text("another-host")  # whose locks may not be seen here
     assert killed.is_dir()
     with ray_session._session(str(tmp_path)) as first, ray_session._session(str(tmp_path)) as second:
-        assert {path.name for path in tmp_path.iterdir()} == {Path(first).name, Path(second).name, begins.name, foreign.name}
-    assert sorted(tmp_path.iterdir()) == [begins, foreign]
+        assert {path.name for path in tmp_path.iterdir()} == {
+            Path(first).name,
+            Path(second).name,
+            begins.name,
+            foreign.name,
+            away.name,
+        }
+    assert sorted(tmp_path.iterdir()) == [away, begins, foreign]
+
+
+def test_a_file_system_without_locks_has_sessions_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError("Function not implemented")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with ray_session._session(str(tmp_path)) as one, ray_session._session(str(tmp_path)):
+        assert Path(one).is_dir()
 
 
 def test_without_a_token_the_process_makes_one_and_writes_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

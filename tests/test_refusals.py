@@ -251,6 +251,9 @@ def test_a_value_that_a_later_one_replaces_is_told(image_set: Path, command: Com
     )
     _, _, errors = command("images", "check", f"folder:{image_set}", "--store", "a", "--store", "b")
     assert errors == f"warning: --store {told}\n"
+    rows = [word for row in ("K = 20", "K = 20*", "K = 20") for word in ("--set", f"{row}:cam.batch=4")]
+    _, _, errors = command("table", "lpcam-fig-5", "--images", f"folder:{image_set}", "--plan", *rows)
+    assert errors.count(told) == 1 and f"warning: --set K = 20:cam.batch {told}" in errors
 
 
 def test_a_plan_shows_what_would_be_forced(image_set: Path, command: Command) -> None:
@@ -274,9 +277,10 @@ def test_only_is_refused_if_a_stage_that_it_reads_is_discarded_and_tells_that_ml
     code, _, errors = command("launch", *words, "--store", made.request.store, *alone)
     assert code == 2 and "--only cam-maps needs cam-network first" in errors
     assert all(step.cached for step in prepare(made.experiment, made.images).steps)  # nothing was discarded
-    uri = f"sqlite:///{image_set.parent}/mlflow.db"
-    code, shown, errors = command("launch", *words, "--store", made.request.store, *alone[:2], *alone[-2:], "--tracking-uri", uri)
-    assert code == 0 and f"--only makes one stage and no run; {uri} is told of runs alone" in shown.replace("\n", " "), errors
+    uri = ("--tracking-uri", "http://me:secret@127.0.0.1:9")
+    code, shown, errors = command("launch", *words, "--store", made.request.store, *alone[:2], *alone[-2:], *uri)
+    told = "--only makes one stage and no run; http://me:***@127.0.0.1:9 is told of runs alone"
+    assert code == 0 and told in shown.replace("\n", " ") and "secret" not in shown, (shown, errors)
 
 
 def test_planning_loads_nothing_heavy(image_set: Path) -> None:

@@ -84,14 +84,15 @@ def test_a_shard_counts_only_for_the_inputs_it_was_made_from_and_only_whole(tmp_
         assert not shard_is_from(path, "a")
 
 
-def test_a_changed_byte_of_a_shard_is_read_as_it_was_or_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize("changed", [1, 4, 255])  # these bits; the first can mean a password, the second another compression
+def test_a_changed_byte_of_a_shard_is_read_as_it_was_or_told(tmp_path: Path, changed: int) -> None:
     path = shard_path(tmp_path, 0)
     write_shard(path, records(["x", "y"]), "inputs")
     write_names(tmp_path, [["x", "y"]])
     whole, told = path.read_bytes(), 0
     expected = {name: StoredRecords(tmp_path)[name]["label"].tolist() for name in ("x", "y")}
     for place in range(len(whole)):
-        path.write_bytes(whole[:place] + bytes([whole[place] ^ 255]) + whole[place + 1 :])
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ changed]) + whole[place + 1 :])
         shard_is_from(path, "inputs")  # it raises nothing
         try:
             found = {name: record["label"].tolist() for name, record in StoredRecords(tmp_path).items()}

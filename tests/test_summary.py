@@ -64,6 +64,15 @@ def test_scores_of_a_constant_output_are_told() -> None:
     assert "no right pixel of any class;" in none
 
 
+@pytest.mark.parametrize("main", [Metric(title="accuracy"), Metric(title="missed", per_class="iou", better="lower")])
+def test_a_score_that_is_no_share_of_right_pixels_tells_of_no_constant_output(
+    main: Metric, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.planning.scores.main_metric", lambda quantity: main)
+    row = {"stage": "x", "component": "cam", "split": "val", "quantity": "seg", "per_class": {"cat": {"iou": 0.0}}}
+    assert list(without_classes([row])) == []
+
+
 def results(seed: int, miou: float, precision: float | None = 0.5, scales: str = "1", masks: str = "a") -> dict:
     row = {
         "quantity": "seg",

@@ -74,15 +74,22 @@ def test_a_sweep_refuses_the_weights_of_any_trial_before_the_first_stage(
     assert not (tmp_path / "store").exists()
 
 
+@pytest.mark.parametrize(
+    ("vary", "told"),
+    [
+        (("recurseed.losses=[cls],[seg]", "recurseed.epochs=1,2"), "recurseed.losses=['seg'] lacks cls"),
+        (("recurseed.epochs=6,5",), "recurseed.seg_begin=5 must be below recurseed.epochs=5"),
+    ],
+)
 def test_a_sweep_refuses_what_a_stage_of_any_trial_finds_wrong_with_its_settings(
-    image_set: Path, tmp_path: Path, command: Command
+    image_set: Path, tmp_path: Path, command: Command, vary: tuple[str, ...], told: str
 ) -> None:
     words = ("--method", "recurseed", "--images", f"folder:{image_set}", "--segmenter", "own", "--track", "none")
     given = ("backbone.weights=none", "recurseed.batch=4", "training.workers=1")
     assigned = [word for text in given for word in ("--set", text)]
-    vary = ("--vary", "recurseed.losses=[cls],[seg]", "--vary", "recurseed.epochs=1,2")
-    code, _, errors = command("sweep", *words, *assigned, *vary, "--store", tmp_path / "store", "--engine", "local")
-    assert code == 2 and "recurseed.losses=['seg'] lacks cls" in errors and not (tmp_path / "store" / "stages").exists()
+    varied = [word for text in vary for word in ("--vary", text)]
+    code, _, errors = command("sweep", *words, *assigned, *varied, "--store", tmp_path / "store", "--engine", "local")
+    assert code == 2 and told in errors and not (tmp_path / "store" / "stages").exists()
 
 
 def test_a_sweep_that_would_score_nothing_is_refused_before_the_first_stage(

@@ -6,6 +6,7 @@ from typing import Any
 from typer.core import TyperCommand, TyperOption
 
 from orchestrator.reading.tables import terminal, warn
+from orchestrator.tables.asked import parted
 
 
 class Command(TyperCommand):
@@ -19,7 +20,13 @@ class Command(TyperCommand):
             words = [option.opts[0] for option in options if not option.multiple]
             for option in dict.fromkeys(options):
                 if option.opts[0] == "--set":
-                    words += [f"--set {text.partition('=')[0].strip()}" for text in values[str(option.name)]]
+                    words += [f"--set {_name(text)}" for text in values[str(option.name)]]
             twice = (word for word, count in Counter(words).items() if count > 1)
             warn(terminal(stderr=True), (f"{word} is given more than once; its last value counts" for word in twice))
         return super().parse_args(ctx, args)
+
+
+def _name(text: str) -> str:
+    """What an assignment is for: a setting, in a table of the rows of a pattern."""
+    pattern, assignment = parted(text)
+    return f"{pattern}{':' if pattern else ''}{assignment.partition('=')[0].strip()}"

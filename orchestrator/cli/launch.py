@@ -24,6 +24,7 @@ from orchestrator.planning.prepared import Prepared, depending_on, plan_with, pl
 from orchestrator.planning.refusals import made_otherwise, problems, refuse_run, unread
 from orchestrator.planning.stage import narrowed
 from orchestrator.planning.workers import WORKERS
+from orchestrator.reading.hidden import hidden_uri
 from orchestrator.reading.results import completed, without_classes, write_results
 from orchestrator.reading.summary import group_of, note_failure, sentence
 from orchestrator.reading.tables import group_table, print_plan, print_stages, result_table, terminal, warn
@@ -204,7 +205,8 @@ def _carry_out(
 ) -> Sequence[Exception | None]:
     """Run the missing stages, and with `report` write the results; returns the error of each run, or None."""
     options.note(console, where.advice(plans[0]))
-    options.note(console, f"--only makes one stage and no run; {tracked} is told of runs alone" if tracked and not report else "")
+    if tracked and not report:
+        options.note(console, f"--only makes one stage and no run; {hidden_uri(tracked)} is told of runs alone")
     options.open_store(console, runs[0].planner)
     _discard(forced)
     told = tracked if report else None

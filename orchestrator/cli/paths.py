@@ -21,7 +21,8 @@ def expanded(given: str | Path) -> Path:
     if given == "":  # as from Python; pathlib would take the current folder
         raise typer.BadParameter("the path is empty; is it a variable that is not set?")
     if ADDRESS.match(str(given)) and not str(given).startswith(S3):
-        raise typer.BadParameter(f"{given} is an address; it takes a path, or s3://bucket/prefix as --store")
+        told = "is an address, or names a kind of image set; a path alone is right here, or s3://bucket/prefix as --store"
+        raise typer.BadParameter(f"{given} {told}")
     try:
         return Path(given).expanduser()
     except RuntimeError:

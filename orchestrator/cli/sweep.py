@@ -13,6 +13,7 @@ from orchestrator.engine.checks import check_images, check_imports, weights_prob
 from orchestrator.engine.execution import Execution, Where
 from orchestrator.planning.experiment import Request
 from orchestrator.planning.images import open_images
+from orchestrator.planning.planned_stage import PlannedStage
 from orchestrator.planning.prepared import Prepared, plan_with, planner
 from orchestrator.planning.refusals import made_otherwise, overlaps, unread
 from orchestrator.planning.workers import WORKERS
@@ -122,7 +123,7 @@ def _run(console: Console, asked: Sweep, where: Where, at_once: int, tracked: st
     if asked.stop_early:
         check(asked.stop_early, one.steps)
     warn(console, check_images(one))
-    _check_settings(asked, runs)
+    _check_settings(runs)
     options.note(console, where.advice(one.steps))
     options.open_store(console, shared)
     log = asked.folder / LOG
@@ -131,13 +132,15 @@ def _run(console: Console, asked: Sweep, where: Where, at_once: int, tracked: st
         Trials(asked, execution, search, at_once, live).run()
 
 
-def _check_settings(asked: Sweep, runs: Sequence[Prepared]) -> None:
-    """Let the stages of the other trials check their settings and files too, once for all trials that differ in numbers alone."""
-    kinds: dict[str, Prepared] = {}
-    for values, run in zip(asked.probed, runs, strict=True):
-        kinds.setdefault(str([value for value in values.values() if type(value) not in (int, float)]), run)
-    for run in list(kinds.values())[1:]:  # the first is checked with its images
-        check_imports(run.steps, run.images)
+def _check_settings(runs: Sequence[Prepared]) -> None:
+    """Let the stages of the later trials check their settings and files too, once where stages have equal settings."""
+    checked = {_settings(step) for step in runs[0].steps if not step.cached}  # with the images
+    steps = {_settings(step): step for run in runs for step in run.steps if not step.cached}
+    check_imports([step for settings, step in steps.items() if settings not in checked], runs[0].images)
+
+
+def _settings(step: PlannedStage) -> tuple[str, str]:
+    return step.stage.name, str(step.stage.settings)
 
 
 def _report(console: Console, asked: Sweep, tracked: str | None) -> None:

@@ -19,11 +19,12 @@ from orchestrator.planning.recipe import Setting
 from orchestrator.planning.refusals import problems
 from orchestrator.planning.settings import NO_FILE, declared, is_file, parse_assignments
 from orchestrator.planning.stage import narrowed
+from orchestrator.planning.values import Typed
 from orchestrator.reading.hidden import hidden_command
 from orchestrator.reading.protocol import SALIENCY
 from orchestrator.sweeps.axes import Axis, split
 from orchestrator.sweeps.sweep import Sweep
-from orchestrator.tables.asked import Asked
+from orchestrator.tables.asked import Asked, parted
 from orchestrator.tables.catalogue import find_table
 from orchestrator.tables.planned import experiments
 from orchestrator.tracking.tracking import VARIABLE, check_uri
@@ -127,8 +128,8 @@ class Submission:
         if is_file(values.get("recipe", "")):
             yield "--recipe", values["recipe"]
         yield from ((f"--{option.replace('_', '-')}", str(values[option])) for option in FILES if values.get(option))
-        given = parse_assignments(self._given()).items()
-        yield from ((f"--set {name}=", str(value)) for name, value in given if self._is_path(name, value))
+        given = map(_parsed, self._given())
+        yield from ((f"--set {rows}{name}=", str(value)) for rows, name, value in given if self._is_path(name, value))
         for axis in split(values.get("vary", ()))[0]:
             yield from ((f"--vary {axis.name}=", str(value)) for value in axis.values if self._is_path(axis.name, value))
         yield from (("--to", str(path)) for path in values.get("to", ()))
@@ -145,8 +146,8 @@ class Submission:
     def _assigned(self) -> Iterator[str]:
         """The assignments and imports, with paths that are here in place of those that may be on the cluster alone."""
         imports = in_place.assignments(**{kind: self.values.get(f"{kind}_from") for kind in in_place.HELP})
-        for name, value in parse_assignments([*self._given(), *imports]).items():
-            yield f"{name}={self._here(name, value)}"
+        for rows, name, value in map(_parsed, (*self._given(), *imports)):
+            yield f"{rows}{name}={self._here(name, value)}"
 
     def _varied(self) -> tuple[list[Axis], tuple[float, float, float] | None]:
         """What `--vary` names, with paths as in `_assigned`."""
@@ -166,8 +167,14 @@ class Submission:
         return str(value) not in (*NO_FILE, *setting.choices)
 
     def _setting(self, name: str) -> Setting | None:
-        known = declared(images_recipe(self.values["images"]))
-        return known.get(name.strip().rpartition(":")[2])  # a table's assignment may begin with a pattern of rows
+        return declared(images_recipe(self.values["images"])).get(name.strip())
+
+
+def _parsed(assignment: str) -> tuple[str, str, Typed]:
+    """The pattern of rows and colon that a table's assignment may begin with, the setting and its value."""
+    rows, own = parted(assignment)
+    ((name, value),) = parse_assignments([own]).items()
+    return f"{rows}:" if rows else "", name, value
 
 
 def send(client: jobs.Client, submission: Submission, version: str, commit: str | None) -> str:

@@ -4,6 +4,7 @@ import fcntl
 import logging
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import chdir, contextmanager, suppress
@@ -85,18 +86,22 @@ def _start(folder: str, cpus: int) -> None:
 
 @contextmanager
 def _session(parent: str) -> Iterator[str]:
-    """A folder in `parent` for the session, which ends with the block; those of killed launches are removed."""
+    """A folder in `parent` for the session, which ends with the block; those of killed launches of this host are removed.
+
+    On a file system that several hosts share, the locks of each may be its own.
+    """
     for left in Path(parent).glob(f"{PREFIX}*/{LOCK}"):
         with suppress(OSError), left.open(encoding="utf-8") as file:  # of another user, or of a launch that lives
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if file.read():
+            if file.read() == socket.gethostname():
                 shutil.rmtree(left.parent, ignore_errors=True)
     with (
         tempfile.TemporaryDirectory(prefix=PREFIX, dir=parent, ignore_cleanup_errors=True) as folder,
         (Path(folder) / LOCK).open("w", encoding="utf-8") as file,
     ):
-        fcntl.flock(file, fcntl.LOCK_EX)
-        print("held", file=file, flush=True)  # an empty file is one whose launch begins
+        with suppress(OSError):  # a file system without locks keeps the folders of killed launches
+            fcntl.flock(file, fcntl.LOCK_EX)
+            print(socket.gethostname(), end="", file=file, flush=True)  # an empty file is one whose launch begins
         yield folder
 
 

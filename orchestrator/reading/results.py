@@ -60,7 +60,8 @@ def without_classes(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     for row, subject in zip(rows, subjects(rows), strict=True):
         about, main = scores.quantities()[row["quantity"]], scores.main_metric(row["quantity"])
         right = [name for name, own in row.get("per_class", {}).items() if own.get(main.per_class)]
-        if "per_class" in row and len(right) < 2 and (about.label_maps or about.threshold):
+        told = main.per_class and main.better == "higher"  # other scores of classes do not say whether a pixel is right
+        if told and "per_class" in row and len(right) < 2 and (about.label_maps or about.threshold):
             threshold = ", or a threshold may not fit" if about.threshold else ""
             yield (
                 f"the {about.many} of {subject} on {row['split']} have no right pixel of any class{' but ' if right else ''}"

@@ -68,8 +68,9 @@ def _opened(path: Path) -> Iterator[Mapping[str, np.ndarray]]:
     try:
         with np.load(path) as file:
             yield file
-    except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, NotImplementedError, OSError) as error:
-        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # a changed byte can also name a place before the file
+    except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, RuntimeError, OSError) as error:
+        # a changed byte can also name a place before the file, a password or another compression, whose error has no number
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
             raise
         raise WrongInput(
             f"{path} is damaged; launch its run again with --force and the name of its stage to make it anew"

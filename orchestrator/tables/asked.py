@@ -19,7 +19,7 @@ from orchestrator.tables.columns import SERVER, Column
 from orchestrator.tables.table_recipe import Row, Table
 
 LABELS = "images.classification"  # the setting of the one list on which classifications of images are scored
-PARTED = re.compile(r"(?:(.*?): *)??([\w-]+\.[\w.-]+ *=.*)", re.DOTALL)  # a pattern may hold = too, as in "K = 12"
+PARTED = re.compile(r"(?:(.*?): *)??([\w-]+\.[\w.-]+ *=.*)", re.DOTALL)  # a pattern may hold = too, as in "K = 20"
 OWN = "own"  # the segmenter of a single stage, which no other replaces
 
 
@@ -56,7 +56,7 @@ class Asked:
     @property
     def parted(self) -> list[tuple[str, str]]:
         """The assignments, each with the pattern of the rows that it is for; "" for all."""
-        return [_parted(text) for text in self.assignments]
+        return [parted(text) for text in self.assignments]
 
     @property
     def name(self) -> str:
@@ -135,7 +135,7 @@ class Asked:
                 raise WrongInput(f"--set {name}: rows of {self.table.id} have values of their own for it, such as {about[0]!r}")
 
 
-def _parted(text: str) -> tuple[str, str]:
+def parted(text: str) -> tuple[str, str]:
     """The pattern and the assignment of PATTERN:key=value; no pattern of key=value."""
     if found := PARTED.fullmatch(text):
         return (found[1] or "").strip(), found[2]
