@@ -1,6 +1,7 @@
 """Mixed precision: the heavy parts of networks may compute in bfloat16 or float16; everything around them is float32."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,10 +18,12 @@ class MixedPrecision(nn.Module):
     """
 
     precision = torch.float32
+    graphs: Callable[..., Any] | None = None  # a training's `backbones.graphs.Graphs`
 
     def __call__(self, images: torch.Tensor, *rest: Any) -> Any:
         """As `nn.Module.__call__`."""
-        return self.computed(super().__call__, images, *rest)
+        compute = partial(self.computed, super().__call__)
+        return compute(images, *rest) if self.graphs is None else self.graphs(self, compute, (images, *rest))
 
     def computed(self, function: Callable[..., Any], images: torch.Tensor, *rest: Any) -> Any:
         """What `function(images, *rest)` makes in this part's precision, as float32: a tensor, or tuples and lists of tensors."""

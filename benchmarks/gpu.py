@@ -1,6 +1,7 @@
 """Every stage on a GPU: its images a second beside those of its bare network, its memory, and how long the GPU is idle.
 
-Run from the repository root: python -m benchmarks.gpu [--precision bfloat16]   (some minutes, most of them on CPU cores)
+Run from the repository root: python -m benchmarks.gpu [--precision bfloat16] [--graphs] [--methods lpcam+amn,advcam]
+(some minutes, most of them on CPU cores; with one method about half)
 
 It needs neither Ray nor MLflow nor data. Real launches (`--engine local --track none`) of `lpcam+amn` with DeepLabV2 and of
 AdvCAM (two iterations) run on synthetic images of 375x500, with networks of full size without weights. Predictions are made
@@ -8,7 +9,8 @@ without their CRF, which is CPU work. The rate of a stage is taken between the f
 images and the last, which leaves its start out; a stage of one shard (LPCAM's prototypes) has its manifest's seconds less the
 start of the others. The bare network computes one batch that stays on the card, in the same precision, with cuDNN's fastest
 algorithms: forward for extraction; forward, backward and step for training. Idle is what nvidia-smi tells in the same seconds.
-`--device cpu` runs a tiny configuration, which shows that the benchmark works and nothing else.
+`--graphs` records heavy parts as CUDA graphs in training; the bare network's kernels always start one by one. `--device cpu` runs
+a tiny configuration, which shows that the benchmark works and nothing else.
 """
 
 import argparse
@@ -43,10 +45,10 @@ EXTRACTIONS = {  # by the stage whose network they read
     "lpcam-maps": "cam-network",
     "amn-maps": "amn-network",
     "irn-masks": "irn-network",
-    "advcam-maps": "cam-network",
     "deeplabv2-predictions": "deeplabv2-segmenter",
+    "advcam-maps": "cam-network",
 }
-LAUNCHES = (("lpcam+amn", "deeplabv2-predictions"), ("advcam", "advcam-maps"))  # method, last stage
+LAUNCHES = {"lpcam+amn": "deeplabv2-predictions", "advcam": "advcam-maps"}  # the last stage of each method
 SAMPLE = 0.1  # seconds between two samples of the GPU, and two looks at the progress of a training
 
 Moment = tuple[float, float]  # time (s since 1970), and images done by then
@@ -66,7 +68,7 @@ SET = {
     **{"deeplabv2.crf": "none", "crf.parameters": "hfpl"},  # the labels are not measured; one iteration is quick
 }
 LONGER = {"cam.epochs": "16", "amn.epochs": "12", "irn.epochs": "16", "deeplabv2.iterations": "80"}  # some seconds each
-FULL = Configuration({"train": 128, "val": 96}, (375, 500), {**SET, **LONGER, "advcam.iterations": "2"})
+FULL = Configuration({"train": 96, "val": 64}, (375, 500), {**SET, **LONGER, "advcam.iterations": "2"})
 TINY_SETTINGS = {
     **{"backbone.name": "small", "deeplabv2.backbone": "small", "deeplabv2.msc": "false", "deeplabv2.rates": "[1,2]"},
     **{f"{part}.crop": "48" for part in ("cam", "amn", "deeplabv2")},
@@ -92,7 +94,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--graphs", action="store_true")
+    parser.add_argument("--methods", default=",".join(LAUNCHES))
     asked = parser.parse_args()
+    methods = asked.methods.split(",")
+    if unknown := set(methods) - set(LAUNCHES):
+        parser.error(f"no method {', '.join(sorted(unknown))}; there are {', '.join(LAUNCHES)}")
     if asked.device == "cuda" and not torch.cuda.is_available():
         print("torch finds no GPU on this machine; --device cpu runs a tiny configuration", file=sys.stderr)
         sys.exit(2)
@@ -102,26 +109,29 @@ def main() -> None:
         images = write_images(Path(folder, "images"), configuration.images, configuration.size)
         print(f"{'stage':24}{'images/s':>10}{'bare':>10}{'share':>8}{'memory':>10}{'idle':>7}")
         reported: set[str] = set()
-        for method, until in LAUNCHES:
+        for method in methods:
             with watched(store, device) as watch:
-                launch(images, store, method, until, configuration, asked.precision, device)
+                launch(images, store, method, configuration, asked, device)
             reported |= report(store, watch, configuration, device, reported)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU, tiny networks: no figure means anything"
-    print(f"goal: {GOAL}% of the bare network; {asked.precision}; {name}; torch {torch.__version__}")
+    graphs = ", with graphs" if asked.graphs else ""
+    print(f"goal: {GOAL}% of the bare network; {asked.precision}{graphs}; {name}; torch {torch.__version__}")
 
 
 def launch(
-    images: Path, store: Path, method: str, until: str, configuration: Configuration, precision: str, device: torch.device
+    images: Path, store: Path, method: str, configuration: Configuration, asked: argparse.Namespace, device: torch.device
 ) -> None:
-    """Run a method up to a stage, in a process of its own."""
+    """Run a method up to its last stage here, in a process of its own."""
     given = {
         **configuration.settings,
         "training.workers": "1",
-        "training.precision": precision,
-        "extraction.precision": precision,
+        "training.precision": asked.precision,
+        "training.graphs": str(asked.graphs).lower(),
+        "extraction.precision": asked.precision,
     }
     words = [sys.executable, "-m", "orchestrator", "launch", "--method", method, "--segmenter", "deeplabv2-resnet101"]
-    words += ["--images", f"folder:{images}", "--engine", "local", "--track", "none", "--store", str(store), "--until", until]
+    words += ["--images", f"folder:{images}", "--engine", "local", "--track", "none", "--store", str(store)]
+    words += ["--until", LAUNCHES[method]]
     words += [word for name, value in given.items() for word in ("--set", f"{name}={value}")]
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""} if device.type == "cpu" else None
     done = subprocess.run(words, env=environment, capture_output=True, encoding="utf-8")

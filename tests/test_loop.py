@@ -24,7 +24,7 @@ from training import checkpoint, loop
 from training.stage import Losses, Outputs, Settings, Training
 
 ITEMS = [Item(f"i{number}", Path("none.png"), (number % 3,)) for number in range(11)]
-SETTINGS = Settings({"precision": "float32", "loaders": 0, "ema": 0.0})
+SETTINGS = Settings({"precision": "float32", "loaders": 0, "ema": 0.0, "graphs": True})
 
 
 class Network(MixedPrecision, nn.Sequential):

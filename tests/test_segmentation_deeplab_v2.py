@@ -151,7 +151,8 @@ def test_a_training_learns_its_masks(tmp_path, msc):
     items, masks = striped_images(tmp_path, 8)
     settings = Settings(SMALL | {"msc": msc})
     training = deeplab_v2.training(Context(settings, ("bright",), items, (0,), torch.device("cpu"), {"masks": masks}))
-    run = Run(("test",), tmp_path, Settings({"loaders": 0, "precision": "float32", "ema": 0.0}), torch.device("cpu"))
+    loop_settings = Settings({"loaders": 0, "precision": "float32", "ema": 0.0, "graphs": True})
+    run = Run(("test",), tmp_path, loop_settings, torch.device("cpu"))
     history = train(training, items, run)
     first, last = (sum(value for name, value in losses.items() if name != "epoch") for losses in (history[0], history[-1]))
     assert last < 0.3 * first

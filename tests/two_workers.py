@@ -55,7 +55,7 @@ def train(folder: Path, rank: int, world: int, accumulate: int = 1, stop_at: int
     optimiser = torch.optim.SGD([{"params": objective.parameters(), "lr": 0.05}], momentum=0.9)
     training = Training(objective.network, objective, sample, optimiser, lambda step: 1.0, BATCH, STEPS, accumulate=accumulate)
     folder.mkdir(exist_ok=True)
-    settings = Settings({"precision": "float32", "loaders": 0, "ema": 0.9})
+    settings = Settings({"precision": "float32", "loaders": 0, "ema": 0.9, "graphs": True})
     asked = rank == 1 and stop_at > 0
     run = loop.Run(
         ("test",),

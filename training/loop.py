@@ -8,12 +8,13 @@ from its checkpoint therefore ends bit-equal to an undisturbed one with the same
 import time
 import warnings
 from collections.abc import Sequence
-from contextlib import closing, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from math import isfinite
 
 import torch
 from torch import nn
 
+from backbones.graphs import Graphs
 from backbones.layout import move
 from backbones.precision import compute_in
 from backbones.quickening import quicken
@@ -54,9 +55,10 @@ def train(training: Training, items: Sequence[Item], run: Run) -> list[dict[str,
         "scaler": scaler,
     }
     progress, unread = checkpoint.load(kept, run), list[StepLosses]()
-    objective, saved = run.connected(_Total(training.objective)), time.monotonic()
-    with closing(batches(training, items, run, progress)) as shares:
+    objective, saved, graphs = run.connected(_Total(training.objective)), time.monotonic(), Graphs()
+    with closing(batches(training, items, run, progress)) as shares, _served(graphs, training, run):
         for parts, last in shares:
+            graphs.begin_step()
             if run.agreed_to_stop():
                 _read(unread, progress, training, run)
                 checkpoint.save(kept, progress, run)
@@ -85,6 +87,12 @@ def _prepare(training: Training, run: Run) -> None:
     warnings.filterwarnings("ignore", message="Grad strides do not match")  # of 1x1 convolutions, whose two layouts are one
     for group in training.optimiser.param_groups:
         group["base_lr"] = group["lr"]
+
+
+def _served(graphs: Graphs, training: Training, run: Run) -> AbstractContextManager[None]:
+    """Let `graphs` serve the objective if its gradients are those of one backward pass, in this process alone."""
+    alone = run.world == 1 and training.accumulate == 1
+    return graphs.serving(training.objective) if alone and run.settings.graphs else nullcontext()
 
 
 def _end_epoch(progress: Progress, run: Run, saved: float) -> bool:

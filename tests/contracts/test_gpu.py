@@ -15,16 +15,20 @@ import torch
 from tests.contracts.cases import Case, every
 from tests.contracts.images import write_images
 from tests.contracts.laboratory import Laboratory, Made, check_alike, same
+from tests.contracts.recorded import change, check_recorded
 from tests.contracts.test_precision import check_extraction, reads_a_network
 from tests.contracts.test_trainings import check_history
 from tests.contracts.two_processes import train_in_two
 from tests.launching import launch, manifests
+from tests.recorded_on_cpu import on_cpu
 from training import loop
 
 pytestmark = pytest.mark.gpu
 TRAININGS, MAPPINGS = every("train"), every("map")
 PIPELINED = [case for case in MAPPINGS if reads_a_network(case) and case.stage.recipe.over == "images"]
 SAME_WAY = 0.02  # share of what a training changes in which two devices may differ: rounding is 1e-5 of that a step
+
+OF_DIVIDED_MAPS = {"background", "equivariance", "cross_equivariance"}  # losses; a tiny network's maps have maxima near 0
 
 
 @pytest.fixture(scope="module")
@@ -46,11 +50,6 @@ def training(request: pytest.FixtureRequest, laboratory: Laboratory) -> Made:
 def without_dropout(made: Made) -> dict[str, object]:
     """The settings that switch dropout off: each device draws its own."""
     return {name: 0.0 for name in made.job.settings if name.rpartition(".")[2] == "dropout"}
-
-
-def change(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> torch.Tensor:
-    """The change of a network by its training, as one vector."""
-    return torch.cat([(after[name].double() - before[name].double()).flatten() for name in before])
 
 
 def test_a_training_changes_the_weights_as_on_the_cpu(device: str, training: Made, tmp_path: Path) -> None:
@@ -75,7 +74,16 @@ def test_mixed_precision_on_it_stays_near_float32(
     assert {values.dtype for values in coarse.weights.values()} == {values.dtype for values in exact.weights.values()}
     assert coarse.history != exact.history, f"the forward pass was not in {precision}"
     for name, loss in exact.history[0].items():
-        assert coarse.history[0][name] == pytest.approx(loss, rel=0.05, abs=0.02), name
+        near = pytest.approx(loss, rel=0.3) if name in OF_DIVIDED_MAPS else pytest.approx(loss, rel=0.05, abs=0.02)
+        assert coarse.history[0][name] == near, name
+
+
+def test_recorded_calls_compute_what_the_kernels_one_by_one_do(
+    device: str, training: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if device == "cpu":
+        on_cpu(monkeypatch)
+    check_recorded(training, device, tmp_path, monkeypatch)
 
 
 def test_batches_that_others_load_and_pin_are_the_same(device: str, training: Made, tmp_path: Path) -> None:

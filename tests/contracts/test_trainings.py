@@ -11,7 +11,9 @@ import torch
 from backbones import Backbone
 from tests.contracts.cases import Case, every
 from tests.contracts.laboratory import Laboratory, Made, Trained, check_alike, same
+from tests.contracts.recorded import check_recorded
 from tests.contracts.two_processes import train_in_two
+from tests.recorded_on_cpu import on_cpu
 from training.loop import Stopped
 
 CASES = every("train")
@@ -64,6 +66,13 @@ def test_stopped_after_one_step_and_resumed_it_ends_bit_equal(made: Made, tmp_pa
         made.again(tmp_path, stop_at=1)
     resumed = made.again(tmp_path)
     assert same(resumed.weights, made.weights) and resumed.history == made.history
+
+
+def test_recorded_calls_compute_what_the_kernels_one_by_one_do(
+    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_cpu(monkeypatch)
+    check_recorded(made, "cpu", tmp_path, monkeypatch)
 
 
 def test_its_readers_get_the_same_from_the_network_that_was_saved(
