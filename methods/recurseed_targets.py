@@ -132,11 +132,10 @@ def in_cells(valid: torch.Tensor, size: Sequence[int], grid: Sequence[int]) -> t
 
     A side lies at the nearest border of cells. Every rectangle has at least one cell.
     """
-    shares = torch.tensor([grid[0] / size[0], grid[1] / size[1]], device=valid.device)
-    most = torch.tensor([*grid], device=valid.device)
-    first = (valid[:, :2] * shares).round().long().clamp(max=most - 1)
-    last = (valid[:, 2:] * shares).round().long().maximum(first + 1)
-    return torch.cat([first, last], dim=1)
+    borders = [(valid[:, axis::2] * (grid[axis] / size[axis])).round().long().unbind(1) for axis in (0, 1)]
+    first = [start.clamp(max=cells - 1) for (start, _), cells in zip(borders, grid, strict=True)]
+    last = [end.maximum(start + 1) for (_, end), start in zip(borders, first, strict=True)]
+    return torch.stack([*first, *last], dim=1)
 
 
 def of_keys(planes: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:

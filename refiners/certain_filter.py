@@ -14,5 +14,5 @@ def certain(maps: torch.Tensor, foreground: float = 0.55, background: float = 0.
     if maps.shape[-3] == 0:
         return torch.zeros_like(maps.sum(dim=-3), dtype=torch.uint8)
     peak, index = maps.max(dim=-3)
-    high, low = (torch.tensor(level, dtype=maps.dtype, device=maps.device) for level in (foreground, background))
+    high, low = (torch.full((), level, dtype=maps.dtype, device=maps.device) for level in (foreground, background))
     return torch.where(peak > high, index + 1, torch.where(peak < low, 0, VOID)).to(torch.uint8)

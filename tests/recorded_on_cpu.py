@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves
 
 from backbones import graphs
 
-WAITING = {"_local_scalar_dense", "nonzero", "masked_select", "_unique2", "equal"}  # their results are looked at by the process
+WAITING = {"_local_scalar_dense", "nonzero", "masked_select", "_unique2", "equal"}  # the process looks at their results
 
 
 class Recorder(TorchDispatchMode):
@@ -26,7 +26,8 @@ class Recorder(TorchDispatchMode):
         self.operations: list[tuple[Any, ...]] = []
 
     def __torch_dispatch__(self, operation: Any, types: Any, given: Any = (), named: Any = None) -> Any:
-        if operation.overloadpacket.__name__ in WAITING:
+        name = operation.overloadpacket.__name__
+        if name in WAITING or (name == "lift_fresh" and given[0].ndim):  # torch.tensor copies a list to the device
             raise RuntimeError(f"{operation} is not permitted when stream is capturing")
         made = operation(*given, **(named or {}))
         self.operations.append((operation, given, named or {}, made))
