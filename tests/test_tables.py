@@ -60,6 +60,14 @@ def planned(tmp_path_factory: pytest.TempPathFactory) -> Planned:
     return found
 
 
+def test_a_column_has_a_value_of_each_class_if_the_paper_prints_lists_in_it() -> None:
+    for table in load_tables().values():
+        for column in map(Column, table.columns):
+            printed = [row.values[column.name] for row in table.rows if row.values.get(column.name) is not None]
+            assert column.by_class == any(isinstance(value, list) for value in printed), f"{table.id}: {column.name}"
+
+
+
 def test_every_row_with_an_expression_plans(planned: Planned) -> None:
     rows = [row for _, rows in planned.values() for row in rows if row.row.expression]
     assert len(rows) >= 376 and not [row.refusal for row in rows if row.refusal]

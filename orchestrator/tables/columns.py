@@ -63,7 +63,9 @@ class Column:
     @property
     def by_class(self) -> bool:
         """Whether its values are lists with one value a class."""
-        return self.quantity in scores.quantities() and self.path == scores.main_metric(self.quantity).per_class
+        if self.quantity not in scores.quantities() or self.path in scores.metrics([self.quantity]):
+            return False  # F1 of labels is a metric, and each class's F1 has the same name
+        return self.path == scores.main_metric(self.quantity).per_class
 
     @property
     def metric(self) -> Metric:
