@@ -23,12 +23,12 @@ from math import ceil
 
 import numpy as np
 import torch
+from PIL import Image
 
 from imagesets.colour import recoloured
 from imagesets.crops import Box
 from imagesets.item import Item
 from imagesets.normalising import normalised
-from imagesets.transforms import rescale
 from imagesets.views import Loaded, mirror_sum
 from maps.extraction import own_maps
 from maps.grids import resize
@@ -171,9 +171,10 @@ class LabelledWindow:
 
 
 def cut(rgb: np.ndarray, box: Box, side: int) -> np.ndarray:
-    """The window `box` of an image uint8 [H,W,3], resized to [side,side,3]."""
+    """The window `box` of an image uint8 [H,W,3], resized bilinearly to [side,side,3]."""
     top, left, bottom, right = box
-    return rescale(np.ascontiguousarray(rgb[top:bottom, left:right]), (side, side))
+    window = Image.fromarray(np.ascontiguousarray(rgb[top:bottom, left:right]))
+    return np.asarray(window.resize((side, side), Image.Resampling.BILINEAR))
 
 
 def maps(context: Context) -> PerImage:

@@ -76,6 +76,14 @@ def test_a_window_has_the_labels_of_its_heat_or_of_its_image(heat: str | None, l
     assert made["labels"].tolist() == labels and made["image"].shape == (4, 32, 32)
 
 
+def test_a_window_is_resized_without_overshooting() -> None:
+    rgb = np.full((40, 60, 3), 200, np.uint8)
+    rgb[:, 20:] = 50
+    seen = pmm.cut(rgb, (10, 10, 30, 30), 64)
+    assert seen.shape == (64, 64, 3) and seen.min() == 50 and seen.max() == 200  # bilinear; bicubic goes beyond both
+    assert np.array_equal(pmm.cut(rgb, (10, 10, 30, 30), 20), rgb[10:30, 10:30])
+
+
 def windows_of_training(scales: list[float], sure: np.ndarray | None) -> list[tuple[Any, np.ndarray]]:
     """300 drawn windows of an image of 90x90 with the class 1, and their labels."""
     records = None if sure is None else {"it": {"sure": np.packbits(sure)}}
