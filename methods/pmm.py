@@ -5,12 +5,14 @@ a dense CRF say which classes a window shows. The multi-crop stage is SEAM's net
 image. The maps of all windows and of their mirror images are averaged where they overlap. The refiner `ppmg` makes pseudo masks
 of the maps. We follow the public code (Eli-YiLi/PMM):
 * a window other than the last ends where the next one begins, not at its full size;
+* for training a scale is drawn, then one of its windows, anew until it shows a class (at most as often as there are windows);
 * a window shows a class if it has more than a tenth of the area where the CRF is sure of the class, or if that area is more than
   a tenth of the window;
 * maps are stretched from minimum to maximum, without a rectifier.
 The code's multi-scale stage starts from weights of a trained SEAM, and its multi-crop stage has a ScaleNet-101. HFPL prints
 ResNet-38, and so both stages have it here, from ImageNet weights; ScaleNet-101 and Res2Net-101 are left out. On COCO the code
-has no multi-scale stage: every window has the labels of its image (`crop_labels` = image).
+has no multi-scale stage and trains on random crops, as SEAM does; here every window has the labels of its image (`crop_labels` =
+image).
 HFPL has ISL in the multi-scale stage alone and FSL in both, and so has the recipe.
 """
 
@@ -21,12 +23,12 @@ from math import ceil
 
 import numpy as np
 import torch
+from PIL import Image
 
 from imagesets.colour import recoloured
 from imagesets.crops import Box
 from imagesets.item import Item
 from imagesets.normalising import normalised
-from imagesets.transforms import rescale
 from imagesets.views import Loaded, mirror_sum
 from maps.extraction import own_maps
 from maps.grids import resize
@@ -55,14 +57,13 @@ class Windows:
 
     def boxes(self, size: tuple[int, int]) -> list[Box]:
         """The windows of an image of `size` (height, width), by scale, then column by column."""
-        height, width = size
-        found = []
-        for scale in self.scales:
-            columns, rows = (list(self._spans(max(1, int(side * scale)))) for side in (width, height))
-            for (left, right), (top, bottom) in product(columns, rows):
-                corners = (int(corner / scale) for corner in (top, left, bottom, right))
-                found.append(_within(size, *corners))
-        return found
+        return [box for scale in self.scales for box in self.at(scale, size)]
+
+    def at(self, scale: float, size: tuple[int, int]) -> list[Box]:
+        """The windows at one scale of an image of `size` (height, width), column by column."""
+        rows, columns = (list(self._spans(max(1, int(side * scale)))) for side in size)
+        boxes = ((top, left, bottom, right) for (left, right), (top, bottom) in product(columns, rows))
+        return [_within(size, *(int(corner / scale) for corner in box)) for box in boxes]
 
     def _spans(self, extent: int) -> Iterator[tuple[int, int]]:
         """The beginnings and ends of windows along one side of a scaled image."""
@@ -141,28 +142,39 @@ class LabelledWindow:
 
     def __call__(self, item: Item, rng: np.random.Generator) -> dict[str, torch.Tensor]:
         rgb = item.rgb()
-        boxes = self.windows.boxes(rgb.shape[:2])
-        box = boxes[int(rng.integers(len(boxes)))]
+        box, labels = self._drawn(item, rgb.shape[:2], rng)
         seen = cut(rgb, box, self.crop)
         seen = seen[:, ::-1] if rng.random() < 0.5 else seen
         seen = recoloured(seen, self.colour, rng)
         opaque = np.full((1, self.crop, self.crop), 255, np.uint8)
         image = np.concatenate([seen.transpose(2, 0, 1), opaque])
-        return {"image": torch.from_numpy(image), "labels": torch.from_numpy(self._labels(item, rgb.shape[:2], box))}
+        return {"image": torch.from_numpy(image), "labels": torch.from_numpy(labels)}
 
-    def _labels(self, item: Item, size: tuple[int, int], box: Box) -> np.ndarray:
-        labels = item.multi_hot(self.classes)
-        if self.heat is not None and item.labels:
-            shape = len(item.labels), *size
-            bits = np.unpackbits(self.heat[item.id]["sure"], count=int(np.prod(shape)))
-            labels[list(item.labels)] = shown(bits.reshape(shape) != 0, box)
-        return labels
+    def _drawn(self, item: Item, size: tuple[int, int], rng: np.random.Generator) -> tuple[Box, np.ndarray]:
+        """A window of an image of `size` and its labels; if many windows show no class, it may be one of these."""
+        boxes, labels = self.windows.at(float(rng.choice(self.windows.scales)), size), item.multi_hot(self.classes)
+        sure = self._sure(item, size)
+        for _ in boxes:
+            box = boxes[int(rng.integers(len(boxes)))]
+            if sure is not None:
+                labels[list(item.labels)] = shown(sure, box)
+            if labels.any():
+                break
+        return box, labels
+
+    def _sure(self, item: Item, size: tuple[int, int]) -> np.ndarray | None:
+        """Where the CRF is sure of each class of an image, bool [n,H,W]; None where its own labels count."""
+        if self.heat is None or not item.labels:
+            return None
+        shape = len(item.labels), *size
+        return np.unpackbits(self.heat[item.id]["sure"], count=int(np.prod(shape))).reshape(shape) != 0
 
 
 def cut(rgb: np.ndarray, box: Box, side: int) -> np.ndarray:
-    """The window `box` of an image uint8 [H,W,3], resized to [side,side,3]."""
+    """The window `box` of an image uint8 [H,W,3], resized bilinearly to [side,side,3]."""
     top, left, bottom, right = box
-    return rescale(np.ascontiguousarray(rgb[top:bottom, left:right]), (side, side))
+    window = Image.fromarray(np.ascontiguousarray(rgb[top:bottom, left:right]))
+    return np.asarray(window.resize((side, side), Image.Resampling.BILINEAR))
 
 
 def maps(context: Context) -> PerImage:

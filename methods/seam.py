@@ -181,7 +181,9 @@ def resized(planes: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
 def mean_when_resized(planes: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
     """The means [B,C] of planes [B,C,h,w] that would be resized to (height, width); the large planes are never made."""
     rows, columns = (
-        functional.interpolate(torch.eye(cells, device=planes.device)[None], size=extent, mode="linear", align_corners=True)[0]
+        functional.interpolate(
+            torch.eye(cells, dtype=planes.dtype, device=planes.device)[None], size=extent, mode="linear", align_corners=True
+        )[0]
         for cells, extent in zip(planes.shape[-2:], size, strict=True)
     )
     return torch.einsum("bchw,h,w->bc", planes, rows.mean(dim=1), columns.mean(dim=1))

@@ -63,13 +63,13 @@ def network(settings: Settings, classes: Sequence[str], weights: str = "none") -
 
 
 def training(context: Context) -> Training:
-    """Train on the pseudo masks of the training list."""
+    """Train on the pseudo masks of the training list. Logits are enlarged as the head's code does: only SEAM's aligns corners."""
     settings = context.settings
     module = network(settings, context.classes, settings.weights)
     return learning(
         context,
         module,
-        MaskObjective(module, settings.averaging, align_corners=True),
+        MaskObjective(module, settings.averaging, align_corners=settings.head == "seam"),
         scaled_crop(context),
         with_faster_head(module.backbone, module.decoder, settings.lr, settings.weight_decay),
         optimisers.poly(settings.iterations + 1),  # the public code's denominator

@@ -76,6 +76,36 @@ def test_a_window_has_the_labels_of_its_heat_or_of_its_image(heat: str | None, l
     assert made["labels"].tolist() == labels and made["image"].shape == (4, 32, 32)
 
 
+def test_a_window_is_resized_without_overshooting() -> None:
+    rgb = np.full((40, 60, 3), 200, np.uint8)
+    rgb[:, 20:] = 50
+    seen = pmm.cut(rgb, (10, 10, 30, 30), 64)
+    assert seen.shape == (64, 64, 3) and seen.min() == 50 and seen.max() == 200  # bilinear; bicubic goes beyond both
+    assert np.array_equal(pmm.cut(rgb, (10, 10, 30, 30), 20), rgb[10:30, 10:30])
+
+
+def windows_of_training(scales: list[float], sure: np.ndarray | None) -> list[tuple[Any, np.ndarray]]:
+    """300 drawn windows of an image of 90x90 with the class 1, and their labels."""
+    records = None if sure is None else {"it": {"sure": np.packbits(sure)}}
+    item: Any = SimpleNamespace(id="it", labels=(1,), multi_hot=lambda classes: np.float32([0, 1]))
+    sample, rng = pmm.LabelledWindow(Windows(scales, 30, 30), 32, "none", 2, records), np.random.default_rng(0)
+    return [sample._drawn(item, (90, 90), rng) for _ in range(300)]
+
+
+def test_every_scale_is_drawn_as_often_however_many_windows_it_has() -> None:
+    found = windows_of_training([0.5, 1.0, 3.0], sure=None)  # of 4, 9 and 81 windows
+    sides = [bottom - top for (top, _, bottom, _), _ in found]
+    assert all(80 <= sum(side == own for side in sides) <= 120 for own in (60, 30, 10))
+
+
+def test_a_window_that_shows_no_class_is_drawn_again() -> None:
+    sure = np.zeros((1, 90, 90), bool)
+    sure[:, :5, :5] = True  # in one of 9 windows
+    found = windows_of_training([1.0], sure)
+    assert all((box[:2] == (0, 0)) == labels.any() for box, labels in found)
+    assert 170 <= sum(labels.any() for _, labels in found) <= 220  # 1 - (8/9)^9 of 300 are 196; without a second draw 33
+
+
 def test_smoothing_backgrounds_and_masks_are_the_golden_ones() -> None:
     data = arrays("pmm_ppmg")
     threshold, scale, alpha = (float(data[name]) for name in ("cam_thresh", "cv_scale", "alpha"))

@@ -134,6 +134,20 @@ def test_the_mean_of_enlarged_maps_needs_no_enlarged_maps(height: int, width: in
     close(seam.mean_when_resized(maps, (rows, columns)), seam.resized(maps, (rows, columns)).mean(dim=(2, 3)))
 
 
+@pytest.mark.parametrize("kind", [torch.float64, torch.bfloat16, torch.float16])
+def test_the_losses_are_computed_in_the_precision_of_the_scores(kind: torch.dtype) -> None:
+    torch.manual_seed(0)
+    labels = torch.tensor([[1.0, 0, 1], [0, 1, 0]])
+    keys, shown = seam.own_classes(labels)
+    planes = torch.randn(2, 4, 6, 5), torch.rand(2, 3, 6, 5), torch.randn(2, 4, 2, 2), torch.rand(2, 3, 2, 2)
+
+    def total(*planes: torch.Tensor) -> torch.Tensor:
+        first, second = View(*planes[:2], (40, 33)), View(*planes[2:], (12, 9))
+        return sum(seam.losses(first, second, labels, keys, shown).values(), torch.zeros(()))
+
+    close(total(*(plane.to(kind) for plane in planes)).float(), total(*planes), rtol=0.05)
+
+
 def test_images_of_no_class_have_losses_of_0_but_for_classification() -> None:
     labels = torch.zeros(2, 4)
     keys, shown = seam.own_classes(labels)

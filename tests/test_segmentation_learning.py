@@ -21,7 +21,7 @@ from imagesets.rescaling import Between, Fitted, OneOf, fitted
 from imagesets.transforms import normalise
 from orchestrator.engine.context import settings_of
 from orchestrator.planning.experiment import Request, experiment
-from segmentation import deeplab_v3plus
+from segmentation import deeplab_v3plus, large_field_of_view
 from segmentation.large_field_of_view import seam_head
 from segmentation.learning import MaskObjective
 from segmentation.losses import averaged_cross_entropy, cross_entropy
@@ -122,6 +122,16 @@ def test_only_the_last_convolution_of_seams_deeplabv3plus_is_faster(tmp_path: Pa
     last = {name for name, rate in found.items() if rate == pytest.approx(0.07)}
     assert last == {"decoder.merge.4.weight", "decoder.merge.4.bias"}
     assert {rate for name, rate in found.items() if name not in last} == {0.007}
+
+
+@pytest.mark.parametrize(("name", "corners"), [("resnet38d", True), ("resnet38d-mctformer", False)])
+def test_the_large_field_of_view_of_seam_alone_learns_with_aligned_corners(tmp_path: Path, name: str, corners: bool) -> None:
+    items, masks = striped_images(tmp_path, 2)
+    assignments = tuple(f"resnet38d.{setting}" for setting in ("backbone=small", "weights=none", "width=8"))
+    wanted = experiment(Request("supervised", "folder:x", name, assignments=assignments))
+    (stage,) = (stage for stage in wanted.stages if stage.recipe.writes == "segmenter")
+    context = Context(settings_of(stage.settings), ("a", "b"), tuple(items), (), torch.device("cpu"), {"masks": masks})
+    assert large_field_of_view.training(context).objective.align_corners is corners
 
 
 class Decoders(nn.Module):
