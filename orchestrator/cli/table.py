@@ -107,7 +107,8 @@ def table(
         cluster=bool(address),
     )
     if not asked.table.columns and not plan:
-        return _report(console, asked, [PlannedRow(row) for row in asked.table.rows], {}, to, None)
+        _report(console, asked, [PlannedRow(row) for row in asked.table.rows], {}, to, None)
+        return
     asked.check()
     wanted = experiments(asked)
     warn(console, unread(asked, wanted))
