@@ -22,11 +22,10 @@ from maps.reading import divided_by_maximum
 from methods import cam, imported
 from orchestrator.engine.checks import check_images
 from orchestrator.planning.components import components
-from orchestrator.planning.experiment import Request, experiment
+from orchestrator.planning.experiment import Request
 from orchestrator.planning.expression import expand
-from orchestrator.planning.images import open_images
 from orchestrator.planning.in_place import assignments
-from orchestrator.planning.prepared import Prepared, prepare
+from orchestrator.planning.prepared import Prepared
 from orchestrator.planning.recipe import Reference
 from orchestrator.planning.recipes import find, load_all
 from orchestrator.planning.references import resolve
@@ -36,6 +35,7 @@ from orchestrator.storage.shards import StoredRecords
 from tests.conftest import CLASSES, write_image_set
 from tests.finished_run import finished_run
 from tests.launching import digests, launch
+from tests.planned_run import plan_of
 from training.stage import Context, Settings
 
 SETTINGS = layered(find("shapes", ("images",))[0], [])
@@ -77,11 +77,7 @@ def write_network(path: Path, classes: int = 2) -> Path:
 def planned(image_set: Path, method: str, **given: Path) -> Prepared:
     tiny = ("backbone.name=small", "backbone.weights=none")
     store = image_set.parent / "store"
-    request = Request(method, f"folder:{image_set}", "deeplabv2-small", "", (*tiny, *assignments(**given)), store=store)
-    wanted = experiment(request)
-    images = open_images(request.images, wanted.settings, store, make=False)
-    assert images is not None
-    return prepare(wanted, images)
+    return plan_of(Request(method, f"folder:{image_set}", "deeplabv2-small", "", (*tiny, *assignments(**given)), store=store))
 
 
 def keys(prepared: Prepared) -> dict[str, str]:

@@ -17,10 +17,9 @@ from orchestrator.engine import shard_work
 from orchestrator.engine.announced import announced, keys_of_running
 from orchestrator.engine.job import Job
 from orchestrator.pages.report import write_report
-from orchestrator.planning.experiment import Request, experiment
-from orchestrator.planning.images import open_images
+from orchestrator.planning.experiment import Request
 from orchestrator.planning.planned_stage import PlannedStage
-from orchestrator.planning.prepared import Prepared, plan_with, planner
+from orchestrator.planning.prepared import Prepared, plan_with
 from orchestrator.planning.siblings import shared_out
 from orchestrator.planning.stage import union
 from orchestrator.reading.runs import open_run
@@ -29,6 +28,7 @@ from tests.conftest import Command, write_image_set
 from tests.finished_run import finished_run
 from tests.launching import command as words
 from tests.launching import kill, launch, start, wait_for
+from tests.planned_run import plan_of
 
 PLAIN = ("backbone.weights=none", "training.workers=1", "deeplabv2.batch=4")
 SOME = ("train_0", "train_1", "train_2")
@@ -61,10 +61,8 @@ def planned(images: Path, method: str, *assignments: str, until: str = "", kind:
     request = Request(
         method, f"{kind}:{images}", "deeplabv2-small", assignments=(*PLAIN, *assignments), store=images.parent / "store"
     )
-    wanted = experiment(request)
-    opened = open_images(request.images, wanted.settings, request.store, make=False)
-    assert opened is not None
-    return plan_with(planner(wanted, opened), wanted, until=until)
+    found = plan_of(request)
+    return plan_with(found.planner, found.experiment, until=until)
 
 
 def finished(images: Path, method: str, *assignments: str) -> tuple[Prepared, dict[str, Any], Path]:
