@@ -17,7 +17,7 @@ from maps.maps import Maps
 from methods import amn, cam
 from segmentation.losses import shrunk
 from tests.golden_vectors import golden
-from tests.two_colours import CLASSES, COLOURS, SHARED, context, write_items
+from tests.two_colours import CLASSES, COLOURS, LOOP, SHARED, context, write_items
 from training import loop, optimisers
 from training.stage import Settings
 
@@ -31,10 +31,7 @@ TRAINING = {
     "dropout": 0.1,
     "crop": 64,
     "scale_range": [0.9, 1.1],
-    "training.threads": 1,
-    "training.precision": "float32",
-    "training.loaders": 0,
-    "training.ema": 0.0,
+    **LOOP,
 }
 
 

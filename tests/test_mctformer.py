@@ -12,12 +12,11 @@ from imagesets.errors import WrongInput
 from maps.maps import Maps
 from methods import mctformer
 from orchestrator.planning.experiment import Request, experiment
-from tests.two_colours import CLASSES, context, write_items
+from tests.two_colours import CLASSES, LOOP, SIZE, context, write_items
 from training import loop
 from training.stage import Settings
 
 GOLDEN = {name: torch.from_numpy(array) for name, array in np.load(Path(__file__).parent / "golden" / "mctformer_v2.npz").items()}
-SIZE = (48, 64)
 TRAINING = {
     "backbone": vit.small_vit,
     "weights": "none",
@@ -32,11 +31,7 @@ TRAINING = {
     "least_area": 0.6,
     "policy": "none",
     "erasing": 0.0,
-    "training.threads": 1,
-    "training.precision": "float32",
-    "training.loaders": 0,
-    "training.checkpoint_seconds": 0,
-    "training.ema": 0.0,
+    **LOOP,
 }
 MAPS = {"blocks": 2, "attention_power": 1.0, "localisation": "fused", "scales": [1.0]}
 

@@ -14,7 +14,16 @@ torch.set_num_threads(1)  # tests run beside one another; threads that wait for 
 
 CLASSES = ("red", "blue")
 COLOURS = ((230, 30, 30), (30, 30, 230))
+SIZE = (48, 64)
 SHARED = {"backbone.name": resnet.small, "backbone.weights": "none"}
+LOOP = {  # of every training
+    "training.threads": 1,
+    "training.precision": "float32",
+    "training.loaders": 0,
+    "training.checkpoint_seconds": 0,
+    "training.ema": 0.0,
+    "training.graphs": False,
+}
 TRAINING = {  # of a classifier on these images; each method's test adds settings of its own
     "batch": 8,
     "optimiser": "adamw",
@@ -23,15 +32,11 @@ TRAINING = {  # of a classifier on these images; each method's test adds setting
     "long_side": [48, 64],
     "crop": 64,
     "frozen": "stem",
-    "training.threads": 1,
-    "training.precision": "float32",
-    "training.loaders": 0,
-    "training.checkpoint_seconds": 0,
-    "training.ema": 0.0,
+    **LOOP,
 }
 
 
-def write_items(folder: Path, labels: list[tuple[int, ...]], size: tuple[int, int] = (48, 64)) -> list[Item]:
+def write_items(folder: Path, labels: list[tuple[int, ...]], size: tuple[int, int] = SIZE) -> list[Item]:
     """One image per tuple of labels, each class in its own third of the image."""
     rng = np.random.default_rng(0)
     items = []
@@ -44,6 +49,14 @@ def write_items(folder: Path, labels: list[tuple[int, ...]], size: tuple[int, in
         Image.fromarray(pixels).save(path)
         items.append(Item(f"image{index}", path, own))
     return items
+
+
+def truth(item: Item) -> np.ndarray:
+    """The label map uint8 [48,64] of an image."""
+    label = np.zeros(SIZE, np.uint8)
+    for number, colour in enumerate(COLOURS, start=1):
+        label[(item.rgb() == colour).all(axis=-1)] = number
+    return label
 
 
 def context(settings: dict, items: list[Item], **inputs: object) -> Context:
