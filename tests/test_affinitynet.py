@@ -17,8 +17,7 @@ from maps.reading import as_they_are
 from orchestrator.planning.recipes import load_all
 from refiners import affinitynet, crf
 from refiners.affinity_network import AffinityNet
-from tests.two_colours import LOOP, SIZE, context, truth, write_items
-from training import loop
+from tests.two_colours import LOOP, SIZE, context, learnt, truth, write_items
 from training.stage import Context
 
 SETS = load_all()["crf"].table
@@ -153,8 +152,7 @@ def trained(items, tmp_path_factory) -> tuple[nn.Module, list[dict[str, float]]]
     where = prepared(items)
     torch.manual_seed(2)
     training = affinitynet.training(where)
-    folder = tmp_path_factory.mktemp("run")
-    history = loop.train(training, items, loop.Run(("affinity",), folder, where.settings.training, torch.device("cpu")))
+    history = learnt(training, where, tmp_path_factory.mktemp("run"))
     return training.network.eval(), history
 
 

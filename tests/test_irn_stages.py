@@ -17,8 +17,7 @@ from maps.reading import as_they_are
 from refiners import irn
 from refiners.irnet import boundaries
 from refiners.random_walk import walk
-from tests.two_colours import LOOP, SIZE, context, truth, write_items
-from training import loop
+from tests.two_colours import LOOP, SIZE, context, learnt, truth, write_items
 from training.stage import Context
 
 TRAINING = {
@@ -117,7 +116,7 @@ def trained(tmp_path_factory) -> tuple[Context, nn.Module, list[dict[str, float]
     where = prepared(folder, count=12, values={"epochs": 15})
     torch.manual_seed(2)
     training = irn.training(where)
-    history = loop.train(training, where.items, loop.Run(("irn",), folder, where.settings.training, torch.device("cpu")))
+    history = learnt(training, where, folder)
     return where, training.network.eval(), history
 
 

@@ -12,8 +12,7 @@ from imagesets.errors import WrongInput
 from maps.maps import Maps
 from methods import mctformer
 from orchestrator.planning.experiment import Request, experiment
-from tests.two_colours import CLASSES, LOOP, SIZE, context, write_items
-from training import loop
+from tests.two_colours import CLASSES, LOOP, SIZE, context, learnt, write_items
 from training.stage import Settings
 
 GOLDEN = {name: torch.from_numpy(array) for name, array in np.load(Path(__file__).parent / "golden" / "mctformer_v2.npz").items()}
@@ -135,7 +134,7 @@ def trained(tmp_path_factory):
     items = write_items(folder, [((0,), (1,), (0, 1), ())[index % 4] for index in range(16)], SIZE)
     where = context(TRAINING, items)
     training = mctformer.training(where)
-    history = loop.train(training, items, loop.Run(("mctformer",), folder, where.settings.training, torch.device("cpu")))
+    history = learnt(training, where, folder)
     return items, where, training.network.eval(), history
 
 

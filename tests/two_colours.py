@@ -8,7 +8,8 @@ from PIL import Image
 
 from backbones import resnet
 from imagesets.item import Item
-from training.stage import Context, Settings
+from training.loop import Run, train
+from training.stage import Context, Settings, Training
 
 torch.set_num_threads(1)  # tests run beside one another; threads that wait for each other make them slow
 
@@ -63,3 +64,8 @@ def context(settings: dict, items: list[Item], **inputs: object) -> Context:
     """The context of a stage; torch's generator is seeded, as the engine does before it calls a training stage."""
     torch.manual_seed(7)
     return Context(Settings(SHARED | settings), CLASSES, items, (7, "test"), torch.device("cpu"), inputs)
+
+
+def learnt(training: Training, where: Context, folder: Path) -> list[dict[str, float]]:
+    """The losses of each epoch, when a training on the images of its context has run to its end."""
+    return train(training, where.items, Run(("test",), folder, where.settings.training, torch.device("cpu")))
