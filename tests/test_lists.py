@@ -27,7 +27,7 @@ from orchestrator.reading.tables import print_plan
 from tests.conftest import Command, write_image_set
 from tests.finished_run import finished_run
 from tests.launching import command as words
-from tests.launching import kill, launch, start, wait_for
+from tests.launching import finish, kill, start, wait_for
 from tests.planned_run import plan_of
 
 PLAIN = ("backbone.weights=none", "training.workers=1", "deeplabv2.batch=4")
@@ -319,15 +319,12 @@ def test_a_stage_that_is_killed_while_it_takes_over_records_is_continued(tmp_pat
         folders = [folder for folder in (store / "stages").glob("cam-maps-*") if not (folder / "manifest.json").exists()]
         return any(list(folder.glob("shards/[0-9]*.npz")) for folder in folders)
 
-    done = launch(images, tmp_path / "alone", "--engine", "local", *cam, method="cam+none")
-    assert done.returncode == 0, done.stdout + done.stderr
-    done = launch(images, store, "--engine", "local", "--until", "lpcam-prototypes", *scales, method="lpcam+none")
-    assert done.returncode == 0, done.stdout + done.stderr
+    finish(images, tmp_path / "alone", "--engine", "local", *cam, method="cam+none")
+    finish(images, store, "--engine", "local", "--until", "lpcam-prototypes", *scales, method="lpcam+none")
     process = start(images, store, "--engine", "local", *cam, method="cam+none")
     wait_for(begun, process)
     kill(process)
-    done = launch(images, store, *cam, method="cam+none")
-    assert done.returncode == 0, done.stdout + done.stderr
+    done = finish(images, store, *cam, method="cam+none")
     assert "34 of its 100 images are taken over" in done.stdout and "images there already" in done.stdout
     assert maps_of_all(store)["digest"] == maps_of_all(tmp_path / "alone")["digest"]
     assert list(maps_of_all(store)["taken_over"].values()) == [34]
