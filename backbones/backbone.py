@@ -14,12 +14,8 @@ from backbones.state import State, load_state
 from imagesets.errors import WrongInput
 
 Dilated = bool | Literal["uniform", "recurseed"]
-CLASSIFIERS = (
-    "fc.",
-    "classifier.",
-    "head.",
-    "heads.",
-)  # ImageNet classifiers by torchvision's and timm's names; our networks drop them
+# ImageNet classifiers by torchvision's and timm's names; our networks drop them
+CLASSIFIERS = ("fc.", "classifier.", "head.", "heads.")
 
 
 class Options(TypedDict):

@@ -28,9 +28,9 @@ from orchestrator.planning.recipes import entries
 from orchestrator.planning.references import resolve
 
 CPU = torch.device("cpu")
-SIDES = {"small": 128, "small_vit": 128, "resnet38d": 448, "resnet50": 512, "resnet101": 512} | dict.fromkeys(
-    ("swin_t", "swin_s", "swin_b"), 512
-)  # pixels of the published crops; of the others 224, ImageNet's
+# pixels of the published crops; of the others 224, ImageNet's
+SIDES = {"small": 128, "small_vit": 128, "resnet38d": 448}
+SIDES |= dict.fromkeys(("resnet50", "resnet101", "swin_t", "swin_s", "swin_b"), 512)
 COLUMNS = ("backbone", "side", "parameters, M", "forward, s", "plain", "MB", "apart", "step, s", "plain", "MB")
 
 

@@ -29,8 +29,7 @@ from imagesets.image_set import MASKS
 from imagesets.palette import save_label_map
 from orchestrator.engine.in_processes import in_processes
 from orchestrator.planning.experiment import Request, experiment
-from orchestrator.planning.images import open_images
-from orchestrator.planning.prepared import prepare
+from orchestrator.planning.prepared import open_images_of, prepare
 
 OBJECTS = 604_907 / 82_783  # in an image of train2014
 OF_VAL = 40_504 / 82_783  # images for one of train
@@ -145,9 +144,8 @@ def measure(folder: Path, count: int, limit: int) -> None:
 
 def remember(root: Path, store: Path) -> None:
     """Keep the fingerprints of all files, as a launch does when it begins; a plan writes nothing."""
-    request = Request(METHOD, f"coco14:{root}", store=store)
-    wanted = experiment(request)
-    images = open_images(request.images, wanted.settings, store, make=False)
+    wanted = experiment(Request(METHOD, f"coco14:{root}", store=store))
+    images = open_images_of(wanted, make=False)
     assert images is not None
     planner = prepare(wanted, images).planner
     planner.store.open()

@@ -41,18 +41,22 @@ def example(seed: int, size: tuple[int, int] = SIZE) -> Example:
     return np.clip(image, 0, 255).astype(np.uint8), torch.from_numpy(np.stack(maps[-len(keys) :])), keys
 
 
+def whole_crf(rgb: np.ndarray, unary: np.ndarray, own: crf.Parameters) -> np.ndarray:
+    """pydensecrf's probabilities float32 [L,H,W] of an image uint8 [H,W,3] and unary energies [L,H*W]."""
+    model = DenseCRF2D(rgb.shape[1], rgb.shape[0], len(unary))
+    model.setUnaryEnergy(np.ascontiguousarray(unary))
+    model.addPairwiseGaussian(sxy=own.gaussian_sxy, compat=own.gaussian_weight)
+    model.addPairwiseBilateral(sxy=own.bilateral_sxy, srgb=own.bilateral_srgb, rgbim=rgb, compat=own.bilateral_weight)
+    return np.array(model.inference(own.iterations), np.float32).reshape(len(unary), *rgb.shape[:2])
+
+
 def published(rgb: np.ndarray, maps: torch.Tensor, keys: np.ndarray) -> np.ndarray:
     """The public code's procedure: one whole CRF per threshold."""
     refined = []
     for threshold in (FOREGROUND, BACKGROUND):
         stack = np.pad(maps.numpy(), ((1, 0), (0, 0), (0, 0)), constant_values=threshold)
-        model = DenseCRF2D(rgb.shape[1], rgb.shape[0], len(stack))
-        model.setUnaryEnergy(unary_from_labels(stack.argmax(axis=0), len(stack), PARAMETERS.certainty, zero_unsure=False))
-        model.addPairwiseGaussian(sxy=PARAMETERS.gaussian_sxy, compat=PARAMETERS.gaussian_weight)
-        sxy, srgb, weight = PARAMETERS.bilateral_sxy, PARAMETERS.bilateral_srgb, PARAMETERS.bilateral_weight
-        model.addPairwiseBilateral(sxy=sxy, srgb=srgb, rgbim=rgb, compat=weight)
-        best = np.argmax(model.inference(PARAMETERS.iterations), axis=0).reshape(rgb.shape[:2])
-        refined.append(np.concatenate([[0], keys + 1])[best])
+        unary = unary_from_labels(stack.argmax(axis=0), len(stack), PARAMETERS.certainty, zero_unsure=False)
+        refined.append(np.concatenate([[0], keys + 1])[whole_crf(rgb, unary, PARAMETERS).argmax(axis=0)])
     trusted, possible = refined
     label = trusted.copy()
     label[trusted == 0] = 255

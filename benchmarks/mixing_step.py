@@ -16,7 +16,8 @@ from torch.nn import functional
 
 from benchmarks import pamr
 from benchmarks.clock import median_time
-from benchmarks.recurseed_step import Batch, build, chosen, example, stepped
+from benchmarks.recurseed_step import build, chosen, example
+from benchmarks.two_forms import Batch, Stepped, apart, stepped, summed
 from methods.edge_predict_mix import Learning, Predicting, mix
 from methods.recurseed import RecurSeedObjective
 from methods.recurseed_network import RecurSeed
@@ -83,28 +84,21 @@ def main() -> None:
         torch.manual_seed(1)
         return plain_mix(batch, outputs["decoded"], outputs["recursion"], network)
 
-    def timed(total: Callable[[], torch.Tensor]) -> tuple[tuple[torch.Tensor, torch.Tensor], float]:
+    def timed(total: Callable[[], torch.Tensor]) -> tuple[Stepped, float]:
         return median_time(lambda: stepped(network, total), options.rounds)
 
-    (expected, right), their_time = timed(theirs)
-    (loss, gradient), our_time = timed(ours)
-    torch.testing.assert_close(loss, expected, rtol=1e-4, atol=1e-6)
-    apart = ((gradient - right).norm() / right.norm()).item()
-    assert apart < 1e-2, f"gradients are {apart:.1e} apart"
+    expected, their_time = timed(theirs)
+    found, our_time = timed(ours)
+    share = apart(found, expected)
     _, one_pass = timed(lambda: sum((part.mean() for part in network.both(batch["image"])[:2]), torch.zeros(())))
     _, alone = timed(lambda: summed(objective(batch, 0)[0]))
     mixing = Mixing(objective, 0, 1.0, lambda batch, outputs: mix(batch, outputs, predicting, learning))
     _, together = timed(lambda: summed(mixing(batch, 0)[0]))
     print(
         f"EdgePredictMix on {options.backbone}, B={options.batch}, {options.crop} px, one thread: plain {their_time:.2f} s -> "
-        f"ours {our_time:.2f} s ({their_time / our_time:.1f}x), gradients {apart:.0e} apart; a step of RecurSeed {alone:.2f} s, "
+        f"ours {our_time:.2f} s ({their_time / our_time:.1f}x), gradients {share:.0e} apart; a step of RecurSeed {alone:.2f} s, "
         f"with EdgePredictMix {together:.2f} s, two plain passes {2 * one_pass:.2f} s ({together / 2 / one_pass:.2f} of them)"
     )
-
-
-def summed(losses: dict[str, torch.Tensor]) -> torch.Tensor:
-    """The sum of all losses."""
-    return torch.stack([*losses.values()]).sum()
 
 
 if __name__ == "__main__":

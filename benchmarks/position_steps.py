@@ -9,23 +9,18 @@ class and the losses and thresholds of all classes (Spatial-BCE).
 
 import argparse
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from multiprocessing import get_context
 
 import torch
 from torch import nn
 from torch.nn import functional
 
 import backbones
-from benchmarks.clock import measured
+from benchmarks.two_forms import CLASSES, Batch, Stepped, compared, costs, parser, summed
 from methods.sipe import SIPE, PrototypeObjective
 from methods.spatial_bce import PositionObjective, SpatialBCE
 from orchestrator.planning.recipes import entries
 from orchestrator.planning.references import resolve
-
-CLASSES = 20
-Batch = dict[str, torch.Tensor]
 
 
 def sipe(network: SIPE, batch: Batch) -> torch.Tensor:
@@ -87,8 +82,8 @@ METHODS: dict[str, tuple[Callable[..., nn.Module], Callable[..., nn.Module], Cal
 }
 
 
-def step(method: str, form: str, options: argparse.Namespace) -> tuple[torch.Tensor, torch.Tensor, float, float]:
-    """The loss and the gradient of a step in one form, its CPU seconds, and the MB by which memory rose."""
+def measured_step(method: str, options: argparse.Namespace, form: str) -> tuple[Stepped, float, float]:
+    """The loss and the gradient of a step in one form, and what it costs."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
     kind, objective_of, published = METHODS[method]
@@ -98,49 +93,18 @@ def step(method: str, form: str, options: argparse.Namespace) -> tuple[torch.Ten
     objective = objective_of(network).train()
     labels = torch.zeros(options.batch, CLASSES)
     labels[:, 3] = labels[0, 8] = 1
-    covered = torch.ones(options.batch, options.side, options.side, dtype=torch.uint8)
-    batch = {"image": torch.randn(options.batch, 3, options.side, options.side), "labels": labels}
+    covered = torch.ones(options.batch, options.crop, options.crop, dtype=torch.uint8)
+    batch = {"image": torch.randn(options.batch, 3, options.crop, options.crop), "labels": labels}
     batch |= {"covered": covered, "areas": labels * 0.2}
-
-    def one() -> torch.Tensor:
-        network.zero_grad()
-        total = published(network, batch) if form == "published" else sum(objective(batch, 0)[0].values())
-        total.backward()  # type: ignore[union-attr]
-        return total.detach()  # type: ignore[union-attr]
-
-    one()  # what stays, such as gradients, is no rise
-    loss, seconds, rise = measured(one, options.rounds)
-    gradients = [parameter.grad.flatten() for _, parameter in sorted(network.named_parameters()) if parameter.grad is not None]
-    return loss, torch.cat(gradients), seconds, rise
+    total = {"ours": lambda: summed(objective(batch, 0)[0]), "published": lambda: published(network, batch)}[form]
+    return costs(network, total, options.rounds)
 
 
 def main() -> None:
     """Print a line for each method; fails where results differ."""
-    options = _options()
+    options = parser(__doc__, "mobilenetv2", crop=512, batch=2, rounds=3).parse_args()
     for method in METHODS:
-        found = []
-        for form in ("ours", "published"):  # each in a new process: memory that was given back is not measured again
-            with ProcessPoolExecutor(1, get_context("spawn")) as process:
-                found.append(process.submit(step, method, form, options).result())
-        (loss, gradient, seconds, rise), (expected, right, their_seconds, their_rise) = found
-        torch.testing.assert_close(loss, expected, rtol=1e-4, atol=1e-6)
-        apart = ((gradient - right).norm() / right.norm()).item()
-        assert apart < 1e-3, f"gradients are {apart:.1e} apart"
-        print(
-            f"a step of {method} on {options.backbone}, B={options.batch}, K={CLASSES}, {options.side} px, one thread: "
-            f"published {their_seconds:.2f} s, {their_rise:.0f} MB -> ours {seconds:.2f} s, {rise:.0f} MB "
-            f"({their_seconds / seconds:.2f}x, {their_rise / rise:.2f}x), gradients {apart:.0e} apart",
-            flush=True,
-        )
-
-
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--backbone", default="mobilenetv2", choices=sorted(entries("backbone")))
-    parser.add_argument("--side", type=int, default=512, help="of the images in pixels")
-    parser.add_argument("--batch", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=3)
-    return parser.parse_args()
+        print(compared(method, options, partial(measured_step, method, options), most=1e-3), flush=True)
 
 
 if __name__ == "__main__":

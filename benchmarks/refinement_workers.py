@@ -26,8 +26,7 @@ from imagesets.labels import LABEL_LIST
 from maps.grids import strided
 from orchestrator.engine.execution import Execution, Where
 from orchestrator.planning.experiment import Request, experiment
-from orchestrator.planning.images import open_images
-from orchestrator.planning.prepared import Prepared, plan_with, prepare
+from orchestrator.planning.prepared import Prepared, open_images_of, plan_with, prepare
 from orchestrator.storage.store import Store, read_manifest
 
 CLASSES = 20
@@ -60,7 +59,7 @@ def planned(root: Path, maps: Path, store: Path) -> Prepared:
     lists = ("images.masks=[JPEGImages]", "images.validation=train")  # masks are read by scores, which are not made here
     wanted = experiment(Request("cam+crf", f"folder:{root}", assignments=(f"imported.maps={maps}", *lists), store=store))
     Store(store).open()
-    images = open_images(wanted.request.images, wanted.settings, store, make=False)
+    images = open_images_of(wanted, make=False)
     assert images is not None  # not the built-in ones
     return prepare(wanted, images)
 

@@ -19,14 +19,12 @@ from torch.nn import functional
 
 import backbones
 from benchmarks.clock import median_time
+from benchmarks.two_forms import CLASSES, Batch, apart, parser, stepped, summed
 from methods.class_attention import ClassAttention, position_codes
 from methods.edam import EDAM, CommonClassObjective, partners
 from methods.eps import EPS, SaliencyObjective
 from orchestrator.planning.recipes import entries
 from orchestrator.planning.references import resolve
-
-CLASSES = 20
-Batch = dict[str, torch.Tensor]
 
 
 def edam(network: EDAM, batch: Batch) -> torch.Tensor:
@@ -113,21 +111,15 @@ def line(name: str, options: argparse.Namespace, dropout: float = 0.0) -> str:
     saliency[:, options.crop // 4 : options.crop // 2] = 250
     images = torch.randn(options.batch, 3, options.crop, options.crop)
     batch = {"image": images, "labels": labels, "saliency": saliency}
-    forms = {"published": lambda: published(network, batch), "ours": lambda: sum(objective(batch, 0)[0].values())}
-
-    def step(form: str) -> tuple[torch.Tensor, torch.Tensor]:
-        network.zero_grad()
-        total = forms[form]()
-        total.backward()
-        return total.detach(), torch.cat([own.grad.flatten() for own in network.parameters() if own.grad is not None])
-
+    totals = {"published": lambda: published(network, batch), "ours": lambda: summed(objective(batch, 0)[0])}
+    forms = {form: partial(stepped, network, total) for form, total in totals.items()}
     seconds: dict[str, list[float]] = {form: [] for form in forms}
-    found = {form: step(form) for form in forms}  # the first steps are no measure
+    found = {form: step() for form, step in forms.items()}  # the first steps are no measure
     for _ in range(options.rounds):  # in turn, because other programs may be running
-        for form in forms:
-            found[form], taken = median_time(partial(step, form), 1)
+        for form, step in forms.items():
+            found[form], taken = median_time(step, 1)
             seconds[form].append(taken)
-    told = f"with dropout {dropout}" if dropout else f"gradients {apart(*found.values()):.0e} apart"
+    told = f"with dropout {dropout}" if dropout else f"gradients {apart(found['ours'], found['published']):.0e} apart"
     theirs, ours = (median(seconds[form]) for form in forms)
     ratio = median(one / other for one, other in zip(seconds["published"], seconds["ours"], strict=True))
     return (
@@ -136,30 +128,14 @@ def line(name: str, options: argparse.Namespace, dropout: float = 0.0) -> str:
     )
 
 
-def apart(first: tuple[torch.Tensor, torch.Tensor], second: tuple[torch.Tensor, torch.Tensor]) -> float:
-    """The distance of two gradients as a share of the second; fails if they, or the losses, differ."""
-    torch.testing.assert_close(first[0], second[0], rtol=1e-4, atol=1e-6)
-    share = float((first[1] - second[1]).norm() / second[1].norm())
-    assert share < 1e-2, f"gradients are {share:.1e} apart"
-    return share
-
-
 def main() -> None:
     """Print three lines."""
     torch.set_num_threads(1)
-    options = _options()
+    asked = parser(__doc__, "mobilenetv2", crop=224, batch=4, rounds=7)
+    asked.add_argument("--stride", type=int, default=16)
+    options = asked.parse_args()
     for name, dropout in (("edam", 0.0), ("edam", 0.1), ("eps", 0.0)):
         print(line(name, options, dropout), flush=True)
-
-
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--backbone", default="mobilenetv2", choices=sorted(entries("backbone")))
-    parser.add_argument("--stride", type=int, default=16)
-    parser.add_argument("--crop", type=int, default=224, help="side of the images in pixels")
-    parser.add_argument("--batch", type=int, default=4)
-    parser.add_argument("--rounds", type=int, default=7)
-    return parser.parse_args()
 
 
 if __name__ == "__main__":

@@ -7,8 +7,7 @@ public code, enlarges the maps of all classes, and has the whole matrix of PCM, 
 """
 
 import argparse
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+from functools import partial
 
 import torch
 from torch import nn
@@ -16,13 +15,12 @@ from torch.nn import functional
 
 import backbones
 from benchmarks.clock import measured
+from benchmarks.two_forms import CLASSES, Batch, Stepped, compared, costs, parser, summed
 from maps.normalising import competing, highest_alone, max_normalised
 from maps.pixel_correlation import correlated
 from methods.seam import SEAM, EquivarianceObjective, resized
 from orchestrator.planning.recipes import entries
 from orchestrator.planning.references import resolve
-
-CLASSES = 20
 
 
 class Published(nn.Module):
@@ -32,7 +30,7 @@ class Published(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    def forward(self, batch: Batch) -> torch.Tensor:
         """As `EquivarianceObjective`, but the sum of the losses alone."""
         images, labels = batch["image"], batch["labels"]
         smaller = functional.interpolate(images, scale_factor=0.3, mode="bilinear", align_corners=True)
@@ -78,8 +76,8 @@ def _lowest(maps: torch.Tensor) -> torch.Tensor:
     return highest.topk(count, dim=1, largest=False).values.relu().sum() / (count * len(maps))
 
 
-def measured_step(form: str, options: argparse.Namespace) -> tuple[torch.Tensor, torch.Tensor, float, float]:
-    """The loss and the gradient of a step in one form, its CPU seconds, and the MB by which memory rose."""
+def measured_step(options: argparse.Namespace, form: str) -> tuple[Stepped, float, float]:
+    """The loss and the gradient of a step in one form, and what it costs."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
     architecture = resolve(entries("backbone")[options.backbone])
@@ -91,17 +89,8 @@ def measured_step(form: str, options: argparse.Namespace) -> tuple[torch.Tensor,
     labels[:, 3] = labels[0, 8] = 1
     batch = {"image": torch.randn(options.batch, 3, options.crop, options.crop), "labels": labels}
     objective, published = EquivarianceObjective(network, factor=0.3), Published(network)
-
-    def step() -> torch.Tensor:
-        network.zero_grad()
-        total = published(batch) if form == "published" else sum(objective(batch, 0)[0].values())
-        total.backward()
-        return total.detach()
-
-    step()  # what stays, such as gradients, is no rise
-    loss, seconds, rise = measured(step, options.rounds)
-    gradients = [parameter.grad.flatten() for parameter in network.parameters() if parameter.grad is not None]
-    return loss, torch.cat(gradients), seconds, rise
+    total = {"ours": lambda: summed(objective(batch, 0)[0]), "published": lambda: published(batch)}[form]
+    return costs(network, total, options.rounds)
 
 
 @torch.no_grad()
@@ -120,30 +109,9 @@ def on_large_maps() -> None:
 
 def main() -> None:
     """Print two lines; fails where results differ."""
-    options = _options()
-    found = []
-    for form in ("ours", "published"):  # each in a new process: memory that was given back is not measured again
-        with ProcessPoolExecutor(1, get_context("spawn")) as process:
-            found.append(process.submit(measured_step, form, options).result())
-    (loss, gradient, seconds, rise), (expected, right, their_seconds, their_rise) = found
-    torch.testing.assert_close(loss, expected, rtol=1e-4, atol=1e-6)
-    apart = ((gradient - right).norm() / right.norm()).item()
-    assert apart < 1e-2, f"gradients are {apart:.1e} apart"
-    print(
-        f"a step of SEAM on {options.backbone}, B={options.batch}, K={CLASSES}, {options.crop} px, one thread: "
-        f"published {their_seconds:.2f} s, {their_rise:.0f} MB -> ours {seconds:.2f} s, {rise:.0f} MB "
-        f"({their_seconds / seconds:.2f}x, {their_rise / rise:.2f}x), gradients {apart:.0e} apart"
-    )
+    options = parser(__doc__, "mobilenetv2", crop=448, batch=2, rounds=3).parse_args()
+    print(compared("SEAM", options, partial(measured_step, options)))
     on_large_maps()
-
-
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--backbone", default="mobilenetv2", choices=sorted(entries("backbone")))
-    parser.add_argument("--crop", type=int, default=448, help="side of the images in pixels")
-    parser.add_argument("--batch", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=3)
-    return parser.parse_args()
 
 
 if __name__ == "__main__":

@@ -5,8 +5,7 @@ Run from the repository root: python -m benchmarks.segmenters [--segmenters uper
 A forward pass is of one image, a step (forward and backward) of two, both of the published crop, with drawn weights. The plain
 form is the same layers as torch computes them; ours has folded batch norms in the forward pass, 1x1 convolutions by oneDNN, and
 channels last. Seconds are CPU seconds; memory is the peak of a process that does nothing else, in ours. Differences are relative:
-of the logits, and of the
-loss (the gradient of a batch norm over the one cell of two images has no digits to compare).
+of the logits, and of the loss (the gradient of a batch norm over the one cell of two images has no digits to compare).
 """
 
 import argparse

@@ -24,7 +24,7 @@ READ = {"labels": "auto", "masks": ["SegmentationClass"]}
 NETWORK = {"backbone.name": resnet.small, "backbone.weights": "none", "frozen": "none", "loss": "bce"}
 TRAINING = {"epochs": 12, "batch": 16, "optimiser": "adamw", "lr": 0.001, "head_lr": 0.003, "momentum": 0.0, "weight_decay": 1e-4}
 SAMPLES = {"long_side": [88, 128], "crop": 96, "scales": [1.0, 1.5, 2.0]}
-HOW = {"precision": "float32", "loaders": 0, "ema": 0.0}
+HOW = {"precision": "float32", "loaders": 0, "ema": 0.0, "graphs": False}
 
 
 def main() -> None:

@@ -12,12 +12,8 @@ from imagesets.files import by_id
 from imagesets.lists import IMAGE_SUFFIXES
 
 OFFICIAL = ("instances_train2014.json", "instances_val2014.json")
-PLACES = (
-    "annotations/instances_*.json",
-    "annotations/*.json",
-    "*/_annotations.coco.json",
-    "result.json",
-)  # the first that has files counts
+# the first that has files counts
+PLACES = ("annotations/instances_*.json", "annotations/*.json", "*/_annotations.coco.json", "result.json")
 NUMBERED = re.compile(r"COCO_\w+_(\d{12})")  # the names of COCO 2014's images; the number alone is the name in COCO 2017
 
 

@@ -32,9 +32,8 @@ class Note:
 
     def outdated(self, root: Path) -> str:
         """The annotation file that has other content now, or ""; files that are gone do not count."""
-        changed = (
-            name for name, known in self.states.items() if (root / name).is_file() and _state(root / name) != known
-        )  # a copy of the same file has another time, so its content decides
+        # a copy of the same file has another time, so its content decides
+        changed = (name for name, known in self.states.items() if (root / name).is_file() and _state(root / name) != known)
         return next((name for name in changed if sha256(root / name) != self.digests[name]), "")
 
 

@@ -114,22 +114,10 @@ def open_folder_per_class(path: str | Path, settings: Mapping[str, Any]) -> Imag
     """
     root = existing(path, "have a folder for each class")
     folders = _folders(root)
-    listed = root / CLASSES
-    given = read_classes(listed) if listed.is_file() else ()
-    found = {composed(folder.name) for _, folder in folders}
-    names = sorted(name for name in found if name in given or name.lower() not in NONE)
-    classes = given or found_classes(names, root, f"in {CLASSES}")
-    if unknown := [name for name in names if name not in classes]:
-        raise WrongInput(f"{root} has the folder {unknown[0]!r}, which is no class of {listed}")
+    classes = _classes(root, {composed(folder.name) for _, folder in folders})
     pictures = list(_pictures(folders))
-    refuse_other_encodings((*names, *(picture.id for picture in pictures)), root)
-    images, masks = Files({}, {}), Files({}, {})
-    drawn = {folder: by_id(root / MASKS / folder.relative_to(root), MASK_SUFFIXES) for _, folder in folders}
-    for picture in pictures:
-        _add(images, picture.id, str(picture.files[0]), picture.doubled)
-        if masked := next((file for file in picture.files if picture.stem in drawn[file.parent].paths), None):
-            own = drawn[masked.parent]
-            _add(masks, picture.id, own.paths[picture.stem], own.doubled.get(picture.stem, []))
+    refuse_other_encodings((*classes, *(picture.id for picture in pictures)), root)
+    images, masks = _files(root, folders, pictures)
     rule = settings.get("range", NO_RULE)
     return ClassFolders(
         name=name_of(root, settings),
@@ -144,6 +132,28 @@ def open_folder_per_class(path: str | Path, settings: Mapping[str, Any]) -> Imag
         image_files=images,
         mask_files=masks,
     )
+
+
+def _classes(root: Path, folders: set[str]) -> tuple[str, ...]:
+    """The classes: those in classes.txt, or else the names of the folders. WrongInput for a folder that is none of the former."""
+    listed = root / CLASSES
+    given = read_classes(listed) if listed.is_file() else ()
+    names = sorted(name for name in folders if name in given or name.lower() not in NONE)
+    if unknown := [name for name in names if given and name not in given]:
+        raise WrongInput(f"{root} has the folder {unknown[0]!r}, which is no class of {listed}")
+    return given or found_classes(names, root, f"in {CLASSES}")
+
+
+def _files(root: Path, folders: list[tuple[str, Path]], pictures: list[Picture]) -> tuple[Files, Files]:
+    """The image and the mask of each picture by its id; the mask is that of its first file that has one."""
+    images, masks = Files({}, {}), Files({}, {})
+    drawn = {folder: by_id(root / MASKS / folder.relative_to(root), MASK_SUFFIXES) for _, folder in folders}
+    for picture in pictures:
+        _add(images, picture.id, str(picture.files[0]), picture.doubled)
+        if masked := next((file for file in picture.files if picture.stem in drawn[file.parent].paths), None):
+            own = drawn[masked.parent]
+            _add(masks, picture.id, own.paths[picture.stem], own.doubled.get(picture.stem, []))
+    return images, masks
 
 
 def _folders(root: Path) -> list[tuple[str, Path]]:

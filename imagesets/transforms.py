@@ -1,8 +1,8 @@
 """Rescales and normalises images. `imagesets.views` has views at several scales, `imagesets.crops` random crops.
 
 Images are RGB uint8 [H,W,3]; label maps are uint8 [H,W]; results are NumPy float32 in torch's channel order.
-The rules are those of the public IRN code: Pillow's bicubic on uint8 (antialiased when
-shrinking, so a plain tensor interpolation differs), nearest neighbour for labels, sizes rounded half to even.
+The rules are those of the public IRN code: Pillow's bicubic on uint8 (antialiased when shrinking, so a plain tensor interpolation
+differs), nearest neighbour for labels, sizes rounded half to even.
 """
 
 import numpy as np

@@ -23,12 +23,12 @@ from orchestrator.engine.progress import Display
 from orchestrator.engine.shard_work import run_shard
 from orchestrator.engine.spent import Spent
 from orchestrator.engine.stage_runner import Runner
-from orchestrator.planning.experiment import Request, experiment
-from orchestrator.planning.images import open_images
-from orchestrator.planning.prepared import Prepared, prepare
+from orchestrator.planning.experiment import Request
+from orchestrator.planning.prepared import Prepared
 from orchestrator.planning.references import resolve
 from orchestrator.reading.results import write_results
 from orchestrator.storage.store import write_json
+from tests.planned_run import plan_of
 from training.randomness import generator, seed_torch
 
 
@@ -114,10 +114,7 @@ def finished_run(
     `asked` are further fields of the request.
     """
     request = Request(method, f"folder:{images}", **{"segmenter": "deeplabv2-small", **asked}, store=store)
-    wanted = experiment(request)
-    opened = open_images(request.images, wanted.settings, store, make=True, exclude=request.exclude)
-    assert opened is not None
-    prepared = prepare(wanted, opened)
+    prepared = plan_of(request, make=True)
     prepared.planner.store.open()
     runner = Runner(engine(prepared.images), prepared.planner, Display(Console(file=io.StringIO())))
     for step in prepared.steps:

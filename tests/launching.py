@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 PROGRAM = Path(sys.executable).with_name("wsss-orch")
 TINY = Path(__file__).with_name("tiny.yaml")
@@ -39,6 +40,13 @@ def launch(
     """Run a launch to its end."""
     words = command(images, store, *options, method=method)
     return subprocess.run(words, env=os.environ | environment, capture_output=True, text=True, cwd=cwd, timeout=600)
+
+
+def finish(*arguments: Any, **keywords: Any) -> subprocess.CompletedProcess[str]:
+    """Run a launch to its end; it must succeed."""
+    done = launch(*arguments, **keywords)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done
 
 
 def start(images: Path, store: Path | str, *options: str, method: str = METHOD) -> subprocess.Popen[str]:

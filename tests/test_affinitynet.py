@@ -17,11 +17,9 @@ from maps.reading import as_they_are
 from orchestrator.planning.recipes import load_all
 from refiners import affinitynet, crf
 from refiners.affinity_network import AffinityNet
-from tests.two_colours import COLOURS, context, write_items
-from training import loop
+from tests.two_colours import LOOP, SIZE, context, learnt, truth, write_items
 from training.stage import Context
 
-SIZE = (48, 64)
 SETS = load_all()["crf"].table
 SCORING = {"alphas": [4.0, 24.0], "crf": SETS["seam"]}
 TRAINING = {
@@ -36,19 +34,9 @@ TRAINING = {
     "frozen": "stem",
     "start": "network",
     "radius": 3,
-    "training.threads": 1,
-    "training.precision": "float32",
-    "training.loaders": 0,
-    "training.ema": 0.0,
+    **LOOP,
 }
 WALKING = {"background_alpha": 6.0, "background": 0.0, "radius": 3, "beta": 8.0, "exp_times": 6}
-
-
-def truth(item: Item) -> np.ndarray:
-    label = np.zeros(SIZE, np.uint8)
-    for number, colour in enumerate(COLOURS, start=1):
-        label[(item.rgb() == colour).all(axis=-1)] = number
-    return label
 
 
 def seeds(item: Item, own: float | None = None) -> Maps:
@@ -164,8 +152,7 @@ def trained(items, tmp_path_factory) -> tuple[nn.Module, list[dict[str, float]]]
     where = prepared(items)
     torch.manual_seed(2)
     training = affinitynet.training(where)
-    folder = tmp_path_factory.mktemp("run")
-    history = loop.train(training, items, loop.Run(("affinity",), folder, where.settings.training, torch.device("cpu")))
+    history = learnt(training, where, tmp_path_factory.mktemp("run"))
     return training.network.eval(), history
 
 

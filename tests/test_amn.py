@@ -17,8 +17,8 @@ from maps.maps import Maps
 from methods import amn, cam
 from segmentation.losses import shrunk
 from tests.golden_vectors import golden
-from tests.two_colours import CLASSES, COLOURS, SHARED, context, write_items
-from training import loop, optimisers
+from tests.two_colours import CLASSES, COLOURS, LOOP, SHARED, context, learnt, write_items
+from training import optimisers
 from training.stage import Settings
 
 TRAINING = {
@@ -31,10 +31,7 @@ TRAINING = {
     "dropout": 0.1,
     "crop": 64,
     "scale_range": [0.9, 1.1],
-    "training.threads": 1,
-    "training.precision": "float32",
-    "training.loaders": 0,
-    "training.ema": 0.0,
+    **LOOP,
 }
 
 
@@ -217,8 +214,7 @@ def test_the_maps_of_a_mirrored_image_are_the_mirrored_maps(labelled, tmp_path):
 def test_it_learns_the_labels_and_its_maps_lie_on_their_objects(labelled, tmp_path):
     where = context(TRAINING, labelled.items, network=labelled.network, labels=labelled.labels)
     training = amn.training(where)
-    run = loop.Run(("test",), tmp_path, where.settings.training, torch.device("cpu"))
-    history = loop.train(training, labelled.items, run)
+    history = learnt(training, where, tmp_path)
     assert history[-1]["pixel_classification"] < history[0]["pixel_classification"]
     rebuilt = amn.network(where.settings, CLASSES)
     rebuilt.load_state_dict(training.network.state_dict())

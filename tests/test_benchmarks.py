@@ -13,6 +13,20 @@ from benchmarks.published.__main__ import STAGES
 ROOT = Path(__file__).parents[1]
 
 
+def printed(name: str, *options: str) -> str:
+    """What a benchmark prints; it must succeed."""
+    done = subprocess.run(
+        [sys.executable, "-m", f"benchmarks.{name}", *options], cwd=ROOT, capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def rows_of(table: str) -> list[list[str]]:
+    """The cells of a Markdown table below its heading."""
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "options"),
@@ -23,11 +37,7 @@ ROOT = Path(__file__).parents[1]
     ],
 )
 def test_a_benchmark_runs(name: str, options: tuple[str, ...]) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", f"benchmarks.{name}", *options], cwd=ROOT, capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode == 0, done.stderr
-    assert f"{options[0].removeprefix('--images=')} images" in done.stdout
+    assert f"{options[0].removeprefix('--images=')} images" in printed(name, *options)
 
 
 @pytest.mark.slow
@@ -65,10 +75,7 @@ def test_the_benchmark_of_the_gpu_has_a_rate_for_every_stage_and_its_bare_networ
 @pytest.mark.slow
 def test_the_segmenters_benchmark_has_equal_results_in_both_forms() -> None:
     names = "deeplabv2-small", "deeplabv3plus-small", "upernet-small"
-    words = [sys.executable, "-m", "benchmarks.segmenters", f"--segmenters={','.join(names)}", "--side=64"]
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stderr
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in done.stdout.splitlines()[2:]]
+    rows = rows_of(printed("segmenters", f"--segmenters={','.join(names)}", "--side=64"))
     assert [row[0] for row in rows] == list(names)
     assert all(float(row[5]) < 1e-4 and float(row[9]) < 1e-4 for row in rows)
 
@@ -84,11 +91,7 @@ TINY = (
 
 @pytest.mark.slow
 def test_every_stage_gives_what_its_published_form_gives() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.published", *TINY], cwd=ROOT, capture_output=True, text=True, timeout=600
-    )
-    assert done.returncode == 0, done.stderr
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in done.stdout.splitlines()[2:]]
+    rows = rows_of(printed("published", *TINY))
     assert [row[0] for row in rows] == list(STAGES)
     # rounding flips rectifiers, of which a gradient has passed a hundred layers
     assert {row[0]: row[7] for row in rows if not float(row[7]) < (2e-2 if "step" in row[0] else 2e-3)} == {}
@@ -97,26 +100,25 @@ def test_every_stage_gives_what_its_published_form_gives() -> None:
     }
 
 
+STEP = ("--backbone=small", "--crop=64", "--rounds=1")
+
+
 @pytest.mark.slow
 def test_a_step_of_seam_gives_what_its_published_form_gives() -> None:
-    words = [sys.executable, "-m", "benchmarks.seam_step", "--backbone=small", "--crop=64", "--rounds=1"]
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("a step of SEAM on small") and "equal maps" in done.stdout
+    told = printed("seam_step", *STEP)
+    assert told.startswith("a step of SEAM on small") and "equal maps" in told
 
 
 @pytest.mark.slow
-def test_steps_of_edam_and_eps_give_what_their_published_forms_give() -> None:
-    words = [sys.executable, "-m", "benchmarks.saliency_steps", "--backbone=small", "--crop=64", "--rounds=1"]
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    lines = done.stdout.splitlines()
-    assert [line.split()[3] for line in lines] == ["edam", "edam", "eps"] and "gradients" in lines[0] and "gradients" in lines[2]
+@pytest.mark.parametrize(
+    ("name", "methods"), [("saliency_steps", ["edam", "edam", "eps"]), ("position_steps", ["sipe", "spatial-bce"])]
+)
+def test_steps_of_methods_give_what_their_published_forms_give(name: str, methods: list[str]) -> None:
+    lines = printed(name, *STEP).splitlines()
+    assert [line.split()[3] for line in lines] == methods and "gradients" in lines[0] and "gradients" in lines[-1]
 
 
 @pytest.mark.slow
-def test_edge_predict_mix_gives_what_its_plain_form_gives() -> None:
-    words = [sys.executable, "-m", "benchmarks.mixing_step", "--crop=64", "--batch=4", "--width=16", "--rounds=1"]
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("EdgePredictMix on small") and "gradients" in done.stdout
+@pytest.mark.parametrize("name", ["mixing_step", "recurseed_step"])
+def test_recurseed_and_edge_predict_mix_give_what_their_plain_forms_give(name: str) -> None:
+    assert "gradients" in printed(name, *STEP, "--batch=4", "--width=16")

@@ -17,7 +17,7 @@ from orchestrator.reading.runs import FinishedRun, open_run
 from orchestrator.storage.store import read_json
 from tests.conftest import Command, write_image_set
 from tests.finished_run import PretendEngine, UntrainedSegmenter, finished_run
-from tests.launching import digests, launch
+from tests.launching import digests, finish
 
 
 class Untrained(UntrainedSegmenter):
@@ -184,13 +184,11 @@ def test_the_card_tells_what_the_weights_saw(run: FinishedRun, tmp_path: Path) -
 
 @pytest.mark.slow
 def test_a_run_from_a_bundle_ends_as_the_run_in_it(image_set: Path, tmp_path: Path) -> None:
-    done = launch(image_set, tmp_path / "first", "--engine", "local", method="cam+none")
-    assert done.returncode == 0, done.stdout + done.stderr
+    finish(image_set, tmp_path / "first", "--engine", "local", method="cam+none")
     (results,) = (tmp_path / "first" / "runs").glob("*/results.json")
     write_bundle(open_run(tmp_path / "first", results.parent.name), tmp_path / "b.zip")
     options = ("--engine", "local", "--network-from", str(tmp_path / "b.zip"))
-    done = launch(image_set, tmp_path / "second", *options, method="cam+none")
-    assert done.returncode == 0, done.stdout + done.stderr
+    done = finish(image_set, tmp_path / "second", *options, method="cam+none")
     assert "cam-network" not in done.stdout
     first, second = digests(tmp_path / "first"), digests(tmp_path / "second")
     assert first["deeplabv2-segmenter"] == second["deeplabv2-segmenter"]

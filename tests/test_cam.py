@@ -14,8 +14,7 @@ from maps.maps import Maps
 from maps.reading import divided_by_maximum, unit_maximum
 from methods import cam
 from tests import two_colours
-from tests.two_colours import CLASSES, SHARED, context, write_items
-from training import loop
+from tests.two_colours import CLASSES, SHARED, context, learnt, write_items
 from training.stage import Settings
 
 GOLDEN = dict(np.load(Path(__file__).parent / "golden" / "cam_multiscale.npz"))
@@ -103,8 +102,7 @@ def test_the_classifier_learns_and_its_maps_lie_on_their_objects(tmp_path):
     items = write_items(tmp_path, [(0,), (1,), (0, 1), ()] * 4)
     where = context(TRAINING, items)
     training = cam.training(where)
-    run = loop.Run(("test",), tmp_path, where.settings.training, torch.device("cpu"))
-    history = loop.train(training, items, run)
+    history = learnt(training, where, tmp_path)
     assert history[-1]["classification"] < 0.3 * history[0]["classification"]
     one = cam.maps(context({"scales": [1.0, 2.0]}, items, network=training.network.eval()))
     maps = Maps.of(one(items[2]), divided_by_maximum)

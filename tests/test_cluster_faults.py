@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from tests.conftest import write_image_set
-from tests.launching import digests, launch, manifests, start, under_way, wait_for
+from tests.launching import digests, finish, manifests, start, under_way, wait_for
 from tests.small_cluster import SmallCluster, small_cluster
 
 pytestmark = pytest.mark.slow
@@ -37,8 +37,7 @@ def cluster() -> Iterator[SmallCluster]:
 def undisturbed(images: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The digests of an undisturbed run on the engine without Ray, with two workers as on the cluster."""
     store = tmp_path_factory.mktemp("whole") / "store"
-    done = launch(images, store, *PAIR, "--engine", "local", method=METHOD)
-    assert done.returncode == 0, done.stdout + done.stderr
+    finish(images, store, *PAIR, "--engine", "local", method=METHOD)
     return digests(store)
 
 

@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 
 from imagesets.coco_preparation import prepare_coco14
-from orchestrator.planning.experiment import Request, experiment
-from orchestrator.planning.images import open_images
-from orchestrator.planning.prepared import Prepared, prepare
+from orchestrator.planning.experiment import Request
+from orchestrator.planning.prepared import Prepared
 from orchestrator.planning.recipe import Published, Recipe
 from orchestrator.planning.recipes import find, load_all
 from orchestrator.reading.results import write_results
 from orchestrator.reading.runs import open_run
 from tests.coco_images import write_coco
 from tests.launching import PROGRAM, TINY
+from tests.planned_run import plan_of
 
 SEGMENTERS = [
     f"{recipe.name}{variant and '-'}{variant}"
@@ -37,11 +37,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def planned(root: Path, store: Path, method: str, segmenter: str = "", assignments: Sequence[str] = ()) -> Prepared:
-    request = Request(method, f"coco14:{root}", segmenter, "", ("backbone.weights=none", *assignments), store=store)
-    wanted = experiment(request)
-    opened = open_images(request.images, wanted.settings, store, make=False)
-    assert opened is not None
-    return prepare(wanted, opened)
+    return plan_of(Request(method, f"coco14:{root}", segmenter, "", ("backbone.weights=none", *assignments), store=store))
 
 
 @pytest.mark.parametrize(("recipe", "figure"), FIGURES, ids=[f"{recipe.name} {figure.source}" for recipe, figure in FIGURES])

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import write_image_set
-from tests.launching import digests, kill, launch, manifests, start, under_way, wait_for
+from tests.launching import digests, finish, kill, manifests, start, under_way, wait_for
 from tests.small_disk import fill, small_disk
 
 pytestmark = pytest.mark.slow
@@ -20,8 +20,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[st
     """An image set and the digests of an undisturbed run."""
     root = tmp_path_factory.mktemp("whole")
     images = write_image_set(root / "images", train=100)
-    done = launch(images, root / "store", *OPTIONS, "--engine", "local", method="cam+none")
-    assert done.returncode == 0, done.stdout + done.stderr
+    finish(images, root / "store", *OPTIONS, "--engine", "local", method="cam+none")
     return images, digests(root / "store")
 
 
@@ -47,8 +46,7 @@ def test_a_disk_that_fills_up_in_a_checkpoint_and_in_a_shard(
         assert "the disk is full" in said and str(store) in said and "MB free; make room" in said and "same command" in said
         assert stage not in manifests(store) and not list(store.glob("stages/*/*.partial"))
         filler.unlink()
-    done = launch(images, store, *OPTIONS, "--engine", engine, method="cam+none")
-    assert done.returncode == 0, done.stdout + done.stderr
+    finish(images, store, *OPTIONS, "--engine", engine, method="cam+none")
     assert digests(store) == expected
 
 
@@ -84,7 +82,7 @@ def test_a_store_that_stays_away_ends_the_launch(undisturbed: tuple[Path, dict[s
     assert "is not there" in output and "once it is back, the same command continues" in output
     assert not store.exists()
     away.rename(store)
-    assert launch(images, store, *OPTIONS, "--engine", "local", method="cam+none").returncode == 0
+    finish(images, store, *OPTIONS, "--engine", "local", method="cam+none")
     assert digests(store) == expected
 
 

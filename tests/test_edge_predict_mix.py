@@ -21,8 +21,6 @@ from tests.planned_run import planned
 from training.mixing import pasted
 from training.stage import Context, Losses, Settings
 
-CODES = st.sampled_from([0, 1, 2, 3, 255])
-
 
 def targets(seed: int, count: int = 3, classes: int = 3, size: tuple[int, int] = (5, 6)) -> Targets:
     """Random images at four times the size of their labels and maps; labels are of the images' own classes."""

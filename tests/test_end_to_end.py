@@ -12,7 +12,7 @@ from metrics import region
 from orchestrator.pages.report import layer_of
 from orchestrator.storage.store import Store
 from tests.conftest import CLASSES
-from tests.launching import digests, launch, manifests
+from tests.launching import digests, finish, launch, manifests
 
 pytestmark = pytest.mark.slow
 
@@ -32,8 +32,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, str]
     images = write_image_set(root / "images", train=40)
     temporary = root / ("temporary" * 12)
     temporary.mkdir()
-    done = launch(images, root / "store", cwd=root / "here", TMPDIR=str(temporary), HOME=str(root / "none"))
-    assert done.returncode == 0, done.stdout + done.stderr
+    done = finish(images, root / "store", cwd=root / "here", TMPDIR=str(temporary), HOME=str(root / "none"))
     return images, root / "store", done.stdout
 
 
@@ -86,8 +85,7 @@ def test_another_method_reuses_the_trained_network_and_says_why_the_rest_runs(fi
 
 def test_the_local_engine_gives_bit_equal_results(finished: tuple[Path, Path, str], tmp_path: Path) -> None:
     images, store, _ = finished
-    local = launch(images, tmp_path / "store", "--engine", "local")
-    assert local.returncode == 0, local.stdout + local.stderr
+    finish(images, tmp_path / "store", "--engine", "local")
     assert digests(tmp_path / "store") == digests(store)
 
 
@@ -104,8 +102,7 @@ def test_the_rest_of_the_cam_family_runs_to_its_scores(
     finished: tuple[Path, Path, str], method: str, options: tuple[str, ...], scored: list[str]
 ) -> None:
     images, store, _ = finished
-    done = launch(images, store, "--engine", "local", *options, method=method)
-    assert done.returncode == 0, done.stdout + done.stderr
+    done = finish(images, store, "--engine", "local", *options, method=method)
     assert "cam-network: cached" in done.stdout
     newest = max((store / "runs").glob("*/results.json"), key=lambda path: path.stat().st_mtime)
     rows = json.loads(newest.read_text())["rows"]
@@ -117,10 +114,8 @@ def test_the_rest_of_the_cam_family_runs_to_its_scores(
 
 def test_two_ray_train_workers_train_as_two_local_ones_do(finished: tuple[Path, Path, str], tmp_path: Path) -> None:
     images, _, _ = finished
-    pair = launch(images, tmp_path / "store", "--set", "training.workers=2", "--until", "cam-network")
-    assert pair.returncode == 0, pair.stdout + pair.stderr
-    local = launch(images, tmp_path / "local", "--set", "training.workers=2", "--until", "cam-network", "--engine", "local")
-    assert local.returncode == 0, local.stdout + local.stderr
+    finish(images, tmp_path / "store", "--set", "training.workers=2", "--until", "cam-network")
+    finish(images, tmp_path / "local", "--set", "training.workers=2", "--until", "cam-network", "--engine", "local")
     assert digests(tmp_path / "store") == digests(tmp_path / "local")
     # batch norms see half of each batch: one worker ends elsewhere
     assert digests(tmp_path / "store")["cam-network"] != digests(finished[1])["cam-network"]
@@ -143,8 +138,7 @@ def test_several_runs_share_nothing_that_a_random_seed_reaches_and_are_told_with
     from tests.conftest import write_image_set
 
     images, store = write_image_set(tmp_path / "images"), tmp_path / "store"
-    done = launch(images, store, "--engine", "local", "--random-seeds", "0,3", method="cam+none")
-    assert done.returncode == 0, done.stdout + done.stderr
+    done = finish(images, store, "--engine", "local", "--random-seeds", "0,3", method="cam+none")
     assert "random seeds 0, 3" in done.stdout and "±" in done.stdout and "cam-network [random seed 3]: done" in done.stdout
     found = [json.loads(path.read_text()) for path in (store / "runs").glob("*/results.json")]
     assert sorted(results["random_seed"] for results in found) == [0, 3]

@@ -15,10 +15,11 @@ from orchestrator.cli.complete import image_sets
 from orchestrator.planning import recipes
 from orchestrator.planning.experiment import Request, experiment
 from orchestrator.planning.images import images_alone, open_images
-from orchestrator.planning.prepared import Prepared, prepare
+from orchestrator.planning.prepared import Prepared
 from orchestrator.planning.recipe import Recipe
 from orchestrator.planning.references import resolve
 from tests.conftest import CLASSES, Command, write_image_set
+from tests.planned_run import plan_of
 
 ROOT = Path(__file__).parents[1]
 BATCH = ("--set", "deeplabv2.batch=2")
@@ -69,10 +70,9 @@ pytestmark = pytest.mark.usefixtures("own_recipes")
 
 
 def planned(images: str, store: Path, *assignments: str, method: str = "cam+none") -> Prepared:
-    wanted = experiment(Request(method, images, "deeplabv2-small", "", ("backbone.weights=none", *assignments), store=store))
-    opened = open_images(images, wanted.settings, store, make=True)
-    assert opened is not None
-    return prepare(wanted, opened)
+    return plan_of(
+        Request(method, images, "deeplabv2-small", "", ("backbone.weights=none", *assignments), store=store), make=True
+    )
 
 
 def test_every_image_set_names_functions_that_open_it_and_make_it() -> None:

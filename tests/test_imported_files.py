@@ -22,11 +22,10 @@ from maps.reading import divided_by_maximum
 from methods import cam, imported
 from orchestrator.engine.checks import check_images
 from orchestrator.planning.components import components
-from orchestrator.planning.experiment import Request, experiment
+from orchestrator.planning.experiment import Request
 from orchestrator.planning.expression import expand
-from orchestrator.planning.images import open_images
 from orchestrator.planning.in_place import assignments
-from orchestrator.planning.prepared import Prepared, prepare
+from orchestrator.planning.prepared import Prepared
 from orchestrator.planning.recipe import Reference
 from orchestrator.planning.recipes import find, load_all
 from orchestrator.planning.references import resolve
@@ -35,7 +34,8 @@ from orchestrator.planning.stage import Stage
 from orchestrator.storage.shards import StoredRecords
 from tests.conftest import CLASSES, write_image_set
 from tests.finished_run import finished_run
-from tests.launching import digests, launch
+from tests.launching import digests, finish, launch
+from tests.planned_run import plan_of
 from training.stage import Context, Settings
 
 SETTINGS = layered(find("shapes", ("images",))[0], [])
@@ -77,11 +77,7 @@ def write_network(path: Path, classes: int = 2) -> Path:
 def planned(image_set: Path, method: str, **given: Path) -> Prepared:
     tiny = ("backbone.name=small", "backbone.weights=none")
     store = image_set.parent / "store"
-    request = Request(method, f"folder:{image_set}", "deeplabv2-small", "", (*tiny, *assignments(**given)), store=store)
-    wanted = experiment(request)
-    images = open_images(request.images, wanted.settings, store, make=False)
-    assert images is not None
-    return prepare(wanted, images)
+    return plan_of(Request(method, f"folder:{image_set}", "deeplabv2-small", "", (*tiny, *assignments(**given)), store=store))
 
 
 def keys(prepared: Prepared) -> dict[str, str]:
@@ -289,8 +285,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Image set and store of one finished launch without imports."""
     root = tmp_path_factory.mktemp("run")
     images = write_image_set(root / "images")
-    done = launch(images, root / "store", "--engine", "local", method="cam+irn")
-    assert done.returncode == 0, done.stdout + done.stderr
+    finish(images, root / "store", "--engine", "local", method="cam+irn")
     return images, root / "store"
 
 
@@ -317,8 +312,7 @@ def test_a_run_from_another_one_s_network_or_masks_ends_bit_equal_to_it(finished
         ("--network-from", network, ("cam-maps", "irn-labels", "irn-masks", "deeplabv2-predictions")),
         ("--masks-from", masks, ("deeplabv2-predictions",)),
     ):
-        done = launch(images, tmp_path / option, "--engine", "local", option, str(path), method="cam+irn")
-        assert done.returncode == 0, done.stdout + done.stderr
+        done = finish(images, tmp_path / option, "--engine", "local", option, str(path), method="cam+irn")
         assert "cam-network" not in done.stdout
         assert all(contents(tmp_path / option, name) == contents(store, name) for name in equal)
         assert digests(tmp_path / option)["deeplabv2-segmenter"] == digests(store)["deeplabv2-segmenter"]
@@ -333,8 +327,7 @@ def test_a_run_from_exported_maps_scores_as_the_one_they_come_from(finished: tup
         content = {"keys": torch.from_numpy(maps.keys), "cam": maps.strided(), "high_res": maps.full().numpy()}
         np.save(tmp_path / "maps" / f"{id}.npy", content, allow_pickle=True)  # type: ignore[arg-type]
     options = ("--engine", "local", "--maps-from", str(tmp_path / "maps"))
-    done = launch(images, tmp_path / "store", *options, method="cam+irn")
-    assert done.returncode == 0, done.stdout + done.stderr
+    finish(images, tmp_path / "store", *options, method="cam+irn")
     ours, theirs = (rows(folder) for folder in (tmp_path / "store", store))
     for name in ("seed", "pseudo"):  # half precision moves a pixel here and there
         assert ours[name]["metrics"]["miou"] == pytest.approx(theirs[name]["metrics"]["miou"], abs=0.02)

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from tests.conftest import write_image_set
-from tests.launching import command, digests, launch, start, under_way, wait_for
+from tests.launching import command, digests, finish, start, under_way, wait_for
 
 pytestmark = pytest.mark.slow
 OPTIONS = ("--set", "cam.epochs=4", "--set", "cam.scales=[1.0,0.5,1.5,2.0]", "--until", "cam-maps")
@@ -25,8 +25,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[st
     """An image set in a folder whose name needs quotes, and the digests of an undisturbed run."""
     root = tmp_path_factory.mktemp("whole run")
     images = write_image_set(root / "images", train=200)  # so many that half of a stage takes seconds
-    done = launch(images, root / "store", *OPTIONS, "--engine", "local", method="cam+none")
-    assert done.returncode == 0, done.stdout + done.stderr
+    finish(images, root / "store", *OPTIONS, "--engine", "local", method="cam+none")
     return images, digests(root / "store")
 
 
@@ -87,8 +86,7 @@ def test_a_launch_ends_within_seconds_and_says_how_to_go_on(
         assert took < WITHIN
         assert f"error: interrupted; the same command continues: {given}" in output.splitlines(), output
         nothing_is_left(family)
-    done = launch(images, store, *options, method="cam+none")
-    assert done.returncode == 0, done.stdout + done.stderr
+    finish(images, store, *options, method="cam+none")
     assert digests(store) == expected
 
 

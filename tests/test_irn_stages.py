@@ -11,18 +11,15 @@ from torch import nn
 import backbones
 from backbones import resnet
 from imagesets.errors import WrongInput
-from imagesets.item import Item
 from imagesets.views import load, pairs
 from maps.maps import Maps
 from maps.reading import as_they_are
 from refiners import irn
 from refiners.irnet import boundaries
 from refiners.random_walk import walk
-from tests.two_colours import COLOURS, context, write_items
-from training import loop
+from tests.two_colours import LOOP, SIZE, context, learnt, truth, write_items
 from training.stage import Context
 
-SIZE = (48, 64)
 TRAINING = {
     "epochs": 12,
     "batch": 4,
@@ -34,10 +31,7 @@ TRAINING = {
     "crop": 64,
     "pair_radius": 5,
     "mean_shift": True,
-    "training.threads": 1,
-    "training.precision": "float32",
-    "training.loaders": 0,
-    "training.ema": 0.0,
+    **LOOP,
 }
 WALKING = {
     "padding": 0,
@@ -54,14 +48,6 @@ def classifier(architecture: Callable[..., backbones.Backbone] = resnet.small) -
     module = nn.Module()
     module.backbone = backbones.build(architecture, frozen_statistics=False)
     return module
-
-
-def truth(item: Item) -> np.ndarray:
-    """Label map of a coloured image."""
-    label = np.zeros(SIZE, np.uint8)
-    for number, colour in enumerate(COLOURS, start=1):
-        label[(item.rgb() == colour).all(axis=-1)] = number
-    return label
 
 
 def prepared(folder: Path, count: int = 8, values: dict | None = None, network: nn.Module | None = None) -> Context:
@@ -130,7 +116,7 @@ def trained(tmp_path_factory) -> tuple[Context, nn.Module, list[dict[str, float]
     where = prepared(folder, count=12, values={"epochs": 15})
     torch.manual_seed(2)
     training = irn.training(where)
-    history = loop.train(training, where.items, loop.Run(("irn",), folder, where.settings.training, torch.device("cpu")))
+    history = learnt(training, where, folder)
     return where, training.network.eval(), history
 
 

@@ -25,13 +25,12 @@ Plans = dict[str, dict[str, dict]]  # method -> stage -> its key, and the names 
 PLAN = """
 import json, sys
 from pathlib import Path
-from orchestrator.planning.images import open_images
 from orchestrator.planning.experiment import Request, experiment
-from orchestrator.planning.prepared import prepare
+from orchestrator.planning.prepared import open_images_of, prepare
 found, names = {}, {}
 for method in sys.argv[2:]:
     wanted = experiment(Request(method, "folder:" + sys.argv[1], segmenter="deeplabv2-resnet101", store=Path("store")))
-    planned = prepare(wanted, open_images(wanted.request.images, wanted.settings, wanted.request.store, make=False))
+    planned = prepare(wanted, open_images_of(wanted, make=False))
     names[method] = planned.run
     for step in planned.steps:
         sources = [source.stage.name for source in step.inputs.values()]

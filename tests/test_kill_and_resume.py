@@ -6,7 +6,7 @@ import psutil
 import pytest
 
 from tests.conftest import write_image_set
-from tests.launching import digests, kill, launch, manifests, start, under_way, wait_for
+from tests.launching import digests, finish, kill, manifests, start, under_way, wait_for
 
 pytestmark = pytest.mark.slow
 STAGES = (
@@ -26,8 +26,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[st
     """An image set and the digests of an undisturbed run."""
     root = tmp_path_factory.mktemp("whole")
     images = write_image_set(root / "images", train=40)
-    done = launch(images, root / "store", "--engine", "local")
-    assert done.returncode == 0, done.stdout + done.stderr
+    finish(images, root / "store", "--engine", "local")
     return images, digests(root / "store")
 
 
@@ -44,8 +43,7 @@ def test_a_run_killed_in_every_stage_ends_bit_equal(undisturbed: tuple[Path, dic
         caught.append(under_way(store, stage))
         kill(process)
     assert sum(caught) >= len(STAGES) // 2  # a stage of some milliseconds may be over before it is looked at
-    done = launch(images, store, "--engine", "local")
-    assert done.returncode == 0, done.stdout + done.stderr
+    finish(images, store, "--engine", "local")
     assert digests(store) == expected
 
 
@@ -59,8 +57,7 @@ def test_a_killed_driver_s_run_continues_on_ray_and_its_orphans_are_ended(
     family = psutil.Process(process.pid).children(recursive=True)
     process.kill()
     process.wait()
-    done = launch(images, store)
-    assert done.returncode == 0, done.stdout + done.stderr
+    finish(images, store)
     assert digests(store) == expected
     _, alive = psutil.wait_procs(family, timeout=10)
     assert not alive, f"orphans: {[orphan.name() for orphan in alive]}"
@@ -69,8 +66,7 @@ def test_a_killed_driver_s_run_continues_on_ray_and_its_orphans_are_ended(
 def test_a_killed_ray_train_worker_is_survived(tmp_path: Path) -> None:
     images = write_image_set(tmp_path / "images", train=40)
     options = ("--set", "training.workers=2", "--set", "cam.epochs=30", "--until", "cam-network")
-    whole = launch(images, tmp_path / "whole", *options)
-    assert whole.returncode == 0, whole.stdout + whole.stderr
+    finish(images, tmp_path / "whole", *options)
     store = tmp_path / "store"
     process = start(images, store, *options)
     wait_for(lambda: under_way(store, "cam-network"), process)
@@ -91,7 +87,7 @@ def test_sigterm_checkpoints_and_the_same_command_continues(undisturbed: tuple[P
     process.terminate()
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 130 and "the same command continues" in output and "Traceback" not in output
-    assert launch(images, store, "--engine", "local").returncode == 0
+    finish(images, store, "--engine", "local")
     assert digests(store) == expected
 
 

@@ -17,10 +17,9 @@ from orchestrator.engine import shard_work
 from orchestrator.engine.announced import announced, keys_of_running
 from orchestrator.engine.job import Job
 from orchestrator.pages.report import write_report
-from orchestrator.planning.experiment import Request, experiment
-from orchestrator.planning.images import open_images
+from orchestrator.planning.experiment import Request
 from orchestrator.planning.planned_stage import PlannedStage
-from orchestrator.planning.prepared import Prepared, plan_with, planner
+from orchestrator.planning.prepared import Prepared, plan_with
 from orchestrator.planning.siblings import shared_out
 from orchestrator.planning.stage import union
 from orchestrator.reading.runs import open_run
@@ -28,7 +27,8 @@ from orchestrator.reading.tables import print_plan
 from tests.conftest import Command, write_image_set
 from tests.finished_run import finished_run
 from tests.launching import command as words
-from tests.launching import kill, launch, start, wait_for
+from tests.launching import finish, kill, start, wait_for
+from tests.planned_run import plan_of
 
 PLAIN = ("backbone.weights=none", "training.workers=1", "deeplabv2.batch=4")
 SOME = ("train_0", "train_1", "train_2")
@@ -61,10 +61,8 @@ def planned(images: Path, method: str, *assignments: str, until: str = "", kind:
     request = Request(
         method, f"{kind}:{images}", "deeplabv2-small", assignments=(*PLAIN, *assignments), store=images.parent / "store"
     )
-    wanted = experiment(request)
-    opened = open_images(request.images, wanted.settings, request.store, make=False)
-    assert opened is not None
-    return plan_with(planner(wanted, opened), wanted, until=until)
+    found = plan_of(request)
+    return plan_with(found.planner, found.experiment, until=until)
 
 
 def finished(images: Path, method: str, *assignments: str) -> tuple[Prepared, dict[str, Any], Path]:
@@ -321,15 +319,12 @@ def test_a_stage_that_is_killed_while_it_takes_over_records_is_continued(tmp_pat
         folders = [folder for folder in (store / "stages").glob("cam-maps-*") if not (folder / "manifest.json").exists()]
         return any(list(folder.glob("shards/[0-9]*.npz")) for folder in folders)
 
-    done = launch(images, tmp_path / "alone", "--engine", "local", *cam, method="cam+none")
-    assert done.returncode == 0, done.stdout + done.stderr
-    done = launch(images, store, "--engine", "local", "--until", "lpcam-prototypes", *scales, method="lpcam+none")
-    assert done.returncode == 0, done.stdout + done.stderr
+    finish(images, tmp_path / "alone", "--engine", "local", *cam, method="cam+none")
+    finish(images, store, "--engine", "local", "--until", "lpcam-prototypes", *scales, method="lpcam+none")
     process = start(images, store, "--engine", "local", *cam, method="cam+none")
     wait_for(begun, process)
     kill(process)
-    done = launch(images, store, *cam, method="cam+none")
-    assert done.returncode == 0, done.stdout + done.stderr
+    done = finish(images, store, *cam, method="cam+none")
     assert "34 of its 100 images are taken over" in done.stdout and "images there already" in done.stdout
     assert maps_of_all(store)["digest"] == maps_of_all(tmp_path / "alone")["digest"]
     assert list(maps_of_all(store)["taken_over"].values()) == [34]

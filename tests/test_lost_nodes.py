@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import write_image_set
-from tests.launching import command, digests, launch, manifests, under_way
+from tests.launching import command, digests, finish, manifests, under_way
 from tests.namespaces import Machine, Machines, machines, skip_where_impossible
 
 pytestmark = pytest.mark.slow
@@ -37,8 +37,7 @@ def images() -> Iterator[Path]:
 def undisturbed(images: Path) -> dict[str, str]:
     """The digests of an undisturbed run on the engine without Ray, with two workers as on the cluster."""
     store = images.with_name("whole")
-    done = launch(images, store, *PAIR, "--engine", "local", method=METHOD)
-    assert done.returncode == 0, done.stdout + done.stderr
+    finish(images, store, *PAIR, "--engine", "local", method=METHOD)
     return digests(store)
 
 

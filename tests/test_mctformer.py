@@ -12,12 +12,10 @@ from imagesets.errors import WrongInput
 from maps.maps import Maps
 from methods import mctformer
 from orchestrator.planning.experiment import Request, experiment
-from tests.two_colours import CLASSES, context, write_items
-from training import loop
+from tests.two_colours import CLASSES, LOOP, SIZE, context, learnt, write_items
 from training.stage import Settings
 
 GOLDEN = {name: torch.from_numpy(array) for name, array in np.load(Path(__file__).parent / "golden" / "mctformer_v2.npz").items()}
-SIZE = (48, 64)
 TRAINING = {
     "backbone": vit.small_vit,
     "weights": "none",
@@ -32,11 +30,7 @@ TRAINING = {
     "least_area": 0.6,
     "policy": "none",
     "erasing": 0.0,
-    "training.threads": 1,
-    "training.precision": "float32",
-    "training.loaders": 0,
-    "training.checkpoint_seconds": 0,
-    "training.ema": 0.0,
+    **LOOP,
 }
 MAPS = {"blocks": 2, "attention_power": 1.0, "localisation": "fused", "scales": [1.0]}
 
@@ -140,7 +134,7 @@ def trained(tmp_path_factory):
     items = write_items(folder, [((0,), (1,), (0, 1), ())[index % 4] for index in range(16)], SIZE)
     where = context(TRAINING, items)
     training = mctformer.training(where)
-    history = loop.train(training, items, loop.Run(("mctformer",), folder, where.settings.training, torch.device("cpu")))
+    history = learnt(training, where, folder)
     return items, where, training.network.eval(), history
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import write_image_set
-from tests.launching import digests, launch, manifests
+from tests.launching import digests, finish, launch, manifests
 
 pytestmark = pytest.mark.slow
 OPTIONS = ("--set", "cam.epochs=2", "--until", "cam-maps")
@@ -20,7 +20,7 @@ def test_a_lack_of_memory_is_said_with_its_stage_and_settings_and_the_launch_goe
 ) -> None:
     images = write_image_set(tmp_path / "images", train=40)
     store, whole = tmp_path / "store", tmp_path / "whole"
-    assert launch(images, whole, *OPTIONS, "--engine", "local", method="cam+none").returncode == 0
+    finish(images, whole, *OPTIONS, "--engine", "local", method="cam+none")
     for stage, settings in STAGES.items():
         with monkeypatch.context() as short:
             short.setenv("RAY_memory_usage_threshold", "0.01")
@@ -31,8 +31,7 @@ def test_a_lack_of_memory_is_said_with_its_stage_and_settings_and_the_launch_goe
         assert failed.stdout.count("a worker was lost (out of memory)") == 3  # and nothing of Ray's own
         assert not any(sign in failed.stdout + failed.stderr for sign in ("raylet", "Traceback", "ray::", "(pid="))
         assert stage not in manifests(store)
-        done = launch(images, store, *OPTIONS[:2], "--until", stage, method="cam+none")
-        assert done.returncode == 0, done.stdout + done.stderr
+        finish(images, store, *OPTIONS[:2], "--until", stage, method="cam+none")
         if stage == "cam-network":
             assert "cam-maps" not in manifests(store)
     assert digests(store) == digests(whole)

@@ -13,14 +13,13 @@ from imagesets.item import read_label_map
 from imagesets.palette import save_label_map
 from orchestrator.planning.code_version import code_version
 from orchestrator.planning.experiment import Request, experiment
-from orchestrator.planning.images import open_images
-from orchestrator.planning.prepared import Prepared, plan_with, planner
-from orchestrator.planning.prepared import prepare as plan
+from orchestrator.planning.prepared import Prepared, open_images_of, plan_with, planner, prepare
 from orchestrator.planning.recipe import Setting
 from orchestrator.planning.recipes import allowed, find
 from orchestrator.planning.settings import declared
 from orchestrator.planning.stage import Stage
 from tests.finished_run import finished_run
+from tests.planned_run import plan_of
 
 METHOD = "lpcam+amn"
 PLAIN = ("backbone.weights=none",)
@@ -28,13 +27,6 @@ PLAIN = ("backbone.weights=none",)
 
 def request(root: Path, **changes: Any) -> Request:
     return replace(Request(METHOD, f"folder:{root}", store=root.parent / "store", assignments=PLAIN), **changes)
-
-
-def prepare(wanted: Request) -> Prepared:
-    resolved = experiment(wanted)
-    images = open_images(wanted.images, resolved.settings, wanted.store, make=False)
-    assert images is not None
-    return plan(resolved, images)
 
 
 def stages_of(prepared: Prepared) -> list[Stage]:
@@ -106,7 +98,7 @@ def readers(stages: list[Stage], name: str) -> set[str]:
 @pytest.mark.parametrize(("method", "least"), [("lpcam+amn", 50), ("recam+irn", 50), ("recam+advcam+crf", 40)])
 def test_every_setting_in_turn_changes_exactly_its_readers_and_what_they_feed(image_set: Path, method: str, least: int) -> None:
     fixed = ("backbone.weights=none", "training.workers=1")  # by default the number follows the batches of all trainings
-    before = prepare(request(image_set, method=method, assignments=fixed))
+    before = plan_of(request(image_set, method=method, assignments=fixed))
     shared = before.planner  # which looks at the images once
     table = declared(find("folder", ("images",))[0])
     tried = 0
@@ -125,19 +117,19 @@ def test_every_setting_in_turn_changes_exactly_its_readers_and_what_they_feed(im
 
 
 def test_the_training_loop_is_part_of_every_training_stage_s_key(image_set: Path) -> None:
-    for step in prepare(request(image_set)).steps:
+    for step in plan_of(request(image_set)).steps:
         if step.stage.recipe.kind == "train":
             assert step.identity["code"] == code_version(step.stage.recipe.call, step.stage.recipe.network, "training.loop:train")
             assert step.identity["code"] != code_version(step.stage.recipe.call, step.stage.recipe.network)
 
 
 def test_the_code_that_reads_images_of_more_than_8_bits_counts_where_a_set_may_have_some(image_set: Path) -> None:
-    eight, deep = (prepare(request(image_set, assignments=(*PLAIN, *own))).steps for own in ((), ("images.range=0,4095",)))
+    eight, deep = (plan_of(request(image_set, assignments=(*PLAIN, *own))).steps for own in ((), ("images.range=0,4095",)))
     assert all(one.identity["code"] != other.identity["code"] for one, other in zip(eight, deep, strict=True))
 
 
 def test_the_random_seed_changes_every_key(image_set: Path) -> None:
-    before, after = (prepare(request(image_set, random_seed=seed)) for seed in (0, 1))
+    before, after = (plan_of(request(image_set, random_seed=seed)) for seed in (0, 1))
     assert changed(before, after) == set(keys(before))
 
 
@@ -145,7 +137,7 @@ def test_the_random_seed_changes_every_key(image_set: Path) -> None:
 def test_how_networks_are_read_counts_in_no_key_of_copied_masks_and_of_what_learns_from_them(image_set: Path, given: str) -> None:
     masks = f"imported.masks={image_set / 'SegmentationClass'}"
     for method, own in (("supervised", ()), ("cam+irn", (masks,))):
-        before, after = (prepare(request(image_set, method=method, assignments=(*PLAIN, *own, *more))) for more in ((), (given,)))
+        before, after = (plan_of(request(image_set, method=method, assignments=(*PLAIN, *own, *more))) for more in ((), (given,)))
         assert not {f"{method}-masks", "imported-masks", "deeplabv2-segmenter"} & changed(before, after)
 
 
@@ -159,54 +151,54 @@ def test_an_imported_file_counts_whatever_form_the_accents_of_its_name_have(imag
     shutil.copytree(image_set / "SegmentationClass", masks)
     file = (masks / f"{composed}.png").rename(masks / f"{apart}.png")
     given = (*PLAIN, f"imported.masks={masks}")
-    before = prepare(request(image_set, method="cam+irn", assignments=given))
+    before = plan_of(request(image_set, method="cam+irn", assignments=given))
     save_label_map(file, 0 * read_label_map(file))
-    assert "imported-masks" in changed(before, prepare(request(image_set, method="cam+irn", assignments=given)))
+    assert "imported-masks" in changed(before, plan_of(request(image_set, method="cam+irn", assignments=given)))
 
 
 def test_editing_a_mask_retrains_nothing(image_set: Path) -> None:
-    before = prepare(request(image_set))
+    before = plan_of(request(image_set))
     path = image_set / "SegmentationClass" / "train_0.png"
     label = read_label_map(path).copy()
     label[:4] = 1
     save_label_map(path, label)
-    after = prepare(request(image_set))
+    after = plan_of(request(image_set))
     assert changed(before, after) == {"lpcam-maps-score", "amn-maps-score", "irn-masks-score"}
 
 
 def test_moving_the_images_changes_no_key_and_editing_one_changes_its_readers(image_set: Path) -> None:
-    before = prepare(request(image_set))
+    before = plan_of(request(image_set))
     moved = image_set.rename(image_set.with_name("moved"))
-    assert changed(before, prepare(request(moved))) == set()
+    assert changed(before, plan_of(request(moved))) == set()
     shutil.copy(moved / "JPEGImages/val_0.png", moved / "JPEGImages/val_1.png")
-    edited = changed(before, prepare(request(moved)))
+    edited = changed(before, plan_of(request(moved)))
     assert edited == {"deeplabv2-predictions", "deeplabv2-predictions-score"}
 
 
 def test_a_class_of_another_name_is_another_class(image_set: Path) -> None:
-    before = prepare(request(image_set))
+    before = plan_of(request(image_set))
     for name in ("classes.txt", "image_labels.txt"):
         path = image_set / name
         path.write_text(path.read_text().replace("disc", "plate"))
-    assert changed(before, prepare(request(image_set))) == set(keys(before))
+    assert changed(before, plan_of(request(image_set))) == set(keys(before))
 
 
 def test_a_run_on_other_images_has_another_name(image_set: Path) -> None:
-    before = prepare(request(image_set)).group
+    before = plan_of(request(image_set)).group
     shutil.copy(image_set / "JPEGImages/train_0.png", image_set / "JPEGImages/train_1.png")
-    assert prepare(request(image_set)).group != before
+    assert plan_of(request(image_set)).group != before
 
 
 def test_a_plan_writes_nothing(image_set: Path) -> None:
-    prepare(request(image_set))
+    plan_of(request(image_set))
     drawn = Request(METHOD, store=image_set.parent / "store")
-    assert open_images("shapes", experiment(drawn).settings, drawn.store, make=False) is None
+    assert open_images_of(experiment(drawn), make=False) is None
     assert not (image_set.parent / "store").exists()
 
 
 def test_a_list_outside_the_training_list_is_scored_without_training_anew(image_set: Path) -> None:
-    before = prepare(request(image_set))
-    after = prepare(request(image_set, assignments=("backbone.weights=none", "images.scoring=[train, val]")))
+    before = plan_of(request(image_set))
+    after = plan_of(request(image_set, assignments=("backbone.weights=none", "images.scoring=[train, val]")))
     wider = {"lpcam-maps", "amn-labels", "amn-maps", "irn-masks"}  # these go over val too
     assert after.group != before.group
     assert {name for name, key in keys(before).items() if keys(after)[name] != key} == wider
@@ -214,49 +206,49 @@ def test_a_list_outside_the_training_list_is_scored_without_training_anew(image_
 
 
 def test_segmentations_are_scored_on_any_list(image_set: Path) -> None:
-    after = prepare(request(image_set, assignments=("backbone.weights=none", "images.validation=[val, train]")))
-    assert set(keys(after)) - set(keys(prepare(request(image_set)))) == {"deeplabv2-predictions-score-train"}
+    after = plan_of(request(image_set, assignments=("backbone.weights=none", "images.validation=[val, train]")))
+    assert set(keys(after)) - set(keys(plan_of(request(image_set)))) == {"deeplabv2-predictions-score-train"}
     (predictions,) = (step for step in after.steps if step.stage.name == "deeplabv2-predictions")
     assert predictions.stage.list_name == "val + train" and len(predictions.items) == 9
 
 
 def test_thresholds_may_be_chosen_on_another_list_than_is_scored(image_set: Path) -> None:
-    after = prepare(request(image_set, assignments=("backbone.weights=none", "images.selection=val")))
+    after = plan_of(request(image_set, assignments=("backbone.weights=none", "images.selection=val")))
     assert {"amn-maps-score", "amn-maps-score-val", "deeplabv2-predictions-score"} <= set(keys(after))
 
 
 def test_stages_that_fit_have_a_list_of_their_own(image_set: Path) -> None:
     """They do not change with the masks of the scored list or with another scored list."""
-    before = prepare(request(image_set))
+    before = plan_of(request(image_set))
     (image_set / "ImageSets/Segmentation/some.txt").write_text("train_0\ntrain_1\n")
-    scored = prepare(request(image_set, assignments=("backbone.weights=none", "images.scoring=some")))
+    scored = plan_of(request(image_set, assignments=("backbone.weights=none", "images.scoring=some")))
     assert changed(before, scored) == {name for name in keys(before) if name.endswith("-score") and "deeplab" not in name}
-    fitted = prepare(request(image_set, assignments=("backbone.weights=none", "images.fitting=some")))
+    fitted = plan_of(request(image_set, assignments=("backbone.weights=none", "images.fitting=some")))
     assert "lpcam-prototypes" in changed(before, fitted) and "cam-network" not in changed(before, fitted)
 
 
 def test_without_any_mask_everything_but_scores_is_planned(image_set: Path) -> None:
-    scored = prepare(request(image_set))
+    scored = plan_of(request(image_set))
     shutil.rmtree(image_set / "SegmentationClass")
-    bare = prepare(request(image_set))
+    bare = plan_of(request(image_set))
     assert list(keys(bare)) == [name for name in keys(scored) if not name.endswith("-score")]
     assert bare.unscored == ["train", "val"]
 
 
 def test_a_setting_that_no_stage_reads_renames_no_run(image_set: Path) -> None:
-    before = prepare(request(image_set))
-    other = prepare(request(image_set, assignments=("backbone.weights=none", "recam.lambda=0.5", "advcam.step=0.1")))
+    before = plan_of(request(image_set))
+    other = plan_of(request(image_set, assignments=("backbone.weights=none", "recam.lambda=0.5", "advcam.step=0.1")))
     assert other.group == before.group and other.settings != before.settings
-    assert prepare(request(image_set, assignments=("backbone.weights=none", "irn.beta=3.0"))).group != before.group
+    assert plan_of(request(image_set, assignments=("backbone.weights=none", "irn.beta=3.0"))).group != before.group
 
 
 def test_a_result_counts_only_while_its_inputs_are_those_it_was_made_from(image_set: Path) -> None:
     made, _, _ = finished_run(image_set.parent / "store", image_set, "cam+irn")
-    again = plan(made.experiment, made.images)
+    again = prepare(made.experiment, made.images)
     assert all(step.cached for step in again.steps)
     manifest = again.steps[0].folder / "manifest.json"
     manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"digest": "of a network that was trained once more"}))
-    after = {step.stage.name: step.reason for step in plan(made.experiment, made.images).steps}
+    after = {step.stage.name: step.reason for step in prepare(made.experiment, made.images).steps}
     reread = {name for name, reason in after.items() if reason == "its inputs were made anew"}
     assert reread == set(after) - {"cam-network"}
 
@@ -265,7 +257,7 @@ def test_a_result_counts_only_while_its_inputs_are_those_it_was_made_from(image_
 def test_a_score_that_is_asked_for_needs_masks(image_set: Path, last: dict[str, str]) -> None:
     shutil.rmtree(image_set / "SegmentationClass")
     wanted = experiment(request(image_set))
-    images = open_images(wanted.request.images, wanted.settings, wanted.request.store, make=False)
+    images = open_images_of(wanted, make=False)
     assert images is not None
     with pytest.raises(WrongInput, match="amn-maps-score cannot be made: the list train has no masks"):
         plan_with(planner(wanted, images), wanted, **last)

@@ -12,8 +12,7 @@ from maps.maps import Maps
 from maps.reading import divided_by_maximum
 from methods import cam, recam
 from tests import two_colours
-from tests.two_colours import CLASSES, SHARED, context, write_items
-from training import loop
+from tests.two_colours import CLASSES, SHARED, context, learnt, write_items
 from training.stage import Settings
 
 FOLDER = Path(__file__).parent / "golden"
@@ -135,8 +134,7 @@ def test_training_starts_from_the_cam_network_and_the_second_classifier_learns(t
     training = recam.training(where)
     for name, values in plain.state_dict().items():
         assert torch.equal(training.network.state_dict()[name], values)
-    run = loop.Run(("test",), tmp_path, where.settings.training, torch.device("cpu"))
-    history = loop.train(training, items, run)
+    history = learnt(training, where, tmp_path)
     assert history[-1]["reactivation"] < 0.5 * history[0]["reactivation"]
     rebuilt = recam.network(Settings(SHARED), CLASSES)
     rebuilt.load_state_dict(training.network.state_dict())

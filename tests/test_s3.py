@@ -18,7 +18,7 @@ from orchestrator.storage.mirror import CACHE, FOLDERS
 from orchestrator.storage.remote import address_of
 from orchestrator.storage.store import read_manifest
 from tests.conftest import Command, write_image_set
-from tests.launching import PROGRAM, digests, launch, manifests, start, wait_for
+from tests.launching import PROGRAM, digests, finish, launch, manifests, start, wait_for
 from tests.launching import command as words
 from tests.s3_servers import KEYS, Proxy, bucket, proxy, s3_server
 from tests.small_cluster import small_cluster
@@ -39,8 +39,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[st
     """An image set and the digests of a run in a local store."""
     root = tmp_path_factory.mktemp("whole")
     images = write_image_set(root / "images", train=40)
-    done = launch(images, root / "store", "--engine", "local", method=METHOD)
-    assert done.returncode == 0, done.stdout + done.stderr
+    finish(images, root / "store", "--engine", "local", method=METHOD)
     return images, digests(root / "store")
 
 
@@ -70,9 +69,7 @@ def objects(server: str, uri: str) -> set[str]:
 
 
 def make(images: Path, uri: str, *options: str) -> subprocess.CompletedProcess[str]:
-    done = launch(images, uri, "--engine", "local", *options, method=METHOD)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done
+    return finish(images, uri, "--engine", "local", *options, method=METHOD)
 
 
 def begin(images: Path, uri: str, *options: str) -> subprocess.Popen[str]:
@@ -113,9 +110,7 @@ def test_records_of_another_list_count_on_every_machine(undisturbed: tuple[Path,
 
     def fit(name: str) -> str:
         options = ("--set", f"images.fitting={name}", "--until", "lpcam-prototypes")
-        done = launch(images, uri, "--engine", "local", *options, method="lpcam+none")
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
+        return finish(images, uri, "--engine", "local", *options, method="lpcam+none").stdout
 
     fit("some")
     machine("second")
@@ -129,8 +124,7 @@ def test_records_of_another_list_count_on_every_machine(undisturbed: tuple[Path,
 def test_a_launch_that_was_killed_is_continued_on_other_machines(machine: Machine, server: str, tmp_path: Path) -> None:
     images, uri = write_image_set(tmp_path / "images", train=160), "s3://lab/killed"
     options = ("--until", "cam-maps-score", "--set", "cam.scales=[1.0,2.0,3.0,4.0]")  # which take seconds
-    whole = launch(images, tmp_path / "store", "--engine", "local", *options, method=METHOD)
-    assert whole.returncode == 0, whole.stdout + whole.stderr
+    finish(images, tmp_path / "store", "--engine", "local", *options, method=METHOD)
 
     def begun(stage: str, work: str) -> bool:
         ours = [name for name in objects(server, uri) if name.startswith(f"stages/{stage}-")]
@@ -173,8 +167,7 @@ def test_workers_with_another_mirror_than_the_driver_make_the_same_results(
 ) -> None:
     images, uri = undisturbed[0], "s3://lab/ray"
     options = ("--set", "training.workers=2", "--until", "none-masks-score")
-    whole = launch(images, tmp_path / "local", "--engine", "local", *options, method=METHOD)
-    assert whole.returncode == 0, whole.stdout + whole.stderr
+    finish(images, tmp_path / "local", "--engine", "local", *options, method=METHOD)
     program = f"""
 import os
 from orchestrator.cli import main
@@ -274,20 +267,11 @@ def test_doctor_visits_the_nodes_of_a_cluster_and_leaves_nothing(
 
 
 def test_a_server_that_refuses_is_told_in_one_sentence_before_anything_runs(image_set: Path, way: Proxy) -> None:
-    way.mode = "deny"
-    refused = launch(image_set, "s3://lab/denied", "--engine", "local")
-    assert (
-        refused.returncode == 2
-        and refused.stderr.partition("next: ")[0].count("\n") == 1
-        and "s3://lab/denied cannot be used" in refused.stderr
-    )
-    way.mode = "pass"
-    refused = launch(image_set, "s3://other/store", "--engine", "local")
-    assert (
-        refused.returncode == 2
-        and refused.stderr.partition("next: ")[0].count("\n") == 1
-        and "there is no bucket other" in refused.stderr
-    )
+    refusals = {"deny": ("s3://lab/denied", "s3://lab/denied cannot be used"), "pass": ("s3://other/store", "no bucket other")}
+    for way.mode, (store, why) in refusals.items():
+        refused = launch(image_set, store, "--engine", "local")
+        sentence = refused.stderr.partition("next: ")[0]
+        assert refused.returncode == 2 and sentence.count("\n") == 1 and why in sentence
 
 
 def test_what_clean_removes_is_gone_for_every_machine(

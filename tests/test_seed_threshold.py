@@ -29,7 +29,7 @@ from orchestrator.storage.store import Store
 from orchestrator.sweeps.trial import best_threshold
 from refiners import seed_threshold as rule
 from tests.finished_run import finished_run
-from tests.launching import digests, launch, manifests
+from tests.launching import digests, finish, manifests
 from tests.planned_run import planned
 from tests.test_report import BlindEngine
 from training.stage import Settings
@@ -237,8 +237,7 @@ def test_without_masks_the_report_shows_the_seeds_at_the_chosen_number(image_set
 def test_ray_and_the_local_engine_make_equal_results(image_set: Path, tmp_path: Path) -> None:
     options = ("--set", AUTO, "--until", "none-masks-score")
     for store, further in (("ray", ()), ("local", ("--engine", "local"))):
-        done = launch(image_set, tmp_path / store, *options, *further, method="cam+none")
-        assert done.returncode == 0, done.stdout + done.stderr
+        finish(image_set, tmp_path / store, *options, *further, method="cam+none")
     assert digests(tmp_path / "ray") == digests(tmp_path / "local")
     chosen = [manifests(tmp_path / store)["cam-maps-threshold"]["result"] for store in ("ray", "local")]
     assert chosen[0] == chosen[1] and 0 < chosen[0]["chosen"] < 1

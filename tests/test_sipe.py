@@ -8,8 +8,8 @@ from maps.reading import unit_maximum
 from methods import cam, sipe
 from tests import two_colours
 from tests.golden_vectors import golden
-from tests.two_colours import CLASSES, SHARED, context, write_items
-from training import loop, optimisers
+from tests.two_colours import CLASSES, SHARED, context, learnt, write_items
+from training import optimisers
 from training.stage import Settings
 
 TRAINING = two_colours.TRAINING | {"epochs": 8, "lr": 3e-3, "head_lr": 3e-3, "clip": 1.0, "consistency": 1.0, "frozen": "layer2"}
@@ -174,7 +174,7 @@ def test_it_learns_and_its_maps_lie_on_their_objects_before_a_background_of_thei
     items = write_items(tmp_path, [(0,), (1,), (0, 1), ()] * 4)
     where = context(TRAINING, items)
     training = sipe.training(where)
-    history = loop.train(training, items, loop.Run(("test",), tmp_path, where.settings.training, torch.device("cpu")))
+    history = learnt(training, where, tmp_path)
     assert history[-1]["classification"] < 0.3 * history[0]["classification"]
     assert history[-1]["consistency"] < history[0]["consistency"]
     one = sipe.maps(context({"scales": [1.0, 2.0]}, items, network=training.network.eval()))

@@ -15,8 +15,7 @@ from methods import cam, spatial_bce
 from orchestrator.planning.recipes import load_all
 from refiners import class_areas
 from tests import two_colours
-from tests.two_colours import CLASSES, SHARED, context, write_items
-from training import loop
+from tests.two_colours import CLASSES, SHARED, context, learnt, write_items
 from training.stage import Settings
 
 GOLDEN = {key: torch.from_numpy(array) for key, array in np.load(Path(__file__).parent / "golden" / "spatial_bce.npz").items()}
@@ -176,8 +175,7 @@ def test_momentum_carries_on_where_a_cycle_changes_what_is_trained(tmp_path, mon
     monkeypatch.setattr(spatial_bce, "CLASSIFIER", 2)
     items = write_items(tmp_path, [(0,), (1,)] * 4)
     where = context(TRAINING | {"optimiser": "sgd", "momentum": 0.9, "batch": 2, "epochs": 2}, items, areas=shares(items))
-    run = loop.Run(("test",), tmp_path, where.settings.training, torch.device("cpu"))
-    first, second = loop.train(spatial_bce.training(where), items, run)
+    first, second = learnt(spatial_bce.training(where), where, tmp_path)
     assert first.keys() == second.keys() == {"epoch", "area", "classification", "threshold"}
 
 
@@ -198,7 +196,7 @@ def test_it_learns_and_its_maps_cover_their_objects(tmp_path, monkeypatch):
     where = context(TRAINING, items, areas=shares(items))
     training = spatial_bce.training(where)
     training.network.backbone.frozen_statistics = False  # no network before it has learnt any
-    history = loop.train(training, items, loop.Run(("test",), tmp_path, where.settings.training, torch.device("cpu")))
+    history = learnt(training, where, tmp_path)
     assert history[-1]["classification"] < 0.7 * history[0]["classification"]
     one = spatial_bce.maps(context(MAPS, items, network=training.network.eval()))
     maps = Maps.of(one(items[2]), spatial_bce.read)

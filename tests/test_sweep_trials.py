@@ -20,8 +20,7 @@ from orchestrator.engine.execution import Execution, Where
 from orchestrator.engine.job import Job
 from orchestrator.engine.spent import Spent
 from orchestrator.planning.experiment import Request
-from orchestrator.planning.images import open_images
-from orchestrator.planning.prepared import plan_with, planner
+from orchestrator.planning.prepared import open_images_of, plan_with, planner
 from orchestrator.reading.groups import Runs
 from orchestrator.storage.store import read_json, write_json
 from orchestrator.sweeps import early, trials
@@ -92,7 +91,7 @@ def sweep_of(store: Path, images: Path, *vary: str, method: str = "cam+none", un
 def executing(sweep: Sweep, engine: Callable[[Any], Engine] = Engine) -> Iterator[Execution]:
     """An execution of a sweep's trials on a pretend engine."""
     wanted = sweep.experiment({axis.name: axis.probes[0] for axis in sweep.axes})
-    opened = open_images(sweep.request.images, wanted.settings, sweep.request.store, make=True)
+    opened = open_images_of(wanted, make=True)
     assert opened is not None
     shared = planner(wanted, opened)
     shared.store.open()

@@ -18,8 +18,7 @@ from orchestrator.engine.progress import Display
 from orchestrator.engine.stage_runner import Runner
 from orchestrator.pages.table_page import plot_file, write_page
 from orchestrator.planning.experiment import Experiment
-from orchestrator.planning.images import open_images
-from orchestrator.planning.prepared import planner
+from orchestrator.planning.prepared import open_images_of, planner
 from orchestrator.reading.results import results
 from orchestrator.tables import cells
 from orchestrator.tables.asked import Asked
@@ -76,7 +75,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
         asked = Asked(TABLE, f"{kind}:{images}", root / kind, assignments=GIVEN, patterns=RUN[kind])
         wanted = experiments(asked)
         one = next(one for one in wanted.values() if isinstance(one, Experiment))
-        found = open_images(asked.images, one.settings, asked.store, make=False)
+        found = open_images_of(one, make=False)
         assert found is not None
         shared = planner(one, found)
         planned = plan_rows(asked, wanted, shared)

@@ -11,9 +11,8 @@ from imagesets.coco_preparation import prepare_coco14
 from imagesets.errors import WrongInput
 from imagesets.voc12 import CLASSES as VOC_CLASSES
 from orchestrator.planning.experiment import Experiment
-from orchestrator.planning.images import open_images
 from orchestrator.planning.plan import Planner
-from orchestrator.planning.prepared import planner
+from orchestrator.planning.prepared import open_images_of, planner
 from orchestrator.planning.refusals import refuse_run
 from orchestrator.tables.asked import Asked
 from orchestrator.tables.catalogue import chosen, find_table, load_tables
@@ -53,7 +52,7 @@ def planned(tmp_path_factory: pytest.TempPathFactory) -> Planned:
         wanted = experiments(asked)
         if table.images not in planners:
             one = next(one for one in wanted.values() if isinstance(one, Experiment))
-            opened = open_images(asked.images, one.settings, asked.store, make=False)
+            opened = open_images_of(one, make=False)
             assert opened is not None
             planners[table.images] = planner(one, opened)
         found[table.id] = asked, plan_rows(asked, wanted, planners[table.images])

@@ -5,7 +5,6 @@ import os
 import shlex
 import shutil
 import socket
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +15,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imagesets.errors import WrongInput
-from orchestrator.cli import main
 from orchestrator.pages.report import write_report
 from orchestrator.reading.hidden import ambiguous, hidden, hidden_command, hidden_uri
 from orchestrator.tracking.tracking import NotDelivered, _reason, check_tracking, deliver, deliver_or_say
@@ -43,20 +41,10 @@ def run(store: Path) -> str:
 
 
 @pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
-    """Run `wsss-orch` with some words; exit code, output and errors."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
+def command(command: Command, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """The command line in a shell that names no server."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-
-    def called(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["wsss-orch", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        shown = capsys.readouterr()
-        return int(ended.value.code or 0), shown.out, shown.err
-
-    return called
+    return command
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from benchmarks.affinitynet import gathered
 from benchmarks.published.bench import Bench
 from benchmarks.published.networks import resnet50
 from benchmarks.published.rounds import Stage
-from benchmarks.published.steps import Batch, step_stage
+from benchmarks.published.steps import Batch, step_stage, trained
 from training.stage import Training
 
 
@@ -50,8 +50,7 @@ def step(bench: Bench) -> Stage:
         network.eval()  # batch norms keep their statistics
         for part in (network.backbone.conv1, network.backbone.bn1, network.backbone.layer1):
             part.requires_grad_(False)
-        trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
-        optimiser = torch.optim.SGD(trained, lr=0.0, momentum=5e-4, weight_decay=5e-4)
+        optimiser = torch.optim.SGD(trained(network), lr=0.0, momentum=5e-4, weight_decay=5e-4)
 
         def losses(batch: Batch) -> list[torch.Tensor]:
             return [gathered(network(batch["image"]), batch["label"])]

@@ -9,7 +9,7 @@ from benchmarks.published.bench import CLASSES, Bench
 from benchmarks.published.networks import AMN
 from benchmarks.published.pairs import SCALES, enlarged, maps_stage, pair, plain, read
 from benchmarks.published.rounds import Stage
-from benchmarks.published.steps import Batch, step_stage
+from benchmarks.published.steps import Batch, step_stage, trained
 from imagesets.item import VOID
 from maps.grids import strided
 from segmentation.losses import shrunk
@@ -51,8 +51,7 @@ def step(bench: Bench) -> Stage:
         network.eval()
         for part in (network.backbone.conv1, network.backbone.bn1):
             part.requires_grad_(False)
-        trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
-        optimiser = torch.optim.Adam(trained, lr=0.0, weight_decay=1e-4)
+        optimiser = torch.optim.Adam(trained(network), lr=0.0, weight_decay=1e-4)
 
         def losses(batch: Batch) -> list[torch.Tensor]:
             logits = network(batch["image"], batch["labels"])

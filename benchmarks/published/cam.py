@@ -3,14 +3,13 @@
 from collections.abc import Sequence
 
 import torch
-from torch import nn
 from torch.nn import functional
 
 from benchmarks.published.bench import CLASSES, Bench
 from benchmarks.published.networks import Classifier
 from benchmarks.published.pairs import SCALES, maps_stage, pair, plain, read, summed
 from benchmarks.published.rounds import Stage
-from benchmarks.published.steps import Batch, step_stage
+from benchmarks.published.steps import Batch, step_stage, trained
 from training.stage import Training
 
 
@@ -39,7 +38,7 @@ def step(bench: Bench) -> Stage:
         network.eval()  # batch norms keep their statistics
         for part in (network.backbone.conv1, network.backbone.bn1):
             part.requires_grad_(False)
-        optimiser = torch.optim.SGD(_trained(network), lr=0.0, momentum=1e-4, weight_decay=1e-4)
+        optimiser = torch.optim.SGD(trained(network), lr=0.0, momentum=1e-4, weight_decay=1e-4)
 
         def losses(batch: Batch) -> list[torch.Tensor]:
             return [functional.multilabel_soft_margin_loss(network(batch["image"]), batch["labels"])]
@@ -47,7 +46,3 @@ def step(bench: Bench) -> Stage:
         return network, optimiser, losses
 
     return step_stage(bench, "cam-network", prepared)
-
-
-def _trained(network: nn.Module) -> list[nn.Parameter]:
-    return [parameter for parameter in network.parameters() if parameter.requires_grad]

@@ -1,7 +1,6 @@
 """The dense CRF: on a prediction, and as confident labels."""
 
 import numpy as np
-from pydensecrf.densecrf import DenseCRF2D
 from pydensecrf.utils import unary_from_softmax
 
 from benchmarks import crf_labels
@@ -28,11 +27,6 @@ def predictions(bench: Bench) -> Stage:
     scores /= scores.sum(axis=0)
 
     def published() -> list[np.ndarray]:
-        model = DenseCRF2D(rgb.shape[1], rgb.shape[0], len(scores))
-        model.setUnaryEnergy(np.ascontiguousarray(unary_from_softmax(scores)))
-        model.addPairwiseGaussian(sxy=PARAMETERS.gaussian_sxy, compat=PARAMETERS.gaussian_weight)
-        sxy, srgb, weight = PARAMETERS.bilateral_sxy, PARAMETERS.bilateral_srgb, PARAMETERS.bilateral_weight
-        model.addPairwiseBilateral(sxy=sxy, srgb=srgb, rgbim=rgb, compat=weight)
-        return [np.array(model.inference(PARAMETERS.iterations), np.float32).reshape(scores.shape)]
+        return [crf_labels.whole_crf(rgb, unary_from_softmax(scores), PARAMETERS)]
 
     return Stage(1, {PUBLISHED: timed(published), "float32": timed(lambda: [crf.soft(rgb, scores, PARAMETERS)])})

@@ -9,7 +9,7 @@ from benchmarks.published.bench import CLASSES, Bench
 from benchmarks.published.networks import DeepLabV2
 from benchmarks.published.pairs import pair, plain, read
 from benchmarks.published.rounds import PRECISIONS, PUBLISHED, Form, Stage, timed
-from benchmarks.published.steps import Batch, step_stage
+from benchmarks.published.steps import Batch, step_stage, trained
 from imagesets.item import VOID
 from segmentation.losses import shrunk
 from training.stage import Training
@@ -36,8 +36,7 @@ def step(bench: Bench) -> Stage:
         network.eval()
         for name, parameter in network.backbone.named_parameters():
             parameter.requires_grad_("bn" not in name and "downsample.1" not in name)
-        trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
-        optimiser = torch.optim.SGD(trained, lr=0.0, momentum=0.9, weight_decay=5e-4)
+        optimiser = torch.optim.SGD(trained(network), lr=0.0, momentum=0.9, weight_decay=5e-4)
 
         def losses(batch: Batch) -> Iterator[torch.Tensor]:
             for images, label in zip(batch["image"].chunk(2), batch["label"].chunk(2), strict=True):

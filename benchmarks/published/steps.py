@@ -33,6 +33,11 @@ def step_stage(bench: Bench, name: str, plain: Plain, **records: object) -> Stag
     return Stage(first.batch, {PUBLISHED: _published(*plain(first), batch), **ours}, apart=length)
 
 
+def trained(network: nn.Module) -> list[nn.Parameter]:
+    """The parameters that are not frozen."""
+    return [parameter for parameter in network.parameters() if parameter.requires_grad]
+
+
 def _published(network: nn.Module, optimiser: torch.optim.Optimizer, losses: Callable, batch: Batch) -> Form:
     def form() -> tuple[Arrays, float]:
         torch.manual_seed(0)

@@ -28,15 +28,10 @@ def export(run: FinishedRun, target: Path, form: str, what: str, competition: st
     stage, row = run.made(what)
     made, manifest = run.result(stage.name)
     records = StoredRecords(made)
-    split = next(
-        entry["list"] for entry in run.results["stages"] if entry["stage"] == stage.name
-    )  # it may hold more images than were scored
-    about = {
-        **about_run(run, known[what].many, stage.name, manifest),
-        "split": split,
-        "images": len(records),
-        **({name: row[name] for name in ("metrics", "protocol")} if row else {}),
-    }
+    # the list of the records, which may be longer than the one that was scored
+    split = next(entry["list"] for entry in run.results["stages"] if entry["stage"] == stage.name)
+    about = about_run(run, known[what].many, stage.name, manifest) | {"split": split, "images": len(records)}
+    about |= {name: row[name] for name in ("metrics", "protocol")} if row else {}
     with new_folder(target) as folder:
         write(folder, ((id, records[id]["label"]) for id in records), form, split, competition, about)
     return len(records)

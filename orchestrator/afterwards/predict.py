@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from imagesets.deep_image import NO_RULE, DeepItem, Range
+from imagesets.deep_image import DeepItem, Range
 from imagesets.errors import WrongInput, named, refuse
 from imagesets.file_check import file_problems, size_of
 from imagesets.item import Item
@@ -127,7 +127,7 @@ def _write_beside(folder: Path, item: Item, label: np.ndarray, found: np.ndarray
         Image.fromarray(overlay(item.rgb(), label)).save(folder / "overlays" / f"{item.id}.jpg", quality=90)
 
 
-def images_of(folder: Path, range: Range = NO_RULE) -> list[Item]:
+def images_of(folder: Path, range: Range) -> list[Item]:
     """The images of a folder (not of those below it) by name, without labels; `range` is the rule for more than 8 bits.
 
     Raises WrongInput with all problems if images cannot be read or share an id, and if there are no images.

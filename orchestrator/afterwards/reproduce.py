@@ -12,9 +12,8 @@ from typing import Any
 from imagesets.errors import WrongInput
 from orchestrator.engine.provenance import git_commit, versions
 from orchestrator.planning.experiment import Request, experiment
-from orchestrator.planning.images import open_images
 from orchestrator.planning.planned_stage import PlannedStage
-from orchestrator.planning.prepared import prepare
+from orchestrator.planning.prepared import open_images_of, prepare
 from orchestrator.planning.recipe import Setting
 from orchestrator.planning.recipes import find
 from orchestrator.planning.settings import declared
@@ -59,7 +58,7 @@ def compared(run: FinishedRun, request: Request) -> Iterator[Line]:
 
 def _plan(request: Request) -> list[PlannedStage]:
     wanted = experiment(request)
-    images = open_images(request.images, wanted.settings, request.store, make=False, exclude=request.exclude)
+    images = open_images_of(wanted, make=False)
     if images is None:
         raise WrongInput("the built-in images are not drawn in this store, or this version draws other images")
     return prepare(wanted, images).steps

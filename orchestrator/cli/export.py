@@ -6,40 +6,18 @@ from typing import Annotated
 import typer
 
 from imagesets.errors import WrongInput
-from orchestrator.cli import complete, options, paths
+from orchestrator.cli import options, paths
 from orchestrator.planning import scores
-
-Run = Annotated[
-    str,
-    typer.Argument(
-        help="A finished run: a folder of STORE/runs, or a method expression for the newest run of it.",
-        autocompletion=complete.runs,
-    ),
-]
-Model = Annotated[
-    str,
-    typer.Argument(
-        metavar="RUN",
-        help="A finished run: a folder of STORE/runs, a method expression for the newest run of it, or the path of a bundle.",
-        autocompletion=complete.runs,
-    ),
-]
-To = Annotated[
-    Path, paths.option(parser=paths.writable, help="What to write: a folder that is new or empty, or the file of a bundle.")
-]
-Format = Annotated[
-    str, typer.Option("--format", help="voc (palette PNGs), voc-server (the server's archive) or coco-rle (COCO's results).")
-]
-Competition = Annotated[str, typer.Option(help="For voc-server: comp5 (trained on VOC alone) or comp6, the default.")]
-
 
 LEAST = 32  # pixels a side of an exported model's images
 MODEL, BUNDLE = "model", "bundle"  # what is written beside the quantities that are label maps
 
 
 def export(
-    run: Model,
-    to: To,
+    run: options.Model,
+    to: Annotated[
+        Path, paths.option(parser=paths.writable, help="What to write: a folder that is new or empty, or the file of a bundle.")
+    ],
     form: Annotated[
         str,
         typer.Option(
@@ -55,7 +33,7 @@ def export(
             "bundle (the run's networks, settings and scores as the file that --to names, NAME.zip)."
         ),
     ] = "pseudo",
-    competition: Competition = "",
+    competition: options.Competition = "",
     size: Annotated[str, typer.Option(help="For a model: HEIGHTxWIDTH of all its images; any size by default.")] = "",
     store: options.StoreRoot = options.STORE,
 ) -> None:

@@ -17,10 +17,9 @@ from orchestrator.engine.checks import check_images, check_imports, weights_prob
 from orchestrator.engine.execution import Execution, Where
 from orchestrator.planning import in_place
 from orchestrator.planning.experiment import Experiment, Request, against_names, experiment, from_companions, repeat
-from orchestrator.planning.images import open_images
 from orchestrator.planning.plan import Planner
 from orchestrator.planning.planned_stage import PlannedStage
-from orchestrator.planning.prepared import Prepared, depending_on, plan_with, planner, select
+from orchestrator.planning.prepared import Prepared, depending_on, open_images_of, plan_with, planner, select
 from orchestrator.planning.refusals import made_otherwise, problems, refuse_run, unread
 from orchestrator.planning.stage import narrowed
 from orchestrator.planning.workers import WORKERS
@@ -98,7 +97,7 @@ def launch(
     if not plan:
         where.check()
         options.drive(context, request.store)
-    opened = open_images(images, wanted.settings, request.store, make=not plan, exclude=exclude)
+    opened = open_images_of(wanted, make=not plan)
     if opened is None:
         _show_without_images(console, replace(wanted, stages=narrowed(wanted.stages, until, only)))
         return []

@@ -55,6 +55,15 @@ Saliency = Annotated[
     paths.option(help="Folder of saliency maps, one 8-bit greyscale image each, for methods that need them; or contrast."),
 ]
 Seeds = Annotated[str, typer.Option("--random-seeds", help="Repeat with these random seeds, such as 0,1,2.")]
+Model = Annotated[
+    str,
+    typer.Argument(
+        metavar="RUN",
+        help="A finished run: a folder of STORE/runs, a method expression for the newest run of it, or the path of a bundle.",
+        autocompletion=complete.runs,
+    ),
+]
+Competition = Annotated[str, typer.Option(help="For voc-server: comp5 (trained on VOC alone) or comp6, the default.")]
 
 
 def assignments(assign: Sequence[str], saliency: Path | None) -> list[str]:

@@ -6,16 +6,17 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli import options, paths
-from orchestrator.cli.export import Competition, Format, Model, To
 from orchestrator.reading.tables import terminal
 
 
 def predict(
-    run: Model,
+    run: options.Model,
     images: Annotated[Path, paths.option(help="A folder of images (JPEG, PNG, WebP, BMP, TIFF), without its subfolders.")],
-    to: To,
-    form: Format = "voc",
-    competition: Competition = "",
+    to: Annotated[Path, paths.option(parser=paths.writable, help="The folder to write; it must be new or empty.")],
+    form: Annotated[
+        str, typer.Option("--format", help="voc (palette PNGs), voc-server (the server's archive) or coco-rle (COCO's results).")
+    ] = "voc",
+    competition: options.Competition = "",
     probabilities: Annotated[
         bool,
         typer.Option("--probabilities", help="Also write the class scores: probabilities/<id>.npz, float16 [1+classes,H,W]."),

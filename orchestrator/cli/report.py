@@ -43,12 +43,10 @@ def report(
     from orchestrator.sweeps.sweep_results import compared, findings, read_sweep
 
     runs = Runs(root)
-    record = read_sweep(root, names[0]) if len(names) == 1 else None
-    if record:
+    if len(names) == 1 and (record := read_sweep(root, names[0])):
         sweep_page.write_page(findings(runs, record), path)
-    else:
-        if missing := comparison_page.write_page(compared(runs, names), root, path, samples):
-            terminal().print(f"note: {missing}")
+    elif missing := comparison_page.write_page(compared(runs, names), root, path, samples):
+        terminal().print(f"note: {missing}")
     terminal().print(f"written  {path}")
 
 

@@ -1,12 +1,22 @@
 """`wsss-orch reproduce`: the command that makes a run again, and what differs on this machine."""
 
+from typing import Annotated
+
 import typer
 
-from orchestrator.cli import options
-from orchestrator.cli.export import Run
+from orchestrator.cli import complete, options
 
 
-def reproduce(run: Run, store: options.StoreRoot = options.STORE) -> None:
+def reproduce(
+    run: Annotated[
+        str,
+        typer.Argument(
+            help="A finished run: a folder of STORE/runs, or a method expression for the newest run of it.",
+            autocompletion=complete.runs,
+        ),
+    ],
+    store: options.StoreRoot = options.STORE,
+) -> None:
     """Print the command that makes a run again. Also shows what the run was made with, and what differs on this machine.
 
     In the same store the command finds all results; with another --store it computes everything again.

@@ -3,7 +3,7 @@
 import time
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -99,5 +99,5 @@ def _show_jobs(address: str) -> None:
 def _told(job: "JobDetails") -> str:
     """One line about a job; for a failed job, the error at the end of its log."""
     lines = [line for line in (job.message or "").splitlines() if line.strip()]
-    errors: list[Any] = [line for line in lines if line.startswith("error: ")]
-    return str((errors[-1:] or lines[:1] or [""])[0]) if job.status.value in ("FAILED", "PENDING") else ""
+    errors = [line for line in lines if line.startswith("error: ")]
+    return next(iter(errors[-1:] or lines), "") if job.status.value in ("FAILED", "PENDING") else ""

@@ -12,9 +12,8 @@ from orchestrator.cli import complete, options
 from orchestrator.engine.checks import check_images, check_imports, weights_problems
 from orchestrator.engine.execution import Execution, Where
 from orchestrator.planning.experiment import Request
-from orchestrator.planning.images import open_images
 from orchestrator.planning.planned_stage import PlannedStage
-from orchestrator.planning.prepared import Prepared, plan_with, planner
+from orchestrator.planning.prepared import Prepared, open_images_of, plan_with, planner
 from orchestrator.planning.refusals import made_otherwise, overlaps, unread
 from orchestrator.planning.workers import WORKERS
 from orchestrator.reading.tables import terminal, warn
@@ -105,10 +104,9 @@ def _run(console: Console, asked: Sweep, where: Where, at_once: int, tracked: st
     from orchestrator.sweeps.trials import Trials
 
     search = search_of(asked)
-    request = asked.request
     trials = [asked.experiment(values) for values in asked.probed]
     wanted = trials[0]
-    opened = open_images(request.images, wanted.settings, request.store, make=True, exclude=request.exclude)
+    opened = open_images_of(wanted, make=True)
     assert opened is not None  # missing images are made
     shared = planner(wanted, opened)
     runs = [plan_with(shared, trial, until=asked.until) for trial in trials]  # refuses an unknown stage before anything runs
@@ -128,7 +126,7 @@ def _run(console: Console, asked: Sweep, where: Where, at_once: int, tracked: st
     options.open_store(console, shared)
     log = asked.folder / LOG
     workers = max(trial.settings[WORKERS] for trial in trials)
-    with Execution(console, shared, workers, where, log) as execution, Live(request.store, tracked, asked.name) as live:
+    with Execution(console, shared, workers, where, log) as execution, Live(asked.request.store, tracked, asked.name) as live:
         Trials(asked, execution, search, at_once, live).run()
 
 

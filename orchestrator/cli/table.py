@@ -16,8 +16,8 @@ from orchestrator.cli.options import ENDINGS, PLOT_ENDINGS
 from orchestrator.engine.checks import Weights, check_images, check_imports, weights_problems
 from orchestrator.engine.execution import Where
 from orchestrator.planning.experiment import Experiment
-from orchestrator.planning.images import images_recipe, open_images
-from orchestrator.planning.prepared import Prepared, planner
+from orchestrator.planning.images import images_recipe
+from orchestrator.planning.prepared import Prepared, open_images_of, planner
 from orchestrator.planning.refusals import made_otherwise, refuse_run
 from orchestrator.reading.results import completed, write_results
 from orchestrator.reading.summary import note_failure
@@ -107,7 +107,8 @@ def table(
         cluster=bool(address),
     )
     if not asked.table.columns and not plan:
-        return _report(console, asked, [PlannedRow(row) for row in asked.table.rows], {}, to, None)
+        _report(console, asked, [PlannedRow(row) for row in asked.table.rows], {}, to, None)
+        return
     asked.check()
     wanted = experiments(asked)
     warn(console, unread(asked, wanted))
@@ -125,7 +126,7 @@ def table(
 def _planned(console: Console, asked: Asked, wanted: Wanted, plan: bool) -> list[PlannedRow]:
     """The rows of the table with their plans, if the images are drawn; those that would fail later are marked."""
     one = next(found for found in wanted.values() if isinstance(found, Experiment))
-    opened = open_images(asked.images, one.settings, asked.store, make=not plan, exclude=asked.exclude)
+    opened = open_images_of(one, make=not plan)
     planned = plan_rows(asked, wanted, planner(one, opened) if opened else None)
     mine = [row for row in planned if row.row in asked.chosen]
     known: dict[Weights, str] = {}

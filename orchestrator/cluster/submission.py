@@ -86,9 +86,9 @@ class Submission:
     def _check_settings(self) -> None:
         """Resolve method and settings like the cluster, without files that may exist only there."""
         values = self.values
-        preset = "" if is_file(values["recipe"]) else values["recipe"]
-        request = Request(values["method"], values["images"], values["segmenter"], preset, tuple(self._assigned()), cluster=True)
-        known = not is_file(values["recipe"])  # the preset file may exist only on the cluster
+        assigned = tuple(self._assigned())
+        request = Request(values["method"], values["images"], values["segmenter"], self._preset, assigned, cluster=True)
+        known = self._preset == values["recipe"]
         if "vary" not in values:
             wanted = experiment(request)
             stages = narrowed(wanted.stages, values["until"], values["only"])
@@ -104,19 +104,23 @@ class Submission:
     def _check_table(self) -> None:
         """Find the table and its rows, and resolve their settings, as `_check_settings` does."""
         values, kind = self.values, self.values["images"].partition(":")[0]
-        preset = "" if is_file(values["recipe"]) else values["recipe"]
         asked = Asked(
             table=find_table(values["name"], kind),
             images=values["images"],
             store=values["store"],
             segmenter=values["segmenter"],
-            recipe=preset,
+            recipe=self._preset,
             assignments=tuple(self._assigned()),
             patterns=tuple(values["rows"]),
             cluster=True,
         )
         asked.check()
         experiments(asked)
+
+    @property
+    def _preset(self) -> str:
+        """The name of a preset; "" in place of a file of settings, which may exist only on the cluster."""
+        return "" if is_file(self.values["recipe"]) else self.values["recipe"]
 
     def _paths(self) -> Iterator[tuple[str, str]]:
         """Every path of the command line, with its option."""

@@ -52,6 +52,6 @@ def _cpus(nodes: Nodes, gpus: bool) -> list[int]:
     return [int(node.get("CPU", 0)) for node in nodes if node.get("GPU") or not gpus]
 
 
-def loaders(cores: int, threads: int, gpu: bool, shared: Path = SHARED) -> int:
+def loaders(cores: int, threads: int, gpu: bool) -> int:
     """Processes that load images for a training that has `cores` cores of this machine; without a GPU it needs them itself."""
-    return max(min(cores - threads, LOADERS, shutil.disk_usage(shared).free // OF_A_LOADER), 0) if gpu else 0
+    return max(min(cores - threads, LOADERS, shutil.disk_usage(SHARED).free // OF_A_LOADER), 0) if gpu else 0

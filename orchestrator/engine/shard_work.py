@@ -40,9 +40,9 @@ def run_shards(
             meter = Meter(torch.device(device))
 
 
-def run_shard(job: Job, index: int, device: str, ask: Ask = lambda: None, cpus: int = 0) -> tuple[int, Spent]:
+def run_shard(job: Job, index: int, device: str, cpus: int = 0) -> tuple[int, Spent]:
     """Make and write one shard; see `run_shards`."""
-    (made,) = run_shards(job, [index], device, ask, cpus)
+    (made,) = run_shards(job, [index], device, cpus=cpus)
     return made
 
 

@@ -13,12 +13,13 @@ from orchestrator.pages.figures import (
     COLOURS,
     SIZE,
     STYLE,
-    STYLES,
     blank,
+    curves_title,
     file_of,
     grid,
     in_unit,
     legend,
+    line_style,
     name_marks,
     name_places,
     svg,
@@ -50,10 +51,7 @@ def figures(comparison: Comparison) -> list[tuple[str, str]]:
         made.append(("From stage to stage", _way(comparison.entries, alike)))
     for place, lines in comparison.lines.items():
         if curves := [line for line in lines if "curve" in line.row.about]:
-            title = (
-                f"{scores.main_metric(place[0]).title} of {scores.quantities()[place[0]].many} over their threshold, {place[1]}"
-            )
-            made.append((title, _curves(place, curves)))
+            made.append((f"{curves_title(place[0])}, {place[1]}", _curves(place, curves)))
     return [*made, ("Wall time of the stages", _times(comparison.entries))]
 
 
@@ -159,9 +157,9 @@ def _way(entries: Sequence[Entry], places: Sequence[Scored]) -> str:
     figure, axes = blank("", axis(metric))
     for number, entry in enumerate(entries):
         means = [(place, row.main) for place, row in enumerate(map(entry.last.get, places)) if row and row.main]
-        style = {"marker": MARKERS[number % len(MARKERS)], "linestyle": STYLES[number % len(STYLES)]}
+        style = {"marker": MARKERS[number % len(MARKERS)], "markersize": 4, **line_style(number)}
         known = [(place, scale(metric) * spread.mean) for place, spread in means]
-        axes.plot(*zip(*known, strict=True), color=_colour(number), label=entry.label, markersize=4, **style)
+        axes.plot(*zip(*known, strict=True), label=entry.label, **style)
     axes.set_xticks(range(len(places)), ["\n".join(place) for place in places])
     axes.margins(x=0.15)
     legend(axes)
@@ -176,7 +174,7 @@ def _curves(place: Scored, lines: Sequence[Line]) -> str:
     for number, line in enumerate(lines):
         curve, fixed = line.row.about["curve"], line.row.about["protocol"]["threshold"]
         values = in_unit(curve[name], metric)
-        axes.plot(curve["threshold"], values, STYLES[number % len(STYLES)], color=_colour(number), label=line.entry.label)
+        axes.plot(curve["threshold"], values, label=line.entry.label, **line_style(number))
         at = int(np.argmin(np.abs(np.array(curve["threshold"]) - fixed)))
         axes.plot(fixed, values[at], "o", color=_colour(number), markersize=4)
     legend(axes)

@@ -41,8 +41,8 @@ def threshold_curve(row: Mapping[str, Any], name: str) -> str:
     curve, fixed = row["curve"], row["protocol"]["threshold"]
     figure, axes = blank("threshold (background score)", "percent")
     drawn = {name: metric for name, metric in scores.metrics([row["quantity"]]).items() if name in curve}
-    for (score, metric), colour, style in zip(drawn.items(), COLOURS, STYLES, strict=False):
-        axes.plot(curve["threshold"], in_unit(curve[score], metric), style, color=colour, label=metric.title)
+    for number, (score, metric) in enumerate(drawn.items()):
+        axes.plot(curve["threshold"], in_unit(curve[score], metric), label=metric.title, **line_style(number))
     axes.axvline(fixed, color=INK, linewidth=0.8)
     axes.annotate(f"{way(row['protocol'])} {fixed:.2f}", (fixed, 0), (3, 3), textcoords="offset points", fontsize=8)
     axes.set_ylim(0, 100)
@@ -56,14 +56,13 @@ def losses(history: Sequence[Mapping[str, float]], name: str) -> str:
     figure, axes = blank("epoch", "mean loss")
     epochs = [epoch["epoch"] for epoch in history]
     for index, loss in enumerate(dict.fromkeys(name for epoch in history for name in epoch if name != "epoch")):
-        style = {"color": COLOURS[index % len(COLOURS)], "linestyle": STYLES[index % len(STYLES)]}
         axes.plot(
             epochs,
             [epoch.get(loss, float("nan")) for epoch in history],
             label=loss.replace("_", " "),
             marker="o" if sum(loss in epoch for epoch in history) < 10 else "",
             markersize=3,
-            **style,
+            **line_style(index),
         )
     axes.set_ylim(bottom=0)
     axes.xaxis.get_major_locator().set_params(integer=True)
@@ -75,8 +74,18 @@ def spread_line(axes: Any, number: int, label: str, points: Sequence[tuple[float
     """Draw the `number`th line of a figure: the means of a metric at places of an axis, with their deviations over runs."""
     means = in_unit((spread.mean for _, spread in points), metric)
     deviations = in_unit((spread.std or 0 for _, spread in points), metric)
-    style = {"color": COLOURS[number % len(COLOURS)], "linestyle": STYLES[number % len(STYLES)], "label": label}
-    axes.errorbar([where for where, _ in points], means, deviations, marker="o", markersize=4, capsize=2, **style)
+    style = {"marker": "o", "markersize": 4, "capsize": 2, **line_style(number)}
+    axes.errorbar([where for where, _ in points], means, deviations, label=label, **style)
+
+
+def line_style(number: int) -> dict[str, str]:
+    """The colour and the dashes of the `number`th line of a figure."""
+    return {"color": COLOURS[number % len(COLOURS)], "linestyle": STYLES[number % len(STYLES)]}
+
+
+def curves_title(quantity: str) -> str:
+    """The title of a figure of threshold curves: "mIoU of seeds over their threshold"."""
+    return f"{scores.main_metric(quantity).title} of {scores.quantities()[quantity].many} over their threshold"
 
 
 def legend(axes: Any) -> None:

@@ -14,7 +14,7 @@ from orchestrator.reading.tables import oracle, threshold
 from orchestrator.storage.store import write_atomically
 
 
-def template(name: str) -> Template:
+def _template(name: str) -> Template:
     """The template `name` of the folder templates/."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).with_name("templates")),
@@ -30,8 +30,10 @@ def template(name: str) -> Template:
         "told": told,
         "heading": heading,
         "seconds": seconds,
+        "threshold": threshold,
+        "oracle": oracle,
+        "explained": explained,
     }
-    environment.filters |= {"threshold": threshold, "oracle": oracle, "explained": explained}
     environment.globals |= {
         "scores": scores,
         "hues": dict(zip(scores.quantities(), cycle(COLOURS), strict=False)),
@@ -42,7 +44,7 @@ def template(name: str) -> Template:
 
 def write(path: Path, name: str, **content: Any) -> None:
     """Write the page that the template `name` makes of `content`."""
-    page = template(name).render(content)
+    page = _template(name).render(content)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, page.encode())
 

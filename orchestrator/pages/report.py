@@ -11,7 +11,7 @@ from typing import Any
 
 from orchestrator.pages import figures
 from orchestrator.pages.confusion import matrices
-from orchestrator.pages.page import template
+from orchestrator.pages.page import write
 from orchestrator.pages.regions import regions
 from orchestrator.pages.samples import Layer, sheet
 from orchestrator.planning import choosing, scores
@@ -25,7 +25,7 @@ from orchestrator.reading.by_image import scores_of_images
 from orchestrator.reading.numbers import told_figures
 from orchestrator.reading.results import cost_unit, entry, subjects, total, used_settings
 from orchestrator.storage.place import HISTORY
-from orchestrator.storage.store import Store, read_json, read_manifest, seconds, write_atomically
+from orchestrator.storage.store import Store, read_json, read_manifest, seconds
 
 SAMPLES = 12  # images that are shown of each list
 
@@ -36,7 +36,10 @@ def write_report(prepared: Prepared, results: Mapping[str, Any], folder: Path) -
     rows = [_row(row, subject, results) for row, subject in zip(results["rows"], subjects(results["rows"]), strict=True)]
     known, classes = dict.fromkeys(row["quantity"] for row in rows), results["classes"]
     stages = [_stage(step) for step in steps]
-    page = template("report.html.j2").render(
+    path = folder / "report.html"
+    write(
+        path,
+        "report.html.j2",
         results=results,
         metrics=scores.metrics(known, "pages"),
         details=list(_details(rows)),
@@ -62,8 +65,6 @@ def write_report(prepared: Prepared, results: Mapping[str, Any], folder: Path) -
         versions=_newest(steps).get("versions", {}),
         commit=_newest(steps).get("commit", ""),
     )
-    path = folder / "report.html"
-    write_atomically(path, page.encode())
     return path
 
 

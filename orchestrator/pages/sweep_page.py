@@ -6,7 +6,7 @@ from typing import Any
 
 import matplotlib
 
-from orchestrator.pages.figures import COLOURS, STYLE, blank, in_unit, legend, scale_of, spread_line, svg
+from orchestrator.pages.figures import COLOURS, STYLE, blank, curves_title, in_unit, legend, scale_of, spread_line, svg
 from orchestrator.pages.page import write
 from orchestrator.planning import scores
 from orchestrator.planning.score_recipe import Metric
@@ -25,11 +25,7 @@ def write_page(found: Findings, path: Path) -> None:
         for metric in _mains(found)
     ]
     if curves := [(trial, row) for trial in found.trials if (row := trial.cut)]:
-        about = curves[0][1].about
-        title = (
-            f"{scores.main_metric(about['quantity']).title} of {scores.quantities()[about['quantity']].many} over their threshold"
-        )
-        figures.append((title, _curves(curves)))
+        figures.append((curves_title(curves[0][1].about["quantity"]), _curves(curves)))
     write(path, "sweep.html.j2", found=found, columns=sweep_columns(found), rows=sweep_rows(found), figures=figures)
 
 

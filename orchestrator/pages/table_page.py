@@ -15,12 +15,12 @@ from orchestrator.pages.figures import (
     LONG,
     SIZE,
     STYLE,
-    STYLES,
     blank,
     file_of,
     grid,
     in_unit,
     legend,
+    line_style,
     scale_of,
     spread_line,
     svg,
@@ -137,6 +137,6 @@ def _thresholds(axes: Any, column: Column, lines: Sequence[Line]) -> None:
     """The curve of each row's first run over the threshold of its seeds."""
     rows = [(line.row.label, line.group.last().get((column.quantity, column.split))) for line in lines if line.group]
     for number, (label, row) in enumerate((label, row) for label, row in rows if row and "curve" in row.about):
-        curve, style = row.about["curve"], STYLES[number % len(STYLES)]
+        curve = row.about["curve"]
         values = in_unit(curve[scores.main(column.quantity)], scores.main_metric(column.quantity))
-        axes.plot(curve["threshold"], values, style, color=COLOURS[number % len(COLOURS)], label=label)
+        axes.plot(curve["threshold"], values, label=label, **line_style(number))

@@ -93,9 +93,8 @@ class Planner:
             "inputs": {word: source.family for word, source in inputs.items()},
         }
         key = digest_of(identity)
-        folder = self._folders.setdefault(
-            key, self.store.folder(stage.name, key)
-        )  # stages with the same key share it, whatever their names
+        # stages with the same key share it, whatever their names
+        folder = self._folders.setdefault(key, self.store.folder(stage.name, key))
         step = PlannedStage(stage, key, identity, folder, items, inputs, run=run)
         self.look(step)
         results = self.store.results(stage.name)

@@ -11,6 +11,7 @@ from typing import Any
 from imagesets.errors import WrongInput, refuse
 from imagesets.image_set import ImageSet
 from orchestrator.planning.experiment import Experiment, Request
+from orchestrator.planning.images import open_images
 from orchestrator.planning.nearest import nearest
 from orchestrator.planning.plan import Planner
 from orchestrator.planning.planned_stage import PlannedStage, ancestors
@@ -70,6 +71,12 @@ class Prepared:
         """The lists that should be scored but have no masks."""
         lists = dict.fromkeys(stage.list_name for stage in self.experiment.stages if stage.scores and stage.recipe.truth)
         return [name for name in lists if not self.planner.has_masks(name)]
+
+
+def open_images_of(wanted: Experiment, make: bool) -> ImageSet | None:
+    """The image set of an experiment. Missing built-in images are made with `make`, else the result is None."""
+    request = wanted.request
+    return open_images(request.images, wanted.settings, request.store, make, request.exclude)
 
 
 def prepare(wanted: Experiment, images: ImageSet) -> Prepared:

@@ -158,16 +158,18 @@ def _with_oracles(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _row(prepared: Prepared, steps: Sequence[PlannedStage]) -> dict[str, Any]:
     """One row: the merged results of evaluations of one stage on one list."""
-    first = steps[0]
-    source, behind, split = _scored(first), ancestors(first).values(), first.stage.list_name
+    first, source = steps[0], _scored(steps[0])
     result: dict[str, Any] = {}
     for step in steps:
         assert step.manifest is not None
         result = merged(result, step.manifest["result"])
     return {
-        **{"quantity": first.stage.scores, "component": first.stage.component, "split": split},
-        "components": sorted(set().union(*(step.stage.components for step in behind))),
-        **{"stage": source.stage.name, "key": source.result},  # the scored stage
+        "quantity": first.stage.scores,
+        "component": first.stage.component,
+        "split": first.stage.list_name,
+        "components": sorted(set().union(*(step.stage.components for step in ancestors(first).values()))),
+        "stage": source.stage.name,  # the scored one
+        "key": source.result,
         # fingerprint of the masks that it was scored on; of the images, if the score needs no masks
         "masks": next(filter(None, (step.identity["masks"] for step in steps)), first.identity["images"]),
         "evaluations": [{"recipe": owner(step.stage).name, "stage": step.stage.name, "key": step.key} for step in steps],

@@ -109,9 +109,8 @@ def _value(where: str, told: str, metric: Metric, main: bool) -> tuple[float, fl
         mean = std = None
     if mean is None:
         raise WrongInput(f"{where}: {told!r} is no number such as 62.6 or 62.6 ± 1.0")
-    if metric.unit == "percent" and (
-        not 0 <= mean <= 100 or (main and 0 < mean <= 1)
-    ):  # contours and small objects may score below 1 %
+    share = main and 0 < mean <= 1  # scores of contours and of small objects, which are no main ones, may be below 1 %
+    if metric.unit == "percent" and (share or not 0 <= mean <= 100):
         raise WrongInput(f"{where}: {told} is not in percent; write 62.6 for a share of 0.626")
     return mean / scale(metric), None if std is None else std / scale(metric)
 

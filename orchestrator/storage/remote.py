@@ -53,7 +53,7 @@ def address_of(uri: str) -> Address:
 class Remote:
     """The objects below an address; a request is repeated for up to `patience` seconds if its failure may pass."""
 
-    def __init__(self, address: Address, patience: float = PATIENCE):
+    def __init__(self, address: Address, patience: float):
         self.address, self.patience = address, patience
         self._opened: tuple[int, Any] | None = None
 

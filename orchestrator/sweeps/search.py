@@ -37,8 +37,6 @@ class Drawn:
     Without `grid` the listed values are drawn too.
     """
 
-    learns = False  # from the scores of earlier trials
-
     def __init__(self, axes: Sequence[Axis], times: int, random_seed: int, grid: bool):
         state = np.random.RandomState(random_seed % 2**32)  # NumPy takes no larger one
         space = {
@@ -58,8 +56,6 @@ class Optuna:
     No state is carried from trial to trial. Each trial has a new searcher, which is seeded by the trial's number and gets all
     known results. A killed sweep therefore continues with the same choices.
     """
-
-    learns = True
 
     def __init__(self, axes: Sequence[Axis], times: int, random_seed: int, better: str):
         require_optuna()

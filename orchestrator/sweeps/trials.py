@@ -81,7 +81,7 @@ class Trials:
         They are the results of all trials before the last `at_once`, so they do not depend on which trial is faster. With early
         stopping there is no waiting, and they are the results so far.
         """
-        if not self.search.learns:
+        if not self.sweep.learns:
             return []
         told = sorted(self.ended) if self.judge else range(number - self.at_once + 1)
         if any(earlier not in self.ended for earlier in told):
@@ -159,7 +159,7 @@ class Trials:
 
     def _score(self, trial: Trial) -> float:
         """The score for the search, 0 if it uses none."""
-        if not self.search.learns:
+        if not self.sweep.learns:
             return 0.0
         if found := trial.score(self.sweep.by):
             return found.mean

@@ -49,9 +49,14 @@ class Asked:
         return self.kind != self.table.images
 
     @cached_property
+    def _of_images(self) -> dict[str, Any]:
+        """The settings without those of rows, among them the image set's."""
+        return settings_given(Request(BASE_NETWORK, self.images, assignments=self._given(None)))
+
+    @property
     def images_name(self) -> str:
         """The name of the image set."""
-        return images_name(self.images, settings_given(Request(BASE_NETWORK, self.images, assignments=self._given(None))))
+        return images_name(self.images, self._of_images)
 
     @property
     def parted(self) -> list[tuple[str, str]]:
@@ -103,12 +108,10 @@ class Asked:
     @cached_property
     def _lists(self) -> list[str]:
         """Assignments of the lists that the columns need beside those that are scored anyway."""
-        given = settings_given(Request(BASE_NETWORK, self.images, assignments=self._given(None)))
-        needed = _lists_of(self.table)
-        several = {name: list(dict.fromkeys([*given[name], *lists])) for name, lists in needed.items() if name != LABELS}
-        return [f"{name}={json.dumps(value)}" for name, value in several.items()] + [
-            f"{name}={given[name] or lists[0]}" for name, lists in needed.items() if name == LABELS
-        ]
+        given, needed = self._of_images, _lists_of(self.table)
+        labelled = needed.pop(LABELS, [])
+        several = [f"{name}={json.dumps(list(dict.fromkeys([*given[name], *lists])))}" for name, lists in needed.items()]
+        return [*several, *([f"{LABELS}={given[LABELS] or labelled[0]}"] if labelled else [])]
 
     def _settings(self, row: Row, request: Request) -> Iterator[str]:
         """Assignments of a row's own settings; a multiple is of the value that the setting would have.

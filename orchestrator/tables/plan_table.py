@@ -1,6 +1,6 @@
 """The plan of a table: what its rows have, what is missing, and what rows share."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 from rich.console import Console
 
@@ -19,20 +19,25 @@ def print_plans(console: Console, asked: Asked, planned: Sequence[PlannedRow]) -
     made = table(*heads, title=f"{asked.table.name} on {asked.images_name}")
     known: set[str] = set()
     for row in mine:
-        steps = [] if row.refusal else _steps(row.runs)
-        new = [step for step in steps if step.key not in known and not step.cached]
-        known |= {step.key for step in steps}
-        counts = (
-            (str(len(row.runs)), str(len(steps)), str(len(new)), _cpu(new)) if row.runs else ("", str(len(row.stages)), "", "")
-        )
-        counts = ("", "", "refused", "") if row.refusal else counts
-        made.add_row(row.row.label, row.row.expression, *([row.row.segmenter] if segmenters else []), *counts)
+        made.add_row(row.row.label, row.row.expression, *([row.row.segmenter] if segmenters else []), *_counts(row, known))
+        known |= set() if row.refusal else {step.key for step in _steps(row.runs)}
     console.print(made)
     for row in mine:
         if row.refusal:
             console.print(f"{row.row.label} is refused: {' '.join(row.refusal.split())}")
     runs = list(runs_of(asked, planned).values())
     console.print(_summary(_steps(runs)) if runs else f"all stages will run: the images of {asked.images} are not drawn yet")
+
+
+def _counts(row: PlannedRow, known: Set[str]) -> tuple[str, str, str, str]:
+    """Runs, stages, stages that will run, and their CPU time; without the stages whose keys are `known` from rows before."""
+    if row.refusal:
+        return "", "", "refused", ""
+    if not row.runs:
+        return "", str(len(row.stages)), "", ""
+    steps = _steps(row.runs)
+    new = [step for step in steps if step.key not in known and not step.cached]
+    return str(len(row.runs)), str(len(steps)), str(len(new)), _cpu(new)
 
 
 def _steps(runs: Sequence[Prepared]) -> list[PlannedStage]:

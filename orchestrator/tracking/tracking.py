@@ -124,7 +124,7 @@ def deliver_sweep(store: Path, sweep: str, uri: str = "") -> None:
         raise NotDelivered(f"the sweep {sweep} was not delivered to {target}: {_reason(error)}") from error
 
 
-def deliver_or_say(store: Path, runs: Sequence[str], uri: str = "", sweep: str = "") -> str:
+def deliver_or_say(store: Path, runs: Sequence[str], uri: str, sweep: str = "") -> str:
     """Deliver runs, and the sweep that they are trials of, if any.
 
     Returns one sentence: where the last run is shown, or why not and how to deliver the runs later. After one failure the

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+from tests.contracts.cases import Case
 from tests.contracts.images import write_images
-from tests.contracts.laboratory import Laboratory
+from tests.contracts.laboratory import Laboratory, Made
 
 # segmenters that share all but their decoder with deeplabv2 and upernet, which the fast tests run
 SLOW = ("deeplabv3plus", "pspnet", "resnet38d")
@@ -31,6 +32,12 @@ def one_class(tmp_path_factory: pytest.TempPathFactory) -> Laboratory:
     """One class, which half of the images do not show."""
     root = tmp_path_factory.mktemp("one")
     return Laboratory(root / "store", write_images(root / "images", ("red",)))
+
+
+@pytest.fixture(params=["laboratory", "one_class"])
+def made(request: pytest.FixtureRequest, case: Case) -> Made:
+    """The stage of the module's `case` on either image set."""
+    return request.getfixturevalue(request.param).made(case)
 
 
 @pytest.fixture(autouse=True)

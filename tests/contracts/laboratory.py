@@ -22,15 +22,15 @@ from orchestrator.engine.progress import Display
 from orchestrator.engine.spent import Spent
 from orchestrator.engine.stage_runner import Runner
 from orchestrator.engine.training_work import prepared
-from orchestrator.planning.experiment import Request, experiment
-from orchestrator.planning.images import open_images
+from orchestrator.planning.experiment import Request
 from orchestrator.planning.planned_stage import PlannedStage
-from orchestrator.planning.prepared import Prepared, prepare
+from orchestrator.planning.prepared import Prepared
 from orchestrator.planning.references import resolve
 from orchestrator.storage.shards import StoredRecords
 from orchestrator.storage.store import read_json, read_manifest
 from tests.contracts.cases import Case, tiny
 from tests.contracts.images import SALIENCY
+from tests.planned_run import plan_of
 from training.loop import train
 from training.run import Run
 from training.stage import PerImage, Record, Records, Training
@@ -161,11 +161,7 @@ class Laboratory:
     def plan(self, case: Case, random_seed: int = 0, *changed: str) -> Prepared:
         """The plan of a case's expression."""
         asked = (*tiny(), f"images.saliency={self.images / SALIENCY}", *case.further, *changed)
-        request = Request(case.expression, f"folder:{self.images}", case.segmenter, "", asked, random_seed, self.store)
-        wanted = experiment(request)
-        opened = open_images(request.images, wanted.settings, self.store, make=False)
-        assert opened is not None
-        return prepare(wanted, opened)
+        return plan_of(Request(case.expression, f"folder:{self.images}", case.segmenter, "", asked, random_seed, self.store))
 
     def planned(self, case: Case) -> Prepared:
         """The plan of a case's expression, made once."""

@@ -23,12 +23,6 @@ def case(request: pytest.FixtureRequest) -> Case:
     return request.param
 
 
-@pytest.fixture(params=["laboratory", "one_class"])
-def made(request: pytest.FixtureRequest, case: Case) -> Made:
-    """The stage on either image set."""
-    return request.getfixturevalue(request.param).made(case)
-
-
 def check_maps(found: Maps, item: Item, classes: int) -> None:
     """One map between 0 and 1 for each class that the image shows, on the stride-4 grid and at full size."""
     size = item.rgb().shape[:2]

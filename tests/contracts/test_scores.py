@@ -17,12 +17,6 @@ def case(request: pytest.FixtureRequest) -> Case:
     return request.param
 
 
-@pytest.fixture(params=["laboratory", "one_class"])
-def made(request: pytest.FixtureRequest, case: Case) -> Made:
-    """The score on either image set."""
-    return request.getfixturevalue(request.param).made(case)
-
-
 def test_every_score_recipe_is_among_the_cases() -> None:
     tried = {case.stage.purpose.partition("-")[0] for case in scores()}
     assert tried == {recipe.name for recipe in declared.recipes()}
