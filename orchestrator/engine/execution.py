@@ -73,8 +73,7 @@ class Execution:
 
     def __exit__(self, *exception: Any) -> None:
         self.opened.__exit__(*exception)
-        with contextlib.suppress(OSError):  # a log that cannot be kept is no reason to fail
-            place_of(self.log).keep(self.log, self.log)
+        _keep(self.log)
 
     def run(self, plans: Plans, given_up: threading.Event | None = None) -> list[Exception | None]:
         """Run the steps of each plan; returns the error of each plan, or None. The log has the tracebacks.
@@ -134,6 +133,19 @@ def _expected(plans: Plans) -> dict[str, float | None]:
     """The seconds that each missing stage will take if an earlier result tells; a stage of several plans counts once."""
     missing = {step.key: step for plan in reversed(plans) for step in reversed(plan) if not step.cached}
     return {step.name: step.estimate.wall if step.estimate else None for step in reversed(missing.values())}
+
+
+def note_in_log(log: Path, sentence: str) -> None:
+    """Add a sentence to the log of a launch that runs no stage. A launch is told from a trial of a sweep by its log."""
+    with _logging_to(log):
+        logging.info(sentence)
+    _keep(log)
+
+
+def _keep(log: Path) -> None:
+    """Keep the log in the store's bucket, if that is where it is."""
+    with contextlib.suppress(OSError):  # a log that cannot be kept is no reason to fail
+        place_of(log).keep(log, log)
 
 
 @contextlib.contextmanager
