@@ -154,7 +154,7 @@ def _logging_to(path: Path) -> Iterator[None]:
     root = logging.getLogger()
     before, level, raising = root.handlers[:], root.level, logging.raiseExceptions
     path.parent.mkdir(exist_ok=True)
-    handler = logging.FileHandler(path)
+    handler = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
     handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
     logging.raiseExceptions = False  # when the disk is full, logging must not print an error for each line
     root.handlers[:] = [handler]
