@@ -1,5 +1,6 @@
 """`images`, `evaluate` and `doctor`: what they print, and what they refuse in one sentence."""
 
+import io
 import json
 import subprocess
 import sys
@@ -9,11 +10,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from rich.console import Console
 
 from imagesets.palette import save_label_map
 from orchestrator import environment
 from orchestrator.planning import precision
 from orchestrator.planning.recipes import load_all
+from orchestrator.reading.tables import table
 from tests.conftest import Command
 
 COMMANDS = (
@@ -349,3 +352,13 @@ def test_an_empty_list_is_one_problem_and_nothing_is_said_of_its_classes(command
     (image_set / "ImageSets/Segmentation/train.txt").write_text("")
     code, shown, errors = command("images", "check", f"folder:{image_set}")
     assert code == 2 and "train.txt is empty" in errors and "list train" not in shown
+
+
+@pytest.mark.parametrize("width", [20, 40])
+def test_a_terminal_too_narrow_for_a_table_loses_nothing_of_it(width: int) -> None:
+    made = table("images of", ">a_list_with_a_long_name", ">val")
+    made.add_row("without labels", "12", "345")
+    console = Console(width=width, soft_wrap=True, file=io.StringIO())
+    console.print(made)
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert all(cell in shown for cell in ("images of", "a_list_with_a_long_name", "val", "without labels", "12", "345"))

@@ -36,7 +36,7 @@ def _is_text(call: ast.Call) -> bool:
     if name == "open" and isinstance(call.func, ast.Name):
         return not any("b" in mode for mode in modes)  # without a mode it reads text
     opens = name in ("open", "fdopen") and any("b" not in mode for mode in modes)
-    return opens or name in ("read_text", "write_text") or _names(call, "text")
+    return opens or name in ("read_text", "write_text", "FileHandler") or _names(call, "text")
 
 
 def _names(call: ast.Call, argument: str) -> bool:
@@ -52,6 +52,7 @@ def _names(call: ast.Call, argument: str) -> bool:
         "open(path, 'a')",
         "path.open('w')",
         "os.fdopen(1, 'w')",
+        "logging.FileHandler(path)",
         "run(a, text=True)",
     ],
 )

@@ -113,6 +113,8 @@ def test_an_unknown_run_is_refused_with_the_nearest_name(command: Command, finis
     store, run = finished
     code, _, errors = command("export", run[:-1] + "1", "--store", store, "--to", tmp_path / "out")
     assert code == 2 and f"did you mean '{run}'?" in errors
+    code, _, errors = command("export", f"{run}/", "--store", store, "--to", tmp_path / "out")  # as a shell completes a folder
+    assert code == 2 and f"did you mean '{run}'?" in errors
     code, _, errors = command("export", run, "--store", tmp_path / "nowhere", "--to", tmp_path / "out")
     assert code == 2 and "there is no store at" in errors
     (tmp_path / "store" / "runs" / "begun").mkdir(parents=True)

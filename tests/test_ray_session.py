@@ -102,3 +102,10 @@ def test_without_a_token_the_process_makes_one_and_writes_no_file(tmp_path: Path
     finally:
         monkeypatch.undo()
         tokens.reset_cache()
+
+
+def test_a_shell_that_asks_for_another_version_of_ray_train_changes_nothing() -> None:
+    environment = {**os.environ, "RAY_TRAIN_V2_ENABLED": "0", "PYTHONPATH": str(Path(__file__).parents[1])}
+    words = [sys.executable, "-c", "import orchestrator.engine.ray_engine"]
+    done = subprocess.run(words, env=environment, capture_output=True, encoding="utf-8", check=False)
+    assert done.returncode == 0, done.stderr

@@ -1,6 +1,7 @@
 """Finished runs that are opened by name: what is read of them, and those that are removed meanwhile."""
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from orchestrator.planning.experiment import Request
 from orchestrator.reading import groups, runs
 from orchestrator.reading.groups import Runs, find_run
 from orchestrator.reading.runs import open_run, result_files
-from tests.conftest import write_image_set
+from tests.conftest import Command, write_image_set
 from tests.finished_run import finished_run
 
 
@@ -101,6 +102,19 @@ def test_an_expression_prefers_launches_to_trials_of_sweeps(finished: tuple[Path
     told = "cam+none stands for cam+none-images-both, the newest of 2 launches; trials of sweeps come after launches"
     assert Runs(tmp_path).chosen("cam+none") == told
     assert Runs(tmp_path).chosen("cam+none-images-both-0") == Runs(tmp_path).chosen("cam+none-images-both") == ""
+
+
+def test_a_launch_of_a_trial_whose_stages_are_all_cached_is_a_launch(image_set: Path, tmp_path: Path, command: Command) -> None:
+    store = tmp_path / "store"
+    run = finished_run(store, image_set, "cam+none")[2].name
+    stored(store, (store, run), "cam+none-images-older-0", 100)
+    sweep_over(store, run.rpartition("-")[0])
+    assert find_run(store, "cam+none").name == "cam+none-images-older-0"
+    _, shown, _ = command("reproduce", run, "--store", str(store))
+    code, shown, errors = command(*shlex.split(shown.splitlines()[0])[1:], "--store", str(store), "--track", "none")
+    assert code == 0 and "nothing to do" in shown, shown + errors
+    assert find_run(store, "cam+none").name == run
+    assert "nothing to do" in (store / "runs" / run / "log.txt").read_text()  # which the last line of the launch names
 
 
 def test_a_sweep_in_place_of_a_run_is_told_with_its_trials(finished: tuple[Path, str], tmp_path: Path) -> None:

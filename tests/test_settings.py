@@ -26,6 +26,11 @@ def test_capitals_do_not_lead_to_another_component() -> None:
         layered(SHAPES, [{"CAM.epochs": 3}])
 
 
+def test_the_threshold_that_sweeps_vary_leads_to_the_setting_of_the_method() -> None:
+    with pytest.raises(WrongInput, match=r"'seed.threshold'; did you mean 'lpcam.seed_threshold'"):
+        layered(SHAPES, [{"seed.threshold": 0.3}], used=("lpcam", "irn"))
+
+
 @pytest.mark.parametrize("name", ["segmenter", "method", "random_seed"])
 def test_an_option_among_the_settings_is_told_to_be_one(name: str) -> None:
     with pytest.raises(WrongInput, match=f"there is no setting '{name}'; it is the option --{name.replace('_', '-')}"):

@@ -14,7 +14,7 @@ from imagesets.errors import WrongInput, refuse
 from orchestrator.cli import options, paths
 from orchestrator.engine.announced import announced
 from orchestrator.engine.checks import check_images, check_imports, weights_problems
-from orchestrator.engine.execution import Execution, Where
+from orchestrator.engine.execution import Execution, Where, note_in_log
 from orchestrator.planning import in_place
 from orchestrator.planning.experiment import Experiment, Request, against_names, experiment, from_companions, repeat
 from orchestrator.planning.plan import Planner
@@ -239,7 +239,8 @@ def run_missing(
     """
     first, steps = runs[0], {step.key: step for plan in plans for step in plan}
     if all(step.cached for step in steps.values()):
-        console.print(f"nothing to do: all {len(steps)} stages of {what} are cached in {first.request.store}")
+        console.print(done := f"nothing to do: all {len(steps)} stages of {what} are cached in {first.request.store}")
+        note_in_log(log, done)
         return [None] * len(runs)
     workers, live = max(run.settings[WORKERS] for run in runs), Live(first.request.store, tracked)
     whole = [len(plan) for plan in plans] == [len(run.steps) for run in runs]

@@ -73,8 +73,7 @@ class Execution:
 
     def __exit__(self, *exception: Any) -> None:
         self.opened.__exit__(*exception)
-        with contextlib.suppress(OSError):  # a log that cannot be kept is no reason to fail
-            place_of(self.log).keep(self.log, self.log)
+        _keep(self.log)
 
     def run(self, plans: Plans, given_up: threading.Event | None = None) -> list[Exception | None]:
         """Run the steps of each plan; returns the error of each plan, or None. The log has the tracebacks.
@@ -136,13 +135,26 @@ def _expected(plans: Plans) -> dict[str, float | None]:
     return {step.name: step.estimate.wall if step.estimate else None for step in reversed(missing.values())}
 
 
+def note_in_log(log: Path, sentence: str) -> None:
+    """Add a sentence to the log of a launch that runs no stage. A launch is told from a trial of a sweep by its log."""
+    with _logging_to(log):
+        logging.info(sentence)
+    _keep(log)
+
+
+def _keep(log: Path) -> None:
+    """Keep the log in the store's bucket, if that is where it is."""
+    with contextlib.suppress(OSError):  # a log that cannot be kept is no reason to fail
+        place_of(log).keep(log, log)
+
+
 @contextlib.contextmanager
 def _logging_to(path: Path) -> Iterator[None]:
     """Log to this file alone during the block; a notebook's own logging goes on afterwards."""
     root = logging.getLogger()
     before, level, raising = root.handlers[:], root.level, logging.raiseExceptions
     path.parent.mkdir(exist_ok=True)
-    handler = logging.FileHandler(path)
+    handler = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
     handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
     logging.raiseExceptions = False  # when the disk is full, logging must not print an error for each line
     root.handlers[:] = [handler]

@@ -16,6 +16,7 @@ from orchestrator.planning.nearest import nearest
 from orchestrator.planning.recipe import Recipe, Reference, Setting
 
 T = TypeVar("T")
+OPTIONS = {"segmenter": "--segmenter", "images": "--images", "preset": "--recipe"}  # the option that names a recipe of the kind
 
 
 @cache
@@ -66,6 +67,10 @@ def find(name: str, kinds: tuple[str, ...]) -> tuple[Recipe, dict[str, Any]]:
     known = {own: (recipe, values) for recipe in found for own, values in recipe.named.items()}
     if name not in known:
         what = "method or refiner" if len(kinds) > 1 else kinds[0].replace("images", "kind of image set")
+        for recipe in load_all().values():
+            if name in recipe.named and recipe.kind in OPTIONS:
+                option = f"{OPTIONS[recipe.kind]} {name}"
+                raise WrongInput(f"there is no {what} called {name!r}; it belongs to another option: {option}")
         raise WrongInput(f"there is no {what} called {name!r}{nearest(name, known)}")
     return known[name]
 

@@ -76,7 +76,8 @@ def layered(images: Recipe, layers: list[Mapping[str, Any]], used: Collection[st
     for layer in layers:
         for name, value in layer.items():
             if name not in table:
-                own = [full for full in table if "." not in name and full.partition(".")[0] in used]
+                end = f".{name.replace('.', '_')}"  # seed.threshold, as sweeps call it, is the seed_threshold of a method
+                own = [full for full in table if full.partition(".")[0] in used and ("." not in name or full.endswith(end))]
                 option = name.lower().replace("_", "-")
                 hint = f"; it is the option --{option}" if option in OPTIONS else nearest(name, own or table)
                 problems.append(f"there is no setting {name!r}{hint}")

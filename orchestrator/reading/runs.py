@@ -116,7 +116,7 @@ def open_run(store: Path, name: str) -> FinishedRun:
     """The finished run called `name` below `<store>/runs`; WrongInput with the nearest name if there is none."""
     found = {path.parent.name: path for path in result_files(store)}
     if name not in found:
-        if name and (store / "runs" / name).is_dir():
+        if name and name == Path(name).name and (store / "runs" / name).is_dir():  # a path, such as NAME/, is no name
             raise WrongInput(f"run {name} has no results yet; the command that launched it continues it")
         check_store(store)
         if sweep := read_json(store / "sweeps" / name / RECORD):

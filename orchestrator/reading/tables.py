@@ -5,7 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rich import box
-from rich.console import Console
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 
 from orchestrator.planning import scores
@@ -19,6 +20,7 @@ from orchestrator.reading.results import subjects
 from orchestrator.reading.summary import Group, Row
 
 WIDEST = 10_000  # columns of a console on which every table has its natural width
+NARROWEST = 5  # columns of a terminal into which long cells are wrapped
 PIPED_WIDTH = 400  # width if output goes to a file or another program, where a line should hold what belongs together
 
 
@@ -37,7 +39,7 @@ def warn(console: Console, warnings: Iterable[str]) -> None:
 
 def table(*columns: str, title: str = "", wrap: bool = True) -> Table:
     """An empty table with `columns`; titles that start with '>' are right-aligned; without `wrap` cells stay on one line."""
-    made = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    made = _Whole(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for number, name in enumerate(columns):
         right = name.startswith(">")
         made.add_column(
@@ -47,6 +49,17 @@ def table(*columns: str, title: str = "", wrap: bool = True) -> Table:
             no_wrap=not wrap or number == 0 or right,
         )
     return made
+
+
+class _Whole(Table):
+    """A table that loses nothing in a terminal too narrow for it: its lines are longer, and the terminal wraps them."""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for column in self.columns:
+            longest = max(cell_len(str(cell)) for cell in (column.header, *column.cells))
+            column.min_width = longest if column.no_wrap else min(longest, NARROWEST)
+        least = sum((column.min_width or 0) + 2 for column in self.columns)  # with the gaps between columns
+        return super().__rich_console__(console, options.update(width=max(options.max_width, least)))
 
 
 def fitting(columns: Sequence[str], rows: Sequence[Sequence[str]], optional: Sequence[str], room: int, title: str = "") -> Table:
