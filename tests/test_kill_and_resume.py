@@ -91,7 +91,8 @@ def test_sigterm_checkpoints_and_the_same_command_continues(undisturbed: tuple[P
     process.terminate()
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 130 and "the same command continues" in output and "Traceback" not in output
-    assert launch(images, store, "--engine", "local").returncode == 0
+    done = launch(images, store, "--engine", "local")
+    assert done.returncode == 0 and "amn-network: goes on from its checkpoint" in done.stdout
     assert digests(store) == expected
 
 
