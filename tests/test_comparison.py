@@ -299,9 +299,12 @@ def test_without_masks_the_page_shows_what_each_run_made(
     settings = (f"cam.seed_threshold={threshold}", "backbone.name=small", "backbone.weights=none")
     for method in ("cam+none", "cam+crf"):
         finished_run(tmp_path / "store", image_set, method, engine=BlindEngine, assignments=settings)
-    page = tmp_path / "page.html"
-    assert command("compare", "cam+none", "cam+crf", "--to", page, "--store", tmp_path / "store")[0] == 0
-    layers = Page(page.read_text(encoding="utf-8")).layers
+    path = tmp_path / "page.html"
+    code, shown, _ = command("compare", "cam+none", "cam+crf", "--to", path, "--store", tmp_path / "store")
+    assert code == 0 and shown.startswith("note: nothing of cam+none was scored")
+    page = Page(path.read_text(encoding="utf-8"))
+    assert page.addresses[:2] == ["#figures", "#images"]
+    layers = page.layers
     above = " above 0.50 (auto)" if threshold == "auto" else ""
     assert layers["train"] == [
         *(f"{method}: {what}" for method in ("cam+none", "cam+crf") for what in (f"seed{above}", "pseudo mask")),
