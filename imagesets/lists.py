@@ -20,6 +20,13 @@ def unread_images(folder: Path) -> list[str]:
     return [f"images in {folder} in formats that are not read: {len(names)} ({named(names)})"] if names else []
 
 
+def images_below(folder: Path, are_not: str) -> list[str]:
+    """One sentence on the images in folders of `folder`, which "are not copied" or the like, or none."""
+    below = [path for path in folder.glob("*/**/*") if path.suffix.lower() in IMAGE_SUFFIXES and path.name[0] != "."]
+    names = sorted(str(path.relative_to(folder)) for path in below)
+    return [f"images in folders of {folder} {are_not}: {len(names)} ({named(names)})"] if names else []
+
+
 def read_lines(path: Path) -> list[str]:
     """The lines of a UTF-8 text file that are not blank, without surrounding blanks."""
     try:

@@ -12,7 +12,7 @@ from imagesets.folder import CLASSES, checked_classes, found_classes
 from imagesets.image_set import IMAGES, LISTS, MASKS
 from imagesets.label_files import Names
 from imagesets.labels import LABEL_LIST, from_names, reader_of
-from imagesets.lists import IMAGE_SUFFIXES, entry_of, held_out, unread_images, write_lines
+from imagesets.lists import IMAGE_SUFFIXES, entry_of, held_out, images_below, unread_images, write_lines
 
 TABLE = "image_labels.csv"
 ABOUT = """# What belongs where
@@ -73,17 +73,9 @@ def write_skeleton(folder: Path, classes: Sequence[str], files: Mapping[str, Pat
 
 def left_out(folder: Path, files: Mapping[str, Path], labels: Names | None) -> list[str]:
     """A sentence on each thing that is not taken: images of other formats, those in folders below, labels of other images."""
-    below = [path for path in folder.glob("*/**/*") if path.suffix.lower() in IMAGE_SUFFIXES and path.name[0] != "."]
     others = [id for id in labels or () if _without_blanks(id) not in files]
-    return [
-        *unread_images(folder),
-        *_told(f"images in folders of {folder} are not copied", sorted(str(path.relative_to(folder)) for path in below)),
-        *_told(f"--labels names images that are not in {folder}", others),
-    ]
-
-
-def _told(what: str, names: Sequence[str]) -> list[str]:
-    return [f"{what}: {len(names)} ({named(names)})"] if names else []
+    told = [f"--labels names images that are not in {folder}: {len(others)} ({named(others)})"] if others else []
+    return [*unread_images(folder), *images_below(folder, "are not copied"), *told]
 
 
 def photographs_in(folder: Path) -> dict[str, Path]:

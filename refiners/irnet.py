@@ -1,7 +1,7 @@
 """IRNet (Ahn, Cho & Kwak, CVPR 2019): class boundaries and displacements to object centres from a frozen backbone's taps.
 
 Layer names and group sizes are those of the public code, so the heads of its checkpoints fit. The upsampling factors follow
-from the taps, so any backbone and stride will do.
+from the taps, so any backbone with five taps, the first two on one grid, and any stride will do.
 """
 
 from collections.abc import Sequence

@@ -5,6 +5,7 @@ import csv
 import io
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from orchestrator.storage.store import Store
 from tests.browser import needs_chromium, opened
 from tests.conftest import Command, write_image_set
 from tests.finished_run import finished_run
+from tests.test_report import BlindEngine, Page
 from training.randomness import generator
 
 
@@ -273,6 +275,42 @@ def test_a_page_of_runs_whose_images_were_moved_has_all_but_the_images(store: Pa
             assert "the page shows no images" in page.read_text() and 'id="sheets"' not in page.read_text()
     finally:
         (tmp_path / "moved").rename(images)
+
+
+def test_the_pages_of_a_run_whose_maps_were_removed_have_all_but_the_images(
+    store: Path, command: Command, tmp_path: Path
+) -> None:
+    (seed, *_) = results_of(store, "cam+irn", 0)["rows"]
+    folder = Store(store).folder(seed["stage"], seed["key"])
+    folder.rename(tmp_path / "removed")
+    try:
+        code, shown, _ = command("report", "cam+irn", "--to", tmp_path / "page.html", "--store", store)
+        told = "the page shows no images: the result of cam-maps is no longer in the store; launch its run again"
+        assert code == 0 and told in " ".join(shown.split())
+    finally:
+        (tmp_path / "removed").rename(folder)
+
+
+@pytest.mark.parametrize("threshold", ["auto", "0.4"])
+def test_without_masks_the_page_shows_what_each_run_made(
+    image_set: Path, command: Command, tmp_path: Path, threshold: str
+) -> None:
+    shutil.rmtree(image_set / "SegmentationClass")
+    settings = (f"cam.seed_threshold={threshold}", "backbone.name=small", "backbone.weights=none")
+    for method in ("cam+none", "cam+crf"):
+        finished_run(tmp_path / "store", image_set, method, engine=BlindEngine, assignments=settings)
+    path = tmp_path / "page.html"
+    code, shown, _ = command("compare", "cam+none", "cam+crf", "--to", path, "--store", tmp_path / "store")
+    assert code == 0 and shown.startswith("note: nothing of cam+none was scored")
+    page = Page(path.read_text(encoding="utf-8"))
+    assert page.addresses[:2] == ["#figures", "#images"]
+    layers = page.layers
+    above = " above 0.50 (auto)" if threshold == "auto" else ""
+    assert layers["train"] == [
+        *(f"{method}: {what}" for method in ("cam+none", "cam+crf") for what in (f"seed{above}", "pseudo mask")),
+        *(f"maps of {method}: seed{above}" for method in ("cam+none", "cam+crf")),
+    ]
+    assert layers["val"] == ["cam+none: segmentation", "cam+crf: segmentation"]
 
 
 @needs_chromium

@@ -87,7 +87,7 @@ def test_sigterm_checkpoints_and_the_same_command_continues(undisturbed: tuple[P
     process.terminate()
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 130 and "the same command continues" in output and "Traceback" not in output
-    finish(images, store, "--engine", "local")
+    assert "amn-network: goes on from its checkpoint" in finish(images, store, "--engine", "local").stdout
     assert digests(store) == expected
 
 

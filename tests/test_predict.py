@@ -96,19 +96,26 @@ def test_everything_that_cannot_be_read_is_told_before_anything_is_computed(
     assert all(name in errors for name in ("val_0.png cannot be read", "words.jpg cannot be read", "val_1.png of another image"))
 
 
-def test_images_in_other_formats_are_told(
+def test_images_in_other_formats_and_in_folders_below_are_told(
     command: Command, finished: tuple[Path, str], photographs: Path, tmp_path: Path
 ) -> None:
     (photographs / "b.heic").write_bytes(b"")
+    (photographs / "more").mkdir()
+    shutil.copy(photographs / "val_0.png", photographs / "more/c.PNG")
     code, shown, _ = command("predict", finished[1], "--store", finished[0], "--images", photographs, "--to", tmp_path / "out")
     assert code == 0 and "images in" in shown and "in formats that are not read: 1 (b.heic)" in shown
+    assert "are not segmented: 1 (more/c.PNG)" in " ".join(shown.split())
 
 
-@pytest.mark.parametrize(("name", "sentence"), [("empty", "holds no image"), ("nowhere", "there is no such folder")])
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [("empty", "holds no image"), ("nowhere", "there is no such folder"), ("a.jpg", "this is a file; give its folder")],
+)
 def test_a_folder_without_images_is_refused(
     command: Command, finished: tuple[Path, str], tmp_path: Path, name: str, sentence: str
 ) -> None:
     (tmp_path / "empty").mkdir()
+    (tmp_path / "a.jpg").touch()
     code, _, errors = command("predict", finished[1], "--store", finished[0], "--images", tmp_path / name, "--to", tmp_path / "o")
     assert code == 2 and sentence in errors
 

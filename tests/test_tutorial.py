@@ -92,6 +92,7 @@ def test_the_tutorial_makes_a_segmenter_of_photographs(place: Path) -> None:
     assert "nothing was scored" in run(first, place)
     run(export, place)
     run(report, place)
+    assert "data:image/webp" in (place / "report.html").read_text()
     assert len(list((place / "pseudo_masks").glob("*.png"))) == 32
     masks_for_val(place)
     told = run(again, place)

@@ -16,7 +16,7 @@ from imagesets.deep_image import DeepItem, Range
 from imagesets.errors import WrongInput, named, refuse
 from imagesets.file_check import file_problems, size_of
 from imagesets.item import Item
-from imagesets.lists import IMAGE_SUFFIXES, unread_images
+from imagesets.lists import IMAGE_SUFFIXES, images_below, unread_images
 from imagesets.overlay import legend, overlay
 from orchestrator.afterwards.export import about_run, check_form, write
 from orchestrator.afterwards.new_folder import new_folder, refuse_used
@@ -65,7 +65,7 @@ def predict(
     check_tile(also.tile, f"--tile {also.tile}")
     refuse_used(target)
     items = images_of(images, range_of(run))
-    for sentence in unread_images(images):
+    for sentence in _left_out(images):
         display.say(f"warning: {sentence}")
     stage = run.prediction_stage
     source = run.network_stage
@@ -133,12 +133,19 @@ def images_of(folder: Path, range: Range) -> list[Item]:
     Raises WrongInput with all problems if images cannot be read or share an id, and if there are no images.
     """
     if not folder.is_dir():
-        raise WrongInput(f"--images {folder}: there is no such folder")
+        raise WrongInput(
+            f"--images {folder}: {'this is a file; give its folder' if folder.is_file() else 'there is no such folder'}"
+        )
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
     if not paths:
-        raise WrongInput("; ".join([f"--images {folder} holds no image ({', '.join(IMAGE_SUFFIXES)})", *unread_images(folder)]))
+        raise WrongInput("; ".join([f"--images {folder} holds no image ({', '.join(IMAGE_SUFFIXES)})", *_left_out(folder)]))
     refuse([*_doubled(paths), *file_problems(paths, range)], str(folder), outcome=", nothing was segmented")
     return [DeepItem(path.stem, path, (), range=range) for path in paths]
+
+
+def _left_out(folder: Path) -> list[str]:
+    """Sentences on images in other formats and in folders of the folder."""
+    return [*unread_images(folder), *images_below(folder, "are not segmented")]
 
 
 def _place() -> tuple[str, int]:

@@ -65,7 +65,8 @@ def compare(
     runs = Runs(store.resolve())
     comparison = compared(runs, names, files)
     console = terminal()
-    console.print(terminal_table(comparison, console.width))
+    if comparison.lines:
+        console.print(terminal_table(comparison, console.width))
     for warning in [*filter(None, map(runs.chosen, names)), *comparison.warnings]:
         console.print(f"note: {warning}")
     for path in to:

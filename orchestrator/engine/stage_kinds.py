@@ -81,6 +81,8 @@ class Making:
             self.tell(f"warning: {name}: the checkpoint {checkpoint} is damaged, so the training begins anew")
             job.attempt.remove(CHECKPOINT)
             resumed = False
+        if resumed:
+            self.display.say(f"{name}: goes on from its checkpoint")
         with beside(partial(self._watch, name, job.folder), LOOK), job.attempt.following():
             spent, lost = self._attempts(job, name)
         path = job.attempt.file(NETWORK)

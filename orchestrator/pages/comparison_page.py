@@ -3,7 +3,7 @@
 This module decides what is shown. comparison.html.j2 has the layout, browser.js the behaviour.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,9 @@ from orchestrator.pages import SAMPLES
 from orchestrator.pages.comparison_figures import figures
 from orchestrator.pages.confusion import Scored, matrices
 from orchestrator.pages.page import write
-from orchestrator.pages.report import drawable, layer_of, title
+from orchestrator.pages.report import chosen, layer_of, title
 from orchestrator.pages.samples import sheet
+from orchestrator.planning import scores
 from orchestrator.reading import formats
 from orchestrator.reading.comparison import Comparison, Entry
 from orchestrator.reading.runs import FinishedRun
@@ -52,18 +53,22 @@ def sheets(entries: Sequence[Entry], store: Path, count: int = SAMPLES) -> list[
     """For each list the images with the results of the first run of each entry that has the same images as the first entry."""
     first = dict(entries[0].group.first)
     images, made = FinishedRun(first["run"], Store(store), first).images(make=True), []
-    for split in dict.fromkeys(split for entry in entries for _, split in entry.last):
-        rows = [
-            (entry.label, row.about)
-            for entry in entries
-            for (quantity, on), row in entry.last.items()
-            if on == split and drawable(quantity)
-        ]
+    shown = [(entry.label, row) for entry in entries for row in _last(entry) if scores.drawable(row["quantity"])]
+    for split in dict.fromkeys(row["split"] for _, row in shown):
+        rows = [(label, row) for label, row in shown if row["split"] == split]
         alike = [(label, about) for label, about in rows if about["masks"] == rows[0][1]["masks"]]
-        layers = [layer_of(Store(store), about, f"{label}: {title(about['quantity'])}", images.classes) for label, about in alike]
-        if layers:
-            made.append(sheet(split, images.items(split, with_masks=True), layers, images.classes, count))
+        layers = [
+            layer_of(Store(store), about, f"{label}: {title(about['quantity'])}{chosen(about)}", images.classes)
+            for label, about in alike
+        ]
+        made.append(sheet(split, images.items(split, with_masks=images.has_masks(split)), layers, images.classes, count))
     return made
+
+
+def _last(entry: Entry) -> list[Mapping[str, Any]]:
+    """The last row of each quantity on each list in an entry's first run, also of what has no score for want of masks."""
+    made = {(row["quantity"], row["split"]): row for row in entry.group.first.get("unscored", ())}  # runs of older versions
+    return [*(row.about for row in entry.last.values()), *made.values()]
 
 
 def _scored(comparison: Comparison) -> Iterator[Scored]:

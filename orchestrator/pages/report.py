@@ -9,12 +9,13 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from imagesets.errors import WrongInput
 from orchestrator.pages import figures
 from orchestrator.pages.confusion import matrices
 from orchestrator.pages.page import write
 from orchestrator.pages.regions import regions
 from orchestrator.pages.samples import Layer, sheet
-from orchestrator.planning import choosing, scores
+from orchestrator.planning import scores
 from orchestrator.planning.planned_stage import PlannedStage
 from orchestrator.planning.prepared import Prepared
 from orchestrator.planning.published import figures_of, published
@@ -23,6 +24,7 @@ from orchestrator.planning.references import resolve
 from orchestrator.planning.score_recipe import Details
 from orchestrator.reading.by_image import scores_of_images
 from orchestrator.reading.numbers import told_figures
+from orchestrator.reading.protocol import THRESHOLD_BY
 from orchestrator.reading.results import cost_unit, entry, subjects, total, used_settings
 from orchestrator.storage.place import HISTORY
 from orchestrator.storage.store import Store, read_json, read_manifest, seconds
@@ -60,7 +62,7 @@ def write_report(prepared: Prepared, results: Mapping[str, Any], folder: Path) -
             if (shown := step.stage.recipe.regions)
         ],
         matrices=matrices(((f"{row['name']} on {row['split']}", [row], classes) for row in rows), prepared.planner.store),
-        sheets=_sheets(prepared, rows),
+        sheets=_sheets(prepared, rows, results["unscored"]),
         settings=_groups(used_settings(results)),
         versions=_newest(steps).get("versions", {}),
         commit=_newest(steps).get("commit", ""),
@@ -133,18 +135,13 @@ def _histories(steps: Sequence[PlannedStage]) -> list[tuple[PlannedStage, list[d
     return [(step, history) for step, history in zip(steps, histories, strict=True) if history]
 
 
-def _sheets(prepared: Prepared, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _sheets(prepared: Prepared, rows: Sequence[Mapping[str, Any]], unscored: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Samples of every list with a score whose results can be drawn, and of the lists without masks."""
+    named = [(row, row["name"]) for row in rows if scores.drawable(row["quantity"])]
+    named += [(row, f"{title(row['quantity'])} ({row['component']}){chosen(row)}") for row in unscored]
     layers: dict[str, list[Layer]] = {}
-    for row in rows:
-        if drawable(row["quantity"]):
-            layers.setdefault(row["split"], []).append(
-                layer_of(prepared.planner.store, row, row["name"], prepared.images.classes)
-            )
-    for step in prepared.steps:
-        if step.manifest and drawable(step.stage.recipe.scored):
-            for name in set(step.stage.lists).intersection(prepared.unscored):
-                layers.setdefault(name, []).extend(_unscored_layers(prepared, step))
+    for row, name in named:
+        layers.setdefault(row["split"], []).append(layer_of(prepared.planner.store, row, name, prepared.images.classes))
     return [
         sheet(
             split,
@@ -157,29 +154,19 @@ def _sheets(prepared: Prepared, rows: Sequence[Mapping[str, Any]]) -> list[dict[
     ]
 
 
-def _unscored_layers(prepared: Prepared, step: PlannedStage) -> Iterator[Layer]:
-    """What a stage made for a list that has no masks; none if the run ended before it chose the threshold."""
-    stage = step.stage
-    component, told = stage.in_place_of or stage.component, f"{title(stage.recipe.scored)} ({stage.component})"
-    threshold = prepared.settings.get(f"{component}.{scores.quantities()[stage.recipe.scored].threshold}")
-    if threshold != AUTO:
-        yield Layer(told, step.folder, threshold, stage.recipe.read)
-    elif (found := choosing.number_for(step, prepared.steps)) is not None:
-        yield Layer(f"{told} above {found:.2f} ({AUTO})", step.folder, found, stage.recipe.read)
-
-
-def drawable(quantity: str) -> bool:
-    """Whether the quantity is label maps, or maps that a threshold makes into label maps."""
-    about = scores.quantities().get(quantity)
-    return about is not None and (about.label_maps or bool(about.threshold))
+def chosen(row: Mapping[str, Any]) -> str:
+    """The threshold of maps that were not scored, if the run has chosen it, as the end of a title."""
+    return f" above {row['protocol']['threshold']:.2f} ({AUTO})" if THRESHOLD_BY in row["protocol"] else ""
 
 
 def layer_of(store: Store, row: Mapping[str, Any], title: str, classes: Sequence[str]) -> Layer:
-    """The scored result of a row as a layer over photographs."""
+    """The result of a row as a layer over photographs; WrongInput if it is no longer in the store."""
     folder = store.folder(row["stage"], row["key"])
-    read = (read_manifest(folder) or {}).get("read", "")
+    manifest = read_manifest(folder)
+    if manifest is None:
+        raise WrongInput(f"the result of {row['stage']} is no longer in the store; launch its run again")
     known = scores_of_images(row, store, classes)
-    return Layer(title, folder, row["protocol"].get("threshold"), read, row["quantity"], known)
+    return Layer(title, folder, row["protocol"].get("threshold"), manifest.get("read", ""), row["quantity"], known)
 
 
 def _groups(settings: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, Any]]]]:

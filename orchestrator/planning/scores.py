@@ -97,6 +97,12 @@ def label_maps() -> Mapping[str, Quantity]:
     return {name: quantity for name, quantity in quantities().items() if quantity.label_maps}
 
 
+def drawable(quantity: str) -> bool:
+    """Whether the quantity is label maps, or maps that a threshold makes into label maps."""
+    about = quantities().get(quantity)
+    return about is not None and (about.label_maps or bool(about.threshold))
+
+
 def of_word(word: str) -> str:
     """The quantity as which a stage that writes `word` is scored, rather than one that scores every such stage."""
     found = {name: quantity for name, quantity in quantities().items() if quantity.word == word}

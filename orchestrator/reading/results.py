@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from imagesets.errors import WrongInput
-from orchestrator.planning import scores
+from orchestrator.planning import choosing, scores
 from orchestrator.planning.planned_stage import PlannedStage, ancestors
 from orchestrator.planning.prepared import Prepared
-from orchestrator.planning.recipe import StageRecipe
+from orchestrator.planning.recipe import AUTO, StageRecipe
 from orchestrator.planning.recipes import load_all
-from orchestrator.reading.protocol import imports, owner, protocol
+from orchestrator.reading.protocol import THRESHOLD_BY, imports, owner, protocol
 from orchestrator.storage.place import RESULTS, place_of
 from orchestrator.storage.store import read_json, seconds, write_json
 
@@ -37,6 +37,7 @@ def results(prepared: Prepared) -> dict[str, Any]:
         "settings": dict(prepared.settings),
         "used": [*prepared.experiment.used, *(name for name in prepared.settings if name.startswith("images."))],
         "rows": _rows(prepared),
+        "unscored": list(_unscored(prepared)),
         "stages": [_stage(step) for step in prepared.steps],
         "finished": time.time(),
     }
@@ -136,6 +137,34 @@ def _rows(prepared: Prepared) -> list[dict[str, Any]]:
     rows = [_row(prepared, steps) for steps in places.values()]
     _mark_choosing(rows, prepared.settings["images.selection"])
     return _with_oracles(rows)
+
+
+def _unscored(prepared: Prepared) -> Iterator[dict[str, Any]]:
+    """A row without a score for what was made for each list without masks, so that pages can show it.
+
+    Maps whose threshold the run should choose have none if it ended before that.
+    """
+    for step in prepared.steps:
+        if step.manifest and scores.drawable(step.stage.recipe.scored) and (threshold := _threshold(prepared, step)) is not None:
+            yield from (
+                {
+                    **{"quantity": step.stage.recipe.scored, "component": step.stage.component, "split": split},
+                    **{"stage": step.stage.name, "key": step.result, "masks": step.identity["images"], "evaluations": []},
+                    "protocol": threshold,
+                }
+                for split in step.stage.lists
+                if split in prepared.unscored
+            )
+
+
+def _threshold(prepared: Prepared, step: PlannedStage) -> dict[str, Any] | None:
+    """The threshold of a stage's maps as a protocol has it, empty if they need none; None if it is not chosen yet."""
+    name = scores.quantities()[step.stage.recipe.scored].threshold
+    value = prepared.settings.get(f"{step.stage.in_place_of or step.stage.component}.{name}")
+    if value != AUTO:
+        return {} if value is None else {"threshold": value}
+    chosen = choosing.number_for(step, prepared.steps)
+    return None if chosen is None else {"threshold": chosen, THRESHOLD_BY: AUTO}
 
 
 def _mark_choosing(rows: list[dict[str, Any]], selection: str) -> None:

@@ -61,6 +61,6 @@ def check_near(found: Mapping[str, Mapping[str, Any]], expected: Mapping[str, Ma
             for records in (found, expected)
         )
         if np.issubdtype(other.dtype, np.floating):
-            assert np.linalg.norm(own.astype(float) - other) < 0.2 * np.linalg.norm(other.astype(float)), name
+            assert np.linalg.norm(own.astype(float) - other) <= 0.2 * np.linalg.norm(other.astype(float)), name
         else:
             assert (own == other).mean() > 0.95, name
