@@ -66,7 +66,6 @@ def test_a_column_has_a_value_of_each_class_if_the_paper_prints_lists_in_it() ->
             assert column.by_class == any(isinstance(value, list) for value in printed), f"{table.id}: {column.name}"
 
 
-
 def test_every_row_with_an_expression_plans(planned: Planned) -> None:
     rows = [row for _, rows in planned.values() for row in rows if row.row.expression]
     assert len(rows) >= 376 and not [row.refusal for row in rows if row.refusal]

@@ -57,7 +57,7 @@ class _Whole(Table):
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         for column in self.columns:
             longest = max(cell_len(str(cell)) for cell in (column.header, *column.cells))
-            column.min_width = longest if column.no_wrap else min(longest, NARROWEST)
+            column.min_width = longest if column.no_wrap else max(column.min_width or 0, min(longest, NARROWEST))
         least = sum((column.min_width or 0) + 2 for column in self.columns)  # with the gaps between columns
         return super().__rich_console__(console, options.update(width=max(options.max_width, least)))
 
