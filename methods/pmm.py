@@ -151,7 +151,7 @@ class LabelledWindow:
         return {"image": torch.from_numpy(image), "labels": torch.from_numpy(labels)}
 
     def _drawn(self, item: Item, size: tuple[int, int], rng: np.random.Generator) -> tuple[Box, np.ndarray]:
-        """A window of an image of `size` and its labels; if many windows show no class, it may be one of these."""
+        """The first drawn window of an image of `size` that shows a class, else the last one drawn, and its labels."""
         boxes, labels = self.windows.at(float(rng.choice(self.windows.scales)), size), item.multi_hot(self.classes)
         sure = self._sure(item, size)
         for _ in boxes:
