@@ -2,4 +2,5 @@
 
 import os
 
-os.environ["RAY_TRAIN_V2_ENABLED"] = "1"  # a shell that asks for Ray Train's first version, for another project, has other names
+# a shell may ask for the first version of Ray Train, for another project; that version lacks what `ray_engine` imports
+os.environ["RAY_TRAIN_V2_ENABLED"] = "1"
