@@ -1,6 +1,7 @@
 """`submit` before it sends: what would be sent, and what is refused in one sentence."""
 
 import http.server
+import logging
 import shlex
 import subprocess
 import sys
@@ -227,6 +228,7 @@ def test_a_tracking_uri_that_is_not_sent_is_not_checked(command: Command, monkey
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///relative.db")
     code, _, errors = command("submit", "--address", f"127.0.0.1:{free_port()}", *LAUNCH)
     assert code == 2 and "nothing answers at http://127.0.0.1" in errors
+    assert not logging.root.manager.disable  # a later launch in this process keeps its log
 
 
 @pytest.mark.parametrize(

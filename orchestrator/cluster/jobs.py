@@ -20,6 +20,11 @@ from orchestrator.planning.nearest import nearest
 PORT = 8265  # of Ray's dashboard, which is also its job server
 PATIENCE = 30  # seconds for an answer
 OVERRIDING = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")  # Ray prefers these to the address that it is given
+UPLOADING = (  # modules of Ray that log a line for every upload
+    "ray.dashboard.modules.dashboard_sdk",
+    "ray.dashboard.modules.job.sdk",
+    "ray._private.runtime_env.packaging",
+)
 OURS = "wsss-orch"  # a key of a job's metadata: the version of wsss-orch that submitted it
 RESOURCES = ("CPU", "GPU")
 COMMAND = "command"  # another key: the command that the job runs
@@ -58,7 +63,8 @@ def connect(address: str) -> Client:
     url = url_of(address)
     for name in OVERRIDING:
         os.environ.pop(name, None)
-    logging.disable(logging.INFO)  # Ray prints a line for every upload
+    for name in UPLOADING:
+        logging.getLogger(name).setLevel(logging.WARNING)
     with answered(url):
         client = Client(url)
         there = client.get("/api/version")["ray_version"]
