@@ -18,10 +18,10 @@ def change(before: State, after: State) -> torch.Tensor:
 
 
 def check_recorded(made: Made, device: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Train in six steps with and without recorded calls; the losses and the weights must be equal within rounding."""
+    """Train in four steps with and without recorded calls; the losses and the weights must be equal within rounding."""
     recorded = []
     monkeypatch.setattr(graphs, "Graph", lambda *call: recorded.append(call) or Graph(*call))
-    longer = {name: steps for name in made.job.settings for end, steps in {"epochs": 3, "iterations": 6}.items() if name == end}
+    longer = {name: steps for name in made.job.settings for end, steps in {"epochs": 2, "iterations": 4}.items() if name == end}
     plain, other = (
         made.again(folder / str(wanted), device, changed={**longer, "training.graphs": wanted}) for wanted in (False, True)
     )
