@@ -16,9 +16,9 @@ install: .venv/installed ## the project and its tools in .venv
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
-test: install ## the fast tests, whole runs, runs that are killed and resumed, what starts processes, the tutorial and the examples
+test: install ## the fast tests, whole runs, runs that are killed and resumed, what starts processes, devices, the tutorial and the examples
 	$(BIN)/pytest --numprocesses auto --maxprocesses 8 --dist loadfile
-	$(BIN)/pytest -m slow tests/test_end_to_end.py tests/test_kill_and_resume.py tests/test_loading.py tests/test_failures.py tests/test_pipeline.py tests/test_tutorial.py tests/test_examples.py
+	$(BIN)/pytest -m slow tests/test_end_to_end.py tests/test_kill_and_resume.py tests/test_loading.py tests/test_failures.py tests/test_pipeline.py tests/contracts/test_devices.py tests/test_tutorial.py tests/test_examples.py
 
 test-all: install ## everything but what needs a GPU
 	$(BIN)/pytest -m 'not gpu'
