@@ -57,7 +57,7 @@ class ImageSet:
         """The ids of one list, also those that are excluded."""
         path = self.list_path(list_name)
         if not path.is_file():
-            known = sorted(file.stem for file in path.parent.glob("*.txt"))
+            known = sorted(file.stem for file in path.parent.glob("*.txt") if file.is_file())
             raise WrongInput(
                 f"image set {self.name} has no list {list_name!r} in {path.parent}; it has {', '.join(known) or 'none'}; "
                 f"{path.name} would hold one image id a line, --list or, for a run, --set images.training=LIST or "

@@ -148,6 +148,7 @@ def test_supervised_trains_the_same_segmenter_on_the_official_masks() -> None:
     [
         ("lpcan+amn", "did you mean 'lpcam'"),
         ("lpcam+amm", "did you mean 'amn'"),
+        ("recam+cam,irn", r"called 'cam,irn'; did you mean 'cam\+irn'"),
         ("cam+supervised", "both of kind network"),
         ("lpcam++amn", "empty part"),
         ("supervised+irn", "irn needs .*maps"),

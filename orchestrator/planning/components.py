@@ -1,5 +1,6 @@
 """The components that a method expression names, in the order in which they become stages."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -54,6 +55,9 @@ def _words(expression: str) -> list[str]:
     words = spelled(expression).split("+")
     if not all(words):
         raise WrongInput(f"{expression!r} has an empty part; an expression is names joined by '+', such as lpcam+amn")
+    for word in words:
+        if len(parts := [part for part in re.split(r"[\s,;/&|]", word) if part]) > 1:
+            raise WrongInput(f"there is no method or refiner called {word!r}; did you mean {'+'.join(parts)!r}?")
     if twice := next((word for word in words if words.count(word) > 1), None):
         raise WrongInput(f"{expression!r} names {twice} twice; once is right")
     return words
