@@ -171,6 +171,13 @@ def test_a_mistake_is_one_sentence(command: Command, words: tuple[str, ...], why
     assert code == 2 and why in " ".join(errors.split())
 
 
+def test_a_row_that_would_be_refused_is_refused_before_the_images_are_drawn(command: Command) -> None:
+    code, shown, _ = command("table", "voc6-all", "--rows", "eps", "--rows", "cam+irn", "--segmenter", "upernet-small", "--plan")
+    assert code == 0 and "EPS is refused: eps needs saliency maps" in " ".join(shown.split())
+    code, _, errors = command("table", "voc6-all", "--rows", "eps", "--segmenter", "upernet-small", "--plan")
+    assert code == 2 and "no row of voc6-all can run, such as 'EPS': eps needs saliency maps" in " ".join(errors.split())
+
+
 def test_a_setting_may_be_for_some_rows(command: Command) -> None:
     asked = Asked(
         find_table("lpcam-2", "voc12"), "voc12:x", STORE, assignments=("cam.epochs=2", "amn:cam.epochs=3"), cluster=True

@@ -88,7 +88,7 @@ def prepare_images(
     ] = None,
     assign: Assign = [],
 ) -> None:
-    """Make lists, image-level labels and masks of a data set's own files. A stopped command goes on where it was.
+    """Make lists, image-level labels and masks of a data set's own files. A stopped command continues where it was.
 
     coco14 and coco: of COCO's instance annotations, by images.rule, in PATH/prepared-coco14-RULE or PATH/prepared-coco-RULE.
     voc12: the list train_aug (VOC's train and all of SBD except VOC's val: 10,582 images); VOC's own masks are kept.

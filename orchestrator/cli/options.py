@@ -94,7 +94,7 @@ StoreRoot = Annotated[
     Path, paths.option("--store", callback=store_root, help="Where results are kept: a folder, or s3://bucket/prefix.")
 ]
 ImagesRoot = Annotated[Path, paths.option("--store", callback=store_root, help="Where built-in images are kept.")]
-Engine = Annotated[str, typer.Option(help="ray, or local: this process and no Ray, quicker for some 100 images.")]
+Engine = Annotated[str, typer.Option(help="ray, or local: this process and no Ray, faster for up to 200 images.")]
 RayAddress = Annotated[str, typer.Option(help="A running Ray cluster; a private one on this machine by default.")]
 Exclude = Annotated[Path | None, paths.option(help="A file of image ids to leave out, one a line.")]
 Until = Annotated[str, typer.Option(help="Stop after this stage.")]

@@ -8,7 +8,7 @@ from orchestrator.planning.experiment import Experiment, experiment, repeat
 from orchestrator.planning.nearest import closest
 from orchestrator.planning.plan import Planner
 from orchestrator.planning.prepared import Prepared, plan_part
-from orchestrator.planning.refusals import effective
+from orchestrator.planning.refusals import effective, problems
 from orchestrator.planning.settings import parse_assignments
 from orchestrator.planning.stage import Stage, leading_to
 from orchestrator.planning.workers import dividing, room
@@ -64,6 +64,8 @@ def plan_rows(asked: Asked, wanted: Wanted, planner: Planner | None) -> list[Pla
         if planner:
             repeats = repeat(one, asked.seeds(row.row))
             row.runs = [plan_part(planner, each, row.stages, _label(asked, row.row, each)) for each in repeats]
+        elif found := problems(one, row.stages, {}):
+            row.refusal = "; ".join(found)
         row.names = [run.run for run in row.runs]
     return planned
 
