@@ -55,7 +55,7 @@ def test_the_network_gives_the_golden_maps_and_gradients_in_blocks_of_any_size(
     monkeypatch.setattr(pixel_correlation, "BLOCK", block)
     data = golden("seam_pcm")
     network = golden_network(data)
-    scores, refined = network.maps(data["img"], torch.arange(20).expand(2, 20))
+    scores, refined = network.maps(data["img"], torch.arange(20).expand(len(data["img"]), 20))
     close(scores, data["logits"])
     close(competing(scores), data["pcm_cam_in"])
     close(refined, data["pcm_out"])
@@ -70,8 +70,9 @@ def test_the_network_gives_the_golden_maps_and_gradients_in_blocks_of_any_size(
 
 def test_a_network_refines_the_classes_that_it_is_asked_for_as_it_does_among_all() -> None:
     data = golden("seam_pcm")
-    network, keys = golden_network(data), torch.tensor([[3, 17], [0, 5]])
-    every = network.maps(data["img"], torch.arange(20).expand(2, 20))[1]
+    network, images = golden_network(data), len(data["img"])
+    keys = torch.stack([torch.arange(20).roll(place + 3)[:2] for place in range(images)])
+    every = network.maps(data["img"], torch.arange(20).expand(images, 20))[1]
     close(network.maps(data["img"], keys)[1], seam.own_planes(every, keys))
 
 
@@ -79,8 +80,9 @@ def golden_step() -> tuple[dict[str, torch.Tensor], list[torch.Tensor], View, Vi
     data = golden("seam_step")
     inputs = [data[name].requires_grad_() for name in ("logits1", "pcm1", "logits2", "pcm2")]
     keys, shown = seam.own_classes(data["label"])
-    first = View(inputs[0], seam.own_planes(inputs[1], keys), (80, 80))
-    second = View(inputs[2], seam.own_planes(inputs[3], keys), (24, 24))
+    size = data["img"].shape[2:]
+    first = View(inputs[0], seam.own_planes(inputs[1], keys), size)
+    second = View(inputs[2], seam.own_planes(inputs[3], keys), [int(0.3 * side) for side in size])
     return data, inputs, first, second, keys, shown
 
 
@@ -108,14 +110,14 @@ def test_the_gradient_of_a_step_is_the_golden_one() -> None:
 
 
 class Answers(nn.Module):
-    """A network whose answers to views of 80 and of 24 pixels are given: scores [B,1+K,h,w] and refined maps of all classes."""
+    """A network whose answers to two views are given: scores [B,1+K,h,w] and refined maps of all classes."""
 
     def __init__(self, *inputs: torch.Tensor) -> None:
         super().__init__()
-        self.answers = {80: inputs[:2], 24: inputs[2:]}
+        self.answers = [inputs[:2], inputs[2:]]
 
     def maps(self, images: torch.Tensor, keys: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        scores, refined = self.answers[images.shape[-1]]
+        scores, refined = self.answers.pop(0)
         return scores, seam.own_planes(refined, keys)
 
 
