@@ -38,15 +38,16 @@ def features(golden) -> tuple[Head, torch.Tensor]:
 
 
 def test_pairs_are_the_golden_ones():
-    rows, columns = anchors((12, 12), 5)
-    cells = np.arange(144).reshape(12, 12)
+    size = TRAIN["label_map"].shape
+    rows, columns = anchors(size, 5)
+    cells = np.arange(TRAIN["label_map"].size).reshape(size)
     assert np.array_equal(cells[rows, columns].ravel(), TRAIN["ind_from"])
     ends = [cells[rows.start + y : rows.stop + y, columns.start + x : columns.stop + x].ravel() for y, x in OFFSETS]
     assert np.array_equal(ends, TRAIN["ind_to"]) and sorted(OFFSETS) == sorted(directions(5))
 
 
 def golden_label() -> np.ndarray:
-    stacks = TRAIN["label_scores_pooled"].transpose(2, 0, 1).reshape(2, -1, 12, 12)
+    stacks = TRAIN["label_scores_pooled"].transpose(2, 0, 1).reshape(2, -1, *TRAIN["label_map"].shape)
     return grid_labels(stacks, np.arange(stacks.shape[1] - 1))
 
 
@@ -67,7 +68,7 @@ def test_affinities_losses_and_gradients_are_the_golden_ones():
     made, vectors = features(TRAIN)
     affinity = affinities(vectors, 5)[ORDER]
     np.testing.assert_allclose(affinity.detach().flatten(2).transpose(0, 1), TRAIN["aff"], rtol=1e-5)
-    found = losses(affinity, golden_kinds(images=2))
+    found = losses(affinity, golden_kinds(images=len(vectors)))
     expected = [TRAIN["bg_loss"] / 4, TRAIN["fg_loss"] / 4, TRAIN["neg_loss"] / 2]
     np.testing.assert_allclose([loss.item() for loss in found.values()], expected, rtol=1e-5)
     total = sum(found.values())

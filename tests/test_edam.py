@@ -38,19 +38,21 @@ class Same(nn.Module):
 
 
 def golden_network(ref: dict[str, torch.Tensor]) -> edam.EDAM:
-    network = edam.EDAM(Same(10), 4, 8)  # type: ignore[arg-type]
+    width, channels, *_ = ref["w/d_d.weight"].shape
+    classes = len(ref["w/mask_layer.weight"]) - 1
+    network = edam.EDAM(Same(channels), classes, width)  # type: ignore[arg-type]
     own = {"mask_branch.weight": ref["w/mask_layer.weight"], "embedding.weight": ref["w/d_d.weight"]}
     own |= {"segments": ref["w/embedding.segment.weight"][:2]}
-    own["classifier"] = torch.cat([ref[f"w/fc_list.{k}.weight"].flatten(1) for k in range(4)])
+    own["classifier"] = torch.cat([ref[f"w/fc_list.{k}.weight"].flatten(1) for k in range(classes)])
     for kind in ("weight", "bias"):
-        layers = {name: [ref[f"w/trans_list.{k}.0.{theirs}.{kind}"] for k in range(4)] for name, theirs in PARTS.items()}
-        heads = [[ref[f"w/trans_list.{k}.0.attention.linear_layers.{i}.{kind}"] for i in range(3)] for k in range(4)]
+        layers = {name: [ref[f"w/trans_list.{k}.0.{theirs}.{kind}"] for k in range(classes)] for name, theirs in PARTS.items()}
+        heads = [[ref[f"w/trans_list.{k}.0.attention.linear_layers.{i}.{kind}"] for i in range(3)] for k in range(classes)]
         stacked = {**layers, "projected": [torch.cat(parts) for parts in heads]}
         plural = "weights" if kind == "weight" else "biases"
         own |= {f"attention.{plural}.{name}": torch.stack(found) for name, found in stacked.items()}
     for plural, letter in (("scales", "a_2"), ("shifts", "b_2")):
         for name, theirs in NORMS.items():
-            rows = [ref[f"w/trans_list.{k}.0.{theirs}.{letter}"] for k in range(4)]
+            rows = [ref[f"w/trans_list.{k}.0.{theirs}.{letter}"] for k in range(classes)]
             own[f"attention.{plural}.{name}"] = torch.stack(rows)
     network.load_state_dict(own)
     return network.eval()
@@ -63,7 +65,8 @@ def test_masks_and_logits_of_a_pair_are_the_public_code_s() -> None:
     torch.testing.assert_close(masks, ref["mask"], rtol=0, atol=2e-5)
     (logits,) = network.pair_logits(ref["feature"], masks, torch.tensor([[0, 1]]))
     torch.testing.assert_close(logits[:, ref["label_idx"].long()].flatten(), ref["logits"], rtol=0, atol=2e-5)
-    torch.testing.assert_close(position_codes(20, 8, masks), ref["w/embedding.position.pe"][0], rtol=0, atol=1e-6)
+    codes = ref["w/embedding.position.pe"][0]
+    torch.testing.assert_close(position_codes(*codes.shape, masks), codes, rtol=0, atol=1e-6)
 
 
 def test_the_rates_are_the_public_code_s() -> None:

@@ -33,7 +33,7 @@ def test_edges_and_labels_are_those_of_the_public_functions(source: str, name: s
     assert answer.dtype == torch.int64 and np.array_equal(answer[0], VECTORS[f"refined_{name}"])
 
 
-@pytest.mark.parametrize("case", range(4))
+@pytest.mark.parametrize("case", range(len(VECTORS["case_binary"])))
 def test_hand_made_superpixels_give_the_public_functions_labels(case: int) -> None:
     found = relabelled(VECTORS["case_label_in"][case].astype(np.uint8), 255 - VECTORS["case_binary"][case])
     assert np.array_equal(found, VECTORS["case_refined"][case])
@@ -82,9 +82,10 @@ def test_more_superpixels_than_uint8_counts_are_told_apart() -> None:
 @pytest.mark.parametrize("source", ["max", "classes"])
 def test_a_window_is_as_an_image_of_its_own_and_what_is_around_it_stays(source: str) -> None:
     maps, labels = torch.from_numpy(VECTORS["prob"])[None], torch.from_numpy(VECTORS["label_in"])[None]
-    wide, all_unknown = torch.nn.functional.pad(maps, (5, 0, 9, 40)), torch.full((1, 48 + 9 + 40, 64 + 5), 255)
-    all_unknown[:, 9:57, 5:] = labels
-    found = predicted(wide, all_unknown, source, torch.tensor([[9, 5, 57, 69]]))
-    assert torch.equal(found[:, 9:57, 5:].int(), predicted(maps, labels, source))
-    all_unknown[:, 9:57, 5:] = found[:, 9:57, 5:] = 0
+    wide, end = torch.nn.functional.pad(maps, (5, 0, 9, 40)), 9 + labels.shape[1]
+    all_unknown = torch.full((1, *wide.shape[2:]), 255)
+    all_unknown[:, 9:end, 5:] = labels
+    found = predicted(wide, all_unknown, source, torch.tensor([[9, 5, end, wide.shape[3]]]))
+    assert torch.equal(found[:, 9:end, 5:].int(), predicted(maps, labels, source))
+    all_unknown[:, 9:end, 5:] = found[:, 9:end, 5:] = 0
     assert torch.equal(found, all_unknown)

@@ -86,7 +86,7 @@ def test_maps_are_the_golden_ones_with_and_without_contexts():
 @pytest.mark.parametrize("index", [0, 1, 2])
 def test_prototypes_from_features_and_masks_are_the_golden_ones(index):
     data = golden("lpcam_cluster_full")
-    having = [image for image in range(8) if data["label"][image, index]]
+    having = [image for image in range(len(data["label"])) if data["label"][image, index]]
     masks = [data[f"mask{image}_u8"][data[f"keys{image}"] == index][0] / 100 for image in having]
     sets = zip(
         *(lpcam.split(data[f"feat{image}"], mask, 0.1)[:2] for image, mask in zip(having, masks, strict=True)), strict=True

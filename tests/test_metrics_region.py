@@ -104,7 +104,7 @@ def test_pseudo_masks_are_scored_as_irn_does():
 
 def test_rates_of_the_recurseed_lpcam_and_eps_scripts():
     golden = np.load(GOLDEN / "metrics_seg.npz")
-    matrix = sum(region.confusion(*pair, 7) for pair in zip(golden["gt"], golden["pred"], strict=True))
+    matrix = sum(region.confusion(*pair, len(golden["P"])) for pair in zip(golden["gt"], golden["pred"], strict=True))
     assert np.array_equal(matrix, golden["confusion"])
     for counts, name in ((matrix.sum(0), "P"), (matrix.sum(1), "T"), (np.diag(matrix), "TP")):
         assert np.array_equal(counts, golden[name])
@@ -137,8 +137,10 @@ def test_rates_of_the_recurseed_lpcam_and_eps_scripts():
 
 def test_a_sweep_of_thresholds_is_that_of_the_recurseed_script():
     golden = np.load(GOLDEN / "metrics_seg.npz")
-    grid, keys = golden["sweep_thresholds"], np.arange(6)
-    matrices = sum(thresholds.sweep(cam, keys, truth, grid, 6) for cam, truth in zip(golden["cam"], golden["gt"], strict=True))
+    grid, keys = golden["sweep_thresholds"], np.arange(golden["cam"].shape[1])
+    matrices = sum(
+        thresholds.sweep(cam, keys, truth, grid, len(keys)) for cam, truth in zip(golden["cam"], golden["gt"], strict=True)
+    )
     found = {
         "mIoU": 100 * region.miou(matrices),
         "FP": region.foreground_mean(region.false_positives(matrices)),
@@ -155,9 +157,10 @@ def test_a_sweep_of_thresholds_is_that_of_the_recurseed_script():
 
 def test_its_sweep_on_training_images_leaves_out_the_classes_that_an_image_is_not_labelled_with():
     golden = np.load(GOLDEN / "metrics_seg.npz")
-    totals = np.zeros((3, len(golden["sweep_thresholds"]), 7))
+    keys = np.arange(golden["cam"].shape[1])
+    totals = np.zeros((3, len(golden["sweep_thresholds"]), 1 + len(keys)))
     for cam, truth, labels in zip(golden["cam"], golden["gt"], golden["image_label"], strict=True):
-        matrices = thresholds.sweep(cam, np.arange(6), truth, golden["sweep_thresholds"], 6)
+        matrices = thresholds.sweep(cam, keys, truth, golden["sweep_thresholds"], len(keys))
         counts = np.stack([np.diagonal(matrices, axis1=1, axis2=2), matrices.sum(2), matrices.sum(1)])
         totals += counts * np.append(1, labels)
     right, true, predicted = totals

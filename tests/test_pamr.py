@@ -41,7 +41,7 @@ def test_inside_a_window_the_rest_of_the_image_counts_for_nothing():
     windows = known["window_y0x0y1x1"][None]
     found = pamr.refined_inside(known["image_01"], known["mask"], windows)
     torch.testing.assert_close(found, known["out_it10_window"], **CLOSE)
-    other = known["image_01"] + pamr.outside(windows, (40, 56))[:, None]
+    other = known["image_01"] + pamr.outside(windows, known["mask"].shape[2:])[:, None]
     assert torch.equal(pamr.refined_inside(other, known["mask"], windows), found)
 
 
@@ -57,7 +57,7 @@ def test_inside_a_window_the_rest_of_the_image_counts_for_nothing():
 )
 def test_it_refines_as_visinf_s_code(name, dilations, iterations):
     known = golden("pamr_visinf")
-    masks = torch.nn.functional.interpolate(known["mask"], size=(40, 56), mode="bilinear", align_corners=True)
+    masks = torch.nn.functional.interpolate(known["mask"], size=known["image"].shape[2:], mode="bilinear", align_corners=True)
     torch.testing.assert_close(pamr.refined(known["image"], masks, dilations, iterations), known[f"out_{name}"], **CLOSE)
 
 

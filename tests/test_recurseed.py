@@ -72,7 +72,7 @@ def a_pass(seed: int, labels: torch.Tensor) -> tuple[list[torch.Tensor], torch.T
 
 def test_the_chain_of_targets_is_the_golden_one() -> None:
     data = golden("recurseed_target")
-    labels, window, size = data["image_label"], data["window_y0x0y1x1"][None].long(), (32, 40)
+    labels, window, size = data["image_label"], data["window_y0x0y1x1"][None].long(), data["image"].shape[2:]
     taps, making = (data["feat1"], data["feat2"]), Making(layers=(1, 2), stride=4)
     cams = normalised_cams(data["cam_raw"], labels)
     close(cams, data["cam"], 1e-6)

@@ -15,9 +15,12 @@ from imagesets.labelled_crop import LabelledCrop
 from maps import pixel_correlation
 from maps.normalising import competing
 from maps.pixel_correlation import correlated
-from methods import seam
+from methods import fsl, isl, seam
 from methods.seam import View
+from orchestrator.engine.context import settings_of
+from orchestrator.planning.experiment import Request, experiment
 from tests.golden_vectors import golden
+from training.stage import Context, Training
 from training.transfer import to_device
 
 TERMS = ("loss", "cls", "cls1", "cls2", "rvmin1", "rvmin2", "er", "ecr1", "ecr2", "fs1", "is1")
@@ -52,7 +55,7 @@ def test_the_network_gives_the_golden_maps_and_gradients_in_blocks_of_any_size(
     monkeypatch.setattr(pixel_correlation, "BLOCK", block)
     data = golden("seam_pcm")
     network = golden_network(data)
-    scores, refined = network.maps(data["img"], torch.arange(20).expand(2, 20))
+    scores, refined = network.maps(data["img"], torch.arange(20).expand(len(data["img"]), 20))
     close(scores, data["logits"])
     close(competing(scores), data["pcm_cam_in"])
     close(refined, data["pcm_out"])
@@ -67,8 +70,9 @@ def test_the_network_gives_the_golden_maps_and_gradients_in_blocks_of_any_size(
 
 def test_a_network_refines_the_classes_that_it_is_asked_for_as_it_does_among_all() -> None:
     data = golden("seam_pcm")
-    network, keys = golden_network(data), torch.tensor([[3, 17], [0, 5]])
-    every = network.maps(data["img"], torch.arange(20).expand(2, 20))[1]
+    network, images = golden_network(data), len(data["img"])
+    keys = torch.stack([torch.arange(20).roll(place + 3)[:2] for place in range(images)])
+    every = network.maps(data["img"], torch.arange(20).expand(images, 20))[1]
     close(network.maps(data["img"], keys)[1], seam.own_planes(every, keys))
 
 
@@ -76,8 +80,9 @@ def golden_step() -> tuple[dict[str, torch.Tensor], list[torch.Tensor], View, Vi
     data = golden("seam_step")
     inputs = [data[name].requires_grad_() for name in ("logits1", "pcm1", "logits2", "pcm2")]
     keys, shown = seam.own_classes(data["label"])
-    first = View(inputs[0], seam.own_planes(inputs[1], keys), (80, 80))
-    second = View(inputs[2], seam.own_planes(inputs[3], keys), (24, 24))
+    size = data["img"].shape[2:]
+    first = View(inputs[0], seam.own_planes(inputs[1], keys), size)
+    second = View(inputs[2], seam.own_planes(inputs[3], keys), [int(0.3 * side) for side in size])
     return data, inputs, first, second, keys, shown
 
 
@@ -102,6 +107,48 @@ def test_the_gradient_of_a_step_is_the_golden_one() -> None:
     for gradient, name in zip(torch.autograd.grad(total, inputs), ("logits1", "pcm1", "logits2", "pcm2"), strict=True):
         expected = data[f"grad_seam_{name}"]
         assert (gradient - expected).abs().max() <= 2e-4 * expected.abs().max()
+
+
+class Answers(nn.Module):
+    """A network whose answers to two views are given: scores [B,1+K,h,w] and refined maps of all classes."""
+
+    def __init__(self, *inputs: torch.Tensor) -> None:
+        super().__init__()
+        self.answers = [inputs[:2], inputs[2:]]
+
+    def maps(self, images: torch.Tensor, keys: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        scores, refined = self.answers.pop(0)
+        return scores, seam.own_planes(refined, keys)
+
+
+@pytest.mark.parametrize(
+    ("row", "name", "method", "assignments"),
+    [
+        (0, "seam", "seam", ()),
+        (1, "isl_fsl", "seam+isl+fsl", ()),
+        (2, "isl_only", "seam+isl", ()),
+        (3, "fsl_only", "seam+fsl", ()),
+        (4, "isl_lambda1", "seam+isl", ("isl.weight=1",)),
+    ],
+)
+def test_a_step_with_hfpl_s_losses_at_their_defaults_is_the_golden_one(
+    monkeypatch: pytest.MonkeyPatch, row: int, name: str, method: str, assignments: tuple[str, ...]
+) -> None:
+    data, inputs, *_ = golden_step()
+    monkeypatch.setattr(isl, "drawn", lambda distributions, samples: data["indices"].long())
+    stages = experiment(Request(method, "voc12:x", assignments=assignments)).stages
+    (stage,) = (stage for stage in stages if stage.name == "seam-network")
+    own = settings_of(stage.settings)
+    network: Any = Answers(*inputs)
+    training = Training(network, seam.EquivarianceObjective(network, own.view_scale), *[None] * 3, 1, 1)  # type: ignore[arg-type]
+    context = Context(own, (), (), (), torch.device("cpu"))
+    for add_on in stage.add_ons:
+        training = {"isl": isl.adding, "fsl": fsl.adding}[add_on](training, context)
+    found, _ = training.objective({"image": data["img"], "labels": data["label"]}, 0)
+    total, expected = sum(found.values()), data[f"grad_{name}_logits1"]
+    close(total, data["values"][row, TERMS.index("loss")], rtol=2e-4)
+    (gradient,) = torch.autograd.grad(total, inputs[0])
+    assert (gradient - expected).abs().max() <= 2e-4 * expected.abs().max()
 
 
 @settings(max_examples=20)

@@ -79,7 +79,7 @@ def test_recurseeds_single_stage_decoder_is_the_same_with_wide_low_features():
     logits = decoder(golden["low"], *[golden["high"]] * 3)
     close(logits, golden["logits"], 2e-5)
     for mode, options in (("nearest", {}), ("bilinear", {"align_corners": False})):
-        large = functional.interpolate(logits, (112, 128), mode=mode, **options)
+        large = functional.interpolate(logits, [4 * side for side in logits.shape[2:]], mode=mode, **options)
         close(large[:, :, ::7, ::9], golden[f"up_{mode}_sub"], 2e-5)
 
 
@@ -99,7 +99,9 @@ def test_the_large_field_of_view_is_seams():
     golden = tensors("seam_largefov_head")
     names = (r"w\|conv_fov\.", "0.0."), (r"w\|bn_fov\.", "0.1."), (r"w\|conv_fov2\.", "1.0."), (r"w\|bn_fov2\.", "1.1.")
     head = filled(seam_head(20, 5, 16), golden, *names, (r"w\|cls_conv\.", "3."))
-    logits = functional.interpolate(head(golden["feature"]), (65, 80), mode="bilinear", align_corners=True)
+    logits = functional.interpolate(
+        head(golden["feature"]), golden["logits_fullres"].shape[2:], mode="bilinear", align_corners=True
+    )
     close(logits, golden["logits_fullres"])
 
 
