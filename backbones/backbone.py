@@ -50,6 +50,9 @@ class Backbone(MixedPrecision, ABC):
     def parts(self) -> dict[str, Sequence[nn.Module | nn.Parameter]]:
         """All modules and parameters by part, in the order in which an image passes them; the first part is called stem."""
 
+    def drop_last_rectifier(self) -> None:
+        """Take away the ReLU in which the last tap ends, so that its values have both signs; without one nothing changes."""
+
     def renamed(self, state: State) -> State:
         """A file's state dict under this network's own names, without the entries that it does not keep.
 

@@ -38,6 +38,9 @@ class EfficientNetLite(Backbone):
         x4 = self.blocks[3:5](x3)
         return x1, x2, x3, x4, self.bn2(self.conv_head(self.blocks[5:](x4)))
 
+    def drop_last_rectifier(self) -> None:
+        self.bn2.act = nn.Identity()
+
     def parts(self) -> dict[str, Sequence[nn.Module | nn.Parameter]]:
         """The parts, which have the names of a ResNet's parts at the same strides."""
         first, second, third, *others = self.blocks

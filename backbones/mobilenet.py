@@ -36,6 +36,9 @@ class MobileNetV2(Backbone):
                 taps.append(images)
         return tuple(taps)
 
+    def drop_last_rectifier(self) -> None:
+        self.features[-1][2] = nn.Identity()
+
     def parts(self) -> dict[str, Sequence[nn.Module | nn.Parameter]]:
         """The parts, which have the names of a ResNet's parts at the same strides."""
         starts = {"stem": (0, 1), "layer1": (1, 4), "layer2": (4, 7), "layer3": (7, 14), "layer4": (14, 19)}

@@ -33,7 +33,7 @@ class ResNet(Backbone):
         frozen_statistics: bool,
     ) -> None:
         super().__init__(frozen_statistics)
-        self.imagenet = imagenet
+        self.imagenet, self.rectified = imagenet, True
         stem, *_ = widths
         self.conv1 = nn.Conv2d(3, stem, stem_kernel, stride=2, padding=stem_kernel // 2, bias=False)
         self.bn1 = nn.BatchNorm2d(stem)
@@ -56,7 +56,10 @@ class ResNet(Backbone):
         x2 = self.layer1(x1)
         x3 = self.layer2(x2)
         x4 = self.layer3(x3)
-        return x1, x2, x3, x4, self.layer4(x4)
+        return x1, x2, x3, x4, self.layer4(x4) if self.rectified else _without_last_rectifier(self.layer4, x4)
+
+    def drop_last_rectifier(self) -> None:
+        self.rectified = False
 
     def parts(self) -> dict[str, Sequence[nn.Module | nn.Parameter]]:
         """The stem and the four stages."""
@@ -95,3 +98,15 @@ def _stage(block: Any, inputs: int, width: int, count: int, stride: int) -> nn.S
     if stride != 1 or inputs != outputs:
         shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
     return nn.Sequential(block(inputs, width, stride, shortcut), *(block(outputs, width) for _ in range(count - 1)))
+
+
+def _without_last_rectifier(stage: Any, features: torch.Tensor) -> torch.Tensor:
+    """What a stage makes of features [B,C,H,W] before the ReLU of its last block, which is the module of the block's others."""
+    *blocks, last = stage
+    for block in blocks:
+        features = block(features)
+    shortcut = features if last.downsample is None else last.downsample(features)
+    *inner, end = [number for number in (1, 2, 3) if hasattr(last, f"conv{number}")]
+    for number in inner:
+        features = last.relu(getattr(last, f"bn{number}")(getattr(last, f"conv{number}")(features)))
+    return getattr(last, f"bn{end}")(getattr(last, f"conv{end}")(features)) + shortcut

@@ -90,6 +90,7 @@ class ResNet38d(Backbone):
 
     def __init__(self, *, width: int = 64, frozen_statistics: bool) -> None:
         super().__init__(frozen_statistics)
+        self.rectified = True
         w2, w4, w8, w16, w32, w64 = (width * 2**power for power in range(1, 7))
         self.channels = (w4, w8, w16, w64)
         self.conv1a = nn.Conv2d(3, width, 3, padding=1, bias=False)
@@ -111,7 +112,11 @@ class ResNet38d(Backbone):
             features, activated = block(features)
             if name in _TAPPED:
                 taps.append(activated)
-        return (*taps, functional.relu(self.bn7(features)))
+        last = self.bn7(features)
+        return (*taps, functional.relu(last) if self.rectified else last)
+
+    def drop_last_rectifier(self) -> None:
+        self.rectified = False
 
     def parts(self) -> dict[str, Sequence[nn.Module | nn.Parameter]]:
         """The parts, which have the names of a ResNet's parts at the same strides; SEAM freezes all up to layer1."""
@@ -149,11 +154,3 @@ def _renamed(name: str) -> str:
         return f"{block}.{'conv' if ending == 'weight' else 'bn'}_{branch}.{_ENDINGS.get(ending, ending)}"
     layer, _, ending = name.partition("_")
     return f"{layer}.{_ENDINGS[ending]}" if layer in ("conv1a", "bn7") and ending in _ENDINGS else name
-
-
-def before_last_rectifier(backbone: ResNet38d, images: torch.Tensor) -> torch.Tensor:
-    """The last tap [B,C,h,w] of normalised images [B,3,H,W] without its last ReLU, as EDAM reads it; values may be negative."""
-    features = backbone.conv1a(images)
-    for _, block in backbone._blocks():
-        features, _ = block(features)
-    return backbone.bn7(features)  # type: ignore[no-any-return]

@@ -110,6 +110,20 @@ class Contract:
         with torch.no_grad():
             assert all(map(torch.equal, first(images), second(images)))
 
+    def test_without_its_last_rectifier_the_last_tap_alone_has_other_values(self, architecture: Architecture) -> None:
+        backbone, images = built(architecture).eval(), torch.randn(2, 3, 48, 64)
+        signed = deepcopy(backbone)
+        signed.drop_last_rectifier()
+        folded = deepcopy(signed)
+        fold_batch_norms(folded)
+        for network in (signed, folded):
+            with torch.no_grad():
+                *others, last = backbone(images)
+                *same, found = network(images)
+            assert found.min() < 0
+            for tap, expected in zip((*same, found.clamp(last.min(), last.max())), (*others, last), strict=True):
+                torch.testing.assert_close(tap, expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
+
     def test_folded_and_quickened_it_gives_the_same_taps(self, architecture: Architecture) -> None:
         torch.manual_seed(0)
         backbone, images = built(architecture).eval().requires_grad_(False), torch.rand(2, 3, 70, 97) - 0.5
