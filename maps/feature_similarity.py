@@ -29,7 +29,7 @@ def similarity_loss(
 ) -> torch.Tensor:
     """The loss of maps y [B,C,h,w] on images [B,3,h,w] in 0..1.
 
-    `sigma` is in cells; None gives all pairs the weight 1/N. With `radius`, pairs farther than so many cells are left out.
+    `sigma` is in cells; None or 0 gives all pairs the weight 1/N. With `radius`, pairs farther than so many cells are left out.
     """
     return _SimilarityLoss.apply(maps, colours.clamp(0, 1), mu, nearness(maps, sigma, radius))
 

@@ -52,7 +52,7 @@ class FeatureSimilarity(nn.Module):
         super().__init__()
         self.objective, self.upsampling = training.objective, settings.upsampling
         self.gating, self.background = settings.gating, settings.background
-        self.mu, self.sigma, self.weight = settings.mu, settings.sigma or None, settings.weight * settings.factor
+        self.mu, self.sigma, self.weight = settings.mu, settings.sigma, settings.weight * settings.factor
         self.scores = partial(score_map, training.network)  # the network is a part of the objective already
 
     def forward(self, batch: dict[str, torch.Tensor], step: int) -> tuple[Losses, Outputs]:

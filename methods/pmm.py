@@ -164,7 +164,7 @@ class LabelledWindow:
 
     def _sure(self, item: Item, size: tuple[int, int]) -> np.ndarray | None:
         """Where the CRF is sure of each class of an image, bool [n,H,W]; None where its own labels count."""
-        if self.heat is None or not item.labels:
+        if self.heat is None:
             return None
         shape = len(item.labels), *size
         return np.unpackbits(self.heat[item.id]["sure"], count=int(np.prod(shape))).reshape(shape) != 0

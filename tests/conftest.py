@@ -58,6 +58,26 @@ def _draw(labels: list[str], side: int, rng: np.random.Generator) -> tuple[np.nd
     return rgb, mask
 
 
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that the workers of pytest-xdist share."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if own.name.startswith("popen-") else own  # as pytest-xdist names them
+
+
+@pytest.fixture(scope="session")
+def empty_database(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MLflow database without runs; MLflow takes seconds to make one."""
+    made = shared / "empty.db"
+    if not made.exists():
+        from orchestrator.tracking.mlflow_experiment import open_client
+
+        own = tmp_path_factory.mktemp("empty") / "mlflow.db"
+        open_client(f"sqlite:///{own}").search_experiments()
+        own.rename(made)
+    return made
+
+
 @pytest.fixture
 def image_set(tmp_path: Path) -> Path:
     """The root of a fresh tiny image set."""

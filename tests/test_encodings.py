@@ -31,12 +31,13 @@ def without_encoding(source: str) -> list[str]:
 
 def _is_text(call: ast.Call) -> bool:
     name = getattr(call.func, "attr", getattr(call.func, "id", ""))
+    if name not in ("open", "fdopen"):
+        return name in ("read_text", "write_text", "FileHandler") or _names(call, "text")
     constants = [part.value for argument in call.args for part in ast.walk(argument) if isinstance(part, ast.Constant)]
     modes = [constant for constant in constants if isinstance(constant, str) and MODE.fullmatch(constant)]
     if name == "open" and isinstance(call.func, ast.Name):
         return not any("b" in mode for mode in modes)  # without a mode it reads text
-    opens = name in ("open", "fdopen") and any("b" not in mode for mode in modes)
-    return opens or name in ("read_text", "write_text", "FileHandler") or _names(call, "text")
+    return any("b" not in mode for mode in modes) or _names(call, "text")
 
 
 def _names(call: ast.Call, argument: str) -> bool:

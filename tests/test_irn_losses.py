@@ -132,7 +132,7 @@ def test_a_batch_at_once_has_the_numbers_of_its_images_one_by_one():
     assert torch.equal(irn_losses.net_signs(field, (kinds == 1) | (kinds == 2), 10), one_by_one[1])
 
 
-@settings(max_examples=10)
+@settings(max_examples=4)
 @given(st.integers(0, 10_000))
 def test_the_losses_and_gradients_are_those_summed_pair_by_pair(seed):
     draw = torch.Generator().manual_seed(seed)

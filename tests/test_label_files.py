@@ -71,6 +71,11 @@ def test_tables_of_every_form_are_read(tmp_path: Path, table: str) -> None:
     assert {id: tuple(sorted(names)) for id, names in found.items()} == EXPECTED
 
 
+def test_classes_may_be_called_as_their_columns_are_ticked(tmp_path: Path) -> None:
+    (tmp_path / "image_labels.csv").write_text("image,0,1\na,1,0\nb,0,1\n")
+    assert read_label_list(list_of(tmp_path), ("0", "1")) == {"a": ("0",), "b": ("1",)}
+
+
 @pytest.mark.parametrize(
     ("name", "text"),
     [("json", json.dumps(TASKS)), ("json", json.dumps(SMALL_TASKS)), ("xml", CVAT)],

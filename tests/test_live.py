@@ -26,7 +26,6 @@ from tests.planned_run import planned
 from tests.test_sweep_trials import Engine, executing, sweep_of, until
 
 mlflow = pytest.importorskip("mlflow")
-from orchestrator.tracking.mlflow_experiment import open_client  # noqa: E402
 from orchestrator.tracking.tracking import (  # noqa: E402 (needs MLflow)
     NotDelivered,
     database,
@@ -48,20 +47,12 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_image_set(tmp_path_factory.mktemp("live") / "images", train=8)
 
 
-@pytest.fixture(scope="module")
-def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An MLflow database without runs; making one takes seconds."""
-    path = tmp_path_factory.mktemp("empty") / "mlflow.db"
-    open_client(f"sqlite:///{path}").search_experiments()
-    return path
-
-
 @pytest.fixture
-def store(empty: Path, images: Path, tmp_path: Path) -> Path:
-    """A new store with such a database."""
+def store(empty_database: Path, images: Path, tmp_path: Path) -> Path:
+    """A new store with an MLflow database."""
     root = planned(images, store=tmp_path / "store").planner.store
     root.open()
-    shutil.copy(empty, database(root.root))
+    shutil.copy(empty_database, database(root.root))
     return root.root
 
 

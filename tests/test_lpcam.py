@@ -277,9 +277,12 @@ def test_the_images_of_a_prototype_come_in_the_order_of_their_best_match(fitted)
         assert closeness == sorted(closeness, reverse=True) and closeness[0] > closeness[-1]
 
 
-def test_a_class_that_no_image_shows_has_no_prototypes(fitted):
+def test_a_class_that_no_image_shows_has_no_prototypes_and_an_image_without_foreground_matches_none(fitted):
     only_red = context(PROTOTYPES, fitted.items[:1], network=fitted.network, maps=fitted.maps)
     assert lpcam.prototypes(only_red)(1)["prototypes"].shape == (0, 3)
+    first, *others = (item.id for item in fitted.items if 0 in item.labels)
+    fitted.maps[first] = Maps(np.array([0]), (48, 64), (np.zeros((1, 12, 16), np.float32),), read=divided_by_maximum)
+    assert all(set(images) == set(others) for images in fitted.fit()["red"]["images"])
 
 
 def test_both_stages_work_on_the_trained_classifier_s_own_interface(tmp_path):

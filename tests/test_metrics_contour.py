@@ -111,11 +111,11 @@ def test_void_makes_a_contour_and_the_image_border_makes_none():
 
 
 def test_classes_without_a_contour_count_as_the_convention_says():
-    counts = np.array([[3, 4, 4, 4], [0, 0, 5, 0], [0, 0, 0, 5], [0, 0, 0, 0]])
+    counts = np.array([[3, 4, 4, 4], [0, 0, 5, 0], [0, 0, 0, 5], [0, 0, 0, 5], [0, 0, 0, 0]])
     values = contour.f(counts)
     first = 2 * 0.75 / 1.75
-    np.testing.assert_allclose(values, [first, 0, 0, np.nan])
-    assert contour.mean_f(counts, "union") == pytest.approx(first / 3)
+    np.testing.assert_allclose(values, [first, 0, 0, 0, np.nan])
+    assert contour.mean_f(counts, "union") == pytest.approx(first / 4)
     assert contour.mean_f(counts, "truth") == pytest.approx(first / 2)
-    assert contour.mean_f(counts, "all") == pytest.approx((first + 1) / 4)
-    assert np.isnan(contour.mean_f(counts[3:]))
+    assert contour.mean_f(counts, "all") == pytest.approx((first + 1) / 5)
+    assert np.isnan(contour.mean_f(counts[4:]))

@@ -142,8 +142,8 @@ def test_official_masks_score_1(tmp_path):
 
 
 def test_a_fixed_threshold_of_the_grid_is_not_counted_twice():
-    grid = evaluation.threshold_grid(Settings({"thresholds": [0.0, 0.6, 0.01], "maps.seed_threshold": 0.15}))
-    assert len(grid) == 60 and grid[15] == 0.15 and grid[-1] == 0.59
+    grid = evaluation.threshold_grid(Settings({"thresholds": [0.0, 0.6, 0.01], "maps.seed_threshold": 0.35}))
+    assert len(grid) == 60 and grid[35] == 0.35 and grid[-1] == 0.59  # 35 * 0.01 is 0.35000000000000003
 
 
 def test_a_step_beyond_the_end_leaves_the_start_and_the_fixed_threshold():

@@ -201,8 +201,11 @@ def test_iou_false_positives_and_false_negatives_share_the_union(matrix):
 
 @given(arrays(np.int64, (3, 4, 4), elements=st.integers(0, 50)))
 def test_a_stack_of_matrices_scores_as_each_of_them(stack):
-    for score in (region.miou, region.pixel_accuracy, region.mean_accuracy, region.frequency_weighted_iou, region.precision):
-        np.testing.assert_array_equal(score(stack), [score(matrix) for matrix in stack])
+    for convention in ("union", "truth", "all"):
+        for name, values in region.means(stack, convention).items():
+            np.testing.assert_array_equal(values, [region.means(matrix, convention)[name] for matrix in stack])
+    for name, values in region.error_shares(stack).items():
+        np.testing.assert_array_equal(values, [region.error_shares(matrix)[name] for matrix in stack])
 
 
 def test_void_is_not_counted_in_the_truth_and_is_background_in_a_prediction():

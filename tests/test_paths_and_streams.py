@@ -132,9 +132,19 @@ def test_a_path_without_a_home_is_unchanged() -> None:
     assert paths.expanded("a~b/~c") == Path("a~b/~c") and paths.expanded("s3://bucket/x") == Path("s3:/bucket/x")
 
 
-@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", "<&- >&- 2>&-"])
-@pytest.mark.parametrize(("words", "code"), [("ls", 0), ("ls --nosuch", 2), ("show nosuch", 2)])
-def test_a_command_without_standard_streams_ends_as_with_them(closed: str, words: str, code: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("words", "closed", "code"),
+    [
+        ("ls", ">&-", 0),
+        ("ls", "<&-", 0),
+        ("ls", "<&- >&- 2>&-", 0),
+        ("ls --nosuch", "2>&-", 2),
+        ("ls --nosuch", "<&- >&- 2>&-", 2),
+        ("show nosuch", "2>&-", 2),
+        ("show nosuch", "<&- >&- 2>&-", 2),
+    ],
+)
+def test_a_command_without_standard_streams_ends_as_with_them(words: str, closed: str, code: int, tmp_path: Path) -> None:
     shell = f"{shlex.quote(str(PROGRAM))} {words} {closed}"
     ended = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, cwd=tmp_path)
     assert ended.returncode == code and "Traceback" not in ended.stderr

@@ -9,6 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from maps.maps import Maps
+from maps.reading import as_they_are
 from methods import pmm
 from methods.pmm import Windows
 from orchestrator.planning.components import components
@@ -54,15 +56,35 @@ def test_merged_windows_are_the_golden_maps() -> None:
 
 @given(st.integers(2, 900), st.integers(2, 900), st.sampled_from([0.5, 0.75, 1.0, 2.0, 3.0]), st.integers(16, 500))
 def test_windows_lie_in_the_image_and_cover_it_if_they_overlap(height: int, width: int, scale: float, side: int) -> None:
-    covered = np.zeros((height, width), bool)
-    for top, left, bottom, right in Windows([scale], side, side).boxes((height, width)):
+    covered, windows = np.zeros((height, width), bool), Windows([scale], side, side)
+    boxes = windows.boxes((height, width))
+    assert {(left, top, right, bottom) for top, left, bottom, right in boxes} == {*windows.boxes((width, height))}
+    for top, left, bottom, right in boxes:
         assert 0 <= left < right <= width and 0 <= top < bottom <= height
         covered[top:bottom, left:right] = True
     assert covered[: max(1, height - 1), : max(1, width - 1)].all()  # a scaled image that is rounded down has no last pixel
 
 
-def test_a_class_without_sure_pixels_is_in_no_window() -> None:
+def test_a_class_without_sure_pixels_and_one_of_a_tenth_are_in_no_window() -> None:
     assert not pmm.shown(np.zeros((2, 4, 4), bool), (0, 0, 4, 4)).any()
+    sure = np.zeros((1, 20, 20), bool)
+    sure[0, 0, :10] = sure[0, 10:19, :10] = True
+    assert not pmm.shown(sure, (0, 0, 10, 10)).any()
+    sure[0, 1, 0] = True
+    assert pmm.shown(sure, (0, 0, 10, 10)).all()
+
+
+def test_maps_are_what_the_network_finds_in_the_windows_and_their_mirror_images() -> None:
+    rgb = np.random.default_rng(0).integers(0, 256, (16, 32, 3), np.uint8)
+    item: Any = SimpleNamespace(id="it", labels=(1, 4), rgb=lambda: rgb)
+    network = SimpleNamespace(maps=lambda images, keys: (None, 3 + torch.cat([images[:, :1], images[:, : keys.shape[1]]], 1)))
+    settings = SimpleNamespace(window_scales=[1.0], window=16, window_stride=16, crop=16)
+    where: Any = SimpleNamespace(settings=settings, inputs={"network": network}, device=torch.device("cpu"))
+    found = Maps.of(pmm.maps(where)(item), as_they_are)
+    planes = rgb[..., :2].transpose(2, 0, 1).astype(np.float32)
+    low, high = (extreme(planes, axis=(1, 2), keepdims=True) for extreme in (np.min, np.max))
+    assert found.keys.tolist() == [1, 4]
+    np.testing.assert_allclose(found.full().numpy(), (planes - low) / (high - low), atol=2e-3)
 
 
 @pytest.mark.parametrize(("heat", "labels"), [(None, [1, 0, 1]), ("sure", [0, 0, 1])])

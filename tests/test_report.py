@@ -50,11 +50,11 @@ VOID_ELEMENTS = {"meta", "img", "br", "input"}
 
 
 class Page(HTMLParser):
-    """A page's text, addresses and tags; raises if a tag is closed that is not open."""
+    """A page's source, text, addresses and tags; raises if a tag is closed that is not open."""
 
     def __init__(self, page: str):
         super().__init__()
-        self.text = ""
+        self.source, self.text = page, ""
         self.addresses: list[str] = []
         self.open: list[str] = []
         self.sheets: list[dict[str, Any]] = []  # what the image browser reads
@@ -280,14 +280,13 @@ def test_the_confusion_matrix_has_the_shares_of_each_class_in_percent(page: Page
     assert "segmentation (deeplabv2) on val background disc" in page.words and f"background {told} disc" in page.words
 
 
-def test_figures_take_the_colour_of_the_page(page: Page, finished: Finished) -> None:
-    text = write_report(*finished).read_text()
+def test_figures_take_the_colour_of_the_page(page: Page) -> None:
     assert page.tags["svg"] == 2 + 4  # two seeds, four trainings
-    assert "currentColor" in text and INK not in text
+    assert "currentColor" in page.source and INK not in page.source
 
 
-def test_the_same_run_gives_the_same_page(finished: Finished) -> None:
-    assert write_report(*finished).read_bytes() == write_report(*finished).read_bytes()
+def test_the_same_run_gives_the_same_page(page: Page, finished: Finished) -> None:
+    assert write_report(*finished).read_text() == page.source
 
 
 def test_a_second_launch_says_that_its_stages_were_cached(finished: Finished, tmp_path: Path) -> None:

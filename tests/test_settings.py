@@ -116,6 +116,7 @@ def test_an_assignment_is_read_as_its_setting_s_type() -> None:
 def test_a_text_stays_what_was_typed(name: str) -> None:
     assert given_to("images.training", name) == name
     assert given_to("images.training", f"'{name}'") == name  # in quotes, as YAML takes it
+    assert given_to("images.training", "'") == "'"  # which opens none
     assert given_to("images.masks", name) == [name]
 
 

@@ -11,7 +11,7 @@ from orchestrator.planning.prepared import plan_with, planner
 from orchestrator.planning.score_recipe import Metric
 from orchestrator.reading.numbers import told_spread
 from orchestrator.reading.results import completed, without_classes, write_results
-from orchestrator.reading.summary import Spread, failure_in, group_of, note_failure
+from orchestrator.reading.summary import Spread, failure_in, group_of, note_failure, places
 from tests.conftest import write_image_set
 from tests.finished_run import finished_run
 
@@ -90,8 +90,13 @@ def results(seed: int, miou: float, precision: float | None = 0.5, scales: str =
 def test_a_group_spreads_each_score_over_its_runs() -> None:
     group = group_of([results(1, 0.6), results(0, 0.4)])
     (row,) = group.rows()
-    assert group.name == "cam-folder-abc"
+    assert group.name == "cam-folder-abc" and group.first["random_seed"] == 0
     assert row.scores["miou"].by_seed == {0: 0.4, 1: 0.6} and row.per_class["cat"].mean == pytest.approx(0.5)
+
+
+def test_places_come_in_the_order_of_the_group_that_has_most() -> None:
+    short, long = group_of([results(0, 0.4)]).last(), {("seed", "train"): None, ("seg", "val"): None}
+    assert places([short, long]) == [("seed", "train"), ("seg", "val")]  # type: ignore[list-item]
 
 
 def test_two_scored_stages_of_a_component_are_two_rows() -> None:

@@ -33,9 +33,10 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
 
 
 @pytest.fixture(scope="module")
-def tracked(finished: Finished) -> tuple[Any, str]:
+def tracked(finished: Finished, empty_database: Path) -> tuple[Any, str]:
     """A client of MLflow's database, and the message of the delivery."""
     store = finished[0].request.store
+    shutil.copy(empty_database, database(store))
     said, new = deliver(store, finished[1]["run"])
     assert new
     return mlflow.MlflowClient(tracking_uri=f"sqlite:///{database(store)}"), said
@@ -150,9 +151,11 @@ def test_the_same_run_again_adds_nothing_and_a_new_score_replaces_the_old(tracke
         assert len(client.get_metric_history(after.info.run_id, name)) == count
 
 
-def test_other_masks_change_a_run_that_was_delivered(image_set: Path, tmp_path: Path) -> None:
+def test_other_masks_change_a_run_that_was_delivered(image_set: Path, tmp_path: Path, empty_database: Path) -> None:
     store, masks = tmp_path / "store", image_set / "SegmentationClass"
     shutil.copytree(masks, masks.with_name("Other"))
+    store.mkdir()
+    shutil.copy(empty_database, database(store))
     names = set()
     for folder in ("SegmentationClass", "Other"):
         _, results, _ = finished_run(store, image_set, "cam+none", assignments=(f"images.masks=[{folder}]",))
@@ -176,8 +179,9 @@ def test_a_delivery_that_broke_off_is_taken_up_where_it_was(tracked: tuple[Any, 
 
 
 def test_a_run_of_an_older_version_is_left_out_and_the_others_are_delivered(
-    finished: Finished, tmp_path: Path, command: Command
+    finished: Finished, tmp_path: Path, command: Command, empty_database: Path
 ) -> None:
+    shutil.copy(empty_database, tmp_path / "mlflow.db")
     store, run = finished[0].request.store, finished[1]["run"]
     old = store / "runs" / "cam-images-00000000-0"
     write_json(old / "results.json", {"format": 1, "run": old.name, "method": "cam", "finished": 0})

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from imagesets.errors import WrongInput
 from orchestrator.pages.report import write_report
 from orchestrator.reading.hidden import ambiguous, hidden, hidden_command, hidden_uri
-from orchestrator.tracking.tracking import NotDelivered, _reason, check_tracking, deliver, deliver_or_say
+from orchestrator.tracking.tracking import NotDelivered, _reason, check_tracking, database, deliver, deliver_or_say
 from tests.conftest import write_image_set
 from tests.finished_run import finished_run
 
@@ -252,17 +252,16 @@ def test_of_several_runs_a_dead_server_is_asked_for_the_first_alone(
     assert line.endswith(f"`wsss-orch track --tracking-uri http://127.0.0.1:1 --store {store}` delivers them")
 
 
-def test_track_delivers_what_is_not_there_once(command: Command, store: Path, run: str) -> None:
+def test_track_delivers_what_is_not_there_once(command: Command, store: Path, run: str, empty_database: Path) -> None:
+    shutil.copy(empty_database, database(store))
     code, shown, _ = command("track", "--store", store)
     assert code == 0 and shown.splitlines()[-1] == "1 delivered, 0 already there"
     code, shown, _ = command("track", run, "--store", store)
     assert code == 0 and shown.startswith(f"{run}: already there") and shown.splitlines()[-1] == "0 delivered, 1 already there"
 
 
-def test_a_run_that_was_deleted_in_mlflow_is_delivered_again(store: Path, run: str, tmp_path: Path) -> None:
-    import mlflow
-
-    uri = f"sqlite:///{tmp_path / 'own.db'}"
+def test_a_run_that_was_deleted_in_mlflow_is_delivered_again(store: Path, run: str, tmp_path: Path, empty_database: Path) -> None:
+    uri = f"sqlite:///{shutil.copy(empty_database, tmp_path)}"
     client = mlflow.MlflowClient(tracking_uri=uri)
     assert deliver(store, run, uri)[1] and not deliver(store, run, uri)[1]
     for found in client.search_runs([client.get_experiment_by_name("images").experiment_id]):

@@ -9,8 +9,8 @@ from segmentation.windows import MARGIN, in_windows, windows
 
 
 @given(st.tuples(st.integers(2, 700), st.integers(2, 700)), st.integers(64, 300))
-def test_the_kept_parts_cover_the_image_once(size: tuple[int, int], side: int) -> None:
-    count = np.zeros(size, int)
+def test_the_kept_parts_of_as_few_windows_as_can_be_cover_the_image_once(size: tuple[int, int], side: int) -> None:
+    count, overlap = np.zeros(size, int), 2 * (side // MARGIN)
     for window in windows(size, side):
         count[window.kept] += 1
         for seen, kept, length in zip(window.seen, window.kept, size, strict=True):
@@ -19,6 +19,9 @@ def test_the_kept_parts_cover_the_image_once(size: tuple[int, int], side: int) -
             for edge, of_image in ((kept.start - seen.start, kept.start), (seen.stop - kept.stop, length - kept.stop)):
                 assert of_image == 0 or edge >= side // MARGIN - 1  # every cut is as far inside as the overlap allows
     assert (count == 1).all()
+    for axis, length in enumerate(size):
+        others = len({window.seen[axis].start for window in windows(size, side)}) - 1
+        assert not others or overlap + others * (side - overlap) < length  # one fewer would be too few
 
 
 def test_a_small_image_is_one_window() -> None:

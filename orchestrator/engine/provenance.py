@@ -23,6 +23,7 @@ def circumstances() -> dict[str, Any]:
     return {**here, "versions": versions(), "commit": git_commit()}
 
 
+@cache  # reading them takes longer than a small stage
 def versions() -> dict[str, str]:
     """Versions of PACKAGES, without those that are not installed."""
     found = {}

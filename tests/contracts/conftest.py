@@ -1,6 +1,9 @@
-"""The laboratories that all contracts share, one for each image set. What one test made is there for the next."""
+"""The laboratories that all contracts share, one for each image set. What a test made is there for all others."""
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 import torch
@@ -20,18 +23,26 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.slow)
 
 
+def laboratory_in(root: Path, classes: Sequence[str]) -> Laboratory:
+    """The laboratory in a folder, whose images another worker may have drawn."""
+    images = root / "images"
+    if not images.exists():
+        own = write_images(root / f"images-{os.getpid()}", classes)
+        with suppress(OSError):  # another worker was faster
+            own.rename(images)
+    return Laboratory(root / "store", images)
+
+
 @pytest.fixture(scope="session")
-def laboratory(tmp_path_factory: pytest.TempPathFactory) -> Laboratory:
+def laboratory(shared: Path) -> Laboratory:
     """Two classes, images of odd sizes, some without labels."""
-    root = tmp_path_factory.mktemp("contracts")
-    return Laboratory(root / "store", write_images(root / "images", ("red", "blue")))
+    return laboratory_in(shared / "contracts", ("red", "blue"))
 
 
 @pytest.fixture(scope="session")
-def one_class(tmp_path_factory: pytest.TempPathFactory) -> Laboratory:
+def one_class(shared: Path) -> Laboratory:
     """One class, which half of the images do not show."""
-    root = tmp_path_factory.mktemp("one")
-    return Laboratory(root / "store", write_images(root / "images", ("red",)))
+    return laboratory_in(shared / "one", ("red",))
 
 
 @pytest.fixture(params=["laboratory", "one_class"])

@@ -8,7 +8,7 @@ from PIL import Image
 
 from imagesets.palette import save_label_map
 
-SIZES = ((17, 500), (32, 40), (45, 33), (2, 3))  # height and width, in turn; `images check` refuses what is smaller than 2 x 2
+SIZES = ((17, 200), (32, 40), (45, 33), (2, 3))  # height and width, in turn; `images check` refuses what is smaller than 2 x 2
 SHOWN = ((0,), (), (0, 1), (1,))  # classes, in turn
 COLOURS = ((230, 30, 30), (30, 30, 230))
 SALIENCY = "Saliency"

@@ -1,7 +1,7 @@
-"""Runs the tiny plans of all cases in this process, in one store, so that what several cases need is made once."""
+"""Runs the tiny plans of all cases in one store, so that what several cases need is made once, also by several processes."""
 
 import io
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,19 +13,19 @@ from rich.console import Console
 from torch import nn
 
 from maps.maps import StoredMaps
-from orchestrator.engine import local_engine
+from orchestrator.engine import local_engine, stage_runner
 from orchestrator.engine.context import context, load_network, stored
 from orchestrator.engine.job import Input, Job
 from orchestrator.engine.local_engine import LocalEngine
 from orchestrator.engine.pipeline import Pipeline
 from orchestrator.engine.progress import Display
-from orchestrator.engine.spent import Spent
 from orchestrator.engine.stage_runner import Runner
 from orchestrator.engine.training_work import prepared
 from orchestrator.planning.experiment import Request
 from orchestrator.planning.planned_stage import PlannedStage
 from orchestrator.planning.prepared import Prepared
 from orchestrator.planning.references import resolve
+from orchestrator.storage.lease import LEASE, Lease
 from orchestrator.storage.shards import StoredRecords
 from orchestrator.storage.store import read_json, read_manifest
 from tests.contracts.cases import Case, tiny
@@ -36,23 +36,6 @@ from training.run import Run
 from training.stage import PerImage, Record, Records, Training
 
 State = dict[str, torch.Tensor]
-
-
-class Engine(LocalEngine):
-    """The local engine on a device of choice, which keeps the jobs by the folder of their result."""
-
-    def __init__(self, device: str) -> None:
-        self.device, self.jobs = device, dict[Path, Job]()
-
-    def map(self, job: Job, *rest: Any) -> Iterator[tuple[int, Spent]]:
-        self.jobs[job.folder] = job
-        with patch.object(local_engine, "_device", lambda rank: self.device):
-            yield from super().map(job, *rest)
-
-    def train(self, job: Job) -> Spent:
-        self.jobs[job.folder] = job
-        with patch.object(local_engine, "_device", lambda rank: self.device):
-            return super().train(job)
 
 
 @dataclass(frozen=True)
@@ -155,7 +138,7 @@ class Laboratory:
     """Makes what cases need on an image set, in one store."""
 
     def __init__(self, store: Path, images: Path, device: str = "cpu") -> None:
-        self.store, self.images, self.engine = store, images, Engine(device)
+        self.store, self.images, self.device = store, images, device
         self._plans, self._made = dict[tuple[object, ...], Prepared](), dict[tuple[object, ...], Made]()
 
     def plan(self, case: Case, random_seed: int = 0, *changed: str) -> Prepared:
@@ -177,8 +160,10 @@ class Laboratory:
             plan = self.planned(case)
             plan.planner.store.open()
             (step,) = (step for step in plan.steps if step.stage.name == case.stage.name)
-            self._run(step, Runner(self.engine, plan.planner, Display(Console(file=io.StringIO()))))
-            self._made[known_as] = Made(self.engine.jobs[step.folder])
+            runner = Runner(LocalEngine(), plan.planner, Display(Console(file=io.StringIO())))
+            with patch.object(local_engine, "_device", lambda rank: self.device), patch.object(stage_runner, "POLL", 0.02):
+                self._run(step, runner)
+            self._made[known_as] = Made(runner._job(step, Lease(step.folder / LEASE, "")))  # another process may have made it
         return self._made[known_as]
 
     def readers(self, case: Case) -> list[Case]:

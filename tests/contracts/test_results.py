@@ -89,5 +89,5 @@ def test_an_item_s_record_depends_on_nothing_but_the_item(laboratory: Laboratory
     torch.manual_seed(99)
     np.random.seed(99)
     one = made.one()
-    for part in reversed(made.job.parts()):
+    for part in reversed(made.job.parts()[: len(SIZES)]):  # the others are of the same sizes and labels
         assert same(one(part), made.arrays[made.job.name_of(part)]), part
