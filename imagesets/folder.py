@@ -13,7 +13,7 @@ from imagesets.lists import read_lines
 
 CLASSES = "classes.txt"
 NO_CLASS = {"background", "bg", "void", "ignore", "unlabeled", "unlabelled"}  # names of the label values 0 and 255
-FORBIDDEN = re.compile(r"[\t,\"]")
+FORBIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f,\"]")  # control characters could not stand in an SVG or LaTeX file
 
 
 def open_folder(path: str | Path, settings: Mapping[str, Any]) -> ImageSet:
@@ -64,7 +64,8 @@ def _other_convention(names: Sequence[str]) -> str:
     if extra := [name for name in names if name.strip("_").lower() in NO_CLASS]:
         return f"names {extra[0]!r}, so that all label values after it would be off by one: it is no class"
     if odd := [name for name in names if FORBIDDEN.search(name) or len(name.strip().splitlines()) != 1]:
-        return f"has the name {odd[0]!r}, which is empty or holds a tab, a comma, a quotation mark or a line break"
+        other = "a tab, a line break or another control character"
+        return f"has the name {odd[0]!r}, which is empty or holds a comma, a quotation mark, {other}"
     numbers = [int(match[1]) for name in names if (match := re.match(r"(\d+)[\s:.;=]", name))]
     if numbers in (list(range(len(names))), list(range(1, len(names) + 1))):
         return f"numbers its lines ({names[0]!r})"

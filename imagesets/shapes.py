@@ -5,7 +5,7 @@ They are not shipped. The same settings give the same bytes on one machine with 
 
 import hashlib
 import json
-import os
+import secrets
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -36,7 +36,7 @@ def generate(root: Path, settings: Mapping[str, Any]) -> None:
     """
     from imagesets.drawing.scene import write_image_set  # imported here: a plan only asks for the folder and must answer at once
 
-    temporary = root.with_name(f".{root.name}.{os.getpid()}")
+    temporary = root.with_name(f".{root.name}.{secrets.token_hex(8)}")  # a process of another container can have our number
     try:
         write_image_set(temporary, settings)
         temporary.rename(root)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from imagesets.errors import WrongInput
+from imagesets.files import composed
 from imagesets.item import Item
 from maps.labelling import to_labels, winners
 from refiners import crf
@@ -42,17 +43,21 @@ def read_areas(path: Path, classes: Sequence[str]) -> dict[tuple[str, int], floa
     Raises WrongInput if a line is of another form, or a class of an image has two lines.
     """
     found = dict[tuple[str, int], float]()
-    with path.open(newline="", encoding="utf-8") as file:
-        for number, row in enumerate(csv.DictReader(file), start=2):
-            try:
-                place, area = (row["image"], classes.index(row["class"])), float(row["area"])
-            except (KeyError, TypeError, ValueError):
-                place, area = ("", 0), -1.0
-            if not 0 <= area <= 1:
-                raise WrongInput(f"{path}, line {number}: it must hold an image id, a class of the image set and an area in 0..1")
-            if place in found:
-                raise WrongInput(f"{path}, line {number}: the class {row['class']} of image {row['image']} is there twice")
-            found[place] = area
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise WrongInput(f"{path} cannot be read as CSV ({error}); it must be a UTF-8 text") from None
+    for number, row in enumerate(rows, start=2):
+        try:
+            place, area = (composed(row["image"]), classes.index(composed(row["class"]))), float(row["area"])
+        except (KeyError, TypeError, ValueError):
+            place, area = ("", 0), -1.0
+        if not 0 <= area <= 1:
+            raise WrongInput(f"{path}, line {number}: it must hold an image id, a class of the image set and an area in 0..1")
+        if place in found:
+            raise WrongInput(f"{path}, line {number}: the class {row['class']} of image {row['image']} is there twice")
+        found[place] = area
     return found
 
 

@@ -64,6 +64,7 @@ def test_a_list_of_thresholds_is_scored_at_these_values(start: int, step: int, c
         (["cam.lr=1:1.0000000000000004:1e-16"], "the step is too small"),
         (["cam.lr=loguniform(0,1)"], "and above 0"),
         (["cam.lr=[1,"], "must be a list"),
+        (["cam.lr=" + "[" * 2000 + "]" * 2000], "must be a list"),
         (["cam.lr={a: 1}"], "takes values such as"),
         (["seed.threshold=0.3"], "takes start:stop:step"),
         (["seed.threshold=0.1,0.5,0.6"], "takes start:stop:step, such as seed.threshold=0.05:0.6:0.01"),

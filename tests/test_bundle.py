@@ -1,5 +1,6 @@
 """A bundle is a run in one file: a colleague predicts with it, exports from it, and starts other runs from its network."""
 
+import hashlib
 import json
 import shutil
 import zipfile
@@ -92,6 +93,28 @@ def repacked(bundle: Path, target: Path, **changed: bytes) -> Path:
             found = next((content for part, content in changed.items() if name.endswith(part.replace("__", "."))), None)
             new.writestr(name, old.read(name) if found is None else found)
     return target
+
+
+@pytest.mark.parametrize(
+    ("mark", "results", "sums", "told"),
+    [
+        ('{"run": "x", "format": 1}', "[]", None, "names no run"),
+        ('{"run": "x\\u001b[31m", "format": 1}', "{}", None, "names no run"),
+        ("[" * 100_000 + "]" * 100_000, "{}", None, "names no run"),
+        ('{"run": "x", "format": 1}', "{}", b"\xff\xfe", "is damaged"),
+    ],
+)
+def test_a_forged_bundle_is_refused_in_one_sentence(
+    mark: str, results: str, sums: bytes | None, told: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "forged.zip"
+    files = {"bundle.json": mark.encode(), "runs/x/results.json": results.encode(), "runs/x\x1b[31m/results.json": b"{}"}
+    made = "".join(f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in files.items()).encode()
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in {**files, "SHA256SUMS": made if sums is None else sums}.items():
+            archive.writestr(name, content)
+    with pytest.raises(WrongInput, match=told):
+        open_bundle(path)
 
 
 def test_a_damaged_or_foreign_file_is_refused(bundle: Path, tmp_path: Path) -> None:

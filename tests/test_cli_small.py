@@ -11,12 +11,13 @@ import pytest
 import torch
 from PIL import Image
 from rich.console import Console
+from rich.text import Text
 
 from imagesets.palette import save_label_map
 from orchestrator import environment
 from orchestrator.planning import precision
 from orchestrator.planning.recipes import load_all
-from orchestrator.reading.tables import table
+from orchestrator.reading.tables import table, terminal
 from tests.conftest import Command
 
 COMMANDS = (
@@ -352,6 +353,18 @@ def test_an_empty_list_is_one_problem_and_nothing_is_said_of_its_classes(command
     (image_set / "ImageSets/Segmentation/train.txt").write_text("")
     code, shown, errors = command("images", "check", f"folder:{image_set}")
     assert code == 2 and "train.txt is empty" in errors and "list train" not in shown
+
+
+def test_no_name_commands_the_terminal() -> None:
+    name = "cat\x1b]0;title\x07\x1b[31m\x9b2J"
+    console, made = terminal(), table("class")
+    console.file = io.StringIO()
+    made.add_row(name)
+    made.add_row(Text(name))
+    console.print(f"error: {name}")
+    console.print(made)
+    shown = console.file.getvalue()
+    assert shown.count("cat]0;title[31m2J") == 3 and not any(sign in shown for sign in "\x1b\x07\x9b")
 
 
 @pytest.mark.parametrize("width", [20, 40])

@@ -117,6 +117,7 @@ def test_rows_of_other_images_are_left_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
+        ("method,quantity,split,miou\n" + "x" * 200_000, "cannot be read as CSV (field larger than field limit"),
         ("", "has no lines; it needs a heading and a line for each result"),
         ("method,split,miou\ncam,train,50\n", "has no column 'quantity'; it has method, split, miou"),
         ("method,quantity,split,miou\ncam,seeds,train,50\n", "line 2: there is no quantity 'seeds'; there are seed, pseudo, seg"),

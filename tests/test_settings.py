@@ -140,6 +140,23 @@ def test_a_file_that_holds_no_settings_is_refused(text: str, tmp_path: Path) -> 
         read_file(path)
 
 
+def test_lists_in_lists_are_refused_before_aliases_make_them_endless(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    aliases = [f"a{number}: &a{number} [{', '.join([f'*a{number - 1}'] * 9)}]" for number in range(1, 30)]
+    path.write_text("\n".join(["a0: &a0 [1, 1]", *aliases, "cam.scales: *a29"]))
+    with pytest.raises(WrongInput, match="more than texts and numbers in the list 'a1'"):
+        read_file(path)
+
+
+def test_a_value_that_is_nested_too_deeply_is_refused(tmp_path: Path) -> None:
+    deep = "[" * 2000 + "]" * 2000
+    (tmp_path / "mine.yaml").write_text(f"cam.scales: {deep}")
+    with pytest.raises(WrongInput, match="is no YAML file"):
+        read_file(tmp_path / "mine.yaml")
+    with pytest.raises(WrongInput, match="cannot be read; a list is written"):
+        layered(SHAPES, [parse_assignments([f"cam.scales={deep}"])])
+
+
 LISTS = {
     "cam.long_side=[64]": "must hold 2 values",
     "cam.long_side=[64,48]": "must ascend",

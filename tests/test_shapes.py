@@ -55,6 +55,24 @@ def test_an_interrupted_generation_leaves_nothing(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_two_processes_of_one_number_on_two_hosts_draw_apart(tmp_path, monkeypatch):
+    draw, places = scene.write_image_set, []
+
+    def fail(root, settings):
+        raise OSError("no space left")
+
+    def drawn_beside_one_that_fails(root, settings):
+        draw(root, settings)
+        monkeypatch.setattr(scene, "write_image_set", fail)
+        with pytest.raises(OSError, match="no space"):
+            shapes.generate(tmp_path / "shapes", settings)
+        places.append(root)
+
+    monkeypatch.setattr(scene, "write_image_set", drawn_beside_one_that_fails)
+    shapes.generate(tmp_path / "shapes", SETTINGS)
+    assert places and len(list((tmp_path / "shapes/JPEGImages").iterdir())) == 17
+
+
 def test_an_existing_image_set_is_left_as_it_is(tmp_path):
     shapes.generate(tmp_path / "shapes", SETTINGS)
     before = contents(tmp_path / "shapes")

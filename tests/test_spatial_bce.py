@@ -229,6 +229,12 @@ def test_shares_of_a_file_are_read_and_what_is_wrong_with_one_is_said_before_any
     where = context({"areas": str(path)}, items)
     assert class_areas.area_problems(where) == [] and class_areas.area_problems(context({"areas": "none"}, items)) == []
     assert class_areas.first_areas(where)(items[0])["areas"].tolist() == [0, 0.25]
+    path.write_text("image,class,area\nimage0,blue,0.25\n", encoding="utf-8-sig")  # as Excel writes it
+    assert class_areas.area_problems(where) == []
+    path.write_text("image,class,area\nimage0,cafe\N{COMBINING ACUTE ACCENT},0.25\n", encoding="utf-8")
+    assert class_areas.read_areas(path, ("caf\N{LATIN SMALL LETTER E WITH ACUTE}",)) == {("image0", 0): 0.25}
+    path.write_text("image,class,area\nimage0,caf\N{LATIN SMALL LETTER E WITH ACUTE},0.25\n", encoding="latin1")
+    assert f"{path} cannot be read as CSV" in class_areas.area_problems(where)[0]
     path.write_text("image,class,area\n")
     assert "first that it lacks is class blue in image image0" in class_areas.area_problems(where)[0]
     path.write_text("image,class,area\nimage0,blue,0\nimage0,red,0.5\n")  # image0 has no label red

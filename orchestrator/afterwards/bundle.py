@@ -94,7 +94,9 @@ def open_bundle(path: Path) -> FinishedRun:
         mark = json.loads(files[MARK])
         name, form = mark["run"], mark["format"]
         results = json.loads(files[f"runs/{name}/{RESULTS}"])
-    except (ValueError, LookupError, TypeError) as error:
+        if not (name.isprintable() and isinstance(results, dict)):
+            raise ValueError("its name or its results have another form")
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
         raise WrongInput(f"{path} names no run ({error!r}); it was not made by wsss-orch") from None
     if form != FORMAT:
         raise WrongInput(
@@ -112,7 +114,7 @@ def read_bundle(path: Path) -> dict[str, bytes]:
         raise WrongInput(f"{path} is no whole bundle ({error}); `wsss-orch export RUN --what bundle` writes one") from None
     if MARK not in files or SUMS not in files:
         raise WrongInput(f"{path} is a zip file, but no bundle; `wsss-orch export RUN --what bundle` writes one")
-    sums = {name: sum for sum, _, name in (line.partition("  ") for line in files[SUMS].decode().splitlines())}
+    sums = {name: sum for sum, _, name in (line.partition("  ") for line in files[SUMS].decode(errors="replace").splitlines())}
     for name in sorted(sums.keys() | files.keys() - {SUMS}):
         if hashlib.sha256(files.get(name, b"")).hexdigest() != sums.get(name):
             raise WrongInput(f"{path} is damaged: {name} is not what its checksum says; have it sent again")

@@ -53,7 +53,7 @@ def read_file(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
         table, written = yaml.load(text, yaml.BaseLoader), yaml.compose(text, yaml.BaseLoader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise WrongInput(f"--recipe {path} is no YAML file: {' '.join(str(error).split())}") from error
     if not isinstance(written, yaml.MappingNode):
         raise WrongInput(f"--recipe {path} must map settings to values, such as cam.epochs: 3")
@@ -62,6 +62,9 @@ def read_file(path: Path) -> dict[str, Any]:
     if nested := next((name for name, value in table.items() if isinstance(value, dict)), None):
         example = f"{nested}.{next(iter(table[nested]), 'name')}"
         raise WrongInput(f"--recipe {path} has settings below {nested!r}; a setting is one line, such as {example}: VALUE")
+    for name, value in table.items():
+        if isinstance(value, list) and not all(isinstance(element, str) for element in value):  # aliases can make it endless
+            raise WrongInput(f"--recipe {path} has more than texts and numbers in the list {name!r}; right is [1.0, 0.5]")
     return table
 
 

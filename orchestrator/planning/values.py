@@ -57,7 +57,7 @@ def _elements(name: str, text: str) -> list[Any]:
 def _yaml(name: str, text: str) -> Any:
     try:
         return _parsed(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, RecursionError):
         raise WrongInput(f"{name}={text} cannot be read; a list is written 1.0,0.5, and a text without quotes") from None
 
 

@@ -75,7 +75,7 @@ def _lines(path: Path) -> list[dict[str, str]]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             lines = [{name: (value or "").strip() for name, value in line.items() if name} for line in csv.DictReader(file)]
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, csv.Error) as error:
         raise WrongInput(f"--with {path} cannot be read as CSV ({error})") from None
     if not lines:
         raise WrongInput(f"--with {path} has no lines; it needs a heading and a line for each result")

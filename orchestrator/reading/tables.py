@@ -1,12 +1,13 @@
 """Tables for the terminal: a plan, and the scores of a run."""
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rich import box
 from rich.cells import cell_len
-from rich.console import Console, ConsoleOptions, RenderResult
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.segment import Segment
 from rich.table import Table
 
 from orchestrator.planning import scores
@@ -21,6 +22,7 @@ from orchestrator.reading.summary import Group, Row
 
 WIDEST = 10_000  # columns of a console on which every table has its natural width
 NARROWEST = 5  # columns of a terminal into which long cells are wrapped
+CONTROLS = dict.fromkeys({*range(32), *range(127, 160)} - {*map(ord, "\t\n")})  # escape sequences begin with one of these
 PIPED_WIDTH = 400  # width if output goes to a file or another program, where a line should hold what belongs together
 
 
@@ -28,7 +30,15 @@ def terminal(stderr: bool = False) -> Console:
     """The console for all output of a command, or for its errors. Names such as [x] or :v: stand as they are."""
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() else PIPED_WIDTH
-    return Console(stderr=stderr, soft_wrap=True, highlight=False, markup=False, emoji=False, width=width)
+    return _Inert(stderr=stderr, soft_wrap=True, highlight=False, markup=False, emoji=False, width=width)
+
+
+class _Inert(Console):
+    """Leaves out control characters of texts: names in other people's files must not command the terminal."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        for text, style, control in super().render(renderable, options):
+            yield Segment(text if control else text.translate(CONTROLS), style, control)
 
 
 def warn(console: Console, warnings: Iterable[str]) -> None:

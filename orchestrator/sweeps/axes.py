@@ -76,7 +76,7 @@ def _listed(text: str, given: str) -> tuple[Any, ...]:
     """The values of a list, each once."""
     try:
         values = tuple(map(_value, yaml.load(f"[{given}]", yaml.BaseLoader)))
-    except yaml.YAMLError:
+    except (yaml.YAMLError, RecursionError):
         raise WrongInput(f"--vary {text}: the values must be a list such as 0.1,0.5,1 or [1.0],[1.0,0.5]") from None
     if twice := [value for place, value in enumerate(values) if value in values[:place]]:
         raise WrongInput(f"--vary {text} names the value {twice[0]} twice")
