@@ -101,7 +101,10 @@ def _stage(block: Any, inputs: int, width: int, count: int, stride: int) -> nn.S
 
 
 def _without_last_rectifier(stage: Any, features: torch.Tensor) -> torch.Tensor:
-    """What a stage makes of features [B,C,H,W] before the ReLU of its last block, which is the module of the block's others."""
+    """The result of a stage for features [B,C,H,W], without the ReLU of its last block.
+
+    A block calls one ReLU module several times, so the module itself cannot be taken away.
+    """
     *blocks, last = stage
     for block in blocks:
         features = block(features)

@@ -55,7 +55,7 @@ class OnGPU(torch.Tensor):
 
 
 def compute(operation: Any, given: Any, named: dict[str, Any]) -> Any:
-    """The result of an operation of torch, on the GPU if it is told so or, if it is told nothing, if a tensor lies there."""
+    """The result of an operation of torch. It lies where the operation says, else on the GPU if one of the tensors does."""
     name = operation.overloadpacket.__name__
     tensors = [leaf for leaf in tree_leaves((given, named)) if isinstance(leaf, torch.Tensor)]
     there = any(isinstance(tensor, OnGPU) for tensor in tensors)
@@ -74,7 +74,7 @@ def compute(operation: Any, given: Any, named: dict[str, Any]) -> Any:
     made = operation(*given, **named)
     if not there:  # a copy, as from another device
         return tree_map_only(torch.Tensor, lambda tensor: tensor.clone() if id(tensor) in known else tensor, made)
-    return tree_map_only(torch.Tensor, lambda tensor: known.get(id(tensor)) if id(tensor) in known else OnGPU(tensor), made)
+    return tree_map_only(torch.Tensor, lambda tensor: known[id(tensor)] if id(tensor) in known else OnGPU(tensor), made)
 
 
 class _Computing(TorchDispatchMode):
